@@ -1,0 +1,104 @@
+# `make` prints what there is, in the order in which data flows. Everything runs in the project's own $(VENV).
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+
+PYTHON ?= python3
+VENV ?= .venv
+HOST ?= 127.0.0.1
+PORT ?= 3000
+PY := $(VENV)/bin/python
+UV := $(or $(shell command -v uv),$(VENV)/bin/uv)
+INSTALLED := $(VENV)/.installed
+ORDERS_FILE := var/data/orders.parquet
+FEATURES := var/stamps/features-$(shell date -u +%Y-%m-%d)
+APPLIED := var/stamps/applied
+TRAINED := var/stamps/trained
+MODEL_TAG := var/model_tag
+DEFINITIONS := $(filter-out feature_repo/transformations.py,$(wildcard feature_repo/*.py)) feature_repo/feature_store.yaml
+
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+## Start here
+.PHONY: run down
+run: materialize $(MODEL_TAG) serve ## everything up to a served prediction; prints a curl that works
+down: ## stop the embedded Redis; its data stay in var/redis
+	@if [ -x $(PY) ]; then $(PY) -m jobs redis-down; fi
+
+## Environment
+.PHONY: install lock
+install: $(INSTALLED) ## the environment, exactly as locked
+lock: $(INSTALLED) ## renew requirements/*.txt from pyproject.toml
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --group dev -o requirements/dev.txt
+	for group in service training jobs; do \
+		$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+			--group $$group -c requirements/dev.txt -o requirements/$$group.txt || exit 1; \
+	done
+
+# A stamp newer than the lock: nothing ever runs against an old environment.
+$(INSTALLED): requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: Python 3.11 or later is needed; set PYTHON=")'
+	@[ -x $(PY) ] || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@[ -x "$(UV)" ] || { echo "bringing uv"; $(PY) -m pip install --quiet "$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements/dev.txt)"; }
+	@echo "installing the locked packages into $(VENV)"
+	@$(UV) pip sync --quiet --python $(PY) --require-hashes requirements/dev.txt
+	@touch $@
+
+## Data → features
+.PHONY: data features
+data: $(INSTALLED) ## fetch CDNOW [REFERENCE_DATE=2026-01-31], or take your own [ORDERS=path.csv|parquet]
+	@$(PY) -m training data $(if $(ORDERS),--orders "$(ORDERS)") $(if $(REFERENCE_DATE),--reference-date "$(REFERENCE_DATE)")
+features: $(ORDERS_FILE) ## orders → feature rows in the offline store
+	@$(PY) -m jobs features && mkdir -p var/stamps && rm -f var/stamps/features-* && touch $(FEATURES)
+
+$(ORDERS_FILE): | $(INSTALLED)
+	@echo "orders:"; $(PY) -m training data
+$(FEATURES): $(ORDERS_FILE) feature_repo/transformations.py jobs/build_features.py
+	@echo "features:"; $(MAKE) --no-print-directory features
+
+## Feast
+.PHONY: apply redis materialize
+apply: $(INSTALLED) ## register the definitions of feature_repo/
+	@$(PY) -m jobs apply && mkdir -p var/stamps && touch $(APPLIED)
+redis: $(INSTALLED) ## start the embedded Redis, or reuse it; nothing where REDIS_URL is set
+	@$(PY) -m jobs redis-up
+materialize: redis $(FEATURES) $(APPLIED) ## offline store → Redis [UNTIL=2026-01-31T00:00] [REPLACE=1]
+	@echo "materialize:"; $(PY) -m jobs materialize $(if $(UNTIL),--until "$(UNTIL)") $(if $(REPLACE),--replace)
+
+$(APPLIED): $(DEFINITIONS) | $(INSTALLED)
+	@echo "apply:"; $(MAKE) --no-print-directory apply
+
+## Model
+.PHONY: train import-model
+train: $(FEATURES) $(APPLIED) ## train, evaluate, register, promote through the gate
+	@$(PY) -m training train && touch $(TRAINED)
+import-model: $(INSTALLED) ## MLflow registry → BentoML model store [MODEL=champion]
+	@$(PY) -m training import-model $(if $(MODEL),--model "$(MODEL)")
+
+$(TRAINED): $(ORDERS_FILE) $(wildcard training/*.py contract/*.py) $(APPLIED) | $(FEATURES)
+	@echo "train:"; $(MAKE) --no-print-directory train
+$(MODEL_TAG): $(TRAINED)
+	@echo "import:"; $(MAKE) --no-print-directory import-model
+
+## Serve
+.PHONY: serve build
+serve: $(INSTALLED) ## the service on [HOST=127.0.0.1] [PORT=3000]; Ctrl-C ends it
+	@$(PY) -m jobs first-prediction --url http://$(HOST):$(PORT) & exec $(VENV)/bin/bentoml serve --host $(HOST) --port $(PORT)
+build: $(MODEL_TAG) ## a Bento with the pinned model
+	@$(VENV)/bin/bentoml build
+
+## Quality
+.PHONY: check lint format test test-unit clean
+check: lint test ## what CI runs
+lint: $(INSTALLED) ## style, types, import rules
+	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/lint-imports
+format: $(INSTALLED) ## rewrite to style
+	@$(VENV)/bin/ruff check --fix . ; $(VENV)/bin/ruff format .
+test: $(INSTALLED) ## all tests [TESTS=tests/unit]
+	@$(PY) -m pytest $(TESTS)
+test-unit: $(INSTALLED) ## the fast ones
+	@$(PY) -m pytest tests/unit
+clean: down ## remove data, registries and stamps; keeps the environment and the BentoML store
+	rm -rf var
