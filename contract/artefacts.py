@@ -1,0 +1,102 @@
+"""Where the planes meet: the addresses of the artefacts that one writes and another reads.
+
+Every process finds Redis, the feature registry and the offline store by these rules and no others.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pydantic import BaseModel, ConfigDict
+
+from contract.errors import ContractError
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+
+
+class Artefacts(BaseModel):
+    """Addresses, from the environment or from the project's own `var/` folder.
+
+    redis_url: `REDIS_URL`, else that of the embedded server if `make redis` has recorded one, else None.
+    feast_registry: `FEAST_REGISTRY`, a path or address as feast understands it.
+    offline_store: `OFFLINE_STORE_DIR`, the folder of the offline store's Parquet files.
+    orders: `ORDERS_PATH`, the Parquet file of orders.
+    model_tag: `MODEL_TAG_PATH`, the file that names the imported model in the BentoML store.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    redis_url: str | None
+    feast_registry: str
+    offline_store: Path
+    orders: Path
+    model_tag: Path
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str], root: Path = PROJECT_ROOT) -> "Artefacts":
+        """Read the addresses that `environ` gives and fill in the rest below `root`/var."""
+        var = root / "var"
+        embedded = embedded_redis_url_file(root)
+        recorded = embedded.read_text().strip() if embedded.exists() else None
+        return cls(
+            redis_url=environ.get("REDIS_URL") or recorded,
+            feast_registry=environ.get("FEAST_REGISTRY") or str(var / "feast" / "registry.db"),
+            offline_store=Path(environ.get("OFFLINE_STORE_DIR") or var / "offline_store"),
+            orders=Path(environ.get("ORDERS_PATH") or var / "data" / "orders.parquet"),
+            model_tag=Path(environ.get("MODEL_TAG_PATH") or var / "model_tag"),
+        )
+
+    def feast_environment(self, redis_options: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The variables that `feature_repo/` needs.
+
+        Args:
+            redis_options: further keyword arguments of the Redis client, e.g. `socket_timeout`.
+
+        Raises:
+            ContractError: `REDIS_URL` is not a URL that feast's connection string can express.
+        """
+        # Reading history or applying definitions needs no online store; the port makes a use of it fail.
+        connection = (
+            "redis-url-not-set:0" if self.redis_url is None else feast_connection_string(self.redis_url, redis_options)
+        )
+        return {
+            "FEAST_REGISTRY": self.feast_registry,
+            "OFFLINE_STORE_DIR": str(self.offline_store),
+            "REDIS_CONNECTION_STRING": connection,
+        }
+
+
+def embedded_redis_url_file(root: Path = PROJECT_ROOT) -> Path:
+    """The file in which the embedded Redis-compatible server's URL is recorded while it runs."""
+    return root / "var" / "redis" / "url"
+
+
+def feast_connection_string(redis_url: str, options: Mapping[str, str] | None = None) -> str:
+    """Turn `redis[s]://[user[:password]@]host[:port][/db]` into feast's `host:port,key=value,…`.
+
+    Raises:
+        ContractError: the URL is malformed, or a credential holds a comma or quote, which feast's
+            format cannot carry. The message never repeats the URL, because it may hold a password.
+    """
+    malformed = ContractError("REDIS_URL must look like redis[s]://[user[:password]@]host[:port][/db]")
+    try:
+        url = urlsplit(redis_url)
+        host, port = url.hostname, url.port or 6379
+    except ValueError:
+        raise malformed from None
+    database = url.path.lstrip("/") or "0"
+    if url.scheme not in ("redis", "rediss") or not host or not database.isdigit():
+        raise malformed
+    arguments = {"db": database}
+    for name, value in (("username", url.username), ("password", url.password)):
+        if value:
+            plain = unquote(value)
+            if set(plain) & set(",'\""):
+                raise ContractError(f"REDIS_URL: feast cannot carry a {name} with a comma or a quote")
+            # feast decodes each value as JSON where it can, which would turn the password 123 into a number
+            arguments[name] = json.dumps(plain)
+    if url.scheme == "rediss":
+        arguments["ssl"] = "true"
+    arguments.update(options or {})
+    return ",".join([f"{host}:{port}", *(f"{key}={value}" for key, value in arguments.items())])

@@ -1,0 +1,121 @@
+"""`ModelContract`: what one model version promises, as frozen, versioned, content-hashed JSON."""
+
+import hashlib
+import json
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from contract.errors import ContractError, ContractVersionError
+from contract.feature_schema import FeatureSchema, FeatureSpec, Frozen
+
+SCHEMA_VERSION: Literal[1] = 1
+QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+
+
+class TrainingDistribution(Frozen):
+    """How one input was distributed over the training rows.
+
+    quantiles: values at `QUANTILES`, of the rows that had a value, in the feature's own unit.
+    null_rate: share of training rows without a value, in [0, 1].
+    """
+
+    quantiles: tuple[float, ...] = Field(min_length=len(QUANTILES), max_length=len(QUANTILES))
+    null_rate: Annotated[float, Field(ge=0, le=1)]
+
+
+class FeatureInput(FeatureSpec):
+    """One model input: the feature, the value that stands in for it, and its training distribution."""
+
+    default: float
+    default_from: Literal["feature_repo", "training_median"]
+    distribution: TrainingDistribution
+
+
+class DecisionThreshold(Frozen):
+    """The probability at or above which the positive class is decided, and the rule that chose it."""
+
+    value: Annotated[float, Field(ge=0, le=1)]
+    rule: str
+
+
+class ModelContract(Frozen):
+    """What one model version promises.
+
+    inputs: in the order in which the model takes them.
+    class_names: of the negative and the positive class, in that order.
+    training_window: first and last cut-off, and the end of the last label window, ISO 8601 UTC.
+    data_fingerprint: sha256 of the training rows.
+    metrics: name → value on the untouched test cut-off.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    model_name: str
+    model_version: str
+    run_id: str
+    project: str
+    feature_service: str
+    feature_schema: FeatureSchema
+    inputs: tuple[FeatureInput, ...] = Field(min_length=1)
+    class_names: tuple[str, str]
+    threshold: DecisionThreshold
+    training_window: dict[str, str]
+    data_fingerprint: str
+    metrics: dict[str, float]
+    library_versions: dict[str, str]
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        names = [f.name for f in self.inputs]
+        if len(set(names)) != len(names):
+            raise ValueError("inputs: a feature is listed twice")
+        offered = {f.name: f for f in self.feature_schema.features}
+        missing = [name for name in names if name not in offered]
+        if missing:
+            raise ValueError(f"inputs: {missing} are not features of {self.feature_service!r}")
+        views = {v.name for v in self.feature_schema.views}
+        unread = sorted({s for f in self.inputs for s in f.sources} - views)
+        if unread:
+            raise ValueError(f"feature_schema.views: {unread} are sources of inputs but not listed")
+        return self
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read a contract.
+
+        Raises:
+            ContractVersionError: it was written by a later version of this code.
+            ContractError: it is no contract; the message names the member that is wrong.
+        """
+        try:
+            raw: Any = json.loads(text)
+        except ValueError as error:
+            raise ContractError(f"contract is not JSON: {error}") from None
+        if not isinstance(raw, dict):
+            raise ContractError("contract is not a JSON object")
+        version = raw.get("schema_version")
+        if isinstance(version, int) and version > SCHEMA_VERSION:
+            raise ContractVersionError(
+                f"contract has schema_version {version}; this code understands up to {SCHEMA_VERSION}"
+            )
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in problem["loc"]) or "contract"
+            raise ContractError(f"contract is invalid at {where}: {problem['msg']}") from None
+
+    def to_json(self) -> str:
+        """Indented JSON for people and files; `from_json` gives the same contract back."""
+        return self.model_dump_json(indent=2) + "\n"
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the canonical JSON: the identity of everything promised here."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+    @property
+    def feature_names(self) -> list[str]:
+        """Feature references in model order."""
+        return [f.name for f in self.inputs]

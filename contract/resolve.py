@@ -1,0 +1,228 @@
+"""Raw feature values + ages + overrides → model input + the state of every feature.
+
+This is the only place that decides what the model sees when a feature is stale, missing or overridden.
+Training, HTTP, batch and stream scoring all call it, so none of them can differ.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.errors import ContractError, OverrideError
+from contract.feature_schema import SourceView
+from contract.model_contract import FeatureInput, ModelContract
+
+_INTEGER_RANGE = {"int32": 2**31, "int64": 2**63}
+
+
+class FeatureState(IntEnum):
+    """What was known of one feature of one row."""
+
+    FRESH = 0
+    STALE = 1
+    MISSING = 2
+    OVERRIDDEN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class RawFeatures:
+    """What a store returned for n customers, k inputs and v stored views.
+
+    values: float64 (n, k) in contract order, NaN where the store has no value.
+    event_times: float64 (n, v) in the order of `Resolver.views`, unix seconds of each view's row,
+        NaN where the view has no row. None where the store has already enforced every TTL, as a
+        point-in-time join does.
+    """
+
+    values: NDArray[np.float64]
+    event_times: NDArray[np.float64] | None
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureIssue:
+    """Why one feature of one row was not simply taken as it was.
+
+    age_seconds: request time minus event time of the oldest source row; None if there is no row.
+    used: what the model saw, the `value` or the `default`; None where the row was refused.
+    """
+
+    feature: str
+    state: Literal["stale", "missing", "overridden"]
+    age_seconds: float | None
+    used: Literal["value", "default"] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedFeatures:
+    """n rows ready for the model, and how they came about.
+
+    matrix: float32 (n, k), every value finite.
+    states: uint8 (n, k) of `FeatureState`.
+    defaulted: bool (n, k), where the contract's default stands in.
+    ages: float64 (n, k) seconds, NaN where there is no row or ages are not known.
+    known: bool (n,), the store holds at least one row of this customer.
+    refused: bool (n,), the contract forbids scoring this row.
+    """
+
+    matrix: NDArray[np.float32]
+    states: NDArray[np.uint8]
+    defaulted: NDArray[np.bool_]
+    ages: NDArray[np.float64]
+    known: NDArray[np.bool_]
+    refused: NDArray[np.bool_]
+    names: tuple[str, ...]
+
+    def issues(self, row: int) -> list[FeatureIssue]:
+        """The features of one row that are not fresh, in model order."""
+        found = []
+        for column in np.flatnonzero(self.states[row]):
+            age = float(self.ages[row, column])
+            used: Literal["value", "default"] = "default" if self.defaulted[row, column] else "value"
+            found.append(
+                FeatureIssue(
+                    feature=self.names[column],
+                    state=_STATE_WORDS[int(self.states[row, column])],
+                    age_seconds=None if math.isnan(age) else age,
+                    used=None if self.refused[row] else used,
+                )
+            )
+        return found
+
+
+_STATE_WORDS: dict[int, Literal["stale", "missing", "overridden"]] = {
+    FeatureState.STALE: "stale",
+    FeatureState.MISSING: "missing",
+    FeatureState.OVERRIDDEN: "overridden",
+}
+
+
+class Resolver:
+    """A contract's inputs, compiled once into arrays.
+
+    Attributes:
+        names: feature references in model order, k of them.
+        views: names of the stored views in the order that `RawFeatures.event_times` uses, v of them.
+    """
+
+    def __init__(self, inputs: Sequence[FeatureInput], views: Sequence[SourceView]) -> None:
+        self.names = tuple(f.name for f in inputs)
+        self.views = tuple(v.name for v in views)
+        self._inputs = {f.name: (column, f) for column, f in enumerate(inputs)}
+        self._ttl = np.array([math.inf if v.ttl_seconds is None else v.ttl_seconds for v in views])
+        self._sources = [np.array([self.views.index(s) for s in f.sources], dtype=np.intp) for f in inputs]
+        self._default = np.array([f.default for f in inputs], dtype=np.float32)
+        if not np.isfinite(self._default).all():
+            bad = [name for name, d in zip(self.names, self._default, strict=True) if not np.isfinite(d)]
+            raise ContractError(f"default of {bad} is not a finite float32")
+        self._stale_uses_value = np.array([f.on_stale == "use_value" for f in inputs])
+        self._stale_refuses = np.array([f.on_stale == "refuse" for f in inputs])
+        self._missing_refuses = np.array([f.on_missing == "refuse" for f in inputs])
+
+    @classmethod
+    def of(cls, contract: ModelContract) -> "Resolver":
+        """The resolver of a whole contract."""
+        return cls(contract.inputs, contract.feature_schema.views)
+
+    def check_overrides(self, overrides: Mapping[str, object]) -> dict[int, float]:
+        """Check a caller's overrides and address them by column.
+
+        Args:
+            overrides: feature reference → value as decoded from JSON.
+
+        Raises:
+            OverrideError: a name is no input of the model, or a value does not fit the input's type.
+        """
+        checked = {}
+        for name, value in overrides.items():
+            if name not in self._inputs:
+                raise OverrideError("features", f"{name[:200]!r} is not an input of this model")
+            column, feature = self._inputs[name]
+            checked[column] = _typed(value, feature)
+        return checked
+
+    def resolve(self, raw: RawFeatures, as_of: float, overrides: Mapping[int, float] | None = None) -> ResolvedFeatures:
+        """Decide, for every feature of every row, what the model sees.
+
+        A value is missing where the store has none and where it is not finite as float32, which is
+        what the model computes in. It is stale where the row of any of its source views is older
+        than that view's TTL, the same rule (age > TTL) as Feast's point-in-time join. A row from the
+        future of the request's clock counts as fresh.
+
+        Args:
+            raw: n rows.
+            as_of: the request's time in unix seconds, the same for all rows.
+            overrides: column → value, from `check_overrides`; applied to every row.
+        """
+        rows, columns = raw.values.shape
+        if columns != len(self.names):
+            raise ContractError(f"{columns} feature columns for {len(self.names)} inputs")
+        with np.errstate(over="ignore"):
+            matrix = raw.values.astype(np.float32)
+        missing = ~np.isfinite(matrix)
+        if raw.event_times is None:
+            stale = np.zeros((rows, columns), dtype=bool)
+            ages = np.full((rows, columns), np.nan)
+            known = np.any(np.isfinite(matrix), axis=1)
+        else:
+            view_ages = as_of - raw.event_times
+            expired = view_ages > self._ttl
+            ages = np.empty((rows, columns))
+            stale = np.empty((rows, columns), dtype=bool)
+            for column, sources in enumerate(self._sources):
+                if len(sources) == 1:
+                    ages[:, column] = view_ages[:, sources[0]]
+                    stale[:, column] = expired[:, sources[0]]
+                else:
+                    ages[:, column] = np.fmax.reduce(view_ages[:, sources], axis=1)
+                    stale[:, column] = expired[:, sources].any(axis=1)
+            known = np.any(np.isfinite(raw.event_times), axis=1)
+
+        states = np.zeros((rows, columns), dtype=np.uint8)
+        states[stale] = FeatureState.STALE
+        states[missing] = FeatureState.MISSING
+        defaulted = missing | (stale & ~self._stale_uses_value)
+        refused_cells = (stale & ~missing & self._stale_refuses) | (missing & self._missing_refuses)
+        np.copyto(matrix, self._default, where=defaulted)
+        for column, value in (overrides or {}).items():
+            matrix[:, column] = value
+            states[:, column] = FeatureState.OVERRIDDEN
+            defaulted[:, column] = False
+            refused_cells[:, column] = False
+        return ResolvedFeatures(
+            matrix=matrix,
+            states=states,
+            defaulted=defaulted,
+            ages=ages,
+            known=known,
+            refused=np.any(refused_cells, axis=1),
+            names=self.names,
+        )
+
+
+def _typed(value: object, feature: FeatureInput) -> float:
+    where = f"features.{feature.name}"
+    if feature.dtype == "bool":
+        if not isinstance(value, bool):
+            raise OverrideError(where, "must be true or false")
+        return float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise OverrideError(where, f"must be a number ({feature.dtype})")
+    if feature.dtype in _INTEGER_RANGE:
+        limit = _INTEGER_RANGE[feature.dtype]
+        if value != value or value in (math.inf, -math.inf) or int(value) != value:
+            raise OverrideError(where, f"must be a whole number ({feature.dtype})")
+        if not -limit <= value < limit:
+            raise OverrideError(where, f"is out of range for {feature.dtype}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    with np.errstate(over="ignore"):
+        if not np.isfinite(np.float32(number)):
+            raise OverrideError(where, "must be a finite number within the range of float32")
+    return number
