@@ -1,0 +1,29 @@
+"""One feature service per model generation: the features a model takes, in the order it takes them."""
+
+from feast import FeatureService
+from feature_views import customer_lifetime, customer_orders_windowed
+from on_demand_feature_views import customer_recency
+
+churn_v1 = FeatureService(
+    name="churn_v1",
+    features=[
+        customer_lifetime[
+            [
+                "order_count",
+                "order_day_count",
+                "item_count",
+                "total_spend",
+                "mean_order_value",
+                "max_order_value",
+                "last_order_value",
+                "mean_items_per_order",
+                "mean_gap_days",
+                "max_gap_days",
+                "last_gap_days",
+            ]
+        ],
+        customer_orders_windowed,
+        customer_recency,
+    ],
+    description="Inputs of customer_churn from version 1 on.",
+)

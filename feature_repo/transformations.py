@@ -1,0 +1,126 @@
+"""Orders → feature rows, as pure Ibis expressions: DuckDB on one machine, Spark beyond it, equal rows.
+
+Two rules make the engines agree to the last bit and keep the future out:
+
+- Times are int64 microseconds since 1970 and money is summed as int64 ten-thousandths, so every sum is
+  exact whatever its order. Only then is it divided, once, in float64.
+- A feature row at time T uses orders strictly before T. A row that includes an order at t is therefore
+  stamped t + 1 µs.
+
+`orders` has the columns customer_id (string), event_unix_us (int64), amount (float64), items (int64).
+"""
+
+from collections.abc import Sequence
+
+import ibis
+import ibis.expr.types as ir
+
+DAY_US = 86_400_000_000
+MONEY_UNIT = 10_000
+"""Parts of one unit of money that are summed exactly; further decimals of an order are rounded away."""
+
+
+def _money(orders: ir.Table) -> ir.IntegerValue:
+    return (orders.amount * MONEY_UNIT).round().cast("int64")
+
+
+def customer_lifetime(orders: ir.Table) -> ir.Table:
+    """One row after each order time of a customer, over all orders up to and including it.
+
+    Orders of one customer at the same microsecond make one row: nothing tells them apart in time.
+    Gaps are between consecutive order times; with one order time there is none and they are 0.
+
+    Returns:
+        customer_id, event_unix_us, and the fields of the feature view `customer_lifetime`, sorted.
+    """
+    money = orders.mutate(money=_money(orders))
+    at = money.group_by("customer_id", "event_unix_us").agg(
+        orders_here=money.count(),
+        items_here=money["items"].sum().cast("int64"),
+        money_here=money.money.sum().cast("int64"),
+        largest_here=money.money.max(),
+    )
+    by_time = ibis.window(group_by="customer_id", order_by="event_unix_us")
+    gaps = at.mutate(
+        gap_us=(at.event_unix_us - at.event_unix_us.lag().over(by_time)).fill_null(0),
+        is_new_day=(at.event_unix_us // DAY_US != (at.event_unix_us.lag().over(by_time) // DAY_US).fill_null(-1)).cast(
+            "int64"
+        ),
+    )
+    so_far = ibis.window(group_by="customer_id", order_by="event_unix_us", preceding=None, following=0)
+    total = gaps.mutate(
+        order_count=gaps.orders_here.sum().over(so_far).cast("int64"),
+        order_day_count=gaps.is_new_day.sum().over(so_far).cast("int64"),
+        item_count=gaps.items_here.sum().over(so_far).cast("int64"),
+        money_total=gaps.money_here.sum().over(so_far).cast("int64"),
+        money_max=gaps.largest_here.max().over(so_far),
+        time_count=gaps.count().over(so_far),
+        gap_max_us=gaps.gap_us.max().over(so_far),
+        first_order_unix_us=gaps.event_unix_us.min().over(so_far),
+        last_order_unix_us=gaps.event_unix_us,
+    )
+    span_us = total.last_order_unix_us - total.first_order_unix_us
+    gap_count = total.time_count - 1
+    return total.select(
+        "customer_id",
+        event_unix_us=total.last_order_unix_us + 1,
+        order_count=total.order_count,
+        order_day_count=total.order_day_count,
+        item_count=total.item_count,
+        total_spend=total.money_total / MONEY_UNIT,
+        mean_order_value=total.money_total / MONEY_UNIT / total.order_count,
+        max_order_value=total.money_max / MONEY_UNIT,
+        last_order_value=total.money_here / MONEY_UNIT,
+        mean_items_per_order=total.item_count / total.order_count,
+        mean_gap_days=(gap_count > 0).ifelse(span_us / DAY_US / gap_count.nullif(0), 0.0),
+        max_gap_days=total.gap_max_us / DAY_US,
+        last_gap_days=total.gap_us / DAY_US,
+        first_order_unix_us=total.first_order_unix_us,
+        last_order_unix_us=total.last_order_unix_us,
+    ).order_by("customer_id", "event_unix_us")
+
+
+def customer_orders_windowed(
+    orders: ir.Table, snapshots: ir.Table, window_days: Sequence[int] = (7, 30, 90, 180)
+) -> ir.Table:
+    """One row per snapshot time S and customer with an order before S, over orders in [S − days, S).
+
+    Args:
+        snapshots: one column, snapshot_unix_us (int64).
+        window_days: lengths of the windows in days.
+
+    Returns:
+        customer_id, event_unix_us (= S), order_count/item_count/spend per window, sorted.
+    """
+    money = orders.mutate(money=_money(orders))
+    seen = money.group_by("customer_id").agg(first_us=money.event_unix_us.min())
+    rows = seen.join(snapshots, seen.first_us < snapshots.snapshot_unix_us).select("customer_id", "snapshot_unix_us")
+    longest_us = max(window_days) * DAY_US
+    inside = money.join(
+        snapshots,
+        [
+            money.event_unix_us < snapshots.snapshot_unix_us,
+            money.event_unix_us >= snapshots.snapshot_unix_us - longest_us,
+        ],
+    )
+    age_us = inside.snapshot_unix_us - inside.event_unix_us
+    sums = inside.group_by("customer_id", "snapshot_unix_us").agg(
+        **{
+            f"{name}_{days}d": (age_us <= days * DAY_US).ifelse(value, 0).sum().cast("int64")
+            for days in window_days
+            for name, value in (
+                ("order_count", ibis.literal(1)),
+                ("item_count", inside["items"]),
+                ("money", inside.money),
+            )
+        }
+    )
+    joined = rows.left_join(sums, ["customer_id", "snapshot_unix_us"])
+    columns: dict[str, ir.Value] = {}
+    for days in window_days:
+        columns[f"order_count_{days}d"] = joined[f"order_count_{days}d"].fill_null(0)
+        columns[f"item_count_{days}d"] = joined[f"item_count_{days}d"].fill_null(0)
+        columns[f"spend_{days}d"] = joined[f"money_{days}d"].fill_null(0) / MONEY_UNIT
+    return joined.select("customer_id", event_unix_us=joined.snapshot_unix_us, **columns).order_by(
+        "customer_id", "event_unix_us"
+    )
