@@ -1,0 +1,79 @@
+"""Command line of the jobs: `python -m jobs <command>`; the make targets call it."""
+
+import argparse
+import os
+import sys
+from datetime import UTC, datetime
+
+from contract import ContractError
+from contract.artefacts import Artefacts
+from jobs.errors import JobError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one job; 0 on success, 1 with one line on stderr where it could not be done."""
+    parser = argparse.ArgumentParser(prog="python -m jobs", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("redis-up", help="start the embedded Redis unless REDIS_URL is set; prints the URL's host")
+    commands.add_parser("redis-down", help="stop the embedded Redis")
+    commands.add_parser("features", help="orders → offline store")
+    commands.add_parser("apply", help="register the definitions of feature_repo/")
+    to_redis = commands.add_parser("materialize", help="offline store → Redis")
+    to_redis.add_argument("--until", type=_utc, default=None, help="ISO time, UTC; default now")
+    to_redis.add_argument("--replace", action="store_true", help="remove the stored rows first")
+    first = commands.add_parser("first-prediction", help="wait for a service and show how to ask it")
+    first.add_argument("--url", required=True)
+    first.add_argument("--customer-id", default="00042")
+    chosen = parser.parse_args(arguments)
+    try:
+        _run(chosen)
+    except (JobError, ContractError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _utc(text: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an ISO date or time") from None
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def _run(chosen: argparse.Namespace) -> None:
+    artefacts = Artefacts.of(os.environ)
+    if chosen.command == "redis-up":
+        from jobs import embedded_redis
+
+        if os.environ.get("REDIS_URL"):
+            print("using REDIS_URL from the environment")
+        else:
+            print(f"embedded Redis: {embedded_redis.start()}")
+    elif chosen.command == "redis-down":
+        from jobs import embedded_redis
+
+        print("embedded Redis stopped" if embedded_redis.stop() else "no embedded Redis was up")
+    elif chosen.command == "features":
+        from jobs.build_features import build_features
+        from jobs.settings import JobsSettings
+
+        build = build_features(artefacts.orders, artefacts.offline_store, JobsSettings(), datetime.now(UTC))
+        print(f"features up to {build.newest_snapshot} in {artefacts.offline_store}")
+    elif chosen.command == "apply":
+        from jobs.feature_store import apply
+
+        apply(artefacts)
+        print(f"applied feature_repo/ to {artefacts.feast_registry}")
+    elif chosen.command == "materialize":
+        from jobs.feature_store import materialize
+
+        materialize(artefacts, chosen.until or datetime.now(UTC), chosen.replace)
+    elif chosen.command == "first-prediction":
+        from jobs.first_prediction import first_prediction
+
+        first_prediction(chosen.url, chosen.customer_id)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""Orders → the offline store: `feature_repo.transformations` run on DuckDB, written as partitioned Parquet."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from feature_repo import transformations
+from jobs.errors import JobError
+from jobs.orders import read_orders
+from jobs.settings import JobsSettings
+
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Build:
+    """One complete build of the offline store.
+
+    dataset: identity of the orders' source and of the transformations. Rows of one dataset only ever
+        grow; another dataset may hold other values at the same event timestamps.
+    rows: per feature view.
+    """
+
+    dataset: str
+    observed_until: str
+    newest_snapshot: str
+    rows: dict[str, int]
+
+
+def snapshot_times(observed_until: datetime, now: datetime, backfill_days: int, daily: int) -> list[datetime]:
+    """Midnights that get a windowed snapshot: a backfilled grid for training, daily ones for serving.
+
+    The grid is anchored at the first midnight at or before `observed_until`, where the last label window
+    ends, so that training finds its cut-offs `backfill_days` apart whatever day it is run on.
+
+    Returns:
+        Ascending, unique, none after `now`; the grid reaches ten years back.
+    """
+    anchor = observed_until.replace(hour=0, minute=0, second=0, microsecond=0)
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    grid = {anchor - k * backfill_days * _DAY for k in range(3650 // backfill_days)}
+    return sorted(t for t in grid | {today - k * _DAY for k in range(daily)} if t <= now)
+
+
+def build_features(orders_path: Path, offline_store: Path, settings: JobsSettings, now: datetime) -> Build:
+    """Compute every stored feature view and put the result in place in one step.
+
+    The same orders, settings and day give byte-for-byte the same files. Until the last step the old
+    build stays whole; an interrupted run leaves it so.
+
+    Args:
+        offline_store: `current` in it is a link to the newest build.
+        now: UTC; no row is stamped later.
+
+    Raises:
+        JobError: the orders cannot be used, or another build is running.
+    """
+    orders = read_orders(orders_path)
+    now_us = _unix_us(now)
+    latest = pc.max(orders.rows["event_unix_us"]).as_py()
+    if latest >= now_us:
+        raise JobError(f"{orders_path}: an order lies in the future of {now.isoformat()}")
+    first = _from_unix_us(pc.min(orders.rows["event_unix_us"]).as_py())
+    snapshots = [
+        t
+        for t in snapshot_times(orders.observed_until, now, settings.snapshot_backfill_days, settings.daily_snapshots)
+        if t > first
+    ]
+    connection = ibis.duckdb.connect()
+    rows = ibis.memtable(orders.rows)
+    views: dict[str, ir.Table] = {
+        "customer_lifetime": transformations.customer_lifetime(rows),
+        "customer_orders_windowed": transformations.customer_orders_windowed(
+            rows, ibis.memtable({"snapshot_unix_us": [_unix_us(t) for t in snapshots]})
+        ),
+    }
+    builds = offline_store / "builds"
+    builds.mkdir(parents=True, exist_ok=True)
+    with _only_one_build(builds):
+        for abandoned in builds.glob("*.partial"):
+            shutil.rmtree(abandoned)
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+        partial = builds / f"{name}.partial"
+        counts = {}
+        for view, expression in views.items():
+            started = time.monotonic()
+            counts[view] = _write(connection, expression, partial / view)
+            print(f"  {view}: {counts[view]:,} rows in {time.monotonic() - started:.1f} s", flush=True)
+        build = Build(
+            dataset=_dataset(orders.source),
+            observed_until=orders.observed_until.isoformat(),
+            newest_snapshot=snapshots[-1].isoformat() if snapshots else "",
+            rows=counts,
+        )
+        (partial / "build.json").write_text(json.dumps(asdict(build), indent=2) + "\n")
+        _put_in_place(partial, builds / name, offline_store / "current")
+    return build
+
+
+def read_build(offline_store: Path) -> Build:
+    """Describe the build in place.
+
+    Raises:
+        JobError: there is none.
+    """
+    try:
+        return Build(**json.loads((offline_store / "current" / "build.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        raise JobError(f"{offline_store}: no features; run `make features` first") from None
+
+
+def _dataset(source: str) -> str:
+    definition = Path(transformations.__file__).read_bytes()
+    return hashlib.sha256(source.encode() + b"\0" + definition).hexdigest()
+
+
+def _write(connection: ibis.BaseBackend, expression: ir.Table, folder: Path) -> int:
+    """Stream one view into folder/<year-month>/*.parquet, sorted by customer and time; returns the rows."""
+    written = 0
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        nonlocal written
+        for batch in connection.to_pyarrow_batches(expression, chunk_size=100_000):
+            written += batch.num_rows
+            at = batch["event_unix_us"].cast(pa.timestamp("us", tz="UTC"))
+            columns = {name: batch[name] for name in batch.schema.names if name != "event_unix_us"}
+            yield pa.record_batch({**columns, "event_timestamp": at, "month": pc.strftime(at, "%Y-%m")})
+
+    stream = batches()
+    first = next(stream)
+    ds.write_dataset(
+        (batch for part in ((first,), stream) for batch in part),
+        folder,
+        schema=first.schema,
+        format="parquet",
+        partitioning=ds.partitioning(pa.schema([("month", pa.string())])),
+        use_threads=False,  # threads would change the order of rows from run to run
+    )
+    return written
+
+
+def _put_in_place(partial: Path, complete: Path, current: Path) -> None:
+    """Name the finished build and move the link onto it; keeps the build before it for its readers."""
+    previous = current.resolve() if current.is_symlink() else None
+    partial.rename(complete)
+    link = current.with_name(f"current.{os.getpid()}")
+    link.symlink_to(Path("builds") / complete.name)
+    link.replace(current)
+    for build in complete.parent.iterdir():
+        if build.is_dir() and build not in (complete, previous):
+            shutil.rmtree(build)
+
+
+@contextmanager
+def _only_one_build(builds: Path) -> Iterator[None]:
+    with (builds / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise JobError(f"{builds}: another build is running") from None
+        yield
+
+
+def _unix_us(at: datetime) -> int:
+    return (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def _from_unix_us(value: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=value)

@@ -1,0 +1,5 @@
+"""Errors of the jobs; each message says what was wrong with what, and what to do about it."""
+
+
+class JobError(Exception):
+    """A job could not do its work; nothing half-written is left behind."""

@@ -1,0 +1,52 @@
+"""Ask a service that is starting for its first prediction, and show the user how to ask for the next."""
+
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+
+from jobs.errors import JobError
+
+_WAIT_SECONDS = 120.0
+
+
+def first_prediction(url: str, customer_id: str) -> None:
+    """Wait until the service is ready, predict, print the curl and its answer.
+
+    Ends quietly when the process that started it ends, so that it never outlives a service that failed.
+
+    Raises:
+        JobError: not ready in time, or it did not answer with a prediction.
+    """
+    parent = os.getppid()
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while not _ready(url):
+        if os.getppid() != parent:
+            return
+        if time.monotonic() > deadline:
+            raise JobError(f"{url} was not ready within {_WAIT_SECONDS:g} s")
+        time.sleep(0.2)
+    body = json.dumps({"customer_id": customer_id})
+    request = urllib.request.Request(  # noqa: S310  # our own http:// address
+        f"{url}/predict", body.encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
+            answer = json.load(response)
+    except urllib.error.HTTPError as error:
+        raise JobError(f"{url}/predict answered {error.code}: {error.read().decode(errors='replace')}") from None
+    print(
+        f"\nReady. A prediction, by customer id:\n\n"
+        f"  curl -s {url}/predict -H 'Content-Type: application/json' -d '{body}'\n\n"
+        f"{json.dumps(answer, indent=2)}\n\nCtrl-C ends the service; `make down` stops the embedded Redis.",
+        flush=True,
+    )
+
+
+def _ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=2) as response:  # noqa: S310
+            return bool(response.status == 200)
+    except OSError:
+        return False
