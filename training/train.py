@@ -1,0 +1,251 @@
+"""Train, evaluate, log, register: from the offline store to a model version with its contract."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib.metadata import version as installed_version
+
+import mlflow
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import Pipeline
+
+from contract import (
+    DecisionThreshold,
+    FeatureInput,
+    FeatureSchema,
+    ModelContract,
+    RawFeatures,
+    Resolver,
+    TrainingDistribution,
+)
+from contract.artefacts import Artefacts
+from contract.model_contract import QUANTILES
+from training import registry, run_log
+from training.dataset import Cutoffs, LabelledRows, TrainingData, choose_cutoffs
+from training.errors import DatasetError
+from training.evaluation import (
+    PROBABILITY,
+    RANKING,
+    Estimate,
+    evaluate,
+    expected_calibration_error,
+    youden_threshold,
+)
+from training.pipeline import CANDIDATES
+from training.promotion import Evidence, promote
+from training.settings import TrainingSettings
+
+CLASS_NAMES = ("retained", "churned")
+THRESHOLD_RULE = (
+    "maximises true-positive minus false-positive rate (Youden's J) over all customers at the validation cut-off"
+)
+_LIBRARIES = ("scikit-learn", "numpy", "pandas", "feast", "mlflow", "skops")
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split, resolved to model input exactly as serving resolves it."""
+
+    rows: LabelledRows
+    matrix: pd.DataFrame
+
+    @property
+    def populations(self) -> dict[str, NDArray[np.bool_]]:
+        """Who is reported on: all customers, and the active ones (the headline); masks of shape (n,)."""
+        return {"all": np.ones(len(self.matrix), dtype=bool), "active": self.rows.active}
+
+    def score(self, pipeline: Pipeline) -> NDArray[np.float64]:
+        """Churn probability of each row, (n,)."""
+        probability: NDArray[np.float64] = pipeline.predict_proba(self.matrix)[:, 1].astype(np.float64)
+        return probability
+
+
+def train(artefacts: Artefacts, settings: TrainingSettings, tracking_uri: str) -> str:
+    """Run one training from features to the gate.
+
+    Returns:
+        The number of the version that is now champion.
+
+    Raises:
+        DatasetError: no training set can be made.
+        GateError: the model was registered but did not earn the alias.
+    """
+    client = registry.open_registry(tracking_uri, settings.model_name)
+    _say("opening the feature store")
+    data = TrainingData(artefacts, settings.feature_service)
+    cutoffs = choose_cutoffs(
+        data.first_order,
+        data.observed_until,
+        settings.label_days,
+        settings.training_cutoffs,
+        settings.cutoff_spacing_days,
+    )
+    train_rows, validation_rows, test_rows = (
+        data.rows(times, settings.label_days, settings.active_days)
+        for times in (cutoffs.training, (cutoffs.validation,), (cutoffs.test,))
+    )
+    _say(
+        f"training rows {len(train_rows.churned):,} from {len(cutoffs.training)} cut-offs, validation "
+        f"{len(validation_rows.churned):,} at {cutoffs.validation:%Y-%m-%d}, test {len(test_rows.churned):,} "
+        f"at {cutoffs.test:%Y-%m-%d}"
+    )
+    inputs = feature_inputs(data.schema, train_rows.raw)
+    training, validation, test = (
+        Split(rows, model_input(inputs, data.schema, rows.raw)) for rows in (train_rows, validation_rows, test_rows)
+    )
+
+    with mlflow.start_run() as run:
+        name, threshold = _choose(training, validation, settings)
+        both = pd.concat([training.matrix, validation.matrix], ignore_index=True)
+        labels = np.concatenate([training.rows.churned, validation.rows.churned])
+        pipeline = CANDIDATES[name](settings.seed).fit(both, labels)
+        _say(f"{name} won; fitted again on training and validation, {len(both):,} rows")
+        estimates, calibration_error = _evaluate(pipeline, test, settings)
+        mlflow.log_params({"candidate": name, **settings.model_dump(), **_dates(cutoffs)})
+        run_log.log_metrics(estimates, calibration_error)
+        for population, chosen in test.populations.items():
+            run_log.log_figures(
+                population, test.rows.churned[chosen], test.score(pipeline)[chosen], recency_of(test, settings)[chosen]
+            )
+        run_log.log_test_set(test.matrix, test.rows.churned, test.score(pipeline))
+        model = run_log.log_model(pipeline, test.matrix.head(5), settings.model_name)
+        version = client.get_model_version(settings.model_name, str(model.registered_model_version))
+        contract = ModelContract(
+            model_name=settings.model_name,
+            model_version=str(version.version),
+            run_id=run.info.run_id,
+            project=data.schema.project,
+            feature_service=data.schema.feature_service,
+            feature_schema=data.schema,
+            inputs=inputs,
+            class_names=CLASS_NAMES,
+            threshold=threshold,
+            training_window={
+                "first_cutoff": cutoffs.training[0].isoformat(),
+                "last_cutoff": cutoffs.validation.isoformat(),
+                "labels_until": (cutoffs.validation + timedelta(days=settings.label_days)).isoformat(),
+            },
+            data_fingerprint=training.rows.fingerprint,
+            metrics={key: round(e.value, 6) for key, e in estimates.items()},
+            library_versions={library: installed_version(library) for library in _LIBRARIES},
+        )
+        mlflow.log_text(contract.to_json(), registry.CONTRACT_PATH)
+    run_log.tag_version(client, version, contract)
+    _say(f"registered {settings.model_name} version {version.version}")
+    promote(
+        client,
+        version,
+        Evidence(
+            headline_auc=estimates["active_roc_auc"],
+            recency_auc=estimates["active_recency_roc_auc"],
+            calibration_error=calibration_error,
+            has_signature=model.signature is not None,
+            contract=contract,
+        ),
+        settings,
+    )
+    return str(version.version)
+
+
+def feature_inputs(schema: FeatureSchema, training: RawFeatures) -> tuple[FeatureInput, ...]:
+    """Describe every model input by the training rows.
+
+    The default is the feature repository's if it names one, else the training median: the value that a
+    row without any information is least wrong with.
+
+    Raises:
+        DatasetError: a feature has no value in any training row.
+    """
+    inputs = []
+    for column, spec in enumerate(schema.features):
+        values = training.values[:, column]
+        present = values[np.isfinite(values)]
+        if not len(present):
+            raise DatasetError(f"feature {spec.name!r} has no value in any training row")
+        quantiles = np.quantile(present, QUANTILES)
+        named = spec.default is not None
+        inputs.append(
+            FeatureInput.model_validate(
+                {
+                    **spec.model_dump(),
+                    "default": spec.default if named else float(np.float32(quantiles[QUANTILES.index(0.5)])),
+                    "default_from": "feature_repo" if named else "training_median",
+                    "distribution": TrainingDistribution(
+                        quantiles=tuple(float(q) for q in quantiles),
+                        null_rate=float(1 - len(present) / len(values)),
+                    ),
+                }
+            )
+        )
+    return tuple(inputs)
+
+
+def model_input(inputs: tuple[FeatureInput, ...], schema: FeatureSchema, raw: RawFeatures) -> pd.DataFrame:
+    """Resolve raw values as serving does: float32 columns named and ordered by the contract."""
+    resolved = Resolver(inputs, schema.views).resolve(raw, as_of=float("nan"))
+    return pd.DataFrame(resolved.matrix, columns=list(resolved.names))
+
+
+def _choose(training: Split, validation: Split, settings: TrainingSettings) -> tuple[str, DecisionThreshold]:
+    """The candidate with the best headline ROC AUC at the validation cut-off, and its threshold there."""
+    active, churned = validation.rows.active, validation.rows.churned
+    scores, aucs = {}, {}
+    for name, candidate in CANDIDATES.items():
+        fitted = candidate(settings.seed).fit(training.matrix, training.rows.churned)
+        scores[name] = validation.score(fitted)
+        aucs[name] = float(roc_auc_score(churned[active], scores[name][active]))
+        mlflow.log_metric(f"validation_active_roc_auc_{name}", aucs[name])
+        _say(f"candidate {name}: validation ROC AUC of active customers {aucs[name]:.4f}")
+    best = max(aucs, key=aucs.__getitem__)
+    return best, DecisionThreshold(value=round(youden_threshold(churned, scores[best]), 6), rule=THRESHOLD_RULE)
+
+
+def _evaluate(pipeline: Pipeline, test: Split, settings: TrainingSettings) -> tuple[dict[str, Estimate], float]:
+    """All metrics at the test cut-off by population, next to the base rate and the recency-only baseline."""
+    probability = test.score(pipeline)
+    recency = recency_of(test, settings)
+    estimates: dict[str, Estimate] = {}
+    for population, chosen in test.populations.items():
+        churned = test.rows.churned[chosen]
+        _say(f"evaluating {chosen.sum():,} {population} customers, {settings.bootstrap_resamples} resamples")
+        arguments = settings.bootstrap_resamples, settings.seed
+        model = evaluate(churned, probability[chosen], RANKING | PROBABILITY, *arguments)
+        baseline = evaluate(churned, recency[chosen], RANKING, *arguments)
+        base_rate = evaluate(
+            churned, recency[chosen], {"rate": lambda y, _, w: float(np.average(y, weights=w))}, *arguments
+        )
+        estimates |= {f"{population}_{name}": e for name, e in model.items()}
+        estimates |= {f"{population}_recency_{name}": e for name, e in baseline.items()}
+        estimates[f"{population}_base_rate"] = base_rate["rate"]
+        _say(f"  {'metric':<20}{'model':<24}recency only")
+        for name in model:
+            _say(f"  {name:<20}{model[name]!s:<24}{baseline.get(name, '')!s}")
+        _say(f"  {'base rate':<20}{base_rate['rate']}")
+    error = expected_calibration_error(test.rows.churned, probability)
+    _say(f"  expected calibration error over all customers {error:.3f}")
+    return estimates, error
+
+
+def recency_of(split: Split, settings: TrainingSettings) -> NDArray[np.float64]:
+    """The baseline's score of each row, (n,): the longer ago the last order, the more likely churned.
+
+    Raises:
+        DatasetError: the feature service has no such feature.
+    """
+    if settings.recency_feature not in split.matrix:
+        raise DatasetError(f"TRAINING_RECENCY_FEATURE {settings.recency_feature!r} is not in the feature service")
+    return split.matrix[settings.recency_feature].to_numpy(dtype=np.float64)
+
+
+def _dates(cutoffs: Cutoffs) -> dict[str, str]:
+    return {
+        "cutoffs_training": ",".join(t.date().isoformat() for t in cutoffs.training),
+        "cutoff_validation": cutoffs.validation.date().isoformat(),
+        "cutoff_test": cutoffs.test.date().isoformat(),
+    }
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
