@@ -1,0 +1,86 @@
+"""Everything that can go wrong between a request and its answer; each class owns its status and code.
+
+ServiceError
+├── InvalidRequestError          400  the body, an id or an override is wrong; `field` names it
+├── UnknownCustomerError         404  no feature view has a row of this customer
+├── RequestTooLargeError         413  body or batch over its limit
+├── FeaturesRefusedError         422  the contract forbids scoring with features in this state
+├── OverloadedError              429  over the concurrency limit
+├── OnlineStoreUnavailableError  503  the online store refused, broke off or answered nonsense
+└── DeadlineExceededError        503  the online store did not answer in time
+StartupError                          the process must not start; never reaches a client
+"""
+
+from typing import ClassVar
+
+
+class ServiceError(Exception):
+    """An outcome that the client is told.
+
+    The message is for the client: it names fields and limits, never feature values or addresses.
+    """
+
+    status: ClassVar[int]
+    code: ClassVar[str]
+    retry_after_seconds: ClassVar[int | None] = None
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        self.message = message
+        self.field = field
+        super().__init__(message)
+
+
+class InvalidRequestError(ServiceError):
+    """The body is malformed; `field` says where."""
+
+    status = 400
+    code = "invalid_request"
+
+
+class UnknownCustomerError(ServiceError):
+    """No feature view has a row of this customer."""
+
+    status = 404
+    code = "unknown_customer"
+
+
+class RequestTooLargeError(ServiceError):
+    """The body or the batch is over its limit."""
+
+    status = 413
+    code = "too_large"
+
+
+class FeaturesRefusedError(ServiceError):
+    """The contract forbids scoring this customer with features in their present state."""
+
+    status = 422
+    code = "features_refused"
+
+
+class OverloadedError(ServiceError):
+    """More requests at once than the service takes."""
+
+    status = 429
+    code = "overloaded"
+    retry_after_seconds = 1
+
+
+class OnlineStoreUnavailableError(ServiceError):
+    """The online store could not be read."""
+
+    status = 503
+    code = "online_store_unavailable"
+    retry_after_seconds = 1
+
+
+class DeadlineExceededError(ServiceError):
+    """The online store did not answer before the request's deadline."""
+
+    status = 503
+    code = "deadline_exceeded"
+    retry_after_seconds = 1
+
+
+class StartupError(Exception):
+    """The process must not start; the message says why and what to do."""

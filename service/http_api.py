@@ -1,0 +1,206 @@
+"""HTTP around the predictor: bodies, limits, error bodies, headers, and the OpenAPI document.
+
+A FastAPI app that BentoML mounts; why not `@bentoml.api` is in docs/adr/0003. Handlers take the raw
+request, so that FastAPI's own validation and its error bodies stay out of the way.
+"""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+
+from service.errors import (
+    FeaturesRefusedError,
+    InvalidRequestError,
+    OverloadedError,
+    RequestTooLargeError,
+    ServiceError,
+    UnknownCustomerError,
+)
+from service.metrics import ServiceMetrics
+from service.predictor import Prediction, Predictor
+from service.schemas import (
+    ErrorResponse,
+    ModelResponse,
+    PredictBatchRequest,
+    PredictBatchResponse,
+    PredictRequest,
+    PredictResponse,
+    parse,
+)
+from service.settings import ServiceSettings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class ServingState:
+    """What the handlers work with; set once, when the worker has started.
+
+    contract_body: the contract as JSON values, made once.
+    """
+
+    predictor: Predictor
+    settings: ServiceSettings
+    metrics: ServiceMetrics
+    contract_body: dict[str, Any]
+    in_flight: int = 0
+
+
+Call = Callable[[ServingState, Request], Awaitable[dict[str, Any]]]
+
+
+def create_api() -> FastAPI:
+    """The routes. `app.state.serving` must hold a `ServingState` before the first request."""
+    app = FastAPI(title="customer churn", openapi_url=None, docs_url=None, redoc_url=None)
+    _route(app, "POST", "/predict", _predict, PredictResponse, PredictRequest, (400, 404, 413, 422, 429, 503))
+    _route(
+        app, "POST", "/predict_batch", _predict_batch, PredictBatchResponse, PredictBatchRequest, (400, 413, 429, 503)
+    )
+    _route(app, "GET", "/model", _model, ModelResponse, None, (429,))
+    return app
+
+
+async def _predict(serving: ServingState, request: Request) -> dict[str, Any]:
+    body = parse(PredictRequest, await _body(request, serving.settings.max_body_bytes))
+    (prediction,) = await serving.predictor.predict([body.customer_id], _now_unix_us(), body.features)
+    if prediction.status == "unknown_customer":
+        raise UnknownCustomerError("no features are stored for this customer", field="customer_id")
+    if prediction.status == "refused":
+        named = ", ".join(f"{i.feature} is {i.state}" for i in prediction.feature_issues)
+        raise FeaturesRefusedError(f"the model's contract refuses to score: {named}")
+    serving.metrics.issues(prediction.feature_issues)
+    return _row(prediction)
+
+
+async def _predict_batch(serving: ServingState, request: Request) -> dict[str, Any]:
+    body = parse(PredictBatchRequest, await _body(request, serving.settings.max_body_bytes))
+    if len(body.customer_ids) > serving.settings.max_batch:
+        raise RequestTooLargeError(
+            f"customer_ids: at most {serving.settings.max_batch} ids in one batch", field="customer_ids"
+        )
+    predictions = await serving.predictor.predict(body.customer_ids, _now_unix_us())
+    for prediction in predictions:
+        serving.metrics.issues(prediction.feature_issues)
+    return {"predictions": [_row(prediction) for prediction in predictions]}
+
+
+async def _model(serving: ServingState, _: Request) -> dict[str, Any]:
+    model = serving.predictor.model
+    return {"tag": model.tag, "contract_sha256": model.contract.sha256, "contract": serving.contract_body}
+
+
+def _row(prediction: Prediction) -> dict[str, Any]:
+    return {
+        "customer_id": prediction.customer_id,
+        "churn_probability": prediction.churn_probability,
+        "churn": prediction.churn,
+        "status": prediction.status,
+        "feature_issues": [asdict(issue) for issue in prediction.feature_issues],
+    }
+
+
+def _route(
+    app: FastAPI,
+    method: str,
+    path: str,
+    call: Call,
+    answer: type[Any],
+    body: type[Any] | None,
+    errors: tuple[int, ...],
+) -> None:
+    name = path.lstrip("/")
+
+    async def endpoint(request: Request) -> JSONResponse:
+        return await _answer(request, name, call)
+
+    extra: dict[str, Any] = {}
+    if body is not None:
+        schema = body.model_json_schema()
+        extra["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    app.add_api_route(
+        path,
+        endpoint,
+        methods=[method],
+        name=name,
+        operation_id=name,
+        response_model=answer,
+        responses={status: {"model": ErrorResponse} for status in (*errors, 500)},
+        openapi_extra=extra,
+    )
+
+
+async def _answer(request: Request, name: str, call: Call) -> JSONResponse:
+    """Run one call and turn whatever comes of it into the designed body, headers and metrics."""
+    serving: ServingState = request.app.state.serving
+    request_id = _request_id(request)
+    identity = serving.predictor.model.identity
+    headers = {"X-Request-ID": request_id} | {f"X-Model-{key.title()}": value for key, value in identity.items()}
+    started = time.perf_counter()
+    outcome, status = "ok", 200
+    serving.in_flight += 1
+    try:
+        if serving.in_flight > serving.settings.max_concurrency:
+            raise OverloadedError("too many requests at once")
+        content = {"request_id": request_id, "model": identity, **await call(serving, request)}
+    except ServiceError as error:
+        outcome, status = error.code, error.status
+        content = _error(error.code, error.message, request_id, identity, error.field)
+        if error.retry_after_seconds is not None:
+            headers["Retry-After"] = str(error.retry_after_seconds)
+    except asyncio.CancelledError:
+        outcome = "cancelled"
+        raise
+    except Exception:
+        logger.exception("request %s failed", request_id)
+        outcome, status = "internal", 500
+        content = _error("internal", "the service failed; its log has the request id", request_id, identity)
+    finally:
+        serving.in_flight -= 1
+        serving.metrics.answered(name, outcome, time.perf_counter() - started)
+    return JSONResponse(content, status_code=status, headers=headers)
+
+
+def _error(
+    code: str, message: str, request_id: str, identity: dict[str, str], field: str | None = None
+) -> dict[str, Any]:
+    error = {"code": code, "message": message, "request_id": request_id}
+    if field is not None:
+        error["field"] = field
+    return {"error": error, "request_id": request_id, "model": identity}
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    """Read the body, stopping as soon as it is over the limit.
+
+    Raises:
+        RequestTooLargeError, InvalidRequestError: too large, or not declared as JSON.
+    """
+    kind = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
+    if kind != "application/json":
+        raise InvalidRequestError("Content-Type must be application/json", field="Content-Type")
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise RequestTooLargeError(f"the body is over {limit} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _request_id(request: Request) -> str:
+    """The client's `X-Request-ID` if it is safe to repeat in headers and logs, else a new one."""
+    given = request.headers.get("x-request-id", "")
+    if 0 < len(given) <= 128 and given.isascii() and given.isprintable() and " " not in given:
+        return given
+    return uuid.uuid4().hex
+
+
+def _now_unix_us() -> int:
+    return time.time_ns() // 1000

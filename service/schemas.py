@@ -1,0 +1,111 @@
+"""Bodies of requests and responses, as the client sees them and as the OpenAPI document states them."""
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StrictStr, StringConstraints, ValidationError
+
+from service.errors import InvalidRequestError
+
+Body = TypeVar("Body", bound=BaseModel)
+CustomerId = Annotated[StrictStr, StringConstraints(min_length=1, max_length=256)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class PredictRequest(_Body):
+    """One customer, optionally with values that replace looked-up features."""
+
+    customer_id: CustomerId = Field(examples=["00042"])
+    features: dict[StrictStr, Any] | None = Field(
+        default=None, description="feature reference (view__feature) → value to use instead of the looked-up one"
+    )
+
+
+class PredictBatchRequest(_Body):
+    """Many customers; the answer has one row each, in this order."""
+
+    customer_ids: list[CustomerId] = Field(examples=[["00042", "00007"]])
+
+
+class Model(BaseModel):
+    """The model that answered."""
+
+    name: str
+    version: str
+    role: str
+
+
+class FeatureIssueBody(BaseModel):
+    """A feature that was not simply fresh."""
+
+    feature: str
+    state: Literal["stale", "missing", "overridden"]
+    age_seconds: float | None
+    used: Literal["value", "default"] | None
+
+
+class PredictionBody(BaseModel):
+    """The answer for one customer."""
+
+    customer_id: str
+    churn_probability: float | None
+    churn: bool | None
+    status: Literal["ok", "degraded", "refused", "unknown_customer"]
+    feature_issues: list[FeatureIssueBody]
+
+
+class PredictResponse(PredictionBody):
+    """Answer of `POST /predict`."""
+
+    request_id: str
+    model: Model
+
+
+class PredictBatchResponse(BaseModel):
+    """Answer of `POST /predict_batch`."""
+
+    request_id: str
+    model: Model
+    predictions: list[PredictionBody]
+
+
+class ModelResponse(BaseModel):
+    """Answer of `GET /model`."""
+
+    request_id: str
+    model: Model
+    tag: str
+    contract_sha256: str
+    contract: dict[str, Any]
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong, for people (`message`) and programs (`code`, `field`)."""
+
+    code: str
+    message: str
+    request_id: str
+    field: str | None = None
+
+
+class ErrorResponse(BaseModel):
+    """Body of every answer that is not 200."""
+
+    error: ErrorDetail
+
+
+def parse(body: type[Body], raw: bytes) -> Body:
+    """Read a request body.
+
+    Raises:
+        InvalidRequestError: names the first member that is wrong, and never repeats its value.
+    """
+    try:
+        return body.model_validate_json(raw)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        what = "body is not valid JSON" if problem["type"] == "json_invalid" else problem["msg"]
+        raise InvalidRequestError(f"{where}: {what}" if where else what, field=where or None) from None
