@@ -85,6 +85,8 @@ $(MODEL_TAG): $(TRAINED)
 ## Serve
 .PHONY: serve build
 serve: $(INSTALLED) ## the service on [HOST=127.0.0.1] [PORT=3000]; Ctrl-C ends it
+	@$(PY) -c 'import socket, sys; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind((sys.argv[1], int(sys.argv[2])))' $(HOST) $(PORT) 2>/dev/null \
+		|| { echo "error: $(HOST):$(PORT) is taken; choose another port: make $(or $(MAKECMDGOALS),serve) PORT=3001" >&2; exit 1; }
 	@$(PY) -m jobs first-prediction --url http://$(HOST):$(PORT) & exec $(VENV)/bin/bentoml serve --host $(HOST) --port $(PORT)
 build: $(MODEL_TAG) ## a Bento with the pinned model
 	@$(VENV)/bin/bentoml build

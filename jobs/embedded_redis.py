@@ -17,8 +17,11 @@ from jobs.errors import JobError
 _START_SECONDS = 10.0
 
 
-def start(root: Path = PROJECT_ROOT) -> str:
+def start(root: Path = PROJECT_ROOT, port: int = 0) -> str:
     """Start the server, or reuse it if it is up.
+
+    Args:
+        port: 0 takes a free one.
 
     Returns:
         Its URL, also recorded in `embedded_redis_url_file`.
@@ -31,9 +34,10 @@ def start(root: Path = PROJECT_ROOT) -> str:
     if url_file.exists() and _is_ours(url_file.read_text().strip(), folder):
         return url_file.read_text().strip()
     folder.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    if not port:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
     url = f"redis://127.0.0.1:{port}/0"
     log = folder / "valkey.log"
     subprocess.run(

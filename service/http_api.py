@@ -10,10 +10,12 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from service.errors import (
     FeaturesRefusedError,
@@ -64,7 +66,20 @@ def create_api() -> FastAPI:
         app, "POST", "/predict_batch", _predict_batch, PredictBatchResponse, PredictBatchRequest, (400, 413, 429, 503)
     )
     _route(app, "GET", "/model", _model, ModelResponse, None, (429,))
+    app.add_exception_handler(HTTPException, _wrong_method)
     return app
+
+
+async def _wrong_method(request: Request, error: Exception) -> JSONResponse:
+    """The one error that routing itself raises here, in the designed body instead of FastAPI's."""
+    refused = cast(HTTPException, error)
+    serving: ServingState = request.app.state.serving
+    request_id = _request_id(request)
+    message = f"{request.method} is not offered here"
+    body = _error("method_not_allowed", message, request_id, serving.predictor.model.identity)
+    return JSONResponse(
+        body, status_code=refused.status_code, headers={**(refused.headers or {}), "X-Request-ID": request_id}
+    )
 
 
 async def _predict(serving: ServingState, request: Request) -> dict[str, Any]:
@@ -154,6 +169,8 @@ async def _answer(request: Request, name: str, call: Call) -> JSONResponse:
         content = _error(error.code, error.message, request_id, identity, error.field)
         if error.retry_after_seconds is not None:
             headers["Retry-After"] = str(error.retry_after_seconds)
+    except ClientDisconnect:
+        outcome, status, content = "cancelled", 400, {}  # nobody is left to read it
     except asyncio.CancelledError:
         outcome = "cancelled"
         raise

@@ -224,7 +224,7 @@ def _evaluate(pipeline: Pipeline, test: Split, settings: TrainingSettings) -> tu
             _say(f"  {name:<20}{model[name]!s:<24}{baseline.get(name, '')!s}")
         _say(f"  {'base rate':<20}{base_rate['rate']}")
     error = expected_calibration_error(test.rows.churned, probability)
-    _say(f"  expected calibration error over all customers {error:.3f}")
+    _say(f"  mean probability {probability.mean():.3f}; expected calibration error over all customers {error:.3f}")
     return estimates, error
 
 
