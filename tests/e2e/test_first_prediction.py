@@ -1,0 +1,115 @@
+"""What a newcomer sees: `make run` in a fresh tree, the curl it prints, the model it made."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.tracking import MlflowClient
+
+from tests.loop import Loop, make_run
+
+
+def test_the_curl_that_make_run_prints_answers_what_it_printed(loop: Loop) -> None:
+    command = re.search(r"^  (curl .*)$", loop.output, re.MULTILINE)
+    assert command, loop.output
+    printed = json.loads(loop.output[loop.output.index("\n{\n") : loop.output.index("\n}\n") + 2])
+    if shutil.which("curl") is None:
+        pytest.skip("no curl on this machine")
+
+    done = subprocess.run(command.group(1), shell=True, capture_output=True, text=True, timeout=30, check=True)  # noqa: S602
+    answer = json.loads(done.stdout)
+
+    assert ("00042", "ok", []) == (answer["customer_id"], answer["status"], answer["feature_issues"])
+    # The request's time is part of the features, so seconds later the probability differs in late decimals.
+    assert printed["churn_probability"] == pytest.approx(answer["churn_probability"], abs=1e-3)
+    assert printed["model"] == answer["model"]
+
+
+def test_make_run_a_second_time_trains_nothing_and_answers_the_same(loop: Loop, tmp_path: Path) -> None:
+    first = loop.call("POST", "/predict", {"customer_id": "00042"}).body
+    # Of its own, because a BentoML server wipes the metrics of every other one on the same BENTOML_HOME.
+    home = shutil.copytree(loop.environment["BENTOML_HOME"], tmp_path / "bentoml")
+
+    with make_run(loop.root, {**loop.environment, "BENTOML_HOME": str(home)}) as again:
+        second = again.call("POST", "/predict", {"customer_id": "00042"}).body
+
+        assert "train:" not in again.output
+        assert "features:" not in again.output
+    assert first["model"] == second["model"]
+    assert first["churn_probability"] == pytest.approx(second["churn_probability"], abs=1e-3)
+
+
+def test_every_step_says_what_it_does(loop: Loop) -> None:
+    for word in ("orders:", "features:", "apply:", "materialize:", "train:", "import:", "0 changed decisions"):
+        assert word in loop.output
+    assert "69,659 orders of 23,570 customers" in loop.output
+    assert re.search(r"CDNOW shifted by \d+ days", loop.output)
+
+
+@dataclass(frozen=True)
+class Champion:
+    version: ModelVersion
+    metrics: dict[str, float]
+    plots: set[str]
+
+
+def champion_of(uri: str) -> Champion:
+    mlflow.set_tracking_uri(uri)
+    client = MlflowClient(uri)
+    version = client.get_model_version_by_alias("customer_churn", "champion")
+    run_id = str(version.run_id)
+    plots = {Path(file.path).name for file in client.list_artifacts(run_id, "plots")}
+    return Champion(version, client.get_run(run_id).data.metrics, plots)
+
+
+def points(champion: Champion) -> dict[str, float]:
+    """The metrics themselves; their intervals depend on the number of resamples, which is kept small here."""
+    return {name: value for name, value in champion.metrics.items() if not name.endswith(("_low", "_high"))}
+
+
+@pytest.fixture(scope="module")
+def champion(loop: Loop) -> Champion:
+    return champion_of(f"sqlite:///{loop.root}/var/mlflow/mlflow.db")
+
+
+def test_the_champion_ranks_better_than_recency_and_not_better_than_possible(champion: Champion) -> None:
+    metrics = champion.metrics
+
+    assert 0.83 <= metrics["all_roc_auc"] <= 0.86, "more would mean a leak"
+    assert metrics["active_roc_auc"] >= 0.72
+    assert metrics["active_roc_auc_low"] > metrics["active_recency_roc_auc_high"], "intervals must not overlap"
+
+
+def test_the_registered_version_carries_signature_contract_digests_and_plots(champion: Champion) -> None:
+    signature = mlflow.models.get_model_info(str(champion.version.source)).signature
+    assert signature is not None
+    assert 27 == len(signature.inputs.input_names())
+    assert {
+        *("contract_sha256", "model_sha256", "data_fingerprint", "feature_service_sha256", "git_commit")
+    } <= champion.version.tags.keys()
+    assert {f"{p}_{kind}.png" for p in ("all", "active") for kind in ("calibration", "roc", "lift")} == champion.plots
+
+
+def test_training_again_on_the_same_data_gives_the_same_metrics(loop: Loop, champion: Champion, tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    done = subprocess.run(
+        [sys.executable, "-m", "training", "train"],
+        cwd=loop.root,
+        env={**loop.environment, "MLFLOW_TRACKING_URI": uri, "TRAINING_BOOTSTRAP_RESAMPLES": "20"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+    assert 0 == done.returncode, done.stderr
+    again = champion_of(uri)
+    assert points(champion) == points(again)
+    assert champion.version.tags["data_fingerprint"] == again.version.tags["data_fingerprint"]
