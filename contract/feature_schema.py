@@ -5,6 +5,7 @@ in which points the two disagree.
 """
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Protocol
 
@@ -21,7 +22,13 @@ MissingPolicy = Literal["use_default", "refuse"]
 class Frozen(BaseModel):
     """Base of everything in a contract: immutable, and a member it does not know is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the canonical JSON (members sorted): the same for the same promises in any process."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 class EntityKey(Frozen):
@@ -81,11 +88,6 @@ class FeatureSchema(Frozen):
     request_inputs: tuple[RequestInput, ...]
     transformations: dict[str, str]
     """On-demand view name → sha256 of its function's source."""
-
-    @property
-    def sha256(self) -> str:
-        """Hash of the canonical JSON, the same for the same promises in any process."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
 def differences(promised: FeatureSchema, live: FeatureSchema) -> list[str]:

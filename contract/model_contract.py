@@ -1,8 +1,6 @@
 """`ModelContract`: what one model version promises, as frozen, versioned, content-hashed JSON."""
 
-import hashlib
 import json
-from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -109,11 +107,6 @@ class ModelContract(Frozen):
     def to_json(self) -> str:
         """Indented JSON for people and files; `from_json` gives the same contract back."""
         return self.model_dump_json(indent=2) + "\n"
-
-    @cached_property
-    def sha256(self) -> str:
-        """Hash of the canonical JSON: the identity of everything promised here."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     @property
     def feature_names(self) -> list[str]:

@@ -115,7 +115,8 @@ class Resolver:
         self._inputs = {f.name: (column, f) for column, f in enumerate(inputs)}
         self._ttl = np.array([math.inf if v.ttl_seconds is None else v.ttl_seconds for v in views])
         self._sources = [np.array([self.views.index(s) for s in f.sources], dtype=np.intp) for f in inputs]
-        self._default = np.array([f.default for f in inputs], dtype=np.float32)
+        with np.errstate(over="ignore"):
+            self._default = np.array([f.default for f in inputs]).astype(np.float32)
         if not np.isfinite(self._default).all():
             bad = [name for name, d in zip(self.names, self._default, strict=True) if not np.isfinite(d)]
             raise ContractError(f"default of {bad} is not a finite float32")

@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from feature_repo import transformations
 from jobs.errors import JobError
@@ -85,7 +87,7 @@ def build_features(orders_path: Path, offline_store: Path, settings: JobsSetting
     views: dict[str, ir.Table] = {
         "customer_lifetime": transformations.customer_lifetime(rows),
         "customer_orders_windowed": transformations.customer_orders_windowed(
-            rows, ibis.memtable({"snapshot_unix_us": [_unix_us(t) for t in snapshots]})
+            rows, ibis.memtable(pa.table({"snapshot_unix_us": pa.array([_unix_us(t) for t in snapshots], pa.int64())}))
         ),
     }
     builds = offline_store / "builds"
@@ -136,12 +138,15 @@ def _write(connection: ibis.BaseBackend, expression: ir.Table, folder: Path) -> 
         nonlocal written
         for batch in connection.to_pyarrow_batches(expression, chunk_size=100_000):
             written += batch.num_rows
-            at = batch["event_unix_us"].cast(pa.timestamp("us", tz="UTC"))
-            columns = {name: batch[name] for name in batch.schema.names if name != "event_unix_us"}
-            yield pa.record_batch({**columns, "event_timestamp": at, "month": pc.strftime(at, "%Y-%m")})
+            rows = _stamped(batch)
+            yield rows.append_column("month", pc.strftime(rows["event_timestamp"], "%Y-%m"))
 
     stream = batches()
-    first = next(stream)
+    first = next(stream, None)
+    if first is None:  # the feature view must still find a file with its columns
+        (folder / "none").mkdir(parents=True)
+        pq.write_table(_stamped(expression.schema().to_pyarrow().empty_table()), folder / "none" / "part-0.parquet")
+        return 0
     ds.write_dataset(
         (batch for part in ((first,), stream) for batch in part),
         folder,
@@ -151,6 +156,12 @@ def _write(connection: ibis.BaseBackend, expression: ir.Table, folder: Path) -> 
         use_threads=False,  # threads would change the order of rows from run to run
     )
     return written
+
+
+def _stamped(rows: Any) -> Any:
+    """An Arrow batch or table with `event_timestamp` in the place of `event_unix_us`."""
+    at = rows["event_unix_us"].cast(pa.timestamp("us", tz="UTC"))
+    return rows.drop_columns(["event_unix_us"]).append_column("event_timestamp", at)
 
 
 def _put_in_place(partial: Path, complete: Path, current: Path) -> None:

@@ -51,11 +51,11 @@ def read_orders(path: Path) -> Orders:
         raise JobError(f"{path}: columns are [{found}]; run `make data` to write them as expected")
     if table.num_rows == 0:
         raise JobError(f"{path}: holds no orders")
-    description = json.loads((table.schema.metadata or {}).get(b"orders", b"{}"))
     try:
+        description = json.loads((table.schema.metadata or {}).get(b"orders", b"{}"))
         observed_until = datetime.fromisoformat(description["observed_until"])
         source = str(description["source"])
-    except (KeyError, ValueError):
+    except (KeyError, TypeError, ValueError):
         raise JobError(f"{path}: carries no description of its orders; run `make data` again") from None
     rows = pa.table(
         {

@@ -85,12 +85,12 @@ async def _wrong_method(request: Request, error: Exception) -> JSONResponse:
 async def _predict(serving: ServingState, request: Request) -> dict[str, Any]:
     body = parse(PredictRequest, await _body(request, serving.settings.max_body_bytes))
     (prediction,) = await serving.predictor.predict([body.customer_id], _now_unix_us(), body.features)
+    serving.metrics.issues(prediction.feature_issues)
     if prediction.status == "unknown_customer":
         raise UnknownCustomerError("no features are stored for this customer", field="customer_id")
     if prediction.status == "refused":
         named = ", ".join(f"{i.feature} is {i.state}" for i in prediction.feature_issues)
         raise FeaturesRefusedError(f"the model's contract refuses to score: {named}")
-    serving.metrics.issues(prediction.feature_issues)
     return _row(prediction)
 
 

@@ -11,6 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from contract import ContractError, ModelContract
+from contract.trusted_types import TRUSTED_TYPES
 from service.errors import StartupError
 
 
@@ -63,7 +64,10 @@ def load_model(
         raise StartupError(f"model {tag}: {file.name} is missing (runtime {runtime!r}); import it again") from None
     _check(tag, "contract.json", metadata.get("contract_sha256"), contract.sha256)
     _check(tag, file.name, metadata.get("file_sha256"), hashlib.sha256(model).hexdigest())
-    score = _onnx_scorer(model) if runtime == "onnx" else _sklearn_scorer(model, contract.feature_names)
+    try:
+        score = _onnx_scorer(model) if runtime == "onnx" else _sklearn_scorer(model, contract.feature_names)
+    except Exception as error:  # onnxruntime, zipfile and skops each raise their own for "this is no model"
+        raise StartupError(f"model {tag}: {file.name} cannot be loaded: {str(error).splitlines()[0]}") from error
     return ServedModel(tag=tag, role=role, contract=contract, score=score)
 
 
@@ -92,8 +96,10 @@ def _sklearn_scorer(model: bytes, names: list[str]) -> Scorer:
     import pandas as pd
     import skops.io
 
-    # What the file is was checked at import against an allow-list, and its hash just now.
-    pipeline = skops.io.loads(model, trusted=skops.io.get_untrusted_types(data=model))
+    foreign = set(skops.io.get_untrusted_types(data=model)) - TRUSTED_TYPES
+    if foreign:
+        raise ValueError(f"it holds types that are not on the allow-list: {', '.join(sorted(foreign))}")
+    pipeline = skops.io.loads(model, trusted=sorted(TRUSTED_TYPES))
 
     def score(matrix: NDArray[np.float32], /) -> NDArray[np.float32]:
         probability = pipeline.predict_proba(pd.DataFrame(matrix, columns=names))[:, 1]

@@ -69,7 +69,8 @@ class Predictor:
         except TimeoutError:
             raise DeadlineExceededError("the online store did not answer in time") from None
         resolved = self._resolver.resolve(raw, as_of_unix_us / 1e6, checked)
-        probabilities = self.model.score(resolved.matrix)
+        # Compared as it is answered, in float64, so that nobody can find a decision that contradicts its number.
+        probabilities = self.model.score(resolved.matrix).astype(np.float64)
         churns: NDArray[np.bool_] = np.greater_equal(probabilities, self.model.contract.threshold.value)
         troubled = np.any(resolved.states, axis=1)
 

@@ -94,6 +94,8 @@ class ErrorResponse(BaseModel):
     """Body of every answer that is not 200."""
 
     error: ErrorDetail
+    request_id: str
+    model: Model
 
 
 def parse(body: type[Body], raw: bytes) -> Body:
@@ -106,6 +108,6 @@ def parse(body: type[Body], raw: bytes) -> Body:
         return body.model_validate_json(raw)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
+        where = ".".join(str(part) for part in problem["loc"])[:200]  # a member's name is the client's own text
         what = "body is not valid JSON" if problem["type"] == "json_invalid" else problem["msg"]
         raise InvalidRequestError(f"{where}: {what}" if where else what, field=where or None) from None

@@ -14,7 +14,7 @@ class ServiceSettings(BaseSettings):
     model_tag: str = ""
     """Tag in the BentoML model store; empty takes the one that `make import-model` pinned in `var/model_tag`."""
 
-    deadline_ms: float = Field(default=250, gt=0)
+    deadline_ms: float = Field(default=250, gt=0, le=60_000)
     """Milliseconds within which the online store must have answered a request."""
 
     max_batch: int = Field(default=1000, ge=1)

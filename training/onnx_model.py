@@ -60,7 +60,7 @@ def compare(pipeline: Pipeline, onnx_model: bytes, matrix: pd.DataFrame, thresho
         threshold: at or above it the positive class is decided.
     """
     expected = pipeline.predict_proba(matrix)[:, 1]
-    found = probabilities(onnx_model, np.ascontiguousarray(matrix.to_numpy(dtype=np.float32)))
+    found = probabilities(onnx_model, np.ascontiguousarray(matrix.to_numpy(dtype=np.float32))).astype(np.float64)
     return Comparison(
         rows=len(matrix),
         largest_difference=float(np.abs(expected - found).max()),

@@ -129,7 +129,8 @@ def _read(own: Path) -> pd.DataFrame:
         raise OrdersError(f"{own}: no such file")
     try:
         if own.suffix == ".csv":
-            frame = pd.read_csv(own, dtype=str, keep_default_na=False, encoding="utf-8")
+            lines = pd.read_csv(own, dtype=str, keep_default_na=False, encoding="utf-8", skip_blank_lines=False)
+            frame = lines[(lines != "").any(axis=1)]  # the index stays that of the file's lines
         elif own.suffix == ".parquet":
             frame = pq.read_table(own).to_pandas()
         else:
@@ -153,8 +154,9 @@ def _checked(frame: pd.DataFrame, own: Path, now: datetime) -> pd.DataFrame:
     def refuse(column: str, bad: pd.Series, expected: str) -> None:
         if bad.any():
             index = int(np.flatnonzero(bad.to_numpy())[0])
+            row = int(frame.index[index]) + first_line
             value = str(frame[column].iloc[index])[:80]
-            raise OrdersError(f"{own}: column {column}, row {index + first_line}: expected {expected}, found {value!r}")
+            raise OrdersError(f"{own}: column {column}, row {row}: expected {expected}, found {value!r}")
 
     ids = frame["customer_id"]
     refuse("customer_id", ids.isna(), "a customer id")
@@ -167,6 +169,7 @@ def _checked(frame: pd.DataFrame, own: Path, now: datetime) -> pd.DataFrame:
         times = pd.to_datetime(times.astype(str), utc=True, format="ISO8601", errors="coerce")
     elif times.dt.tz is None:
         times = times.dt.tz_localize(UTC)
+    times = times.dt.tz_convert(UTC)
     refuse("event_timestamp", times.isna(), "an ISO 8601 date or time")
     refuse("event_timestamp", times > pd.Timestamp(now), f"a time not after {now:%Y-%m-%d %H:%M} UTC")
     refuse("event_timestamp", times < pd.Timestamp("1970-01-02", tz=UTC), "a time after 1970-01-01")

@@ -31,12 +31,12 @@ def objections(evidence: Evidence, settings: TrainingSettings) -> list[str]:
     """Why this version may not be served; empty if it may."""
     found = []
     margin = evidence.headline_auc.value - evidence.recency_auc.value
-    if margin < settings.min_auc_margin:
+    if not margin >= settings.min_auc_margin:  # so written, NaN does not pass
         found.append(
             f"ROC AUC {evidence.headline_auc} beats recency alone ({evidence.recency_auc}) by {margin:.3f}, "
             f"less than {settings.min_auc_margin}"
         )
-    if evidence.calibration_error > settings.max_calibration_error:
+    if not evidence.calibration_error <= settings.max_calibration_error:
         found.append(
             f"expected calibration error is {evidence.calibration_error:.3f}, over {settings.max_calibration_error}"
         )

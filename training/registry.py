@@ -16,23 +16,12 @@ from mlflow.tracking import MlflowClient
 from sklearn.pipeline import Pipeline
 
 from contract import ContractError, ModelContract
+from contract.trusted_types import TRUSTED_TYPES
 from training.errors import ModelImportError, TrainingError
 
 CHAMPION = "champion"
 CONTRACT_PATH = "contract/contract.json"
 TEST_SET_PATH = "test/test_set.parquet"
-
-TRUSTED_TYPES = frozenset(
-    {
-        "sklearn._loss.link.Interval",
-        "sklearn._loss.link.LogitLink",
-        "sklearn._loss.loss.HalfBinomialLoss",
-        "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
-        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    }
-)
-"""Types beyond skops' own list that our candidates are made of. MLflow stores the list it was given inside
-the model, where whoever can write the model can extend it; so loading is checked against this one."""
 
 
 @dataclass(frozen=True)

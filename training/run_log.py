@@ -17,6 +17,7 @@ from sklearn.pipeline import Pipeline
 
 from contract import ModelContract
 from contract.artefacts import PROJECT_ROOT
+from contract.trusted_types import TRUSTED_TYPES
 from training import registry
 from training.evaluation import Bools, Estimate, Floats
 from training.plots import figures
@@ -49,7 +50,7 @@ def log_model(pipeline: Pipeline, example: pd.DataFrame, name: str) -> ModelInfo
         pipeline,
         name="model",
         serialization_format="skops",
-        skops_trusted_types=sorted(registry.TRUSTED_TYPES),
+        skops_trusted_types=sorted(TRUSTED_TYPES),
         pyfunc_predict_fn="predict_proba",
         signature=infer_signature(example, pipeline.predict_proba(example)),
         input_example=example,
