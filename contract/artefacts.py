@@ -86,6 +86,8 @@ def feast_connection_string(redis_url: str, options: Mapping[str, str] | None = 
     except ValueError:
         raise malformed from None
     database = url.path.lstrip("/") or "0"
+    if ":" in (host or ""):
+        raise ContractError("REDIS_URL: feast cannot carry an IPv6 address; use a host name")
     if url.scheme not in ("redis", "rediss") or not host or not database.isdigit():
         raise malformed
     arguments = {"db": database}

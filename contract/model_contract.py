@@ -52,8 +52,6 @@ class ModelContract(Frozen):
     model_name: str
     model_version: str
     run_id: str
-    project: str
-    feature_service: str
     feature_schema: FeatureSchema
     inputs: tuple[FeatureInput, ...] = Field(min_length=1)
     class_names: tuple[str, str]
@@ -68,14 +66,17 @@ class ModelContract(Frozen):
         names = [f.name for f in self.inputs]
         if len(set(names)) != len(names):
             raise ValueError("inputs: a feature is listed twice")
-        offered = {f.name: f for f in self.feature_schema.features}
-        missing = [name for name in names if name not in offered]
-        if missing:
-            raise ValueError(f"inputs: {missing} are not features of {self.feature_service!r}")
         views = {v.name for v in self.feature_schema.views}
         unread = sorted({s for f in self.inputs for s in f.sources} - views)
         if unread:
             raise ValueError(f"feature_schema.views: {unread} are sources of inputs but not listed")
+        offered = {f.name: f for f in self.feature_schema.features}
+        for given in self.inputs:
+            feature = offered.get(given.name)
+            if feature is None:
+                raise ValueError(f"inputs: {given.name!r} is not a feature of {self.feature_service!r}")
+            if (given.dtype, given.view, given.sources) != (feature.dtype, feature.view, feature.sources):
+                raise ValueError(f"inputs: {given.name!r} is not what feature_schema says of it")
         return self
 
     @classmethod
@@ -107,6 +108,11 @@ class ModelContract(Frozen):
     def to_json(self) -> str:
         """Indented JSON for people and files; `from_json` gives the same contract back."""
         return self.model_dump_json(indent=2) + "\n"
+
+    @property
+    def feature_service(self) -> str:
+        """Name of the feature service that serves the inputs."""
+        return self.feature_schema.feature_service
 
     @property
     def feature_names(self) -> list[str]:

@@ -23,7 +23,6 @@ def main(arguments: list[str] | None = None) -> int:
     to_redis.add_argument("--replace", action="store_true", help="remove the stored rows first")
     first = commands.add_parser("first-prediction", help="wait for a service and show how to ask it")
     first.add_argument("--url", required=True)
-    first.add_argument("--customer-id", default="00042")
     chosen = parser.parse_args(arguments)
     try:
         _run(chosen)
@@ -70,9 +69,9 @@ def _run(chosen: argparse.Namespace) -> None:
 
         materialize(artefacts, chosen.until or datetime.now(UTC), chosen.replace)
     elif chosen.command == "first-prediction":
-        from jobs.first_prediction import first_prediction
+        from jobs.first_prediction import first_prediction, known_customer
 
-        first_prediction(chosen.url, chosen.customer_id)
+        first_prediction(chosen.url, known_customer(artefacts.orders))
 
 
 if __name__ == "__main__":

@@ -116,8 +116,6 @@ def train(artefacts: Artefacts, settings: TrainingSettings, tracking_uri: str) -
             model_name=settings.model_name,
             model_version=str(version.version),
             run_id=run.info.run_id,
-            project=data.schema.project,
-            feature_service=data.schema.feature_service,
             feature_schema=data.schema,
             inputs=inputs,
             class_names=CLASS_NAMES,

@@ -1,0 +1,79 @@
+"""Small contracts and schemas: every test names only the part it is about."""
+
+from typing import Any
+
+from contract import (
+    DecisionThreshold,
+    EntityKey,
+    FeatureInput,
+    FeatureSchema,
+    FeatureSpec,
+    ModelContract,
+    RequestInput,
+    SourceView,
+    TrainingDistribution,
+)
+from contract.feature_schema import Dtype, MissingPolicy, StalePolicy
+from contract.model_contract import QUANTILES
+
+
+def feature(
+    name: str,
+    *,
+    dtype: Dtype = "float64",
+    sources: tuple[str, ...] | None = None,
+    on_stale: StalePolicy = "use_default",
+    on_missing: MissingPolicy = "use_default",
+    default: float = -1.0,
+) -> FeatureInput:
+    view = name.split("__")[0]
+    return FeatureInput(
+        name=name,
+        dtype=dtype,
+        view=view,
+        sources=sources or (view,),
+        on_stale=on_stale,
+        on_missing=on_missing,
+        default=default,
+        default_from="feature_repo",
+        distribution=TrainingDistribution(quantiles=tuple(float(i) for i in range(len(QUANTILES))), null_rate=0.0),
+    )
+
+
+def schema() -> FeatureSchema:
+    """Two stored views, an on-demand view over both, and the request's time."""
+    return FeatureSchema(
+        project="churn",
+        feature_service="churn_v1",
+        entity_keys=(EntityKey(join_key="customer_id", dtype="string"),),
+        views=(SourceView(name="lifetime", ttl_seconds=None), SourceView(name="windowed", ttl_seconds=172_800.0)),
+        features=(
+            FeatureSpec(name="lifetime__spend", dtype="float64", view="lifetime", sources=("lifetime",)),
+            FeatureSpec(name="windowed__orders", dtype="int64", view="windowed", sources=("windowed",)),
+            FeatureSpec(name="recency__days", dtype="float64", view="recency", sources=("lifetime", "windowed")),
+        ),
+        request_inputs=(RequestInput(name="as_of", dtype="int64", filled_by="request_time_unix_us"),),
+        transformations={"recency": "ab" * 32},
+    )
+
+
+def contract(**changes: Any) -> ModelContract:
+    """A contract over `schema()`, with the given members in place of its own."""
+    members: dict[str, Any] = {
+        "model_name": "customer_churn",
+        "model_version": "3",
+        "run_id": "f" * 32,
+        "feature_schema": schema(),
+        "inputs": (
+            feature("windowed__orders", dtype="int64"),
+            feature("lifetime__spend"),
+            feature("recency__days", sources=("lifetime", "windowed")),
+        ),
+        "class_names": ("stays", "churns"),
+        "threshold": DecisionThreshold(value=0.5, rule="youden"),
+        "training_window": {"first": "2024-01-01T00:00:00+00:00"},
+        "data_fingerprint": "cd" * 32,
+        "metrics": {"brier": 0.1, "roc_auc": 0.8},
+        "library_versions": {"numpy": "2.4.6"},
+    }
+    return ModelContract(**members | changes)

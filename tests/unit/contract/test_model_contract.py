@@ -1,0 +1,148 @@
+import json
+import math
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from contract import ContractError, ContractVersionError, DecisionThreshold, ModelContract
+from tests.unit.contract.builders import contract, feature, schema
+
+
+def altered(path: tuple[str | int, ...], value: object) -> str:
+    """The contract's JSON with one member replaced."""
+    text: dict[str, Any] = json.loads(contract().to_json())
+    place: Any = text
+    for part in path[:-1]:
+        place = place[part]
+    place[path[-1]] = value
+    return json.dumps(text)
+
+
+def test_a_contract_survives_json_unchanged() -> None:
+    original = contract()
+
+    assert original == ModelContract.from_json(original.to_json())
+    assert original == ModelContract.from_json(original.to_json().encode())
+    assert original.sha256 == ModelContract.from_json(original.to_json()).sha256
+
+
+def test_equal_contracts_have_equal_hashes_whatever_order_their_members_were_listed_in() -> None:
+    one = contract(metrics={"brier": 0.1, "roc_auc": 0.8})
+    other = contract(metrics={"roc_auc": 0.8, "brier": 0.1})
+
+    assert one == other
+    assert one.sha256 == other.sha256
+
+
+CHANGES: dict[str, object] = {
+    "model_name": "other",
+    "model_version": "4",
+    "run_id": "0" * 32,
+    "feature_schema": schema().model_copy(update={"transformations": {"recency": "00" * 32}}),
+    "inputs": (feature("lifetime__spend"), feature("windowed__orders", dtype="int64")),
+    "class_names": ("churns", "stays"),
+    "threshold": DecisionThreshold(value=0.4, rule="youden"),
+    "training_window": {"first": "2023-01-01T00:00:00+00:00"},
+    "data_fingerprint": "00" * 32,
+    "metrics": {"roc_auc": 0.81},
+    "library_versions": {"numpy": "2.4.7"},
+}
+
+
+def test_every_member_can_change_the_hash() -> None:
+    assert set(ModelContract.model_fields) - {"schema_version"} == set(CHANGES)
+
+
+@pytest.mark.parametrize("member", CHANGES)
+def test_the_hash_changes_with(member: str) -> None:
+    assert contract().sha256 != contract(**{member: CHANGES[member]}).sha256
+
+
+def test_the_order_of_the_inputs_is_part_of_the_hash() -> None:
+    inputs = contract().inputs
+
+    assert contract().sha256 != contract(inputs=inputs[::-1]).sha256
+
+
+def test_a_contract_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        contract().model_version = "9"
+
+
+def test_a_contract_of_a_later_schema_is_refused_as_such() -> None:
+    with pytest.raises(ContractVersionError, match="schema_version 2"):
+        ModelContract.from_json(altered(("schema_version",), 2))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "place"),
+    [
+        (("surprise",), 1, "surprise"),
+        (("inputs", 1, "surprise"), 1, "inputs.1.surprise"),
+        (("inputs", 0, "dtype"), "decimal", "inputs.0.dtype"),
+        (("inputs", 0, "default"), None, "inputs.0.default"),
+        (("inputs", 2, "distribution", "quantiles"), [1.0], "inputs.2.distribution.quantiles"),
+        (("inputs",), [], "inputs"),
+        (("threshold", "value"), 1.5, "threshold.value"),
+        (("metrics", "brier"), "good", "metrics.brier"),
+        (("class_names",), ["only one"], "class_names"),
+        (("schema_version",), "1", "schema_version"),
+    ],
+)
+def test_a_wrong_member_is_refused_and_named(path: tuple[str | int, ...], value: object, place: str) -> None:
+    with pytest.raises(ContractError) as caught:
+        ModelContract.from_json(altered(path, value))
+
+    assert f"invalid at {place}" in str(caught.value)
+
+
+def test_a_member_left_out_is_refused_and_named() -> None:
+    text = json.loads(contract().to_json())
+    del text["run_id"]
+
+    with pytest.raises(ContractError, match="invalid at run_id"):
+        ModelContract.from_json(json.dumps(text))
+
+
+@pytest.mark.parametrize("text", [contract().to_json()[:-40], "", b"\xff\xfe{}"])
+def test_text_that_is_no_json_is_refused(text: str | bytes) -> None:
+    with pytest.raises(ContractError, match="not JSON"):
+        ModelContract.from_json(text)
+
+
+def test_json_that_is_no_object_is_refused() -> None:
+    with pytest.raises(ContractError, match="not a JSON object"):
+        ModelContract.from_json("[]")
+
+
+def test_a_feature_listed_twice_is_refused() -> None:
+    twice = (feature("lifetime__spend"), feature("lifetime__spend"))
+
+    with pytest.raises(ValidationError, match="listed twice"):
+        contract(inputs=twice)
+
+
+def test_an_input_that_the_feature_service_does_not_offer_is_refused_and_named() -> None:
+    with pytest.raises(ValidationError, match="lifetime__shoe_size"):
+        contract(inputs=(feature("lifetime__shoe_size"),))
+
+
+def test_an_input_from_a_view_that_is_not_listed_is_refused_and_named() -> None:
+    with pytest.raises(ValidationError, match="elsewhere"):
+        contract(inputs=(feature("lifetime__spend", sources=("elsewhere",)),))
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_a_number_that_json_cannot_hold_is_refused_before_it_is_written(number: float) -> None:
+    with pytest.raises(ValidationError, match="finite"):
+        contract(metrics={"roc_auc": number})
+    with pytest.raises(ValidationError, match="finite"):
+        feature("lifetime__spend", default=number)
+
+
+@pytest.mark.parametrize("changed", [{"dtype": "int32"}, {"sources": ("lifetime",)}, {"view": "lifetime"}])
+def test_an_input_that_is_not_what_the_schema_says_of_it_is_refused(changed: dict[str, object]) -> None:
+    first, *rest = contract().inputs
+    with pytest.raises(ValidationError, match="is not what feature_schema says of it"):
+        contract(inputs=(first.model_copy(update=changed), *rest))

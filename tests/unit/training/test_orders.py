@@ -1,0 +1,243 @@
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.orders import read_orders
+from training.errors import OrdersError
+from training.orders import parse_cdnow, write_own
+
+NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
+HEADER = "customer_id,event_timestamp,amount,items"
+GOOD = "00042,2024-01-02,9.99,2"
+
+
+def own_csv(folder: Path, *lines: str) -> Path:
+    path = folder / "own.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def own_parquet(folder: Path, **columns: object) -> Path:
+    """Two good rows, with the given columns in place of their own."""
+    good: dict[str, Any] = {
+        "customer_id": ["00042", "7"],
+        "event_timestamp": [datetime(2024, 1, 2, tzinfo=UTC), datetime(2024, 1, 3, 4, 5, 6, 7, tzinfo=UTC)],
+        "amount": [9.99, 0.0],
+        "items": [2, 0],
+    }
+    path = folder / "own.parquet"
+    pq.write_table(pa.table(good | columns), path)
+    return path
+
+
+def refused(own: Path) -> str:
+    """The message; existing orders stay as they are, and where there were none there are none."""
+    kept = own.parent / "kept" / "orders.parquet"
+    kept.parent.mkdir()
+    kept.write_bytes(b"what was there before")
+    with pytest.raises(OrdersError) as caught:
+        write_own(kept, own, NOW)
+    with pytest.raises(OrdersError):
+        write_own(own.parent / "new" / "orders.parquet", own, NOW)
+    assert b"what was there before" == kept.read_bytes()
+    assert [kept] == list(kept.parent.iterdir())
+    assert not (own.parent / "new").exists()
+    assert str(own) in str(caught.value)
+    return str(caught.value)
+
+
+def times_written(folder: Path, own: Path) -> list[datetime]:
+    write_own(folder / "orders.parquet", own, NOW)
+    return [row["event_timestamp"] for row in pq.read_table(folder / "orders.parquet").to_pylist()]
+
+
+def test_a_csv_is_written_as_it_is_and_described(tmp_path: Path) -> None:
+    own = own_csv(tmp_path, HEADER, GOOD, "7,2024-03-01T08:09:10.000011Z,0,0", "00042,2024-01-02,9.99,2")
+
+    written = write_own(tmp_path / "data" / "orders.parquet", own, NOW)
+
+    first = {"customer_id": "00042", "event_timestamp": datetime(2024, 1, 2, tzinfo=UTC), "amount": 9.99, "items": 2}
+    second = {
+        "customer_id": "7",
+        "event_timestamp": datetime(2024, 3, 1, 8, 9, 10, 11, tzinfo=UTC),
+        "amount": 0.0,
+        "items": 0,
+    }
+    table = pq.read_table(written.path)
+    assert [first, second, first] == table.to_pylist()
+    assert (3, 2, 0) == (written.rows, written.customers, written.shift_days)
+    assert datetime(2024, 3, 2, tzinfo=UTC) == written.observed_until
+    assert {"source": written.source, "shift_days": 0, "observed_until": "2024-03-02T00:00:00+00:00"} == json.loads(
+        table.schema.metadata[b"orders"]
+    )
+
+
+def test_a_parquet_file_is_written_as_it_is(tmp_path: Path) -> None:
+    own = own_parquet(tmp_path, other_column=["ignored", "ignored"])
+
+    write_own(tmp_path / "orders.parquet", own, NOW)
+
+    expected = pq.read_table(own).drop_columns(["other_column"]).to_pylist()
+    assert expected == pq.read_table(tmp_path / "orders.parquet").to_pylist()
+
+
+def test_the_jobs_accept_what_training_writes(tmp_path: Path) -> None:
+    written = write_own(tmp_path / "orders.parquet", own_csv(tmp_path, HEADER, GOOD), NOW)
+
+    orders = read_orders(written.path)
+
+    assert (written.source, written.observed_until) == (orders.source, orders.observed_until)
+    assert [1_704_153_600_000_000] == orders.rows["event_unix_us"].to_pylist()
+
+
+def test_orders_of_today_are_observed_until_now(tmp_path: Path) -> None:
+    own = own_csv(tmp_path, HEADER, "1,2024-06-01T11:00:00Z,1,1")
+
+    assert NOW == write_own(tmp_path / "orders.parquet", own, NOW).observed_until
+
+
+@pytest.mark.parametrize(
+    ("column", "row", "expected"),
+    [
+        ("customer_id", ",2024-01-02,1,1", "a customer id"),
+        ("customer_id", "  ,2024-01-02,1,1", "a customer id"),
+        ("event_timestamp", "1,yesterday,1,1", "an ISO 8601 date or time, found 'yesterday'"),
+        ("event_timestamp", "1,31.12.2023,1,1", "an ISO 8601 date or time"),
+        ("event_timestamp", "1,2024-02-30,1,1", "an ISO 8601 date or time"),
+        ("event_timestamp", "1,,1,1", "an ISO 8601 date or time"),
+        ("event_timestamp", "1,2024-06-01T12:00:01Z,1,1", "a time not after 2024-06-01 12:00 UTC"),
+        ("event_timestamp", "1,1969-12-31,1,1", "a time after 1970-01-01"),
+        ("amount", "1,2024-01-02,-0.01,1", "a number ≥ 0, found '-0.01'"),
+        ("amount", "1,2024-01-02,nan,1", "a number ≥ 0"),
+        ("amount", "1,2024-01-02,inf,1", "a number ≥ 0"),
+        ("amount", "1,2024-01-02,9€,1", "a number ≥ 0"),
+        ("amount", "1,2024-01-02,1e12,1", "an amount of at most 100,000,000,000"),
+        ("items", "1,2024-01-02,1,1.5", "a whole number ≥ 0, found '1.5'"),
+        ("items", "1,2024-01-02,1,-1", "a whole number ≥ 0"),
+        ("items", "1,2024-01-02,1,", "a whole number ≥ 0"),
+        ("items", "1,2024-01-02,1", "a whole number ≥ 0"),
+    ],
+)
+def test_a_bad_line_of_a_csv_is_refused_with_column_line_and_expectation(
+    tmp_path: Path, column: str, row: str, expected: str
+) -> None:
+    message = refused(own_csv(tmp_path, HEADER, GOOD, row, row))
+
+    assert f"column {column}, row 3: expected {expected}" in message
+
+
+def test_the_line_named_is_right_after_an_empty_line(tmp_path: Path) -> None:
+    assert "row 4:" in refused(own_csv(tmp_path, HEADER, "", GOOD, "1,2024-01-02,-1,1"))
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "row", "expected"),
+    [
+        ("customer_id", ["1", None], 2, "a customer id"),
+        ("customer_id", ["1", ""], 2, "a customer id"),
+        ("customer_id", [42, 7], 1, "text (a number would lose its leading zeros), found '42'"),
+        ("event_timestamp", [datetime(2024, 1, 1, tzinfo=UTC), None], 2, "an ISO 8601 date or time"),
+        ("event_timestamp", [NOW, datetime(2024, 6, 2, tzinfo=UTC)], 2, "a time not after 2024-06-01 12:00 UTC"),
+        ("amount", [1.0, float("nan")], 2, "a number ≥ 0"),
+        ("amount", [float("inf"), 1.0], 1, "a number ≥ 0"),
+        ("amount", [1.0, None], 2, "a number ≥ 0"),
+        ("items", [1.0, 1.5], 2, "a whole number ≥ 0"),
+        ("items", [1, -2], 2, "a whole number ≥ 0"),
+        ("items", [None, 1], 1, "a whole number ≥ 0"),
+    ],
+)
+def test_a_bad_row_of_a_parquet_file_is_refused_with_column_row_and_expectation(
+    tmp_path: Path, column: str, values: list[object], row: int, expected: str
+) -> None:
+    message = refused(own_parquet(tmp_path, **{column: values}))
+
+    assert f"column {column}, row {row}: expected {expected}" in message
+
+
+def test_a_missing_column_is_refused_with_those_expected_and_found(tmp_path: Path) -> None:
+    message = refused(own_csv(tmp_path, "customer_id,event_timestamp,price,items", GOOD))
+
+    assert "column amount is missing; expected customer_id, event_timestamp, amount, items, found" in message
+    assert "price" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("own.csv", b"", "cannot be read as csv"),
+        ("own.csv", HEADER.encode(), "no rows; expected at least one order"),
+        ("own.csv", f"{HEADER}\nM\xfcller,2024-01-02,1,1\n".encode("latin-1"), "cannot be read as csv"),
+        ("own.csv", f"{HEADER}\n{GOOD}\n{GOOD},1,2\n".encode(), "cannot be read as csv"),
+        ("own.parquet", b"", "cannot be read as parquet"),
+        ("own.parquet", f"{HEADER}\n{GOOD}\n".encode(), "cannot be read as parquet"),
+        ("own.xlsx", b"PK", "expected a .csv or .parquet file"),
+    ],
+)
+def test_a_file_that_holds_no_orders_is_refused(tmp_path: Path, name: str, content: bytes, expected: str) -> None:
+    own = tmp_path / name
+    own.write_bytes(content)
+
+    assert expected in refused(own)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    assert "no such file" in refused(tmp_path / "own.csv")
+
+
+def test_times_are_utc_unless_they_say_otherwise(tmp_path: Path) -> None:
+    own = own_csv(
+        tmp_path,
+        HEADER,
+        "1,2024-01-02,1,1",
+        "1,2024-01-02 01:00:00,1,1",
+        "1,2024-01-02T01:00:00+02:00,1,1",
+        "1,2024-01-02T01:00:00Z,1,1",
+    )
+
+    at = [(2, 0), (2, 1), (1, 23), (2, 1)]
+    assert [datetime(2024, 1, day, hour, tzinfo=UTC) for day, hour in at] == times_written(tmp_path, own)
+
+
+def test_naive_times_of_a_parquet_file_are_utc(tmp_path: Path) -> None:
+    naive = [datetime(2024, 1, 2, 3), datetime(2024, 1, 3)]  # noqa: DTZ001
+
+    own = own_parquet(tmp_path, event_timestamp=pa.array(naive, pa.timestamp("us")))
+
+    assert [at.replace(tzinfo=UTC) for at in naive] == times_written(tmp_path, own)
+
+
+def test_times_of_another_zone_are_converted_and_days_end_at_midnight_utc(tmp_path: Path) -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    local = [datetime(2024, 1, 2, tzinfo=berlin), datetime(2024, 1, 3, 0, 30, tzinfo=berlin)]
+    own = own_parquet(tmp_path, event_timestamp=pa.array(local, pa.timestamp("us", tz="Europe/Berlin")))
+
+    written = write_own(tmp_path / "orders.parquet", own, NOW)
+
+    assert [datetime(2024, 1, 1, 23, tzinfo=UTC), datetime(2024, 1, 2, 23, 30, tzinfo=UTC)] == (
+        pq.read_table(written.path)["event_timestamp"].to_pylist()
+    )
+    assert "2024-01-03T00:00:00+00:00" == written.observed_until.isoformat()
+
+
+def test_cdnow_keeps_duplicates_free_orders_and_leading_zeros() -> None:
+    orders = parse_cdnow(
+        b" _____  _______ _ _____\r\n"
+        b" 00001 19970101  1   11.77\r\n"
+        b" 00002 19970112  1   12.00\r\n"
+        b" 00002 19970112  1   12.00\r\n"
+        b" 00003 19980630  5    0.00\r\n"
+    )
+
+    twice = ("00002", datetime(1997, 1, 12, tzinfo=UTC), 12.0, 1)
+    assert [
+        ("00001", datetime(1997, 1, 1, tzinfo=UTC), 11.77, 1),
+        twice,
+        twice,
+        ("00003", datetime(1998, 6, 30, tzinfo=UTC), 0.0, 5),
+    ] == list(orders[["customer_id", "event_timestamp", "amount", "items"]].itertuples(index=False, name=None))
