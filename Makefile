@@ -1,6 +1,7 @@
 # `make` prints what there is, in the order in which data flows. Everything runs in the project's own $(VENV).
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+.NOTPARALLEL:
 SHELL := /bin/sh
 
 PYTHON ?= python3
@@ -10,11 +11,12 @@ PORT ?= 3000
 PY := $(VENV)/bin/python
 UV := $(or $(shell command -v uv),$(VENV)/bin/uv)
 INSTALLED := $(VENV)/.installed
-ORDERS_FILE := var/data/orders.parquet
+ORDERS_FILE := $(or $(ORDERS_PATH),var/data/orders.parquet)
 FEATURES := var/stamps/features-$(shell date -u +%Y-%m-%d)
 APPLIED := var/stamps/applied
 TRAINED := var/stamps/trained
-MODEL_TAG := var/model_tag
+MODEL_TAG := $(or $(MODEL_TAG_PATH),var/model_tag)
+MAKE_ORDERS = $(PY) -m training data $(if $(ORDERS),--orders "$(ORDERS)") $(if $(REFERENCE_DATE),--reference-date "$(REFERENCE_DATE)")
 DEFINITIONS := $(filter-out feature_repo/transformations.py,$(wildcard feature_repo/*.py)) feature_repo/feature_store.yaml
 
 .PHONY: help
@@ -23,7 +25,7 @@ help: ## this list
 
 ## Start here
 .PHONY: run down
-run: materialize $(MODEL_TAG) serve ## everything up to a served prediction; prints a curl that works
+run: port-free materialize $(MODEL_TAG) serve ## everything up to a served prediction; prints a curl that works
 down: ## stop the embedded Redis; its data stay in var/redis
 	@if [ -x $(PY) ]; then $(PY) -m jobs redis-down; fi
 
@@ -31,9 +33,9 @@ down: ## stop the embedded Redis; its data stay in var/redis
 .PHONY: install lock
 install: $(INSTALLED) ## the environment, exactly as locked
 lock: $(INSTALLED) ## renew requirements/*.txt from pyproject.toml
-	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --group dev -o requirements/dev.txt
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --group dev -o requirements/dev.txt
 	for group in service training jobs; do \
-		$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 			--group $$group -c requirements/dev.txt -o requirements/$$group.txt || exit 1; \
 	done
 
@@ -49,12 +51,12 @@ $(INSTALLED): requirements/dev.txt
 ## Data → features
 .PHONY: data features
 data: $(INSTALLED) ## fetch CDNOW [REFERENCE_DATE=2026-01-31], or take your own [ORDERS=path.csv|parquet]
-	@$(PY) -m training data $(if $(ORDERS),--orders "$(ORDERS)") $(if $(REFERENCE_DATE),--reference-date "$(REFERENCE_DATE)")
+	@$(MAKE_ORDERS)
 features: $(ORDERS_FILE) ## orders → feature rows in the offline store
 	@$(PY) -m jobs features && mkdir -p var/stamps && rm -f var/stamps/features-* && touch $(FEATURES)
 
-$(ORDERS_FILE): | $(INSTALLED)
-	@echo "orders:"; $(PY) -m training data
+$(ORDERS_FILE): $(ORDERS) | $(INSTALLED)
+	@echo "orders:"; $(MAKE_ORDERS)
 $(FEATURES): $(ORDERS_FILE) feature_repo/transformations.py jobs/build_features.py
 	@echo "features:"; $(MAKE) --no-print-directory features
 
@@ -77,17 +79,21 @@ train: $(FEATURES) $(APPLIED) ## train, evaluate, register, promote through the 
 import-model: $(INSTALLED) ## MLflow registry → BentoML model store [MODEL=champion]
 	@$(PY) -m training import-model $(if $(MODEL),--model "$(MODEL)")
 
-$(TRAINED): $(ORDERS_FILE) $(wildcard training/*.py contract/*.py) $(APPLIED) | $(FEATURES)
+$(TRAINED): $(ORDERS_FILE) $(wildcard training/*.py contract/*.py) feature_repo/transformations.py $(APPLIED) | $(FEATURES)
 	@echo "train:"; $(MAKE) --no-print-directory train
 $(MODEL_TAG): $(TRAINED)
 	@echo "import:"; $(MAKE) --no-print-directory import-model
 
 ## Serve
 .PHONY: serve build
-serve: $(INSTALLED) ## the service on [HOST=127.0.0.1] [PORT=3000]; Ctrl-C ends it
-	@$(PY) -c 'import socket, sys; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind((sys.argv[1], int(sys.argv[2])))' $(HOST) $(PORT) 2>/dev/null \
-		|| { echo "error: $(HOST):$(PORT) is taken; choose another port: make $(or $(MAKECMDGOALS),serve) PORT=3001" >&2; exit 1; }
+serve: $(INSTALLED) port-free ## the service on [HOST=127.0.0.1] [PORT=3000]; Ctrl-C ends it
 	@$(PY) -m jobs first-prediction --url http://$(HOST):$(PORT) & exec $(VENV)/bin/bentoml serve --host $(HOST) --port $(PORT)
+
+port-free:  # said before the minutes of training, not after
+	@$(PYTHON) -c 'import socket, sys; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); \
+	e = s.connect_ex(("$(HOST)", $(PORT))); \
+	sys.exit(e == 0 and "error: $(HOST):$(PORT) is taken; choose another: make $(or $(MAKECMDGOALS),serve) PORT=3001")'
+
 build: $(MODEL_TAG) ## a Bento with the pinned model
 	@$(VENV)/bin/bentoml build
 

@@ -15,6 +15,7 @@ from contract.feature_schema import (
     FeatureSpec,
     RequestInput,
     SourceView,
+    content_sha256,
     differences,
 )
 from contract.model_contract import (
@@ -50,5 +51,6 @@ __all__ = [
     "Resolver",
     "SourceView",
     "TrainingDistribution",
+    "content_sha256",
     "differences",
 ]

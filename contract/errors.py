@@ -6,6 +6,8 @@ ContractError
 └── OverrideError          a caller's override names no input or has the wrong type
 """
 
+from pydantic import ValidationError
+
 
 class ContractError(ValueError):
     """A contract cannot be read, built or obeyed; the message names the part that is wrong."""
@@ -37,3 +39,10 @@ class OverrideError(ContractError):
     def __init__(self, field: str, message: str) -> None:
         self.field = field
         super().__init__(message)
+
+
+def setting_problem(error: ValidationError, prefix: str) -> str:
+    """One line about a setting that is out of range: its variable and what was expected, never its value."""
+    problem = error.errors(include_url=False, include_input=False)[0]
+    name = "_".join(str(part) for part in problem["loc"]).upper()
+    return f"{prefix}{name}: {problem['msg']}"

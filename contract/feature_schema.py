@@ -19,6 +19,16 @@ StalePolicy = Literal["use_value", "use_default", "refuse"]
 MissingPolicy = Literal["use_default", "refuse"]
 
 
+def content_sha256(document: str | bytes) -> str:
+    """sha256 of a JSON document with its members sorted and its spaces gone.
+
+    Of the document and not of the object read from it: a later version of this code may know members
+    that an old document lacks, and must still find the old document unaltered.
+    """
+    canonical = json.dumps(json.loads(document), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
 class Frozen(BaseModel):
     """Base of everything in a contract: immutable, and a member it does not know is an error."""
 
@@ -26,9 +36,8 @@ class Frozen(BaseModel):
 
     @property
     def sha256(self) -> str:
-        """Hash of the canonical JSON (members sorted): the same for the same promises in any process."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        """`content_sha256` of this object as it would be written."""
+        return content_sha256(self.model_dump_json())
 
 
 class EntityKey(Frozen):

@@ -13,7 +13,7 @@ QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 
 class TrainingDistribution(Frozen):
-    """How one input was distributed over the training rows.
+    """How one input was distributed over the rows of the training cut-offs.
 
     quantiles: values at `QUANTILES`, of the rows that had a value, in the feature's own unit.
     null_rate: share of training rows without a value, in [0, 1].
@@ -44,7 +44,7 @@ class ModelContract(Frozen):
     inputs: in the order in which the model takes them.
     class_names: of the negative and the positive class, in that order.
     training_window: first and last cut-off, and the end of the last label window, ISO 8601 UTC.
-    data_fingerprint: sha256 of the training rows.
+    data_fingerprint: sha256 of the rows the model was fitted on, those of the training and validation cut-offs.
     metrics: name → value on the untouched test cut-off.
     """
 

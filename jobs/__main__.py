@@ -5,8 +5,11 @@ import os
 import sys
 from datetime import UTC, datetime
 
+from pydantic import ValidationError
+
 from contract import ContractError
 from contract.artefacts import Artefacts
+from contract.errors import setting_problem
 from jobs.errors import JobError
 
 
@@ -14,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one job; 0 on success, 1 with one line on stderr where it could not be done."""
     parser = argparse.ArgumentParser(prog="python -m jobs", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("redis-up", help="start the embedded Redis unless REDIS_URL is set; prints the URL's host")
+    commands.add_parser("redis-up", help="start the embedded Redis unless REDIS_URL is set")
     commands.add_parser("redis-down", help="stop the embedded Redis")
     commands.add_parser("features", help="orders → offline store")
     commands.add_parser("apply", help="register the definitions of feature_repo/")
@@ -28,6 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
         _run(chosen)
     except (JobError, ContractError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ValidationError as error:
+        print(f"error: {setting_problem(error, 'JOBS_')}", file=sys.stderr)
         return 1
     return 0
 

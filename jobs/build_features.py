@@ -1,7 +1,6 @@
 """Orders → the offline store: `feature_repo.transformations` run on DuckDB, written as partitioned Parquet."""
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -32,12 +31,11 @@ _DAY = timedelta(days=1)
 class Build:
     """One complete build of the offline store.
 
-    dataset: identity of the orders' source and of the transformations. Rows of one dataset only ever
-        grow; another dataset may hold other values at the same event timestamps.
+    source: which orders it is made of; it changes when they are replaced, not when they grow.
     rows: per feature view.
     """
 
-    dataset: str
+    source: str
     observed_until: str
     newest_snapshot: str
     rows: dict[str, int]
@@ -103,7 +101,7 @@ def build_features(orders_path: Path, offline_store: Path, settings: JobsSetting
             counts[view] = _write(connection, expression, partial / view)
             print(f"  {view}: {counts[view]:,} rows in {time.monotonic() - started:.1f} s", flush=True)
         build = Build(
-            dataset=_dataset(orders.source),
+            source=orders.source,
             observed_until=orders.observed_until.isoformat(),
             newest_snapshot=snapshots[-1].isoformat() if snapshots else "",
             rows=counts,
@@ -123,11 +121,6 @@ def read_build(offline_store: Path) -> Build:
         return Build(**json.loads((offline_store / "current" / "build.json").read_text()))
     except (OSError, ValueError, TypeError):
         raise JobError(f"{offline_store}: no features; run `make features` first") from None
-
-
-def _dataset(source: str) -> str:
-    definition = Path(transformations.__file__).read_bytes()
-    return hashlib.sha256(source.encode() + b"\0" + definition).hexdigest()
 
 
 def _write(connection: ibis.BaseBackend, expression: ir.Table, folder: Path) -> int:

@@ -3,6 +3,7 @@
 Used where `REDIS_URL` is not set. It listens on loopback only and keeps its data in `var/redis`.
 """
 
+import fcntl
 import socket
 import subprocess
 import time
@@ -31,9 +32,15 @@ def start(root: Path = PROJECT_ROOT, port: int = 0) -> str:
     """
     url_file = embedded_redis_url_file(root)
     folder = url_file.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two starts at once would run two servers over one folder
+        return _start(url_file, folder, port)
+
+
+def _start(url_file: Path, folder: Path, port: int) -> str:
     if url_file.exists() and _is_ours(url_file.read_text().strip(), folder):
         return url_file.read_text().strip()
-    folder.mkdir(parents=True, exist_ok=True)
     if not port:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))

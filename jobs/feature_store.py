@@ -39,7 +39,8 @@ def apply(artefacts: Artefacts) -> None:
         text=True,
     )
     if done.returncode:
-        raise JobError(f"feast apply failed: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
+        said = (done.stderr or done.stdout).strip().splitlines()[-5:] or ["it said nothing"]
+        raise JobError("feast apply failed:\n  " + "\n  ".join(said))
 
 
 def open_feature_store(artefacts: Artefacts) -> "FeatureStore":
@@ -57,10 +58,10 @@ def open_feature_store(artefacts: Artefacts) -> "FeatureStore":
 def materialize(artefacts: Artefacts, until: datetime, replace: bool = False) -> None:
     """Copy the latest row of every customer and view, at `until`, to the online store.
 
-    Always from the beginning of time: rows of late orders carry event timestamps before the last run,
-    which an incremental run would never look at. Feast keeps a stored row whose timestamp is not older,
-    so rows of another dataset (other orders, other transformations) would survive; when the dataset
-    differs from the one stored before, or with `replace`, the stored rows are removed first.
+    Always from the beginning of time and over what is stored: a late or corrected order changes rows whose
+    event timestamps lie before the last run, and may change a value under the timestamp it already has.
+    Feast's own run looks at neither. Where the rows come from another source of orders than those stored
+    before, or with `replace`, the stored rows are removed first.
 
     Raises:
         JobError: no Redis address, Redis unreachable, or no features.
@@ -73,18 +74,19 @@ def materialize(artefacts: Artefacts, until: datetime, replace: bool = False) ->
     views = {view.name: view for view in store.list_feature_views()}
     if not views:
         raise JobError(f"{artefacts.feast_registry}: no feature views; run `make apply` first")
-    marker = f"{store.project}:materialized_dataset"
+    marker = f"{store.project}:materialized_source"
     try:
         with redis.Redis.from_url(artefacts.redis_url, socket_connect_timeout=2, decode_responses=True) as client:
             stored = client.get(marker)
-            if replace or (stored is not None and stored != build.dataset):
-                print("  orders or transformations were replaced: removing the rows of the old ones", flush=True)
+            if replace or stored not in (None, build.source):
+                print("  the orders were replaced: removing the rows of the old ones", flush=True)
                 join_keys = sorted({key for view in views.values() for key in view.join_keys})
                 # not in feast's public interface, but the only place that knows the layout of its keys
                 store._get_provider().online_store.delete_entity_values(store.config, join_keys)
+            client.set(marker, build.source)  # before the first row, so that an interrupted run is known
             started = time.monotonic()
+            store.config.online_store.skip_dedup = True  # Feast's name for writing over what is stored
             store.materialize(start_date=_BEGINNING, end_date=until)
-            client.set(marker, build.dataset)
     except redis.RedisError as error:
         raise JobError(f"Redis did not answer: {type(error).__name__}") from None
     print(f"  materialized {len(views)} views in {time.monotonic() - started:.1f} s", flush=True)

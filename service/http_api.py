@@ -8,7 +8,8 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -55,7 +56,7 @@ class ServingState:
     in_flight: int = 0
 
 
-Call = Callable[[ServingState, Request], Awaitable[dict[str, Any]]]
+Call = Callable[[ServingState, bytes], Awaitable[dict[str, Any]]]
 
 
 def create_api() -> FastAPI:
@@ -76,14 +77,14 @@ async def _wrong_method(request: Request, error: Exception) -> JSONResponse:
     serving: ServingState = request.app.state.serving
     request_id = _request_id(request)
     message = f"{request.method} is not offered here"
-    body = _error("method_not_allowed", message, request_id, serving.predictor.model.identity)
-    return JSONResponse(
-        body, status_code=refused.status_code, headers={**(refused.headers or {}), "X-Request-ID": request_id}
-    )
+    identity = serving.predictor.model.identity
+    body = _error("method_not_allowed", message, request_id, identity)
+    headers = {**(refused.headers or {}), **_headers(request_id, identity)}
+    return JSONResponse(body, status_code=refused.status_code, headers=headers)
 
 
-async def _predict(serving: ServingState, request: Request) -> dict[str, Any]:
-    body = parse(PredictRequest, await _body(request, serving.settings.max_body_bytes))
+async def _predict(serving: ServingState, raw: bytes) -> dict[str, Any]:
+    body = parse(PredictRequest, raw)
     (prediction,) = await serving.predictor.predict([body.customer_id], _now_unix_us(), body.features)
     serving.metrics.issues(prediction.feature_issues)
     if prediction.status == "unknown_customer":
@@ -94,8 +95,8 @@ async def _predict(serving: ServingState, request: Request) -> dict[str, Any]:
     return _row(prediction)
 
 
-async def _predict_batch(serving: ServingState, request: Request) -> dict[str, Any]:
-    body = parse(PredictBatchRequest, await _body(request, serving.settings.max_body_bytes))
+async def _predict_batch(serving: ServingState, raw: bytes) -> dict[str, Any]:
+    body = parse(PredictBatchRequest, raw)
     if len(body.customer_ids) > serving.settings.max_batch:
         raise RequestTooLargeError(
             f"customer_ids: at most {serving.settings.max_batch} ids in one batch", field="customer_ids"
@@ -106,7 +107,7 @@ async def _predict_batch(serving: ServingState, request: Request) -> dict[str, A
     return {"predictions": [_row(prediction) for prediction in predictions]}
 
 
-async def _model(serving: ServingState, _: Request) -> dict[str, Any]:
+async def _model(serving: ServingState, _: bytes) -> dict[str, Any]:
     model = serving.predictor.model
     return {"tag": model.tag, "contract_sha256": model.contract.sha256, "contract": serving.contract_body}
 
@@ -156,14 +157,14 @@ async def _answer(request: Request, name: str, call: Call) -> JSONResponse:
     serving: ServingState = request.app.state.serving
     request_id = _request_id(request)
     identity = serving.predictor.model.identity
-    headers = {"X-Request-ID": request_id} | {f"X-Model-{key.title()}": value for key, value in identity.items()}
+    headers = _headers(request_id, identity)
     started = time.perf_counter()
     outcome, status = "ok", 200
-    serving.in_flight += 1
     try:
-        if serving.in_flight > serving.settings.max_concurrency:
-            raise OverloadedError("too many requests at once")
-        content = {"request_id": request_id, "model": identity, **await call(serving, request)}
+        raw = await _body(request, serving.settings) if request.method == "POST" else b""
+        started = time.perf_counter()  # how slowly a client sends is not our latency, nor does it take a place
+        with _place(serving):
+            content = {"request_id": request_id, "model": identity, **await call(serving, raw)}
     except ServiceError as error:
         outcome, status = error.code, error.status
         content = _error(error.code, error.message, request_id, identity, error.field)
@@ -179,9 +180,12 @@ async def _answer(request: Request, name: str, call: Call) -> JSONResponse:
         outcome, status = "internal", 500
         content = _error("internal", "the service failed; its log has the request id", request_id, identity)
     finally:
-        serving.in_flight -= 1
         serving.metrics.answered(name, outcome, time.perf_counter() - started)
     return JSONResponse(content, status_code=status, headers=headers)
+
+
+def _headers(request_id: str, identity: dict[str, str]) -> dict[str, str]:
+    return {"X-Request-ID": request_id} | {f"X-Model-{key.title()}": value for key, value in identity.items()}
 
 
 def _error(
@@ -193,21 +197,41 @@ def _error(
     return {"error": error, "request_id": request_id, "model": identity}
 
 
-async def _body(request: Request, limit: int) -> bytes:
-    """Read the body, stopping as soon as it is over the limit.
+@contextmanager
+def _place(serving: ServingState) -> Iterator[None]:
+    """One of the places for requests in flight.
 
     Raises:
-        RequestTooLargeError, InvalidRequestError: too large, or not declared as JSON.
+        OverloadedError: all are taken.
+    """
+    if serving.in_flight >= serving.settings.max_concurrency:
+        raise OverloadedError("too many requests at once")
+    serving.in_flight += 1
+    try:
+        yield
+    finally:
+        serving.in_flight -= 1
+
+
+async def _body(request: Request, settings: ServiceSettings) -> bytes:
+    """Read the body, stopping as soon as it is over the limit or takes too long.
+
+    Raises:
+        RequestTooLargeError, InvalidRequestError: too large; too slow, or not declared as JSON.
     """
     kind = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
     if kind != "application/json":
         raise InvalidRequestError("Content-Type must be application/json", field="Content-Type")
     parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise RequestTooLargeError(f"the body is over {limit} bytes")
-        parts.append(part)
+    try:
+        async with asyncio.timeout(settings.body_timeout_ms / 1000):
+            async for part in request.stream():
+                size += len(part)
+                if size > settings.max_body_bytes:
+                    raise RequestTooLargeError(f"the body is over {settings.max_body_bytes} bytes")
+                parts.append(part)
+    except TimeoutError:
+        raise InvalidRequestError("the body did not arrive in time") from None
     return b"".join(parts)
 
 

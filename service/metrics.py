@@ -15,7 +15,7 @@ class ServiceMetrics:
         self._requests = Counter("churn_requests", "Requests by call and outcome", ["call", "outcome"])
         self._seconds = Histogram(
             "churn_request_seconds",
-            "Time from the whole body read to the answer ready, by call",
+            "Seconds from the body read to the answer ready, by call",
             ["call"],
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0),
         )

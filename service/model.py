@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from contract import ContractError, ModelContract
+from contract import ContractError, ModelContract, content_sha256
 from contract.trusted_types import TRUSTED_TYPES
 from service.errors import StartupError
 
@@ -53,7 +53,8 @@ def load_model(
         StartupError: a file is missing, or is not what was imported.
     """
     try:
-        contract = ModelContract.from_json((folder / "contract.json").read_bytes())
+        document = (folder / "contract.json").read_bytes()
+        contract = ModelContract.from_json(document)
     except (OSError, ContractError) as error:
         raise StartupError(f"model {tag}: {error}") from None
     runtime = labels.get("runtime", "")
@@ -62,7 +63,7 @@ def load_model(
         model = file.read_bytes()
     except OSError:
         raise StartupError(f"model {tag}: {file.name} is missing (runtime {runtime!r}); import it again") from None
-    _check(tag, "contract.json", metadata.get("contract_sha256"), contract.sha256)
+    _check(tag, "contract.json", metadata.get("contract_sha256"), content_sha256(document))
     _check(tag, file.name, metadata.get("file_sha256"), hashlib.sha256(model).hexdigest())
     try:
         score = _onnx_scorer(model) if runtime == "onnx" else _sklearn_scorer(model, contract.feature_names)

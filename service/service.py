@@ -8,9 +8,12 @@ from pathlib import Path
 
 import bentoml
 from bentoml.exceptions import NotFound
+from bentoml.models import BentoModel
+from pydantic import ValidationError
 
 from contract import ContractError
 from contract.artefacts import PROJECT_ROOT, Artefacts
+from contract.errors import setting_problem
 from service.errors import StartupError
 from service.http_api import ServingState, create_api
 from service.metrics import ServiceMetrics
@@ -42,6 +45,15 @@ def served_tag(settings: ServiceSettings, artefacts: Artefacts) -> str:
     return tag
 
 
+def pinned_model() -> BentoModel | None:
+    """What `bentoml build` packs: the model to serve, if there is one. `refuse_to_start` says if there is none."""
+    try:
+        stored = bentoml.models.get(served_tag(ServiceSettings(), Artefacts.of(os.environ)))
+    except (StartupError, NotFound, ValidationError):
+        return None
+    return BentoModel(stored.tag)
+
+
 def open_model(tag: str) -> ServedModel:
     """Load the model from the BentoML model store.
 
@@ -69,6 +81,7 @@ def assemble(settings: ServiceSettings, artefacts: Artefacts) -> Predictor:
 @bentoml.service(
     name="churn",
     # BentoML's own timeout keeps every finished request in memory until it expires; the deadline is ours.
+    # The largest body timeout and deadline together stay below it.
     traffic={"timeout": 5},
     # One line per request costs about 15 % of the throughput; the metrics tell the same.
     logging={"access": {"enabled": False}},
@@ -77,12 +90,17 @@ def assemble(settings: ServiceSettings, artefacts: Artefacts) -> Predictor:
 class ChurnService:
     """Answers a customer id with the probability that this customer will not order again in 90 days."""
 
+    # BentoML packs the models it finds as class attributes, so this one setting is read at import.
+    model = pinned_model()
+
     @bentoml.on_deployment  # type: ignore[untyped-decorator]  # bentoml publishes no types for it
     @staticmethod
     def refuse_to_start_on_mismatch() -> None:
         """Runs once before any worker: a worker that fails is started again for ever, this ends the process."""
         try:
             assemble(ServiceSettings(), Artefacts.of(os.environ))
+        except ValidationError as error:
+            raise SystemExit(f"not starting: {setting_problem(error, 'SERVICE_')}") from None
         except (StartupError, ContractError) as error:
             raise SystemExit(f"not starting: {error}") from None
 

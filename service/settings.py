@@ -14,8 +14,11 @@ class ServiceSettings(BaseSettings):
     model_tag: str = ""
     """Tag in the BentoML model store; empty takes the one that `make import-model` pinned in `var/model_tag`."""
 
-    deadline_ms: float = Field(default=250, gt=0, le=60_000)
+    deadline_ms: float = Field(default=250, gt=0, le=2500)
     """Milliseconds within which the online store must have answered a request."""
+
+    body_timeout_ms: float = Field(default=2000, gt=0, le=2000)
+    """Milliseconds within which a request's body must have arrived."""
 
     max_batch: int = Field(default=1000, ge=1)
     """Most customer ids in one batch."""

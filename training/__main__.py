@@ -6,8 +6,11 @@ import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from contract import ContractError
 from contract.artefacts import Artefacts
+from contract.errors import setting_problem
 from training.errors import TrainingError
 
 
@@ -28,6 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
         _run(chosen)
     except (TrainingError, ContractError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ValidationError as error:
+        print(f"error: {setting_problem(error, 'TRAINING_')}", file=sys.stderr)
         return 1
     return 0
 

@@ -10,10 +10,11 @@ import bentoml
 import skops.io
 from bentoml.exceptions import NotFound
 
-from contract import ContractError, ModelContract
+from contract import content_sha256
 from contract.artefacts import Artefacts
 from training import onnx_model, registry
 from training.errors import ModelImportError
+from training.promotion import PASSED
 from training.registry import RegisteredModel
 
 MODEL_FILES = {"onnx": "model.onnx", "sklearn": "model.skops"}
@@ -48,15 +49,19 @@ def import_model(artefacts: Artefacts, name: str, alias_or_version: str, trackin
 
     Raises:
         TrainingError: no such version or alias.
-        ModelImportError: an artifact is missing or altered, or ONNX and scikit-learn disagree.
+        ModelImportError: it did not pass the gate, an artifact is missing or altered, or ONNX and
+            scikit-learn disagree.
     """
     client = registry.open_registry(tracking_uri, name)
     version = registry.version_of(client, name, alias_or_version)
+    verdict = version.tags.get("gate", "it was never held to it")
+    if verdict != PASSED:
+        raise ModelImportError(f"model {name!r} version {version.version} did not pass the gate: {verdict}")
     with tempfile.TemporaryDirectory() as folder:
         registered = registry.download(version, Path(folder))
     compiled = _compile(registered)
     # Of what was registered, not of the compiled bytes: compiling twice need not give the same ones.
-    identity = f"{registered.contract.sha256} {version.tags['model_sha256']} {compiled.runtime}"
+    identity = f"{version.tags['contract_sha256']} {version.tags['model_sha256']} {compiled.runtime}"
     tag = f"{name}:v{version.version}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
     _store(tag, registered, compiled)
     _pin(artefacts.model_tag, tag)
@@ -80,7 +85,7 @@ def _compile(registered: RegisteredModel) -> _Compiled:
     comparison = onnx_model.compare(
         registered.pipeline, model, registered.test_set[contract.feature_names], contract.threshold.value
     )
-    if comparison.largest_difference > onnx_model.MAX_DIFFERENCE or comparison.changed_decisions:
+    if not comparison.largest_difference <= onnx_model.MAX_DIFFERENCE or comparison.changed_decisions:  # NaN is over
         raise ModelImportError(
             f"ONNX and scikit-learn disagree on the {comparison.rows} test rows: largest difference "
             f"{comparison.largest_difference:.1e} (allowed {onnx_model.MAX_DIFFERENCE:.0e}), "
@@ -103,7 +108,7 @@ def _store(tag: str, registered: RegisteredModel, compiled: _Compiled) -> None:
             "runtime": compiled.runtime,
         },
         metadata={
-            "contract_sha256": registered.contract.sha256,
+            "contract_sha256": content_sha256(registered.contract_document),
             "file_sha256": hashlib.sha256(compiled.model).hexdigest(),
             "mlflow_model": version.name,
             "mlflow_model_sha256": version.tags["model_sha256"],
@@ -112,7 +117,7 @@ def _store(tag: str, registered: RegisteredModel, compiled: _Compiled) -> None:
         },
     ) as stored:
         folder = Path(stored.path)
-        (folder / "contract.json").write_text(registered.contract.to_json())
+        (folder / "contract.json").write_bytes(registered.contract_document)
         (folder / file).write_bytes(compiled.model)
 
 
@@ -124,12 +129,13 @@ def _is_stored_whole(tag: str, model_file: str) -> bool:
         return False
     folder = Path(stored.path)
     try:
-        contract = ModelContract.from_json((folder / "contract.json").read_bytes())
-        model = (folder / model_file).read_bytes()
-    except (OSError, ContractError):
+        found = {
+            "contract_sha256": content_sha256((folder / "contract.json").read_bytes()),
+            "file_sha256": hashlib.sha256((folder / model_file).read_bytes()).hexdigest(),
+        }
+    except (OSError, ValueError):
         pass
     else:
-        found = {"contract_sha256": contract.sha256, "file_sha256": hashlib.sha256(model).hexdigest()}
         if all(stored.info.metadata.get(key) == value for key, value in found.items()):
             return True
     bentoml.models.delete(tag)

@@ -91,8 +91,10 @@ def write_cdnow(path: Path, reference: date) -> OrdersWritten:
     """Write CDNOW, moved by whole days so that its last order falls on the day before `reference`.
 
     Raises:
-        OrdersError: the data cannot be fetched or verified.
+        OrdersError: the data cannot be fetched or verified, or `reference` lies in the future.
     """
+    if reference > datetime.now(UTC).date():
+        raise OrdersError(f"reference date {reference} is in the future; no feature could be built of such orders")
     with tempfile.TemporaryDirectory() as folder:
         orders = parse_cdnow(fetch_cdnow(Path(folder)))
     last = orders["event_timestamp"].max().date()

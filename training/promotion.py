@@ -11,6 +11,9 @@ from training.evaluation import Estimate
 from training.registry import CHAMPION
 from training.settings import TrainingSettings
 
+PASSED = "passed"
+"""Value of the tag `gate` of a version that may be served."""
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -59,7 +62,7 @@ def promote(client: MlflowClient, version: ModelVersion, evidence: Evidence, set
         GateError: it does not; the version stays registered without the alias.
     """
     found = objections(evidence, settings)
-    client.set_model_version_tag(version.name, version.version, "gate", "; ".join(found) or "passed")
+    client.set_model_version_tag(version.name, version.version, "gate", "; ".join(found) or PASSED)
     if found:
         raise GateError(
             f"version {version.version} of {version.name!r} is registered but not {CHAMPION}: " + "; ".join(found)

@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sklearn.pipeline import Pipeline
 
-from contract import ContractError, ModelContract
+from contract import ContractError, ModelContract, content_sha256
 from contract.trusted_types import TRUSTED_TYPES
 from training.errors import ModelImportError, TrainingError
 
@@ -26,11 +26,15 @@ TEST_SET_PATH = "test/test_set.parquet"
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """A registered version, downloaded and verified."""
+    """A registered version, downloaded and verified.
+
+    contract_document: the contract as it was written, for others to check against its hash.
+    """
 
     version: ModelVersion
     pipeline: Pipeline
     contract: ModelContract
+    contract_document: bytes
     test_set: pd.DataFrame
 
 
@@ -85,10 +89,16 @@ def download(version: ModelVersion, folder: Path) -> RegisteredModel:
     except (MlflowException, OSError) as error:
         raise ModelImportError(f"{what}: an artifact is missing ({str(error).splitlines()[0]})") from None
     try:
-        contract = ModelContract.from_json(Path(contract_file).read_bytes())
+        document = Path(contract_file).read_bytes()
+        contract = ModelContract.from_json(document)
     except ContractError as error:
         raise ModelImportError(f"{what}: {error}") from None
-    for tag, found in (("contract_sha256", contract.sha256), ("model_sha256", digest_of(model))):
+    digests = {
+        "contract_sha256": content_sha256(document),
+        "model_sha256": digest_of(model),
+        "test_set_sha256": hashlib.sha256(Path(test_file).read_bytes()).hexdigest(),
+    }
+    for tag, found in digests.items():
         if version.tags.get(tag) != found:
             raise ModelImportError(
                 f"{what}: {tag} is {found}, {version.tags.get(tag)} was registered; it was altered since"
@@ -97,6 +107,7 @@ def download(version: ModelVersion, folder: Path) -> RegisteredModel:
         version=version,
         pipeline=_load_pipeline(model / "model.skops", what),
         contract=contract,
+        contract_document=document,
         test_set=pd.read_parquet(test_file),
     )
 

@@ -1,5 +1,6 @@
 """What one training run leaves in MLflow: metrics, figures, the test set, the model, and the version's tags."""
 
+import hashlib
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -36,12 +37,17 @@ def log_figures(population: str, churned: Bools, probability: Floats, recency_da
         mlflow.log_figure(figure, path)
 
 
-def log_test_set(matrix: pd.DataFrame, churned: Bools, probability: Floats) -> None:
-    """The resolved test rows, on which the import holds the compiled model against this one."""
+def log_test_set(matrix: pd.DataFrame, churned: Bools, probability: Floats) -> str:
+    """Log the resolved test rows, on which the import holds the compiled model against this one.
+
+    Returns:
+        sha256 of the file.
+    """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / Path(registry.TEST_SET_PATH).name
         matrix.assign(churned=churned, probability=probability).to_parquet(file)
         mlflow.log_artifact(str(file), str(Path(registry.TEST_SET_PATH).parent))
+        return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def log_model(pipeline: Pipeline, example: pd.DataFrame, name: str) -> ModelInfo:
@@ -61,7 +67,7 @@ def log_model(pipeline: Pipeline, example: pd.DataFrame, name: str) -> ModelInfo
     return info
 
 
-def tag_version(client: MlflowClient, version: ModelVersion, contract: ModelContract) -> None:
+def tag_version(client: MlflowClient, version: ModelVersion, contract: ModelContract, test_set_sha256: str) -> None:
     """Write down what this version is, so that the import can tell whether it was altered since."""
     with tempfile.TemporaryDirectory() as folder:
         model = Path(mlflow.artifacts.download_artifacts(version.source, dst_path=folder))
@@ -69,6 +75,7 @@ def tag_version(client: MlflowClient, version: ModelVersion, contract: ModelCont
     tags = {
         "contract_sha256": contract.sha256,
         "model_sha256": model_sha256,
+        "test_set_sha256": test_set_sha256,
         "feature_service_sha256": contract.feature_schema.sha256,
         "data_fingerprint": contract.data_fingerprint,
         "git_commit": _git_commit(),

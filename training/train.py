@@ -1,5 +1,6 @@
 """Train, evaluate, log, register: from the offline store to a model version with its contract."""
 
+import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version as installed_version
@@ -41,6 +42,7 @@ CLASS_NAMES = ("retained", "churned")
 THRESHOLD_RULE = (
     "maximises true-positive minus false-positive rate (Youden's J) over all customers at the validation cut-off"
 )
+_FEWEST_OF_A_CLASS = 20
 _LIBRARIES = ("scikit-learn", "numpy", "pandas", "feast", "mlflow", "skops")
 
 
@@ -82,10 +84,16 @@ def train(artefacts: Artefacts, settings: TrainingSettings, tracking_uri: str) -
         settings.training_cutoffs,
         settings.cutoff_spacing_days,
     )
-    train_rows, validation_rows, test_rows = (
-        data.rows(times, settings.label_days, settings.active_days)
-        for times in (cutoffs.training, (cutoffs.validation,), (cutoffs.test,))
-    )
+    rows = {}
+    for split, times in (
+        ("training", cutoffs.training),
+        ("validation", (cutoffs.validation,)),
+        ("test", (cutoffs.test,)),
+    ):
+        _say(f"point-in-time join of the {split} rows")
+        rows[split] = data.rows(times, settings.label_days, settings.active_days)
+        _check_classes(split, rows[split])
+    train_rows, validation_rows, test_rows = rows.values()
     _say(
         f"training rows {len(train_rows.churned):,} from {len(cutoffs.training)} cut-offs, validation "
         f"{len(validation_rows.churned):,} at {cutoffs.validation:%Y-%m-%d}, test {len(test_rows.churned):,} "
@@ -100,8 +108,8 @@ def train(artefacts: Artefacts, settings: TrainingSettings, tracking_uri: str) -
         name, threshold = _choose(training, validation, settings)
         both = pd.concat([training.matrix, validation.matrix], ignore_index=True)
         labels = np.concatenate([training.rows.churned, validation.rows.churned])
+        _say(f"{name} wins; fitting it again on training and validation, {len(both):,} rows")
         pipeline = CANDIDATES[name](settings.seed).fit(both, labels)
-        _say(f"{name} won; fitted again on training and validation, {len(both):,} rows")
         estimates, calibration_error = _evaluate(pipeline, test, settings)
         mlflow.log_params({"candidate": name, **settings.model_dump(), **_dates(cutoffs)})
         run_log.log_metrics(estimates, calibration_error)
@@ -109,7 +117,7 @@ def train(artefacts: Artefacts, settings: TrainingSettings, tracking_uri: str) -
             run_log.log_figures(
                 population, test.rows.churned[chosen], test.score(pipeline)[chosen], recency_of(test, settings)[chosen]
             )
-        run_log.log_test_set(test.matrix, test.rows.churned, test.score(pipeline))
+        test_set_sha256 = run_log.log_test_set(test.matrix, test.rows.churned, test.score(pipeline))
         model = run_log.log_model(pipeline, test.matrix.head(5), settings.model_name)
         version = client.get_model_version(settings.model_name, str(model.registered_model_version))
         contract = ModelContract(
@@ -125,12 +133,12 @@ def train(artefacts: Artefacts, settings: TrainingSettings, tracking_uri: str) -
                 "last_cutoff": cutoffs.validation.isoformat(),
                 "labels_until": (cutoffs.validation + timedelta(days=settings.label_days)).isoformat(),
             },
-            data_fingerprint=training.rows.fingerprint,
+            data_fingerprint=fingerprint(data.schema, training.rows, validation.rows),
             metrics={key: round(e.value, 6) for key, e in estimates.items()},
             library_versions={library: installed_version(library) for library in _LIBRARIES},
         )
         mlflow.log_text(contract.to_json(), registry.CONTRACT_PATH)
-    run_log.tag_version(client, version, contract)
+    run_log.tag_version(client, version, contract, test_set_sha256)
     _say(f"registered {settings.model_name} version {version.version}")
     promote(
         client,
@@ -186,11 +194,31 @@ def model_input(inputs: tuple[FeatureInput, ...], schema: FeatureSchema, raw: Ra
     return pd.DataFrame(resolved.matrix, columns=list(resolved.names))
 
 
+def fingerprint(schema: FeatureSchema, *splits: LabelledRows) -> str:
+    """sha256 of what the model was fitted on: feature names, and ids, cut-offs, values and labels of every row."""
+    digest = hashlib.sha256(" ".join(f.name for f in schema.features).encode())
+    for rows in splits:
+        digest.update(rows.fingerprint.encode())
+    return digest.hexdigest()
+
+
+def _check_classes(split: str, rows: LabelledRows) -> None:
+    """Neither a model nor an interval can be made of a handful of customers of one kind."""
+    for population, chosen in (("all", slice(None)), ("active", rows.active)):
+        churned = rows.churned[chosen]
+        if min(churned.sum(), (~churned).sum()) < _FEWEST_OF_A_CLASS:
+            raise DatasetError(
+                f"{split} split, {population} customers: {churned.sum()} churned and {(~churned).sum()} stayed; "
+                f"at least {_FEWEST_OF_A_CLASS} of each are needed"
+            )
+
+
 def _choose(training: Split, validation: Split, settings: TrainingSettings) -> tuple[str, DecisionThreshold]:
     """The candidate with the best headline ROC AUC at the validation cut-off, and its threshold there."""
     active, churned = validation.rows.active, validation.rows.churned
     scores, aucs = {}, {}
     for name, candidate in CANDIDATES.items():
+        _say(f"fitting candidate {name}")
         fitted = candidate(settings.seed).fit(training.matrix, training.rows.churned)
         scores[name] = validation.score(fitted)
         aucs[name] = float(roc_auc_score(churned[active], scores[name][active]))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.dataset as ds
+import pyarrow.source as ds
 import pyarrow.parquet as pq
 import pytest
 
@@ -90,7 +90,7 @@ def test_no_row_of_a_build_is_stamped_after_now_and_all_rows_are_counted(tmp_pat
     build = build_features(write_orders(tmp_path / "orders.parquet"), tmp_path / "store", SETTINGS, NOW)
 
     for view, rows in build.rows.items():
-        written = ds.dataset(tmp_path / "store" / "current" / view).to_table()
+        written = ds.source(tmp_path / "store" / "current" / view).to_table()
         assert rows == written.num_rows > 0
         assert max(row["event_timestamp"] for row in written.to_pylist()) <= NOW
     assert midnight(6, 10).isoformat() == build.newest_snapshot
@@ -200,11 +200,11 @@ def test_orders_in_the_future_are_refused(tmp_path: Path) -> None:
     assert f"in the future of {NOW.isoformat()}" in refused(write_orders(tmp_path / "orders.parquet", future))
 
 
-def test_a_dataset_is_another_when_its_source_changes_and_not_when_it_grows(tmp_path: Path) -> None:
+def test_a_build_names_another_source_when_the_source_changes_and_not_when_it_grows(tmp_path: Path) -> None:
     def dataset(orders: list[Order], source: str) -> str:
         path = write_orders(tmp_path / "orders.parquet", orders, source)
         build: Build = build_features(path, tmp_path / "store", SETTINGS, NOW)
-        return build.dataset
+        return build.source
 
     assert dataset(ORDERS[:100], "cdnow") == dataset(ORDERS[:200], "cdnow")
     assert dataset(ORDERS[:100], "cdnow") != dataset(ORDERS[:100], "own")
