@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.source as ds
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
