@@ -40,7 +40,7 @@ class Artefacts(BaseModel):
         embedded = embedded_redis_url_file(root)
         recorded = embedded.read_text().strip() if embedded.exists() else None
         return cls(
-            redis_url=environ.get("REDIS_URL") or recorded,
+            redis_url=environ.get("REDIS_URL") or recorded or None,
             feast_registry=environ.get("FEAST_REGISTRY") or str(var / "feast" / "registry.db"),
             offline_store=Path(environ.get("OFFLINE_STORE_DIR") or var / "offline_store"),
             orders=Path(environ.get("ORDERS_PATH") or var / "data" / "orders.parquet"),

@@ -66,7 +66,9 @@ def _start(url_file: Path, folder: Path, port: int) -> str:
         if time.monotonic() > deadline:
             raise JobError(f"the embedded Redis did not start within {_START_SECONDS:g} s; see {log}")
         time.sleep(0.05)
-    url_file.write_text(url + "\n")
+    partial = url_file.with_suffix(".partial")
+    partial.write_text(url + "\n")
+    partial.replace(url_file)
     return url
 
 
@@ -89,6 +91,6 @@ def _is_ours(url: str, folder: Path) -> bool:
     try:
         with redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1, retry=None) as client:
             config = client.config_get("dir")
-    except redis.RedisError:
+    except (redis.RedisError, ValueError):  # ValueError: the file holds no URL
         return False
     return Path(str(config.get("dir", ""))).resolve() == folder.resolve()

@@ -119,6 +119,12 @@ def _unix_seconds(at: Any) -> float:
     return float(at.seconds + at.nanos / 1e9)
 
 
+def _check_registry_file(registry: str) -> None:
+    """Feast would make an empty registry where there is none; addresses of other kinds are left to it."""
+    if "://" not in registry and not Path(registry).is_file():
+        raise StartupError(f"no feature registry at {registry}; set FEAST_REGISTRY or run `make apply`")
+
+
 def open_feast(repo: Path, artefacts: Artefacts, contract: ModelContract) -> FeastOnlineFeatures:
     """Open Feast and hold the contract against its registry.
 
@@ -140,9 +146,11 @@ def open_feast(repo: Path, artefacts: Artefacts, contract: ModelContract) -> Fea
     if len(set(bare)) != len(bare):
         twice = sorted({name for name in bare if bare.count(name) > 1})
         raise StartupError(f"contract: two feature views share the feature names {twice}, which feast cannot serve")
+    _check_registry_file(artefacts.feast_registry)
     os.environ.update(artefacts.feast_environment(_REDIS_OPTIONS))
     from feast import FeatureStore
     from feast.errors import FeastObjectNotFoundException
+    from google.protobuf.message import DecodeError
 
     # It warns that serve_features_while_materializing matters only with a SQL registry; the YAML serves both.
     logging.getLogger("feast.repo_config").setLevel(logging.ERROR)
@@ -155,10 +163,8 @@ def open_feast(repo: Path, artefacts: Artefacts, contract: ModelContract) -> Fea
         ) from None
     except ContractError as error:
         raise ContractMismatchError([str(error)]) from None
-    except FileNotFoundError:
-        raise StartupError(
-            f"no feature registry at {artefacts.feast_registry}; set FEAST_REGISTRY or run `make apply`"
-        ) from None
+    except DecodeError:
+        raise StartupError(f"{artefacts.feast_registry} is not a feature registry; run `make apply`") from None
     found = differences(contract.feature_schema, live)
     if found:
         raise ContractMismatchError(found)

@@ -90,7 +90,7 @@ def test_no_row_of_a_build_is_stamped_after_now_and_all_rows_are_counted(tmp_pat
     build = build_features(write_orders(tmp_path / "orders.parquet"), tmp_path / "store", SETTINGS, NOW)
 
     for view, rows in build.rows.items():
-        written = ds.source(tmp_path / "store" / "current" / view).to_table()
+        written = ds.dataset(tmp_path / "store" / "current" / view).to_table()
         assert rows == written.num_rows > 0
         assert max(row["event_timestamp"] for row in written.to_pylist()) <= NOW
     assert midnight(6, 10).isoformat() == build.newest_snapshot

@@ -1,0 +1,249 @@
+"""A small contract, a real small model of it, and an online store in memory.
+
+`tests/integration/service/test_online_features_contract.py` holds `FakeOnlineFeatures` and the adapter to
+Feast against the same suite, so a unit test that uses the fake says something about the product.
+"""
+
+import asyncio
+import functools
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import skops.io
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+
+from contract import (
+    DecisionThreshold,
+    EntityKey,
+    FeatureInput,
+    FeatureSchema,
+    FeatureSpec,
+    ModelContract,
+    RawFeatures,
+    RequestInput,
+    SourceView,
+    TrainingDistribution,
+)
+from contract.feature_schema import Dtype
+from contract.model_contract import QUANTILES
+from service.model import ServedModel, load_model
+from training.onnx_model import compile_to_onnx
+from training.pipeline import logistic
+
+DAY = 86_400.0
+NOW = 1_750_000_000.0
+"""The tests' time of request, unix seconds; fixed, because no test depends on the clock."""
+NOW_US = int(NOW) * 1_000_000
+
+PROFILE, ACTIVITY, RECENCY = "profile", "activity", "recency"
+SPEND, ORDERS = "profile__spend", "profile__order_count"
+ORDERS_30D, MEMBER = "activity__order_count_30d", "activity__is_member"
+DAYS_SINCE = "recency__days_since_last_order"
+ACTIVITY_TTL = 2 * DAY
+
+
+def small_schema(project: str = "tiny", transformations: Mapping[str, str] | None = None) -> FeatureSchema:
+    """Two stored views, one with a TTL, and one on-demand view over the first, in the registry's order."""
+
+    def spec(name: str, dtype: Dtype, source: str | None = None) -> FeatureSpec:
+        view = name.split("__")[0]
+        return FeatureSpec(name=name, dtype=dtype, view=view, sources=(source or view,))
+
+    return FeatureSchema(
+        project=project,
+        feature_service="tiny_v1",
+        entity_keys=(EntityKey(join_key="customer_id", dtype="string"),),
+        views=(SourceView(name=PROFILE, ttl_seconds=None), SourceView(name=ACTIVITY, ttl_seconds=ACTIVITY_TTL)),
+        features=(
+            spec(ORDERS, "int64"),
+            spec(SPEND, "float64"),
+            spec(ORDERS_30D, "int64"),
+            spec(MEMBER, "bool"),
+            spec(DAYS_SINCE, "float64", source=PROFILE),
+        ),
+        request_inputs=(RequestInput(name="as_of", dtype="int64", filled_by="request_time_unix_us"),),
+        transformations=dict(transformations or {RECENCY: "ab" * 32}),
+    )
+
+
+DEFAULTS = {DAYS_SINCE: 90.0, ORDERS_30D: 1.0, SPEND: 50.0, MEMBER: 0.0, ORDERS: 3.0}
+"""Input → what stands in; in the model's order, which is not the registry's."""
+
+
+def small_contract(
+    schema: FeatureSchema | None = None,
+    threshold: float = 0.5,
+    policies: Mapping[str, Mapping[str, str]] | None = None,
+) -> ModelContract:
+    """A contract over `small_schema`; `policies` is input → `on_stale`, `on_missing`."""
+    schema = schema or small_schema()
+    specs = {f.name: f for f in schema.features}
+    return ModelContract(
+        model_name="small_churn",
+        model_version="7",
+        run_id="f" * 32,
+        feature_schema=schema,
+        inputs=tuple(
+            FeatureInput.model_validate(
+                {
+                    **specs[name].model_dump(),
+                    "default": default,
+                    "default_from": "feature_repo",
+                    "distribution": TrainingDistribution(quantiles=(1.0,) * len(QUANTILES), null_rate=0.0),
+                    **(policies or {}).get(name, {}),
+                }
+            )
+            for name, default in DEFAULTS.items()
+        ),
+        class_names=("retained", "churned"),
+        threshold=DecisionThreshold(value=threshold, rule="given by the test"),
+        training_window={"first_cutoff": "2025-01-01T00:00:00+00:00"},
+        data_fingerprint="cd" * 32,
+        metrics={"all_roc_auc": 0.8},
+        library_versions={"numpy": np.__version__},
+    )
+
+
+def training_rows(seed: int = 5, rows: int = 200) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
+    """Customers whose churn is driven by how long ago they last ordered, then by how often they order."""
+    random = np.random.default_rng(seed)
+    matrix = pd.DataFrame(
+        {
+            DAYS_SINCE: random.exponential(90, rows),
+            ORDERS_30D: random.poisson(1.5, rows),
+            SPEND: random.gamma(2, 40, rows),
+            MEMBER: random.integers(0, 2, rows),
+            ORDERS: 1 + random.poisson(4, rows),
+        },
+        dtype=np.float32,
+    )
+    logit = (matrix[DAYS_SINCE] - 60) / 25 - 0.4 * (matrix[ORDERS_30D] - 1.5)
+    churned: NDArray[np.bool_] = np.less(random.random(rows), 1 / (1 + np.exp(-logit.to_numpy())))
+    return matrix, churned
+
+
+@functools.cache
+def small_pipeline() -> Pipeline:
+    """A real pipeline over `DEFAULTS`' inputs."""
+    return logistic(seed=5).fit(*training_rows())
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A model folder as the import leaves it, and what is stored beside it."""
+
+    folder: Path
+    labels: dict[str, str]
+    metadata: dict[str, str]
+
+    def load(self) -> ServedModel:
+        return load_model("small_churn:v7", self.folder, self.labels, self.metadata, role="champion")
+
+
+def store_model(
+    folder: Path, contract: ModelContract, pipeline: Pipeline | None = None, runtime: str = "onnx"
+) -> Stored:
+    """Write the files of an imported model to `folder`."""
+    pipeline = pipeline or small_pipeline()
+    if runtime == "onnx":
+        name, model = "model.onnx", compile_to_onnx(pipeline, len(contract.inputs))
+    else:
+        name, model = "model.skops", skops.io.dumps(pipeline)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(model)
+    (folder / "contract.json").write_text(contract.to_json())
+    metadata = {"contract_sha256": contract.sha256, "file_sha256": hashlib.sha256(model).hexdigest()}
+    return Stored(folder, {"runtime": runtime}, metadata)
+
+
+@dataclass(frozen=True)
+class StoredRow:
+    """A customer's row of one stored view.
+
+    event_time: unix seconds.
+    values: column of the view → value; a column that is left out, or None, is null.
+    """
+
+    event_time: float
+    values: Mapping[str, float | None]
+
+
+Rows = dict[str, StoredRow]
+"""One customer's rows by view."""
+
+
+def customer(
+    *,
+    spend: float | None = 120.0,
+    orders: float | None = 4,
+    orders_30d: float | None = 2,
+    member: float | None = 1,
+    days_since: float | None = 10.0,
+    profile_age: float = 10 * DAY,
+    activity_age: float = DAY / 2,
+) -> Rows:
+    """A known customer at `NOW`: every feature present and fresh unless the test says otherwise."""
+    last = None if days_since is None else (NOW - days_since * DAY) * 1e6
+    return {
+        PROFILE: StoredRow(NOW - profile_age, {"order_count": orders, "spend": spend, "last_order_unix_us": last}),
+        ACTIVITY: StoredRow(NOW - activity_age, {"order_count_30d": orders_30d, "is_member": member}),
+    }
+
+
+def _days_since_last_order(rows: Mapping[str, StoredRow], as_of_unix_us: int) -> float | None:
+    last = rows[PROFILE].values.get("last_order_unix_us") if PROFILE in rows else None
+    return None if last is None else (as_of_unix_us - last) / 86_400_000_000
+
+
+ON_DEMAND: dict[str, Callable[[Mapping[str, StoredRow], int], float | None]] = {DAYS_SINCE: _days_since_last_order}
+
+
+@dataclass
+class FakeOnlineFeatures:
+    """`service.online_features.OnlineFeatures` in memory.
+
+    gate: reads wait until it is set; never set, the store never answers.
+    failure: raised by every read.
+    asked, as_of: what each read was asked for, in order.
+    """
+
+    contract: ModelContract
+    rows: Mapping[str, Rows]
+    gate: asyncio.Event | None = None
+    failure: Exception | None = None
+    asked: list[list[str]] = field(default_factory=list)
+    as_of: list[int] = field(default_factory=list)
+
+    async def read(self, customer_ids: Sequence[str], as_of_unix_us: int) -> RawFeatures:
+        """See `OnlineFeatures.read`."""
+        self.asked.append(list(customer_ids))
+        self.as_of.append(as_of_unix_us)
+        if self.failure is not None:
+            raise self.failure
+        if self.gate is not None:
+            await self.gate.wait()
+        views = [view.name for view in self.contract.feature_schema.views]
+        values = np.full((len(customer_ids), len(self.contract.inputs)), np.nan)
+        event_times = np.full((len(customer_ids), len(views)), np.nan)
+        for row, customer_id in enumerate(customer_ids):
+            stored = self.rows.get(customer_id, {})
+            for position, view in enumerate(views):
+                if view in stored:
+                    event_times[row, position] = stored[view].event_time
+            for column, feature in enumerate(self.contract.inputs):
+                value = self._value(feature, stored, as_of_unix_us)
+                values[row, column] = np.nan if value is None else value
+        return RawFeatures(values=values, event_times=event_times)
+
+    @staticmethod
+    def _value(feature: FeatureInput, stored: Mapping[str, StoredRow], as_of_unix_us: int) -> float | None:
+        if feature.name in ON_DEMAND:
+            return ON_DEMAND[feature.name](stored, as_of_unix_us)
+        if feature.view not in stored:
+            return None
+        return stored[feature.view].values.get(feature.name.removeprefix(f"{feature.view}__"))

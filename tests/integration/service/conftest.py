@@ -1,0 +1,189 @@
+"""A tiny Feast repository with a registry and a Valkey server of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from contract import ModelContract
+from contract.artefacts import Artefacts
+from contract.feature_schema import read_feature_schema
+from jobs import embedded_redis
+from service.online_features import FeastOnlineFeatures, open_feast
+from tests.fakes import Rows, small_contract
+
+FEATURE_STORE_YAML = """\
+project: tiny
+provider: local
+registry:
+  registry_type: file
+  path: '${FEAST_REGISTRY}'
+offline_store:
+  type: duckdb
+online_store:
+  type: redis
+  connection_string: '${REDIS_CONNECTION_STRING}'
+entity_key_serialization_version: 3
+"""
+
+DEFINITIONS = """\
+import os
+from datetime import timedelta
+from typing import Any
+
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, RequestSource, ValueType
+from feast.on_demand_feature_view import on_demand_feature_view
+from feast.types import Bool, Float32, Float64, Int64
+
+customer = Entity(name="customer", join_keys=["customer_id"], value_type=ValueType.STRING)
+
+
+def rows_of(view: str) -> FileSource:
+    path = os.path.join(os.environ["OFFLINE_STORE_DIR"], f"{view}.parquet")
+    return FileSource(name=view, path=path, timestamp_field="event_timestamp")
+
+
+profile = FeatureView(
+    name="profile",
+    entities=[customer],
+    ttl=None,
+    schema=[
+        Field(name="order_count", dtype=Int64),
+        Field(name="spend", dtype=Float64),
+        Field(name="last_order_unix_us", dtype=Int64),
+    ],
+    source=rows_of("profile"),
+)
+activity = FeatureView(
+    name="activity",
+    entities=[customer],
+    ttl=timedelta(days=2),
+    schema=[Field(name="order_count_30d", dtype=Int64), Field(name="is_member", dtype=Bool)],
+    source=rows_of("activity"),
+)
+request_time = RequestSource(
+    name="request_time",
+    schema=[Field(name="as_of", dtype=Int64, tags={"filled_by": "request_time_unix_us"})],
+)
+
+
+@on_demand_feature_view(
+    sources=[profile[["last_order_unix_us"]], request_time],
+    schema=[Field(name="days_since_last_order", dtype=Float64)],
+    mode="python",
+)
+def recency(inputs: dict[str, Any]) -> dict[str, Any]:
+    pairs = zip(inputs["as_of"], inputs["last_order_unix_us"])
+    return {"days_since_last_order": [None if last is None else (now - last) / 86_400_000_000 for now, last in pairs]}
+
+
+tiny_v1 = FeatureService(name="tiny_v1", features=[profile[["order_count", "spend"]], activity, recency])
+"""
+
+_COLUMNS: dict[str, dict[str, Any]] = {
+    "profile": {"order_count": "Int64", "spend": "Float64", "last_order_unix_us": "Int64"},
+    "activity": {"order_count_30d": "Int64", "is_member": "boolean"},
+}
+
+
+@dataclass(frozen=True)
+class TinyFeast:
+    """An applied Feast repository, the addresses it uses, and a contract that its registry keeps."""
+
+    repo: Path
+    artefacts: Artefacts
+
+    def with_redis(self, url: str | None) -> "TinyFeast":
+        return replace(self, artefacts=self.artefacts.model_copy(update={"redis_url": url}))
+
+    def apply(self) -> None:
+        """Run `feast apply` as a user does."""
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("feast")), "apply"],
+            cwd=self.repo,
+            env={**os.environ, **self.artefacts.feast_environment()},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert 0 == done.returncode, done.stdout + done.stderr
+
+    def contract(self) -> ModelContract:
+        """A contract over what the registry offers now."""
+        from feast import FeatureStore
+
+        os.environ.update(self.artefacts.feast_environment())
+        store = FeatureStore(repo_path=str(self.repo))
+        return small_contract(read_feature_schema(store.registry, "tiny", "tiny_v1"))
+
+    def write(self, customers: Mapping[str, Rows]) -> None:
+        """Store rows as `materialize` would."""
+        from feast import FeatureStore
+
+        os.environ.update(self.artefacts.feast_environment())
+        store = FeatureStore(repo_path=str(self.repo))
+        for view, columns in _COLUMNS.items():
+            of_view = {customer_id: rows[view] for customer_id, rows in customers.items() if view in rows}
+            table = pd.DataFrame({"customer_id": list(of_view)}, dtype=object)
+            times = [pd.Timestamp(round(row.event_time * 1e6), unit="us", tz="UTC") for row in of_view.values()]
+            table["event_timestamp"] = pd.Series(times, dtype="datetime64[us, UTC]")
+            for column, dtype in columns.items():
+                values = pd.Series([row.values.get(column) for row in of_view.values()], dtype="Float64")
+                table[column] = values.astype(dtype)
+            store.write_to_online_store(view, table)
+
+    def open(self, contract: ModelContract) -> FeastOnlineFeatures:
+        return open_feast(self.repo, self.artefacts, contract)
+
+
+async def close(opened: FeastOnlineFeatures) -> None:
+    """Close the connections of an opened store: Feast's own `close()` leaves those to Redis open."""
+    client = opened._store._get_provider().online_store._client_async
+    if client is not None:
+        await client.aclose()
+
+
+def tiny_feast(folder: Path, redis_url: str | None, definitions: str = DEFINITIONS) -> TinyFeast:
+    """Write a repository to `folder`; not applied yet."""
+    repo = folder / "repo"
+    repo.mkdir(parents=True)
+    (repo / "feature_store.yaml").write_text(FEATURE_STORE_YAML)
+    (repo / "definitions.py").write_text(definitions)
+    environment = {
+        "FEAST_REGISTRY": str(folder / "registry.db"),
+        "OFFLINE_STORE_DIR": str(folder / "offline_store"),
+    }
+    artefacts = Artefacts.of(environment, root=folder)
+    return TinyFeast(repo, artefacts).with_redis(redis_url)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _environment_is_put_back() -> Iterator[None]:
+    """Feast reads its addresses from the process's environment, so opening it changes that."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a server that only this module uses."""
+    folder = tmp_path_factory.mktemp("valkey")
+    yield embedded_redis.start(root=folder)
+    embedded_redis.stop(root=folder)
+
+
+@pytest.fixture(scope="module")
+def feast(valkey: str, tmp_path_factory: pytest.TempPathFactory) -> TinyFeast:
+    """The tiny repository, applied."""
+    feast = tiny_feast(tmp_path_factory.mktemp("feast"), valkey)
+    feast.apply()
+    return feast

@@ -1,0 +1,106 @@
+"""The HTTP API over an online store in memory: no sockets, the real routes."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client import REGISTRY
+
+from service.http_api import ServingState, create_api
+from service.metrics import ServiceMetrics
+from service.predictor import Predictor
+from service.settings import ServiceSettings
+from tests.fakes import FakeOnlineFeatures, Rows, small_contract, store_model
+
+
+@dataclass(frozen=True)
+class Api:
+    """The API as a client sees it, and what lies behind it."""
+
+    client: httpx.AsyncClient
+    store: FakeOnlineFeatures
+    serving: ServingState
+
+    async def predict(self, customer_id: object, **members: object) -> httpx.Response:
+        return await self.client.post("/predict", json={"customer_id": customer_id, **members})
+
+    async def predict_batch(self, *customer_ids: object) -> httpx.Response:
+        return await self.client.post("/predict_batch", json={"customer_ids": list(customer_ids)})
+
+    async def send(self, path: str, body: bytes, content_type: str = "application/json") -> httpx.Response:
+        return await self.client.post(path, content=body, headers={"Content-Type": content_type})
+
+
+OpenApi = Callable[..., Api]
+
+IDENTITY = {"name": "small_churn", "version": "7", "role": "champion"}
+
+
+def error_of(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The `error` member of an answer, after checking all that holds for every error."""
+    assert (status, code) == (response.status_code, response.json()["error"]["code"]), response.text
+    assert "Traceback" not in response.text
+    body: dict[str, Any] = response.json()
+    assert {"error", "request_id", "model"} == set(body)
+    assert {"code", "message", "request_id"} <= set(body["error"]) <= {"code", "message", "request_id", "field"}
+    assert IDENTITY == body["model"]
+    assert response.headers["X-Request-ID"] == body["request_id"] == body["error"]["request_id"]
+    assert body["error"]["message"]
+    error: dict[str, Any] = body["error"]
+    return error
+
+
+def without_request_id(response: httpx.Response) -> dict[str, Any]:
+    """A 200 body after checking that it and the headers name the request and the model."""
+    assert 200 == response.status_code, response.text
+    body: dict[str, Any] = json.loads(response.content)
+    assert response.headers["X-Request-ID"] == body.pop("request_id")
+    assert IDENTITY == body.pop("model")
+    assert list(IDENTITY.values()) == [response.headers[f"X-Model-{key}"] for key in ("Name", "Version", "Role")]
+    return body
+
+
+@pytest.fixture(scope="module")
+def metrics() -> Iterator[ServiceMetrics]:
+    """One set of counters: prometheus_client refuses a second of the same names in a process."""
+    metrics = ServiceMetrics()
+    yield metrics
+    for collector in vars(metrics).values():
+        REGISTRY.unregister(collector)
+
+
+@pytest.fixture
+async def open_api(metrics: ServiceMetrics, tmp_path: Path) -> AsyncIterator[OpenApi]:
+    """Opens the API over given rows; its clients are closed when the test ends."""
+    async with AsyncExitStack() as opened:
+
+        def open_api(
+            rows: Mapping[str, Rows],
+            *,
+            policies: Mapping[str, Mapping[str, str]] | None = None,
+            gate: asyncio.Event | None = None,
+            failure: Exception | None = None,
+            deadline_seconds: float = 30,
+            **limits: int,
+        ) -> Api:
+            contract = small_contract(policies=policies)
+            store = FakeOnlineFeatures(contract, rows, gate=gate, failure=failure)
+            predictor = Predictor(store_model(tmp_path / "model", contract).load(), store, deadline_seconds)
+            app = create_api()
+            app.state.serving = ServingState(
+                predictor=predictor,
+                settings=ServiceSettings.model_validate(limits),
+                metrics=metrics,
+                contract_body=contract.model_dump(mode="json"),
+            )
+            client = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://service")
+            opened.push_async_callback(client.aclose)
+            return Api(client, store, app.state.serving)
+
+        yield open_api

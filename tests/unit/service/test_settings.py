@@ -1,0 +1,91 @@
+"""Settings come from the environment, are checked, and are all written down."""
+
+import pytest
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings
+
+from contract.artefacts import PROJECT_ROOT
+from jobs.settings import JobsSettings
+from service.settings import ServiceSettings
+from training.settings import TrainingSettings
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ServiceSettings.model_fields:
+        monkeypatch.delenv(f"SERVICE_{name.upper()}", raising=False)
+
+
+def test_without_an_environment_the_defaults_hold() -> None:
+    assert {
+        "model_tag": "",
+        "deadline_ms": 250,
+        "max_batch": 1000,
+        "max_body_bytes": 1_000_000,
+        "max_concurrency": 64,
+        "log_level": "INFO",
+    } == {name: getattr(ServiceSettings(), name) for name in _DESIGNED}
+
+
+_DESIGNED = ("model_tag", "deadline_ms", "max_batch", "max_body_bytes", "max_concurrency", "log_level")
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("model_tag", "customer_churn:v3-abc", "customer_churn:v3-abc"),
+        ("deadline_ms", "12.5", 12.5),
+        ("max_batch", "10", 10),
+        ("max_body_bytes", "2000", 2000),
+        ("max_concurrency", "1", 1),
+        ("log_level", "DEBUG", "DEBUG"),
+    ],
+)
+def test_a_setting_is_taken_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, name: str, given: str, expected: object
+) -> None:
+    monkeypatch.setenv(f"SERVICE_{name.upper()}", given)
+
+    assert expected == getattr(ServiceSettings(), name)
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("deadline_ms", "0"),
+        ("deadline_ms", "-1"),
+        ("deadline_ms", "nan"),
+        ("deadline_ms", "inf"),
+        ("deadline_ms", "soon"),
+        ("max_batch", "0"),
+        ("max_batch", "1.5"),
+        ("max_body_bytes", "999"),
+        ("max_concurrency", "0"),
+        ("log_level", "LOUD"),
+        ("log_level", ""),
+    ],
+)
+def test_a_value_out_of_range_is_refused_with_the_setting_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, given: str
+) -> None:
+    monkeypatch.setenv(f"SERVICE_{name.upper()}", given)
+
+    with pytest.raises(ValidationError, match=name):
+        ServiceSettings()
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        f"{settings.model_config['env_prefix']}{name.upper()}"
+        for settings in (ServiceSettings, JobsSettings, TrainingSettings)
+        for name in settings.model_fields
+    ],
+)
+def test_every_setting_is_in_the_readme(variable: str) -> None:
+    assert f"`{variable}`" in (PROJECT_ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("settings", [ServiceSettings, JobsSettings, TrainingSettings])
+def test_every_setting_has_a_default(settings: type[BaseSettings]) -> None:
+    assert [] == [name for name, field in settings.model_fields.items() if field.is_required()]
