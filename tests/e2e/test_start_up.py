@@ -97,7 +97,9 @@ def test_a_built_bento_holds_the_rooms_it_needs_and_serves_by_itself(loop: Loop)
     assert {"service/service.py", "contract/resolve.py", "feature_repo/feature_store.yaml", "var/model_tag"} <= packed
 
     manifest = yaml.safe_load((bento / "bento.yaml").read_text())
-    assert [(loop.root / "var" / "model_tag").read_text().strip()] == [m["tag"] for m in manifest["models"]]
+    assert [(loop.root / "var" / "model_tag").read_text().strip()] == [
+        m["tag"] for m in manifest["services"][0]["models"]
+    ]
 
     made = {
         "FEAST_REGISTRY": str(loop.root / "var" / "feast" / "registry.db"),
