@@ -93,7 +93,7 @@ def test_the_model_call_shows_the_live_contract(loop: Loop) -> None:
     body = loop.call("GET", "/model").body
 
     assert 27 == len(body["contract"]["inputs"])
-    assert "churn_v1" == body["contract"]["feature_service"]
+    assert "churn_v1" == body["contract"]["feature_schema"]["feature_service"]
     assert body["tag"] == (loop.root / "var" / "model_tag").read_text().strip()
 
 
