@@ -25,7 +25,7 @@ help: ## this list
 
 ## Start here
 .PHONY: run down
-run: port-free materialize $(MODEL_TAG) serve ## everything up to a served prediction; prints a curl that works
+run: port-free $(MODEL_TAG) materialize serve ## everything up to a served prediction; prints a curl that works
 down: ## stop the embedded Redis; its data stay in var/redis
 	@if [ -x $(PY) ]; then $(PY) -m jobs redis-down; fi
 

@@ -47,7 +47,8 @@ class RawFeatures:
 class FeatureIssue:
     """Why one feature of one row was not simply taken as it was.
 
-    age_seconds: request time minus event time of the oldest source row; None if there is no row.
+    age_seconds: request time minus event time of the oldest source row; None if there is no row, or if
+        the value came with the request.
     used: what the model saw, the `value` or the `default`; None where the row was refused.
     """
 
@@ -81,12 +82,14 @@ class ResolvedFeatures:
         """The features of one row that are not fresh, in model order."""
         found = []
         for column in np.flatnonzero(self.states[row]):
-            age = float(self.ages[row, column])
+            state = _STATE_WORDS[int(self.states[row, column])]
+            # A value from the request has no age; that of the stored value it replaced would mislead.
+            age = math.nan if state == "overridden" else float(self.ages[row, column])
             used: Literal["value", "default"] = "default" if self.defaulted[row, column] else "value"
             found.append(
                 FeatureIssue(
                     feature=self.names[column],
-                    state=_STATE_WORDS[int(self.states[row, column])],
+                    state=state,
                     age_seconds=None if math.isnan(age) else age,
                     used=None if self.refused[row] else used,
                 )
@@ -141,7 +144,7 @@ class Resolver:
         checked = {}
         for name, value in overrides.items():
             if name not in self._inputs:
-                raise OverrideError("features", f"{name[:200]!r} is not an input of this model")
+                raise OverrideError("features", f"{name[:200]!r} is not an input of this model; GET /model lists them")
             column, feature = self._inputs[name]
             checked[column] = _typed(value, feature)
         return checked

@@ -61,7 +61,7 @@ Call = Callable[[ServingState, bytes], Awaitable[dict[str, Any]]]
 
 def create_api() -> FastAPI:
     """The routes. `app.state.serving` must hold a `ServingState` before the first request."""
-    app = FastAPI(title="customer churn", openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(title="customer churn", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     _route(app, "POST", "/predict", _predict, PredictResponse, PredictRequest, (400, 404, 413, 422, 429, 503))
     _route(
         app, "POST", "/predict_batch", _predict_batch, PredictBatchResponse, PredictBatchRequest, (400, 413, 429, 503)

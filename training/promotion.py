@@ -65,6 +65,8 @@ def promote(client: MlflowClient, version: ModelVersion, evidence: Evidence, set
     client.set_model_version_tag(version.name, version.version, "gate", "; ".join(found) or PASSED)
     if found:
         raise GateError(
-            f"version {version.version} of {version.name!r} is registered but not {CHAMPION}: " + "; ".join(found)
+            f"version {version.version} of {version.name!r} is registered but not {CHAMPION}, what is served stays: "
+            + "; ".join(found)
+            + ". TRAINING_MIN_AUC_MARGIN and TRAINING_MAX_CALIBRATION_ERROR set the bar; little data often misses it"
         )
     client.set_registered_model_alias(version.name, CHAMPION, version.version)
