@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 from datetime import UTC, datetime
 
@@ -24,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     to_redis = commands.add_parser("materialize", help="offline store → Redis")
     to_redis.add_argument("--until", type=_utc, default=None, help="ISO time, UTC; default now")
     to_redis.add_argument("--replace", action="store_true", help="remove the stored rows first")
+    commands.add_parser("feast-env", help="the variables that feast's own commands need, as shell exports")
     first = commands.add_parser("first-prediction", help="wait for a service and show how to ask it")
     first.add_argument("--url", required=True)
     chosen = parser.parse_args(arguments)
@@ -74,6 +76,9 @@ def _run(chosen: argparse.Namespace) -> None:
         from jobs.feature_store import materialize
 
         materialize(artefacts, chosen.until or datetime.now(UTC), chosen.replace)
+    elif chosen.command == "feast-env":
+        for name, value in artefacts.feast_environment().items():
+            print(f"export {name}={shlex.quote(value)}")
     elif chosen.command == "first-prediction":
         from jobs.first_prediction import first_prediction, known_customer
 
