@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict
 
 from contract.errors import ContractError
 
+MODEL_FILES = {"onnx": "model.onnx", "sklearn": "model.skops"}
+"""Runtime → file of a model in the BentoML store; `contract.json` lies beside it."""
+
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -27,7 +27,7 @@ def apply(artefacts: Artefacts) -> None:
     """Register the definitions of `feature_repo/` with Feast's own command.
 
     Raises:
-        JobError: `feast apply` failed; its last line is quoted.
+        JobError: `feast apply` failed; its last lines are quoted.
     """
     Path(artefacts.feast_registry).parent.mkdir(parents=True, exist_ok=True)
     feast = Path(sys.executable).with_name("feast")

@@ -109,7 +109,7 @@ async def _predict_batch(serving: ServingState, raw: bytes) -> dict[str, Any]:
 
 async def _model(serving: ServingState, _: bytes) -> dict[str, Any]:
     model = serving.predictor.model
-    return {"tag": model.tag, "contract_sha256": model.contract.sha256, "contract": serving.contract_body}
+    return {"tag": model.tag, "contract_sha256": model.contract_sha256, "contract": serving.contract_body}
 
 
 def _row(prediction: Prediction) -> dict[str, Any]:

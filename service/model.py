@@ -11,6 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from contract import ContractError, ModelContract, content_sha256
+from contract.artefacts import MODEL_FILES
 from contract.trusted_types import TRUSTED_TYPES
 from service.errors import StartupError
 
@@ -27,11 +28,13 @@ class ServedModel:
 
     tag: in the BentoML model store.
     role: which part it plays here.
+    contract_sha256: hash of the contract as it was registered, whatever members this code knows beyond it.
     """
 
     tag: str
     role: str
     contract: ModelContract
+    contract_sha256: str
     score: Scorer
 
     @property
@@ -58,18 +61,19 @@ def load_model(
     except (OSError, ContractError) as error:
         raise StartupError(f"model {tag}: {error}") from None
     runtime = labels.get("runtime", "")
-    file = folder / {"onnx": "model.onnx", "sklearn": "model.skops"}.get(runtime, "unknown")
+    file = folder / MODEL_FILES.get(runtime, "unknown")
     try:
         model = file.read_bytes()
     except OSError:
         raise StartupError(f"model {tag}: {file.name} is missing (runtime {runtime!r}); import it again") from None
-    _check(tag, "contract.json", metadata.get("contract_sha256"), content_sha256(document))
+    contract_sha256 = content_sha256(document)
+    _check(tag, "contract.json", metadata.get("contract_sha256"), contract_sha256)
     _check(tag, file.name, metadata.get("file_sha256"), hashlib.sha256(model).hexdigest())
     try:
         score = _onnx_scorer(model) if runtime == "onnx" else _sklearn_scorer(model, contract.feature_names)
     except Exception as error:  # onnxruntime, zipfile and skops each raise their own for "this is no model"
         raise StartupError(f"model {tag}: {file.name} cannot be loaded: {str(error).splitlines()[0]}") from error
-    return ServedModel(tag=tag, role=role, contract=contract, score=score)
+    return ServedModel(tag=tag, role=role, contract=contract, contract_sha256=contract_sha256, score=score)
 
 
 def _check(tag: str, file: str, imported: object, found: str) -> None:

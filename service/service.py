@@ -46,7 +46,7 @@ def served_tag(settings: ServiceSettings, artefacts: Artefacts) -> str:
 
 
 def pinned_model() -> BentoModel | None:
-    """What `bentoml build` packs: the model to serve, if there is one. `refuse_to_start` says if there is none."""
+    """What `bentoml build` packs: the model to serve, if there is one. The hook below says if there is none."""
     try:
         stored = bentoml.models.get(served_tag(ServiceSettings(), Artefacts.of(os.environ)))
     except (StartupError, NotFound, ValidationError):
@@ -119,7 +119,7 @@ class ChurnService:
         )
         gc.collect()
         gc.freeze()  # the start-up heap is never garbage; scanning it would stall requests for 0.1 s
-        logger.info("serving %s, contract %s", model.tag, model.contract.sha256[:12])
+        logger.info("serving %s, contract %s", model.tag, model.contract_sha256[:12])
 
     async def __is_ready__(self) -> bool:
         return await self._predictor.can_read(time.time_ns() // 1000)

@@ -11,13 +11,11 @@ import skops.io
 from bentoml.exceptions import NotFound
 
 from contract import content_sha256
-from contract.artefacts import Artefacts
+from contract.artefacts import MODEL_FILES, Artefacts
 from training import onnx_model, registry
 from training.errors import ModelImportError
 from training.promotion import PASSED
 from training.registry import RegisteredModel
-
-MODEL_FILES = {"onnx": "model.onnx", "sklearn": "model.skops"}
 
 
 @dataclass(frozen=True)

@@ -110,14 +110,13 @@ def train(artefacts: Artefacts, settings: TrainingSettings, tracking_uri: str) -
         labels = np.concatenate([training.rows.churned, validation.rows.churned])
         _say(f"{name} wins; fitting it again on training and validation, {len(both):,} rows")
         pipeline = CANDIDATES[name](settings.seed).fit(both, labels)
-        estimates, calibration_error = _evaluate(pipeline, test, settings)
+        probability, recency = test.score(pipeline), recency_of(test, settings)
+        estimates, calibration_error = _evaluate(probability, recency, test, settings)
         mlflow.log_params({"candidate": name, **settings.model_dump(), **_dates(cutoffs)})
         run_log.log_metrics(estimates, calibration_error)
         for population, chosen in test.populations.items():
-            run_log.log_figures(
-                population, test.rows.churned[chosen], test.score(pipeline)[chosen], recency_of(test, settings)[chosen]
-            )
-        test_set_sha256 = run_log.log_test_set(test.matrix, test.rows.churned, test.score(pipeline))
+            run_log.log_figures(population, test.rows.churned[chosen], probability[chosen], recency[chosen])
+        test_set_sha256 = run_log.log_test_set(test.matrix, test.rows.churned, probability)
         model = run_log.log_model(pipeline, test.matrix.head(5), settings.model_name)
         version = client.get_model_version(settings.model_name, str(model.registered_model_version))
         contract = ModelContract(
@@ -228,10 +227,10 @@ def _choose(training: Split, validation: Split, settings: TrainingSettings) -> t
     return best, DecisionThreshold(value=round(youden_threshold(churned, scores[best]), 6), rule=THRESHOLD_RULE)
 
 
-def _evaluate(pipeline: Pipeline, test: Split, settings: TrainingSettings) -> tuple[dict[str, Estimate], float]:
+def _evaluate(
+    probability: NDArray[np.float64], recency: NDArray[np.float64], test: Split, settings: TrainingSettings
+) -> tuple[dict[str, Estimate], float]:
     """All metrics at the test cut-off by population, next to the base rate and the recency-only baseline."""
-    probability = test.score(pipeline)
-    recency = recency_of(test, settings)
     estimates: dict[str, Estimate] = {}
     for population, chosen in test.populations.items():
         churned = test.rows.churned[chosen]
