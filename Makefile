@@ -88,7 +88,7 @@ $(MODEL_TAG): $(TRAINED)
 	@echo "import:"; $(MAKE) --no-print-directory import-model
 
 ## Serve
-.PHONY: serve build
+.PHONY: serve api-key build
 serve: $(INSTALLED) port-free ## the service on [HOST=127.0.0.1] [PORT=3000]; Ctrl-C ends it
 	@$(PY) -m jobs first-prediction --url http://$(HOST):$(PORT) & exec $(VENV)/bin/bentoml serve --host $(HOST) --port $(PORT)
 
@@ -97,6 +97,8 @@ port-free:  # said before the minutes of training, not after
 	e = s.connect_ex(("$(HOST)", $(PORT))); \
 	sys.exit(e == 0 and "error: $(HOST):$(PORT) is taken; choose another: make $(or $(MAKECMDGOALS),serve) PORT=3001")'
 
+api-key: $(INSTALLED) ## a new API key, shown once: NAME=shop [KEYS_FILE=.api_keys]
+	@$(PY) -m service new-key "$(NAME)" --file "$(or $(KEYS_FILE),.api_keys)"
 build: $(MODEL_TAG) ## a Bento with the pinned model
 	@$(VENV)/bin/bentoml build
 

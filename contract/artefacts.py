@@ -3,17 +3,18 @@
 Every process finds Redis, the feature registry and the offline store by these rules and no others.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
-from contract.errors import ContractError
+from contract.redis_address import RedisAddress
 
 MODEL_FILES = {"onnx": "model.onnx", "sklearn": "model.skops"}
 """Runtime → file of a model in the BentoML store; `contract.json` lies beside it."""
+
+PIPELINE_FILE = MODEL_FILES["sklearn"]
+"""The scikit-learn pipeline, which lies beside every model whatever its runtime: predictions are explained with it."""
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
@@ -60,12 +61,16 @@ class Artefacts(BaseModel):
             ContractError: `REDIS_URL` is not a URL that feast's connection string can express.
         """
         # Reading history or applying definitions needs no online store; the port makes a use of it fail.
-        connection = (
-            "redis-url-not-set:0" if self.redis_url is None else feast_connection_string(self.redis_url, redis_options)
-        )
+        kind, master, connection = "redis", "", "redis-url-not-set:0"
+        if self.redis_url is not None:
+            address = RedisAddress.of(self.redis_url)
+            kind, master = address.kind, address.master
+            connection = address.feast_connection_string(redis_options)
         return {
             "FEAST_REGISTRY": self.feast_registry,
             "OFFLINE_STORE_DIR": str(self.offline_store),
+            "REDIS_TYPE": kind,
+            "REDIS_SENTINEL_MASTER": master or "none",
             "REDIS_CONNECTION_STRING": connection,
         }
 
@@ -73,35 +78,3 @@ class Artefacts(BaseModel):
 def embedded_redis_url_file(root: Path = PROJECT_ROOT) -> Path:
     """The file in which the embedded Redis-compatible server's URL is recorded while it runs."""
     return root / "var" / "redis" / "url"
-
-
-def feast_connection_string(redis_url: str, options: Mapping[str, str] | None = None) -> str:
-    """Turn `redis[s]://[user[:password]@]host[:port][/db]` into feast's `host:port,key=value,…`.
-
-    Raises:
-        ContractError: the URL is malformed, or a credential holds a comma or quote, which feast's
-            format cannot carry. The message never repeats the URL, because it may hold a password.
-    """
-    malformed = ContractError("REDIS_URL must look like redis[s]://[user[:password]@]host[:port][/db]")
-    try:
-        url = urlsplit(redis_url)
-        host, port = url.hostname, url.port or 6379
-    except ValueError:
-        raise malformed from None
-    database = url.path.lstrip("/") or "0"
-    if ":" in (host or ""):
-        raise ContractError("REDIS_URL: feast cannot carry an IPv6 address; use a host name")
-    if url.scheme not in ("redis", "rediss") or not host or not database.isdigit():
-        raise malformed
-    arguments = {"db": database}
-    for name, value in (("username", url.username), ("password", url.password)):
-        if value:
-            plain = unquote(value)
-            if set(plain) & set(",'\""):
-                raise ContractError(f"REDIS_URL: feast cannot carry a {name} with a comma or a quote")
-            # feast decodes each value as JSON where it can, which would turn the password 123 into a number
-            arguments[name] = json.dumps(plain)
-    if url.scheme == "rediss":
-        arguments["ssl"] = "true"
-    arguments.update(options or {})
-    return ",".join([f"{host}:{port}", *(f"{key}={value}" for key, value in arguments.items())])

@@ -37,10 +37,13 @@ class RawFeatures:
     event_times: float64 (n, v) in the order of `Resolver.views`, unix seconds of each view's row,
         NaN where the view has no row. None where the store has already enforced every TTL, as a
         point-in-time join does.
+    cached_seconds: float64 (n,), how long ago each row was read from the store, NaN where it was read for this
+        request. None where no row comes from a cache.
     """
 
     values: NDArray[np.float64]
     event_times: NDArray[np.float64] | None
+    cached_seconds: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,12 @@ class Resolver:
             checked[column] = _typed(value, feature)
         return checked
 
-    def resolve(self, raw: RawFeatures, as_of: float, overrides: Mapping[int, float] | None = None) -> ResolvedFeatures:
+    def resolve(
+        self,
+        raw: RawFeatures,
+        as_of: float | NDArray[np.float64],
+        overrides: Mapping[int, float] | None = None,
+    ) -> ResolvedFeatures:
         """Decide, for every feature of every row, what the model sees.
 
         A value is missing where the store has none and where it is not finite as float32, which is
@@ -159,7 +167,8 @@ class Resolver:
 
         Args:
             raw: n rows.
-            as_of: the request's time in unix seconds, the same for all rows.
+            as_of: the request's time in unix seconds; one for all rows, or float64 (n,) where rows of several
+                requests are resolved together.
             overrides: column → value, from `check_overrides`; applied to every row.
         """
         rows, columns = raw.values.shape
@@ -173,7 +182,7 @@ class Resolver:
             ages = np.full((rows, columns), np.nan)
             known = np.any(np.isfinite(matrix), axis=1)
         else:
-            view_ages = as_of - raw.event_times
+            view_ages = np.reshape(as_of, (-1, 1)) - raw.event_times
             expired = view_ages > self._ttl
             ages = np.empty((rows, columns))
             stale = np.empty((rows, columns), dtype=bool)

@@ -34,6 +34,8 @@ def first_prediction(url: str, customer_id: str) -> None:
             raise JobError(f"{url} was not ready within {_WAIT_SECONDS:g} s")
         time.sleep(0.2)
     body = json.dumps({"customer_id": customer_id})
+    curl = f"curl -s {url}/predict -H 'Content-Type: application/json' -d '{body}'"
+    stop = "Ctrl-C ends the service; `make down` stops the embedded Redis."
     request = urllib.request.Request(  # noqa: S310  # our own http:// address
         f"{url}/predict", body.encode(), {"Content-Type": "application/json"}
     )
@@ -41,13 +43,14 @@ def first_prediction(url: str, customer_id: str) -> None:
         with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
             answer = json.load(response)
     except urllib.error.HTTPError as error:
+        if error.code == 401:  # it has API keys, and nobody gave us one
+            print(
+                f"\nReady. A prediction, with your API key:\n\n  {curl} -H 'Authorization: Bearer …'\n\n{stop}",
+                flush=True,
+            )
+            return
         raise JobError(f"{url}/predict answered {error.code}: {error.read().decode(errors='replace')}") from None
-    print(
-        f"\nReady. A prediction, by customer id:\n\n"
-        f"  curl -s {url}/predict -H 'Content-Type: application/json' -d '{body}'\n\n"
-        f"{json.dumps(answer, indent=2)}\n\nCtrl-C ends the service; `make down` stops the embedded Redis.",
-        flush=True,
-    )
+    print(f"\nReady. A prediction, by customer id:\n\n  {curl}\n\n{json.dumps(answer, indent=2)}\n\n{stop}", flush=True)
 
 
 def known_customer(orders: Path) -> str:

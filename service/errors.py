@@ -2,10 +2,15 @@
 
 ServiceError
 ├── InvalidRequestError          400  the body, an id or an override is wrong; `field` names it
+├── UnauthenticatedError         401  no API key, or one that is not valid
 ├── UnknownCustomerError         404  no feature view has a row of this customer
+├── NotFoundError                404  no such path
+├── MethodNotAllowedError        405  the path takes another method
 ├── RequestTooLargeError         413  body or batch over its limit
+├── UnsupportedMediaTypeError    415  a content type that this call does not read
 ├── FeaturesRefusedError         422  the contract forbids scoring with features in this state
 ├── OverloadedError              429  over the concurrency limit
+├── NotExplainableError          501  predictions of this model cannot be taken apart exactly
 ├── OnlineStoreUnavailableError  503  the online store refused, broke off or answered nonsense
 └── DeadlineExceededError        503  the online store did not answer in time
 StartupError                          the process must not start; never reaches a client
@@ -37,6 +42,13 @@ class InvalidRequestError(ServiceError):
     code = "invalid_request"
 
 
+class UnauthenticatedError(ServiceError):
+    """No API key was presented, or one that is not valid; the answer carries `WWW-Authenticate: Bearer`."""
+
+    status = 401
+    code = "unauthenticated"
+
+
 class UnknownCustomerError(ServiceError):
     """No feature view has a row of this customer."""
 
@@ -44,11 +56,32 @@ class UnknownCustomerError(ServiceError):
     code = "unknown_customer"
 
 
+class NotFoundError(ServiceError):
+    """There is nothing at this path."""
+
+    status = 404
+    code = "not_found"
+
+
+class MethodNotAllowedError(ServiceError):
+    """The path takes another method."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
 class RequestTooLargeError(ServiceError):
     """The body or the batch is over its limit."""
 
     status = 413
     code = "too_large"
+
+
+class UnsupportedMediaTypeError(ServiceError):
+    """The body's content type is none that the call reads."""
+
+    status = 415
+    code = "unsupported_media_type"
 
 
 class FeaturesRefusedError(ServiceError):
@@ -64,6 +97,13 @@ class OverloadedError(ServiceError):
     status = 429
     code = "overloaded"
     retry_after_seconds = 1
+
+
+class NotExplainableError(ServiceError):
+    """The served model has no exact explanation, or its pipeline is not there to compute one."""
+
+    status = 501
+    code = "not_explainable"
 
 
 class OnlineStoreUnavailableError(ServiceError):

@@ -1,247 +1,170 @@
-"""HTTP around the predictor: bodies, limits, error bodies, headers, and the OpenAPI document.
+"""HTTP around the predictor: which call is made by which path, and what comes of each outcome.
 
-A FastAPI app that BentoML mounts; why not `@bentoml.api` is in docs/adr/0003. Handlers take the raw
-request, so that FastAPI's own validation and its error bodies stay out of the way.
+ASGI middleware in front of BentoML's own routes, so that neither BentoML's nor a framework's routing and validation
+stands between a request and its answer. Why: docs/adr/0007.
 """
 
 import asyncio
 import logging
 import time
-import uuid
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any, cast
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
-
-from service.errors import (
-    FeaturesRefusedError,
-    InvalidRequestError,
-    OverloadedError,
-    RequestTooLargeError,
-    ServiceError,
-    UnknownCustomerError,
+from service.errors import InvalidRequestError, MethodNotAllowedError, NotFoundError, ServiceError
+from service.http_calls import Asked, Serving, explain, invocations, model, predict, predict_batch
+from service.http_exchange import (
+    ClientGoneError,
+    Headers,
+    Receive,
+    Scope,
+    Send,
+    answer,
+    error_content,
+    header,
+    read_body,
+    request_id_of,
+    send_bytes,
 )
-from service.metrics import ServiceMetrics
-from service.predictor import Prediction, Predictor
-from service.schemas import (
-    ErrorResponse,
-    ModelResponse,
-    PredictBatchRequest,
-    PredictBatchResponse,
-    PredictRequest,
-    PredictResponse,
-    parse,
-)
-from service.settings import ServiceSettings
+from service.openapi import openapi_document
 
 logger = logging.getLogger(__name__)
 
+Call = Callable[[Serving, Asked], Awaitable[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Route:
+    """One call of the API.
+
+    identified: the answer's body carries `request_id` and `model`; MLflow's protocol has no place for them.
+    """
+
+    name: str
+    method: str
+    call: Call
+    json_only: bool = True
+    identified: bool = True
+
+
+ROUTES = {
+    "/predict": Route("predict", "POST", predict),
+    "/predict_batch": Route("predict_batch", "POST", predict_batch),
+    "/explain": Route("explain", "POST", explain),
+    "/invocations": Route("invocations", "POST", invocations, json_only=False, identified=False),
+    "/model": Route("model", "GET", model),
+}
+_METRICS, _DOCUMENT = "/metrics", "/docs.json"
+_BENTOML = ("/livez", "/readyz", "/healthz", "/static_content/", "/schema.json")
+"""What BentoML answers itself, beside its page at `/`."""
+
 
 @dataclass
-class ServingState:
-    """What the handlers work with; set once, when the worker has started.
+class ServingSlot:
+    """Where the worker leaves what the API works with, once it has started."""
 
-    contract_body: the contract as JSON values, made once.
+    serving: Serving | None = None
+
+
+class HttpApi:
+    """The ASGI application.
+
+    Args:
+        app: what answers the paths that are not ours.
+        slot: filled before the first request.
     """
 
-    predictor: Predictor
-    settings: ServiceSettings
-    metrics: ServiceMetrics
-    contract_body: dict[str, Any]
-    in_flight: int = 0
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], slot: ServingSlot) -> None:
+        self._app = app
+        self._slot = slot
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the ASGI specification."""
+        serving = self._slot.serving
+        if scope["type"] != "http" or serving is None:
+            await self._app(scope, receive, send)
+            return
+        path = scope["path"]
+        route = ROUTES.get(path)
+        if route is not None:
+            await _answer(serving, route, scope, receive, send)
+        elif path == _METRICS and scope["method"] == "GET":
+            body = await asyncio.to_thread(serving.metrics.exposition)
+            await send_bytes(send, 200, body, b"text/plain; version=0.0.4; charset=utf-8", [])
+        elif path == _DOCUMENT and scope["method"] == "GET":
+            await answer(send, 200, openapi_document(), [])
+        elif path == "/" or path.startswith(_BENTOML):
+            await self._app(scope, receive, send)
+        else:
+            await _answer(serving, _UNKNOWN, scope, receive, send)
 
 
-Call = Callable[[ServingState, bytes], Awaitable[dict[str, Any]]]
+async def _no_such_path(_serving: Serving, _asked: Asked) -> dict[str, Any]:
+    raise NotFoundError("there is nothing at this path; GET /docs.json lists what there is")
 
 
-def create_api() -> FastAPI:
-    """The routes. `app.state.serving` must hold a `ServingState` before the first request."""
-    app = FastAPI(title="customer churn", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
-    _route(app, "POST", "/predict", _predict, PredictResponse, PredictRequest, (400, 404, 413, 422, 429, 503))
-    _route(
-        app, "POST", "/predict_batch", _predict_batch, PredictBatchResponse, PredictBatchRequest, (400, 413, 429, 503)
-    )
-    _route(app, "GET", "/model", _model, ModelResponse, None, (429,))
-    app.add_exception_handler(HTTPException, _wrong_method)
-    return app
+_UNKNOWN = Route("unknown", "GET", _no_such_path)
 
 
-async def _wrong_method(request: Request, error: Exception) -> JSONResponse:
-    """The one error that routing itself raises here, in the designed body instead of FastAPI's."""
-    refused = cast(HTTPException, error)
-    serving: ServingState = request.app.state.serving
-    request_id = _request_id(request)
-    message = f"{request.method} is not offered here"
+async def _answer(serving: Serving, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+    """Run one call and turn whatever comes of it into the designed body, headers, log line and metrics."""
+    request_id = request_id_of(scope)
     identity = serving.predictor.model.identity
-    body = _error("method_not_allowed", message, request_id, identity)
-    headers = {**(refused.headers or {}), **_headers(request_id, identity)}
-    return JSONResponse(body, status_code=refused.status_code, headers=headers)
-
-
-async def _predict(serving: ServingState, raw: bytes) -> dict[str, Any]:
-    body = parse(PredictRequest, raw)
-    (prediction,) = await serving.predictor.predict([body.customer_id], _now_unix_us(), body.features)
-    serving.metrics.issues(prediction.feature_issues)
-    if prediction.status == "unknown_customer":
-        raise UnknownCustomerError("no features are stored for this customer", field="customer_id")
-    if prediction.status == "refused":
-        named = ", ".join(f"{i.feature} is {i.state}" for i in prediction.feature_issues)
-        raise FeaturesRefusedError(f"the model's contract refuses to score: {named}")
-    return _row(prediction)
-
-
-async def _predict_batch(serving: ServingState, raw: bytes) -> dict[str, Any]:
-    body = parse(PredictBatchRequest, raw)
-    if len(body.customer_ids) > serving.settings.max_batch:
-        raise RequestTooLargeError(
-            f"customer_ids: at most {serving.settings.max_batch} ids in one batch", field="customer_ids"
-        )
-    predictions = await serving.predictor.predict(body.customer_ids, _now_unix_us())
-    for prediction in predictions:
-        serving.metrics.issues(prediction.feature_issues)
-    return {"predictions": [_row(prediction) for prediction in predictions]}
-
-
-async def _model(serving: ServingState, _: bytes) -> dict[str, Any]:
-    model = serving.predictor.model
-    return {"tag": model.tag, "contract_sha256": model.contract_sha256, "contract": serving.contract_body}
-
-
-def _row(prediction: Prediction) -> dict[str, Any]:
-    return {
-        "customer_id": prediction.customer_id,
-        "churn_probability": prediction.churn_probability,
-        "churn": prediction.churn,
-        "status": prediction.status,
-        "feature_issues": [asdict(issue) for issue in prediction.feature_issues],
-    }
-
-
-def _route(
-    app: FastAPI,
-    method: str,
-    path: str,
-    call: Call,
-    answer: type[Any],
-    body: type[Any] | None,
-    errors: tuple[int, ...],
-) -> None:
-    name = path.lstrip("/")
-
-    async def endpoint(request: Request) -> JSONResponse:
-        return await _answer(request, name, call)
-
-    extra: dict[str, Any] = {}
-    if body is not None:
-        schema = body.model_json_schema()
-        extra["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
-    app.add_api_route(
-        path,
-        endpoint,
-        methods=[method],
-        name=name,
-        operation_id=name,
-        response_model=answer,
-        responses={status: {"model": ErrorResponse} for status in (*errors, 500)},
-        openapi_extra=extra,
-    )
-
-
-async def _answer(request: Request, name: str, call: Call) -> JSONResponse:
-    """Run one call and turn whatever comes of it into the designed body, headers and metrics."""
-    serving: ServingState = request.app.state.serving
-    request_id = _request_id(request)
-    identity = serving.predictor.model.identity
-    headers = _headers(request_id, identity)
+    headers = [(b"x-request-id", request_id.encode()), *serving.model_headers]
     started = time.perf_counter()
-    outcome, status = "ok", 200
+    outcome, status, client = "ok", 200, "unauthenticated"
+    content: dict[str, Any]
     try:
-        raw = await _body(request, serving.settings) if request.method == "POST" else b""
-        started = time.perf_counter()  # how slowly a client sends is not our latency, nor does it take a place
-        with _place(serving):
-            content = {"request_id": request_id, "model": identity, **await call(serving, raw)}
+        if route is not _UNKNOWN:
+            client = serving.keys.authenticate(header(scope, b"authorization"))
+            if scope["method"] != route.method:
+                raise MethodNotAllowedError(f"{scope['method'][:20]} is not offered here; {route.method} is")
+        content_type = header(scope, b"content-type")
+        raw = b""
+        if route.method == "POST":
+            if route.json_only:
+                _check_json(content_type)
+            raw = await read_body(receive, serving.settings.body_timeout_ms / 1000, serving.settings.max_body_bytes)
+            started = time.perf_counter()  # how slowly a client sends is not our latency, nor does it take a place
+        with serving.requests.take():
+            content = await route.call(serving, Asked(raw, content_type, time.time_ns() // 1000))
+        if route.identified:
+            content = {"request_id": request_id, "model": identity, **content}
     except ServiceError as error:
         outcome, status = error.code, error.status
-        content = _error(error.code, error.message, request_id, identity, error.field)
-        if error.retry_after_seconds is not None:
-            headers["Retry-After"] = str(error.retry_after_seconds)
-    except ClientDisconnect:
-        outcome, status, content = "cancelled", 400, {}  # nobody is left to read it
+        content = error_content(error.code, error.message, request_id, identity, error.field)
+        headers += _error_headers(error, route)
+        if status >= 500:
+            logger.warning("%s: %s", route.name, outcome, extra={"request_id": request_id, "client": client})
+    except ClientGoneError:
+        serving.metrics.answered(route.name, "cancelled", client, time.perf_counter() - started)
+        return
     except asyncio.CancelledError:
-        outcome = "cancelled"
+        serving.metrics.answered(route.name, "cancelled", client, time.perf_counter() - started)
         raise
     except Exception:
-        logger.exception("request %s failed", request_id)
+        logger.exception("%s failed", route.name, extra={"request_id": request_id, "client": client})
         outcome, status = "internal", 500
-        content = _error("internal", "the service failed; its log has the request id", request_id, identity)
-    finally:
-        serving.metrics.answered(name, outcome, time.perf_counter() - started)
-    return JSONResponse(content, status_code=status, headers=headers)
+        content = error_content(
+            "internal", "the service failed; its log has the request id", request_id, identity, None
+        )
+    serving.metrics.answered(route.name, outcome, client, time.perf_counter() - started)
+    if serving.settings.log_requests:
+        logger.info("%s: %s", route.name, outcome, extra={"request_id": request_id, "client": client, "status": status})
+    await answer(send, status, content, headers)
 
 
-def _headers(request_id: str, identity: dict[str, str]) -> dict[str, str]:
-    return {"X-Request-ID": request_id} | {f"X-Model-{key.title()}": value for key, value in identity.items()}
-
-
-def _error(
-    code: str, message: str, request_id: str, identity: dict[str, str], field: str | None = None
-) -> dict[str, Any]:
-    error = {"code": code, "message": message, "request_id": request_id}
-    if field is not None:
-        error["field"] = field
-    return {"error": error, "request_id": request_id, "model": identity}
-
-
-@contextmanager
-def _place(serving: ServingState) -> Iterator[None]:
-    """One of the places for requests in flight.
-
-    Raises:
-        OverloadedError: all are taken.
-    """
-    if serving.in_flight >= serving.settings.max_concurrency:
-        raise OverloadedError("too many requests at once")
-    serving.in_flight += 1
-    try:
-        yield
-    finally:
-        serving.in_flight -= 1
-
-
-async def _body(request: Request, settings: ServiceSettings) -> bytes:
-    """Read the body, stopping as soon as it is over the limit or takes too long.
-
-    Raises:
-        RequestTooLargeError, InvalidRequestError: too large; too slow, or not declared as JSON.
-    """
-    kind = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
-    if kind != "application/json":
+def _check_json(content_type: bytes | None) -> None:
+    if content_type is not None and content_type.partition(b";")[0].strip().lower() != b"application/json":
         raise InvalidRequestError("Content-Type must be application/json", field="Content-Type")
-    parts, size = [], 0
-    try:
-        async with asyncio.timeout(settings.body_timeout_ms / 1000):
-            async for part in request.stream():
-                size += len(part)
-                if size > settings.max_body_bytes:
-                    raise RequestTooLargeError(f"the body is over {settings.max_body_bytes} bytes")
-                parts.append(part)
-    except TimeoutError:
-        raise InvalidRequestError("the body did not arrive in time") from None
-    return b"".join(parts)
 
 
-def _request_id(request: Request) -> str:
-    """The client's `X-Request-ID` if it is safe to repeat in headers and logs, else a new one."""
-    given = request.headers.get("x-request-id", "")
-    if 0 < len(given) <= 128 and given.isascii() and given.isprintable() and " " not in given:
-        return given
-    return uuid.uuid4().hex
-
-
-def _now_unix_us() -> int:
-    return time.time_ns() // 1000
+def _error_headers(error: ServiceError, route: Route) -> Headers:
+    headers: Headers = []
+    if error.retry_after_seconds is not None:
+        headers.append((b"retry-after", b"%d" % error.retry_after_seconds))
+    if error.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    if error.status == 405:
+        headers.append((b"allow", route.method.encode()))
+    return headers

@@ -1,42 +1,143 @@
-"""What Prometheus is told. Made inside the worker, after BentoML has set up the multi-process registry."""
+"""What Prometheus is told; docs/metrics.md says what to do about each. Made inside the worker, after the fork."""
 
+import os
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal
 
 from contract import FeatureIssue
 
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+Stage = Literal["features", "model"]
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
+_HOUR, _DAY = 3600.0, 86_400.0
+_AGES = (60.0, 600.0, _HOUR, 6 * _HOUR, 12 * _HOUR, _DAY, 2 * _DAY, 3 * _DAY, 7 * _DAY, 30 * _DAY, 180 * _DAY)
+
 
 class ServiceMetrics:
-    """Counters and histograms of one worker; `/metrics` adds the workers up."""
+    """Counters, gauges and histograms of one worker; `exposition` adds the workers up.
 
-    def __init__(self) -> None:
+    Args:
+        registry: where they are registered; None is the process's own.
+    """
+
+    def __init__(self, registry: "CollectorRegistry | None" = None) -> None:
         # prometheus_client decides at import whether several processes share its values.
-        from prometheus_client import Counter, Gauge, Histogram
+        from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 
-        self._requests = Counter("churn_requests", "Requests by call and outcome", ["call", "outcome"])
+        to = registry or REGISTRY
+        self._registry = to
+        self._requests = Counter(
+            "churn_requests",
+            "Requests by call, outcome and name of the API key",
+            ["call", "outcome", "client"],
+            registry=to,
+        )
         self._seconds = Histogram(
             "churn_request_seconds",
             "Seconds from the body read to the answer ready, by call",
             ["call"],
-            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0),
+            buckets=_SECONDS,
+            registry=to,
         )
-        self._issues = Counter("churn_feature_issues", "Features that were not simply fresh", ["feature", "state"])
+        self._stage_seconds = Histogram(
+            "churn_stage_seconds",
+            "Seconds of one read of features and of one call of the model, each for one or more rows",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=to,
+        )
+        self._issues = Counter(
+            "churn_feature_issues", "Features that were not simply fresh", ["feature", "state"], registry=to
+        )
+        self._ages = Histogram(
+            "churn_feature_age_seconds",
+            "Age of the oldest row in one read, by feature view",
+            ["view"],
+            buckets=_AGES,
+            registry=to,
+        )
+        self._coalesced = Histogram(
+            "churn_coalesced_rows",
+            "Single requests answered by one read and one call of the model",
+            buckets=_ROWS,
+            registry=to,
+        )
+        self._cached = Counter("churn_cached_rows", "Rows answered with last known good values", registry=to)
+        self._breaker = Gauge(
+            "churn_breaker_open",
+            "Workers whose circuit breaker keeps requests away from the online store",
+            multiprocess_mode="livesum",
+            registry=to,
+        )
+        self._mismatch = Gauge(
+            "churn_contract_mismatch",
+            "1 if the live feature registry no longer keeps what the contract promises",
+            multiprocess_mode="livemax",
+            registry=to,
+        )
         self._live = Gauge(
             "churn_model_live",
             "1 for the model version that answers",
             ["name", "version", "role"],
             multiprocess_mode="livemax",
+            registry=to,
         )
+        # Looking labels up takes as long as counting; these are needed for every request.
+        self._by_outcome: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
+        self._stages = {stage: self._stage_seconds.labels(stage) for stage in ("features", "model")}
 
-    def answered(self, call: str, outcome: str, seconds: float) -> None:
+    def answered(self, call: str, outcome: str, client: str, seconds: float) -> None:
         """Count one answer; `outcome` is `ok` or the error's code."""
-        self._requests.labels(call, outcome).inc()
-        self._seconds.labels(call).observe(seconds)
+        labels = (call, outcome, client)
+        found = self._by_outcome.get(labels)
+        if found is None:
+            found = self._by_outcome[labels] = (self._requests.labels(*labels), self._seconds.labels(call))
+        found[0].inc()
+        found[1].observe(seconds)
+
+    def stage(self, stage: Stage, seconds: float) -> None:
+        """Time one read of features or one call of the model."""
+        self._stages[stage].observe(seconds)
+
+    def coalesced(self, rows: int) -> None:
+        """Count the single requests that were worked on together."""
+        self._coalesced.observe(rows)
 
     def issues(self, issues: Iterable[FeatureIssue]) -> None:
         """Count the feature issues of one row."""
         for issue in issues:
             self._issues.labels(issue.feature, issue.state).inc()
 
+    def age(self, view: str, seconds: float) -> None:
+        """Note the age of the oldest row of a view in one read."""
+        self._ages.labels(view).observe(seconds)
+
+    def cached_rows(self, rows: int) -> None:
+        """Count rows that the last-known-good cache answered."""
+        self._cached.inc(rows)
+
+    def breaker(self, is_open: bool) -> None:
+        """Tell whether the circuit breaker keeps requests away from the online store."""
+        self._breaker.set(is_open)
+
+    def contract_mismatch(self, found: bool) -> None:
+        """Tell whether the live registry still keeps the contract."""
+        self._mismatch.set(found)
+
     def live(self, identity: dict[str, str]) -> None:
         """Name the model that answers from now on."""
         self._live.labels(**identity).set(1)
+
+    def exposition(self) -> bytes:
+        """All workers' metrics in Prometheus' text format."""
+        from prometheus_client import CollectorRegistry, generate_latest
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self._registry)
+        every_worker = CollectorRegistry()
+        MultiProcessCollector(every_worker)  # type: ignore[no-untyped-call]
+        return generate_latest(every_worker)

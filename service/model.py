@@ -4,16 +4,19 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from contract import ContractError, ModelContract, content_sha256
-from contract.artefacts import MODEL_FILES
+from contract.artefacts import MODEL_FILES, PIPELINE_FILE
 from contract.trusted_types import TRUSTED_TYPES
-from service.errors import StartupError
+from service.errors import NotExplainableError, StartupError
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 
 class Scorer(Protocol):
@@ -29,6 +32,8 @@ class ServedModel:
     tag: in the BentoML model store.
     role: which part it plays here.
     contract_sha256: hash of the contract as it was registered, whatever members this code knows beyond it.
+    folder: the model's folder in the store.
+    pipeline_sha256: of the pipeline's file there; None if it was imported before pipelines were stored.
     """
 
     tag: str
@@ -36,17 +41,39 @@ class ServedModel:
     contract: ModelContract
     contract_sha256: str
     score: Scorer
+    folder: Path
+    pipeline_sha256: str | None
 
     @property
     def identity(self) -> dict[str, str]:
         """What every response says about the model that answered."""
         return {"name": self.contract.model_name, "version": self.contract.model_version, "role": self.role}
 
+    def load_pipeline(self) -> "Pipeline":
+        """The scikit-learn pipeline behind `score`, read, verified and built anew by each call. Nothing is unpickled.
+
+        The first call takes seconds, nearly all of them to import skops, which imports all of scikit-learn: call
+        it in a thread.
+
+        Raises:
+            NotExplainableError: it is missing, not what was imported, or holds a type that is not allowed.
+        """
+        if self.pipeline_sha256 is None:
+            raise NotExplainableError(f"model {self.tag} was imported without its pipeline; import it again")
+        try:
+            return _pipeline(_verified(self.tag, self.folder / PIPELINE_FILE, self.pipeline_sha256))
+        except StartupError as error:
+            raise NotExplainableError(str(error)) from None
+        except Exception as error:  # as in load_model
+            raise NotExplainableError(_cannot_be_loaded(self.tag, PIPELINE_FILE, error)) from error
+
 
 def load_model(
     tag: str, folder: Path, labels: Mapping[str, str], metadata: Mapping[str, Any], role: str
 ) -> ServedModel:
     """Load what `make import-model` stored under `tag`. Nothing is unpickled.
+
+    The pipeline is verified now, when an altered one can still be refused, and loaded by the first explanation.
 
     Args:
         folder: the model's folder in the store.
@@ -60,25 +87,48 @@ def load_model(
         contract = ModelContract.from_json(document)
     except (OSError, ContractError) as error:
         raise StartupError(f"model {tag}: {error}") from None
-    runtime = labels.get("runtime", "")
-    file = folder / MODEL_FILES.get(runtime, "unknown")
-    try:
-        model = file.read_bytes()
-    except OSError:
-        raise StartupError(f"model {tag}: {file.name} is missing (runtime {runtime!r}); import it again") from None
     contract_sha256 = content_sha256(document)
     _check(tag, "contract.json", metadata.get("contract_sha256"), contract_sha256)
-    _check(tag, file.name, metadata.get("file_sha256"), hashlib.sha256(model).hexdigest())
+    runtime = labels.get("runtime", "")
+    if runtime not in MODEL_FILES:
+        raise StartupError(f"model {tag}: runtime {runtime!r} is unknown; import it again")
+    file = folder / MODEL_FILES[runtime]
+    model = _verified(tag, file, metadata.get("file_sha256"))
+    pipeline_sha256 = metadata.get("pipeline_sha256")
+    if pipeline_sha256 is not None:
+        _verified(tag, folder / PIPELINE_FILE, pipeline_sha256)
     try:
         score = _onnx_scorer(model) if runtime == "onnx" else _sklearn_scorer(model, contract.feature_names)
     except Exception as error:  # onnxruntime, zipfile and skops each raise their own for "this is no model"
-        raise StartupError(f"model {tag}: {file.name} cannot be loaded: {str(error).splitlines()[0]}") from error
-    return ServedModel(tag=tag, role=role, contract=contract, contract_sha256=contract_sha256, score=score)
+        raise StartupError(_cannot_be_loaded(tag, file.name, error)) from error
+    return ServedModel(
+        tag=tag,
+        role=role,
+        contract=contract,
+        contract_sha256=contract_sha256,
+        score=score,
+        folder=folder,
+        pipeline_sha256=pipeline_sha256,
+    )
+
+
+def _verified(tag: str, file: Path, imported: object) -> bytes:
+    try:
+        content = file.read_bytes()
+    except OSError:
+        raise StartupError(f"model {tag}: {file.name} is missing; import it again") from None
+    _check(tag, file.name, imported, hashlib.sha256(content).hexdigest())
+    return content
 
 
 def _check(tag: str, file: str, imported: object, found: str) -> None:
     if imported != found:
         raise StartupError(f"model {tag}: {file} was altered since it was imported; import it again")
+
+
+def _cannot_be_loaded(tag: str, file: str, error: Exception) -> str:
+    first_line = (str(error).splitlines() or [type(error).__name__])[0]
+    return f"model {tag}: {file} cannot be loaded: {first_line}"
 
 
 def _onnx_scorer(model: bytes) -> Scorer:
@@ -99,15 +149,21 @@ def _onnx_scorer(model: bytes) -> Scorer:
 
 def _sklearn_scorer(model: bytes, names: list[str]) -> Scorer:
     import pandas as pd
-    import skops.io
 
-    foreign = set(skops.io.get_untrusted_types(data=model)) - TRUSTED_TYPES
-    if foreign:
-        raise ValueError(f"it holds types that are not on the allow-list: {', '.join(sorted(foreign))}")
-    pipeline = skops.io.loads(model, trusted=sorted(TRUSTED_TYPES))
+    pipeline = _pipeline(model)
 
     def score(matrix: NDArray[np.float32], /) -> NDArray[np.float32]:
         probability = pipeline.predict_proba(pd.DataFrame(matrix, columns=names))[:, 1]
         return np.asarray(probability, dtype=np.float32)
 
     return score
+
+
+def _pipeline(model: bytes) -> "Pipeline":
+    # Needed only where ONNX is not enough; imported here, they cost the others neither time nor memory.
+    import skops.io
+
+    foreign = set(skops.io.get_untrusted_types(data=model)) - TRUSTED_TYPES
+    if foreign:
+        raise ValueError(f"it holds types that are not on the allow-list: {', '.join(sorted(foreign))}")
+    return skops.io.loads(model, trusted=sorted(TRUSTED_TYPES))

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,7 +15,10 @@ from numpy.typing import NDArray
 from contract import ContractError, ContractMismatchError, ModelContract, RawFeatures, differences
 from contract.artefacts import Artefacts
 from contract.feature_schema import FeatureSpec, read_feature_schema
+from contract.redis_address import RedisAddress
 from service.errors import OnlineStoreUnavailableError, StartupError
+from service.redis_connection import RedisConnection
+from service.redis_features import RedisFeatures, UnsupportedFeatureServiceError, compile_plan
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -22,7 +26,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Feast hands these to redis-py, whose default of ten retries with back-off blocks for seconds.
-_REDIS_OPTIONS = {"retry": "null", "socket_connect_timeout": "0.2", "socket_timeout": "1"}
+_CONNECT_SECONDS = 0.2
+_REDIS_OPTIONS = {"retry": "null", "socket_connect_timeout": f"{_CONNECT_SECONDS:g}", "socket_timeout": "1"}
 
 
 _CHUNK = 100
@@ -32,16 +37,21 @@ _CHUNK = 100
 class OnlineFeatures(Protocol):
     """What the predictor needs of an online store."""
 
-    async def read(self, customer_ids: Sequence[str], as_of_unix_us: int) -> RawFeatures:
+    async def read(self, customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
         """Read the contract's features of n customers, one row each, in the order asked.
 
         Args:
-            customer_ids: n distinct, non-empty strings.
-            as_of_unix_us: the request's time, for request-time inputs.
+            customer_ids: n ≥ 1 non-empty strings.
+            as_of_unix_us: the request's time, for request-time inputs; int64 (n,) where rows of several requests
+                are read together.
 
         Raises:
             OnlineStoreUnavailableError: the store could not be read.
         """
+        ...
+
+    async def close(self) -> None:
+        """Give back connections; nothing is read afterwards."""
         ...
 
 
@@ -69,11 +79,13 @@ class FeastOnlineFeatures:
             for view, position in self._views.items()
         }
 
-    async def read(self, customer_ids: Sequence[str], as_of_unix_us: int) -> RawFeatures:
+    async def read(self, customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
         """See `OnlineFeatures.read`."""
+        as_of = np.broadcast_to(np.asarray(as_of_unix_us, dtype=np.int64), (len(customer_ids),)).tolist()
         parts = []
         for start in range(0, len(customer_ids), _CHUNK):
-            parts.append(await self._read(customer_ids[start : start + _CHUNK], as_of_unix_us))
+            chunk = slice(start, start + _CHUNK)
+            parts.append(await self._read(customer_ids[chunk], as_of[chunk]))
             await asyncio.sleep(0)  # decoding holds the event loop; others get their turn between chunks
         return RawFeatures(
             values=np.concatenate([values for values, _ in parts]),
@@ -81,11 +93,11 @@ class FeastOnlineFeatures:
         )
 
     async def _read(
-        self, customer_ids: Sequence[str], as_of_unix_us: int
+        self, customer_ids: Sequence[str], as_of_unix_us: list[int]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         n = len(customer_ids)
         rows: dict[str, Any] = {self._join_key: list(customer_ids)}
-        rows.update({name: [as_of_unix_us] * n for name in self._request_inputs})
+        rows.update({name: as_of_unix_us for name in self._request_inputs})
         try:
             response = await self._store.get_online_features_async(
                 features=self._service, entity_rows=rows, full_feature_names=False
@@ -103,6 +115,13 @@ class FeastOnlineFeatures:
                 event_times[:, view] = [_unix_seconds(at) for at in result.event_timestamps]
         return values, event_times
 
+    async def close(self) -> None:
+        """Close Feast's connections; its own `close` leaves those to Redis open."""
+        await self._store.close()
+        client = getattr(self._store._get_provider().online_store, "_client_async", None)
+        if client is not None:
+            await client.aclose()
+
 
 def _bare(feature: FeatureSpec) -> str:
     return feature.name.removeprefix(f"{feature.view}__")
@@ -110,7 +129,7 @@ def _bare(feature: FeatureSpec) -> str:
 
 def _number(value: Any) -> float:
     kind = value.WhichOneof("val")
-    return float("nan") if kind is None else float(getattr(value, kind))
+    return float("nan") if kind in (None, "null_val") else float(getattr(value, kind))
 
 
 def _unix_seconds(at: Any) -> float:
@@ -125,18 +144,48 @@ def _check_registry_file(registry: str) -> None:
         raise StartupError(f"no feature registry at {registry}; set FEAST_REGISTRY or run `make apply`")
 
 
-def open_feast(repo: Path, artefacts: Artefacts, contract: ModelContract) -> FeastOnlineFeatures:
-    """Open Feast and hold the contract against its registry.
+@dataclass(frozen=True)
+class OpenedFeast:
+    """A store that can be read, and a way to ask whether its registry still keeps the contract.
 
-    A worker must call it after it has forked: the store's client and registry thread do not survive a fork.
+    broken_promises: reads the cached registry, which takes milliseconds: call it in a thread.
+    """
+
+    features: OnlineFeatures
+    broken_promises: Callable[[], list[str]]
+
+
+def open_feast(
+    repo: Path, artefacts: Artefacts, contract: ModelContract, *, compiled: bool = True, stall_seconds: float = 1.0
+) -> OpenedFeast:
+    """Open Feast, hold the contract against its registry, and choose how to read.
+
+    A worker must call it after it has forked: clients and the registry's thread do not survive a fork.
 
     Args:
         repo: folder of `feature_store.yaml`.
+        compiled: read Redis by a compiled plan where one can be made, else through Feast's SDK.
+        stall_seconds: after which an answer that is owed means that the server hangs.
 
     Raises:
         StartupError: no Redis address, no registry, or the contract is not what this service can serve.
         ContractMismatchError: the registry no longer offers what the contract promises.
     """
+    store = open_store(repo, artefacts, contract)
+    if compiled and artefacts.redis_url is not None:
+        try:
+            plan = compile_plan(store, contract)
+        except UnsupportedFeatureServiceError as reason:
+            logger.warning("reading through feast's SDK, several times slower: %s", reason)
+        else:
+            address = RedisAddress.of(artefacts.redis_url)
+            connection = RedisConnection(address, _CONNECT_SECONDS, stall_seconds)
+            return OpenedFeast(RedisFeatures(plan, connection), lambda: broken_promises(store, contract))
+    return OpenedFeast(FeastOnlineFeatures(store, contract), lambda: broken_promises(store, contract))
+
+
+def open_store(repo: Path, artefacts: Artefacts, contract: ModelContract) -> "FeatureStore":
+    """Open Feast and hold the contract against its registry. Raises as `open_feast`."""
     if artefacts.redis_url is None:
         raise StartupError("REDIS_URL is not set and no embedded Redis is recorded; run `make redis` or set it")
     keys = contract.feature_schema.entity_keys
@@ -149,23 +198,27 @@ def open_feast(repo: Path, artefacts: Artefacts, contract: ModelContract) -> Fea
     _check_registry_file(artefacts.feast_registry)
     os.environ.update(artefacts.feast_environment(_REDIS_OPTIONS))
     from feast import FeatureStore
-    from feast.errors import FeastObjectNotFoundException
     from google.protobuf.message import DecodeError
 
     # It warns that serve_features_while_materializing matters only with a SQL registry; the YAML serves both.
     logging.getLogger("feast.repo_config").setLevel(logging.ERROR)
     try:
         store = FeatureStore(repo_path=str(repo))
-        live = read_feature_schema(store.registry, store.project, contract.feature_service)
-    except FeastObjectNotFoundException:
-        raise ContractMismatchError(
-            [f"feature service {contract.feature_service!r} is not in registry {artefacts.feast_registry}"]
-        ) from None
-    except ContractError as error:
-        raise ContractMismatchError([str(error)]) from None
     except DecodeError:
         raise StartupError(f"{artefacts.feast_registry} is not a feature registry; run `make apply`") from None
-    found = differences(contract.feature_schema, live)
-    if found:
+    if found := broken_promises(store, contract):
         raise ContractMismatchError(found)
-    return FeastOnlineFeatures(store, contract)
+    return store
+
+
+def broken_promises(store: "FeatureStore", contract: ModelContract) -> list[str]:
+    """In which points the registry, as Feast has cached it, no longer keeps the contract; empty if in none."""
+    from feast.errors import FeastObjectNotFoundException
+
+    try:
+        live = read_feature_schema(store.registry, store.project, contract.feature_service)
+    except FeastObjectNotFoundException:
+        return [f"feature service {contract.feature_service!r} is not in registry {store.config.registry.path}"]
+    except ContractError as error:
+        return [str(error)]
+    return differences(contract.feature_schema, live)

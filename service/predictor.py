@@ -1,46 +1,77 @@
 """Customer ids → features → model → predictions. Plain Python: no feast, no mlflow, no bentoml, no HTTP."""
 
-import asyncio
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contract import FeatureIssue, OverrideError, Resolver
-from service.errors import DeadlineExceededError, InvalidRequestError
+from contract import FeatureIssue, OverrideError, RawFeatures, ResolvedFeatures, Resolver
+from service.coalescing import Coalescer
+from service.errors import InvalidRequestError
+from service.metrics import ServiceMetrics
 from service.model import ServedModel
+from service.tracing import span
 
 if TYPE_CHECKING:
     from service.online_features import OnlineFeatures
 
 Status = Literal["ok", "degraded", "refused", "unknown_customer"]
+_LARGEST_COALESCED = 128
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(NamedTuple):
     """The answer for one customer.
 
+    status: `refused` if the contract forbids scoring, or the model has no probability for such values.
     churn_probability, churn: None unless the status is `ok` or `degraded`.
     feature_issues: every feature that was not simply fresh; empty for an unknown customer.
+    cached_seconds: how long ago the features were read, if the online store could not be; else None.
     """
 
     customer_id: str
     status: Status
     churn_probability: float | None = None
     churn: bool | None = None
-    feature_issues: list[FeatureIssue] = field(default_factory=list)
+    feature_issues: Sequence[FeatureIssue] = ()
+    cached_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """One customer's resolved features and what the stored rows say of themselves; one row each."""
+
+    prediction: Prediction
+    resolved: ResolvedFeatures
 
 
 class Predictor:
     """One model over one online store."""
 
-    def __init__(self, model: ServedModel, features: "OnlineFeatures", deadline_seconds: float) -> None:
+    def __init__(self, model: ServedModel, features: "OnlineFeatures", metrics: ServiceMetrics) -> None:
         self.model = model
         self._features = features
-        self._deadline_seconds = deadline_seconds
+        self._metrics = metrics
         self._resolver = Resolver.of(model.contract)
+        self._coalescer = Coalescer(self._predict_together, _LARGEST_COALESCED)
+
+    async def predict_one(
+        self, customer_id: str, as_of_unix_us: int, overrides: Mapping[str, object] | None = None
+    ) -> Prediction:
+        """Predict for one customer, together with others who are asked for at the same moment. See `predict`."""
+        if overrides:
+            (prediction,) = await self.predict([customer_id], as_of_unix_us, overrides)
+            return prediction
+        return await self._coalescer.submit((customer_id, as_of_unix_us))
+
+    async def _predict_together(self, asked: Sequence[tuple[str, int]]) -> list[Prediction]:
+        self._metrics.coalesced(len(asked))
+        customer_ids, times = zip(*asked, strict=True)
+        as_of = np.array(times, dtype=np.int64)
+        resolved, cached = await self._look_up(customer_ids, as_of)
+        return self._score(customer_ids, resolved, cached)
 
     async def predict(
         self, customer_ids: Sequence[str], as_of_unix_us: int, overrides: Mapping[str, object] | None = None
@@ -56,43 +87,111 @@ class Predictor:
             InvalidRequestError: an override names no input or has the wrong type.
             DeadlineExceededError, OnlineStoreUnavailableError: features could not be read.
         """
-        try:
-            checked = self._resolver.check_overrides(overrides) if overrides else None
-        except OverrideError as error:
-            raise InvalidRequestError(str(error), field=error.field) from None
+        checked = self._checked(overrides)
         if not customer_ids:
             return []
-        rows = {customer_id: row for row, customer_id in enumerate(dict.fromkeys(customer_ids))}
+        distinct = list(dict.fromkeys(customer_ids))
+        resolved, cached = await self._look_up(distinct, as_of_unix_us, checked)
+        predictions = self._score(distinct, resolved, cached)
+        if len(distinct) == len(customer_ids):
+            return predictions
+        by_id = dict(zip(distinct, predictions, strict=True))
+        return [by_id[customer_id] for customer_id in customer_ids]
+
+    async def look_up(
+        self, customer_id: str, as_of_unix_us: int, overrides: Mapping[str, object] | None = None
+    ) -> Lookup:
+        """Predict for one customer and keep the vector that was scored, to explain it. Raises as `predict`."""
+        resolved, cached = await self._look_up([customer_id], as_of_unix_us, self._checked(overrides))
+        (prediction,) = self._score([customer_id], resolved, cached)
+        return Lookup(prediction, resolved)
+
+    def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Positive-class probability, float32 (n,), of n finished vectors, float32 (n, k)."""
+        started = time.perf_counter()
+        with span("score", rows=len(matrix)):
+            scored = self.model.score(matrix)
+        self._metrics.stage("model", time.perf_counter() - started)
+        return scored
+
+    def _checked(self, overrides: Mapping[str, object] | None) -> dict[int, float] | None:
         try:
-            async with asyncio.timeout(self._deadline_seconds):
-                raw = await self._features.read(list(rows), as_of_unix_us)
-        except TimeoutError:
-            raise DeadlineExceededError("the online store did not answer in time") from None
-        resolved = self._resolver.resolve(raw, as_of_unix_us / 1e6, checked)
+            return self._resolver.check_overrides(overrides) if overrides else None
+        except OverrideError as error:
+            raise InvalidRequestError(str(error), field=error.field) from None
+
+    async def _look_up(
+        self,
+        customer_ids: Sequence[str],
+        as_of_unix_us: int | NDArray[np.int64],
+        overrides: Mapping[int, float] | None = None,
+    ) -> tuple[ResolvedFeatures, NDArray[np.float64] | None]:
+        started = time.perf_counter()
+        with span("read features", rows=len(customer_ids)):
+            raw = await self._features.read(customer_ids, as_of_unix_us)
+        self._metrics.stage("features", time.perf_counter() - started)
+        as_of = np.asarray(as_of_unix_us, dtype=np.float64) / 1e6
+        self._note_ages(raw, as_of)
+        return self._resolver.resolve(raw, as_of, overrides), raw.cached_seconds
+
+    def _note_ages(self, raw: RawFeatures, as_of: NDArray[np.float64]) -> None:
+        if raw.event_times is None:
+            return
+        oldest = np.fmin.reduce(raw.event_times, axis=0)
+        latest_request = float(np.max(as_of))
+        for view, event_time in zip(self._resolver.views, oldest.tolist(), strict=True):
+            if event_time == event_time:  # NaN: nobody in this read has a row
+                self._metrics.age(view, latest_request - event_time)
+
+    def _score(
+        self, customer_ids: Sequence[str], resolved: ResolvedFeatures, cached: NDArray[np.float64] | None
+    ) -> list[Prediction]:
         # Compared as it is answered, in float64, so that nobody can find a decision that contradicts its number.
-        probabilities = self.model.score(resolved.matrix).astype(np.float64)
-        churns: NDArray[np.bool_] = np.greater_equal(probabilities, self.model.contract.threshold.value)
-        troubled = np.any(resolved.states, axis=1)
+        probabilities = self.score(resolved.matrix).astype(np.float64)
+        churns = np.greater_equal(probabilities, self.model.contract.threshold.value).tolist()
+        usual = resolved.known & ~resolved.states.any(axis=1) & ~resolved.refused & np.isfinite(probabilities)
+        if cached is not None:
+            usual[:] = False
+        return [
+            Prediction(customer_id, "ok", probability, churn)
+            if is_usual
+            else self._unusual(row, customer_id, probability, churn, resolved, cached)
+            for row, (customer_id, probability, churn, is_usual) in enumerate(
+                zip(customer_ids, probabilities.tolist(), churns, usual.tolist(), strict=True)
+            )
+        ]
 
-        def prediction(customer_id: str, row: int) -> Prediction:
-            if not resolved.known[row]:
-                return Prediction(customer_id, "unknown_customer")
-            issues = resolved.issues(row) if troubled[row] else []
-            if resolved.refused[row]:
-                return Prediction(customer_id, "refused", feature_issues=issues)
-            status: Status = "degraded" if issues else "ok"
-            return Prediction(customer_id, status, float(probabilities[row]), bool(churns[row]), issues)
-
-        distinct = {customer_id: prediction(customer_id, row) for customer_id, row in rows.items()}
-        return [distinct[customer_id] for customer_id in customer_ids]
+    def _unusual(
+        self,
+        row: int,
+        customer_id: str,
+        probability: float,
+        churn: bool,
+        resolved: ResolvedFeatures,
+        cached: NDArray[np.float64] | None,
+    ) -> Prediction:
+        cached_seconds = None if cached is None else float(cached[row])
+        if not resolved.known[row]:
+            return Prediction(customer_id, "unknown_customer", cached_seconds=cached_seconds)
+        issues = resolved.issues(row)
+        self._metrics.issues(issues)
+        # Values that are finite themselves can be so far out that the model's arithmetic overflows.
+        if resolved.refused[row] or probability != probability:
+            return Prediction(customer_id, "refused", feature_issues=issues, cached_seconds=cached_seconds)
+        status: Status = "degraded" if issues or cached is not None else "ok"
+        return Prediction(customer_id, status, probability, churn, issues, cached_seconds)
 
     async def can_read(self, as_of_unix_us: int) -> bool:
         """True if the online store answers a look-up within the deadline."""
         try:
-            await self.predict([_NOBODY], as_of_unix_us)
+            await self._features.read([_NOBODY], as_of_unix_us)
         except Exception:
             return False
         return True
+
+    async def close(self) -> None:
+        """Close the online store."""
+        await self._features.close()
 
 
 _NOBODY = "readiness-probe"

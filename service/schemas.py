@@ -54,6 +54,9 @@ class PredictionBody(BaseModel):
     churn: bool | None
     status: Literal["ok", "degraded", "refused", "unknown_customer"]
     feature_issues: list[FeatureIssueBody]
+    cached_seconds: float | None = Field(
+        description="how long ago the features were read, if last known good ones stand in; else null"
+    )
 
 
 class PredictResponse(PredictionBody):
@@ -69,6 +72,50 @@ class PredictBatchResponse(BaseModel):
     request_id: str
     model: Model
     predictions: list[PredictionBody]
+
+
+class ExplainRequest(PredictRequest):
+    """As a prediction is asked for."""
+
+
+class Contribution(BaseModel):
+    """What one feature adds to the log-odds, and what the model saw of it."""
+
+    feature: str
+    view: str
+    contribution: float
+    value: float
+    age_seconds: float | None
+    state: Literal["fresh", "stale", "missing", "overridden"]
+
+
+class ExplainResponse(PredictResponse):
+    """Answer of `POST /explain`: `base_value` and all contributions add up to the log-odds of `churn_probability`."""
+
+    base_value: float
+    contributions: list[Contribution]
+
+
+class DataframeSplit(BaseModel):
+    """Rows and the names of their columns."""
+
+    columns: list[str]
+    data: list[list[Any]]
+
+
+class InvocationsRequest(BaseModel):
+    """One of MLflow's four JSON forms; columns are feature references, read by `service.scoring_protocol`."""
+
+    dataframe_split: DataframeSplit | None = None
+    dataframe_records: list[dict[str, Any]] | None = None
+    instances: list[dict[str, Any]] | list[list[Any]] | None = None
+    inputs: dict[str, Any] | list[list[Any]] | list[dict[str, Any]] | None = None
+
+
+class InvocationsResponse(BaseModel):
+    """Per row, the probability of the negative and of the positive class."""
+
+    predictions: list[list[float]]
 
 
 class ModelResponse(BaseModel):

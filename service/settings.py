@@ -1,8 +1,8 @@
 """Settings of the service: environment variables with the prefix SERVICE_."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -26,8 +26,50 @@ class ServiceSettings(BaseSettings):
     max_body_bytes: int = Field(default=1_000_000, ge=1000)
     """Largest request body."""
 
-    max_concurrency: int = Field(default=64, ge=1)
+    max_concurrency: int = Field(default=256, ge=1)
     """Requests in flight per worker; beyond them the answer is 429."""
+
+    max_rows: int = Field(default=5000, ge=1)
+    """Customers being scored per worker, those of batches included; beyond them the answer is 429."""
+
+    max_explanations: int = Field(default=2, ge=1)
+    """Explanations in flight per worker; beyond them the answer is 429."""
+
+    cache_rows: int = Field(default=0, ge=0)
+    """Customers per worker whose last known good features stand in, flagged, while Redis fails; 0 keeps none."""
+
+    cache_max_age_seconds: float = Field(default=900, gt=0)
+    """Seconds for which last known good features may stand in."""
+
+    api_keys: str = ""
+    """API keys as `name:sha256` entries between commas or white space; made by `make api-key`."""
+
+    api_keys_file: str = ""
+    """File with one such entry per line; read again when it changes."""
+
+    allow_anonymous: bool = False
+    """Serve other machines without API keys."""
+
+    compiled_reader: bool = True
+    """Read Redis by the compiled plan where it can; false always reads through Feast's SDK."""
+
+    contract_check_seconds: float = Field(default=30, gt=0)
+    """Seconds between two looks at whether the live registry still keeps the contract."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Level of the service's own log."""
+
+    log_format: Literal["json", "text"] = "json"
+    """One JSON object per line, or text for people."""
+
+    log_requests: bool = False
+    """One log line per request; costs about a tenth of the throughput."""
+
+    tracing: bool = False
+    """OpenTelemetry spans, sent to where the `OTEL_*` variables say."""
+
+    @model_validator(mode="after")
+    def _a_batch_fits(self) -> Self:
+        if self.max_rows < self.max_batch:
+            raise ValueError(f"SERVICE_MAX_ROWS must be at least SERVICE_MAX_BATCH ({self.max_batch})")
+        return self

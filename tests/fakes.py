@@ -150,14 +150,19 @@ def store_model(
 ) -> Stored:
     """Write the files of an imported model to `folder`."""
     pipeline = pipeline or small_pipeline()
+    dumped = skops.io.dumps(pipeline)
+    files = {"contract.json": contract.to_json().encode(), "model.skops": dumped}
+    served = dumped
     if runtime == "onnx":
-        name, model = "model.onnx", compile_to_onnx(pipeline, len(contract.inputs))
-    else:
-        name, model = "model.skops", skops.io.dumps(pipeline)
+        served = files["model.onnx"] = compile_to_onnx(pipeline, len(contract.inputs))
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_bytes(model)
-    (folder / "contract.json").write_text(contract.to_json())
-    metadata = {"contract_sha256": contract.sha256, "file_sha256": hashlib.sha256(model).hexdigest()}
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    metadata = {
+        "contract_sha256": contract.sha256,
+        "file_sha256": hashlib.sha256(served).hexdigest(),
+        "pipeline_sha256": hashlib.sha256(dumped).hexdigest(),
+    }
     return Stored(folder, {"runtime": runtime}, metadata)
 
 
@@ -218,11 +223,13 @@ class FakeOnlineFeatures:
     failure: Exception | None = None
     asked: list[list[str]] = field(default_factory=list)
     as_of: list[int] = field(default_factory=list)
+    closed: bool = False
 
-    async def read(self, customer_ids: Sequence[str], as_of_unix_us: int) -> RawFeatures:
+    async def read(self, customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
         """See `OnlineFeatures.read`."""
+        times = np.broadcast_to(np.asarray(as_of_unix_us, dtype=np.int64), (len(customer_ids),)).tolist()
         self.asked.append(list(customer_ids))
-        self.as_of.append(as_of_unix_us)
+        self.as_of.append(times[0])
         if self.failure is not None:
             raise self.failure
         if self.gate is not None:
@@ -236,9 +243,13 @@ class FakeOnlineFeatures:
                 if view in stored:
                     event_times[row, position] = stored[view].event_time
             for column, feature in enumerate(self.contract.inputs):
-                value = self._value(feature, stored, as_of_unix_us)
+                value = self._value(feature, stored, times[row])
                 values[row, column] = np.nan if value is None else value
         return RawFeatures(values=values, event_times=event_times)
+
+    async def close(self) -> None:
+        """See `OnlineFeatures.close`."""
+        self.closed = True
 
     @staticmethod
     def _value(feature: FeatureInput, stored: Mapping[str, StoredRow], as_of_unix_us: int) -> float | None:

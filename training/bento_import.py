@@ -3,15 +3,15 @@
 import hashlib
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import bentoml
-import skops.io
 from bentoml.exceptions import NotFound
 
 from contract import content_sha256
-from contract.artefacts import MODEL_FILES, Artefacts
+from contract.artefacts import MODEL_FILES, PIPELINE_FILE, Artefacts
 from training import onnx_model, registry
 from training.errors import ModelImportError
 from training.promotion import PASSED
@@ -68,10 +68,15 @@ def import_model(artefacts: Artefacts, name: str, alias_or_version: str, trackin
 
 @dataclass(frozen=True)
 class _Compiled:
-    model: bytes
-    runtime: str
+    """onnx: None where the pipeline cannot be expressed in it."""
+
+    onnx: bytes | None
     comparison: onnx_model.Comparison | None
     reason: str = ""
+
+    @property
+    def runtime(self) -> str:
+        return "sklearn" if self.onnx is None else "onnx"
 
 
 def _compile(registered: RegisteredModel) -> _Compiled:
@@ -79,7 +84,7 @@ def _compile(registered: RegisteredModel) -> _Compiled:
     try:
         model = onnx_model.compile_to_onnx(registered.pipeline, len(contract.inputs))
     except ModelImportError as cannot:
-        return _Compiled(skops.io.dumps(registered.pipeline), "sklearn", None, str(cannot))
+        return _Compiled(None, None, str(cannot))
     comparison = onnx_model.compare(
         registered.pipeline, model, registered.test_set[contract.feature_names], contract.threshold.value
     )
@@ -89,14 +94,18 @@ def _compile(registered: RegisteredModel) -> _Compiled:
             f"{comparison.largest_difference:.1e} (allowed {onnx_model.MAX_DIFFERENCE:.0e}), "
             f"{comparison.changed_decisions} changed decisions"
         )
-    return _Compiled(model, "onnx", comparison)
+    return _Compiled(model, comparison)
 
 
 def _store(tag: str, registered: RegisteredModel, compiled: _Compiled) -> None:
-    file = MODEL_FILES[compiled.runtime]
-    if _is_stored_whole(tag, file):
+    served_file = MODEL_FILES[compiled.runtime]
+    if _is_stored_whole(tag, served_file):
         return
     version = registered.version
+    # The pipeline goes in beside ONNX too: predictions are explained with it.
+    files = {"contract.json": registered.contract_document, PIPELINE_FILE: registered.pipeline_document}
+    if compiled.onnx is not None:
+        files[served_file] = compiled.onnx
     with bentoml.models.create(
         tag,
         module="training.bento_import",
@@ -106,31 +115,36 @@ def _store(tag: str, registered: RegisteredModel, compiled: _Compiled) -> None:
             "runtime": compiled.runtime,
         },
         metadata={
-            "contract_sha256": content_sha256(registered.contract_document),
-            "file_sha256": hashlib.sha256(compiled.model).hexdigest(),
+            **_digests(files, served_file),
             "mlflow_model": version.name,
             "mlflow_model_sha256": version.tags["model_sha256"],
             "git_commit": version.tags.get("git_commit", "unknown"),
             "comparison": asdict(compiled.comparison) if compiled.comparison else {},
         },
     ) as stored:
-        folder = Path(stored.path)
-        (folder / "contract.json").write_bytes(registered.contract_document)
-        (folder / file).write_bytes(compiled.model)
+        for name, content in files.items():
+            (Path(stored.path) / name).write_bytes(content)
 
 
-def _is_stored_whole(tag: str, model_file: str) -> bool:
-    """True if the store has this tag as it was imported; a damaged one is removed to be imported again."""
+def _digests(files: Mapping[str, bytes], served_file: str) -> dict[str, str]:
+    """What the service holds the files against: the contract, the file it scores with, the pipeline."""
+    return {
+        "contract_sha256": content_sha256(files["contract.json"]),
+        "file_sha256": hashlib.sha256(files[served_file]).hexdigest(),
+        "pipeline_sha256": hashlib.sha256(files[PIPELINE_FILE]).hexdigest(),
+    }
+
+
+def _is_stored_whole(tag: str, served_file: str) -> bool:
+    """True if the store has this tag as it would be imported now; a damaged or older one is removed to be replaced."""
     try:
         stored = bentoml.models.get(tag)
     except NotFound:
         return False
     folder = Path(stored.path)
     try:
-        found = {
-            "contract_sha256": content_sha256((folder / "contract.json").read_bytes()),
-            "file_sha256": hashlib.sha256((folder / model_file).read_bytes()).hexdigest(),
-        }
+        names = ("contract.json", served_file, PIPELINE_FILE)
+        found = _digests({name: (folder / name).read_bytes() for name in names}, served_file)
     except (OSError, ValueError):
         pass
     else:

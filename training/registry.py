@@ -16,6 +16,7 @@ from mlflow.tracking import MlflowClient
 from sklearn.pipeline import Pipeline
 
 from contract import ContractError, ModelContract, content_sha256
+from contract.artefacts import PIPELINE_FILE
 from contract.trusted_types import TRUSTED_TYPES
 from training.errors import ModelImportError, TrainingError
 
@@ -28,11 +29,12 @@ TEST_SET_PATH = "test/test_set.parquet"
 class RegisteredModel:
     """A registered version, downloaded and verified.
 
-    contract_document: the contract as it was written, for others to check against its hash.
+    pipeline_document, contract_document: the files as they were written, for others to check against their hashes.
     """
 
     version: ModelVersion
     pipeline: Pipeline
+    pipeline_document: bytes
     contract: ModelContract
     contract_document: bytes
     test_set: pd.DataFrame
@@ -103,9 +105,11 @@ def download(version: ModelVersion, folder: Path) -> RegisteredModel:
             raise ModelImportError(
                 f"{what}: {tag} is {found}, {version.tags.get(tag)} was registered; it was altered since"
             )
+    pipeline_document = (model / PIPELINE_FILE).read_bytes()
     return RegisteredModel(
         version=version,
-        pipeline=_load_pipeline(model / "model.skops", what),
+        pipeline=_load_pipeline(pipeline_document, what),
+        pipeline_document=pipeline_document,
         contract=contract,
         contract_document=document,
         test_set=pd.read_parquet(test_file),
@@ -122,9 +126,9 @@ def digest_of(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _load_pipeline(file: Path, what: str) -> Pipeline:
-    foreign = set(skops.io.get_untrusted_types(file=file)) - TRUSTED_TYPES
+def _load_pipeline(document: bytes, what: str) -> Pipeline:
+    foreign = set(skops.io.get_untrusted_types(data=document)) - TRUSTED_TYPES
     if foreign:
         raise ModelImportError(f"{what}: holds types that are not on the allow-list: {', '.join(sorted(foreign))}")
-    pipeline: Pipeline = skops.io.load(file, trusted=sorted(TRUSTED_TYPES))
+    pipeline: Pipeline = skops.io.loads(document, trusted=sorted(TRUSTED_TYPES))
     return pipeline

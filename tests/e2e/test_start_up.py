@@ -1,5 +1,6 @@
 """The service refuses to start where it could only answer wrongly, and says why; a built Bento serves the same."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -84,6 +85,26 @@ def test_an_altered_model_file_is_refused_and_mended_by_importing_again(loop: Lo
     assert "model.onnx was altered since it was imported" in message
     assert 0 == done.returncode, done.stderr
     assert whole == model.read_bytes()
+
+
+def test_a_model_imported_before_pipelines_were_stored_is_completed_by_importing_again(loop: Loop) -> None:
+    tag = (loop.root / "var" / "model_tag").read_text().strip().replace(":", "/")
+    folder = Path(loop.environment["BENTOML_HOME"]) / "models" / tag
+    pipeline, description = folder / "model.skops", folder / "model.yaml"
+    whole = pipeline.read_bytes()
+    pipeline.unlink()
+    stored = yaml.safe_load(description.read_text())
+    del stored["metadata"]["pipeline_sha256"]
+    description.write_text(yaml.safe_dump(stored))
+    version = re.search(r"/v(\d+)-", tag)
+    assert version
+
+    done = loop.make("import-model", f"MODEL={version.group(1)}")
+
+    assert 0 == done.returncode, done.stderr
+    assert whole == pipeline.read_bytes()
+    metadata = yaml.safe_load(description.read_text())["metadata"]
+    assert hashlib.sha256(whole).hexdigest() == metadata["pipeline_sha256"]
 
 
 def test_a_built_bento_holds_the_rooms_it_needs_and_serves_by_itself(loop: Loop) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +10,13 @@ from typing import Any
 
 import httpx
 import pytest
-from prometheus_client import REGISTRY
+from prometheus_client import CollectorRegistry
 
-from service.http_api import ServingState, create_api
+from service.authentication import ApiKeys
+from service.guarded_features import GuardedFeatures, LastKnownGood
+from service.http_api import HttpApi, ServingSlot
+from service.http_calls import Serving
+from service.http_exchange import Receive, Scope, Send, send_bytes
 from service.metrics import ServiceMetrics
 from service.predictor import Predictor
 from service.settings import ServiceSettings
@@ -25,7 +29,12 @@ class Api:
 
     client: httpx.AsyncClient
     store: FakeOnlineFeatures
-    serving: ServingState
+    serving: Serving
+    registry: CollectorRegistry
+
+    def metric(self, name: str, **labels: str) -> float:
+        """A sample of the service's metrics; 0 if there is none yet."""
+        return self.registry.get_sample_value(name, labels) or 0.0
 
     async def predict(self, customer_id: object, **members: object) -> httpx.Response:
         return await self.client.post("/predict", json={"customer_id": customer_id, **members})
@@ -66,17 +75,13 @@ def without_request_id(response: httpx.Response) -> dict[str, Any]:
     return body
 
 
-@pytest.fixture(scope="module")
-def metrics() -> Iterator[ServiceMetrics]:
-    """One set of counters: prometheus_client refuses a second of the same names in a process."""
-    metrics = ServiceMetrics()
-    yield metrics
-    for collector in vars(metrics).values():
-        REGISTRY.unregister(collector)
+async def bentoml_app(scope: Scope, receive: Receive, send: Send) -> None:
+    """Stands where BentoML's own application does."""
+    await send_bytes(send, 200, b"bentoml", b"text/plain", [])
 
 
 @pytest.fixture
-async def open_api(metrics: ServiceMetrics, tmp_path: Path) -> AsyncIterator[OpenApi]:
+async def open_api(tmp_path: Path) -> AsyncIterator[OpenApi]:
     """Opens the API over given rows; its clients are closed when the test ends."""
     async with AsyncExitStack() as opened:
 
@@ -86,21 +91,20 @@ async def open_api(metrics: ServiceMetrics, tmp_path: Path) -> AsyncIterator[Ope
             policies: Mapping[str, Mapping[str, str]] | None = None,
             gate: asyncio.Event | None = None,
             failure: Exception | None = None,
-            deadline_seconds: float = 30,
-            **limits: int,
+            **settings: object,
         ) -> Api:
             contract = small_contract(policies=policies)
             store = FakeOnlineFeatures(contract, rows, gate=gate, failure=failure)
-            predictor = Predictor(store_model(tmp_path / "model", contract).load(), store, deadline_seconds)
-            app = create_api()
-            app.state.serving = ServingState(
-                predictor=predictor,
-                settings=ServiceSettings.model_validate(limits),
-                metrics=metrics,
-                contract_body=contract.model_dump(mode="json"),
-            )
+            chosen = ServiceSettings.model_validate({"deadline_ms": 2500, **settings})
+            registry = CollectorRegistry()
+            metrics = ServiceMetrics(registry)
+            cache = LastKnownGood(chosen.cache_rows, chosen.cache_max_age_seconds) if chosen.cache_rows else None
+            features = GuardedFeatures(store, chosen.deadline_ms / 1000, metrics, cache)
+            predictor = Predictor(store_model(tmp_path / "model", contract).load(), features, metrics)
+            serving = Serving.of(predictor, chosen, metrics, ApiKeys.of(chosen.api_keys, chosen.api_keys_file))
+            app = HttpApi(bentoml_app, ServingSlot(serving))
             client = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://service")
             opened.push_async_callback(client.aclose)
-            return Api(client, store, app.state.serving)
+            return Api(client, store, serving, registry)
 
         yield open_api

@@ -6,12 +6,11 @@ from typing import Any
 
 import httpx
 import pytest
-from prometheus_client import REGISTRY
-
 from service.errors import OnlineStoreUnavailableError
-from service.http_api import create_api
+from service.http_api import ROUTES
+from service.openapi import openapi_document
 from tests.fakes import DAY, DAYS_SINCE, MEMBER, ORDERS, ORDERS_30D, SPEND, Rows, StoredRow, customer, small_contract
-from tests.unit.service.conftest import OpenApi, error_of, without_request_id
+from tests.unit.service.conftest import Api, OpenApi, error_of, without_request_id
 
 
 def live_customer(**features: Any) -> Rows:
@@ -35,7 +34,8 @@ async def test_predict_answers_with_the_designed_body(open_api: OpenApi) -> None
 
     probability = body.pop("churn_probability")
     assert 0 < probability < 0.5
-    assert {"customer_id": "00042", "churn": False, "status": "ok", "feature_issues": []} == body
+    expected = {"customer_id": "00042", "churn": False, "status": "ok", "feature_issues": [], "cached_seconds": None}
+    assert expected == body
 
 
 async def test_predict_tells_every_feature_that_was_not_simply_fresh(open_api: OpenApi) -> None:
@@ -63,11 +63,11 @@ async def test_predict_batch_answers_one_row_per_id_as_designed(open_api: OpenAp
 
     assert {"predictions"} == set(body)
     first, unknown, refused_row, again = body["predictions"]
-    members = {"customer_id", "churn_probability", "churn", "status", "feature_issues"}
+    members = {"customer_id", "churn_probability", "churn", "status", "feature_issues", "cached_seconds"}
     assert [members] * 4 == [set(row) for row in body["predictions"]]
     assert first == again
     assert ("a", "ok", False, []) == (first["customer_id"], first["status"], first["churn"], first["feature_issues"])
-    nothing = {"churn_probability": None, "churn": None}
+    nothing = {"churn_probability": None, "churn": None, "cached_seconds": None}
     assert {"customer_id": "nobody", "status": "unknown_customer", "feature_issues": [], **nothing} == unknown
     age = refused_row["feature_issues"][0].pop("age_seconds")
     assert DAY / 2 <= age < DAY
@@ -152,16 +152,17 @@ async def test_two_requests_without_an_id_get_different_ones(open_api: OpenApi) 
 
 
 def test_the_openapi_document_states_every_call_with_its_body_and_errors() -> None:
-    paths = create_api().openapi()["paths"]
+    document = openapi_document()
+    paths, schemas = document["paths"], document["components"]["schemas"]
 
-    assert {"/predict": {"post"}, "/predict_batch": {"post"}, "/model": {"get"}} == {
-        p: set(c) for p, c in paths.items()
-    }
+    calls = {(path, method) for path, of_path in paths.items() for method in of_path}
+    assert {(path, route.method.lower()) for path, route in ROUTES.items()} == calls
     single, batch, model = paths["/predict"]["post"], paths["/predict_batch"]["post"], paths["/model"]["get"]
-    assert {"200", "400", "404", "413", "422", "429", "500", "503"} == set(single["responses"])
-    assert {"200", "400", "413", "429", "500", "503"} == set(batch["responses"])
-    assert {"200", "429", "500"} == set(model["responses"])
-    bodies = [call["requestBody"]["content"]["application/json"]["schema"] for call in (single, batch)]
+    assert {"200", "400", "401", "404", "405", "413", "422", "429", "500", "503"} == set(single["responses"])
+    assert {"200", "400", "401", "405", "413", "429", "500", "503"} == set(batch["responses"])
+    assert {"200", "401", "405", "429", "500"} == set(model["responses"])
+    names = [call["requestBody"]["content"]["application/json"]["schema"]["$ref"] for call in (single, batch)]
+    bodies = [schemas[name.split("/")[-1]] for name in names]
     assert [{"customer_id", "features"}, {"customer_ids"}] == [set(body["properties"]) for body in bodies]
     assert [["customer_id"], ["customer_ids"]] == [body["required"] for body in bodies]
     assert [False, False] == [body["additionalProperties"] for body in bodies]
@@ -170,7 +171,7 @@ def test_the_openapi_document_states_every_call_with_its_body_and_errors() -> No
 
 async def test_every_answer_has_just_the_members_that_the_openapi_document_states(open_api: OpenApi) -> None:
     api = open_api({"a": live_customer()})
-    document = create_api().openapi()
+    document = openapi_document()
     answers = [
         ("/predict", "post", await api.predict("a")),
         ("/predict_batch", "post", await api.predict_batch("a")),
@@ -186,60 +187,45 @@ async def test_every_answer_has_just_the_members_that_the_openapi_document_state
         assert stated == set(response.json()), f"{path} {response.status_code}"
 
 
-def counted(call: str, outcome: str) -> float:
-    return REGISTRY.get_sample_value("churn_requests_total", {"call": call, "outcome": outcome}) or 0.0
-
-
 async def test_answers_are_counted_by_call_and_outcome(open_api: OpenApi) -> None:
     api = open_api({"a": live_customer()})
     down = open_api({}, failure=OnlineStoreUnavailableError("down"))
     broken = open_api({}, failure=RuntimeError("broken"))
-    expected = {
-        ("predict", "ok"): 2,
-        ("predict", "unknown_customer"): 1,
-        ("predict", "invalid_request"): 1,
-        ("predict", "online_store_unavailable"): 1,
-        ("predict_batch", "ok"): 1,
-        ("predict_batch", "internal"): 1,
-        ("model", "ok"): 1,
-    }
-    before = {key: counted(*key) for key in expected}
-    timed = REGISTRY.get_sample_value("churn_request_seconds_count", {"call": "predict"}) or 0.0
 
     for response in (api.predict("a"), api.predict("a"), api.predict("nobody"), api.predict(7), down.predict("a")):
         await response
     for response in (api.predict_batch("a", "nobody"), broken.predict_batch("a"), api.client.get("/model")):
         await response
 
-    assert expected == {key: counted(*key) - before[key] for key in expected}
-    assert timed + 5 == REGISTRY.get_sample_value("churn_request_seconds_count", {"call": "predict"})
+    def counted(of: Api, call: str, outcome: str) -> float:
+        return of.metric("churn_requests_total", call=call, outcome=outcome, client="anonymous")
+
+    outcomes = [("predict", "ok"), ("predict", "unknown_customer"), ("predict", "invalid_request")]
+    assert [2, 1, 1] == [counted(api, *outcome) for outcome in outcomes]
+    assert [1, 1] == [counted(api, call, "ok") for call in ("predict_batch", "model")]
+    assert [1, 1] == [
+        counted(down, "predict", "online_store_unavailable"),
+        counted(broken, "predict_batch", "internal"),
+    ]
+    assert 4 == api.metric("churn_request_seconds_count", call="predict")
 
 
 async def test_feature_issues_are_counted_by_feature_and_state(open_api: OpenApi) -> None:
     api = open_api({"a": live_customer(days_since=None), "b": live_customer(activity_age=3 * DAY)})
-    cells = [(DAYS_SINCE, "missing"), (MEMBER, "stale"), (SPEND, "overridden")]
 
-    def issues() -> list[float]:
-        name = "churn_feature_issues_total"
-        return [REGISTRY.get_sample_value(name, {"feature": f, "state": s}) or 0.0 for f, s in cells]
-
-    before = issues()
     await api.predict_batch("a", "b", "b")
     await api.predict("b", features={SPEND: 1.5})
 
-    assert [1, 3, 1] == [after - start for after, start in zip(issues(), before, strict=True)]
+    cells = [(DAYS_SINCE, "missing"), (MEMBER, "stale"), (SPEND, "overridden")]
+    # a row that is asked for twice is looked at once
+    assert [1, 2, 1] == [api.metric("churn_feature_issues_total", feature=f, state=s) for f, s in cells]
 
 
 async def test_issues_of_a_refused_customer_are_counted_alike_alone_and_in_a_batch(open_api: OpenApi) -> None:
     api = open_api({"a": live_customer(orders_30d=None)}, policies={ORDERS_30D: {"on_missing": "refuse"}})
-    labels = {"feature": ORDERS_30D, "state": "missing"}
 
-    def issues() -> float:
-        return REGISTRY.get_sample_value("churn_feature_issues_total", labels) or 0.0
-
-    start = issues()
     await api.predict_batch("a")
-    after_batch = issues()
+    after_batch = api.metric("churn_feature_issues_total", feature=ORDERS_30D, state="missing")
     error_of(await api.predict("a"), 422, "features_refused")
 
-    assert (start + 1, start + 2) == (after_batch, issues())
+    assert (1, 2) == (after_batch, api.metric("churn_feature_issues_total", feature=ORDERS_30D, state="missing"))

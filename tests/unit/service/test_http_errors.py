@@ -1,6 +1,7 @@
 """Every way a request can fail: the status, the code, the field, and what is never told."""
 
 import asyncio
+import hashlib
 import json
 import math
 from collections.abc import Awaitable
@@ -212,8 +213,49 @@ async def test_a_request_over_the_concurrency_limit_is_429_and_the_others_are_an
     assert int(shed.headers["Retry-After"]) >= 1
     assert [200, 200] == [response.status_code for response in answered]
     assert 2 == len(api.store.asked), "a request that is shed must not reach the store"
-    assert [200] * 5 == [(await api.predict("a")).status_code for _ in range(5)], "every place is free again"
-    assert 0 == api.serving.in_flight
+    together = await asyncio.gather(api.predict("a"), api.predict("a"))
+    assert [200, 200] == [response.status_code for response in together], "every place is free again"
+
+
+async def test_batches_that_are_too_many_rows_together_are_429(open_api: OpenApi) -> None:
+    gate = asyncio.Event()
+    api = open_api({"a": live_customer()}, gate=gate, max_rows=3, max_batch=3)
+    held = await started(api.predict_batch("a", "b"), api, 1)
+
+    shed = await api.predict_batch("a", "b")
+    single = await started(api.predict("a"), api, 2)
+    gate.set()
+
+    error_of(shed, 429, "overloaded")
+    assert [200, 200] == [(await held).status_code, (await single).status_code]
+
+
+async def test_a_path_that_is_not_there_is_404_in_the_designed_body(open_api: OpenApi) -> None:
+    for method in ("GET", "POST", "DELETE"):
+        error_of(await open_api({}).client.request(method, "/predictions"), 404, "not_found")
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/", "/static_content/x.js", "/schema.json"])
+async def test_health_and_pages_are_bentomls_and_need_no_key(open_api: OpenApi, path: str) -> None:
+    assert "bentoml" == (await open_api({}, api_keys=f"shop:{'0' * 64}").client.get(path)).text
+
+
+@pytest.mark.parametrize("call", ["predict", "predict_batch"])
+async def test_without_a_key_it_is_401_before_anything_is_read(open_api: OpenApi, call: str) -> None:
+    api = open_api({"a": live_customer()}, api_keys=f"shop:{hashlib.sha256(b'the key').hexdigest()}")
+    right = {"Authorization": "Bearer the key"}
+
+    refused = await getattr(api, call)("a")
+    answered = await api.client.post(f"/{call}", content=b"{", headers=right)
+    wrong = await api.client.post(f"/{call}", content=b"{", headers={"Authorization": "Bearer another"})
+
+    error_of(refused, 401, "unauthenticated")
+    error_of(wrong, 401, "unauthenticated")
+    assert "Bearer" == refused.headers["WWW-Authenticate"]
+    error_of(answered, 400, "invalid_request")
+    assert [] == api.store.asked
+    assert 1 == api.metric("churn_requests_total", call=call, outcome="invalid_request", client="shop")
+    assert 2 == api.metric("churn_requests_total", call=call, outcome="unauthenticated", client="unauthenticated")
 
 
 async def test_a_client_that_goes_away_frees_its_place(open_api: OpenApi) -> None:
@@ -241,7 +283,7 @@ async def test_an_online_store_that_fails_is_503_with_retry_after(open_api: Open
 
 @pytest.mark.parametrize("call", ["predict", "predict_batch"])
 async def test_an_online_store_that_never_answers_is_503_at_the_deadline(open_api: OpenApi, call: str) -> None:
-    api = open_api({}, gate=asyncio.Event(), deadline_seconds=0.05)
+    api = open_api({}, gate=asyncio.Event(), deadline_ms=50)
 
     async with asyncio.timeout(5):
         response = await getattr(api, call)("a")
@@ -260,7 +302,8 @@ async def test_an_unexpected_failure_is_500_without_its_text(
 
     request_id = error_of(response, 500, "internal")["request_id"]
     assert not {word for word in ("secret", "31337", "RuntimeError", "redis") if word in response.text}
-    assert request_id in caplog.text, "the log must tell what happened to which request"
+    logged = [getattr(record, "request_id", None) for record in caplog.records if record.exc_info]
+    assert [request_id] == logged, "the log must tell what happened to which request"
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/nowhere"), ("GET", "/predict"), ("POST", "/model")])

@@ -62,7 +62,9 @@ def test_a_loaded_model_says_which_it_is(tmp_path: Path) -> None:
     assert ("small_churn:v7", small_contract()) == (model.tag, model.contract)
 
 
-@pytest.mark.parametrize(("runtime", "file"), [("onnx", "model.onnx"), ("sklearn", "model.skops")])
+@pytest.mark.parametrize(
+    ("runtime", "file"), [("onnx", "model.onnx"), ("onnx", "model.skops"), ("sklearn", "model.skops")]
+)
 def test_an_altered_model_file_is_refused_by_name(tmp_path: Path, runtime: str, file: str) -> None:
     stored = store_model(tmp_path, small_contract(), runtime=runtime)
     content = bytearray((tmp_path / file).read_bytes())
@@ -119,7 +121,7 @@ def test_a_truncated_contract_is_refused(tmp_path: Path) -> None:
         stored.load()
 
 
-@pytest.mark.parametrize("file", ["contract.json", "model.onnx"])
+@pytest.mark.parametrize("file", ["contract.json", "model.onnx", "model.skops"])
 def test_a_missing_file_is_named(tmp_path: Path, file: str) -> None:
     stored = store_model(tmp_path, small_contract())
     (tmp_path / file).unlink()
@@ -145,7 +147,7 @@ def test_a_model_without_a_recorded_hash_is_refused(tmp_path: Path, absent: str)
         load_model("small_churn:v7", tmp_path, stored.labels, metadata, role="champion")
 
 
-class _Bomb:
+class Bomb:
     """Unpickled, it makes a folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -159,12 +161,14 @@ def _store_bytes(folder: Path, file: str, model: bytes, runtime: str) -> Stored:
     """A model folder whose hashes match whatever `model` is."""
     stored = store_model(folder, small_contract(), runtime=runtime)
     (folder / file).write_bytes(model)
-    return Stored(folder, stored.labels, stored.metadata | {"file_sha256": hashlib.sha256(model).hexdigest()})
+    digest = hashlib.sha256(model).hexdigest()
+    digests = {"file_sha256": digest} | ({"pipeline_sha256": digest} if file == "model.skops" else {})
+    return Stored(folder, stored.labels, stored.metadata | digests)
 
 
 def test_a_pickle_is_never_unpickled_although_its_hash_matches(tmp_path: Path) -> None:
     crater = tmp_path / "crater"
-    stored = _store_bytes(tmp_path / "m", "model.skops", pickle.dumps(_Bomb(crater)), "sklearn")
+    stored = _store_bytes(tmp_path / "m", "model.skops", pickle.dumps(Bomb(crater)), "sklearn")
 
     with pytest.raises((StartupError, zipfile.BadZipFile)):
         stored.load()
@@ -172,7 +176,7 @@ def test_a_pickle_is_never_unpickled_although_its_hash_matches(tmp_path: Path) -
     assert not crater.exists()
 
 
-def _skops_that_calls_mkdir(folder: Path) -> bytes:
+def skops_that_calls_mkdir(folder: Path) -> bytes:
     """A skops file whose schema names a function as a loss's constructor, with an argument for it."""
     with zipfile.ZipFile(BytesIO(skops.io.dumps((str(folder),)))) as archive:
         arguments = json.loads(archive.read("schema.json"))
@@ -195,7 +199,7 @@ def _skops_that_calls_mkdir(folder: Path) -> bytes:
 
 def test_a_skops_file_that_would_call_a_function_of_its_own_choice_is_refused(tmp_path: Path) -> None:
     crater = tmp_path / "crater"
-    stored = _store_bytes(tmp_path / "m", "model.skops", _skops_that_calls_mkdir(crater), "sklearn")
+    stored = _store_bytes(tmp_path / "m", "model.skops", skops_that_calls_mkdir(crater), "sklearn")
 
     refused = ""
     try:

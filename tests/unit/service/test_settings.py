@@ -22,7 +22,7 @@ def test_without_an_environment_the_defaults_hold() -> None:
         "deadline_ms": 250,
         "max_batch": 1000,
         "max_body_bytes": 1_000_000,
-        "max_concurrency": 64,
+        "max_concurrency": 256,
         "log_level": "INFO",
     } == {name: getattr(ServiceSettings(), name) for name in _DESIGNED}
 

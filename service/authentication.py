@@ -1,0 +1,184 @@
+"""Who asks: API keys, kept as hashes, several at once so that they can be rotated without a restart."""
+
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from service.errors import StartupError, UnauthenticatedError
+
+logger = logging.getLogger(__name__)
+
+ANONYMOUS = "anonymous"
+"""The name of whoever asks while no keys are configured; no key may have it."""
+
+KEY_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
+_ENTRY = re.compile(rf"({KEY_NAME.pattern}):([0-9a-fA-F]{{64}})")
+_SCHEME = b"bearer "
+_LONGEST_HEADER = 512
+_SECONDS_BETWEEN_CHECKS = 1.0
+
+
+class StoredKey(NamedTuple):
+    """What is kept of a key.
+
+    A key is 256 bits from the operating system's random source, made by `make api-key`. That is why one plain sha256
+    keeps it safe: nobody can try 2**256 keys, however fast the hash, and it costs a request next to nothing. A password
+    that a human chose can be guessed and needs a slow, salted hash: it must not be used as a key.
+
+    name: the client it was made for. A client whose key is being rotated has two.
+    digest: sha256 of the key, 32 bytes.
+    """
+
+    name: str
+    digest: bytes
+
+
+class ApiKeys:
+    """The keys that may ask; without any, everybody may, as `anonymous`."""
+
+    def __init__(
+        self,
+        from_variable: tuple[StoredKey, ...] = (),
+        file: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._from_variable = from_variable
+        self._file = file
+        self._clock = clock
+        self._next_check = clock() + _SECONDS_BETWEEN_CHECKS
+        self._stamp = None if file is None else _stamp(file)
+        self._keys = self._read()
+        self.configured = file is not None or bool(from_variable)
+
+    @classmethod
+    def of(cls, api_keys: str, api_keys_file: str, clock: Callable[[], float] = time.monotonic) -> "ApiKeys":
+        """Read the keys of `SERVICE_API_KEYS` and those of the file that `SERVICE_API_KEYS_FILE` names.
+
+        Args:
+            api_keys: `name:sha256` entries between commas or white space; may be empty.
+            api_keys_file: path of a file with one such entry per line, blank lines and `#` comments; may be empty.
+            clock: seconds that only grow.
+
+        Raises:
+            StartupError: an entry is malformed or stands twice, the file cannot be read, or what is set holds no key.
+        """
+        entries = enumerate(re.findall(r"[^\s,]+", api_keys), start=1)
+        from_variable = _parse((f"SERVICE_API_KEYS, entry {number}", entry) for number, entry in entries)
+        if api_keys and not from_variable:
+            raise StartupError("SERVICE_API_KEYS is set but holds no key; unset it or run `make api-key`")
+        keys = cls(from_variable, Path(api_keys_file) if api_keys_file else None, clock)
+        if keys.configured and not keys._keys:
+            raise StartupError(f"{api_keys_file} holds no key; run `make api-key`")
+        return keys
+
+    @property
+    def names(self) -> list[str]:
+        """The clients that have a key, for the log."""
+        return sorted({key.name for key in self._keys})
+
+    def authenticate(self, header: bytes | None) -> str:
+        """The name of the key in an `Authorization` header; `anonymous` if no keys are configured.
+
+        All stored hashes are compared, each in constant time, so that the time tells nothing about them. The file of
+        keys is read again at most once a second, if it has changed; one that is broken leaves the keys as they were.
+
+        Raises:
+            UnauthenticatedError: there is no `Bearer` key in it, or not one of ours.
+        """
+        if not self.configured:
+            return ANONYMOUS
+        if self._file is not None and (now := self._clock()) >= self._next_check:
+            self._next_check = now + _SECONDS_BETWEEN_CHECKS
+            self._read_again_if_changed(self._file)
+        if header is None or len(header) > _LONGEST_HEADER or header[: len(_SCHEME)].lower() != _SCHEME:
+            raise UnauthenticatedError("an API key is needed, as `Authorization: Bearer <key>`")
+        token = header[len(_SCHEME) :].strip(b" \t")
+        digest = hashlib.sha256(token).digest()
+        name = None
+        for key in self._keys:
+            if hmac.compare_digest(key.digest, digest):
+                name = key.name
+        if name is None or not token:  # somebody may have stored the hash of nothing
+            raise UnauthenticatedError("the API key is not valid")
+        return name
+
+    def _read(self) -> tuple[StoredKey, ...]:
+        if self._file is None:
+            return self._from_variable
+        keys = (*self._from_variable, *read_keys(self._file))
+        if len({key.digest for key in keys}) < len(keys):
+            raise StartupError(f"{self._file} holds a key that SERVICE_API_KEYS holds too")
+        return keys
+
+    def _read_again_if_changed(self, file: Path) -> None:
+        stamp = _stamp(file)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._keys = self._read()
+        except StartupError as error:
+            logger.warning("%s; the API keys stay as they were", error)
+        else:
+            # An empty file is obeyed: taking out the last key must shut its holder out.
+            logger.log(logging.INFO if self._keys else logging.WARNING, "API keys of %s: %s", file, self.names)
+
+
+def read_keys(file: Path) -> tuple[StoredKey, ...]:
+    """The keys of a file; none if it holds none.
+
+    Raises:
+        StartupError: the file cannot be read or a line is wrong. It names the line and never repeats it.
+    """
+    try:
+        text = file.read_bytes().decode("utf-8-sig", errors="replace")  # what is not UTF-8 is not an entry either
+    except OSError as error:
+        raise StartupError(f"the API keys in {file} cannot be read: {error.strerror}") from None
+    lines = ((number, line.strip()) for number, line in enumerate(text.split("\n"), start=1))
+    return _parse((f"{file}, line {number}", line) for number, line in lines if line and not line.startswith("#"))
+
+
+def new_key(name: str) -> tuple[str, str]:
+    """Make a key.
+
+    Returns:
+        the key, for the client alone, and the `name:sha256` entry to store.
+
+    Raises:
+        ValueError: the name cannot be used.
+    """
+    if not KEY_NAME.fullmatch(name) or name == ANONYMOUS:
+        raise ValueError(f"a key's name has the form {KEY_NAME.pattern} and is not {ANONYMOUS}")
+    key = secrets.token_urlsafe(32)
+    return key, f"{name}:{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def _parse(entries: Iterable[tuple[str, str]]) -> tuple[StoredKey, ...]:
+    """Each entry comes with the place to name if it is wrong; a key itself may stand there by mistake."""
+    keys: list[StoredKey] = []
+    seen: dict[bytes, str] = {}
+    for place, entry in entries:
+        found = _ENTRY.fullmatch(entry)
+        if found is None or found[1] == ANONYMOUS:
+            raise StartupError(f"{place}: not a `name:sha256` entry as `make api-key` writes it")
+        key = StoredKey(found[1], bytes.fromhex(found[2]))
+        if key.digest in seen:
+            raise StartupError(f"{place}: the same key as {seen[key.digest]}")
+        seen[key.digest] = place
+        keys.append(key)
+    return tuple(keys)
+
+
+def _stamp(file: Path) -> tuple[int, ...] | None:
+    """What changes when a file is replaced or written to; None if it is not there."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns

@@ -1,0 +1,60 @@
+"""Single requests that arrive together are worked on together; one that arrives alone does not wait."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Coalescer(Generic[Item, Result]):
+    """Hands all items of one turn of the event loop to `work` at once.
+
+    No timer and no queue: under load, one turn finds the requests of many sockets; at rest, one. What one batch
+    is doing never holds up the next.
+
+    Args:
+        work: n items → n results, same order. What it raises, every item of the batch gets.
+        largest: most items in one call of `work`.
+    """
+
+    def __init__(self, work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]], largest: int) -> None:
+        self._work = work
+        self._largest = largest
+        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def submit(self, item: Item) -> Result:
+        """The result of one item."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+        self._waiting.append((item, future))
+        if len(self._waiting) == 1:
+            loop.call_soon(self._flush)
+        return await future
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for start in range(0, len(waiting), self._largest):
+            task = asyncio.ensure_future(self._run(waiting[start : start + self._largest]))
+            self._running.add(task)  # asyncio itself holds tasks only weakly
+            task.add_done_callback(self._running.discard)
+
+    async def _run(self, batch: list[tuple[Item, "asyncio.Future[Result]"]]) -> None:
+        # Those whose client has hung up meanwhile are not worked for.
+        batch = [(item, future) for item, future in batch if not future.done()]
+        try:
+            results = await self._work([item for item, _ in batch]) if batch else []
+        except asyncio.CancelledError:
+            for _, future in batch:
+                future.cancel()
+            raise
+        except Exception as error:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for (_, future), result in zip(batch, results, strict=True):
+            if not future.done():
+                future.set_result(result)

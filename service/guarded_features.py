@@ -1,0 +1,132 @@
+"""An online store that answers in bounded time: a deadline, a circuit breaker, and the last known good values."""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract import RawFeatures
+from service.circuit_breaker import CircuitBreaker, State
+from service.errors import DeadlineExceededError, OnlineStoreUnavailableError, ServiceError
+from service.metrics import ServiceMetrics
+from service.online_features import OnlineFeatures
+
+logger = logging.getLogger(__name__)
+
+_FAILURES_TO_OPEN = 5
+_RETRY_SECONDS = 0.5
+
+
+class GuardedFeatures:
+    """`OnlineFeatures` over another, which may fail or hang in any way.
+
+    Args:
+        deadline_seconds: within which a read must have answered.
+        cache: where values of earlier reads stand in for a failed one; None: nothing does.
+    """
+
+    def __init__(
+        self,
+        features: OnlineFeatures,
+        deadline_seconds: float,
+        metrics: ServiceMetrics,
+        cache: "LastKnownGood | None" = None,
+    ) -> None:
+        self._features = features
+        self._deadline_seconds = deadline_seconds
+        self._metrics = metrics
+        self._cache = cache
+        self._breaker = CircuitBreaker(_FAILURES_TO_OPEN, _RETRY_SECONDS, time.monotonic, self._breaker_changed)
+        metrics.breaker(False)
+
+    async def read(self, customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
+        """See `OnlineFeatures.read`.
+
+        Raises:
+            OnlineStoreUnavailableError, DeadlineExceededError: and the cache does not know all of them.
+        """
+        try:
+            raw = await self._ask(customer_ids, as_of_unix_us)
+        except (OnlineStoreUnavailableError, DeadlineExceededError):
+            cached = None if self._cache is None else self._cache.get(customer_ids)
+            if cached is None:
+                raise
+            self._metrics.cached_rows(len(customer_ids))
+            return cached
+        if self._cache is not None:
+            self._cache.put(customer_ids, raw)
+        return raw
+
+    async def _ask(self, customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
+        if not self._breaker.allows():
+            raise OnlineStoreUnavailableError("the online store is not available")
+        try:
+            async with asyncio.timeout(self._deadline_seconds):
+                raw = await self._features.read(customer_ids, as_of_unix_us)
+        except TimeoutError:
+            self._breaker.failed()
+            raise DeadlineExceededError("the online store did not answer in time") from None
+        except ServiceError:
+            self._breaker.failed()
+            raise
+        except BaseException:  # cancelled, or a fault of ours
+            self._breaker.abandoned()
+            raise
+        self._breaker.succeeded()
+        return raw
+
+    def _breaker_changed(self, state: State) -> None:
+        self._metrics.breaker(state != "closed")
+        logger.log(logging.INFO if state == "closed" else logging.WARNING, "circuit breaker: %s", state)
+
+    async def close(self) -> None:
+        """Close the guarded store."""
+        await self._features.close()
+
+
+class LastKnownGood:
+    """The latest values of at most `size` customers, each kept for `max_age_seconds`.
+
+    On-demand features are kept as they were computed; stored ones are judged stale by their event time as ever.
+    A customer without any row is not kept: that one might have been known meanwhile.
+    """
+
+    def __init__(self, size: int, max_age_seconds: float) -> None:
+        self._size = size
+        self._max_age_seconds = max_age_seconds
+        self._rows: OrderedDict[str, tuple[float, NDArray[np.float64], NDArray[np.float64]]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def put(self, customer_ids: Sequence[str], raw: RawFeatures) -> None:
+        """Keep n rows that have just been read."""
+        now = time.monotonic()
+        event_times = raw.event_times
+        if event_times is None:
+            return  # no online store says nothing of when its rows are from
+        known = np.any(np.isfinite(event_times), axis=1).tolist()
+        for row, customer_id in enumerate(customer_ids):
+            self._rows.pop(customer_id, None)
+            if known[row]:
+                # Copies: a view would keep the whole batch alive.
+                self._rows[customer_id] = (now, raw.values[row].copy(), event_times[row].copy())
+        while len(self._rows) > self._size:
+            self._rows.popitem(last=False)
+
+    def get(self, customer_ids: Sequence[str]) -> RawFeatures | None:
+        """Give n rows with their `cached_seconds`, or None if one of them is not there or too old."""
+        now = time.monotonic()
+        found = [self._rows.get(customer_id) for customer_id in customer_ids]
+        rows = [row for row in found if row is not None and now - row[0] <= self._max_age_seconds]
+        if len(rows) < len(found) or not rows:
+            return None
+        return RawFeatures(
+            values=np.stack([values for _, values, _ in rows]),
+            event_times=np.stack([event_times for _, _, event_times in rows]),
+            cached_seconds=np.array([now - read_at for read_at, _, _ in rows]),
+        )

@@ -1,0 +1,186 @@
+"""What each call of the API does: a parsed body in, the members of the answer's body out."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from service.authentication import ApiKeys
+from service.errors import FeaturesRefusedError, OverloadedError, RequestTooLargeError, UnknownCustomerError
+from service.explanation import LazyExplainer
+from service.http_exchange import Headers
+from service.metrics import ServiceMetrics
+from service.predictor import Prediction, Predictor
+from service.schemas import ExplainRequest, PredictBatchRequest, PredictRequest, parse
+from service.scoring_protocol import ScoringProtocol
+from service.settings import ServiceSettings
+
+
+class Asked(NamedTuple):
+    """A request, as far as a call needs it.
+
+    content_type: the header as it came.
+    as_of_unix_us: the request's time, taken once.
+    """
+
+    body: bytes
+    content_type: bytes | None
+    as_of_unix_us: int
+
+
+class Places:
+    """A bounded number of something that requests in flight take up."""
+
+    def __init__(self, count: int, what: str) -> None:
+        self._count = count
+        self._what = what
+        self._taken = 0
+
+    @contextmanager
+    def take(self, count: int = 1) -> Iterator[None]:
+        """Hold `count` places.
+
+        Raises:
+            OverloadedError: so many are not free.
+        """
+        if self._taken + count > self._count:
+            raise OverloadedError(f"too many {self._what} at once")
+        self._taken += count
+        try:
+            yield
+        finally:
+            self._taken -= count
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What the calls work with.
+
+    contract_body: the contract as JSON values.
+    model_headers: what every response's headers say about the model.
+    requests, rows, explanations: bounds on what is in flight.
+    """
+
+    predictor: Predictor
+    explainer: LazyExplainer
+    scoring_protocol: ScoringProtocol
+    settings: ServiceSettings
+    metrics: ServiceMetrics
+    keys: ApiKeys
+    contract_body: dict[str, Any]
+    model_headers: Headers
+    requests: Places
+    rows: Places
+    explanations: Places
+
+    @classmethod
+    def of(cls, predictor: Predictor, settings: ServiceSettings, metrics: ServiceMetrics, keys: ApiKeys) -> "Serving":
+        """Everything that follows from these four."""
+        model = predictor.model
+        return cls(
+            predictor=predictor,
+            explainer=LazyExplainer(model),
+            scoring_protocol=ScoringProtocol(model.contract.feature_names, settings.max_batch),
+            settings=settings,
+            metrics=metrics,
+            keys=keys,
+            contract_body=model.contract.model_dump(mode="json"),
+            model_headers=[
+                (f"x-model-{key}".encode(), value.encode("ascii", "backslashreplace"))
+                for key, value in model.identity.items()
+            ],
+            requests=Places(settings.max_concurrency, "requests"),
+            rows=Places(settings.max_rows, "rows"),
+            explanations=Places(settings.max_explanations, "explanations"),
+        )
+
+
+async def predict(serving: Serving, asked: Asked) -> dict[str, Any]:
+    """`POST /predict`."""
+    body = parse(PredictRequest, asked.body)
+    with serving.rows.take():
+        prediction = await serving.predictor.predict_one(body.customer_id, asked.as_of_unix_us, body.features)
+    return _row(_scored(prediction))
+
+
+async def predict_batch(serving: Serving, asked: Asked) -> dict[str, Any]:
+    """`POST /predict_batch`."""
+    customer_ids = parse(PredictBatchRequest, asked.body).customer_ids
+    _check_rows(len(customer_ids), serving.settings.max_batch)
+    with serving.rows.take(len(customer_ids)):
+        predictions = await serving.predictor.predict(customer_ids, asked.as_of_unix_us)
+    return {"predictions": [_row(prediction) for prediction in predictions]}
+
+
+async def explain(serving: Serving, asked: Asked) -> dict[str, Any]:
+    """`POST /explain`."""
+    body = parse(ExplainRequest, asked.body)
+    with serving.explanations.take():
+        looked_up = await serving.predictor.look_up(body.customer_id, asked.as_of_unix_us, body.features)
+        row = _row(_scored(looked_up.prediction))
+        resolved = looked_up.resolved
+        # In a thread: the first one loads the pipeline, and trees take milliseconds.
+        explanation = await asyncio.to_thread(serving.explainer.explain, resolved.matrix)
+    issues = {issue.feature: issue for issue in looked_up.prediction.feature_issues}
+    contributions = []
+    for column, feature in enumerate(serving.predictor.model.contract.inputs):
+        issue = issues.get(feature.name)
+        age = float(resolved.ages[0, column]) if issue is None else issue.age_seconds
+        contributions.append(
+            {
+                "feature": feature.name,
+                "view": feature.view,
+                "contribution": float(explanation.contributions[0, column]),
+                "value": float(resolved.matrix[0, column]),
+                "age_seconds": age,
+                "state": "fresh" if issue is None else issue.state,
+            }
+        )
+    return {**row, "base_value": explanation.base_value, "contributions": contributions}
+
+
+async def invocations(serving: Serving, asked: Asked) -> dict[str, Any]:
+    """`POST /invocations`: MLflow's scoring protocol; the features come with the request."""
+    content_type = None if asked.content_type is None else asked.content_type.decode("latin-1")
+    matrix = serving.scoring_protocol.parse(content_type, asked.body)
+    with serving.rows.take(len(matrix)):
+        return dict(serving.scoring_protocol.answer(serving.predictor.score(matrix)))
+
+
+async def model(serving: Serving, _: Asked) -> dict[str, Any]:
+    """`GET /model`."""
+    served = serving.predictor.model
+    return {"tag": served.tag, "contract_sha256": served.contract_sha256, "contract": serving.contract_body}
+
+
+def _check_rows(rows: int, most: int) -> None:
+    if rows > most:
+        raise RequestTooLargeError(f"customer_ids: at most {most} ids in one batch", field="customer_ids")
+
+
+def _scored(prediction: Prediction) -> Prediction:
+    """The prediction, if there is one.
+
+    Raises:
+        UnknownCustomerError, FeaturesRefusedError: there is not, and a single request has no row to say so in.
+    """
+    if prediction.status == "unknown_customer":
+        raise UnknownCustomerError("no features are stored for this customer", field="customer_id")
+    if prediction.status == "refused":
+        refusing = [f"{issue.feature} is {issue.state}" for issue in prediction.feature_issues if issue.used is None]
+        if not refusing:
+            raise FeaturesRefusedError("the model has no probability for values as far out as these")
+        raise FeaturesRefusedError(f"the model's contract refuses to score: {', '.join(refusing)}")
+    return prediction
+
+
+def _row(prediction: Prediction) -> dict[str, Any]:
+    return {
+        "customer_id": prediction.customer_id,
+        "churn_probability": prediction.churn_probability,
+        "churn": prediction.churn,
+        "status": prediction.status,
+        "feature_issues": prediction.feature_issues,
+        "cached_seconds": prediction.cached_seconds,
+    }

@@ -1,0 +1,87 @@
+"""One HTTP exchange over ASGI: the body in, bounded in size and time; JSON, headers and error bodies out.
+
+Written on ASGI itself because this is the hot path; docs/adr/0007 has the figures.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from pydantic_core import to_json
+
+from service.errors import InvalidRequestError, RequestTooLargeError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+
+class ClientGoneError(Exception):
+    """The client hung up before its body had arrived; nobody is left to answer."""
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    """The first header of this lower-case name."""
+    for key, value in scope["headers"]:
+        if key == name:
+            found: bytes = value
+            return found
+    return None
+
+
+def request_id_of(scope: Scope) -> str:
+    """The client's `X-Request-ID` if it is safe to repeat in headers and logs, else a new one."""
+    given = (header(scope, b"x-request-id") or b"").decode("latin-1")
+    if 0 < len(given) <= 128 and given.isascii() and given.isprintable() and " " not in given:
+        return given
+    return secrets.token_hex(16)
+
+
+async def read_body(receive: Receive, timeout_seconds: float, max_bytes: int) -> bytes:
+    """Read the body, stopping as soon as it is over the limit or takes too long.
+
+    Raises:
+        RequestTooLargeError, InvalidRequestError: too large; too slow.
+        ClientGoneError: the client hung up.
+    """
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGoneError
+                part: bytes = message.get("body", b"")
+                size += len(part)
+                if size > max_bytes:
+                    raise RequestTooLargeError(f"the body is over {max_bytes} bytes")
+                parts.append(part)
+                if not message.get("more_body"):
+                    return b"".join(parts)
+    except TimeoutError:
+        raise InvalidRequestError("the body did not arrive in time") from None
+
+
+async def answer(send: Send, status: int, content: object, headers: Headers) -> None:
+    """Send `content` as JSON; numbers that JSON cannot express become null."""
+    await send_bytes(send, status, to_json(content, inf_nan_mode="null"), b"application/json", headers)
+
+
+async def send_bytes(send: Send, status: int, body: bytes, content_type: bytes, headers: Headers) -> None:
+    """Send a whole response."""
+    length = (b"content-length", b"%d" % len(body))
+    start = {"type": "http.response.start", "status": status}
+    await send({**start, "headers": [(b"content-type", content_type), length, *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def error_content(code: str, message: str, request_id: str, model: dict[str, str], field: str | None) -> dict[str, Any]:
+    """The body of every answer that is not 200."""
+    error = {"code": code, "message": message, "request_id": request_id}
+    if field is not None:
+        error["field"] = field
+    return {"error": error, "request_id": request_id, "model": model}

@@ -1,0 +1,85 @@
+"""The CSV of MLflow's scoring protocol, read as `pandas.read_csv` reads what `DataFrame.to_csv` writes.
+
+Without pandas, which fills every row up to the width of the header: one megabyte can ask for hundreds of gigabytes.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+
+from service.errors import InvalidRequestError, RequestTooLargeError
+
+_NUMBER = re.compile(r"[ \t\v\f]*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?[ \t\v\f]*", re.ASCII)
+_BOOLEAN = {"true": "1", "false": "0"}
+
+
+def read_csv(raw: bytes, names: Sequence[str], max_rows: int) -> list[tuple[str, ...]]:
+    """Pick the named columns from a CSV with a header.
+
+    If the first row has more fields than the header, the surplus in front is an index without a name; an
+    index that has one is an extra column. Of two columns of one name the first is taken. A column may hold
+    True and False instead of numbers, but not beside them.
+
+    Args:
+        names: the model's inputs, in model order.
+
+    Returns:
+        n rows of k numbers as text, n ≥ 1.
+
+    Raises:
+        RequestTooLargeError: more than `max_rows` rows.
+        InvalidRequestError: anything else that is wrong; `field` is `csv.<row>.<column>` or part of it.
+    """
+    try:
+        lines = _lines(raw)
+        header = next(lines, None)
+        if header is None:
+            raise InvalidRequestError("the body is empty; a CSV begins with its header")
+        for name in names:
+            if name not in header:
+                raise _refused(f"csv.{name}", "is missing, and the model needs it")
+        rows = _rows(lines, header, names, max_rows)
+    except (UnicodeDecodeError, csv.Error):
+        raise InvalidRequestError("body is not valid CSV") from None
+    columns = [_numbers(column, name) for column, name in zip(zip(*rows, strict=True), names, strict=True)]
+    return list(zip(*columns, strict=True))
+
+
+def _lines(raw: bytes) -> Iterator[list[str]]:
+    """Every line that is not blank, as its fields. A line that holds only an empty text in quotes is not blank."""
+    for fields in csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline=""), strict=True):
+        if len(fields) > 1 or fields == [""] or (fields and fields[0].strip(" \t")):
+            yield fields
+
+
+def _rows(lines: Iterator[list[str]], header: list[str], names: Sequence[str], max_rows: int) -> list[list[str]]:
+    rows: list[list[str]] = []
+    positions, width = [header.index(name) for name in names], len(header)
+    for row, fields in enumerate(lines):
+        if row == max_rows:
+            raise RequestTooLargeError(f"csv: at most {max_rows} rows in one request", field="csv")
+        if row == 0 and len(fields) > width:
+            positions = [position + len(fields) - width for position in positions]
+            width = len(fields)
+        if len(fields) > width:
+            raise _refused(f"csv.{row}", "has more fields than the rows before")
+        # A field that was left out is null, like an empty one.
+        rows.append([fields[position] if position < len(fields) else "" for position in positions])
+    if not rows:
+        raise _refused("csv", "must hold at least one row")
+    return rows
+
+
+def _numbers(column: Sequence[str], name: str) -> Sequence[str]:
+    if all(text.lower() in _BOOLEAN for text in column):
+        return [_BOOLEAN[text.lower()] for text in column]
+    for row, text in enumerate(column):
+        # pandas knows more than ten ways to write null, and the model takes none of them.
+        if _NUMBER.fullmatch(text) is None:
+            raise _refused(f"csv.{row}.{name}", "must be a finite number")
+    return column
+
+
+def _refused(path: str, what: str) -> InvalidRequestError:
+    return InvalidRequestError(f"{path}: {what}", field=path)

@@ -1,0 +1,264 @@
+"""MLflow's scoring protocol: a request that carries the features itself → model input, probabilities → its answer."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import InvalidRequestError, RequestTooLargeError, UnsupportedMediaTypeError
+from service.scoring_csv import read_csv
+
+JSON_FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+_CHAT_MEMBERS = frozenset({"messages", "prompt", "input"})
+"""With one of these MLflow takes a body for a chat, whatever else is in it."""
+_NOT_FINITE = "must be a finite number within the range of float32"
+
+
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """What a request holds for the model's inputs, not yet converted.
+
+    rows: n rows of k cells in model order, n ≥ 1; a cell is whatever JSON or CSV has there.
+    locate: row, input → path of that cell in the request.
+    """
+
+    rows: Sequence[Sequence[Any]]
+    locate: Callable[[int, str], str]
+
+
+class ScoringProtocol:
+    """Reads requests for one model and writes their answers.
+
+    Takes and refuses what `mlflow models serve` does for a signature of named float columns and a pipeline that
+    cannot do with nulls: extra columns and `params` are ignored, columns come in any order, text that reads as
+    a number is one. Narrower than MLflow on purpose: at most `max_rows` rows; no null or infinity even where a
+    pipeline could take it; no chat bodies, no Parquet; `dataframe_split` has a list of lists and one label per
+    row; an instance lacks no input (MLflow makes one row of two instances with half of the inputs each).
+    """
+
+    def __init__(self, names: Sequence[str], max_rows: int) -> None:
+        self._names = list(names)
+        self._known = frozenset(names)
+        self._max_rows = max_rows
+
+    def parse(self, content_type: str | None, raw: bytes) -> NDArray[np.float32]:
+        """Read a request body.
+
+        Args:
+            content_type: the header as it came, None if there was none.
+
+        Returns:
+            float32 (n, k) in model order, n ≥ 1, every value finite.
+
+        Raises:
+            UnsupportedMediaTypeError: neither JSON nor CSV, or not in UTF-8.
+            RequestTooLargeError: more than `max_rows` rows.
+            InvalidRequestError: anything else; `field` is the path of the first cell or member that is wrong.
+        """
+        if _media_type(content_type) == "text/csv":
+            rows = read_csv(raw, self._names, self._max_rows)
+            return self._matrix(_Cells(rows, lambda row, name: f"csv.{row}.{name}"))
+        form, content = _json_form(raw)
+        return self._matrix(self._cells(form, content))
+
+    @staticmethod
+    def answer(probabilities: NDArray[np.float32]) -> dict[str, list[list[float]]]:
+        """The answer for n rows.
+
+        Args:
+            probabilities: of the positive class, float32 (n,).
+
+        Returns:
+            `predictions`: per row the probability of the negative and of the positive class, as
+            `predict_proba` of the pipeline has them.
+
+        Raises:
+            InvalidRequestError: the model has no probability for a row, because its values are so far out
+                that the arithmetic overflows.
+        """
+        lost = np.flatnonzero(~np.isfinite(probabilities))
+        if lost.size:
+            raise InvalidRequestError(f"{lost[0]}: the model has no probability for such values", field=f"{lost[0]}")
+        # In float32, because that is what scikit-learn subtracts in.
+        pairs = np.column_stack((np.float32(1) - probabilities, probabilities))
+        return {"predictions": pairs.tolist()}
+
+    def _cells(self, form: str, content: Any) -> _Cells:
+        if form == "dataframe_split":
+            return self._split(content, form)
+        if form == "dataframe_records":
+            return self._records(content, form)
+        if isinstance(content, list):
+            if len(self._names) == 1 and not any(isinstance(value, dict) for value in content):
+                return self._columns({self._names[0]: content}, form)
+            if content and not all(isinstance(value, list) for value in content):
+                return self._regular_records(content, form)
+        if not isinstance(content, dict):
+            raise _refused(form, "must name its columns: a list of objects, or an object of lists")
+        return self._columns(content, form)
+
+    def _split(self, frame: Any, form: str) -> _Cells:
+        """Rows as lists, and once the names of their columns."""
+        if not isinstance(frame, dict) or "data" not in frame or frame.keys() - {"columns", "data", "index"}:
+            raise _refused(form, "must be an object of columns, data and optionally index")
+        columns: Any = frame.get("columns")
+        data, index = frame["data"], frame.get("index")
+        positions = self._positions(columns, f"{form}.columns")
+        if not isinstance(data, list):
+            raise _refused(f"{form}.data", "must be a list of rows")
+        self._limit(len(data), f"{form}.data")
+        if index is not None and (not isinstance(index, list) or len(index) != len(data) or _any_list(index)):
+            raise _refused(f"{form}.index", "must be a list of one label for each row")
+        if len(columns) == 1 and not isinstance(data[0], list):
+            data = [[cell] for cell in data]
+        for row, cells in enumerate(data):
+            if not isinstance(cells, list) or len(cells) > len(columns):
+                raise _refused(f"{form}.data.{row}", "must be a list of no more cells than there are columns")
+        if max(len(cells) for cells in data) < len(columns):
+            raise _refused(f"{form}.data", "has fewer cells in every row than there are columns")
+        # A short row ends in nulls, which only matters if one of them is an input of the model.
+        rows = [[cells[at] if at < len(cells) else None for at in positions] for cells in data]
+        return _Cells(rows, lambda row, name: f"{form}.data.{row}.{name}")
+
+    def _records(self, records: Any, form: str) -> _Cells:
+        """Rows as objects of column and value."""
+        if not isinstance(records, list):
+            raise _refused(form, "must be a list of objects")
+        self._limit(len(records), form)
+        for row, record in enumerate(records):
+            if not isinstance(record, dict):
+                raise _refused(f"{form}.{row}", "must be an object of column and value")
+            for name in self._names:
+                if name not in record:
+                    raise _missing(f"{form}.{row}.{name}")
+        rows = [[record[name] for name in self._names] for record in records]
+        return _Cells(rows, lambda row, name: f"{form}.{row}.{name}")
+
+    def _regular_records(self, records: list[Any], form: str) -> _Cells:
+        """Records whose extra values MLflow turns into arrays before it ignores them."""
+        cells = self._records(records, form)
+        if form == "inputs":
+            extras = [value for record in records for name, value in record.items() if name not in self._known]
+        else:
+            # MLflow makes columns of instances, and they must have the same length.
+            for row, record in enumerate(records):
+                if record.keys() != records[0].keys():
+                    raise _refused(f"{form}.{row}", "must have the same members as the first instance")
+            extras = [[record[name] for record in records] for name in records[0].keys() - self._known]
+        if any(_is_ragged(values) for values in extras):
+            raise _refused(form, "has a column of lists of different lengths")
+        return cells
+
+    def _columns(self, content: dict[str, Any], form: str) -> _Cells:
+        """Columns as lists; a single value stands for a column of it."""
+        for name in self._names:
+            if name not in content:
+                raise _missing(f"{form}.{name}")
+        lengths = {len(values) for values in content.values() if isinstance(values, list)}
+        if len(lengths) > 1:
+            raise _refused(form, "must have as many values in every column")
+        if not lengths and len(content) > len(self._names):
+            raise _refused(form, "must hold a list if there are more columns than the model's inputs")
+        if any(_is_ragged(values) for name, values in content.items() if name not in self._known):
+            raise _refused(form, "has a column of lists of different lengths")
+        count = lengths.pop() if lengths else 1
+        self._limit(count, form)
+        given = [content[name] for name in self._names]
+        rows = list(zip(*(values if isinstance(values, list) else [values] * count for values in given), strict=True))
+
+        def locate(row: int, name: str) -> str:
+            return f"{form}.{name}.{row}" if isinstance(content[name], list) else f"{form}.{name}"
+
+        return _Cells(rows, locate)
+
+    def _positions(self, columns: Any, path: str) -> list[int]:
+        """Where the model's inputs are among the columns of a request."""
+        if not isinstance(columns, list) or any(isinstance(name, list | dict) for name in columns):
+            raise _refused(path, "must be a list of column names")
+        found: dict[str, int] = {}
+        for at, name in enumerate(columns):
+            if name in self._known and found.setdefault(name, at) != at:
+                raise _refused(f"{path}.{at}", "is there twice")
+        for name in self._names:
+            if name not in found:
+                raise _missing(f"{path}.{name}")
+        return [found[name] for name in self._names]
+
+    def _limit(self, rows: int, path: str) -> None:
+        if rows > self._max_rows:
+            raise RequestTooLargeError(f"{path}: at most {self._max_rows} rows in one request", field=path)
+        if rows == 0:
+            raise _refused(path, "must hold at least one row")
+
+    def _matrix(self, cells: _Cells) -> NDArray[np.float32]:
+        try:
+            with np.errstate(over="ignore"):
+                # The conversion that MLflow makes: null becomes NaN, text is read as a number.
+                matrix = np.array(cells.rows, dtype=np.float32)
+        except (TypeError, ValueError, OverflowError):
+            raise self._unreadable(cells) from None
+        if matrix.shape != (len(cells.rows), len(self._names)):
+            raise self._unreadable(cells)
+        if not np.isfinite(matrix).all():
+            row, column = np.argwhere(~np.isfinite(matrix))[0]
+            raise _refused(cells.locate(int(row), self._names[column]), _NOT_FINITE)
+        return matrix
+
+    def _unreadable(self, cells: _Cells) -> InvalidRequestError:
+        """Names the first cell that cannot be converted."""
+        for row, values in enumerate(cells.rows):
+            for name, cell in zip(self._names, values, strict=True):
+                try:
+                    float(0 if cell is None else cell)
+                except OverflowError:
+                    return _refused(cells.locate(row, name), _NOT_FINITE)
+                except (TypeError, ValueError):
+                    return _refused(cells.locate(row, name), "must be a number")
+        return InvalidRequestError("the values cannot be read as numbers")
+
+
+def _media_type(content_type: str | None) -> str:
+    kind, *parameters = (part.strip().lower() for part in (content_type or "").split(";"))
+    if kind not in ("application/json", "text/csv"):
+        raise UnsupportedMediaTypeError("Content-Type must be application/json or text/csv", field="Content-Type")
+    for parameter in parameters:
+        if parameter not in ("charset=utf-8", 'charset="utf-8"'):
+            raise UnsupportedMediaTypeError("Content-Type: no parameter but charset=utf-8", field="Content-Type")
+    return kind
+
+
+def _json_form(raw: bytes) -> tuple[str, Any]:
+    """The one of `JSON_FORMS` that a body uses, and what it holds under it."""
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise InvalidRequestError("body is not valid JSON") from None
+    forms = [form for form in JSON_FORMS if isinstance(body, dict) and form in body]
+    if len(forms) != 1 or body.keys() & _CHAT_MEMBERS:
+        raise InvalidRequestError(f"the body must be an object with exactly one of {', '.join(JSON_FORMS)}")
+    return forms[0], body[forms[0]]
+
+
+def _is_ragged(values: Any) -> bool:
+    """True for nested lists that are no array. Not `np.array`: a long text would make every element as long."""
+    level = [values]
+    while _any_list(level):
+        if len({len(value) if isinstance(value, list) else -1 for value in level}) > 1:
+            return True
+        level = [element for value in level for element in value]
+    return False
+
+
+def _any_list(values: Iterable[Any]) -> bool:
+    return any(isinstance(value, list) for value in values)
+
+
+def _missing(path: str) -> InvalidRequestError:
+    return _refused(path, "is missing, and the model needs it")
+
+
+def _refused(path: str, what: str) -> InvalidRequestError:
+    return InvalidRequestError(f"{path}: {what}", field=path)

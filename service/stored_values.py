@@ -1,0 +1,130 @@
+"""Values as Feast stores them in Redis → columns of numbers, without a protobuf object per value.
+
+Feast writes each value as a serialised `ValueProto`: one field, so a tag byte and then 8 bytes (double), 4 bytes
+(float) or a varint (integers and bool); null is the empty string. Whatever looks different here is left to protobuf.
+Source: feast/protos/feast/types/Value.proto and https://protobuf.dev/programming-guides/encoding/.
+"""
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Stored = bytes | None
+_MEMO_SIZE = 20_000
+_VECTOR_FROM = 16  # below it, looking up one by one is faster than numpy's constant cost
+_INT64_TAG = 0x20  # field 4, varint
+
+
+class _FixedWidth:
+    """Values of which each has the same tag and length."""
+
+    def __init__(self, tag: int, code: str) -> None:
+        self._tag = tag
+        self._dtype = np.dtype([("tag", "u1"), ("value", code)])
+        self._lengths = {self._dtype.itemsize}
+        self._null = bytes([tag]) + struct.pack(code, float("nan"))
+
+    def decode(self, column: Sequence[Stored]) -> NDArray[np.float64] | None:
+        """float64 (n,), NaN for null; None if some value is of another kind."""
+        filled = [value or self._null for value in column]
+        if set(map(len, filled)) != self._lengths:
+            return None
+        cells = np.frombuffer(b"".join(filled), dtype=self._dtype)
+        if not (cells["tag"] == self._tag).all():
+            return None
+        return cells["value"].astype(np.float64)
+
+
+_FIXED_WIDTH = {"float64": _FixedWidth(0x29, "<d"), "float32": _FixedWidth(0x35, "<f")}  # fields 5 and 6
+
+
+class _Memo(dict[Stored, Any]):
+    """Bytes → value. Most integers, flags and snapshot times of a store are the same few."""
+
+    def __init__(self, read: Callable[[bytes], Any], null: Any) -> None:
+        super().__init__()
+        self._read, self._null = read, null
+
+    def __missing__(self, stored: Stored) -> Any:
+        value = self._read(stored) if stored else self._null
+        if len(self) >= _MEMO_SIZE:
+            self.clear()
+        self[stored] = value
+        return value
+
+
+class ValueDecoder:
+    """Decodes columns of stored values.
+
+    Args:
+        read_value: one serialised `ValueProto` → the Python value that Feast gives for it, None for null.
+    """
+
+    def __init__(self, read_value: Callable[[bytes], Any]) -> None:
+        self._values = _Memo(read_value, None)
+        self._numbers = _Memo(lambda stored: _number(self._values[stored]), np.nan)
+
+    def numbers(self, column: Sequence[Stored], dtype: str) -> NDArray[np.float64]:
+        """float64 (n,) of n stored values; NaN for null.
+
+        Args:
+            dtype: what the contract says of the feature. Values stored under another type are read all the same.
+        """
+        fixed = _FIXED_WIDTH.get(dtype)
+        if fixed is not None:
+            decoded = fixed.decode(column)
+            if decoded is not None:
+                return decoded
+        return np.array(list(map(self._numbers.__getitem__, column)), dtype=np.float64)
+
+    def python_values(self, column: Sequence[Stored], dtype: str) -> list[Any]:
+        """List n Python values, None for null: what Feast hands an on-demand view."""
+        if dtype == "float64":
+            decoded = _FIXED_WIDTH["float64"].decode(column)
+            if decoded is not None:
+                numbers = decoded.tolist()
+                return [number if stored else None for number, stored in zip(numbers, column, strict=True)]
+        if dtype == "int64" and len(column) >= _VECTOR_FROM:
+            present = [stored for stored in column if stored]
+            integers = _equally_long_int64(present)
+            if integers is not None:
+                following = iter(integers.tolist())
+                return [next(following) if stored else None for stored in column]
+        return list(map(self._values.__getitem__, column))
+
+
+def _number(value: Any) -> float:
+    return np.nan if value is None else float(value)
+
+
+def _equally_long_int64(column: Sequence[bytes]) -> NDArray[np.int64] | None:
+    """int64 (n,) if every value is an int64 of the same length, as points in time are; else None."""
+    lengths = set(map(len, column))
+    if len(lengths) != 1 or not 2 <= (length := lengths.pop()) <= 11:
+        return None
+    cells = np.frombuffer(b"".join(column), dtype=np.uint8).reshape(-1, length)
+    more = cells[:, 1:] & 0x80
+    if not ((cells[:, 0] == _INT64_TAG).all() and more[:, :-1].all() and not more[:, -1].any()):
+        return None
+    total = np.zeros(len(cells), dtype=np.uint64)
+    for position in range(length - 1):
+        total |= (cells[:, position + 1] & np.uint8(0x7F)).astype(np.uint64) << np.uint64(7 * position)
+    return total.view(np.int64)
+
+
+class TimestampDecoder:
+    """Decodes columns of stored event times.
+
+    Args:
+        read_timestamp: one serialised `Timestamp` → unix seconds.
+    """
+
+    def __init__(self, read_timestamp: Callable[[bytes], float]) -> None:
+        self._seconds = _Memo(read_timestamp, np.nan)
+
+    def unix_seconds(self, column: Sequence[Stored]) -> NDArray[np.float64]:
+        """float64 (n,), NaN where there is no row."""
+        return np.array(list(map(self._seconds.__getitem__, column)), dtype=np.float64)
