@@ -4,6 +4,7 @@ It reads what Feast wrote, byte for byte as Feast lays it out. What it cannot re
 refused when the plan is made (`UnsupportedFeatureServiceError`), and the SDK serves instead.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from struct import pack as pack_struct
@@ -114,10 +115,9 @@ class RedisFeatures:
         as_of = np.broadcast_to(np.asarray(as_of_unix_us, dtype=np.int64), (len(customer_ids),))
         if len(customer_ids) <= _CHUNK:
             return await self._read(customer_ids, as_of)
-        parts = []
-        for start in range(0, len(customer_ids), _CHUNK):
-            chunk = slice(start, start + _CHUNK)
-            parts.append(await self._read(customer_ids[chunk], as_of[chunk]))
+        chunks = [slice(start, start + _CHUNK) for start in range(0, len(customer_ids), _CHUNK)]
+        # All are asked for at once: Redis looks up the next while this process decodes the last.
+        parts = await asyncio.gather(*(self._read(customer_ids[chunk], as_of[chunk]) for chunk in chunks))
         return RawFeatures(
             values=np.concatenate([part.values for part in parts]),
             event_times=np.concatenate([part.event_times for part in parts if part.event_times is not None]),
