@@ -102,6 +102,14 @@ api-key: $(INSTALLED) ## a new API key, shown once: NAME=shop [KEYS_FILE=.api_ke
 build: $(MODEL_TAG) ## a Bento with the pinned model
 	@$(VENV)/bin/bentoml build
 
+## Measure
+.PHONY: bench soak
+bench: $(MODEL_TAG) materialize ## beside what else could be run → docs/performance.md; 13 quiet minutes [ROUNDS=3] [SECONDS=2]
+	@$(PY) -m benchmarks online --rounds $(or $(ROUNDS),3) --seconds $(or $(SECONDS),2)
+	@$(PY) -m benchmarks breakdown && $(PY) -m benchmarks report
+soak: $(MODEL_TAG) materialize ## 200,000 requests through one worker → docs/performance.md
+	@$(PY) -m benchmarks soak && $(PY) -m benchmarks report
+
 ## Quality
 .PHONY: check lint format test test-unit clean
 check: lint test ## what CI runs

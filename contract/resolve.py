@@ -120,7 +120,10 @@ class Resolver:
         self.views = tuple(v.name for v in views)
         self._inputs = {f.name: (column, f) for column, f in enumerate(inputs)}
         self._ttl = np.array([math.inf if v.ttl_seconds is None else v.ttl_seconds for v in views])
-        self._sources = [np.array([self.views.index(s) for s in f.sources], dtype=np.intp) for f in inputs]
+        sources = [[self.views.index(s) for s in f.sources] for f in inputs]
+        self._first_source = np.array([positions[0] if positions else 0 for positions in sources], dtype=np.intp)
+        self._sourceless = [c for c, positions in enumerate(sources) if not positions]  # from the request alone
+        self._further_sources = [(c, positions) for c, positions in enumerate(sources) if len(positions) > 1]
         with np.errstate(over="ignore"):
             self._default = np.array([f.default for f in inputs]).astype(np.float32)
         if not np.isfinite(self._default).all():
@@ -184,15 +187,13 @@ class Resolver:
         else:
             view_ages = np.reshape(as_of, (-1, 1)) - raw.event_times
             expired = view_ages > self._ttl
-            ages = np.empty((rows, columns))
-            stale = np.empty((rows, columns), dtype=bool)
-            for column, sources in enumerate(self._sources):
-                if len(sources) == 1:
-                    ages[:, column] = view_ages[:, sources[0]]
-                    stale[:, column] = expired[:, sources[0]]
-                else:
-                    ages[:, column] = np.fmax.reduce(view_ages[:, sources], axis=1)
-                    stale[:, column] = expired[:, sources].any(axis=1)
+            ages = view_ages[:, self._first_source]
+            stale = expired[:, self._first_source]
+            for column, sources in self._further_sources:
+                ages[:, column] = np.fmax.reduce(view_ages[:, sources], axis=1)
+                stale[:, column] = expired[:, sources].any(axis=1)
+            ages[:, self._sourceless] = np.nan
+            stale[:, self._sourceless] = False
             known = np.any(np.isfinite(raw.event_times), axis=1)
 
         states = np.zeros((rows, columns), dtype=np.uint8)

@@ -11,8 +11,8 @@ Result = TypeVar("Result")
 class Coalescer(Generic[Item, Result]):
     """Hands all items of one turn of the event loop to `work` at once.
 
-    No timer and no queue: under load, one turn finds the requests of many sockets; at rest, one. What one batch
-    is doing never holds up the next.
+    No timer and no queue: an item that finds nothing else going on is worked on at once; under load, one turn finds
+    the requests of many sockets. What one batch is doing never holds up the next.
 
     Args:
         work: n items → n results, same order. What it raises, every item of the batch gets.
@@ -24,9 +24,17 @@ class Coalescer(Generic[Item, Result]):
         self._largest = largest
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._running: set[asyncio.Task[None]] = set()
+        self._alone = False
 
     async def submit(self, item: Item) -> Result:
         """The result of one item."""
+        if not (self._alone or self._waiting or self._running):
+            self._alone = True
+            try:
+                (result,) = await self._work([item])
+            finally:
+                self._alone = False
+            return result
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((item, future))

@@ -19,6 +19,7 @@ from service.http_exchange import (
     Receive,
     Scope,
     Send,
+    SlowBodyError,
     answer,
     error_content,
     header,
@@ -26,10 +27,10 @@ from service.http_exchange import (
     request_id_of,
     send_bytes,
 )
-from service.openapi import openapi_document
 
 logger = logging.getLogger(__name__)
 
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Call = Callable[[Serving, Asked], Awaitable[dict[str, Any]]]
 
 
@@ -37,14 +38,22 @@ Call = Callable[[Serving, Asked], Awaitable[dict[str, Any]]]
 class Route:
     """One call of the API.
 
+    method: what it takes; empty for any.
+    guarded: it asks for an API key, if there are keys.
     identified: the answer's body carries `request_id` and `model`; MLflow's protocol has no place for them.
     """
 
     name: str
     method: str
     call: Call
+    guarded: bool = True
     json_only: bool = True
     identified: bool = True
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """What the path takes: whatever answers GET answers HEAD, whose body the server then leaves out."""
+        return ("GET", "HEAD") if self.method == "GET" else (self.method,)
 
 
 ROUTES = {
@@ -54,9 +63,10 @@ ROUTES = {
     "/invocations": Route("invocations", "POST", invocations, json_only=False, identified=False),
     "/model": Route("model", "GET", model),
 }
-_METRICS, _DOCUMENT = "/metrics", "/docs.json"
-_BENTOML = ("/livez", "/readyz", "/healthz", "/static_content/", "/schema.json")
-"""What BentoML answers itself, beside its page at `/`."""
+_METRICS, _DOCUMENT = _PAGES = "/metrics", "/docs.json"
+_BENTOML = ("/livez", "/readyz", "/healthz", "/schema.json")
+_STATIC = "/static_content/"
+"""With the page at `/` and what lies under this, what BentoML answers itself."""
 
 
 @dataclass
@@ -74,7 +84,7 @@ class HttpApi:
         slot: filled before the first request.
     """
 
-    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], slot: ServingSlot) -> None:
+    def __init__(self, app: App, slot: ServingSlot) -> None:
         self._app = app
         self._slot = slot
 
@@ -88,22 +98,52 @@ class HttpApi:
         route = ROUTES.get(path)
         if route is not None:
             await _answer(serving, route, scope, receive, send)
-        elif path == _METRICS and scope["method"] == "GET":
-            body = await asyncio.to_thread(serving.metrics.exposition)
-            await send_bytes(send, 200, body, b"text/plain; version=0.0.4; charset=utf-8", [])
-        elif path == _DOCUMENT and scope["method"] == "GET":
-            await answer(send, 200, openapi_document(), [])
-        elif path == "/" or path.startswith(_BENTOML):
+        elif path in _PAGES:
+            await _page(serving, scope, receive, send)
+        elif path == "/" or path in _BENTOML or path.startswith(_STATIC):
             await self._app(scope, receive, send)
         else:
             await _answer(serving, _UNKNOWN, scope, receive, send)
+
+
+class BeforeBentoML:
+    """BentoML middleware that puts `HttpApi` before all of BentoML's own when the server starts.
+
+    Middleware added to a service stands behind BentoML's, whose `TimeoutMiddleware` cannot be left out and keeps every
+    finished request in memory for as long as its timeout, and whose spans cost what a whole prediction does.
+    """
+
+    def __init__(self, app: App, slot: ServingSlot) -> None:
+        self._app = app
+        self._slot = slot
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the ASGI specification; a server starts an application once, with the scope `lifespan`."""
+        if scope["type"] == "lifespan":
+            server = scope["app"]  # Starlette's application, which passes each request to its `middleware_stack`
+            server.middleware_stack = HttpApi(server.middleware_stack, self._slot)
+        await self._app(scope, receive, send)
 
 
 async def _no_such_path(_serving: Serving, _asked: Asked) -> dict[str, Any]:
     raise NotFoundError("there is nothing at this path; GET /docs.json lists what there is")
 
 
-_UNKNOWN = Route("unknown", "GET", _no_such_path)
+_UNKNOWN = Route("unknown", "", _no_such_path, guarded=False)
+_PAGE = Route("page", "GET", _no_such_path, guarded=False)
+
+
+async def _page(serving: Serving, scope: Scope, receive: Receive, send: Send) -> None:
+    """What is no call: answered without a key, and not counted."""
+    if scope["method"] not in _PAGE.methods:
+        await _answer(serving, _PAGE, scope, receive, send)
+        return
+    headers = [(b"x-request-id", request_id_of(scope).encode()), *serving.model_headers]
+    if scope["path"] == _METRICS:
+        body = await asyncio.to_thread(serving.metrics.exposition)
+        await send_bytes(send, 200, body, b"text/plain; version=0.0.4; charset=utf-8", headers)
+    else:
+        await answer(send, 200, serving.document, headers)
 
 
 async def _answer(serving: Serving, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,10 +155,10 @@ async def _answer(serving: Serving, route: Route, scope: Scope, receive: Receive
     outcome, status, client = "ok", 200, "unauthenticated"
     content: dict[str, Any]
     try:
-        if route is not _UNKNOWN:
+        if route.guarded:
             client = serving.keys.authenticate(header(scope, b"authorization"))
-            if scope["method"] != route.method:
-                raise MethodNotAllowedError(f"{scope['method'][:20]} is not offered here; {route.method} is")
+        if route.method and scope["method"] not in route.methods:
+            raise MethodNotAllowedError(f"{scope['method'][:20]} is not offered here; {route.method} is")
         content_type = header(scope, b"content-type")
         raw = b""
         if route.method == "POST":
@@ -138,6 +178,8 @@ async def _answer(serving: Serving, route: Route, scope: Scope, receive: Receive
             logger.warning("%s: %s", route.name, outcome, extra={"request_id": request_id, "client": client})
     except ClientGoneError:
         serving.metrics.answered(route.name, "cancelled", client, time.perf_counter() - started)
+        # Heard by nobody; but BentoML keeps a request that is never answered until its own timeout of a minute.
+        await answer(send, 499, {}, headers)
         return
     except asyncio.CancelledError:
         serving.metrics.answered(route.name, "cancelled", client, time.perf_counter() - started)
@@ -163,8 +205,10 @@ def _error_headers(error: ServiceError, route: Route) -> Headers:
     headers: Headers = []
     if error.retry_after_seconds is not None:
         headers.append((b"retry-after", b"%d" % error.retry_after_seconds))
+    if isinstance(error, SlowBodyError):
+        headers.append((b"connection", b"close"))
     if error.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     if error.status == 405:
-        headers.append((b"allow", route.method.encode()))
+        headers.append((b"allow", ", ".join(route.methods).encode()))
     return headers

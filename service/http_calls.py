@@ -11,6 +11,7 @@ from service.errors import FeaturesRefusedError, OverloadedError, RequestTooLarg
 from service.explanation import LazyExplainer
 from service.http_exchange import Headers
 from service.metrics import ServiceMetrics
+from service.openapi import openapi_document
 from service.predictor import Prediction, Predictor
 from service.schemas import ExplainRequest, PredictBatchRequest, PredictRequest, parse
 from service.scoring_protocol import ScoringProtocol
@@ -58,6 +59,7 @@ class Serving:
     """What the calls work with.
 
     contract_body: the contract as JSON values.
+    document: the OpenAPI document.
     model_headers: what every response's headers say about the model.
     requests, rows, explanations: bounds on what is in flight.
     """
@@ -69,6 +71,7 @@ class Serving:
     metrics: ServiceMetrics
     keys: ApiKeys
     contract_body: dict[str, Any]
+    document: dict[str, Any]
     model_headers: Headers
     requests: Places
     rows: Places
@@ -86,6 +89,7 @@ class Serving:
             metrics=metrics,
             keys=keys,
             contract_body=model.contract.model_dump(mode="json"),
+            document=openapi_document(model.contract, settings.max_batch, keys_configured=keys.configured),
             model_headers=[
                 (f"x-model-{key}".encode(), value.encode("ascii", "backslashreplace"))
                 for key, value in model.identity.items()

@@ -23,6 +23,10 @@ class ClientGoneError(Exception):
     """The client hung up before its body had arrived; nobody is left to answer."""
 
 
+class SlowBodyError(InvalidRequestError):
+    """The body did not arrive in time; what is still to come of it makes the connection of no further use."""
+
+
 def header(scope: Scope, name: bytes) -> bytes | None:
     """The first header of this lower-case name."""
     for key, value in scope["headers"]:
@@ -44,7 +48,7 @@ async def read_body(receive: Receive, timeout_seconds: float, max_bytes: int) ->
     """Read the body, stopping as soon as it is over the limit or takes too long.
 
     Raises:
-        RequestTooLargeError, InvalidRequestError: too large; too slow.
+        RequestTooLargeError, SlowBodyError: too large; too slow.
         ClientGoneError: the client hung up.
     """
     parts: list[bytes] = []
@@ -63,7 +67,7 @@ async def read_body(receive: Receive, timeout_seconds: float, max_bytes: int) ->
                 if not message.get("more_body"):
                     return b"".join(parts)
     except TimeoutError:
-        raise InvalidRequestError("the body did not arrive in time") from None
+        raise SlowBodyError("the body did not arrive in time") from None
 
 
 async def answer(send: Send, status: int, content: object, headers: Headers) -> None:

@@ -2,15 +2,18 @@
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from contract import FeatureIssue
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
+    from prometheus_client import CollectorRegistry, Metric
 
 Stage = Literal["features", "model"]
-_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+_PREFIX = "churn_"
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 _HOUR, _DAY = 3600.0, 86_400.0
 _AGES = (60.0, 600.0, _HOUR, 6 * _HOUR, 12 * _HOUR, _DAY, 2 * _DAY, 3 * _DAY, 7 * _DAY, 30 * _DAY, 180 * _DAY)
@@ -48,6 +51,9 @@ class ServiceMetrics:
             ["stage"],
             buckets=_SECONDS,
             registry=to,
+        )
+        self._rows = Counter(
+            "churn_predictions", "Customers looked up and scored, or not, by status", ["status"], registry=to
         )
         self._issues = Counter(
             "churn_feature_issues", "Features that were not simply fresh", ["feature", "state"], registry=to
@@ -88,6 +94,7 @@ class ServiceMetrics:
         # Looking labels up takes as long as counting; these are needed for every request.
         self._by_outcome: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
         self._stages = {stage: self._stage_seconds.labels(stage) for stage in ("features", "model")}
+        self._rows_ok = self._rows.labels("ok")
 
     def answered(self, call: str, outcome: str, client: str, seconds: float) -> None:
         """Count one answer; `outcome` is `ok` or the error's code."""
@@ -105,6 +112,14 @@ class ServiceMetrics:
     def coalesced(self, rows: int) -> None:
         """Count the single requests that were worked on together."""
         self._coalesced.observe(rows)
+
+    def rows_ok(self, rows: int) -> None:
+        """Count rows of the status that is usual."""
+        self._rows_ok.inc(rows)
+
+    def row(self, status: str) -> None:
+        """Count one row of another status."""
+        self._rows.labels(status).inc()
 
     def issues(self, issues: Iterable[FeatureIssue]) -> None:
         """Count the feature issues of one row."""
@@ -134,10 +149,48 @@ class ServiceMetrics:
     def exposition(self) -> bytes:
         """All workers' metrics in Prometheus' text format."""
         from prometheus_client import CollectorRegistry, generate_latest
+
+        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        if folder is None:
+            return generate_latest(self._registry)
+        _forget_dead_workers(Path(folder))
+        every_worker = CollectorRegistry()
+        every_worker.register(_EveryWorker(folder))
+        return generate_latest(every_worker)
+
+
+class _EveryWorker:
+    """Our metrics out of the files that all workers write, dead ones included: a counter must not go backwards.
+
+    Without those of Feast's own server, which come with its import and stay 0.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def collect(self) -> "list[Metric]":
+        """See prometheus_client."""
         from prometheus_client.multiprocess import MultiProcessCollector
 
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-            return generate_latest(self._registry)
-        every_worker = CollectorRegistry()
-        MultiProcessCollector(every_worker)  # type: ignore[no-untyped-call]
-        return generate_latest(every_worker)
+        collected = MultiProcessCollector(None, self._folder).collect()
+        return [metric for metric in collected if metric.name.startswith(_PREFIX)]
+
+
+def _forget_dead_workers(folder: Path) -> None:
+    """Take out the gauges of workers that are gone. BentoML replaces a worker that is killed, and tells nobody."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    for pid in {int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*.db")}:
+        if not _is_alive(pid):
+            with suppress(FileNotFoundError):  # another worker was faster
+                mark_process_dead(pid, str(folder))
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True

@@ -5,12 +5,14 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import redis
 from numpy.typing import NDArray
+from redis.exceptions import RedisClusterException
 
 from contract import ContractError, ContractMismatchError, ModelContract, RawFeatures, differences
 from contract.artefacts import Artefacts
@@ -102,7 +104,7 @@ class FeastOnlineFeatures:
             response = await self._store.get_online_features_async(
                 features=self._service, entity_rows=rows, full_feature_names=False
             )
-        except (redis.RedisError, OSError) as error:
+        except (redis.RedisError, RedisClusterException, OSError) as error:  # the second is no case of the first
             logger.warning("online store unavailable: %s", type(error).__name__)
             raise OnlineStoreUnavailableError("the online store is not available") from error
         values = np.full((n, len(self._columns)), np.nan)
@@ -116,10 +118,13 @@ class FeastOnlineFeatures:
         return values, event_times
 
     async def close(self) -> None:
-        """Close Feast's connections; its own `close` leaves those to Redis open."""
+        """Close Feast's connections; its own `close` leaves those to Redis and to Sentinels open."""
         await self._store.close()
         client = getattr(self._store._get_provider().online_store, "_client_async", None)
         if client is not None:
+            pool = getattr(client, "connection_pool", None)
+            for sentinel in getattr(getattr(pool, "sentinel_manager", None), "sentinels", ()):
+                await sentinel.aclose()
             await client.aclose()
 
 
@@ -171,7 +176,7 @@ def open_feast(
         StartupError: no Redis address, no registry, or the contract is not what this service can serve.
         ContractMismatchError: the registry no longer offers what the contract promises.
     """
-    store = open_store(repo, artefacts, contract)
+    store = open_store(repo, artefacts, contract, stall_seconds)
     if compiled and artefacts.redis_url is not None:
         try:
             plan = compile_plan(store, contract)
@@ -181,11 +186,15 @@ def open_feast(
             address = RedisAddress.of(artefacts.redis_url)
             connection = RedisConnection(address, _CONNECT_SECONDS, stall_seconds)
             return OpenedFeast(RedisFeatures(plan, connection), lambda: broken_promises(store, contract))
-    return OpenedFeast(FeastOnlineFeatures(store, contract), lambda: broken_promises(store, contract))
+    # A store of its own: looking whether the promises are kept renews the registry of the store that is asked.
+    serving = type(store)(config=store.config)
+    # Feast's word for never: reads keep to what was held against the contract, whatever becomes of the registry.
+    serving.registry.cached_registry_proto_ttl = timedelta(0)
+    return OpenedFeast(FeastOnlineFeatures(serving, contract), lambda: broken_promises(store, contract))
 
 
-def open_store(repo: Path, artefacts: Artefacts, contract: ModelContract) -> "FeatureStore":
-    """Open Feast and hold the contract against its registry. Raises as `open_feast`."""
+def open_store(repo: Path, artefacts: Artefacts, contract: ModelContract, stall_seconds: float = 1.0) -> "FeatureStore":
+    """Open Feast and hold the contract against its registry. Args and raises as `open_feast`."""
     if artefacts.redis_url is None:
         raise StartupError("REDIS_URL is not set and no embedded Redis is recorded; run `make redis` or set it")
     keys = contract.feature_schema.entity_keys
@@ -196,7 +205,11 @@ def open_store(repo: Path, artefacts: Artefacts, contract: ModelContract) -> "Fe
         twice = sorted({name for name in bare if bare.count(name) > 1})
         raise StartupError(f"contract: two feature views share the feature names {twice}, which feast cannot serve")
     _check_registry_file(artefacts.feast_registry)
-    os.environ.update(artefacts.feast_environment(_REDIS_OPTIONS))
+    options = dict(_REDIS_OPTIONS)
+    if RedisAddress.of(artefacts.redis_url).kind == "redis_cluster":
+        # redis-py looks for the master that took over from a hanging one after its own timeout, never after ours.
+        options["socket_timeout"] = f"{stall_seconds / 2:g}"
+    os.environ.update(artefacts.feast_environment(options))
     from feast import FeatureStore
     from google.protobuf.message import DecodeError
 

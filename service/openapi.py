@@ -1,15 +1,34 @@
-"""The OpenAPI document: every call, body, outcome and header, from the schemas that the calls themselves use."""
+"""The OpenAPI document of one served model: every call, body, outcome and header, from the schemas the calls use.
 
-import functools
+Made of the live contract too, so that it names the features that a request may override and those that
+`POST /invocations` needs. tests/e2e/test_openapi.py holds the running service to it.
+"""
+
+from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from contract import FeatureInput, ModelContract
+from service.errors import (
+    DeadlineExceededError,
+    FeaturesRefusedError,
+    InvalidRequestError,
+    MethodNotAllowedError,
+    NotExplainableError,
+    OnlineStoreUnavailableError,
+    OverloadedError,
+    RequestTooLargeError,
+    ServiceError,
+    UnauthenticatedError,
+    UnknownCustomerError,
+    UnsupportedMediaTypeError,
+)
 from service.schemas import (
     ErrorResponse,
     ExplainRequest,
     ExplainResponse,
-    InvocationsRequest,
     InvocationsResponse,
     ModelResponse,
     PredictBatchRequest,
@@ -18,7 +37,60 @@ from service.schemas import (
     PredictResponse,
 )
 
+Json = dict[str, Any]
 _PREFIX = "#/components/schemas/"
+_INVOCATIONS = "InvocationsRequest"
+_OVERRIDES = "FeatureOverrides"
+
+
+@dataclass(frozen=True)
+class _Operation:
+    """One call. Each can also be 401, 405 and 500.
+
+    body: its schema's name; empty if it takes none.
+    """
+
+    method: str
+    path: str
+    summary: str
+    body: str
+    answer: type[BaseModel]
+    errors: tuple[type[ServiceError], ...]
+
+
+_Errors = tuple[type[ServiceError], ...]
+_BODY: _Errors = (InvalidRequestError, RequestTooLargeError, OverloadedError)
+_STORE: _Errors = (OnlineStoreUnavailableError, DeadlineExceededError)
+_SINGLE: _Errors = (*_BODY, *_STORE, UnknownCustomerError, FeaturesRefusedError)
+_OPERATIONS = (
+    _Operation("post", "/predict", "Score one customer", "PredictRequest", PredictResponse, _SINGLE),
+    _Operation(
+        "post",
+        "/predict_batch",
+        "Score many customers",
+        "PredictBatchRequest",
+        PredictBatchResponse,
+        (*_BODY, *_STORE),
+    ),
+    _Operation(
+        "post",
+        "/explain",
+        "Score one customer and say what each feature adds",
+        "ExplainRequest",
+        ExplainResponse,
+        (*_SINGLE, NotExplainableError),
+    ),
+    _Operation(
+        "post",
+        "/invocations",
+        "Score features that the caller supplies, by MLflow's scoring protocol",
+        _INVOCATIONS,
+        InvocationsResponse,
+        (*_BODY, UnsupportedMediaTypeError),
+    ),
+    _Operation("get", "/model", "The live model's contract", "", ModelResponse, (OverloadedError,)),
+)
+_EVERYWHERE: _Errors = (UnauthenticatedError, MethodNotAllowedError)
 _OUTCOMES = {
     400: "the body, an id or an override is wrong; `field` names it",
     401: "no API key, or one that is not valid",
@@ -32,85 +104,176 @@ _OUTCOMES = {
     501: "predictions of this model cannot be taken apart exactly",
     503: "the online store cannot be read, or not in time",
 }
-_CALLS: list[tuple[str, str, str, type[Any] | None, type[Any], tuple[int, ...]]] = [
-    ("post", "/predict", "Score one customer", PredictRequest, PredictResponse, (400, 404, 413, 422, 429, 503)),
-    ("post", "/predict_batch", "Score many customers", PredictBatchRequest, PredictBatchResponse, (400, 413, 429, 503)),
-    (
-        "post",
-        "/explain",
-        "Score one customer and say what each feature adds",
-        ExplainRequest,
-        ExplainResponse,
-        (400, 404, 413, 422, 429, 501, 503),
-    ),
-    (
-        "post",
-        "/invocations",
-        "Score features that the caller supplies, by MLflow's scoring protocol",
-        InvocationsRequest,
-        InvocationsResponse,
-        (400, 413, 415, 429),
-    ),
-    ("get", "/model", "The live model's contract", None, ModelResponse, (429,)),
-]
+_HEADERS: dict[int, dict[str, tuple[str, Json]]] = {
+    401: {"WWW-Authenticate": ("how to authenticate", {"const": "Bearer"})},
+    405: {"Allow": ("what the path takes", {"type": "string"})},
+    429: {"Retry-After": ("seconds", {"type": "integer", "minimum": 1})},
+    503: {"Retry-After": ("seconds", {"type": "integer", "minimum": 1})},
+}
+_PLAIN = (
+    ("/livez", "This process is alive", {200: "it is"}),
+    ("/readyz", "This process may take traffic", {200: "it may", 503: "the online store does not answer in time"}),
+    ("/metrics", "Metrics of all workers in Prometheus' text format", {200: "the metrics"}),
+)
 
 
-@functools.cache
-def openapi_document() -> dict[str, Any]:
-    """OpenAPI 3.1, as JSON values."""
-    models = {model for call in _CALLS for model in call[3:5] if model is not None} | {ErrorResponse}
-    _, schemas = models_json_schema(
-        [(model, "validation") for model in sorted(models, key=lambda model: model.__name__)],
-        ref_template=_PREFIX + "{model}",
-    )
-    paths: dict[str, Any] = {}
-    for method, path, summary, body, answer, errors in _CALLS:
-        operation: dict[str, Any] = {
-            "operationId": path.strip("/"),
-            "summary": summary,
-            "security": [{}, {"api_key": []}],
-            "parameters": [
-                {
-                    "name": "X-Request-ID",
-                    "in": "header",
-                    "required": False,
-                    "description": "repeated in the answer and in logs; made if it is absent, longer than 128 or odd",
-                    "schema": {"type": "string"},
-                }
-            ],
-            "responses": {
-                "200": _response("the answer", answer),
-                **{str(status): _response(_OUTCOMES[status], ErrorResponse) for status in (401, 405, *errors, 500)},
-            },
-        }
-        if body is not None:
-            content = {"application/json": {"schema": {"$ref": _PREFIX + body.__name__}}}
-            if body is InvocationsRequest:
-                content["text/csv"] = {"schema": {"type": "string"}}
-            operation["requestBody"] = {"required": True, "content": content}
-        paths[path] = {method: operation}
+def openapi_document(contract: ModelContract, max_batch: int, *, keys_configured: bool) -> Json:
+    """OpenAPI 3.1, as JSON values.
+
+    Args:
+        max_batch: most customers or rows in one request.
+        keys_configured: every call asks for an API key.
+    """
+    guarded: list[Json] = [{"api_key": []}] if keys_configured else []
+    paths: Json = {operation.path: {operation.method: _operation(operation, guarded)} for operation in _OPERATIONS}
+    for path, summary, outcomes in _PLAIN:
+        paths[path] = {"get": _plain(path, summary, outcomes)}
     return {
         "openapi": "3.1.0",
         "info": {
-            "title": "customer churn",
+            "title": contract.model_name,
             "version": "1",
-            "description": "A customer id in, the probability out that this customer will not order again in 90 days.",
+            "description": "A customer id in, a prediction out. Whatever answers GET answers HEAD. Every path that is "
+            "not listed here is 404 with the code `not_found`, in the form of `ErrorResponse`.",
         },
         "paths": paths,
         "components": {
-            "schemas": schemas["$defs"],
+            "schemas": _schemas(contract, max_batch),
             "securitySchemes": {"api_key": {"type": "http", "scheme": "bearer"}},
         },
     }
 
 
-def _response(description: str, body: type[Any]) -> dict[str, Any]:
-    headers = {"X-Request-ID": "of this request", "X-Model-Name": "", "X-Model-Version": "", "X-Model-Role": ""}
+def _operation(operation: _Operation, guarded: list[Json]) -> Json:
+    codes: dict[int, list[str]] = {500: ["internal"]}
+    for error in (*operation.errors, *_EVERYWHERE):
+        codes.setdefault(error.status, []).append(error.code)
+    document: Json = {
+        "operationId": operation.path.strip("/"),
+        "summary": operation.summary,
+        "security": guarded,
+        "parameters": [
+            {
+                "name": "X-Request-ID",
+                "in": "header",
+                "required": False,
+                "description": "repeated in the answer and in logs, unless it is longer than 128 or holds anything but "
+                "visible ASCII; then, or if it is absent, one is made",
+                "schema": {"type": "string"},
+            }
+        ],
+        "responses": {
+            "200": _response("the answer", {"$ref": _PREFIX + operation.answer.__name__}, {}),
+            **{str(status): _error(status, codes[status]) for status in sorted(codes)},
+        },
+    }
+    if operation.body:
+        content: Json = {"application/json": {"schema": {"$ref": _PREFIX + operation.body}}}
+        if operation.body == _INVOCATIONS:
+            content["text/csv"] = {
+                "schema": {"type": "string", "description": "a header with the model's inputs in any order, then rows"}
+            }
+        document["requestBody"] = {"required": True, "content": content}
+    return document
+
+
+def _error(status: int, codes: list[str]) -> Json:
+    code = {"properties": {"error": {"properties": {"code": {"enum": codes}}}}}
+    schema = {"allOf": [{"$ref": f"{_PREFIX}{ErrorResponse.__name__}"}, code]}
+    return _response(_OUTCOMES[status], schema, _HEADERS.get(status, {}))
+
+
+def _response(description: str, schema: Json, headers: dict[str, tuple[str, Json]]) -> Json:
+    model = {f"X-Model-{name}": ("of the model", {"type": "string"}) for name in ("Name", "Version", "Role")}
+    everywhere = {"X-Request-ID": ("of this request", {"type": "string", "pattern": "^[!-~]{1,128}$"}), **model}
     return {
         "description": description,
         "headers": {
-            name: {"description": text or "of the model", "schema": {"type": "string"}}
-            for name, text in headers.items()
+            name: {"description": text, "required": True, "schema": of}
+            for name, (text, of) in {**everywhere, **headers}.items()
         },
-        "content": {"application/json": {"schema": {"$ref": _PREFIX + body.__name__}}},
+        "content": {"application/json": {"schema": schema}},
+    }
+
+
+def _plain(path: str, summary: str, outcomes: dict[int, str]) -> Json:
+    content = {"text/plain": {"schema": {"type": "string"}}}
+    return {
+        "operationId": path.strip("/"),
+        "summary": summary,
+        "security": [],
+        "responses": {str(status): {"description": text, "content": content} for status, text in outcomes.items()},
+    }
+
+
+def _schemas(contract: ModelContract, max_batch: int) -> Json:
+    bodies: list[type[BaseModel]] = [PredictRequest, PredictBatchRequest, ExplainRequest]
+    answers: list[type[BaseModel]] = [*(operation.answer for operation in _OPERATIONS), ErrorResponse]
+    _, found = models_json_schema(
+        [(model, "serialization" if model in answers else "validation") for model in (*bodies, *answers)],
+        ref_template=_PREFIX + "{model}",
+    )
+    schemas: Json = found["$defs"]
+    numbers = {feature.name: _number(feature) for feature in contract.inputs}
+    schemas[_OVERRIDES] = {
+        "description": "Feature reference (view__feature) → value to use instead of the looked-up one.",
+        "type": "object",
+        "properties": numbers,
+        "additionalProperties": False,
+    }
+    for body in (PredictRequest, ExplainRequest):
+        schemas[body.__name__]["properties"]["features"] = {
+            "anyOf": [{"$ref": _PREFIX + _OVERRIDES}, {"type": "null"}],
+            "default": None,
+        }
+    schemas["PredictBatchRequest"]["properties"]["customer_ids"]["maxItems"] = max_batch
+    schemas[_INVOCATIONS] = _invocations(contract.feature_names, max_batch)
+    return schemas
+
+
+_FLOAT32 = {"type": "number", "exclusiveMinimum": -(2.0**128 - 2.0**103), "exclusiveMaximum": 2.0**128 - 2.0**103}
+"""What rounds to a finite float32, in which the model computes."""
+
+
+def _number(feature: FeatureInput) -> Json:
+    if feature.dtype == "bool":
+        return {"type": "boolean"}
+    if feature.dtype in ("float32", "float64"):
+        return _FLOAT32
+    limit = 2 ** (int(feature.dtype.removeprefix("int")) - 1)
+    return {"type": "integer", "minimum": -limit, "maximum": limit - 1}
+
+
+def _invocations(names: list[str], max_batch: int) -> Json:
+    """MLflow's four JSON forms, as they are meant. What MLflow takes beyond them, `service.scoring_protocol` says."""
+    rows = {"minItems": 1, "maxItems": max_batch}
+    record = _record({name: _FLOAT32 for name in names})
+    columns = _record({name: {"type": "array", "items": _FLOAT32, **rows} for name in names})
+    width = {"minItems": len(names), "maxItems": len(names)}
+    split = _record(
+        {
+            "columns": {"type": "array", "items": {"enum": names}, "uniqueItems": True, **width},
+            "data": {"type": "array", "items": {"type": "array", "items": _FLOAT32, **width}, **rows},
+        }
+    )
+    records = {"type": "array", "items": record, **rows}
+    forms = {
+        "dataframe_split": split,
+        "dataframe_records": records,
+        "instances": records,
+        "inputs": {"anyOf": [records, record, {**columns, "description": "columns of equal length"}]},
+    }
+    return {
+        "description": "One of MLflow's four JSON forms. Columns come in any order; further ones, and members beside "
+        "the form such as `params`, are ignored; text that reads as a number is one.",
+        "oneOf": [_record({form: schema}) for form, schema in forms.items()],
+    }
+
+
+def _record(properties: Json) -> Json:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
     }

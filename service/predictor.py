@@ -152,6 +152,7 @@ class Predictor:
         usual = resolved.known & ~resolved.states.any(axis=1) & ~resolved.refused & np.isfinite(probabilities)
         if cached is not None:
             usual[:] = False
+        self._metrics.rows_ok(int(np.count_nonzero(usual)))
         return [
             Prediction(customer_id, "ok", probability, churn)
             if is_usual
@@ -171,14 +172,17 @@ class Predictor:
         cached: NDArray[np.float64] | None,
     ) -> Prediction:
         cached_seconds = None if cached is None else float(cached[row])
-        if not resolved.known[row]:
-            return Prediction(customer_id, "unknown_customer", cached_seconds=cached_seconds)
-        issues = resolved.issues(row)
+        issues = resolved.issues(row) if resolved.known[row] else []
         self._metrics.issues(issues)
-        # Values that are finite themselves can be so far out that the model's arithmetic overflows.
-        if resolved.refused[row] or probability != probability:
-            return Prediction(customer_id, "refused", feature_issues=issues, cached_seconds=cached_seconds)
         status: Status = "degraded" if issues or cached is not None else "ok"
+        if not resolved.known[row]:
+            status = "unknown_customer"
+        # Values that are finite themselves can be so far out that the model's arithmetic overflows.
+        elif resolved.refused[row] or probability != probability:
+            status = "refused"
+        self._metrics.row(status)
+        if status in ("unknown_customer", "refused"):
+            return Prediction(customer_id, status, feature_issues=issues, cached_seconds=cached_seconds)
         return Prediction(customer_id, status, probability, churn, issues, cached_seconds)
 
     async def can_read(self, as_of_unix_us: int) -> bool:

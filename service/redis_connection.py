@@ -7,20 +7,17 @@ requests go out as they come and one `feed` of the C parser serves them all. doc
 import asyncio
 import logging
 import ssl
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import hiredis
 
 from contract.redis_address import RedisAddress
 from service.errors import OnlineStoreUnavailableError, StartupError
+from service.redis_pipe import FAILURES, RedisPipe, open_pipe, pack
 
 logger = logging.getLogger(__name__)
-
-_FAILURES = (OSError, hiredis.HiredisError)
-"""Whatever a network, TLS or Redis may do; anything else is a fault of ours."""
 
 _LASTING = {"NOAUTH", "MASTERDOWN"}
 """Codes of replies after which the same connection would go on failing: it must log in, or find the master, anew."""
@@ -29,97 +26,8 @@ _TOO_MANY = "ERR max number of clients"
 """A reply whose code alone would not tell an operator what to do."""
 
 
-def pack(*words: bytes) -> bytes:
-    """One command in the Redis protocol."""
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
-
-
-class _Expected:
-    """The replies that one write is owed, in the order in which Redis sends them."""
-
-    __slots__ = ("future", "replies", "sent", "wanted")
-
-    def __init__(self, future: "asyncio.Future[list[Any]]", wanted: int, sent: float) -> None:
-        self.future, self.wanted, self.sent = future, wanted, sent
-        self.replies: list[Any] = []
-
-
-class _Pipe(asyncio.Protocol):
-    """The socket's side: hands replies to whoever is owed them.
-
-    lost: why nothing more will be answered, once that is so.
-    """
-
-    def __init__(self) -> None:
-        self.lost: Exception | None = None
-        self._loop = asyncio.get_running_loop()
-        self._owed: deque[_Expected] = deque()
-        self._reader = hiredis.Reader()
-        self._heard = 0.0
-        self._transport: asyncio.Transport
-        self._gone = self._loop.create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        self._heard = self._loop.time()
-        try:
-            self._reader.feed(data)
-            while (reply := self._reader.gets()) is not False:
-                if not self._owed:
-                    # Redis says what nobody asked for only before it hangs up. Kept for the next command, it would
-                    # shift every answer by one, and one customer would get another's features.
-                    self.abort(reply if isinstance(reply, hiredis.ReplyError) else ConnectionError("unasked reply"))
-                    return
-                first = self._owed[0]
-                first.replies.append(reply)
-                if len(first.replies) == first.wanted:
-                    self._owed.popleft()
-                    if not first.future.done():
-                        first.future.set_result(first.replies)
-        except hiredis.ProtocolError as error:
-            self.abort(error)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(exc if isinstance(exc, _FAILURES) else ConnectionError("closed by the server"))
-        self._gone.set_result(None)
-
-    def send(self, data: bytes, replies: int) -> "asyncio.Future[list[Any]]":
-        """Write commands; the future is done when `replies` ≥ 1 replies have come, or fails with the connection."""
-        if self.lost is not None:
-            raise self.lost.with_traceback(None)
-        if asyncio.get_running_loop() is not self._loop:
-            raise RuntimeError("a RedisConnection belongs to the event loop that first used it")
-        future: asyncio.Future[list[Any]] = self._loop.create_future()
-        self._owed.append(_Expected(future, replies, self._loop.time()))
-        self._transport.write(data)
-        return future
-
-    def silent_seconds(self) -> float:
-        """For how long replies are owed and nothing has come; a server that is slow but answers is not silent."""
-        return self._loop.time() - max(self._owed[0].sent, self._heard) if self._owed else 0.0
-
-    def abort(self, reason: Exception) -> None:
-        """Hang up now; everybody who is owed an answer gets `reason`."""
-        self._fail(reason)
-        self._transport.abort()
-
-    async def aborted(self, reason: Exception) -> None:
-        """As `abort`, and the socket is closed on return."""
-        self.abort(reason)
-        await asyncio.wait((self._gone,))
-
-    def _fail(self, reason: Exception) -> None:
-        # What the server said last, e.g. that it takes no more clients, tells more than that it hung up.
-        if self._owed and self._owed[0].replies and isinstance(self._owed[0].replies[-1], hiredis.ReplyError):
-            reason = self._owed[0].replies[-1]
-        self.lost = self.lost or reason
-        while self._owed:
-            future = self._owed.popleft().future
-            if not future.done():
-                future.set_exception(reason)
-                future.exception()  # nobody may be waiting any more; asyncio would log that
+class MasterNotFoundError(ConnectionError):
+    """A Sentinel answered, but watches no master of that name."""
 
 
 class RedisConnection:
@@ -144,8 +52,8 @@ class RedisConnection:
         self._tls = _tls_context(address) if address.tls else None
         self._connect_seconds = connect_seconds
         self._stall_seconds = stall_seconds
-        self._pipe: _Pipe | None = None
-        self._connecting: asyncio.Task[_Pipe] | None = None
+        self._pipe: RedisPipe | None = None
+        self._connecting: asyncio.Task[RedisPipe] | None = None
         self._closed = False
 
     async def execute(self, commands: bytes, replies: int) -> list[Any]:
@@ -159,7 +67,7 @@ class RedisConnection:
         try:
             pipe = await self._connected()
             answers = await pipe.send(commands, replies)
-        except _FAILURES as error:
+        except FAILURES as error:
             raise _unavailable(error) from (None if isinstance(error, hiredis.ReplyError) else error)
         for answer in answers:
             if isinstance(answer, hiredis.ReplyError):
@@ -168,7 +76,7 @@ class RedisConnection:
                 raise _unavailable(answer) from None
         return answers
 
-    async def _connected(self) -> _Pipe:
+    async def _connected(self) -> RedisPipe:
         if self._closed:
             raise ConnectionError("closed")
         pipe = self._pipe
@@ -186,10 +94,10 @@ class RedisConnection:
             raise ConnectionError("closed")
         return connecting.result()
 
-    async def _connect(self) -> _Pipe:
+    async def _connect(self) -> RedisPipe:
         async with asyncio.timeout(self._connect_seconds):
             host, port = await _locate(self._address)
-            pipe = await _open(host, port, self._tls)
+            pipe = await open_pipe(host, port, self._tls)
             try:
                 await _log_in(pipe, self._address)
             except BaseException as error:
@@ -227,14 +135,7 @@ def _look_at_the_outcome(task: "asyncio.Task[Any]") -> None:
         task.exception()
 
 
-async def _open(host: str, port: int, tls: ssl.SSLContext | None = None) -> _Pipe:
-    loop = asyncio.get_running_loop()
-    server_hostname = host if tls else None
-    _, pipe = await loop.create_connection(_Pipe, host, port, ssl=tls, server_hostname=server_hostname)
-    return pipe
-
-
-async def _log_in(pipe: _Pipe, address: RedisAddress) -> None:
+async def _log_in(pipe: RedisPipe, address: RedisAddress) -> None:
     steps = []
     if address.username or address.password:
         user = [address.username.encode()] if address.username else []
@@ -262,7 +163,7 @@ async def _locate(address: RedisAddress) -> tuple[str, int]:
         for answer in asyncio.as_completed(asking):
             try:
                 return await answer
-            except _FAILURES as error:
+            except FAILURES as error:
                 failure = error
         raise failure
     finally:
@@ -272,12 +173,12 @@ async def _locate(address: RedisAddress) -> tuple[str, int]:
 
 
 async def _ask_sentinel(host: str, port: int, master: str) -> tuple[str, int]:
-    pipe = await _open(host, port)
+    pipe = await open_pipe(host, port)
     try:
         answers = await pipe.send(pack(b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", master.encode()), 1)
         _first_error(answers)
         if answers[0] is None:
-            raise ConnectionError("the Sentinel knows no master of this name")
+            raise MasterNotFoundError("the Sentinel knows no master of this name")
         found, at = answers[0]
         return found.decode(), int(at)
     finally:

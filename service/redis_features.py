@@ -1,12 +1,16 @@
 """The compiled reader: a feature service turned, once, into one HMGET per customer and a decoder per column.
 
 It reads what Feast wrote, byte for byte as Feast lays it out. What it cannot read in the same way as Feast's SDK is
-refused when the plan is made (`UnsupportedFeatureServiceError`), and the SDK serves instead.
+refused when the plan is made (`UnsupportedFeatureServiceError`), and the SDK serves instead. It knows better in two
+points: an explicit `null_val` is null to on-demand code, not 0, and that code sees only the inputs that it declares.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import logging
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from struct import pack as pack_struct
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,12 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import ModelContract, RawFeatures
-from service.errors import StartupError
-from service.redis_connection import pack
-from service.stored_values import Stored, TimestampDecoder, ValueDecoder
+from service.errors import OnlineStoreUnavailableError, StartupError
+from service.on_demand import OnDemandView, Output, StoredColumn
+from service.redis_pipe import pack
+from service.stored_values import Stored, TimestampDecoder, UnreadableValueError, ValueDecoder
 
 if TYPE_CHECKING:
     from feast import FeatureStore
+
+logger = logging.getLogger(__name__)
 
 _CHUNK = 250
 """Customers decoded without a pause; about 2 ms."""
@@ -44,29 +51,12 @@ class Commands(Protocol):
 
 
 @dataclass(frozen=True)
-class _StoredColumn:
-    """A hash field: its place in the reply and what it holds."""
-
-    position: int
-    dtype: str
-
-
-@dataclass(frozen=True)
 class _StoredGroup:
     """Stored inputs of one type: columns of the model, and where their fields stand in the reply."""
 
     dtype: str
     columns: tuple[int, ...]
     positions: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class _OnDemandView:
-    """An on-demand view: the stored columns it takes, and its outputs → columns of the model."""
-
-    transform: Callable[[dict[str, list[Any]]], dict[str, list[Any]]]
-    inputs: Mapping[str, _StoredColumn]
-    outputs: Mapping[str, tuple[int, str]]
 
 
 @dataclass(frozen=True)
@@ -87,9 +77,10 @@ class ReadPlan:
     views: int
     columns: int
     stored: tuple[_StoredGroup, ...]
-    on_demand: tuple[_OnDemandView, ...]
+    on_demand: tuple[OnDemandView, ...]
     request_inputs: tuple[str, ...]
     read_value: Callable[[bytes], Any]
+    read_number: Callable[[bytes], float]
     read_timestamp: Callable[[bytes], float]
 
     def key(self, customer_id: str) -> bytes:
@@ -104,7 +95,7 @@ class RedisFeatures:
     def __init__(self, plan: ReadPlan, connection: Commands) -> None:
         self._plan = plan
         self._connection = connection
-        self._values = ValueDecoder(plan.read_value)
+        self._values = ValueDecoder(plan.read_value, plan.read_number)
         self._timestamps = TimestampDecoder(plan.read_timestamp)
         # Every command but for its key, packed once.
         self._head = b"*%d\r\n$5\r\nHMGET\r\n$" % (2 + len(plan.fields))
@@ -127,12 +118,23 @@ class RedisFeatures:
         keys = map(self._plan.key, customer_ids)
         head, tail = self._head, self._tail
         commands = b"".join([b"%b%d\r\n%b%b" % (head, len(key), key, tail) for key in keys])
-        return self._decode(await self._connection.execute(commands, len(customer_ids)), customer_ids, as_of)
+        replies = await self._connection.execute(commands, len(customer_ids))
+        try:
+            raw, inputs = self._decode(replies)
+        except UnreadableValueError as error:
+            logger.warning("online store: stored values cannot be read: %s", error)
+            raise OnlineStoreUnavailableError("the online store holds values that cannot be read") from error
+        given: dict[str, list[Any]] = {self._plan.join_key: list(customer_ids)}
+        given.update((name, as_of.tolist()) for name in self._plan.request_inputs)
+        for view, columns in zip(self._plan.on_demand, inputs, strict=True):
+            view.compute(given | columns, raw.values)
+        return raw
 
-    def _decode(
-        self, replies: Sequence[Sequence[Stored]], customer_ids: Sequence[str], as_of: NDArray[np.int64]
-    ) -> RawFeatures:
+    def _decode(self, replies: Sequence[Any]) -> tuple[RawFeatures, list[dict[str, list[Any]]]]:
+        """All that is stored, and the inputs of each on-demand view."""
         plan = self._plan
+        if not all(isinstance(reply, list) and len(reply) == len(plan.fields) for reply in replies):
+            raise UnreadableValueError("a reply of another form")
         fields: list[tuple[Stored, ...]] = list(zip(*replies, strict=True))
         values = np.full((len(replies), plan.columns), np.nan)
         for group in plan.stored:
@@ -144,38 +146,18 @@ class RedisFeatures:
         for view in range(plan.views):
             event_times[:, view] = self._timestamps.unix_seconds(fields[view - plan.views])
         event_times[event_times == _NO_ROW_SECONDS] = np.nan
-        if plan.on_demand:
-            given: dict[str, list[Any]] = {plan.join_key: list(customer_ids)}
-            given.update((name, as_of.tolist()) for name in plan.request_inputs)
-            for on_demand in plan.on_demand:
-                self._compute(on_demand, given, fields, values)
-        return RawFeatures(values=values, event_times=event_times)
+        return RawFeatures(values=values, event_times=event_times), [self._inputs(v, fields) for v in plan.on_demand]
 
-    def _compute(
-        self,
-        view: _OnDemandView,
-        given: Mapping[str, list[Any]],
-        fields: Sequence[Sequence[Stored]],
-        values: NDArray[np.float64],
-    ) -> None:
-        inputs = dict(given)
-        for name, stored in view.inputs.items():
-            inputs[name] = self._values.python_values(fields[stored.position], stored.dtype)
-        computed = view.transform(inputs)
-        for name, (column, dtype) in view.outputs.items():
-            values[:, column] = _as_dtype(computed[name], dtype)
+    def _inputs(self, view: OnDemandView, fields: Sequence[Sequence[Stored]]) -> dict[str, list[Any]]:
+        inputs = {}
+        for stored, names in view.inputs.items():
+            column = self._values.python_values(fields[stored.position], stored.dtype)
+            inputs.update(dict.fromkeys(names, column))
+        return inputs
 
     async def close(self) -> None:
         """Close the connection."""
         await self._connection.close()
-
-
-def _as_dtype(computed: list[Any], dtype: str) -> NDArray[np.float64]:
-    """float64 (n,): what is left of computed values once Feast has put them into a column of this type."""
-    numbers = np.array(computed, dtype=np.float64)  # None becomes NaN
-    if dtype == "float32":
-        return numbers.astype(np.float32).astype(np.float64)
-    return numbers if dtype == "float64" else np.trunc(numbers)
 
 
 def compile_plan(store: "FeatureStore", contract: ModelContract) -> ReadPlan:
@@ -191,8 +173,8 @@ def compile_plan(store: "FeatureStore", contract: ModelContract) -> ReadPlan:
     from feast.infra.online_stores.helpers import _mmh3, _redis_key
     from feast.protos.feast.types.EntityKey_pb2 import EntityKey
     from feast.protos.feast.types.Value_pb2 import Value, ValueType
-    from feast.type_map import feast_value_type_to_python_type
-    from google.protobuf.timestamp_pb2 import Timestamp
+
+    from service.feast_values import numbers_of, read_number, read_timestamp, read_value
 
     schema = contract.feature_schema
     _check_supported(store, contract)
@@ -203,13 +185,12 @@ def compile_plan(store: "FeatureStore", contract: ModelContract) -> ReadPlan:
         for field in view.features
     }
 
-    def stored_column(view: str, feature: str) -> _StoredColumn:
+    def stored_column(view: str, feature: str) -> StoredColumn:
         position = fields.setdefault(_mmh3(f"{view}:{feature}"), len(fields))
-        return _StoredColumn(position, dtypes[view, feature])
+        return StoredColumn(position, dtypes[view, feature])
 
     stored: dict[str, list[tuple[int, int]]] = {}
-    outputs: dict[str, dict[str, tuple[int, str]]] = {}
-    on_demand = []
+    computed: dict[str, dict[str, int]] = {}
     stored_views = {view.name for view in schema.views}
     for column, spec in enumerate(contract.inputs):
         bare = spec.name.removeprefix(f"{spec.view}__")
@@ -217,25 +198,22 @@ def compile_plan(store: "FeatureStore", contract: ModelContract) -> ReadPlan:
             found = stored_column(spec.view, bare)
             stored.setdefault(found.dtype, []).append((column, found.position))
         else:
-            outputs.setdefault(spec.view, {})[bare] = (column, spec.dtype)
-    for name, computed in outputs.items():
+            computed.setdefault(spec.view, {})[bare] = column
+
+    on_demand = []
+    for name, columns in computed.items():
         view = store.registry.get_on_demand_feature_view(name, store.project)
         inputs = {
-            asked: stored_column(projection.name, feature.name)
+            stored_column(projection.name, feature.name): (feature.name, f"{projection.name}__{feature.name}")
             for projection in view.source_feature_view_projections.values()
             for feature in projection.features
-            for asked in (feature.name, f"{projection.name}__{feature.name}")
         }
-        on_demand.append(_OnDemandView(view.feature_transformation.udf, inputs, computed))
-
-    def read_value(stored: bytes) -> Any:
-        value = Value.FromString(stored)
-        # Feast's own conversion, but for its reading of null, which for some types is NaN.
-        return None if value.WhichOneof("val") in (None, "null_val") else feast_value_type_to_python_type(value)
-
-    def read_timestamp(stored: bytes) -> float:
-        at = Timestamp.FromString(stored)
-        return float(at.seconds + at.nanos / 1e9)
+        outputs = {
+            field.name: Output(columns[field.name], str(field.dtype).lower(), partial(numbers_of, field=field))
+            for field in view.schema
+            if field.name in columns
+        }
+        on_demand.append(OnDemandView(view.feature_transformation.udf, inputs, outputs))
 
     (key,) = schema.entity_keys
     plan = ReadPlan(
@@ -252,6 +230,7 @@ def compile_plan(store: "FeatureStore", contract: ModelContract) -> ReadPlan:
         on_demand=tuple(on_demand),
         request_inputs=tuple(r.name for r in schema.request_inputs),
         read_value=read_value,
+        read_number=read_number,
         read_timestamp=read_timestamp,
     )
     for sample in ("0", "Zoë Ωμέγα"):
@@ -268,19 +247,31 @@ def _check_supported(store: "FeatureStore", contract: ModelContract) -> None:
     reasons = [
         (getattr(online, "type", "") != "redis", "the online store is not Redis"),
         (getattr(online, "redis_type", "") == "redis_cluster", "a Redis cluster"),
+        (
+            getattr(online, "connection_string", "") != os.environ.get("REDIS_CONNECTION_STRING"),
+            "feature_store.yaml does not take its connection_string from REDIS_URL alone",
+        ),
         (config.entity_key_serialization_version != 3, "entity keys are not serialised in version 3"),
         (config.registry.enable_online_feature_view_versioning, "feature views are versioned online"),
         ([k.dtype for k in schema.entity_keys] != ["string"], "not exactly one join key of type string"),
     ]
     service = store.get_feature_service(contract.feature_service)
     for projection in service.feature_view_projections:
-        renamed = bool(projection.name_alias) or bool(projection.join_key_map)
-        reasons.append((renamed, f"view {projection.name!r} is renamed in the feature service"))
+        reasons.append((_renamed(projection), f"view {projection.name!r} is renamed in the feature service"))
     names = {projection.name for projection in service.feature_view_projections}
     for name in sorted(names - {view.name for view in schema.views}):
         view = store.registry.get_on_demand_feature_view(name, store.project)
         odd = view.mode != "python" or view.singleton or view.aggregations or view.write_to_online_store
         reasons.append((bool(odd), f"on-demand view {name!r} is more than a Python function over columns"))
+        for projection in view.source_feature_view_projections.values():
+            reasons.append((_renamed(projection), f"on-demand view {name!r} renames view {projection.name!r}"))
+            # Older rows may hold a UUID as text, which Feast turns into a UUID all the same.
+            uuids = any("uuid" in str(feature.dtype).lower() for feature in projection.features)
+            reasons.append((uuids, f"on-demand view {name!r} takes a UUID"))
     for applies, reason in reasons:
         if applies:
             raise UnsupportedFeatureServiceError(reason)
+
+
+def _renamed(projection: Any) -> bool:
+    return bool(projection.name_alias) or bool(projection.join_key_map)

@@ -3,11 +3,20 @@
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, StringConstraints, ValidationError
+from pydantic.json_schema import SkipJsonSchema
 
+from contract import ModelContract
 from service.errors import InvalidRequestError
 
 Body = TypeVar("Body", bound=BaseModel)
 CustomerId = Annotated[StrictStr, StringConstraints(min_length=1, max_length=256)]
+RequestId = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,128}$")]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    """For a member that is left out rather than null."""
+    del schema["default"]
 
 
 class _Body(BaseModel):
@@ -50,11 +59,11 @@ class PredictionBody(BaseModel):
     """The answer for one customer."""
 
     customer_id: str
-    churn_probability: float | None
+    churn_probability: Probability | None
     churn: bool | None
     status: Literal["ok", "degraded", "refused", "unknown_customer"]
     feature_issues: list[FeatureIssueBody]
-    cached_seconds: float | None = Field(
+    cached_seconds: Annotated[float, Field(ge=0)] | None = Field(
         description="how long ago the features were read, if last known good ones stand in; else null"
     )
 
@@ -62,14 +71,14 @@ class PredictionBody(BaseModel):
 class PredictResponse(PredictionBody):
     """Answer of `POST /predict`."""
 
-    request_id: str
+    request_id: RequestId
     model: Model
 
 
 class PredictBatchResponse(BaseModel):
     """Answer of `POST /predict_batch`."""
 
-    request_id: str
+    request_id: RequestId
     model: Model
     predictions: list[PredictionBody]
 
@@ -96,36 +105,20 @@ class ExplainResponse(PredictResponse):
     contributions: list[Contribution]
 
 
-class DataframeSplit(BaseModel):
-    """Rows and the names of their columns."""
-
-    columns: list[str]
-    data: list[list[Any]]
-
-
-class InvocationsRequest(BaseModel):
-    """One of MLflow's four JSON forms; columns are feature references, read by `service.scoring_protocol`."""
-
-    dataframe_split: DataframeSplit | None = None
-    dataframe_records: list[dict[str, Any]] | None = None
-    instances: list[dict[str, Any]] | list[list[Any]] | None = None
-    inputs: dict[str, Any] | list[list[Any]] | list[dict[str, Any]] | None = None
-
-
 class InvocationsResponse(BaseModel):
     """Per row, the probability of the negative and of the positive class."""
 
-    predictions: list[list[float]]
+    predictions: list[Annotated[list[Probability], Field(min_length=2, max_length=2)]]
 
 
 class ModelResponse(BaseModel):
     """Answer of `GET /model`."""
 
-    request_id: str
+    request_id: RequestId
     model: Model
     tag: str
-    contract_sha256: str
-    contract: dict[str, Any]
+    contract_sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+    contract: ModelContract
 
 
 class ErrorDetail(BaseModel):
@@ -133,15 +126,17 @@ class ErrorDetail(BaseModel):
 
     code: str
     message: str
-    request_id: str
-    field: str | None = None
+    request_id: RequestId
+    field: str | SkipJsonSchema[None] = Field(
+        default=None, description="the member that is wrong; absent if it is none", json_schema_extra=_without_default
+    )
 
 
 class ErrorResponse(BaseModel):
     """Body of every answer that is not 200."""
 
     error: ErrorDetail
-    request_id: str
+    request_id: RequestId
     model: Model
 
 

@@ -1,7 +1,8 @@
 """Values as Feast stores them in Redis → columns of numbers, without a protobuf object per value.
 
 Feast writes each value as a serialised `ValueProto`: one field, so a tag byte and then 8 bytes (double), 4 bytes
-(float) or a varint (integers and bool); null is the empty string. Whatever looks different here is left to protobuf.
+(float) or a varint (integers and bool); null is the empty string. Whatever looks different here is left to protobuf,
+and what protobuf refuses is refused here.
 Source: feast/protos/feast/types/Value.proto and https://protobuf.dev/programming-guides/encoding/.
 """
 
@@ -14,8 +15,13 @@ from numpy.typing import NDArray
 
 Stored = bytes | None
 _MEMO_SIZE = 20_000
+_MEMO_BYTES = 64  # longer values are texts and lists, of which few are the same
 _VECTOR_FROM = 16  # below it, looking up one by one is faster than numpy's constant cost
 _INT64_TAG = 0x20  # field 4, varint
+
+
+class UnreadableValueError(Exception):
+    """Stored bytes that do not say what they should; names the kind of error, never a value."""
 
 
 class _FixedWidth:
@@ -35,7 +41,8 @@ class _FixedWidth:
         cells = np.frombuffer(b"".join(filled), dtype=self._dtype)
         if not (cells["tag"] == self._tag).all():
             return None
-        return cells["value"].astype(np.float64)
+        with np.errstate(invalid="ignore"):  # a signalling NaN is one like any other
+            return cells["value"].astype(np.float64)
 
 
 _FIXED_WIDTH = {"float64": _FixedWidth(0x29, "<d"), "float32": _FixedWidth(0x35, "<f")}  # fields 5 and 6
@@ -49,7 +56,16 @@ class _Memo(dict[Stored, Any]):
         self._read, self._null = read, null
 
     def __missing__(self, stored: Stored) -> Any:
-        value = self._read(stored) if stored else self._null
+        if not stored:
+            value = self._null
+        else:
+            try:
+                value = self._read(stored)
+            except Exception as error:  # whatever protobuf, a date, a time zone or a number may object to
+                raise UnreadableValueError(type(error).__name__) from error
+            # On-demand code gets these objects: a list that it changed would be another customer's input.
+            if len(stored) > _MEMO_BYTES or isinstance(value, list | dict | set):
+                return value
         if len(self) >= _MEMO_SIZE:
             self.clear()
         self[stored] = value
@@ -59,13 +75,16 @@ class _Memo(dict[Stored, Any]):
 class ValueDecoder:
     """Decodes columns of stored values.
 
+    Every method raises `UnreadableValueError` for bytes that are no value, or not one of the kind asked for.
+
     Args:
         read_value: one serialised `ValueProto` → the Python value that Feast gives for it, None for null.
+        read_number: one serialised `ValueProto` → float, NaN for null.
     """
 
-    def __init__(self, read_value: Callable[[bytes], Any]) -> None:
+    def __init__(self, read_value: Callable[[bytes], Any], read_number: Callable[[bytes], float]) -> None:
         self._values = _Memo(read_value, None)
-        self._numbers = _Memo(lambda stored: _number(self._values[stored]), np.nan)
+        self._numbers = _Memo(read_number, np.nan)
 
     def numbers(self, column: Sequence[Stored], dtype: str) -> NDArray[np.float64]:
         """float64 (n,) of n stored values; NaN for null.
@@ -96,10 +115,6 @@ class ValueDecoder:
         return list(map(self._values.__getitem__, column))
 
 
-def _number(value: Any) -> float:
-    return np.nan if value is None else float(value)
-
-
 def _equally_long_int64(column: Sequence[bytes]) -> NDArray[np.int64] | None:
     """int64 (n,) if every value is an int64 of the same length, as points in time are; else None."""
     lengths = set(map(len, column))
@@ -126,5 +141,5 @@ class TimestampDecoder:
         self._seconds = _Memo(read_timestamp, np.nan)
 
     def unix_seconds(self, column: Sequence[Stored]) -> NDArray[np.float64]:
-        """float64 (n,), NaN where there is no row."""
+        """float64 (n,), NaN where there is no row. Raises `UnreadableValueError`."""
         return np.array(list(map(self._seconds.__getitem__, column)), dtype=np.float64)

@@ -1,0 +1,138 @@
+"""L: the least that must happen. Bare ASGI, HMGET through redis-py, protobuf, the on-demand function, ONNX Runtime.
+
+No validation, no authentication, no metrics, no staleness, no defaults: a limit for Python, not a service.
+"""
+
+import json
+import os
+import struct
+import time
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import bentoml
+import numpy as np
+import onnxruntime
+import redis.asyncio
+from feast import FeatureStore
+from feast.infra.key_encoding_utils import serialize_entity_key_prefix
+from feast.infra.online_stores.helpers import _mmh3
+from feast.protos.feast.types.Value_pb2 import Value, ValueType
+
+from contract import ModelContract
+from contract.artefacts import PROJECT_ROOT
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class Limit:
+    """Everything that does not depend on who is asked for, prepared once."""
+
+    def __init__(self) -> None:
+        stored = bentoml.models.get(os.environ["BENCHMARKS_MODEL_TAG"])
+        contract = ModelContract.from_json(Path(stored.path_of("contract.json")).read_bytes())
+        store = FeatureStore(repo_path=str(PROJECT_ROOT / "feature_repo"))
+        fields: dict[bytes, int] = {}
+
+        def position(view: str, feature: str) -> int:
+            return fields.setdefault(_mmh3(f"{view}:{feature}"), len(fields))
+
+        stored_views = {view.name for view in contract.feature_schema.views}
+        self._stored: list[tuple[int, int]] = []
+        computed: dict[str, list[tuple[str, int]]] = {}
+        for column, feature in enumerate(contract.inputs):
+            bare = feature.name.removeprefix(f"{feature.view}__")
+            if feature.view in stored_views:
+                self._stored.append((column, position(feature.view, bare)))
+            else:
+                computed.setdefault(feature.view, []).append((bare, column))
+        self._on_demand: list[tuple[Any, list[tuple[str, int]], list[tuple[str, int]]]] = []
+        for name, outputs in computed.items():
+            view = store.registry.get_on_demand_feature_view(name, store.project)
+            inputs = [
+                (feature.name, position(projection.name, feature.name))
+                for projection in view.source_feature_view_projections.values()
+                for feature in projection.features
+            ]
+            self._on_demand.append((view.feature_transformation.udf, inputs, outputs))
+        self._request_inputs = [r.name for r in contract.feature_schema.request_inputs]
+        self._fields = list(fields)
+        self._columns = len(contract.inputs)
+        (key,) = contract.feature_schema.entity_keys
+        self._prefix = serialize_entity_key_prefix([key.join_key]) + struct.pack("<I", ValueType.STRING)
+        self._suffix = store.project.encode()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(stored.path_of("model.onnx"), options)
+        self._input = self._session.get_inputs()[0].name
+        self._output = self._session.get_outputs()[1].name
+        self._redis = redis.asyncio.Redis.from_url(os.environ["BENCHMARKS_REDIS_URL"])
+
+    async def score(self, customer_ids: Sequence[str]) -> list[float]:
+        """One probability per id, same order."""
+        as_of = time.time_ns() // 1000
+        keys = [
+            self._prefix + struct.pack("<I", len(raw)) + raw + self._suffix for raw in map(str.encode, customer_ids)
+        ]
+        if len(keys) == 1:
+            replies = [await cast(Awaitable[list[bytes]], self._redis.hmget(keys[0], self._fields))]
+        else:
+            pipeline = self._redis.pipeline(transaction=False)
+            for key in keys:
+                pipeline.hmget(key, self._fields)
+            replies = await pipeline.execute()
+        parse = Value.FromString
+        rows = []
+        for reply in replies:
+            values = [parse(value) for value in reply]
+            rows.append([getattr(value, value.WhichOneof("val")) for value in values])
+        matrix = np.empty((len(rows), self._columns), dtype=np.float32)
+        fields = list(zip(*rows, strict=True))
+        for column, position in self._stored:
+            matrix[:, column] = fields[position]
+        for transform, inputs, outputs in self._on_demand:
+            given: dict[str, Any] = {name: [as_of] * len(rows) for name in self._request_inputs}
+            given.update((name, fields[position]) for name, position in inputs)
+            results = transform(given)
+            for name, column in outputs:
+                matrix[:, column] = results[name]
+        (both,) = self._session.run([self._output], {self._input: matrix})
+        probabilities: list[float] = both[:, 1].tolist()
+        return probabilities
+
+
+class LimitApp:
+    """`{"customer_id": …}` or `{"customer_ids": […]}` at any path → probabilities."""
+
+    def __init__(self) -> None:
+        self._limit: Limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the ASGI specification."""
+        if scope["type"] == "lifespan":
+            await receive()
+            self._limit = Limit()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        parts = []
+        while True:
+            message = await receive()
+            parts.append(message["body"])
+            if not message.get("more_body"):
+                break
+        asked = json.loads(b"".join(parts))
+        if "customer_id" in asked:
+            answer = json.dumps((await self._limit.score([asked["customer_id"]]))[0]).encode()
+        else:
+            answer = json.dumps(await self._limit.score(asked["customer_ids"])).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+
+app = LimitApp()

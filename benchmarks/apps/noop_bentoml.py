@@ -1,0 +1,20 @@
+"""F: what is left of BentoML's own HTTP path when the endpoint does nothing, with our service's settings."""
+
+import bentoml
+
+
+# The settings of service/service.py; a unit test holds them equal.
+@bentoml.service(
+    name="noop",
+    http={"host": "127.0.0.1"},
+    logging={"access": {"enabled": False}},
+    metrics={"enabled": False},
+    tracing={"excluded_urls": [".*"]},
+)
+class Noop:
+    """Answers what it was asked."""
+
+    @bentoml.api  # type: ignore[untyped-decorator]  # bentoml publishes no types for it
+    async def noop(self, customer_id: str) -> dict[str, str]:
+        """No features, no model."""
+        return {"customer_id": customer_id}

@@ -1,0 +1,83 @@
+"""What the numbers were measured on, without which they mean nothing."""
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import redis
+
+from contract.artefacts import PROJECT_ROOT
+
+_PACKAGES = (
+    "bentoml",
+    "feast",
+    "mlflow",
+    "fastapi",
+    "uvicorn",
+    "uvloop",
+    "onnxruntime",
+    "scikit-learn",
+    "numpy",
+    "pandas",
+    "redis",
+    "hiredis",
+    "protobuf",
+)
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, memory, system, and how busy it was before."""
+    cpuinfo = Path("/proc/cpuinfo")
+    names = [line.partition(": ")[2] for line in _lines(cpuinfo) if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "load_average_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def versions(redis_url: str) -> dict[str, str]:
+    """Python, the packages that matter, and the server behind `redis_url`."""
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        info: dict[str, Any] = client.info("server")
+    name = "valkey" if "valkey_version" in info else "redis"
+    found = {package: version(package) for package in _PACKAGES}
+    return {"python": platform.python_version(), **found, f"{name} server": str(info[f"{name}_version"])}
+
+
+def redis_pid(redis_url: str) -> int | None:
+    """The process of the Redis server, if it runs on this machine."""
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        info: dict[str, Any] = client.info("server")
+        host = client.connection_pool.connection_kwargs.get("host")
+    pid = int(info["process_id"])
+    return pid if host in ("127.0.0.1", "localhost") and psutil.pid_exists(pid) else None
+
+
+def provenance() -> dict[str, str]:
+    """When, and from which code; `-dirty` means that it was not committed."""
+    commit = _git("rev-parse", "--short=12", "HEAD") or "unknown"
+    dirty = "-dirty" if _git("status", "--porcelain", "--untracked-files=no") else ""
+    return {"measured_at": datetime.now(UTC).isoformat(timespec="seconds"), "git_commit": commit + dirty}
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(
+        ["git", *words],  # noqa: S607  # whichever git the user has
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text().splitlines() if file.exists() else []

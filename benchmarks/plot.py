@@ -1,0 +1,52 @@
+"""One figure of the results: single requests and batches, every peer."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+OURS = "ours"
+_BATCHES = (1, 10, 100, 1000)
+
+
+def figure(peers: Mapping[str, Any], file: Path) -> None:
+    """Draw predictions per second, singles at 32 connections and batches over one, as SVG."""
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "churn", "font.size": 9}):
+        drawn = Figure(figsize=(9, 3.6), layout="constrained")
+        singles, batches = drawn.subplots(1, 2)
+        names = [name for name in peers if _median(peers[name], "single_32", "requests_per_second") is not None]
+        values = [_median(peers[name], "single_32", "requests_per_second") or 0.0 for name in names]
+        bars = singles.barh(
+            [f"{peers[name]['title']} ({name})" for name in names],
+            values,
+            color=["tab:blue" if name == OURS else "silver" for name in names],
+        )
+        singles.bar_label(bars, [f"{value:,.0f}" for value in values], padding=3)
+        singles.set(xlabel="requests/s, single ids, 32 connections", xscale="log")
+        singles.margins(x=0.25)
+        singles.invert_yaxis()
+        for name, peer in peers.items():
+            points = [
+                (rows, value)
+                for rows in _BATCHES
+                if (value := _median(peer, _scenario(rows), "predictions_per_second")) is not None
+            ]
+            if len(points) > 1:
+                batches.plot(*zip(*points, strict=True), marker="o", label=name, linewidth=2.5 if name == OURS else 1)
+        batches.set(xlabel="ids in one request, 1 connection", ylabel="predictions/s", xscale="log", yscale="log")
+        batches.legend()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        drawn.savefig(file, format="svg", metadata={"Date": None})
+
+
+def _scenario(rows: int) -> str:
+    return "single_1" if rows == 1 else f"batch_{rows}_1"
+
+
+def _median(peer: Mapping[str, Any], scenario: str, name: str) -> float | None:
+    found = peer["scenarios"].get(scenario, {}).get(name)
+    return None if found is None else float(found["median"])

@@ -1,0 +1,286 @@
+"""docs/performance.md, written from the results and from nothing else. All but `write` is pure."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.results import load
+from benchmarks.summaries import FEWEST_FOR_P99
+from contract.artefacts import PROJECT_ROOT
+
+PAGE = PROJECT_ROOT / "docs" / "performance.md"
+FIGURE = "figures/online.svg"
+_NOT_MEASURED = "Not measured yet."
+_BUSY = 0.8
+
+_SCENARIOS = {
+    "single_1": "single ids, 1 connection",
+    "single_32": "single ids, 32 connections",
+    "single_half_rate": "single ids, fixed rate, half of the above",
+    **{
+        f"batch_{rows}_{c}": f"batches of {rows:,}, {c} connection{'s' * (c > 1)}"
+        for rows in (10, 100, 1000)
+        for c in (1, 4)
+    },
+}
+
+_HEAD = """# Performance
+
+<!-- Written by `python -m benchmarks report` from benchmarks/results/online.json. Do not edit. -->
+
+```sh
+make bench   # every peer below in one run, then this page
+make soak    # 200,000 requests through one worker, then this page
+```
+
+Run them on a machine that does nothing else. `python -m benchmarks online --seconds 1 --rounds 1` is a short look.
+"""
+
+_METHOD = (
+    """
+    Every peer answers for the same {customers:,} real customers in the same random order, from the same Redis, with
+    the same features and the same model `{model}`; before it is timed, its probabilities must be those of the model,
+    or the run stops. One server runs at a time, with one worker, over loopback. {cores} Each number is the median of
+    {rounds} round{s} of {seconds:g} s after {warm_up_seconds:g} s of warm-up; a round starts every server anew, and
+    rounds are interleaved, so that a slow minute of the machine hits all peers. In brackets: the lowest and the
+    highest round.
+    """,
+    """
+    The load generator (`benchmarks/load_generator.py`) is a process of its own that sends prebuilt requests and checks
+    that every answer is a 200 with as many predictions as were asked for. *Closed loop*: each connection sends when it
+    has its answer. *Fixed rate*: requests are due at equal intervals whatever is unanswered, and latency counts from
+    when a request was due, so that waiting in a queue is not left out. A p99 is given from {fewest} requests per round
+    on.
+    """,
+)
+
+_STAGES = """
+    Microseconds per request of our service. The ASGI application is driven in-process on the server's core, and its
+    functions are timed one by one, each without what is called inside it; then the same requests go to a running
+    server. Medians over blocks of requests, means over HTTP. With 32 at a time, stages that wait for others cannot be
+    told apart and are in the last stage, and one read of features serves several requests. What HTTP adds to the
+    application is uvicorn, BentoML's outer middleware, the kernel's loopback and, in elapsed time, the load generator.
+    """
+
+
+def write(results: Path) -> None:
+    """Write the page and its figure."""
+    from benchmarks.plot import figure
+
+    document = load(results)
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
+    if "online" in document:
+        figure(document["online"]["peers"], PAGE.parent / FIGURE)
+    PAGE.write_text(page(document))
+    print(f"wrote {PAGE.relative_to(PROJECT_ROOT)}")
+
+
+def page(document: Mapping[str, Any]) -> str:
+    """The whole page, from all sections of the results."""
+    parts = [_HEAD]
+    online = document.get("online")
+    parts += _online(online) if online else [f"## Targets\n\n{_NOT_MEASURED}\n"]
+    parts.append(_breakdown(document.get("breakdown")))
+    parts.append(_soak(document.get("soak")))
+    return "\n".join(parts)
+
+
+def _online(online: Mapping[str, Any]) -> list[str]:
+    return [
+        f"## Targets\n\n{_verdicts(online['targets'])}\nRatios are taken within each round.\n",
+        f"![Predictions per second of every peer]({FIGURE})\n",
+        _method(online),
+        _peers(online["peers"]),
+        _tables(online["peers"]),
+        _notes(online["peers"]),
+    ]
+
+
+def _verdicts(targets: Sequence[Mapping[str, Any]]) -> str:
+    rows = []
+    for target in targets:
+        limit = f"{'≥' if target['relation'] == '>=' else '≤'} {target['limit']:g} {target['unit']}"
+        measured = "–" if target["median"] is None else _with_spread(target, 2, f" {target['unit']}")
+        verdict = "not measured" if target["median"] is None else "met" if target["met"] else "**not met**"
+        rows.append((target["name"], limit, measured, verdict))
+    return _table(("target", "limit", "measured", ""), rows, left=1)
+
+
+def _method(online: Mapping[str, Any]) -> str:
+    cores, settings = online["cores"], online["settings"]
+    if cores["server"] is None:
+        pinned = "Nothing was pinned to a processor core."
+    else:
+        whom = "the load generator and Redis" if cores["redis_pinned"] else "the load generator"
+        pinned = f"The server has core {cores['server']} to itself, {whom} core {cores['load']}."
+    figures = {
+        **settings,
+        "customers": online["customers"],
+        "model": online["model"],
+        "cores": pinned,
+        "s": "" if settings["rounds"] == 1 else "s",
+        "fewest": FEWEST_FOR_P99,
+    }
+    parts = ["## How it is measured\n", *(_prose(part.format(**figures)) for part in _METHOD), _machine(online)]
+    return "\n".join(parts)
+
+
+def _machine(section: Mapping[str, Any]) -> str:
+    on = section["machine"]
+    packages = ", ".join(f"{name} {version}" for name, version in section["versions"].items())
+    return _prose(
+        f"{section['measured_at']}, commit `{section['git_commit']}`; {on['processor']}, {on['cores']} cores, "
+        f"{on['memory_gb']} GB, {on['system']}, load average before it {on['load_average_before']:.2f}. {packages}."
+    )
+
+
+def _peers(peers: Mapping[str, Any]) -> str:
+    rows = [(name, peer["title"], peer["what"]) for name, peer in peers.items()]
+    return "## Peers\n\n" + _table(("", "peer", "what it is"), rows, left=3)
+
+
+def _tables(peers: Mapping[str, Any]) -> str:
+    parts = ["## Results\n"]
+    for scenario, title in _SCENARIOS.items():
+        rows = [_result(name, peer, scenario) for name, peer in peers.items()]
+        columns = ("", "requests/s", "predictions/s", "p50 ms", "p90 ms", "p99 ms", "server CPU ms", "errors")
+        parts.append(f"### {title[0].upper()}{title[1:]}\n\n{_table(columns, rows, left=1)}")
+    return "\n".join(parts)
+
+
+def _result(name: str, peer: Mapping[str, Any], scenario: str) -> tuple[str, ...]:
+    found = peer["scenarios"].get(scenario)
+    if found is None:
+        why = peer["no_batch"] if scenario.startswith("batch") else ""
+        return (name, f"n/a: {why or 'not measured'}", *[""] * 6)
+    return (
+        name,
+        _with_spread(found["requests_per_second"], 0),
+        _number(found["predictions_per_second"], 0),
+        _with_spread(found["p50_ms"], 2),
+        _number(found["p90_ms"], 2),
+        _with_spread(found["p99_ms"], 2),
+        _number(found["server_cpu_ms"], 3),
+        str(found["errors"]),
+    )
+
+
+def _notes(peers: Mapping[str, Any]) -> str:
+    """What a reader must know to read the tables fairly."""
+    busy = sorted(
+        f"{name}, {_SCENARIOS[scenario]}"
+        for name, peer in peers.items()
+        for scenario, found in peer["scenarios"].items()
+        if max(r["generator_busy"] for r in found["rounds"]) > _BUSY
+    )
+    late = [
+        r["sent_late_p99_ms"]
+        for peer in peers.values()
+        for r in peer["scenarios"].get("single_half_rate", {}).get("rounds", [])
+    ]
+    lines = [
+        "Server CPU is processor time of the server's processes per request, warm-up included; Redis is not in it.",
+        "P2 looks nothing up: its clients send finished features. P3 and F make no prediction. P0 and P1 know no stale "
+        "or missing features, and L checks nothing at all.",
+    ]
+    if late:
+        lines.append(
+            f"At a fixed rate the generator itself was late by up to {max(late):.2f} ms (p99), which counts as latency."
+        )
+    lines += [
+        f"{name}, {_SCENARIOS[scenario]}: {found['errors']} errors, the first: `{first}`."
+        for name, peer in peers.items()
+        for scenario, found in peer["scenarios"].items()
+        if (first := next((r["first_error"] for r in found["rounds"] if r["errors"]), ""))
+    ]
+    if busy:
+        lines.append(f"The load generator was the limit of: {'; '.join(busy)}.")
+    return "".join(_prose(f"- {line}").replace("\n", "\n  ").rstrip(" ") for line in lines)
+
+
+def _breakdown(found: Mapping[str, Any] | None) -> str:
+    title = "## Where one request's time goes\n"
+    if found is None:
+        return f"{title}\n{_NOT_MEASURED}\n"
+    cases = found["in_process"]
+    stages = list(dict.fromkeys(stage for case in cases for stage in case["stages_us"]))
+    # What is left over is named last, whichever case has which stages.
+    stages.sort(key=lambda stage: stage == list(cases[0]["stages_us"])[-1])
+    rows = [(stage, *(_number_of(case["stages_us"].get(stage)) for case in cases)) for stage in stages]
+    rows.append(("**the application, measured by stages**", *(_number_of(case["instrumented_us"]) for case in cases)))
+    rows.append(("the application, left alone", *(_number_of(case["total_us"]) for case in cases)))
+    rows.append(("… processor time of it", *(_number_of(case["cpu_us"]) for case in cases)))
+    wire = found["wire"]
+    rows.append(("the same over HTTP", *(_number_of(1e6 / wire[c["case"]]["requests_per_second"]) for c in cases)))
+    rows.append(
+        ("… processor time of the server", *(_number_of(wire[c["case"]]["server_cpu_ms"] * 1e3) for c in cases))
+    )
+    return "\n".join(
+        [
+            title,
+            _prose(_STAGES),
+            _table(("stage", *(case["case"] for case in cases)), rows, left=1),
+            _machine(found),
+        ]
+    )
+
+
+def _soak(found: Mapping[str, Any] | None) -> str:
+    title = "## Soak\n"
+    if found is None:
+        return f"{title}\n{_NOT_MEASURED}\n"
+    windows = found["windows"]
+    rows = [
+        (
+            f"{w['requests_so_far']:,}",
+            f"{w['rss_mb']:.1f}",
+            f"{w['requests_per_second']:,.0f}",
+            f"{w['p50_ms']:.2f}",
+            f"{w['p99_ms']:.2f}",
+            str(w["errors"]),
+        )
+        for w in windows
+    ]
+    first_errors = [w["first_error"] for w in windows if w["errors"]]
+    errors = f"{found['errors']} errors, the first: `{first_errors[0]}`." if first_errors else "No errors."
+    return "\n".join(
+        [
+            title,
+            _prose(
+                f"{windows[-1]['requests_so_far']:,} single requests over {found['connections']} connections to one "
+                f"worker; the first {found['warm_up_windows']} windows are warm-up. {errors}"
+            ),
+            _verdicts(found["targets"]),
+            _table(("requests", "worker RSS MB", "requests/s", "p50 ms", "p99 ms", "errors"), rows, left=0),
+            _machine(found),
+        ]
+    )
+
+
+def _prose(text: str) -> str:
+    return textwrap.fill(" ".join(text.split()), 118, break_long_words=False, break_on_hyphens=False) + "\n"
+
+
+def _with_spread(value: Mapping[str, float] | None, digits: int, unit: str = "") -> str:
+    if value is None:
+        return "–"
+    middle = f"{value['median']:,.{digits}f}"
+    if value["low"] == value["high"]:
+        return middle + unit
+    return f"{middle}{unit} [{value['low']:,.{digits}f}–{value['high']:,.{digits}f}]"
+
+
+def _number(value: Mapping[str, float] | None, digits: int) -> str:
+    return "–" if value is None else f"{value['median']:,.{digits}f}"
+
+
+def _number_of(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.1f}"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
+    """Markdown; all but the first `left` columns are numbers."""
+    rule = ["---"] * left + ["---:"] * (len(columns) - left)
+    lines = [columns, rule, *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,0 +1,35 @@
+"""The file of results: each command replaces its own section and leaves the others."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from contract.artefacts import PROJECT_ROOT
+
+RESULTS = PROJECT_ROOT / "benchmarks" / "results" / "online.json"
+
+
+def load(file: Path = RESULTS) -> dict[str, Any]:
+    """All sections; empty where nothing has been measured."""
+    document: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    return document
+
+
+def store(file: Path, section: str, content: dict[str, Any]) -> None:
+    """Replace one section."""
+    document = {**load(file), section: _rounded(content)}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(document, indent=1) + "\n")
+    partial.replace(file)
+
+
+def _rounded(value: Any) -> Any:
+    """Five significant digits; more would be noise."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}")
+    if isinstance(value, dict):
+        return {key: _rounded(member) for key, member in value.items()}
+    if isinstance(value, list):
+        return [_rounded(member) for member in value]
+    return value

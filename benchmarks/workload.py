@@ -1,0 +1,105 @@
+"""Who is asked for: real customers in a fixed random order, their features, and what the model says of them."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import bentoml
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from contract import ModelContract, Resolver
+from contract.artefacts import PROJECT_ROOT, Artefacts
+from service.model import load_model
+from service.online_features import open_feast
+from training.settings import tracking_uri
+
+SINGLES = 2_000
+BATCHES = 24
+"""Different requests per scenario; then they come again."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What every peer is asked.
+
+    customer_ids: n of them, shuffled; all have features.
+    vectors: float32 (n, k), their features at `as_of_unix_us`, for peers that take features with the request.
+    probabilities: float32 (n,), what the model says of them.
+    """
+
+    contract: ModelContract
+    model_tag: str
+    redis_url: str
+    customer_ids: list[str]
+    as_of_unix_us: int
+    vectors: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+
+    @classmethod
+    def read(cls, artefacts: Artefacts, seed: int, as_of_unix_us: int) -> Self:
+        """Read customers from the orders and their features through Feast's SDK.
+
+        Raises:
+            ValueError: there is no Redis, or features in it are too old to be the same for all peers.
+        """
+        if artefacts.redis_url is None:
+            raise ValueError("REDIS_URL is not set and no embedded Redis runs; `make redis` starts one")
+        tag = artefacts.model_tag.read_text().strip()
+        stored = bentoml.models.get(tag)
+        model = load_model(tag, Path(stored.path), stored.info.labels, stored.info.metadata, role="champion")
+        everybody = pq.read_table(artefacts.orders, columns=["customer_id"])["customer_id"].unique().to_pylist()
+        customer_ids = sorted(everybody)
+        np.random.default_rng(seed).shuffle(customer_ids)
+        feast = open_feast(PROJECT_ROOT / "feature_repo", artefacts, model.contract, compiled=False)
+
+        async def read() -> NDArray[np.float32]:
+            raw = await feast.features.read(customer_ids, as_of_unix_us)
+            await feast.features.close()
+            resolved = Resolver.of(model.contract).resolve(raw, as_of_unix_us / 1e6)
+            if resolved.states.any():
+                raise ValueError("features are missing or stale, so peers would not score the same; `make materialize`")
+            return resolved.matrix
+
+        vectors = asyncio.run(read())
+        return cls(
+            contract=model.contract,
+            model_tag=tag,
+            redis_url=artefacts.redis_url,
+            customer_ids=customer_ids,
+            as_of_unix_us=as_of_unix_us,
+            vectors=vectors,
+            probabilities=model.score(vectors),
+        )
+
+    def chunks(self, rows: int) -> list[range]:
+        """Which customers each request of `rows` rows is about, as positions."""
+        requests = SINGLES if rows == 1 else BATCHES
+        return [range(at, at + rows) for at in range(0, len(self.customer_ids) - rows + 1, rows)][:requests]
+
+    def ids(self, chunk: Sequence[int]) -> list[str]:
+        """The ids at these positions."""
+        return [self.customer_ids[position] for position in chunk]
+
+    def environment(self, artefacts: Artefacts, bentoml_home: Path) -> dict[str, str]:
+        """What every server is started with."""
+        contract = self.contract
+        # mlflow starts uvicorn by name
+        path = f"{PROJECT_ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
+        return {
+            **{name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"},
+            **artefacts.feast_environment(),
+            "PATH": path,
+            "REDIS_URL": self.redis_url,
+            "MLFLOW_TRACKING_URI": tracking_uri(dict(os.environ)),
+            "BENTOML_HOME": str(bentoml_home),
+            "BENTOML_DO_NOT_TRACK": "True",
+            "BENCHMARKS_FEATURE_SERVICE": contract.feature_service,
+            "BENCHMARKS_MODEL_URI": f"models:/{contract.model_name}/{contract.model_version}",
+            "BENCHMARKS_MODEL_TAG": self.model_tag,
+            "BENCHMARKS_REDIS_URL": self.redis_url,
+        }

@@ -1,0 +1,46 @@
+"""One stored value as Feast's SDK reads it. Importing this imports feast, which takes seconds."""
+
+from typing import Any
+
+from feast.protos.feast.types.Value_pb2 import Value
+from feast.type_map import feast_value_type_to_python_type, python_values_to_proto_values
+from google.protobuf.timestamp_pb2 import Timestamp
+
+_NULL = (None, "null_val")
+
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
+"""Seconds since 1970 that a protobuf `Timestamp` may hold: the years 1 to 9999."""
+
+
+def read_value(stored: bytes) -> Any:
+    """What on-demand code gets for a serialised `ValueProto`; None for null."""
+    value = Value.FromString(stored)
+    # Feast's own conversion, but for its reading of an explicit null_val: 0.
+    return None if value.WhichOneof("val") in _NULL else feast_value_type_to_python_type(value)
+
+
+def read_number(stored: bytes) -> float:
+    """What the model gets for a serialised `ValueProto` of any type that float() takes; NaN for null."""
+    return _number(Value.FromString(stored))
+
+
+def read_timestamp(stored: bytes) -> float:
+    """Unix seconds of a serialised `Timestamp`."""
+    at = Timestamp.FromString(stored)
+    if not _FIRST_SECOND <= at.seconds <= _LAST_SECOND:
+        raise ValueError("outside the years that a protobuf Timestamp may hold")
+    return float(at.seconds + at.nanos / 1e9)
+
+
+def numbers_of(column: list[Any], field: Any) -> list[float]:
+    """What the model gets for the values that on-demand code returned for an output; raises as Feast does.
+
+    Args:
+        field: the on-demand view's field.
+    """
+    return [_number(value) for value in python_values_to_proto_values(column, field.dtype.to_value_type())]
+
+
+def _number(value: Any) -> float:
+    kind = value.WhichOneof("val")
+    return float("nan") if kind in _NULL else float(getattr(value, kind))
