@@ -111,7 +111,7 @@ soak: $(MODEL_TAG) materialize ## 200,000 requests through one worker → docs/p
 	@$(PY) -m benchmarks soak && $(PY) -m benchmarks report
 
 ## Quality
-.PHONY: check lint format test test-unit clean
+.PHONY: check lint format test test-unit faults clean
 check: lint test ## what CI runs
 lint: $(INSTALLED) ## style, types, import rules
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/lint-imports
@@ -121,5 +121,7 @@ test: $(INSTALLED) ## all tests [TESTS=tests/unit]
 	@$(PY) -m pytest $(TESTS)
 test-unit: $(INSTALLED) ## the fast ones
 	@$(PY) -m pytest tests/unit
+faults: $(INSTALLED) ## servers that fail under load → docs/reliability.md; five minutes
+	@FAULTS_MEASUREMENTS=$(CURDIR)/var/faults.json $(PY) -m pytest tests/faults && $(PY) -m tests.faults.report var/faults.json
 clean: down ## remove data, registries and stamps; keeps the environment and the BentoML store
 	rm -rf var

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FEATURE_REPO = PROJECT_ROOT / "feature_repo"
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+_REDIS_OPTIONS = {"socket_connect_timeout": "2"}
+_REDIS_FAILURES = (redis.RedisError, redis.exceptions.RedisClusterException)  # the latter is no RedisError
 
 
 def apply(artefacts: Artefacts) -> None:
@@ -45,7 +47,7 @@ def apply(artefacts: Artefacts) -> None:
 
 def open_feature_store(artefacts: Artefacts) -> "FeatureStore":
     """Feast's store over the project's artefacts; imports feast, which takes seconds."""
-    os.environ.update(artefacts.feast_environment())
+    os.environ.update(artefacts.feast_environment(_REDIS_OPTIONS))
     from feast import FeatureStore
 
     # It warns that serve_features_while_materializing matters only with a SQL registry; the YAML serves both.
@@ -75,18 +77,20 @@ def materialize(artefacts: Artefacts, until: datetime, replace: bool = False) ->
     if not views:
         raise JobError(f"{artefacts.feast_registry}: no feature views; run `make apply` first")
     marker = f"{store.project}:materialized_source"
+    # Not in feast's public interface, but the only place that knows the layout of its keys, and that has the client
+    # which the rows go through, whatever kind of Redis it is for.
+    online_store = store._get_provider().online_store
     try:
-        with redis.Redis.from_url(artefacts.redis_url, socket_connect_timeout=2, decode_responses=True) as client:
-            stored = client.get(marker)
-            if replace or stored not in (None, build.source):
-                print("  the orders were replaced: removing the rows of the old ones", flush=True)
-                join_keys = sorted({key for view in views.values() for key in view.join_keys})
-                # not in feast's public interface, but the only place that knows the layout of its keys
-                store._get_provider().online_store.delete_entity_values(store.config, join_keys)
-            client.set(marker, build.source)  # before the first row, so that an interrupted run is known
-            started = time.monotonic()
-            store.config.online_store.skip_dedup = True  # Feast's name for writing over what is stored
-            store.materialize(start_date=_BEGINNING, end_date=until)
-    except redis.RedisError as error:
+        client = online_store._get_client(store.config.online_store)
+        stored = client.get(marker)
+        if replace or stored not in (None, build.source.encode()):
+            print("  the orders were replaced: removing the rows of the old ones", flush=True)
+            join_keys = sorted({key for view in views.values() for key in view.join_keys})
+            online_store.delete_entity_values(store.config, join_keys)
+        client.set(marker, build.source)  # before the first row, so that an interrupted run is known
+        started = time.monotonic()
+        store.config.online_store.skip_dedup = True  # Feast's name for writing over what is stored
+        store.materialize(start_date=_BEGINNING, end_date=until)
+    except _REDIS_FAILURES as error:
         raise JobError(f"Redis did not answer: {type(error).__name__}") from None
     print(f"  materialized {len(views)} views in {time.monotonic() - started:.1f} s", flush=True)

@@ -15,11 +15,12 @@ class Coalescer(Generic[Item, Result]):
     the requests of many sockets. What one batch is doing never holds up the next.
 
     Args:
-        work: n items → n results, same order. What it raises, every item of the batch gets.
+        work: n items → n results, same order; a result that is an exception is raised for its item. What `work`
+            itself raises, every item of the batch gets.
         largest: most items in one call of `work`.
     """
 
-    def __init__(self, work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]], largest: int) -> None:
+    def __init__(self, work: Callable[[Sequence[Item]], Awaitable[Sequence[Result | BaseException]]], largest: int) -> None:
         self._work = work
         self._largest = largest
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
@@ -34,6 +35,8 @@ class Coalescer(Generic[Item, Result]):
                 (result,) = await self._work([item])
             finally:
                 self._alone = False
+            if isinstance(result, BaseException):
+                raise result
             return result
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
@@ -64,5 +67,9 @@ class Coalescer(Generic[Item, Result]):
                     future.set_exception(error)
             return
         for (_, future), result in zip(batch, results, strict=True):
-            if not future.done():
+            if future.done():
+                continue
+            if isinstance(result, BaseException):
+                future.set_exception(result)
+            else:
                 future.set_result(result)

@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 
 from contract import RawFeatures
 from service.circuit_breaker import CircuitBreaker, State
-from service.errors import DeadlineExceededError, OnlineStoreUnavailableError, ServiceError
+from service.errors import (
+    DeadlineExceededError,
+    OnlineStoreUnavailableError,
+    ServiceError,
+    UnreadableFeaturesError,
+)
 from service.metrics import ServiceMetrics
 from service.online_features import OnlineFeatures
 
@@ -70,6 +75,9 @@ class GuardedFeatures:
         except TimeoutError:
             self._breaker.failed()
             raise DeadlineExceededError("the online store did not answer in time") from None
+        except UnreadableFeaturesError:
+            self._breaker.succeeded()  # one customer's data must not keep the others from being asked for
+            raise
         except ServiceError:
             self._breaker.failed()
             raise

@@ -178,8 +178,6 @@ async def _answer(serving: Serving, route: Route, scope: Scope, receive: Receive
             logger.warning("%s: %s", route.name, outcome, extra={"request_id": request_id, "client": client})
     except ClientGoneError:
         serving.metrics.answered(route.name, "cancelled", client, time.perf_counter() - started)
-        # Heard by nobody; but BentoML keeps a request that is never answered until its own timeout of a minute.
-        await answer(send, 499, {}, headers)
         return
     except asyncio.CancelledError:
         serving.metrics.answered(route.name, "cancelled", client, time.perf_counter() - started)

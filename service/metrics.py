@@ -1,10 +1,11 @@
 """What Prometheus is told; docs/metrics.md says what to do about each. Made inside the worker, after the fork."""
 
+import fcntl
 import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 from contract import FeatureIssue
 
@@ -32,6 +33,9 @@ class ServiceMetrics:
 
         to = registry or REGISTRY
         self._registry = to
+        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        self._folder = None if registry is not None or folder is None else Path(folder)
+        self._alive = self._folder and _announce(self._folder)
         self._requests = Counter(
             "churn_requests",
             "Requests by call, outcome and name of the API key",
@@ -150,12 +154,11 @@ class ServiceMetrics:
         """All workers' metrics in Prometheus' text format."""
         from prometheus_client import CollectorRegistry, generate_latest
 
-        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-        if folder is None:
+        if self._folder is None:
             return generate_latest(self._registry)
-        _forget_dead_workers(Path(folder))
+        _forget_dead_workers(self._folder)
         every_worker = CollectorRegistry()
-        every_worker.register(_EveryWorker(folder))
+        every_worker.register(_EveryWorker(self._folder))
         return generate_latest(every_worker)
 
 
@@ -165,32 +168,33 @@ class _EveryWorker:
     Without those of Feast's own server, which come with its import and stay 0.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def collect(self) -> "list[Metric]":
         """See prometheus_client."""
         from prometheus_client.multiprocess import MultiProcessCollector
 
-        collected = MultiProcessCollector(None, self._folder).collect()
+        collected = MultiProcessCollector(None, str(self._folder)).collect()  # type: ignore[no-untyped-call]
         return [metric for metric in collected if metric.name.startswith(_PREFIX)]
 
 
+def _announce(folder: Path) -> IO[bytes]:
+    """Hold a lock for as long as this process lives: the kernel frees it however the process ends."""
+    lock = (folder / f"{os.getpid()}.alive").open("wb")
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return lock
+
+
 def _forget_dead_workers(folder: Path) -> None:
-    """Take out the gauges of workers that are gone. BentoML replaces a worker that is killed, and tells nobody."""
+    """Take out the gauges of workers that are gone. BentoML replaces a worker that is killed, and tells nobody.
+
+    Not by asking for the process id: for seconds after its death that still belongs to it, and one day to another.
+    """
     from prometheus_client.multiprocess import mark_process_dead
 
-    for pid in {int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*.db")}:
-        if not _is_alive(pid):
-            with suppress(FileNotFoundError):  # another worker was faster
-                mark_process_dead(pid, str(folder))
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    return True
+    for file in folder.glob("*.alive"):
+        with suppress(FileNotFoundError, BlockingIOError), file.open("rb") as lock:  # another was faster; it is alive
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mark_process_dead(int(file.stem), str(folder))  # type: ignore[no-untyped-call]
+            file.unlink()

@@ -1,5 +1,6 @@
 """Customer ids → features → model → predictions. Plain Python: no feast, no mlflow, no bentoml, no HTTP."""
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from contract import FeatureIssue, OverrideError, RawFeatures, ResolvedFeatures, Resolver
 from service.coalescing import Coalescer
-from service.errors import InvalidRequestError
+from service.errors import InvalidRequestError, UnreadableFeaturesError
 from service.metrics import ServiceMetrics
 from service.model import ServedModel
 from service.tracing import span
@@ -66,11 +67,17 @@ class Predictor:
             return prediction
         return await self._coalescer.submit((customer_id, as_of_unix_us))
 
-    async def _predict_together(self, asked: Sequence[tuple[str, int]]) -> list[Prediction]:
+    async def _predict_together(self, asked: Sequence[tuple[str, int]]) -> Sequence[Prediction | BaseException]:
         self._metrics.coalesced(len(asked))
         customer_ids, times = zip(*asked, strict=True)
         as_of = np.array(times, dtype=np.int64)
-        resolved, cached = await self._look_up(customer_ids, as_of)
+        try:
+            resolved, cached = await self._look_up(customer_ids, as_of)
+        except UnreadableFeaturesError:
+            # One of them; the others came together with it only by chance.
+            alone = (self.predict([customer_id], as_of_unix_us) for customer_id, as_of_unix_us in asked)
+            outcomes = await asyncio.gather(*alone, return_exceptions=True)
+            return [outcome if isinstance(outcome, BaseException) else outcome[0] for outcome in outcomes]
         return self._score(customer_ids, resolved, cached)
 
     async def predict(
@@ -172,17 +179,17 @@ class Predictor:
         cached: NDArray[np.float64] | None,
     ) -> Prediction:
         cached_seconds = None if cached is None else float(cached[row])
-        issues = resolved.issues(row) if resolved.known[row] else []
-        self._metrics.issues(issues)
-        status: Status = "degraded" if issues or cached is not None else "ok"
         if not resolved.known[row]:
-            status = "unknown_customer"
+            self._metrics.row("unknown_customer")
+            return Prediction(customer_id, "unknown_customer", cached_seconds=cached_seconds)
+        issues = resolved.issues(row)
+        self._metrics.issues(issues)
         # Values that are finite themselves can be so far out that the model's arithmetic overflows.
-        elif resolved.refused[row] or probability != probability:
-            status = "refused"
+        if resolved.refused[row] or probability != probability:
+            self._metrics.row("refused")
+            return Prediction(customer_id, "refused", feature_issues=issues, cached_seconds=cached_seconds)
+        status: Status = "degraded" if issues or cached is not None else "ok"
         self._metrics.row(status)
-        if status in ("unknown_customer", "refused"):
-            return Prediction(customer_id, status, feature_issues=issues, cached_seconds=cached_seconds)
         return Prediction(customer_id, status, probability, churn, issues, cached_seconds)
 
     async def can_read(self, as_of_unix_us: int) -> bool:

@@ -19,8 +19,8 @@ from service.redis_pipe import FAILURES, RedisPipe, open_pipe, pack
 
 logger = logging.getLogger(__name__)
 
-_LASTING = {"NOAUTH", "MASTERDOWN"}
-"""Codes of replies after which the same connection would go on failing: it must log in, or find the master, anew."""
+_MASTER_LOST = "MASTERDOWN"
+"""Code of a reply after which the same connection would go on failing: the master is elsewhere now, look it up anew."""
 
 _TOO_MANY = "ERR max number of clients"
 """A reply whose code alone would not tell an operator what to do."""
@@ -71,7 +71,7 @@ class RedisConnection:
             raise _unavailable(error) from (None if isinstance(error, hiredis.ReplyError) else error)
         for answer in answers:
             if isinstance(answer, hiredis.ReplyError):
-                if _code(answer) in _LASTING:
+                if _code(answer) == _MASTER_LOST:
                     pipe.abort(answer)
                 raise _unavailable(answer) from None
         return answers

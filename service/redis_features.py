@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import ModelContract, RawFeatures
-from service.errors import OnlineStoreUnavailableError, StartupError
+from service.errors import StartupError, UnreadableFeaturesError
 from service.on_demand import OnDemandView, Output, StoredColumn
 from service.redis_pipe import pack
 from service.stored_values import Stored, TimestampDecoder, UnreadableValueError, ValueDecoder
@@ -123,7 +123,7 @@ class RedisFeatures:
             raw, inputs = self._decode(replies)
         except UnreadableValueError as error:
             logger.warning("online store: stored values cannot be read: %s", error)
-            raise OnlineStoreUnavailableError("the online store holds values that cannot be read") from error
+            raise UnreadableFeaturesError("the online store holds values that cannot be read") from error
         given: dict[str, list[Any]] = {self._plan.join_key: list(customer_ids)}
         given.update((name, as_of.tolist()) for name in self._plan.request_inputs)
         for view, columns in zip(self._plan.on_demand, inputs, strict=True):

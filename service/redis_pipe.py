@@ -99,9 +99,8 @@ class RedisPipe(asyncio.Protocol):
         self.lost = self.lost or reason
         while self._owed:
             future = self._owed.popleft().future
-            if not future.done():
+            if not future.done():  # one whose caller has gone is cancelled, so each of these is awaited
                 future.set_exception(reason)
-                future.exception()  # nobody may be waiting any more; asyncio would log that
 
 
 async def open_pipe(host: str, port: int, tls: ssl.SSLContext | None = None) -> RedisPipe:

@@ -8,7 +8,7 @@ from pytest_socket import disable_socket, enable_socket
 
 from tests.loop import Loop, bare_environment, copy_source, make, make_run
 
-_TIERS = ("unit", "integration", "e2e")
+_TIERS = ("unit", "integration", "e2e", "faults")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -31,6 +31,7 @@ from contract import (
 )
 from contract.feature_schema import Dtype
 from contract.model_contract import QUANTILES
+from service.errors import UnreadableFeaturesError
 from service.model import ServedModel, load_model
 from training.onnx_model import compile_to_onnx
 from training.pipeline import logistic
@@ -214,6 +215,7 @@ class FakeOnlineFeatures:
 
     gate: reads wait until it is set; never set, the store never answers.
     failure: raised by every read.
+    unreadable: customers whose stored row cannot be decoded.
     asked, as_of: what each read was asked for, in order.
     """
 
@@ -221,6 +223,7 @@ class FakeOnlineFeatures:
     rows: Mapping[str, Rows]
     gate: asyncio.Event | None = None
     failure: Exception | None = None
+    unreadable: frozenset[str] = frozenset()
     asked: list[list[str]] = field(default_factory=list)
     as_of: list[int] = field(default_factory=list)
     closed: bool = False
@@ -234,6 +237,8 @@ class FakeOnlineFeatures:
             raise self.failure
         if self.gate is not None:
             await self.gate.wait()
+        if self.unreadable & set(customer_ids):
+            raise UnreadableFeaturesError("the online store holds values that cannot be read")
         views = [view.name for view in self.contract.feature_schema.views]
         values = np.full((len(customer_ids), len(self.contract.inputs)), np.nan)
         event_times = np.full((len(customer_ids), len(views)), np.nan)

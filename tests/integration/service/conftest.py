@@ -11,11 +11,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from contract import ModelContract
+from contract import FeatureSchema, ModelContract
 from contract.artefacts import Artefacts
 from contract.feature_schema import read_feature_schema
 from jobs import embedded_redis
-from service.online_features import FeastOnlineFeatures, open_feast
+from service.online_features import OpenedFeast, open_feast
 from tests.fakes import Rows, small_contract
 
 FEATURE_STORE_YAML = """\
@@ -28,6 +28,8 @@ offline_store:
   type: duckdb
 online_store:
   type: redis
+  redis_type: '${REDIS_TYPE}'
+  sentinel_master: '${REDIS_SENTINEL_MASTER}'
   connection_string: '${REDIS_CONNECTION_STRING}'
 entity_key_serialization_version: 3
 """
@@ -86,6 +88,9 @@ def recency(inputs: dict[str, Any]) -> dict[str, Any]:
 tiny_v1 = FeatureService(name="tiny_v1", features=[profile[["order_count", "spend"]], activity, recency])
 """
 
+COMPILED = {"sdk": False, "compiled": True}
+"""Name of a reader → `compiled` of `open_feast`."""
+
 _COLUMNS: dict[str, dict[str, Any]] = {
     "profile": {"order_count": "Int64", "spend": "Float64", "last_order_unix_us": "Int64"},
     "activity": {"order_count_30d": "Int64", "is_member": "boolean"},
@@ -115,13 +120,16 @@ class TinyFeast:
         )
         assert 0 == done.returncode, done.stdout + done.stderr
 
-    def contract(self) -> ModelContract:
-        """A contract over what the registry offers now."""
+    def schema(self, feature_service: str = "tiny_v1") -> FeatureSchema:
+        """What the registry offers now."""
         from feast import FeatureStore
 
         os.environ.update(self.artefacts.feast_environment())
-        store = FeatureStore(repo_path=str(self.repo))
-        return small_contract(read_feature_schema(store.registry, "tiny", "tiny_v1"))
+        return read_feature_schema(FeatureStore(repo_path=str(self.repo)).registry, "tiny", feature_service)
+
+    def contract(self) -> ModelContract:
+        """A contract over what the registry offers now."""
+        return small_contract(self.schema())
 
     def write(self, customers: Mapping[str, Rows]) -> None:
         """Store rows as `materialize` would."""
@@ -139,22 +147,27 @@ class TinyFeast:
                 table[column] = values.astype(dtype)
             store.write_to_online_store(view, table)
 
-    def open(self, contract: ModelContract) -> FeastOnlineFeatures:
-        return open_feast(self.repo, self.artefacts, contract)
+    def open(self, contract: ModelContract, *, compiled: bool = True) -> OpenedFeast:
+        return open_feast(self.repo, self.artefacts, contract, compiled=compiled)
 
 
-async def close(opened: FeastOnlineFeatures) -> None:
-    """Close the connections of an opened store: Feast's own `close()` leaves those to Redis open."""
-    client = opened._store._get_provider().online_store._client_async
-    if client is not None:
-        await client.aclose()
+def contract_over(schema: FeatureSchema) -> ModelContract:
+    """A contract that takes every feature, in an order that is not the registry's."""
+    made = small_contract()
+    inputs = tuple(
+        made.inputs[0].model_copy(update={**feature.model_dump(), "sources": feature.sources, "default": 0.0})
+        for feature in reversed(schema.features)
+    )
+    return made.model_copy(update={"feature_schema": schema, "inputs": inputs})
 
 
-def tiny_feast(folder: Path, redis_url: str | None, definitions: str = DEFINITIONS) -> TinyFeast:
+def tiny_feast(
+    folder: Path, redis_url: str | None, definitions: str = DEFINITIONS, yaml: str = FEATURE_STORE_YAML
+) -> TinyFeast:
     """Write a repository to `folder`; not applied yet."""
     repo = folder / "repo"
     repo.mkdir(parents=True)
-    (repo / "feature_store.yaml").write_text(FEATURE_STORE_YAML)
+    (repo / "feature_store.yaml").write_text(yaml)
     (repo / "definitions.py").write_text(definitions)
     environment = {
         "FEAST_REGISTRY": str(folder / "registry.db"),

@@ -6,7 +6,12 @@ import pytest
 
 from contract import ContractMismatchError, ModelContract
 from service.errors import StartupError
-from tests.integration.service.conftest import DEFINITIONS, TinyFeast, tiny_feast
+from service.online_features import broken_promises, open_store
+from tests.integration.service.conftest import (
+    DEFINITIONS,
+    TinyFeast,
+    tiny_feast,
+)
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +137,19 @@ def test_an_address_that_cannot_be_used_is_refused_without_repeating_its_passwor
         feast.with_redis(url).open(contract)
 
     assert secret not in str(caught.value)
+
+
+def test_the_registry_can_be_held_against_the_contract_again_and_again(
+    feast: TinyFeast, contract: ModelContract
+) -> None:
+    opened = feast.open(contract)
+    views = contract.feature_schema.views
+    longer = contract.feature_schema.model_copy(
+        update={"views": (views[0], views[1].model_copy(update={"ttl_seconds": 1.0}))}
+    )
+
+    assert [] == opened.broken_promises()
+    assert [] == opened.broken_promises()
+    store = open_store(feast.repo, feast.artefacts, contract)
+    (found,) = broken_promises(store, contract.model_copy(update={"feature_schema": longer}))
+    assert "feature view 'activity': ttl_seconds" in found

@@ -1,6 +1,10 @@
 """Small contracts and schemas: every test names only the part it is about."""
 
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from contract import (
     DecisionThreshold,
@@ -9,7 +13,9 @@ from contract import (
     FeatureSchema,
     FeatureSpec,
     ModelContract,
+    RawFeatures,
     RequestInput,
+    ResolvedFeatures,
     SourceView,
     TrainingDistribution,
 )
@@ -77,3 +83,14 @@ def contract(**changes: Any) -> ModelContract:
         "library_versions": {"numpy": "2.4.6"},
     }
     return ModelContract(**members | changes)
+
+
+def taken(raw: RawFeatures, rows: Sequence[int]) -> RawFeatures:
+    """Some of the rows, in another order."""
+    index = np.array(rows, dtype=np.intp)
+    return RawFeatures(raw.values[index], None if raw.event_times is None else raw.event_times[index])
+
+
+def columns_of(done: ResolvedFeatures) -> list[NDArray[np.generic]]:
+    """Everything that was resolved, to be compared."""
+    return [done.matrix, done.states, done.defaulted, done.ages, done.known, done.refused]

@@ -3,58 +3,7 @@ from pathlib import Path
 import pytest
 
 from contract import ContractError
-from contract.artefacts import Artefacts, embedded_redis_url_file, feast_connection_string
-
-
-@pytest.mark.parametrize(
-    ("url", "connection"),
-    [
-        ("redis://localhost", "localhost:6379,db=0"),
-        ("redis://10.0.0.7:6380/", "10.0.0.7:6380,db=0"),
-        ("redis://localhost/3", "localhost:6379,db=3"),
-        ("redis://:secret@localhost", 'localhost:6379,db=0,password="secret"'),
-        ("redis://app:secret@localhost:1/2", 'localhost:1,db=2,username="app",password="secret"'),
-        ("redis://:p%40ss%3Aw%2Frd%3D%25@localhost", 'localhost:6379,db=0,password="p@ss:w/rd=%"'),
-        ("redis://:123@localhost", 'localhost:6379,db=0,password="123"'),
-        ("redis://:true@localhost", 'localhost:6379,db=0,password="true"'),
-        ("rediss://localhost", "localhost:6379,db=0,ssl=true"),
-    ],
-)
-def test_a_redis_url_becomes_feasts_connection_string(url: str, connection: str) -> None:
-    assert connection == feast_connection_string(url)
-
-
-def test_options_of_the_client_are_appended() -> None:
-    assert "localhost:6379,db=0,socket_timeout=0.1,retry=null" == feast_connection_string(
-        "redis://localhost", {"socket_timeout": "0.1", "retry": "null"}
-    )
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "localhost:6379",
-        "http://:hunter2@localhost",
-        "redis://",
-        "redis://:hunter2@",
-        "redis://:hunter2@localhost:port",
-        "redis://:hunter2@localhost:99999",
-        "redis://:hunter2@localhost/db",
-        "redis://:hunter2/more@localhost",
-        "redis://:hunter2#more@localhost",
-        "redis://:hunter2@[::1",
-        "redis://:hunter2%2Cdb=1@localhost",
-        "redis://:hunter2%22@localhost",
-        "redis://hunter2%27:x@localhost",
-    ],
-)
-def test_an_url_that_feast_cannot_express_is_refused_without_repeating_the_password(url: str) -> None:
-    with pytest.raises(ContractError, match="REDIS_URL") as caught:
-        feast_connection_string(url)
-
-    assert "hunter2" not in str(caught.value)
-    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+from contract.artefacts import Artefacts, embedded_redis_url_file
 
 
 def test_addresses_default_to_the_var_folder(tmp_path: Path) -> None:
@@ -101,11 +50,34 @@ def test_feast_is_told_of_registry_offline_store_and_redis(tmp_path: Path) -> No
     assert {
         "FEAST_REGISTRY": artefacts.feast_registry,
         "OFFLINE_STORE_DIR": str(artefacts.offline_store),
+        "REDIS_TYPE": "redis",
+        "REDIS_SENTINEL_MASTER": "none",
         "REDIS_CONNECTION_STRING": "r:1,db=2,socket_timeout=0.1",
     } == artefacts.feast_environment({"socket_timeout": "0.1"})
 
 
-def test_without_redis_feast_gets_an_address_that_cannot_answer(tmp_path: Path) -> None:
-    connection = Artefacts.of({}, tmp_path).feast_environment()["REDIS_CONNECTION_STRING"]
+@pytest.mark.parametrize(
+    ("url", "kind", "master"),
+    [
+        ("redis+sentinel://s1,s2/features", "redis_sentinel", "features"),
+        ("redis+cluster://n1,n2", "redis_cluster", "none"),
+    ],
+)
+def test_feast_is_told_what_kind_of_redis_it_is(tmp_path: Path, url: str, kind: str, master: str) -> None:
+    variables = Artefacts.of({"REDIS_URL": url}, tmp_path).feast_environment()
 
-    assert "redis-url-not-set:0" == connection
+    assert (kind, master) == (variables["REDIS_TYPE"], variables["REDIS_SENTINEL_MASTER"])
+
+
+def test_a_redis_url_that_cannot_be_used_is_refused_without_repeating_its_password(tmp_path: Path) -> None:
+    for url in ("redis://:hunter2@localhost:port", "redis://:hunter2%2C@localhost"):
+        with pytest.raises(ContractError, match="REDIS_URL") as caught:
+            Artefacts.of({"REDIS_URL": url}, tmp_path).feast_environment()
+
+        assert "hunter2" not in str(caught.value)
+
+
+def test_without_redis_feast_gets_an_address_that_cannot_answer(tmp_path: Path) -> None:
+    variables = Artefacts.of({}, tmp_path).feast_environment()
+
+    assert ("redis", "redis-url-not-set:0") == (variables["REDIS_TYPE"], variables["REDIS_CONNECTION_STRING"])

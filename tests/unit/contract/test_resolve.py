@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from numpy.typing import NDArray
 
 from contract import (
     ContractError,
@@ -20,7 +19,7 @@ from contract import (
     SourceView,
 )
 from contract.feature_schema import Dtype
-from tests.unit.contract.builders import contract, feature
+from tests.unit.contract.builders import columns_of, contract, feature, taken
 
 NOW = 1_700_000_000.0
 TTL = 60.0
@@ -245,15 +244,6 @@ def raw_features(draw: st.DrawFn) -> RawFeatures:
     age = st.sampled_from([math.nan, 0.0, -5.0, TTL, TTL + 1]) | st.floats(-1e6, 1e6)
     ages = draw(hnp.arrays(np.float64, (rows, 2), elements=age))
     return RawFeatures(values=values, event_times=draw(st.sampled_from([NOW - ages, None])))
-
-
-def taken(raw: RawFeatures, rows: Sequence[int]) -> RawFeatures:
-    index = np.array(rows, dtype=np.intp)
-    return RawFeatures(raw.values[index], None if raw.event_times is None else raw.event_times[index])
-
-
-def columns_of(done: ResolvedFeatures) -> list[NDArray[np.generic]]:
-    return [done.matrix, done.states, done.defaulted, done.ages, done.known, done.refused]
 
 
 @given(raw_features())

@@ -1,0 +1,132 @@
+"""Metrics of several processes: added up, and right again when one of them dies."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.loop import SOURCE
+from tests.serving import samples
+
+WORKER = """
+import sys
+from service.metrics import ServiceMetrics
+metrics = ServiceMetrics()
+metrics.breaker({open})
+metrics.contract_mismatch({mismatch})
+metrics.live({{"name": "churn", "version": "{version}", "role": "champion"}})
+for seconds in (0.003, 0.2):
+    metrics.answered("predict", "ok", "anonymous", seconds)
+print("counted", flush=True)
+sys.stdin.read()
+"""
+Worker = subprocess.Popen[str]
+StartWorker = Callable[..., Worker]
+
+
+@pytest.fixture
+def start_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StartWorker]:
+    """Starts processes that count two requests each and live until the test ends."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    with ExitStack() as stack:
+
+        def start(*, is_open: bool = False, mismatch: bool = False, version: str = "1") -> Worker:
+            code = WORKER.format(open=is_open, mismatch=mismatch, version=version)
+            worker = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", code], cwd=SOURCE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                )
+            )
+            assert worker.stdout is not None
+            assert "counted\n" == worker.stdout.readline()
+            return worker
+
+        yield start
+
+
+def exposition() -> str:
+    """What a worker would answer that has counted nothing."""
+    code = (
+        "import sys; from service.metrics import ServiceMetrics; sys.stdout.buffer.write(ServiceMetrics().exposition())"
+    )
+    return subprocess.run([sys.executable, "-c", code], cwd=SOURCE, capture_output=True, text=True, check=True).stdout
+
+
+def exposed(name: str, **labels: str) -> list[float]:
+    """Its samples."""
+    return samples(exposition(), name, **labels)
+
+
+def kill(worker: Worker) -> None:
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+
+
+def test_counters_and_histograms_add_up_over_workers(start_worker: StartWorker) -> None:
+    start_worker(), start_worker()
+
+    assert [4] == exposed("churn_requests_total", call="predict", outcome="ok")
+    assert [2] == exposed("churn_request_seconds_bucket", call="predict", le="0.005")
+    assert [4] == exposed("churn_request_seconds_count", call="predict")
+
+
+def test_breakers_are_counted_and_a_mismatch_is_one_if_any_worker_sees_it(start_worker: StartWorker) -> None:
+    for is_open, mismatch in ((True, False), (True, True), (False, False)):
+        start_worker(is_open=is_open, mismatch=mismatch)
+
+    assert [2] == exposed("churn_breaker_open")
+    assert [1] == exposed("churn_contract_mismatch")
+
+
+def test_two_versions_at_once_are_both_shown(start_worker: StartWorker) -> None:
+    start_worker(version="1"), start_worker(version="2")
+
+    assert [[1], [1]] == [exposed("churn_model_live", version=version) for version in "12"]
+
+
+def test_what_a_killed_worker_counted_stays_and_its_gauges_go(start_worker: StartWorker) -> None:
+    start_worker()
+    kill(start_worker(is_open=True, mismatch=True, version="2"))
+
+    assert [4] == exposed("churn_requests_total"), "a counter that falls looks like a restart to Prometheus"
+    assert ([0], [0]) == (exposed("churn_breaker_open"), exposed("churn_contract_mismatch"))
+    assert ([1], []) == (exposed("churn_model_live", version="1"), exposed("churn_model_live", version="2"))
+
+
+def test_workers_that_are_asked_at_once_may_all_find_a_dead_one(start_worker: StartWorker) -> None:
+    for _ in range(5):
+        kill(start_worker(is_open=True))
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: exposed("churn_requests_total"), range(4)))
+
+    assert [[10]] * 4 == found
+
+
+def test_a_process_whose_id_is_another_processes_now_is_dead_all_the_same(
+    start_worker: StartWorker, tmp_path: Path
+) -> None:
+    """Process ids come round again; a worker's file is named by one."""
+    worker = start_worker(is_open=True)
+    kill(worker)
+    for file in tmp_path.glob(f"*{worker.pid}*"):
+        file.rename(file.with_name(file.name.replace(str(worker.pid), str(os.getpid()))))
+
+    assert [0] == exposed("churn_breaker_open")
+
+
+def test_feasts_own_metrics_are_left_out(start_worker: StartWorker, tmp_path: Path) -> None:
+    start_worker()
+    code = "from prometheus_client import Counter; Counter('feast_pushes', 'of its server').inc()"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+    text = exposition()
+
+    assert {line.split("_")[0] for line in text.splitlines() if not line.startswith("#")} == {"churn"}
+    assert "# HELP churn_requests_total Requests by call" in text

@@ -1,0 +1,157 @@
+"""What a client may do before its request is there, without sockets: bytes in, bytes out."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+import uvicorn
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.server import ServerState
+
+import service.http_limits as http_limits
+from service.http_exchange import Receive, Scope, Send, read_body, send_bytes
+from service.http_limits import MAX_HEAD_BYTES, BoundedHttpProtocol
+
+REQUEST = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+PIECE = b"a" * 16_384
+
+
+class Wire(asyncio.Transport):
+    """A connection that keeps what the server says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said = b""
+        self.closed = asyncio.Event()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.said += bytes(data)
+
+    def close(self) -> None:
+        self.closed.set()
+
+    def is_closing(self) -> bool:
+        return self.closed.is_set()
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+Connect = Callable[..., tuple[BoundedHttpProtocol, Wire]]
+
+
+@pytest.fixture
+def connect() -> Connect:
+    """A connection to an application that says how long the body was, once it may answer."""
+
+    def connected(
+        keep_alive_seconds: float = 60, may_answer: asyncio.Event | None = None
+    ) -> tuple[BoundedHttpProtocol, Wire]:
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            body = await read_body(receive, 5, 10_000_000)
+            if may_answer is not None:
+                await may_answer.wait()
+            await send_bytes(send, 200, b"%d" % len(body), b"text/plain", [])
+
+        config = uvicorn.Config(application, lifespan="off", ws="none", log_config=None)
+        config.timeout_keep_alive = keep_alive_seconds  # type: ignore[assignment]  # it is only ever handed to a timer
+        config.load()
+        protocol, wire = BoundedHttpProtocol(config, ServerState(), {}, asyncio.get_running_loop()), Wire()
+        protocol.connection_made(wire)
+        return protocol, wire
+
+    return connected
+
+
+async def test_a_header_without_end_is_refused(connect: Connect) -> None:
+    protocol, wire = connect()
+
+    protocol.data_received(b"POST /predict HTTP/1.1\r\nX-Large: ")
+    for _ in range(MAX_HEAD_BYTES // len(PIECE)):
+        protocol.data_received(PIECE)
+    assert b"" == wire.said
+    protocol.data_received(PIECE)
+
+    assert wire.said.startswith(b"HTTP/1.1 431 ")
+    assert wire.closed.is_set()
+
+
+async def test_headers_without_end_are_refused(connect: Connect) -> None:
+    protocol, wire = connect()
+
+    protocol.data_received(b"POST /predict HTTP/1.1\r\n")
+    for _ in range(2 * MAX_HEAD_BYTES // 1000):
+        protocol.data_received(b"X-Header: value\r\n" * 60)
+
+    assert wire.said.startswith(b"HTTP/1.1 431 ")
+
+
+async def test_a_body_is_no_head_however_it_is_cut(connect: Connect) -> None:
+    protocol, wire = connect()
+    body = PIECE * 20
+
+    for _ in range(2):
+        protocol.data_received(REQUEST % len(body) + body)
+        await until(lambda: wire.said.endswith(b"\r\n\r\n%d" % len(body)))
+        wire.said = b""
+    for start in range(0, len(body), 1000):
+        protocol.data_received((REQUEST % len(body) if not start else b"") + body[start : start + 1000])
+        await asyncio.sleep(0)
+    await until(lambda: wire.said.endswith(b"\r\n\r\n%d" % len(body)))
+
+    assert not wire.closed.is_set()
+
+
+@pytest.mark.parametrize("begun", [b"", b"\r\n", b"POST /predict HT", REQUEST[:-2] % 3])
+async def test_a_connection_that_sends_no_whole_head_is_closed(connect: Connect, begun: bytes) -> None:
+    protocol, wire = connect(keep_alive_seconds=0.01)
+
+    if begun:
+        protocol.data_received(begun)
+
+    await asyncio.wait_for(wire.closed.wait(), 5)
+    assert b"" == wire.said
+
+
+async def test_a_request_that_is_being_answered_is_not_closed(connect: Connect) -> None:
+    may_answer = asyncio.Event()
+    protocol, wire = connect(keep_alive_seconds=0.01, may_answer=may_answer)
+
+    protocol.data_received(REQUEST % 3 + b"abc")
+    await asyncio.sleep(0.05)
+    assert not wire.closed.is_set()
+    may_answer.set()
+
+    await asyncio.wait_for(wire.closed.wait(), 5)
+    assert wire.said.endswith(b"\r\n\r\n3")
+
+
+async def test_what_follows_an_answer_must_become_a_request_in_time(connect: Connect) -> None:
+    """The timer that uvicorn has for idle connections is stopped by any byte."""
+    protocol, wire = connect(keep_alive_seconds=0.05)
+    protocol.data_received(REQUEST % 3 + b"abc")
+    await until(lambda: wire.said != b"")
+
+    async def dribble() -> None:
+        while not wire.closed.is_set():
+            protocol.data_received(b"\r\n")
+            await asyncio.sleep(0.005)
+
+    await asyncio.wait_for(dribble(), 5)
+
+
+def test_uvicorn_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uvicorn.protocols.http.auto.AutoHTTPProtocol", AutoHTTPProtocol)  # put back afterwards
+
+    http_limits.bound_request_heads()
+    config = uvicorn.Config(lambda: None, lifespan="off", ws="none", log_config=None)
+    config.load()
+
+    assert config.http_protocol_class is BoundedHttpProtocol
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not holds():
+            await asyncio.sleep(0)
