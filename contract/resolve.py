@@ -37,13 +37,14 @@ class RawFeatures:
     event_times: float64 (n, v) in the order of `Resolver.views`, unix seconds of each view's row,
         NaN where the view has no row. None where the store has already enforced every TTL, as a
         point-in-time join does.
-    cached_seconds: float64 (n,), how long ago each row was read from the store, NaN where it was read for this
-        request. None where no row comes from a cache.
+    cached_seconds: float64 (n,), how long ago each row was read from the store. None where no row comes from a cache.
+    unread: bool (n,), rows that could not be read, whose values are NaN. None where all could.
     """
 
     values: NDArray[np.float64]
     event_times: NDArray[np.float64] | None
     cached_seconds: NDArray[np.float64] | None = None
+    unread: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,12 @@ from service.errors import StartupError, UnauthenticatedError
 logger = logging.getLogger(__name__)
 
 ANONYMOUS = "anonymous"
-"""The name of whoever asks while no keys are configured; no key may have it."""
+"""The name of whoever asks while no keys are configured."""
+
+UNAUTHENTICATED = "unauthenticated"
+"""The name of whoever has shown no key, or needs none."""
+
+_RESERVED = (ANONYMOUS, UNAUTHENTICATED)
 
 KEY_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _ENTRY = re.compile(rf"({KEY_NAME.pattern}):([0-9a-fA-F]{{64}})")
@@ -153,8 +158,8 @@ def new_key(name: str) -> tuple[str, str]:
     Raises:
         ValueError: the name cannot be used.
     """
-    if not KEY_NAME.fullmatch(name) or name == ANONYMOUS:
-        raise ValueError(f"a key's name has the form {KEY_NAME.pattern} and is not {ANONYMOUS}")
+    if not KEY_NAME.fullmatch(name) or name in _RESERVED:
+        raise ValueError(f"a key's name has the form {KEY_NAME.pattern} and is none of {', '.join(_RESERVED)}")
     key = secrets.token_urlsafe(32)
     return key, f"{name}:{hashlib.sha256(key.encode()).hexdigest()}"
 
@@ -165,7 +170,7 @@ def _parse(entries: Iterable[tuple[str, str]]) -> tuple[StoredKey, ...]:
     seen: dict[bytes, str] = {}
     for place, entry in entries:
         found = _ENTRY.fullmatch(entry)
-        if found is None or found[1] == ANONYMOUS:
+        if found is None or found[1] in _RESERVED:
             raise StartupError(f"{place}: not a `name:sha256` entry as `make api-key` writes it")
         key = StoredKey(found[1], bytes.fromhex(found[2]))
         if key.digest in seen:

@@ -20,7 +20,9 @@ class Coalescer(Generic[Item, Result]):
         largest: most items in one call of `work`.
     """
 
-    def __init__(self, work: Callable[[Sequence[Item]], Awaitable[Sequence[Result | BaseException]]], largest: int) -> None:
+    def __init__(
+        self, work: Callable[[Sequence[Item]], Awaitable[Sequence[Result | BaseException]]], largest: int
+    ) -> None:
         self._work = work
         self._largest = largest
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
@@ -53,10 +55,11 @@ class Coalescer(Generic[Item, Result]):
             task.add_done_callback(self._running.discard)
 
     async def _run(self, batch: list[tuple[Item, "asyncio.Future[Result]"]]) -> None:
-        # Those whose client has hung up meanwhile are not worked for.
         batch = [(item, future) for item, future in batch if not future.done()]
         try:
             results = await self._work([item for item, _ in batch]) if batch else []
+            if len(results) != len(batch):
+                raise RuntimeError(f"{len(results)} results for {len(batch)} items")
         except asyncio.CancelledError:
             for _, future in batch:
                 future.cancel()

@@ -12,7 +12,6 @@ ServiceError
 ├── OverloadedError              429  over the concurrency limit
 ├── NotExplainableError          501  predictions of this model cannot be taken apart exactly
 ├── OnlineStoreUnavailableError  503  the online store refused, broke off or answered nonsense
-│   └── UnreadableFeaturesError       it answered, but what it has stored for a customer cannot be read
 └── DeadlineExceededError        503  the online store did not answer in time
 StartupError                          the process must not start; never reaches a client
 """
@@ -113,10 +112,6 @@ class OnlineStoreUnavailableError(ServiceError):
     status = 503
     code = "online_store_unavailable"
     retry_after_seconds = 1
-
-
-class UnreadableFeaturesError(OnlineStoreUnavailableError):
-    """The online store answered, but what it has stored for one of the customers cannot be read."""
 
 
 class DeadlineExceededError(ServiceError):

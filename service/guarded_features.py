@@ -11,12 +11,7 @@ from numpy.typing import NDArray
 
 from contract import RawFeatures
 from service.circuit_breaker import CircuitBreaker, State
-from service.errors import (
-    DeadlineExceededError,
-    OnlineStoreUnavailableError,
-    ServiceError,
-    UnreadableFeaturesError,
-)
+from service.errors import DeadlineExceededError, OnlineStoreUnavailableError, ServiceError
 from service.metrics import ServiceMetrics
 from service.online_features import OnlineFeatures
 
@@ -52,7 +47,8 @@ class GuardedFeatures:
         """See `OnlineFeatures.read`.
 
         Raises:
-            OnlineStoreUnavailableError, DeadlineExceededError: and the cache does not know all of them.
+            OnlineStoreUnavailableError, DeadlineExceededError: and the cache knows none of them. Those that it does
+                not know beside others that it does are `unread`.
         """
         try:
             raw = await self._ask(customer_ids, as_of_unix_us)
@@ -60,7 +56,8 @@ class GuardedFeatures:
             cached = None if self._cache is None else self._cache.get(customer_ids)
             if cached is None:
                 raise
-            self._metrics.cached_rows(len(customer_ids))
+            unread = 0 if cached.unread is None else int(cached.unread.sum())
+            self._metrics.cached_rows(len(customer_ids) - unread)
             return cached
         if self._cache is not None:
             self._cache.put(customer_ids, raw)
@@ -75,9 +72,6 @@ class GuardedFeatures:
         except TimeoutError:
             self._breaker.failed()
             raise DeadlineExceededError("the online store did not answer in time") from None
-        except UnreadableFeaturesError:
-            self._breaker.succeeded()  # one customer's data must not keep the others from being asked for
-            raise
         except ServiceError:
             self._breaker.failed()
             raise
@@ -127,14 +121,19 @@ class LastKnownGood:
             self._rows.popitem(last=False)
 
     def get(self, customer_ids: Sequence[str]) -> RawFeatures | None:
-        """Give n rows with their `cached_seconds`, or None if one of them is not there or too old."""
+        """Give n rows with their `cached_seconds`; those not there or too old are `unread`. None if all are."""
         now = time.monotonic()
-        found = [self._rows.get(customer_id) for customer_id in customer_ids]
-        rows = [row for row in found if row is not None and now - row[0] <= self._max_age_seconds]
-        if len(rows) < len(found) or not rows:
+        rows = [self._rows.get(customer_id) for customer_id in customer_ids]
+        there = [row if row is not None and now - row[0] <= self._max_age_seconds else None for row in rows]
+        one = next((row for row in there if row is not None), None)
+        if one is None:
             return None
+        nothing = (now, np.full_like(one[1], np.nan), np.full_like(one[2], np.nan))
+        kept = [row or nothing for row in there]
+        unread = np.array([row is None for row in there])
         return RawFeatures(
-            values=np.stack([values for _, values, _ in rows]),
-            event_times=np.stack([event_times for _, _, event_times in rows]),
-            cached_seconds=np.array([now - read_at for read_at, _, _ in rows]),
+            values=np.stack([values for _, values, _ in kept]),
+            event_times=np.stack([event_times for _, _, event_times in kept]),
+            cached_seconds=np.array([now - read_at for read_at, _, _ in kept]),
+            unread=unread if unread.any() else None,
         )

@@ -9,8 +9,9 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from service.authentication import UNAUTHENTICATED
 from service.errors import InvalidRequestError, MethodNotAllowedError, NotFoundError, ServiceError
 from service.http_calls import Asked, Serving, explain, invocations, model, predict, predict_batch
 from service.http_exchange import (
@@ -27,6 +28,10 @@ from service.http_exchange import (
     request_id_of,
     send_bytes,
 )
+from service.tracing import note_answer, request_span
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 logger = logging.getLogger(__name__)
 
@@ -140,19 +145,27 @@ async def _page(serving: Serving, scope: Scope, receive: Receive, send: Send) ->
         return
     headers = [(b"x-request-id", request_id_of(scope).encode()), *serving.model_headers]
     if scope["path"] == _METRICS:
-        body = await asyncio.to_thread(serving.metrics.exposition)
+        body = await serving.metrics.scrape()
         await send_bytes(send, 200, body, b"text/plain; version=0.0.4; charset=utf-8", headers)
     else:
         await answer(send, 200, serving.document, headers)
 
 
 async def _answer(serving: Serving, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
-    """Run one call and turn whatever comes of it into the designed body, headers, log line and metrics."""
+    with request_span(scope, scope["path"] if route is not _UNKNOWN else None) as traced:
+        await _answer_traced(serving, route, scope, receive, send, traced)
+
+
+async def _answer_traced(
+    serving: Serving, route: Route, scope: Scope, receive: Receive, send: Send, traced: "Span | None"
+) -> None:
+    """Run one call and turn whatever comes of it into the designed body, headers, log line, metrics and span."""
     request_id = request_id_of(scope)
     identity = serving.predictor.model.identity
     headers = [(b"x-request-id", request_id.encode()), *serving.model_headers]
     started = time.perf_counter()
-    outcome, status, client = "ok", 200, "unauthenticated"
+    outcome, status, client = "ok", 200, UNAUTHENTICATED
+    failure: Exception | None = None
     content: dict[str, Any]
     try:
         if route.guarded:
@@ -174,24 +187,27 @@ async def _answer(serving: Serving, route: Route, scope: Scope, receive: Receive
         outcome, status = error.code, error.status
         content = error_content(error.code, error.message, request_id, identity, error.field)
         headers += _error_headers(error, route)
-        if status >= 500:
-            logger.warning("%s: %s", route.name, outcome, extra={"request_id": request_id, "client": client})
     except ClientGoneError:
-        serving.metrics.answered(route.name, "cancelled", client, time.perf_counter() - started)
-        return
+        outcome, status = "cancelled", 499
     except asyncio.CancelledError:
-        serving.metrics.answered(route.name, "cancelled", client, time.perf_counter() - started)
+        outcome, status = "cancelled", 499
         raise
-    except Exception:
-        logger.exception("%s failed", route.name, extra={"request_id": request_id, "client": client})
+    except Exception as error:
+        failure = error
         outcome, status = "internal", 500
         content = error_content(
             "internal", "the service failed; its log has the request id", request_id, identity, None
         )
-    serving.metrics.answered(route.name, outcome, client, time.perf_counter() - started)
-    if serving.settings.log_requests:
-        logger.info("%s: %s", route.name, outcome, extra={"request_id": request_id, "client": client, "status": status})
-    await answer(send, status, content, headers)
+    finally:
+        seconds = time.perf_counter() - started
+        serving.metrics.answered(route.name, outcome, client, seconds)
+        note_answer(traced, route.name, outcome, status, request_id)
+        if status >= 500 or serving.settings.log_requests:
+            about = {"request_id": request_id, "client": client, "status": status, "seconds": round(seconds, 6)}
+            level = logging.ERROR if failure else logging.WARNING if status >= 500 else logging.INFO
+            logger.log(level, "%s: %s", route.name, outcome, exc_info=failure, extra=about)
+    if outcome != "cancelled":
+        await answer(send, status, content, headers)
 
 
 def _check_json(content_type: bytes | None) -> None:

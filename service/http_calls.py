@@ -16,6 +16,7 @@ from service.predictor import Prediction, Predictor
 from service.schemas import ExplainRequest, PredictBatchRequest, PredictRequest, parse
 from service.scoring_protocol import ScoringProtocol
 from service.settings import ServiceSettings
+from service.tracing import span
 
 
 class Asked(NamedTuple):
@@ -124,8 +125,9 @@ async def explain(serving: Serving, asked: Asked) -> dict[str, Any]:
         looked_up = await serving.predictor.look_up(body.customer_id, asked.as_of_unix_us, body.features)
         row = _row(_scored(looked_up.prediction))
         resolved = looked_up.resolved
-        # In a thread: the first one loads the pipeline, and trees take milliseconds.
-        explanation = await asyncio.to_thread(serving.explainer.explain, resolved.matrix)
+        with span("explain"):
+            # In a thread: the first one loads the pipeline, and trees take milliseconds.
+            explanation = await asyncio.to_thread(serving.explainer.explain, resolved.matrix)
     issues = {issue.feature: issue for issue in looked_up.prediction.feature_issues}
     contributions = []
     for column, feature in enumerate(serving.predictor.model.contract.inputs):

@@ -12,6 +12,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 MAX_HEAD_BYTES = 65_536
 """Of request line and headers, beyond the piece they begin in."""
 
+UNREAD_SECONDS = 10.0
+"""For which a client may leave an answer unread, and for which the end of the process waits for one."""
+
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -22,8 +25,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """
 
     _head_timer: asyncio.TimerHandle | None = None
-    _in_head = False
-    _head_bytes = 0
+    _writing_timer: asyncio.TimerHandle | None = None
+    _moved_on = False
+    _silent_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Expect a head."""
@@ -33,31 +37,67 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Expect nothing any more."""
         self._stop_head_timer()
+        self._stop_writing_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse, and give the connection up if its head grows too large."""
+        """Parse, and give the connection up if its head, or what follows its last chunk, grows too large."""
         no_request = self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]  # None at first
         if self._head_timer is None and no_request:
             self._expect_head()
-        continued = self._in_head
+        self._moved_on = False
         super().data_received(data)
-        if continued and self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-                self.transport.write(_TOO_LARGE)
-                self.transport.close()
+        self._silent_bytes = 0 if self._moved_on else self._silent_bytes + len(data)
+        if self._silent_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
 
     def on_message_begin(self) -> None:
         """See httptools."""
-        self._in_head, self._head_bytes = True, 0
+        self._moved_on = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """See httptools."""
-        self._in_head = False
+        self._moved_on = True
         self._stop_head_timer()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """See httptools."""
+        self._moved_on = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """See httptools."""
+        self._moved_on = True
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        """Give the connection up if its client does not read on."""
+        super().pause_writing()
+        if self._writing_timer is None:
+            self._writing_timer = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """See asyncio."""
+        self._stop_writing_timer()
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close, and do not wait for a client that reads nothing."""
+        super().timeout_keep_alive_handler()
+        self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+
+    def shutdown(self) -> None:
+        """As above: no client may keep the process from ending."""
+        super().shutdown()
+        self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+
+    def _stop_writing_timer(self) -> None:
+        if self._writing_timer is not None:
+            self._writing_timer.cancel()
+            self._writing_timer = None
 
     def _expect_head(self) -> None:
         self._head_timer = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
@@ -69,5 +109,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
 
 def bound_request_heads() -> None:
-    """Let uvicorn, which BentoML starts and offers no setting for this, take the protocol above."""
+    """Let uvicorn, which BentoML starts and offers no setting for this, take the protocol above.
+
+    To be called when the service is imported: uvicorn looks the class up before it starts the application.
+    """
     uvicorn.protocols.http.auto.AutoHTTPProtocol = BoundedHttpProtocol

@@ -1,38 +1,64 @@
-"""The service's own log: one JSON object per line, with the request it is about."""
+"""The log of a worker: one JSON object per line, whoever wrote it, with the request it is about."""
 
 import json
 import logging
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
 from service.settings import ServiceSettings
+from service.tracing import trace_ids
 
-_ABOUT_A_REQUEST = ("request_id", "client", "status")
+_ABOUT_A_REQUEST = ("request_id", "client", "status", "seconds")
+_OURS = ("service", "bentoml")
+_TAKEN_OVER = (*_OURS, "circus", "uvicorn.error")
+"""Loggers that BentoML gives handlers of their own."""
 
 
 class JsonFormatter(logging.Formatter):
-    """`time`, `level`, `logger`, `message`; of a request `request_id`, `client`, `status`; `error` is a traceback."""
+    """`time`, `level`, `logger`, `message`; of a request `request_id`, `client`, `status`, `seconds`.
+
+    `error` is a traceback; `trace_id` and `span_id` are there while tracing is on.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
-        line = {
+        """One line, in ASCII: there are letters beyond it that some readers take for the end of a line."""
+        line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
+            **_about(record),
         }
-        line |= {name: getattr(record, name) for name in _ABOUT_A_REQUEST if hasattr(record, name)}
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return json.dumps(line, default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """The same for people; a traceback takes lines of its own."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # logging's own name
+        """The line without the traceback."""
+        return " ".join([super().formatMessage(record), *(f"{name}={value}" for name, value in _about(record).items())])
+
+
+def _about(record: logging.LogRecord) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in _ABOUT_A_REQUEST if hasattr(record, name)} | trace_ids()
 
 
 def start_logging(settings: ServiceSettings) -> None:
-    """Send the service's log to stderr, in place of BentoML's format and without a second copy through it."""
+    """Send what everybody in this process logs to stderr, in place of BentoML's handlers and format."""
     to = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    to.setFormatter(JsonFormatter() if settings.log_format == "json" else text)
-    log = logging.getLogger("service")
-    log.handlers[:] = [to]
-    log.propagate = False
-    log.setLevel(settings.log_level)
+    to.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
+    logging.getLogger().handlers[:] = [to]
+    for name in _TAKEN_OVER:
+        log = logging.getLogger(name)
+        log.handlers.clear()
+        log.propagate = True
+    for name in _OURS:
+        logging.getLogger(name).setLevel(settings.log_level)
+    logging.captureWarnings(True)

@@ -1,5 +1,6 @@
 """What Prometheus is told; docs/metrics.md says what to do about each. Made inside the worker, after the fork."""
 
+import asyncio
 import fcntl
 import os
 from collections.abc import Iterable
@@ -36,6 +37,7 @@ class ServiceMetrics:
         folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         self._folder = None if registry is not None or folder is None else Path(folder)
         self._alive = self._folder and _announce(self._folder)
+        self._scraping: asyncio.Future[bytes] | None = None
         self._requests = Counter(
             "churn_requests",
             "Requests by call, outcome and name of the API key",
@@ -149,6 +151,12 @@ class ServiceMetrics:
     def live(self, identity: dict[str, str]) -> None:
         """Name the model that answers from now on."""
         self._live.labels(**identity).set(1)
+
+    async def scrape(self) -> bytes:
+        """As `exposition`, in a thread; who asks meanwhile gets the same, so that no client can start many."""
+        if self._scraping is None or self._scraping.done():
+            self._scraping = asyncio.ensure_future(asyncio.to_thread(self.exposition))
+        return await asyncio.shield(self._scraping)
 
     def exposition(self) -> bytes:
         """All workers' metrics in Prometheus' text format."""

@@ -1,6 +1,6 @@
 """Customer ids → features → model → predictions. Plain Python: no feast, no mlflow, no bentoml, no HTTP."""
 
-import asyncio
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,13 +11,17 @@ from numpy.typing import NDArray
 
 from contract import FeatureIssue, OverrideError, RawFeatures, ResolvedFeatures, Resolver
 from service.coalescing import Coalescer
-from service.errors import InvalidRequestError, UnreadableFeaturesError
+from service.errors import InvalidRequestError, OnlineStoreUnavailableError, ServiceError
 from service.metrics import ServiceMetrics
 from service.model import ServedModel
-from service.tracing import span
+from service.tracing import current_request, span, together
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
     from service.online_features import OnlineFeatures
+
+logger = logging.getLogger(__name__)
 
 Status = Literal["ok", "degraded", "refused", "unknown_customer"]
 _LARGEST_COALESCED = 128
@@ -38,6 +42,17 @@ class Prediction(NamedTuple):
     churn: bool | None = None
     feature_issues: Sequence[FeatureIssue] = ()
     cached_seconds: float | None = None
+
+
+class _Asked(NamedTuple):
+    """A customer whom one request asks for.
+
+    request: its span; None while tracing is off.
+    """
+
+    customer_id: str
+    as_of_unix_us: int
+    request: "Span | None"
 
 
 @dataclass(frozen=True)
@@ -65,20 +80,19 @@ class Predictor:
         if overrides:
             (prediction,) = await self.predict([customer_id], as_of_unix_us, overrides)
             return prediction
-        return await self._coalescer.submit((customer_id, as_of_unix_us))
+        return await self._coalescer.submit(_Asked(customer_id, as_of_unix_us, current_request()))
 
-    async def _predict_together(self, asked: Sequence[tuple[str, int]]) -> Sequence[Prediction | BaseException]:
+    async def _predict_together(self, asked: Sequence[_Asked]) -> Sequence[Prediction | BaseException]:
         self._metrics.coalesced(len(asked))
-        customer_ids, times = zip(*asked, strict=True)
+        customer_ids, times, requests = zip(*asked, strict=True)
         as_of = np.array(times, dtype=np.int64)
-        try:
-            resolved, cached = await self._look_up(customer_ids, as_of)
-        except UnreadableFeaturesError:
-            # One of them; the others came together with it only by chance.
-            alone = (self.predict([customer_id], as_of_unix_us) for customer_id, as_of_unix_us in asked)
-            outcomes = await asyncio.gather(*alone, return_exceptions=True)
-            return [outcome if isinstance(outcome, BaseException) else outcome[0] for outcome in outcomes]
-        return self._score(customer_ids, resolved, cached)
+        with together(requests):
+            raw, resolved = await self._look_up(customer_ids, as_of)
+            predictions = self._score(customer_ids, resolved, raw)
+        if raw.unread is None:
+            return predictions
+        # They came together only by chance: what is wrong with one of them is not the others' concern.
+        return [_unread() if gone else made for gone, made in zip(raw.unread.tolist(), predictions, strict=True)]
 
     async def predict(
         self, customer_ids: Sequence[str], as_of_unix_us: int, overrides: Mapping[str, object] | None = None
@@ -98,8 +112,10 @@ class Predictor:
         if not customer_ids:
             return []
         distinct = list(dict.fromkeys(customer_ids))
-        resolved, cached = await self._look_up(distinct, as_of_unix_us, checked)
-        predictions = self._score(distinct, resolved, cached)
+        raw, resolved = await self._look_up(distinct, as_of_unix_us, checked)
+        if raw.unread is not None:
+            raise _unread()  # part of a batch would look like an answer
+        predictions = self._score(distinct, resolved, raw)
         if len(distinct) == len(customer_ids):
             return predictions
         by_id = dict(zip(distinct, predictions, strict=True))
@@ -109,8 +125,10 @@ class Predictor:
         self, customer_id: str, as_of_unix_us: int, overrides: Mapping[str, object] | None = None
     ) -> Lookup:
         """Predict for one customer and keep the vector that was scored, to explain it. Raises as `predict`."""
-        resolved, cached = await self._look_up([customer_id], as_of_unix_us, self._checked(overrides))
-        (prediction,) = self._score([customer_id], resolved, cached)
+        raw, resolved = await self._look_up([customer_id], as_of_unix_us, self._checked(overrides))
+        if raw.unread is not None:
+            raise _unread()
+        (prediction,) = self._score([customer_id], resolved, raw)
         return Lookup(prediction, resolved)
 
     def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -132,14 +150,14 @@ class Predictor:
         customer_ids: Sequence[str],
         as_of_unix_us: int | NDArray[np.int64],
         overrides: Mapping[int, float] | None = None,
-    ) -> tuple[ResolvedFeatures, NDArray[np.float64] | None]:
+    ) -> tuple[RawFeatures, ResolvedFeatures]:
         started = time.perf_counter()
         with span("read features", rows=len(customer_ids)):
             raw = await self._features.read(customer_ids, as_of_unix_us)
         self._metrics.stage("features", time.perf_counter() - started)
         as_of = np.asarray(as_of_unix_us, dtype=np.float64) / 1e6
         self._note_ages(raw, as_of)
-        return self._resolver.resolve(raw, as_of, overrides), raw.cached_seconds
+        return raw, self._resolver.resolve(raw, as_of, overrides)
 
     def _note_ages(self, raw: RawFeatures, as_of: NDArray[np.float64]) -> None:
         if raw.event_times is None:
@@ -150,20 +168,18 @@ class Predictor:
             if event_time == event_time:  # NaN: nobody in this read has a row
                 self._metrics.age(view, latest_request - event_time)
 
-    def _score(
-        self, customer_ids: Sequence[str], resolved: ResolvedFeatures, cached: NDArray[np.float64] | None
-    ) -> list[Prediction]:
+    def _score(self, customer_ids: Sequence[str], resolved: ResolvedFeatures, raw: RawFeatures) -> list[Prediction]:
         # Compared as it is answered, in float64, so that nobody can find a decision that contradicts its number.
         probabilities = self.score(resolved.matrix).astype(np.float64)
         churns = np.greater_equal(probabilities, self.model.contract.threshold.value).tolist()
         usual = resolved.known & ~resolved.states.any(axis=1) & ~resolved.refused & np.isfinite(probabilities)
-        if cached is not None:
+        if raw.cached_seconds is not None:
             usual[:] = False
         self._metrics.rows_ok(int(np.count_nonzero(usual)))
         return [
             Prediction(customer_id, "ok", probability, churn)
             if is_usual
-            else self._unusual(row, customer_id, probability, churn, resolved, cached)
+            else self._unusual(row, customer_id, probability, churn, resolved, raw)
             for row, (customer_id, probability, churn, is_usual) in enumerate(
                 zip(customer_ids, probabilities.tolist(), churns, usual.tolist(), strict=True)
             )
@@ -176,9 +192,11 @@ class Predictor:
         probability: float,
         churn: bool,
         resolved: ResolvedFeatures,
-        cached: NDArray[np.float64] | None,
+        raw: RawFeatures,
     ) -> Prediction:
-        cached_seconds = None if cached is None else float(cached[row])
+        cached_seconds = None if raw.cached_seconds is None else float(raw.cached_seconds[row])
+        if raw.unread is not None and raw.unread[row]:
+            return Prediction(customer_id, "unknown_customer")  # not told: whoever asked gets an error instead
         if not resolved.known[row]:
             self._metrics.row("unknown_customer")
             return Prediction(customer_id, "unknown_customer", cached_seconds=cached_seconds)
@@ -188,7 +206,7 @@ class Predictor:
         if resolved.refused[row] or probability != probability:
             self._metrics.row("refused")
             return Prediction(customer_id, "refused", feature_issues=issues, cached_seconds=cached_seconds)
-        status: Status = "degraded" if issues or cached is not None else "ok"
+        status: Status = "degraded" if issues or cached_seconds is not None else "ok"
         self._metrics.row(status)
         return Prediction(customer_id, status, probability, churn, issues, cached_seconds)
 
@@ -196,13 +214,20 @@ class Predictor:
         """True if the online store answers a look-up within the deadline."""
         try:
             await self._features.read([_NOBODY], as_of_unix_us)
+        except ServiceError:
+            return False
         except Exception:
+            logger.exception("the readiness probe failed")
             return False
         return True
 
     async def close(self) -> None:
         """Close the online store."""
         await self._features.close()
+
+
+def _unread() -> OnlineStoreUnavailableError:
+    return OnlineStoreUnavailableError("the features of a customer cannot be read")
 
 
 _NOBODY = "readiness-probe"

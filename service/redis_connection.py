@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 _MASTER_LOST = "MASTERDOWN"
 """Code of a reply after which the same connection would go on failing: the master is elsewhere now, look it up anew."""
 
+_OF_ONE_KEY = "WRONGTYPE"
+"""Something else is stored under one key: left among the replies, because it says nothing of the others."""
+
 _TOO_MANY = "ERR max number of clients"
 """A reply whose code alone would not tell an operator what to do."""
 
@@ -57,7 +60,7 @@ class RedisConnection:
         self._closed = False
 
     async def execute(self, commands: bytes, replies: int) -> list[Any]:
-        """Send packed commands and give their replies, as hiredis decodes them.
+        """Send packed commands and give their replies, as hiredis decodes them; `WRONGTYPE` errors are among them.
 
         May be cancelled at any time; the replies are then thrown away when they come.
 
@@ -70,7 +73,7 @@ class RedisConnection:
         except FAILURES as error:
             raise _unavailable(error) from (None if isinstance(error, hiredis.ReplyError) else error)
         for answer in answers:
-            if isinstance(answer, hiredis.ReplyError):
+            if isinstance(answer, hiredis.ReplyError) and _code(answer) != _OF_ONE_KEY:
                 if _code(answer) == _MASTER_LOST:
                     pipe.abort(answer)
                 raise _unavailable(answer) from None
@@ -113,7 +116,7 @@ class RedisConnection:
             self._connecting.cancel()
             await asyncio.wait((self._connecting,))
         if self._pipe is not None:
-            await self._pipe.aborted(ConnectionError("closed"))
+            self._pipe.abort(ConnectionError("closed"))
 
 
 def _code(error: Exception) -> str:
@@ -179,8 +182,11 @@ async def _ask_sentinel(host: str, port: int, master: str) -> tuple[str, int]:
         _first_error(answers)
         if answers[0] is None:
             raise MasterNotFoundError("the Sentinel knows no master of this name")
-        found, at = answers[0]
-        return found.decode(), int(at)
+        try:
+            found, at = answers[0]
+            return found.decode(), int(at)
+        except (AttributeError, TypeError, ValueError):
+            raise ConnectionError("what answers is no Sentinel") from None
     finally:
         pipe.abort(ConnectionError("asked and answered"))
 

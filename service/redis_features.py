@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import ModelContract, RawFeatures
-from service.errors import StartupError, UnreadableFeaturesError
+from service.errors import StartupError
 from service.on_demand import OnDemandView, Output, StoredColumn
 from service.redis_pipe import pack
 from service.stored_values import Stored, TimestampDecoder, UnreadableValueError, ValueDecoder
@@ -108,11 +108,13 @@ class RedisFeatures:
             return await self._read(customer_ids, as_of)
         chunks = [slice(start, start + _CHUNK) for start in range(0, len(customer_ids), _CHUNK)]
         # All are asked for at once: Redis looks up the next while this process decodes the last.
-        parts = await asyncio.gather(*(self._read(customer_ids[chunk], as_of[chunk]) for chunk in chunks))
-        return RawFeatures(
-            values=np.concatenate([part.values for part in parts]),
-            event_times=np.concatenate([part.event_times for part in parts if part.event_times is not None]),
-        )
+        reading = [asyncio.ensure_future(self._read(customer_ids[chunk], as_of[chunk])) for chunk in chunks]
+        try:
+            return _joined(await asyncio.gather(*reading))
+        except BaseException:
+            for read in reading:
+                read.cancel()
+            raise
 
     async def _read(self, customer_ids: Sequence[str], as_of: NDArray[np.int64]) -> RawFeatures:
         keys = map(self._plan.key, customer_ids)
@@ -120,17 +122,44 @@ class RedisFeatures:
         commands = b"".join([b"%b%d\r\n%b%b" % (head, len(key), key, tail) for key in keys])
         replies = await self._connection.execute(commands, len(customer_ids))
         try:
-            raw, inputs = self._decode(replies)
-        except UnreadableValueError as error:
-            logger.warning("online store: stored values cannot be read: %s", error)
-            raise UnreadableFeaturesError("the online store holds values that cannot be read") from error
+            return self._decode(replies, customer_ids, as_of)
+        except Exception:
+            return self._decode_one_by_one(replies, customer_ids, as_of)
+
+    def _decode_one_by_one(
+        self, replies: Sequence[Any], customer_ids: Sequence[str], as_of: NDArray[np.int64]
+    ) -> RawFeatures:
+        """What is wrong with one of them must not be all others' failure: only that one is `unread`.
+
+        Raises:
+            Exception: of on-demand code that fails for all of them.
+        """
+        parts, failed = [], 0
+        for row in range(len(replies)):
+            one = slice(row, row + 1)
+            try:
+                parts.append(self._decode(replies[one], customer_ids[one], as_of[one]))
+                continue
+            except UnreadableValueError as unreadable:
+                logger.warning("online store: what is stored of a customer cannot be read: %s", unreadable)
+            except Exception:
+                failed += 1
+                if failed == len(replies):
+                    raise
+                logger.exception("on-demand features of a customer cannot be computed")
+            nothing = np.full((1, self._plan.columns), np.nan), np.full((1, self._plan.views), np.nan)
+            parts.append(RawFeatures(*nothing, unread=np.array([True])))
+        return _joined(parts)
+
+    def _decode(self, replies: Sequence[Any], customer_ids: Sequence[str], as_of: NDArray[np.int64]) -> RawFeatures:
+        raw, inputs = self._decode_stored(replies)
         given: dict[str, list[Any]] = {self._plan.join_key: list(customer_ids)}
         given.update((name, as_of.tolist()) for name in self._plan.request_inputs)
         for view, columns in zip(self._plan.on_demand, inputs, strict=True):
             view.compute(given | columns, raw.values)
         return raw
 
-    def _decode(self, replies: Sequence[Any]) -> tuple[RawFeatures, list[dict[str, list[Any]]]]:
+    def _decode_stored(self, replies: Sequence[Any]) -> tuple[RawFeatures, list[dict[str, list[Any]]]]:
         """All that is stored, and the inputs of each on-demand view."""
         plan = self._plan
         if not all(isinstance(reply, list) and len(reply) == len(plan.fields) for reply in replies):
@@ -158,6 +187,16 @@ class RedisFeatures:
     async def close(self) -> None:
         """Close the connection."""
         await self._connection.close()
+
+
+def _joined(parts: Sequence[RawFeatures]) -> RawFeatures:
+    """The rows of all parts, in order."""
+    unread = [np.zeros(len(part.values), dtype=bool) if part.unread is None else part.unread for part in parts]
+    return RawFeatures(
+        values=np.concatenate([part.values for part in parts]),
+        event_times=np.concatenate([part.event_times for part in parts if part.event_times is not None]),
+        unread=np.concatenate(unread) if any(part.unread is not None for part in parts) else None,
+    )
 
 
 def compile_plan(store: "FeatureStore", contract: ModelContract) -> ReadPlan:

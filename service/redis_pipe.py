@@ -39,7 +39,6 @@ class RedisPipe(asyncio.Protocol):
         self._reader = hiredis.Reader()
         self._heard = 0.0
         self._transport: asyncio.Transport
-        self._gone = self._loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -65,7 +64,6 @@ class RedisPipe(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail(exc if isinstance(exc, FAILURES) else ConnectionError("closed by the server"))
-        self._gone.set_result(None)
 
     def send(self, data: bytes, replies: int) -> "asyncio.Future[list[Any]]":
         """Write commands; the future is done when `replies` ≥ 1 replies have come, or fails with the connection."""
@@ -86,11 +84,6 @@ class RedisPipe(asyncio.Protocol):
         """Hang up now; everybody who is owed an answer gets `reason`."""
         self._fail(reason)
         self._transport.abort()
-
-    async def aborted(self, reason: Exception) -> None:
-        """As `abort`, and the socket is closed on return."""
-        self.abort(reason)
-        await asyncio.wait((self._gone,))
 
     def _fail(self, reason: Exception) -> None:
         # What the server said last, e.g. that it takes no more clients, tells more than that it hung up.

@@ -30,7 +30,7 @@ from service.model import ServedModel, load_model
 from service.online_features import OpenedFeast, open_feast
 from service.predictor import Predictor
 from service.settings import ServiceSettings
-from service.tracing import start_tracing
+from service.tracing import start_tracing, stop_tracing
 
 logger = logging.getLogger("service")
 
@@ -172,6 +172,7 @@ class ChurnService:
         """Runs when the last request has been answered."""
         self._watch.cancel()
         await self._serving.predictor.close()
+        stop_tracing()
 
     async def __is_ready__(self) -> bool:
         return await self._serving.predictor.can_read(time.time_ns() // 1000)

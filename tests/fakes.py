@@ -31,7 +31,6 @@ from contract import (
 )
 from contract.feature_schema import Dtype
 from contract.model_contract import QUANTILES
-from service.errors import UnreadableFeaturesError
 from service.model import ServedModel, load_model
 from training.onnx_model import compile_to_onnx
 from training.pipeline import logistic
@@ -237,8 +236,6 @@ class FakeOnlineFeatures:
             raise self.failure
         if self.gate is not None:
             await self.gate.wait()
-        if self.unreadable & set(customer_ids):
-            raise UnreadableFeaturesError("the online store holds values that cannot be read")
         views = [view.name for view in self.contract.feature_schema.views]
         values = np.full((len(customer_ids), len(self.contract.inputs)), np.nan)
         event_times = np.full((len(customer_ids), len(views)), np.nan)
@@ -250,7 +247,9 @@ class FakeOnlineFeatures:
             for column, feature in enumerate(self.contract.inputs):
                 value = self._value(feature, stored, times[row])
                 values[row, column] = np.nan if value is None else value
-        return RawFeatures(values=values, event_times=event_times)
+        unread = np.array([customer_id in self.unreadable for customer_id in customer_ids])
+        values[unread], event_times[unread] = np.nan, np.nan
+        return RawFeatures(values=values, event_times=event_times, unread=unread if unread.any() else None)
 
     async def close(self) -> None:
         """See `OnlineFeatures.close`."""

@@ -26,11 +26,15 @@ CHUNK = 500
 
 
 def compare(
-    artefacts: Artefacts, contract: ModelContract, at: datetime, customers: int, plant: str
+    artefacts: Artefacts, contract: ModelContract, at: datetime, customers: int, plant: str, compiled: bool
 ) -> dict[str, object]:
     """Compare the model's input of `customers` known and a few unknown customers at one time.
 
+    Args:
+        compiled: read online by the compiled plan, else through Feast's SDK.
+
     Returns:
+        reader: the class that read online.
         rows, values, differing (model input, float32), differing_raw (stored values of fresh
         features, float64), defaulted (how many values the contract's default stood in for), and
         the names of the features that differ.
@@ -43,7 +47,8 @@ def compare(
     if plant == "changed-default":
         changed = tuple(f.model_copy(update={"default": f.default + 1}) for f in contract.inputs)
         served = contract.model_copy(update={"inputs": changed})
-    raw = asyncio.run(_read(open_feast(PROJECT_ROOT / "feature_repo", artefacts, served), ids, at))
+    features = open_feast(PROJECT_ROOT / "feature_repo", artefacts, served, compiled=compiled).features
+    raw = asyncio.run(_read(features, ids, at))
     online = Resolver.of(served).resolve(raw, at.timestamp())
 
     cutoff = at - timedelta(days=1) if plant == "one-day-shift" else at
@@ -59,6 +64,7 @@ def compare(
     fresh = online.states == 0
     raw_differs: NDArray[np.bool_] = fresh & np.not_equal(raw.values, values)
     return {
+        "reader": type(features).__name__,
         "rows": len(ids),
         "values": int(differs.size),
         "differing": int(differs.sum()),
@@ -72,6 +78,7 @@ def compare(
 async def _read(features: OnlineFeatures, ids: list[str], at: datetime) -> RawFeatures:
     as_of = int(at.timestamp()) * 1_000_000
     parts = [await features.read(ids[start : start + CHUNK], as_of) for start in range(0, len(ids), CHUNK)]
+    await features.close()
     times = [part.event_times for part in parts if part.event_times is not None]
     return RawFeatures(np.concatenate([part.values for part in parts]), np.concatenate(times))
 
@@ -94,11 +101,14 @@ def main() -> None:
         default=["nothing"],
         choices=["nothing", "one-day-shift", "swapped-columns", "changed-default"],
     )
+    parser.add_argument("--reader", choices=["compiled", "sdk"], default="compiled")
     chosen = parser.parse_args()
     artefacts = Artefacts.of(os.environ)
     contract = ModelContract.from_json(chosen.contract.read_bytes())
     at = datetime.fromisoformat(chosen.at).astimezone(UTC)
-    print(json.dumps({plant: compare(artefacts, contract, at, chosen.customers, plant) for plant in chosen.plant}))
+    compiled = chosen.reader == "compiled"
+    results = {plant: compare(artefacts, contract, at, chosen.customers, plant, compiled) for plant in chosen.plant}
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

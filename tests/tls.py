@@ -1,9 +1,9 @@
 """A certificate authority for tests, and Redis servers that speak TLS with its certificates."""
 
-import asyncio
 import ipaddress
-import ssl
-import threading
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.redis_servers import RunningServer, free_port, valkey
+from tests.redis_servers import RunningServer, free_port, until, valkey
 
+TERMINATOR = Path(__file__).with_name("tls_terminator.py")
 LOOPBACK = ("localhost", "127.0.0.1")
 
 
@@ -66,23 +67,26 @@ def tls_in_front_of_valkey(
     folder: Path, authority: CertificateAuthority, own: Certificate, ask_client: bool = False
 ) -> Iterator[TlsServer]:
     """The wheel's Valkey is built without TLS: a terminator stands before it, as often in production."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(authority.certificate))
-    context.load_cert_chain(own.certificate, own.key)
-    context.verify_mode = ssl.CERT_REQUIRED if ask_client else ssl.CERT_NONE
-    with valkey(folder) as server:
-        loop = asyncio.new_event_loop()
-        ended = asyncio.Event()
-        port = free_port()
-        thread = threading.Thread(
-            target=loop.run_until_complete, args=(_terminate(port, server.port, context, ended),), daemon=True
+    port = free_port()
+    with valkey(folder) as server, (folder / "terminator.log").open("wb") as log:
+        files = [str(own.certificate), str(own.key), str(authority.certificate)]
+        process = subprocess.Popen(
+            [sys.executable, str(TERMINATOR), str(port), str(server.port), *files, "ask" if ask_client else "trust"],
+            stdout=log,
+            stderr=subprocess.STDOUT,
         )
-        thread.start()
         try:
+            until(lambda: _listens(port))
             yield TlsServer(port, server)
         finally:
-            loop.call_soon_threadsafe(ended.set)
-            thread.join(timeout=10)
-            loop.close()
+            process.kill()
+            process.wait(timeout=10)
+
+
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
 
 
 @contextmanager
@@ -101,33 +105,6 @@ def redis_with_tls(
     words = [str(word) for option in options.items() for word in option]
     with valkey(folder, *words, program="redis-server") as server:
         yield TlsServer(port, server)
-
-
-async def _terminate(port: int, onward: int, context: ssl.SSLContext, ended: asyncio.Event) -> None:
-    connections: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        connections.add(task)
-        task.add_done_callback(connections.discard)
-        answers, commands = await asyncio.open_connection("127.0.0.1", onward)
-        with suppress(OSError):
-            await asyncio.gather(_pump(reader, commands), _pump(answers, writer))
-
-    async with await asyncio.start_server(serve, "127.0.0.1", port, ssl=context):
-        await ended.wait()
-        for task in connections:
-            task.cancel()
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-    finally:
-        writer.close()
 
 
 def _name(name: str) -> x509.Name:

@@ -5,6 +5,7 @@ import bentoml
 
 # The settings of service/service.py; a unit test holds them equal.
 @bentoml.service(
+    traffic={"timeout": 5},
     name="noop",
     http={"host": "127.0.0.1"},
     logging={"access": {"enabled": False}},

@@ -9,6 +9,7 @@ import json
 import random
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import pytest
@@ -154,12 +155,15 @@ def test_no_damage_to_a_good_body_makes_a_call_fail(loop: Loop, connection: Conn
 
 def exchange(loop: Loop, request: bytes, *, hang_up: bool = False) -> tuple[int, bytes]:
     """Status and all else of the answer to raw bytes; 0 if the connection was closed without one."""
-    address = urlsplit(loop.url)
+    address, answer = urlsplit(loop.url), b""
     with socket.create_connection((str(address.hostname), int(address.port or 80)), timeout=20) as connection:
-        connection.sendall(request)
-        if hang_up:
-            connection.shutdown(socket.SHUT_WR)
-        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        with suppress(ConnectionError):  # a server may close before it has read all
+            connection.sendall(request)
+            if hang_up:
+                connection.shutdown(socket.SHUT_WR)
+        with suppress(ConnectionError):
+            while part := connection.recv(65536):
+                answer += part
     return (int(answer[9:12]) if answer else 0), answer
 
 
@@ -221,8 +225,8 @@ def test_a_body_that_ends_early_does_no_harm(loop: Loop) -> None:
     assert 200 == loop.call("POST", "/predict", {"customer_id": "00042"}).status
 
 
-def test_a_header_of_a_megabyte_does_no_harm(loop: Loop) -> None:
+def test_a_header_of_a_megabyte_is_not_taken_and_does_no_harm(loop: Loop) -> None:
     found, answer = exchange(loop, post(b"/predict", b"X-Long: " + b"a" * 1_000_000))
 
-    assert found in (0, 200, 400, 431), answer[:500]
+    assert found in (0, 431), answer[:500]
     assert 200 == loop.call("POST", "/predict", {"customer_id": "00042"}).status

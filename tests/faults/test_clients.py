@@ -1,13 +1,16 @@
 """Clients misbehave: they send slowly, hang up, or send what is no request; the others must not notice."""
 
+import time
+
 import pytest
 
 from tests.faults.clients import BODY, HEAD, LONG_BODY, WHOLE, dribbles, floods, hangs_up_after, run_beside, sends
 from tests.faults.conftest import Bench
-from tests.faults.load import request_bytes
+from tests.faults.load import at_once, request_bytes
 from tests.faults.promises import refused_as
 
 MANY = 100
+WHOLE_BATCH = [f"{number:05d}" for number in range(1, 1001)]
 SECONDS = 2.0
 
 
@@ -76,3 +79,15 @@ def test_heads_without_end_are_refused_before_they_cost_anything(bench: Bench) -
         came = run_beside(bench.service.port, [floods(one_header), floods(many_headers)], 4, SECONDS)
 
     assert {431, "ConnectionResetError", "BrokenPipeError"} >= set(came)
+
+
+def test_many_large_batches_at_once_leave_time_for_the_others(bench: Bench) -> None:
+    """With the limits that the service comes with, five of them are worked on at a time."""
+    bench.others = WHOLE_BATCH
+    with bench.fault("8 batches of 1,000 at once, limits as they come", refused_as("overloaded")) as fault:
+        for _ in range(5):
+            fault.load.exchanges.extend(at_once(bench.service.port, [WHOLE_BATCH] * 8))
+            time.sleep(0.3)
+    bench.others = ()
+
+    assert fault.outcomes["200"] > fault.outcomes.get("429 overloaded", 0)

@@ -18,6 +18,8 @@ from jobs.build_features import read_build
 from jobs.feature_store import materialize
 from tests.loop import SOURCE, Loop
 
+READERS = {"compiled": "RedisFeatures", "sdk": "FeastOnlineFeatures"}
+
 
 @dataclass(frozen=True)
 class Materialized:
@@ -27,13 +29,15 @@ class Materialized:
     environment: dict[str, str]
     contract: Path
 
-    def parity(self, seed: str, *plants: str) -> dict[str, Any]:
+    def parity(self, seed: str, reader: str, *plants: str) -> dict[str, Any]:
+        """What `tests.parity` finds; `reader` is one of `READERS`."""
         done = subprocess.run(
             [
                 sys.executable,
                 *("-m", "tests.parity"),
                 *("--contract", str(self.contract)),
                 *("--at", self.at.isoformat()),
+                *("--reader", reader),
                 *("--plant", *(plants or ("nothing",))),
             ],
             cwd=SOURCE,
@@ -45,6 +49,7 @@ class Materialized:
         )
         assert done.returncode == 0, done.stderr
         result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        assert {READERS[reader]} == {found["reader"] for found in result.values()}
         return result
 
 
@@ -75,17 +80,20 @@ def past_the_ttl(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     yield from _materialize(loop, tmp_path_factory.mktemp("expired"), days_before_end=25 - 7.5 / 24)
 
 
-@pytest.mark.parametrize("seed", ["0", "1", "4242"])
-def test_online_vectors_equal_the_point_in_time_join_in_every_value(at_a_snapshot: Materialized, seed: str) -> None:
-    result = at_a_snapshot.parity(seed)["nothing"]
+@pytest.mark.parametrize(("seed", "reader"), [("0", "compiled"), ("1", "compiled"), ("1", "sdk"), ("4242", "sdk")])
+def test_online_vectors_equal_the_point_in_time_join_in_every_value(
+    at_a_snapshot: Materialized, seed: str, reader: str
+) -> None:
+    result = at_a_snapshot.parity(seed, reader)["nothing"]
 
     assert result["rows"] >= 1000
     assert (0, 0, []) == (result["differing"], result["differing_raw"], result["features"])
     assert (0, 25) == (result["defaulted"], result["unknown_rows"])
 
 
-def test_parity_catches_a_planted_one_day_shift_and_a_swapped_column(at_a_snapshot: Materialized) -> None:
-    result = at_a_snapshot.parity("0", "one-day-shift", "swapped-columns")
+@pytest.mark.parametrize("reader", READERS)
+def test_parity_catches_a_planted_one_day_shift_and_a_swapped_column(at_a_snapshot: Materialized, reader: str) -> None:
+    result = at_a_snapshot.parity("0", reader, "one-day-shift", "swapped-columns")
 
     assert result["one-day-shift"]["differing"] > 1000
     assert "customer_recency__days_since_last_order" in result["one-day-shift"]["features"]
@@ -95,8 +103,11 @@ def test_parity_catches_a_planted_one_day_shift_and_a_swapped_column(at_a_snapsh
     )
 
 
-def test_parity_holds_where_a_view_has_expired_and_catches_a_changed_default(past_the_ttl: Materialized) -> None:
-    result = past_the_ttl.parity("0", "nothing", "changed-default")
+@pytest.mark.parametrize("reader", READERS)
+def test_parity_holds_where_a_view_has_expired_and_catches_a_changed_default(
+    past_the_ttl: Materialized, reader: str
+) -> None:
+    result = past_the_ttl.parity("0", reader, "nothing", "changed-default")
 
     sound = result["nothing"]
     assert (0, 0, []) == (sound["differing"], sound["differing_raw"], sound["features"])

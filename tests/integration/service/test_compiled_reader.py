@@ -24,7 +24,6 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from contract import ModelContract, RawFeatures
-from service.errors import OnlineStoreUnavailableError
 from service.feast_values import numbers_of
 from service.on_demand import OnDemandView, Output
 from service.online_features import FeastOnlineFeatures, OnlineFeatures
@@ -225,8 +224,11 @@ def test_an_error_of_on_demand_code_is_not_taken_for_one_of_the_store(picky: Two
 
     for reader in (picky.sdk, picky.compiled):
         with pytest.raises(TypeError, match="NoneType"):
-            picky.read(reader, ["fine", "textless"], NOW_US)
+            picky.read(reader, ["textless"], NOW_US)
         assert [5.0] == picky.read(reader, ["fine"], NOW_US).values[:, _column(picky, "picky__length")].tolist()
+    together = picky.read(picky.compiled, ["fine", "textless"], NOW_US)
+    assert together.unread is not None
+    assert [False, True] == together.unread.tolist()
 
 
 GARBAGE = [
@@ -248,7 +250,7 @@ GARBAGE = [
 
 
 @pytest.mark.parametrize(("field", "garbage"), GARBAGE)
-def test_stored_bytes_that_cannot_be_read_are_an_unavailable_store_and_not_a_fault_of_ours(
+def test_a_customer_whose_stored_bytes_cannot_be_read_is_unread_and_spoils_nobody_else(
     typed: TwoReaders, caplog: pytest.LogCaptureFixture, field: str, garbage: bytes
 ) -> None:
     customer_id = f"{field}-{garbage.hex()}"
@@ -259,19 +261,20 @@ def test_stored_bytes_that_cannot_be_read_are_an_unavailable_store_and_not_a_fau
         before = client.hget(key, name)
         client.hset(key, name, garbage)
 
-        with pytest.raises(OnlineStoreUnavailableError) as caught:
-            typed.read(typed.compiled, ["sound", customer_id], NOW_US)
+        spoilt = typed.read(typed.compiled, ["sound", customer_id], NOW_US)
 
         if before is None:
             client.hdel(key, name)
         else:
             client.hset(key, name, before)
+    assert spoilt.unread is not None
+    assert [False, True] == spoilt.unread.tolist()
     assert "cannot be read" in caplog.text
-    for told in (caught.value.message, caplog.text):
-        assert customer_id not in told
-        assert "much" not in told
+    assert customer_id not in caplog.text
+    assert "much" not in caplog.text
     again = typed.read(typed.compiled, ["sound", customer_id], NOW_US)
     np.testing.assert_array_equal(again.values[0, 8:], again.values[1, 8:])
+    np.testing.assert_array_equal(again.values[0], spoilt.values[0])
 
 
 _SOME_TYPE = st.sampled_from(

@@ -166,6 +166,22 @@ async def test_one_batch_that_fails_leaves_the_other_of_the_same_moment_alone() 
     assert all(isinstance(error, ValueError) for error in results[1::2])
 
 
+async def test_an_exception_among_the_results_is_raised_for_its_item_only() -> None:
+    async def refuse_odd(items: Sequence[int]) -> list[int | BaseException]:
+        await asyncio.sleep(0)
+        return [ValueError(f"{item} is odd") if item % 2 else item for item in items]
+
+    coalescer = Coalescer(refuse_odd, largest=100)
+
+    results = await asyncio.gather(*(coalescer.submit(item) for item in range(4)), return_exceptions=True)
+
+    assert [0, 2] == results[::2]
+    assert ["1 is odd", "3 is odd"] == [str(error) for error in results[1::2]]
+    with pytest.raises(ValueError, match="5 is odd"):
+        await coalescer.submit(5)
+    assert 6 == await coalescer.submit(6)
+
+
 @pytest.mark.parametrize("leaving", [0, 1, 2])
 async def test_a_caller_that_gives_up_does_not_disturb_the_others(leaving: int) -> None:
     async with Busy() as busy:
@@ -194,8 +210,10 @@ async def test_a_caller_alone_that_gives_up_does_not_hold_up_whoever_comes_next(
     work.gate.set()
 
     assert alone.cancelled()
-    assert 4 == await coalescer.submit(2)
-    assert [[1], [2]] == work.calls
+    following = asyncio.create_task(coalescer.submit(2))
+    await asyncio.sleep(0)
+    assert [[1], [2]] == work.calls, "worked on at once, as if nobody had been there before"
+    assert 4 == await following
 
 
 async def test_a_caller_that_gave_up_before_its_turn_is_not_worked_for() -> None:

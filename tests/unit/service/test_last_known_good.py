@@ -73,15 +73,17 @@ async def test_the_cache_answers_while_the_breaker_is_open_and_no_longer_once_th
     assert (await guarded.read("a")).cached_seconds is None
 
 
-async def test_one_id_that_is_not_cached_fails_the_whole_batch(clock: Clock) -> None:
+async def test_an_id_that_is_not_cached_is_unread_and_spoils_nobody_elses_values(clock: Clock) -> None:
     guarded = Guarded(cache=LastKnownGood(10, 60.0))
     await guarded.read("a")
     guarded.store.failure = DOWN
 
-    with pytest.raises(OnlineStoreUnavailableError):
-        await guarded.read("a", "b")
+    raw = await guarded.read("b", "a")
 
-    assert [1.0] == await guarded.spend("a")
+    assert raw.unread is not None
+    assert [True, False] == raw.unread.tolist()
+    assert np.isnan(raw.values[0]).all()
+    assert 1.0 == raw.values[1, COLUMN[SPEND]]
     assert 1.0 == guarded.metric("churn_cached_rows_total")
 
 

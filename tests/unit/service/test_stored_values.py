@@ -117,7 +117,9 @@ column = st.one_of(
     st.builds(
         lambda times, other, at: [*times[:at], other, *times[at:]],
         st.lists(points_in_time, min_size=16, max_size=18),
-        st.binary(min_size=9, max_size=9) | st.just(b"\x20" + b"\x80" * 8) | st.just(b"\x40" + b"\x80" * 7 + b"\x01"),
+        st.sampled_from([b"\x18", b"\x38", b"\x40", b"\x20"]).map(lambda tag: tag + b"\x80" * 7 + b"\x01")
+        | st.just(b"\x20" + b"\x80" * 8)
+        | st.binary(min_size=9, max_size=9),
         st.integers(0, 16),
     ),
     st.lists(ten_bytes, min_size=16, max_size=18),
@@ -156,6 +158,10 @@ def test_a_column_of_numbers_equals_protobufs_value_by_value(values: list[Stored
 @settings(max_examples=400, deadline=None)
 @given(column, st.sampled_from([*DTYPES, "string", "array(int64)"]))
 @example([b"\x20" + varint(2**64 - 1)] * 16, "int64")
+@example([b"\x20" + varint(2**70)] * 16, "int64")  # a byte longer than any integer may be
+@example([b"\x20" + varint(10**15)] * 16 + [b"\x38" + varint(10**15)], "int64")  # the last one is a bool
+@example([b"\x20" + varint(10**15)] * 16 + [b"\x18" + varint(10**15)], "int64")  # and here an int32
+@example([b"\x20" + varint(10**15)] * 16 + [b"\x20\x05\x20" + varint(10**10, 1)], "int64")  # two in one
 def test_a_column_of_python_values_equals_protobufs_value_by_value(values: list[Stored], dtype: str) -> None:
     expected = outcome(read_value, values, None)
     read = decoder()

@@ -19,7 +19,7 @@ Connect = Callable[..., RedisConnection]
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:
     """BentoML serves on uvloop where it is installed, and on asyncio's own loop elsewhere."""
-    if item.path.stem in ("test_redis_connection", "test_redis_tls"):
+    if item.path.stem in ("test_redis_connection", "test_redis_faults", "test_redis_impostors", "test_redis_tls"):
         return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
     if item.path.stem == "test_redis_cluster":
         return {"asyncio": asyncio.new_event_loop}  # uvloop cannot be closed over what redis-py leaves open there

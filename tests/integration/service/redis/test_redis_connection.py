@@ -1,53 +1,30 @@
-"""One connection, many callers, and everything a Redis server may do to them; against real servers."""
+"""One connection to a real server, and many callers: replies, logins, errors, the end."""
 
 import asyncio
 import gc
 import logging
 import socket
-import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+import uvloop
 
 from contract.redis_address import RedisAddress
 from service.errors import OnlineStoreUnavailableError
 from service.redis_connection import RedisConnection
 from service.redis_pipe import pack
+from tests.integration.service.redis.commands import (
+    PING,
+    client_id,
+    clients,
+    eventually,
+    eventually_answered,
+    said,
+)
 from tests.integration.service.redis.conftest import Connect
 from tests.redis_servers import RunningServer, free_port, valkey
-
-PING = pack(b"PING")
-
-
-def echoes(*words: str) -> tuple[bytes, int]:
-    return b"".join(pack(b"ECHO", word.encode()) for word in words), len(words)
-
-
-async def said(connection: RedisConnection, *words: str) -> bool:
-    """True if the server repeats these words to this caller."""
-    return [word.encode() for word in words] == await connection.execute(*echoes(*words))
-
-
-async def client_id(connection: RedisConnection) -> int:
-    (number,) = await connection.execute(pack(b"CLIENT", b"ID"), 1)
-    return int(number)
-
-
-def clients(server: RunningServer) -> int:
-    """Connections that the server has, besides the one that asks."""
-    return len(server.command("CLIENT LIST")) - 1
-
-
-async def eventually(holds: Callable[[], bool], seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.02)
-
 
 # Many callers
 
@@ -180,16 +157,6 @@ async def test_a_full_server_is_named_as_such_and_used_once_there_is_room(
     assert b"PONG" == await eventually_answered(connection, PING)
 
 
-async def eventually_answered(connection: RedisConnection, command: bytes, seconds: float = 20.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            return (await connection.execute(command, 1))[0]
-        except OnlineStoreUnavailableError:
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.02)
-
-
 # Error replies
 
 
@@ -253,298 +220,6 @@ async def test_a_replica_that_has_lost_its_master_is_left_so_that_the_name_is_lo
         assert [[None]] == await connection.execute(pack(b"HMGET", b"key", b"field"), 1)
 
 
-# Broken connections
-
-
-async def test_a_server_that_was_killed_is_unavailable_until_it_is_back(
-    server: RunningServer, connect: Connect, caplog: pytest.LogCaptureFixture
-) -> None:
-    connection = connect(server.url)
-    assert await said(connection, "up")
-
-    server.kill()
-    for _ in range(3):
-        with pytest.raises(OnlineStoreUnavailableError):
-            await connection.execute(PING, 1)
-    server.restart()
-
-    assert await said(connection, "up again")
-    assert {"online store unavailable: ConnectionRefusedError"} >= set(caplog.messages[1:])
-
-
-async def test_a_restart_between_two_requests_is_not_noticed(server: RunningServer, connect: Connect) -> None:
-    connection = connect(server.url)
-    assert await said(connection, "before")
-
-    server.kill()
-    server.restart()
-    await asyncio.sleep(0.05)
-
-    assert all(await asyncio.gather(*(said(connection, f"after-{caller}") for caller in range(20))))
-    assert 1 == clients(server)
-
-
-async def test_when_the_server_dies_everybody_who_waits_is_told_at_once(
-    server: RunningServer, connect: Connect
-) -> None:
-    connection = connect(server.url)
-    assert await said(connection, "up")
-    server.stop_signal()
-    waiting = [asyncio.create_task(connection.execute(*echoes(str(caller)))) for caller in range(20)]
-    await asyncio.sleep(0.05)
-
-    started = time.monotonic()
-    server.kill()
-    answers = await asyncio.gather(*waiting, return_exceptions=True)
-
-    assert [OnlineStoreUnavailableError] * 20 == [type(answer) for answer in answers]
-    assert time.monotonic() - started < 1
-
-
-async def test_callers_while_connecting_wait_for_the_same_connection(server: RunningServer, connect: Connect) -> None:
-    connection = connect(f"redis://127.0.0.1:{server.port}/1")
-    server.stop_signal()  # it takes connections, but does not answer SELECT
-    impatient = [asyncio.create_task(connection.execute(PING, 1)) for _ in range(5)]
-    patient = [asyncio.create_task(said(connection, str(caller))) for caller in range(5)]
-    await asyncio.sleep(0.05)
-
-    for task in impatient:
-        task.cancel()
-    await asyncio.wait(impatient)
-    server.cont_signal()
-
-    assert [True] * 5 == await asyncio.gather(*patient)
-    assert 1 == clients(server)
-
-
-async def test_connecting_is_given_up_in_time_even_if_nobody_waits_for_it_any_more(
-    server: RunningServer, connect: Connect, caplog: pytest.LogCaptureFixture
-) -> None:
-    connection = connect(f"redis://127.0.0.1:{server.port}/1", connect_seconds=0.2)
-    server.stop_signal()
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(connection.execute(PING, 1), 0.05)
-    await asyncio.sleep(0.3)
-
-    started = time.monotonic()
-    with pytest.raises(OnlineStoreUnavailableError):
-        await connection.execute(PING, 1)
-
-    assert time.monotonic() - started < 1
-    assert ["online store unavailable: TimeoutError"] == caplog.messages
-    server.cont_signal()
-    assert await said(connection, "back")
-    await eventually(lambda: 1 == clients(server))
-
-
-# Hanging servers and cancelled callers
-
-
-async def test_a_caller_who_leaves_while_the_connection_breaks_leaves_nothing_behind(
-    server: RunningServer, connect: Connect
-) -> None:
-    connection = connect(server.url)
-    assert await said(connection, "up")
-    server.stop_signal()
-    waiting = asyncio.create_task(connection.execute(PING, 1))
-    await asyncio.sleep(0.05)
-
-    closing = asyncio.create_task(connection.close())
-    asyncio.get_running_loop().call_soon(waiting.cancel)  # when close has failed the reply, before its caller knows
-
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-    await closing
-
-
-async def test_replies_to_callers_who_have_gone_are_thrown_away(server: RunningServer, connect: Connect) -> None:
-    connection = connect(server.url)
-    first = await client_id(connection)
-    server.stop_signal()
-    gone = [asyncio.create_task(connection.execute(*echoes("gone", "away"))) for _ in range(500)]
-    await asyncio.sleep(0.05)
-    for task in gone:
-        task.cancel()
-    await asyncio.wait(gone)
-    waiting = asyncio.create_task(said(connection, "still", "here"))
-    await asyncio.sleep(0.05)
-    server.cont_signal()
-
-    assert await waiting
-    assert all(await asyncio.gather(*(said(connection, f"next-{caller}") for caller in range(20))))
-    assert first == await client_id(connection)
-
-
-async def test_callers_who_leave_at_any_moment_never_shift_the_replies_of_others(
-    server: RunningServer, connect: Connect
-) -> None:
-    connection = connect(server.url)
-    running: list[asyncio.Task[bool]] = []
-    for number in range(2_000):
-        running.append(asyncio.create_task(said(connection, f"a-{number}", f"b-{number}")))
-        if number % 3 == 0:
-            running[number // 2].cancel()
-        if number % 5 == 0:
-            await asyncio.sleep(0)
-
-    answers = await asyncio.gather(*running, return_exceptions=True)
-
-    stayed = [answer for answer in answers if not isinstance(answer, asyncio.CancelledError)]
-    assert stayed
-    assert all(answer is True for answer in stayed)
-
-
-async def test_a_hanging_server_is_given_up_after_the_stall_and_used_again_when_it_answers(
-    server: RunningServer, connect: Connect, caplog: pytest.LogCaptureFixture
-) -> None:
-    connection = connect(server.url, stall_seconds=0.2)
-    first = await client_id(connection)
-    server.stop_signal()
-    without_deadline = asyncio.create_task(connection.execute(PING, 1))
-    for _ in range(4):
-        with pytest.raises((TimeoutError, OnlineStoreUnavailableError)):
-            await asyncio.wait_for(connection.execute(PING, 1), 0.1)
-
-    with pytest.raises(OnlineStoreUnavailableError):
-        await without_deadline
-    assert "online store unavailable: TimeoutError" in caplog.messages
-
-    server.cont_signal()
-    await asyncio.sleep(0.25)
-    assert await said(connection, "back")
-    assert first != await client_id(connection)
-    await eventually(lambda: 1 == clients(server))
-
-
-# Whatever else may answer at that port
-
-
-@asynccontextmanager
-async def server_that(
-    answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
-) -> AsyncIterator[str]:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await answer(reader, writer)
-        writer.close()
-
-    port = free_port()
-    async with await asyncio.start_server(serve, "127.0.0.1", port):
-        yield f"redis://127.0.0.1:{port}"
-    await asyncio.sleep(0.05)
-
-
-async def _in_single_bytes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.read(100)
-    for byte in b"*2\r\n$5\r\nhe\r\no\r\n$-1\r\n+OK\r\n":
-        writer.write(bytes([byte]))
-        await writer.drain()
-        await asyncio.sleep(0.001)
-
-
-async def test_a_reply_may_come_in_any_number_of_pieces(connect: Connect) -> None:
-    async with server_that(_in_single_bytes) as url:
-        assert [[b"he\r\no", None], b"OK"] == await connect(url).execute(PING * 2, 2)
-
-
-async def test_a_server_that_is_slow_but_answers_is_not_given_up(connect: Connect) -> None:
-    opened = 0
-
-    async def ten_answers_a_second(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal opened
-        opened += 1
-        for number in range(9):
-            await asyncio.sleep(0.1)
-            writer.write(b":%d\r\n" % number)
-            await writer.drain()
-
-    async with server_that(ten_answers_a_second) as url:
-        connection = connect(url, stall_seconds=0.3)
-        waiting = [asyncio.create_task(connection.execute(PING, 1)) for _ in range(8)]
-        await asyncio.sleep(0.55)
-
-        assert [8] == await connection.execute(PING, 1)
-        assert [[number] for number in range(8)] == await asyncio.gather(*waiting)
-        assert 1 == opened
-
-
-async def _like_a_web_server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.read(100)
-    writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-
-async def _hangs_up_in_mid_reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.read(100)
-    writer.write(b"+PONG\r\n$100\r\nhalf")
-
-
-async def _hangs_up_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    pass
-
-
-async def _refuses_unasked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"-DENIED Redis is running in protected mode\r\n")
-
-
-async def _refuses_then_hangs_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.read(100)
-    writer.write(b"-ERR max number of clients reached\r\n")
-
-
-@pytest.mark.parametrize(
-    ("answer", "reason"),
-    [
-        (_refuses_then_hangs_up, {"ERR max number of clients"}),
-        (_like_a_web_server, {"ProtocolError"}),
-        (_hangs_up_in_mid_reply, {"ConnectionError"}),
-        (_hangs_up_at_once, {"ConnectionError", "ConnectionResetError"}),
-        (_refuses_unasked, {"DENIED"}),
-    ],
-)
-async def test_a_server_that_answers_nonsense_is_unavailable(
-    connect: Connect, caplog: pytest.LogCaptureFixture, answer: Any, reason: set[str]
-) -> None:
-    async with server_that(answer) as url:
-        connection = connect(url)
-        for _ in range(3):
-            with pytest.raises(OnlineStoreUnavailableError):
-                await connection.execute(PING * 3, 3)
-
-    assert {f"online store unavailable: {code}" for code in reason} >= set(caplog.messages)
-
-
-async def test_a_reply_that_nobody_asked_for_is_never_taken_for_an_answer(connect: Connect) -> None:
-    opened = 0
-
-    async def greets_then_echoes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal opened
-        opened += 1
-        await reader.read(100)
-        writer.write(b"+mine\r\n+stray\r\n" if opened == 1 else b"+mine\r\n")
-        await reader.read(100)
-        writer.write(b"+mine\r\n")
-
-    async with server_that(greets_then_echoes) as url:
-        connection = connect(url)
-        answers = []
-        for _ in range(3):
-            answers += await connection.execute(PING, 1)
-            await asyncio.sleep(0.02)
-        await connection.close()
-
-    assert [b"mine"] * 3 == answers
-    assert 2 == opened
-
-
-async def test_a_closed_port_is_unavailable_at_once(connect: Connect) -> None:
-    connection = connect(f"redis://127.0.0.1:{free_port()}")
-
-    started = time.monotonic()
-    answers = await asyncio.gather(*(connection.execute(PING, 1) for _ in range(50)), return_exceptions=True)
-
-    assert {OnlineStoreUnavailableError} == {type(answer) for answer in answers}
-    assert time.monotonic() - started < 1
-
-
 # Closing
 
 
@@ -590,8 +265,11 @@ async def test_after_close_nothing_is_connected_any_more(server: RunningServer, 
     await eventually(lambda: 0 == clients(server))
 
 
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 @pytest.mark.parametrize("state", ["connected", "connecting"])
-def test_when_close_returns_the_loop_may_be_closed(server: RunningServer, state: str) -> None:
+def test_when_close_returns_the_loop_may_be_closed(
+    server: RunningServer, state: str, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
     connection = RedisConnection(RedisAddress.of(f"redis://127.0.0.1:{server.port}/1"), 2, 30)
 
     async def use_and_close() -> None:
@@ -602,7 +280,7 @@ def test_when_close_returns_the_loop_may_be_closed(server: RunningServer, state:
         await connection.close()
         assert ("connected" == state) == (using.exception() is None)
 
-    loop = asyncio.new_event_loop()
+    loop = new_loop()
     loop.run_until_complete(use_and_close())
     assert not asyncio.all_tasks(loop)
     loop.close()

@@ -1,0 +1,146 @@
+"""Whatever else may answer at the port: it is unavailable, and never believed."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from service.errors import OnlineStoreUnavailableError
+from tests.integration.service.redis.commands import PING
+from tests.integration.service.redis.conftest import Connect
+from tests.redis_servers import free_port
+
+
+@asynccontextmanager
+async def server_that(
+    answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[str]:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await answer(reader, writer)
+        writer.close()
+
+    port = free_port()
+    async with await asyncio.start_server(serve, "127.0.0.1", port):
+        yield f"redis://127.0.0.1:{port}"
+    await asyncio.sleep(0.05)
+
+
+async def _in_single_bytes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(100)
+    for byte in b"*2\r\n$5\r\nhe\r\no\r\n$-1\r\n+OK\r\n":
+        writer.write(bytes([byte]))
+        await writer.drain()
+        await asyncio.sleep(0.001)
+
+
+async def test_a_reply_may_come_in_any_number_of_pieces(connect: Connect) -> None:
+    async with server_that(_in_single_bytes) as url:
+        assert [[b"he\r\no", None], b"OK"] == await connect(url).execute(PING * 2, 2)
+
+
+async def test_a_server_that_is_slow_but_answers_is_not_given_up(connect: Connect) -> None:
+    opened = 0
+
+    async def ten_answers_a_second(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal opened
+        opened += 1
+        for number in range(9):
+            await asyncio.sleep(0.1)
+            writer.write(b":%d\r\n" % number)
+            await writer.drain()
+
+    async with server_that(ten_answers_a_second) as url:
+        connection = connect(url, stall_seconds=0.3)
+        waiting = [asyncio.create_task(connection.execute(PING, 1)) for _ in range(8)]
+        await asyncio.sleep(0.55)
+
+        assert [8] == await connection.execute(PING, 1)
+        assert [[number] for number in range(8)] == await asyncio.gather(*waiting)
+        assert 1 == opened
+
+
+async def _like_a_web_server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(100)
+    writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+async def _hangs_up_in_mid_reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(100)
+    writer.write(b"+PONG\r\n$100\r\nhalf")
+
+
+async def _hangs_up_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    pass
+
+
+async def _refuses_unasked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"-DENIED Redis is running in protected mode\r\n")
+
+
+async def _refuses_then_hangs_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(100)
+    writer.write(b"-ERR max number of clients reached\r\n")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (_refuses_then_hangs_up, {"ERR max number of clients"}),
+        (_like_a_web_server, {"ProtocolError"}),
+        (_hangs_up_in_mid_reply, {"ConnectionError"}),
+        (_hangs_up_at_once, {"ConnectionError", "ConnectionResetError"}),
+        (_refuses_unasked, {"DENIED"}),
+    ],
+)
+async def test_a_server_that_answers_nonsense_is_unavailable(
+    connect: Connect, caplog: pytest.LogCaptureFixture, answer: Any, reason: set[str]
+) -> None:
+    async with server_that(answer) as url:
+        connection = connect(url)
+        for _ in range(3):
+            with pytest.raises(OnlineStoreUnavailableError):
+                await connection.execute(PING * 3, 3)
+
+    assert {f"online store unavailable: {code}" for code in reason} >= set(caplog.messages)
+
+
+async def test_a_reply_that_nobody_asked_for_is_never_taken_for_an_answer(connect: Connect) -> None:
+    opened = 0
+
+    async def greets_then_echoes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal opened
+        opened += 1
+        await reader.read(100)
+        writer.write(b"+mine\r\n+stray\r\n" if opened == 1 else b"+mine\r\n")
+        await reader.read(100)
+        writer.write(b"+mine\r\n")
+
+    async with server_that(greets_then_echoes) as url:
+        connection = connect(url)
+        answers = []
+        for _ in range(3):
+            answers += await connection.execute(PING, 1)
+            await asyncio.sleep(0.02)
+        await connection.close()
+
+    assert [b"mine"] * 3 == answers
+    assert 2 == opened
+
+
+async def test_a_closed_port_is_unavailable_at_once(connect: Connect) -> None:
+    connection = connect(f"redis://127.0.0.1:{free_port()}")
+
+    started = time.monotonic()
+    answers = await asyncio.gather(*(connection.execute(PING, 1) for _ in range(50)), return_exceptions=True)
+
+    assert {OnlineStoreUnavailableError} == {type(answer) for answer in answers}
+    assert time.monotonic() - started < 1
+
+
+@pytest.fixture(autouse=True)
+def _warnings_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
