@@ -7,7 +7,8 @@ rest for ever. One client with 16 MB of header would hold up all others for half
 import asyncio
 
 import uvicorn.protocols.http.auto
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 MAX_HEAD_BYTES = 65_536
 """Of request line and headers, beyond the piece they begin in."""
@@ -26,6 +27,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     _head_timer: asyncio.TimerHandle | None = None
     _writing_timer: asyncio.TimerHandle | None = None
+    _answering: RequestResponseCycle | None = None
     _moved_on = False
     _silent_bytes = 0
 
@@ -35,9 +37,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Expect nothing any more."""
+        """Expect nothing any more, and tell the request that is being answered; uvicorn only tells the last to come."""
         self._stop_head_timer()
         self._stop_writing_timer()
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -93,6 +98,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """As above: no client may keep the process from ending."""
         super().shutdown()
         self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _stop_writing_timer(self) -> None:
         if self._writing_timer is not None:

@@ -217,9 +217,10 @@ def open_store(repo: Path, artefacts: Artefacts, contract: ModelContract, stall_
     logging.getLogger("feast.repo_config").setLevel(logging.ERROR)
     try:
         store = FeatureStore(repo_path=str(repo))
+        found = broken_promises(store, contract)  # reads the registry for the first time
     except DecodeError:
         raise StartupError(f"{artefacts.feast_registry} is not a feature registry; run `make apply`") from None
-    if found := broken_promises(store, contract):
+    if found:
         raise ContractMismatchError(found)
     return store
 

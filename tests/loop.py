@@ -84,7 +84,15 @@ def copy_source(to: Path) -> None:
 def bare_environment(home: Path) -> dict[str, str]:
     """A user's environment: nothing of ours set, the tools' homes in a folder of this session's."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("SERVICE_", "JOBS_", "TRAINING_", "MLFLOW_"))}
-    for name in ("REDIS_URL", "FEAST_REGISTRY", "OFFLINE_STORE_DIR", "ORDERS_PATH", "MODEL_TAG_PATH", "MAKEFLAGS"):
+    for name in (
+        "REDIS_URL",
+        "FEAST_REGISTRY",
+        "OFFLINE_STORE_DIR",
+        "ORDERS_PATH",
+        "MODEL_TAG_PATH",
+        "MAKEFLAGS",
+        "MAKELEVEL",
+    ):
         kept.pop(name, None)
     return {**kept, "BENTOML_HOME": str(home / "bentoml"), "VENV": sys.prefix, "BENTOML_DO_NOT_TRACK": "True"}
 

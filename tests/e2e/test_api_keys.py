@@ -180,7 +180,8 @@ def refused(loop: Loop, *options: str, **environment: str) -> str:
     done = subprocess.run(
         [f"{loop.environment['VENV']}/bin/bentoml", "serve", "--port", str(free_port()), *options],
         cwd=loop.root,
-        env={**loop.environment, **environment},
+        # A home of its own: a server that starts wipes the metrics of those that run on the same one.
+        env={**loop.environment, "BENTOML_HOME": str(loop.root / "var" / "refused"), **environment},
         capture_output=True,
         text=True,
         timeout=120,

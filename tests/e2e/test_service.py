@@ -25,7 +25,16 @@ def test_a_known_customer_gets_a_prediction_and_the_model_that_made_it(loop: Loo
 
     assert 200 == answer.status
     assert {
-        *("request_id", "model", "customer_id", "churn_probability", "churn", "status", "feature_issues")
+        *(
+            "request_id",
+            "model",
+            "customer_id",
+            "churn_probability",
+            "churn",
+            "status",
+            "feature_issues",
+            "cached_seconds",
+        )
     } == answer.body.keys()
     assert ("abc-1", "abc-1") == (answer.body["request_id"], answer.headers["x-request-id"])
     assert answer.body["model"] == {key: answer.headers[f"x-model-{key}"] for key in ("name", "version", "role")}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from contract.artefacts import Artefacts
 from tests.loop import Loop, call, free_port
 
 
@@ -46,7 +47,7 @@ def test_a_registry_that_breaks_the_contract_is_named(loop: Loop, tmp_path: Path
     subprocess.run(
         [f"{loop.environment['VENV']}/bin/feast", "apply"],
         cwd=changed,
-        env={**loop.environment, "FEAST_REGISTRY": registry, "REDIS_CONNECTION_STRING": "unused:0"},
+        env={**loop.environment, **Artefacts.of({"FEAST_REGISTRY": registry}, root=tmp_path).feast_environment()},
         capture_output=True,
         timeout=120,
         check=True,

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from tests.faults.machine import Heartbeat
+
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 NO_ANSWER = "closed before an answer"
 ANSWER_SECONDS = 10.0
 """After which an answer is given up; far beyond anything promised."""
 _IDLE_SECONDS = 2.0  # the server closes a connection that was idle for 5 s; one that it is about to close is not used
-_HEARTBEAT_SECONDS = 0.005
 _BATCH_EVERY, _BATCH_ROWS = 10, 10
 
 
@@ -51,20 +52,26 @@ class Load:
     """Asks for customers in turn, so many times a second whatever the answers do, while the block lasts.
 
     Every tenth request is a batch. As many keep-alive connections are opened as the answers' slowness demands.
-    It runs in a thread of its own. A heartbeat there records how long this machine kept a thread from running that
-    wanted to: what a request lost by that is no fault of the server's.
+    It runs in a thread of its own.
 
     Args:
         port: of the service on loopback.
         customers: who is asked for, over and over.
+        processes: the ids of those that the answers depend on; what they lost to the machine is noted.
     """
 
-    def __init__(self, port: int, customers: Sequence[str], per_second: float = 50) -> None:
+    def __init__(
+        self,
+        port: int,
+        customers: Sequence[str],
+        per_second: float = 50,
+        processes: Callable[[], Sequence[int]] = tuple,
+    ) -> None:
         self._port = port
         self._customers = customers
         self._per_second = per_second
         self.exchanges: list[Exchange] = []
-        self._stalls: list[tuple[float, float]] = []
+        self._heartbeat = Heartbeat(processes)
         self._idle: deque[tuple[*Connection, float]] = deque()
         self._over = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
@@ -81,14 +88,13 @@ class Load:
         gc.enable()
         assert not self._thread.is_alive(), "the load did not end"
 
-    def stalled(self, exchange: Exchange) -> float:
-        """Seconds of an exchange in which this machine did not run the client though it was ready to."""
-        overlaps = (min(until, exchange.ended) - max(since, exchange.started) for since, until in self._stalls)
-        return sum(overlap for overlap in overlaps if overlap > 0)
+    def lost(self, exchange: Exchange) -> float:
+        """Seconds that an exchange lost to the machine: see `Heartbeat.lost`."""
+        return self._heartbeat.lost(exchange.started, exchange.ended)
 
     async def _run(self) -> None:
         asking: set[asyncio.Task[None]] = set()
-        heartbeat = asyncio.create_task(self._listen_to_the_heartbeat())
+        heartbeat = asyncio.create_task(self._heartbeat.beat())
         loop = asyncio.get_running_loop()
         begin = loop.time()
         for number in itertools.count():
@@ -102,13 +108,6 @@ class Load:
         heartbeat.cancel()
         for _, writer, _ in self._idle:
             writer.transport.abort()
-
-    async def _listen_to_the_heartbeat(self) -> None:
-        while True:
-            due = time.monotonic() + _HEARTBEAT_SECONDS
-            await asyncio.sleep(_HEARTBEAT_SECONDS)
-            if (now := time.monotonic()) - due > 0.001:
-                self._stalls.append((due, now))
 
     async def _ask(self, number: int) -> None:
         customers = itertools.islice(itertools.cycle(self._customers), number % len(self._customers), None)
@@ -133,7 +132,7 @@ class Load:
 
 
 def at_once(port: int, asked: Sequence[Sequence[str]]) -> list[Exchange]:
-    """As many batches at the same moment, each on a connection of its own."""
+    """As many requests at the same moment, each on a connection of its own; a batch where several are asked for."""
 
     async def ask() -> list[Exchange]:
         connections = [await asyncio.open_connection("127.0.0.1", port) for _ in asked]
@@ -142,8 +141,10 @@ def at_once(port: int, asked: Sequence[Sequence[str]]) -> list[Exchange]:
             async def connection() -> Connection:
                 return connections[number]
 
-            body: dict[str, object] = {"customer_ids": asked[number]}
-            return await exchange(connection, "/predict_batch", tuple(asked[number]), body, f"at-once-{number}")
+            customers, request_id = tuple(asked[number]), f"at-once-{number}"
+            if len(customers) == 1:
+                return await exchange(connection, "/predict", customers, {"customer_id": customers[0]}, request_id)
+            return await exchange(connection, "/predict_batch", customers, {"customer_ids": customers}, request_id)
 
         return await asyncio.gather(*map(one, range(len(asked))))
 

@@ -15,8 +15,8 @@ LONGEST_SECONDS = DEADLINE_SECONDS + 0.050
 """The longest answer: what the online store may take, and 50 ms for everything else.
 
 An answer takes 2 ms where Redis takes none, so the 50 ms are mostly for the scheduling of two busy cores. More is
-not allowed, however slow the machine: instead, what an exchange lost to a machine that did not run the ready client
-is measured beside it (`Load.stalled`) and taken off, and the table shows both.
+not allowed, however slow the machine: instead, what an exchange lost to a machine that did not run what was ready to
+run is measured beside it (`Heartbeat.lost`) and taken off, and the table shows both.
 """
 
 RECOVERY_SECONDS = 2.0
@@ -127,8 +127,8 @@ def outcome(exchange: Exchange, was: Verdict) -> str:
 class Measurement:
     """One fault's row of the table.
 
-    baseline, longest: seconds, of the exchanges begun before the fault and since.
-    stalled: how many seconds of the longest exchange the machine did not run the client.
+    baseline, longest: seconds, of the exchanges that ended before the fault and since.
+    lost: how many seconds of the longest exchange were lost to the machine.
     recovery: seconds from the fault's end to the end of the last answer that was not yet right.
     """
 
@@ -137,7 +137,7 @@ class Measurement:
     wrong: int
     baseline: float
     longest: float
-    stalled: float
+    lost: float
     recovery: float
     outcomes: Mapping[str, int]
 
@@ -153,6 +153,7 @@ def measure(
     Returns:
         The measurement, and the exchanges that were wrong.
     """
+    designed = either(designed, lambda exchange: _starved(exchange, load))
     verdicts = [(exchange, verdict(exchange, truth, designed)) for exchange in load.exchanges]
     before = [exchange for exchange in load.exchanges if exchange.ended < began]
     since = [exchange for exchange in load.exchanges if exchange.ended >= began]
@@ -164,7 +165,7 @@ def measure(
         wrong=sum(was == "wrong" for _, was in verdicts),
         baseline=max(exchange.ended - exchange.started for exchange in before),
         longest=longest.ended - longest.started,
-        stalled=load.stalled(longest),
+        lost=load.lost(longest),
         recovery=max(not_yet_right, default=ended) - ended,
         outcomes=dict(Counter(outcome(e, was) for e, was in verdicts if e.ended >= began).most_common()),
     )
@@ -172,4 +173,9 @@ def measure(
 
 
 def _own_seconds(exchange: Exchange, load: Load) -> float:
-    return exchange.ended - exchange.started - load.stalled(exchange)
+    return exchange.ended - exchange.started - load.lost(exchange)
+
+
+def _starved(exchange: Exchange, load: Load) -> bool:
+    """True of a look-up that took the deadline only because this machine did not run the service or Redis meanwhile."""
+    return refused_as("deadline_exceeded")(exchange) and _own_seconds(exchange, load) < DEADLINE_SECONDS

@@ -20,9 +20,9 @@ def table(measurements: list[dict[str, Any]], about: str) -> str:
     lines = [about, "", f"| {columns} |", "|---|---:|---:|---:|---:|---:|---:|---|"]
     for m in measurements:
         outcomes = ", ".join(f"{count:,} × {what}" for what, count in m["outcomes"].items())
-        longest, before, stalled = (f"{1000 * m[key]:.0f}" for key in ("longest", "baseline", "stalled"))
+        longest, before, lost = (f"{1000 * m[key]:.0f}" for key in ("longest", "baseline", "lost"))
         lines.append(
-            f"| {m['fault']} | {m['requests']:,} | {m['wrong']} | {longest} | {before} | {stalled} "
+            f"| {m['fault']} | {m['requests']:,} | {m['wrong']} | {longest} | {before} | {lost} "
             f"| {m['recovery']:.2f} | {outcomes} |"
         )
     return "\n".join(lines)

@@ -35,6 +35,7 @@ def test_clients_that_hang_up_leave_nothing_behind(bench: Bench) -> None:
         hangs_up_after(WHOLE[:-5], 0.02),
         hangs_up_after(WHOLE, 0),
         hangs_up_after(request_bytes("/predict_batch", b'{"customer_ids": ["00042", "00007"]}'), 0.001),
+        hangs_up_after(WHOLE * 50, 0.1),  # fifty questions, and no answer is read
     ]
     with bench.fault("clients hang up in head, in body, before the answer", refused_as()):
         came = run_beside(bench.service.port, clients, 10, 2)

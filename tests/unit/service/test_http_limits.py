@@ -141,6 +141,21 @@ async def test_what_follows_an_answer_must_become_a_request_in_time(connect: Con
     await asyncio.wait_for(dribble(), 5)
 
 
+async def test_a_client_that_asked_again_and_hung_up_is_not_written_to(connect: Connect) -> None:
+    """The request that is being answered is not the one that came last."""
+    may_answer = asyncio.Event()
+    protocol, wire = connect(may_answer=may_answer)
+    protocol.data_received((REQUEST % 3 + b"abc") * 3)
+    tasks = set(protocol.tasks)
+
+    protocol.connection_lost(None)
+    may_answer.set()
+    await asyncio.wait_for(asyncio.gather(*tasks), 5)
+
+    assert 1 == len(tasks)
+    assert b"" == wire.said
+
+
 def test_uvicorn_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("uvicorn.protocols.http.auto.AutoHTTPProtocol", AutoHTTPProtocol)  # put back afterwards
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import logging
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -75,11 +74,6 @@ async def _later_tests_hear_nothing_of_it(_nothing_is_left_behind: None) -> Asyn
     yield
     for connection in [thing for thing in gc.get_objects() if isinstance(thing, redis.asyncio.Connection)]:
         await connection.disconnect()
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING)
 
 
 async def expected() -> NDArray[np.float64]:

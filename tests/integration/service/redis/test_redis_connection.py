@@ -2,12 +2,12 @@
 
 import asyncio
 import gc
-import logging
 import socket
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+import hiredis
 import pytest
 import uvloop
 
@@ -165,19 +165,32 @@ async def test_an_error_reply_fails_its_caller_only_and_the_connection_is_kept(
 ) -> None:
     connection = connect(server.url)
     first = await client_id(connection)
-    await connection.execute(pack(b"SET", b"hunter2", b"text"), 1)
 
     answers = await asyncio.gather(
         said(connection, "before"),
-        connection.execute(PING + pack(b"HMGET", b"hunter2", b"field") + PING, 3),
+        connection.execute(PING + pack(b"HMGET", b"hunter2") + PING, 3),
         said(connection, "after"),
         return_exceptions=True,
     )
 
     assert [True, True] == [answers[0], answers[2]]
     assert isinstance(answers[1], OnlineStoreUnavailableError)
-    assert ["online store unavailable: WRONGTYPE"] == caplog.messages
+    assert ["online store unavailable: ERR"] == caplog.messages
     assert first == await client_id(connection)
+
+
+async def test_an_error_of_one_key_is_that_keys_answer(
+    server: RunningServer, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = connect(server.url)
+    await connection.execute(pack(b"SET", b"text", b"text"), 1)
+    both = pack(b"HMGET", b"text", b"field") + pack(b"HMGET", b"key", b"field")
+
+    of_text, of_key = await connection.execute(both, 2)
+
+    assert isinstance(of_text, hiredis.ReplyError)
+    assert [None] == of_key
+    assert [] == caplog.messages
 
 
 async def test_a_server_that_still_loads_its_data_is_unavailable_until_it_has(
@@ -285,8 +298,3 @@ def test_when_close_returns_the_loop_may_be_closed(
     assert not asyncio.all_tasks(loop)
     loop.close()
     gc.collect()  # a socket or task that was left would complain of it now
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING)

@@ -1,7 +1,6 @@
 """One connection, and servers that die or hang; callers who leave; against real servers."""
 
 import asyncio
-import logging
 import time
 
 import pytest
@@ -172,8 +171,3 @@ async def test_a_hanging_server_is_given_up_after_the_stall_and_used_again_when_
     assert await said(connection, "back")
     assert first != await client_id(connection)
     await eventually(lambda: 1 == clients(server))
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING)

@@ -1,7 +1,6 @@
 """Whatever else may answer at the port: it is unavailable, and never believed."""
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -139,8 +138,3 @@ async def test_a_closed_port_is_unavailable_at_once(connect: Connect) -> None:
 
     assert {OnlineStoreUnavailableError} == {type(answer) for answer in answers}
     assert time.monotonic() - started < 1
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING)

@@ -1,6 +1,5 @@
 """With the ACL lines of docs/redis.md, over TLS: the service reads and can do nothing else, the jobs write."""
 
-import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,11 +75,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     shop = Shop.in_folder(tmp_path_factory.mktemp("shop"))
     shop.apply()
     return shop
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING)
 
 
 @pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "sdk"])

@@ -1,7 +1,6 @@
 """A master, its replica and three Sentinels: reads follow the master without a restart."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -82,11 +81,6 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     shop = Shop.in_folder(tmp_path_factory.mktemp("shop"))
     shop.apply()
     return shop
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING)
 
 
 async def values(features: OnlineFeatures) -> NDArray[np.float64]:

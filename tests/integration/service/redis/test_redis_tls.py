@@ -1,6 +1,5 @@
 """TLS to Redis: a server is trusted for its certificate and its name, and nobody is talked to otherwise."""
 
-import logging
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -37,11 +36,6 @@ def serve(request: pytest.FixtureRequest, tmp_path: Path, authority: Certificate
             yield server
 
     return served
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING)
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
