@@ -53,6 +53,8 @@ class RedisAddress:
         except ContractError:
             raise
         except (ValueError, LookupError):
+            if "[" in url and "]" in url:  # some versions of Python refuse to split brackets beside other hosts
+                raise ContractError("REDIS_URL: feast cannot carry an IPv6 address; use a host name") from None
             raise ContractError(f"REDIS_URL must look like {_FORMS}") from None
 
     @classmethod
