@@ -74,6 +74,11 @@ class FeatureSpec(Frozen):
     on_missing: MissingPolicy = "use_default"
     default: float | None = None
 
+    @property
+    def field_name(self) -> str:
+        """Name of the field in its view, without the view's."""
+        return self.name.removeprefix(f"{self.view}__")
+
 
 class RequestInput(Frozen):
     """A value that an on-demand view takes from the request instead of the store.

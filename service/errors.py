@@ -16,7 +16,7 @@ ServiceError
 StartupError                          the process must not start; never reaches a client
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class ServiceError(Exception):
@@ -40,6 +40,11 @@ class InvalidRequestError(ServiceError):
 
     status = 400
     code = "invalid_request"
+
+    @classmethod
+    def at(cls, path: str, what: str) -> Self:
+        """What is wrong with the member at a path of the body, which the message begins with."""
+        return cls(f"{path}: {what}", field=path)
 
 
 class UnauthenticatedError(ServiceError):

@@ -21,7 +21,7 @@ def read_value(stored: bytes) -> Any:
 
 def read_number(stored: bytes) -> float:
     """What the model gets for a serialised `ValueProto` of any type that float() takes; NaN for null."""
-    return _number(Value.FromString(stored))
+    return number(Value.FromString(stored))
 
 
 def read_timestamp(stored: bytes) -> float:
@@ -38,9 +38,15 @@ def numbers_of(column: list[Any], field: Any) -> list[float]:
     Args:
         field: the on-demand view's field.
     """
-    return [_number(value) for value in python_values_to_proto_values(column, field.dtype.to_value_type())]
+    return [number(value) for value in python_values_to_proto_values(column, field.dtype.to_value_type())]
 
 
-def _number(value: Any) -> float:
+def number(value: Any) -> float:
+    """What the model gets for a `ValueProto` of any type that float() takes; NaN for null."""
     kind = value.WhichOneof("val")
     return float("nan") if kind in _NULL else float(getattr(value, kind))
+
+
+def row_unix_seconds(at: Any) -> float:
+    """Unix seconds of the `Timestamp` of a row from the SDK; NaN for 1970-01-01, its way of saying: no row."""
+    return float(at.seconds + at.nanos / 1e9) if at.seconds or at.nanos else float("nan")

@@ -16,7 +16,7 @@ from redis.exceptions import RedisClusterException
 
 from contract import ContractError, ContractMismatchError, ModelContract, RawFeatures, differences
 from contract.artefacts import Artefacts
-from contract.feature_schema import FeatureSpec, read_feature_schema
+from contract.feature_schema import read_feature_schema
 from contract.redis_address import RedisAddress
 from service.errors import OnlineStoreUnavailableError, StartupError
 from service.redis_connection import RedisConnection
@@ -67,17 +67,20 @@ class FeastOnlineFeatures:
     """
 
     def __init__(self, store: "FeatureStore", contract: ModelContract) -> None:
+        from service import feast_values  # imports feast
+
+        self._number, self._unix_seconds = feast_values.number, feast_values.row_unix_seconds
         self._store = store
         # Resolved once: looking it up takes milliseconds.
         self._service = store.get_feature_service(contract.feature_service)
         (key,) = contract.feature_schema.entity_keys
         self._join_key = key.join_key
         self._request_inputs = [r.name for r in contract.feature_schema.request_inputs]
-        self._columns = {_bare(f): column for column, f in enumerate(contract.inputs)}
+        self._columns = {f.field_name: column for column, f in enumerate(contract.inputs)}
         # One stored feature of each view tells the event time of that view's row.
         self._views = {view.name: position for position, view in enumerate(contract.feature_schema.views)}
         self._tells_time = {
-            next(_bare(f) for f in contract.feature_schema.features if f.view == view): position
+            next(f.field_name for f in contract.feature_schema.features if f.view == view): position
             for view, position in self._views.items()
         }
 
@@ -112,9 +115,9 @@ class FeastOnlineFeatures:
         proto = response.proto
         for name, result in zip(proto.metadata.feature_names.val, proto.results, strict=True):
             if (column := self._columns.get(name)) is not None:
-                values[:, column] = [_number(value) for value in result.values]
+                values[:, column] = [self._number(value) for value in result.values]
             if (view := self._tells_time.get(name)) is not None:
-                event_times[:, view] = [_unix_seconds(at) for at in result.event_timestamps]
+                event_times[:, view] = [self._unix_seconds(at) for at in result.event_timestamps]
         return values, event_times
 
     async def close(self) -> None:
@@ -126,21 +129,6 @@ class FeastOnlineFeatures:
             for sentinel in getattr(getattr(pool, "sentinel_manager", None), "sentinels", ()):
                 await sentinel.aclose()
             await client.aclose()
-
-
-def _bare(feature: FeatureSpec) -> str:
-    return feature.name.removeprefix(f"{feature.view}__")
-
-
-def _number(value: Any) -> float:
-    kind = value.WhichOneof("val")
-    return float("nan") if kind in (None, "null_val") else float(getattr(value, kind))
-
-
-def _unix_seconds(at: Any) -> float:
-    if at.seconds == 0 and at.nanos == 0:
-        return float("nan")  # Feast's way of saying that there is no row
-    return float(at.seconds + at.nanos / 1e9)
 
 
 def _check_registry_file(registry: str) -> None:
@@ -200,7 +188,7 @@ def open_store(repo: Path, artefacts: Artefacts, contract: ModelContract, stall_
     keys = contract.feature_schema.entity_keys
     if len(keys) != 1 or keys[0].dtype != "string":
         raise StartupError("contract: this service looks up by exactly one join key of type string")
-    bare = [_bare(f) for f in contract.feature_schema.features]
+    bare = [f.field_name for f in contract.feature_schema.features]
     if len(set(bare)) != len(bare):
         twice = sorted({name for name in bare if bare.count(name) > 1})
         raise StartupError(f"contract: two feature views share the feature names {twice}, which feast cannot serve")

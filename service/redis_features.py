@@ -232,12 +232,11 @@ def compile_plan(store: "FeatureStore", contract: ModelContract) -> ReadPlan:
     computed: dict[str, dict[str, int]] = {}
     stored_views = {view.name for view in schema.views}
     for column, spec in enumerate(contract.inputs):
-        bare = spec.name.removeprefix(f"{spec.view}__")
         if spec.view in stored_views:
-            found = stored_column(spec.view, bare)
+            found = stored_column(spec.view, spec.field_name)
             stored.setdefault(found.dtype, []).append((column, found.position))
         else:
-            computed.setdefault(spec.view, {})[bare] = column
+            computed.setdefault(spec.view, {})[spec.field_name] = column
 
     on_demand = []
     for name, columns in computed.items():

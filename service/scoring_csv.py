@@ -38,7 +38,7 @@ def read_csv(raw: bytes, names: Sequence[str], max_rows: int) -> list[tuple[str,
             raise InvalidRequestError("the body is empty; a CSV begins with its header")
         for name in names:
             if name not in header:
-                raise _refused(f"csv.{name}", "is missing, and the model needs it")
+                raise InvalidRequestError.at(f"csv.{name}", "is missing, and the model needs it")
         rows = _rows(lines, header, names, max_rows)
     except (UnicodeDecodeError, csv.Error):
         raise InvalidRequestError("body is not valid CSV") from None
@@ -63,11 +63,11 @@ def _rows(lines: Iterator[list[str]], header: list[str], names: Sequence[str], m
             positions = [position + len(fields) - width for position in positions]
             width = len(fields)
         if len(fields) > width:
-            raise _refused(f"csv.{row}", "has more fields than the rows before")
+            raise InvalidRequestError.at(f"csv.{row}", "has more fields than the rows before")
         # A field that was left out is null, like an empty one.
         rows.append([fields[position] if position < len(fields) else "" for position in positions])
     if not rows:
-        raise _refused("csv", "must hold at least one row")
+        raise InvalidRequestError.at("csv", "must hold at least one row")
     return rows
 
 
@@ -77,9 +77,5 @@ def _numbers(column: Sequence[str], name: str) -> Sequence[str]:
     for row, text in enumerate(column):
         # pandas knows more than ten ways to write null, and the model takes none of them.
         if _NUMBER.fullmatch(text) is None:
-            raise _refused(f"csv.{row}.{name}", "must be a finite number")
+            raise InvalidRequestError.at(f"csv.{row}.{name}", "must be a finite number")
     return column
-
-
-def _refused(path: str, what: str) -> InvalidRequestError:
-    return InvalidRequestError(f"{path}: {what}", field=path)

@@ -97,28 +97,30 @@ class ScoringProtocol:
             if content and not all(isinstance(value, list) for value in content):
                 return self._regular_records(content, form)
         if not isinstance(content, dict):
-            raise _refused(form, "must name its columns: a list of objects, or an object of lists")
+            raise InvalidRequestError.at(form, "must name its columns: a list of objects, or an object of lists")
         return self._columns(content, form)
 
     def _split(self, frame: Any, form: str) -> _Cells:
         """Rows as lists, and once the names of their columns."""
         if not isinstance(frame, dict) or "data" not in frame or frame.keys() - {"columns", "data", "index"}:
-            raise _refused(form, "must be an object of columns, data and optionally index")
+            raise InvalidRequestError.at(form, "must be an object of columns, data and optionally index")
         columns: Any = frame.get("columns")
         data, index = frame["data"], frame.get("index")
         positions = self._positions(columns, f"{form}.columns")
         if not isinstance(data, list):
-            raise _refused(f"{form}.data", "must be a list of rows")
+            raise InvalidRequestError.at(f"{form}.data", "must be a list of rows")
         self._limit(len(data), f"{form}.data")
         if index is not None and (not isinstance(index, list) or len(index) != len(data) or _any_list(index)):
-            raise _refused(f"{form}.index", "must be a list of one label for each row")
+            raise InvalidRequestError.at(f"{form}.index", "must be a list of one label for each row")
         if len(columns) == 1 and not isinstance(data[0], list):
             data = [[cell] for cell in data]
         for row, cells in enumerate(data):
             if not isinstance(cells, list) or len(cells) > len(columns):
-                raise _refused(f"{form}.data.{row}", "must be a list of no more cells than there are columns")
+                raise InvalidRequestError.at(
+                    f"{form}.data.{row}", "must be a list of no more cells than there are columns"
+                )
         if max(len(cells) for cells in data) < len(columns):
-            raise _refused(f"{form}.data", "has fewer cells in every row than there are columns")
+            raise InvalidRequestError.at(f"{form}.data", "has fewer cells in every row than there are columns")
         # A short row ends in nulls, which only matters if one of them is an input of the model.
         rows = [[cells[at] if at < len(cells) else None for at in positions] for cells in data]
         return _Cells(rows, lambda row, name: f"{form}.data.{row}.{name}")
@@ -126,11 +128,11 @@ class ScoringProtocol:
     def _records(self, records: Any, form: str) -> _Cells:
         """Rows as objects of column and value."""
         if not isinstance(records, list):
-            raise _refused(form, "must be a list of objects")
+            raise InvalidRequestError.at(form, "must be a list of objects")
         self._limit(len(records), form)
         for row, record in enumerate(records):
             if not isinstance(record, dict):
-                raise _refused(f"{form}.{row}", "must be an object of column and value")
+                raise InvalidRequestError.at(f"{form}.{row}", "must be an object of column and value")
             for name in self._names:
                 if name not in record:
                     raise _missing(f"{form}.{row}.{name}")
@@ -146,10 +148,10 @@ class ScoringProtocol:
             # MLflow makes columns of instances, and they must have the same length.
             for row, record in enumerate(records):
                 if record.keys() != records[0].keys():
-                    raise _refused(f"{form}.{row}", "must have the same members as the first instance")
+                    raise InvalidRequestError.at(f"{form}.{row}", "must have the same members as the first instance")
             extras = [[record[name] for record in records] for name in records[0].keys() - self._known]
         if any(_is_ragged(values) for values in extras):
-            raise _refused(form, "has a column of lists of different lengths")
+            raise InvalidRequestError.at(form, "has a column of lists of different lengths")
         return cells
 
     def _columns(self, content: dict[str, Any], form: str) -> _Cells:
@@ -159,11 +161,11 @@ class ScoringProtocol:
                 raise _missing(f"{form}.{name}")
         lengths = {len(values) for values in content.values() if isinstance(values, list)}
         if len(lengths) > 1:
-            raise _refused(form, "must have as many values in every column")
+            raise InvalidRequestError.at(form, "must have as many values in every column")
         if not lengths and len(content) > len(self._names):
-            raise _refused(form, "must hold a list if there are more columns than the model's inputs")
+            raise InvalidRequestError.at(form, "must hold a list if there are more columns than the model's inputs")
         if any(_is_ragged(values) for name, values in content.items() if name not in self._known):
-            raise _refused(form, "has a column of lists of different lengths")
+            raise InvalidRequestError.at(form, "has a column of lists of different lengths")
         count = lengths.pop() if lengths else 1
         self._limit(count, form)
         given = [content[name] for name in self._names]
@@ -177,11 +179,11 @@ class ScoringProtocol:
     def _positions(self, columns: Any, path: str) -> list[int]:
         """Where the model's inputs are among the columns of a request."""
         if not isinstance(columns, list) or any(isinstance(name, list | dict) for name in columns):
-            raise _refused(path, "must be a list of column names")
+            raise InvalidRequestError.at(path, "must be a list of column names")
         found: dict[str, int] = {}
         for at, name in enumerate(columns):
             if name in self._known and found.setdefault(name, at) != at:
-                raise _refused(f"{path}.{at}", "is there twice")
+                raise InvalidRequestError.at(f"{path}.{at}", "is there twice")
         for name in self._names:
             if name not in found:
                 raise _missing(f"{path}.{name}")
@@ -191,7 +193,7 @@ class ScoringProtocol:
         if rows > self._max_rows:
             raise RequestTooLargeError(f"{path}: at most {self._max_rows} rows in one request", field=path)
         if rows == 0:
-            raise _refused(path, "must hold at least one row")
+            raise InvalidRequestError.at(path, "must hold at least one row")
 
     def _matrix(self, cells: _Cells) -> NDArray[np.float32]:
         try:
@@ -204,7 +206,7 @@ class ScoringProtocol:
             raise self._unreadable(cells)
         if not np.isfinite(matrix).all():
             row, column = np.argwhere(~np.isfinite(matrix))[0]
-            raise _refused(cells.locate(int(row), self._names[column]), _NOT_FINITE)
+            raise InvalidRequestError.at(cells.locate(int(row), self._names[column]), _NOT_FINITE)
         return matrix
 
     def _unreadable(self, cells: _Cells) -> InvalidRequestError:
@@ -214,9 +216,9 @@ class ScoringProtocol:
                 try:
                     float(0 if cell is None else cell)
                 except OverflowError:
-                    return _refused(cells.locate(row, name), _NOT_FINITE)
+                    return InvalidRequestError.at(cells.locate(row, name), _NOT_FINITE)
                 except (TypeError, ValueError):
-                    return _refused(cells.locate(row, name), "must be a number")
+                    return InvalidRequestError.at(cells.locate(row, name), "must be a number")
         return InvalidRequestError("the values cannot be read as numbers")
 
 
@@ -257,8 +259,4 @@ def _any_list(values: Iterable[Any]) -> bool:
 
 
 def _missing(path: str) -> InvalidRequestError:
-    return _refused(path, "is missing, and the model needs it")
-
-
-def _refused(path: str, what: str) -> InvalidRequestError:
-    return InvalidRequestError(f"{path}: {what}", field=path)
+    return InvalidRequestError.at(path, "is missing, and the model needs it")
