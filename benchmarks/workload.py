@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import bentoml
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from contract import ModelContract, Resolver
 from contract.artefacts import PROJECT_ROOT, Artefacts
-from service.model import load_model
+from scoring.model_store import open_model, pinned_tag
 from service.online_features import open_feast
 from training.settings import tracking_uri
 
@@ -49,9 +48,8 @@ class Workload:
         """
         if artefacts.redis_url is None:
             raise ValueError("REDIS_URL is not set and no embedded Redis runs; `make redis` starts one")
-        tag = artefacts.model_tag.read_text().strip()
-        stored = bentoml.models.get(tag)
-        model = load_model(tag, Path(stored.path), stored.info.labels, stored.info.metadata, role="champion")
+        tag = pinned_tag(artefacts)
+        model = open_model(tag)
         everybody = pq.read_table(artefacts.orders, columns=["customer_id"])["customer_id"].unique().to_pylist()
         customer_ids = sorted(everybody)
         np.random.default_rng(seed).shuffle(customer_ids)

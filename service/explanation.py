@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scoring.model import ImportedModel, ModelError
 from service.errors import NotExplainableError
-from service.model import ServedModel
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator, ClassifierMixin
@@ -107,7 +107,7 @@ class LazyExplainer:
     A service that never explains neither loads the pipeline nor imports scikit-learn and shap.
     """
 
-    def __init__(self, model: ServedModel) -> None:
+    def __init__(self, model: ImportedModel) -> None:
         self._model = model
         self._lock = threading.Lock()
         self._explainer: Explainer | None = None
@@ -133,9 +133,9 @@ class LazyExplainer:
             if self._explainer is None:
                 try:
                     self._explainer = Explainer.of(self._model.load_pipeline(), self._model.contract.feature_names)
-                except NotExplainableError as error:
-                    self._refusal = error.message
-                    raise
+                except (NotExplainableError, ModelError) as error:
+                    self._refusal = str(error)
+                    raise NotExplainableError(self._refusal) from error
             return self._explainer
 
 

@@ -4,16 +4,17 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract import FeatureIssue, OverrideError, RawFeatures, ResolvedFeatures, Resolver
+from scoring.model import ImportedModel
+from scoring.outcomes import OK, STATUSES, Outcomes, Status, outcomes
 from service.coalescing import Coalescer
 from service.errors import InvalidRequestError, OnlineStoreUnavailableError, ServiceError
 from service.metrics import ServiceMetrics
-from service.model import ServedModel
 from service.tracing import current_request, span, together
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Status = Literal["ok", "degraded", "refused", "unknown_customer"]
 _LARGEST_COALESCED = 128
 
 
@@ -66,7 +66,7 @@ class Lookup:
 class Predictor:
     """One model over one online store."""
 
-    def __init__(self, model: ServedModel, features: "OnlineFeatures", metrics: ServiceMetrics) -> None:
+    def __init__(self, model: ImportedModel, features: "OnlineFeatures", metrics: ServiceMetrics) -> None:
         self.model = model
         self._features = features
         self._metrics = metrics
@@ -169,45 +169,39 @@ class Predictor:
                 self._metrics.age(view, latest_request - event_time)
 
     def _score(self, customer_ids: Sequence[str], resolved: ResolvedFeatures, raw: RawFeatures) -> list[Prediction]:
-        # Compared as it is answered, in float64, so that nobody can find a decision that contradicts its number.
-        probabilities = self.score(resolved.matrix).astype(np.float64)
-        churns = np.greater_equal(probabilities, self.model.contract.threshold.value).tolist()
-        usual = resolved.known & ~resolved.states.any(axis=1) & ~resolved.refused & np.isfinite(probabilities)
+        made = outcomes(resolved, self.score(resolved.matrix), self.model.contract.threshold.value)
+        usual = made.statuses == OK
         if raw.cached_seconds is not None:
             usual[:] = False
         self._metrics.rows_ok(int(np.count_nonzero(usual)))
         return [
             Prediction(customer_id, "ok", probability, churn)
             if is_usual
-            else self._unusual(row, customer_id, probability, churn, resolved, raw)
+            else self._unusual(row, customer_id, made, resolved, raw)
             for row, (customer_id, probability, churn, is_usual) in enumerate(
-                zip(customer_ids, probabilities.tolist(), churns, usual.tolist(), strict=True)
+                zip(customer_ids, made.probabilities.tolist(), made.decisions.tolist(), usual.tolist(), strict=True)
             )
         ]
 
     def _unusual(
-        self,
-        row: int,
-        customer_id: str,
-        probability: float,
-        churn: bool,
-        resolved: ResolvedFeatures,
-        raw: RawFeatures,
+        self, row: int, customer_id: str, made: Outcomes, resolved: ResolvedFeatures, raw: RawFeatures
     ) -> Prediction:
         cached_seconds = None if raw.cached_seconds is None else float(raw.cached_seconds[row])
         if raw.unread is not None and raw.unread[row]:
             return Prediction(customer_id, "unknown_customer")  # not told: whoever asked gets an error instead
-        if not resolved.known[row]:
-            self._metrics.row("unknown_customer")
-            return Prediction(customer_id, "unknown_customer", cached_seconds=cached_seconds)
+        status = STATUSES[made.statuses[row]]
+        if status == "unknown_customer":
+            self._metrics.row(status)
+            return Prediction(customer_id, status, cached_seconds=cached_seconds)
         issues = resolved.issues(row)
         self._metrics.issues(issues)
-        # Values that are finite themselves can be so far out that the model's arithmetic overflows.
-        if resolved.refused[row] or probability != probability:
-            self._metrics.row("refused")
-            return Prediction(customer_id, "refused", feature_issues=issues, cached_seconds=cached_seconds)
-        status: Status = "degraded" if issues or cached_seconds is not None else "ok"
+        if status == "refused":
+            self._metrics.row(status)
+            return Prediction(customer_id, status, feature_issues=issues, cached_seconds=cached_seconds)
+        if cached_seconds is not None:
+            status = "degraded"
         self._metrics.row(status)
+        probability, churn = float(made.probabilities[row]), bool(made.decisions[row])
         return Prediction(customer_id, status, probability, churn, issues, cached_seconds)
 
     async def can_read(self, as_of_unix_us: int) -> bool:

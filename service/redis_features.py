@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import ModelContract, RawFeatures
+from scoring.on_demand import OnDemandView, Output, StoredColumn
 from service.errors import StartupError
-from service.on_demand import OnDemandView, Output, StoredColumn
 from service.redis_pipe import pack
 from service.stored_values import Stored, TimestampDecoder, UnreadableValueError, ValueDecoder
 

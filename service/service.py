@@ -6,7 +6,6 @@ import logging
 import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import bentoml
 from bentoml.exceptions import NotFound
@@ -16,6 +15,8 @@ from pydantic import ValidationError
 from contract import ContractError
 from contract.artefacts import PROJECT_ROOT, Artefacts
 from contract.errors import setting_problem
+from scoring.model import ImportedModel, ModelError
+from scoring.model_store import is_exact, open_model, pinned_tag
 from service.authentication import ApiKeys
 from service.contract_watch import watch_contract
 from service.errors import StartupError
@@ -26,7 +27,6 @@ from service.http_calls import Serving
 from service.http_limits import bound_request_heads
 from service.logs import start_logging
 from service.metrics import ServiceMetrics
-from service.model import ServedModel, load_model
 from service.online_features import OpenedFeast, open_feast
 from service.predictor import Predictor
 from service.settings import ServiceSettings
@@ -43,11 +43,8 @@ def served_tag(settings: ServiceSettings, artefacts: Artefacts) -> str:
     Raises:
         StartupError: neither names one.
     """
-    tag = settings.model_tag
-    if not tag and artefacts.model_tag.exists():
-        tag = artefacts.model_tag.read_text().strip()
-    name, _, version = tag.partition(":")
-    if not name or not version or version == "latest":
+    tag = settings.model_tag or pinned_tag(artefacts)
+    if not is_exact(tag):
         raise StartupError(
             f"no exact model tag: SERVICE_MODEL_TAG is {settings.model_tag!r} and {artefacts.model_tag} "
             f"{'holds ' + repr(tag) if tag else 'is absent'}; run `make import-model`"
@@ -64,24 +61,11 @@ def pinned_model() -> BentoModel | None:
     return BentoModel(stored.tag)
 
 
-def open_model(tag: str) -> ServedModel:
-    """Load the model from the BentoML model store.
-
-    Raises:
-        StartupError: it is not there, or not what was imported.
-    """
-    try:
-        stored = bentoml.models.get(tag)
-    except NotFound:
-        raise StartupError(f"model {tag} is not in the BentoML model store; run `make import-model`") from None
-    return load_model(tag, Path(stored.path), stored.info.labels, stored.info.metadata, role="champion")
-
-
 @dataclass(frozen=True)
 class Parts:
     """What one worker serves with, checked against each other."""
 
-    model: ServedModel
+    model: ImportedModel
     feast: OpenedFeast
     keys: ApiKeys
 
@@ -90,7 +74,7 @@ def open_parts(settings: ServiceSettings, artefacts: Artefacts) -> Parts:
     """Open the model and Feast, and hold the contract against the live registry.
 
     Raises:
-        StartupError, ContractError: why this process must not serve.
+        StartupError, ModelError, ContractError: why this process must not serve.
     """
     keys = ApiKeys.of(settings.api_keys, settings.api_keys_file)
     refuse_exposure(keys_configured=keys.configured, allow_anonymous=settings.allow_anonymous)
@@ -142,7 +126,7 @@ class ChurnService:
             open_parts(settings, Artefacts.of(os.environ))
         except ValidationError as error:
             raise SystemExit(f"not starting: {setting_problem(error, 'SERVICE_')}") from None
-        except (StartupError, ContractError) as error:
+        except (StartupError, ModelError, ContractError) as error:
             raise SystemExit(f"not starting: {error}") from None
 
     def __init__(self) -> None:

@@ -31,7 +31,7 @@ from contract import (
 )
 from contract.feature_schema import Dtype
 from contract.model_contract import QUANTILES
-from service.model import ServedModel, load_model
+from scoring.model import ImportedModel, load_model
 from training.onnx_model import compile_to_onnx
 from training.pipeline import logistic
 
@@ -141,7 +141,7 @@ class Stored:
     labels: dict[str, str]
     metadata: dict[str, str]
 
-    def load(self) -> ServedModel:
+    def load(self) -> ImportedModel:
         return load_model("small_churn:v7", self.folder, self.labels, self.metadata, role="champion")
 
 

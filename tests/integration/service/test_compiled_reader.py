@@ -24,8 +24,8 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from contract import ModelContract, RawFeatures
+from scoring.on_demand import OnDemandView, Output
 from service.feast_values import numbers_of
-from service.on_demand import OnDemandView, Output
 from service.online_features import FeastOnlineFeatures, OnlineFeatures
 from service.redis_features import RedisFeatures
 from tests.fakes import NOW, NOW_US

@@ -14,8 +14,8 @@ from sklearn.pipeline import Pipeline
 from service.errors import NotExplainableError
 from service.explanation import LazyExplainer
 from tests.fakes import ORDERS, Stored, small_contract, store_model, training_rows
+from tests.unit.scoring.test_model import Bomb, skops_that_calls_mkdir
 from tests.unit.service.test_explanation import NAMES, ROWS, fitted, float32, linear, probability, trees
-from tests.unit.service.test_model import Bomb, skops_that_calls_mkdir
 
 
 def lazy(stored: Stored) -> LazyExplainer:

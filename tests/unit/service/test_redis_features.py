@@ -13,8 +13,8 @@ import hiredis
 import numpy as np
 import pytest
 
+from scoring.on_demand import OnDemandView, Output, StoredColumn
 from service.errors import OnlineStoreUnavailableError
-from service.on_demand import OnDemandView, Output, StoredColumn
 from service.redis_features import ReadPlan, RedisFeatures, _StoredGroup
 
 FIELDS = (b"h1", b"h2", b"h3", b"_ts:first", b"_ts:second")

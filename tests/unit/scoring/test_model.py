@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from contract import ModelContract
-from service.errors import StartupError
-from service.model import load_model
+from scoring.model import ModelError, load_model
 from tests.fakes import Stored, small_contract, small_pipeline, store_model, training_rows
 from training.pipeline import CANDIDATES
 
@@ -71,7 +70,7 @@ def test_an_altered_model_file_is_refused_by_name(tmp_path: Path, runtime: str, 
     content[len(content) // 2] ^= 1
     (tmp_path / file).write_bytes(content)
 
-    with pytest.raises(StartupError, match=rf"small_churn:v7: {file} was altered"):
+    with pytest.raises(ModelError, match=rf"small_churn:v7: {file} was altered"):
         stored.load()
 
 
@@ -80,7 +79,7 @@ def test_a_model_file_of_another_import_is_refused(tmp_path: Path) -> None:
     store_model(tmp_path / "b", small_contract(), _trained("histogram_boosting")[0])
     (tmp_path / "a" / "model.onnx").write_bytes((tmp_path / "b" / "model.onnx").read_bytes())
 
-    with pytest.raises(StartupError, match=r"model\.onnx was altered"):
+    with pytest.raises(ModelError, match=r"model\.onnx was altered"):
         stored.load()
 
 
@@ -92,7 +91,7 @@ def test_a_contract_that_says_something_else_is_refused(tmp_path: Path, member: 
     ModelContract.from_json(json.dumps(contract))
     (tmp_path / "contract.json").write_text(json.dumps(contract))
 
-    with pytest.raises(StartupError, match=r"contract\.json was altered"):
+    with pytest.raises(ModelError, match=r"contract\.json was altered"):
         stored.load()
 
 
@@ -108,7 +107,7 @@ def test_a_file_that_is_no_contract_is_refused(tmp_path: Path, content: str) -> 
     stored = store_model(tmp_path, small_contract())
     (tmp_path / "contract.json").write_text(content)
 
-    with pytest.raises(StartupError, match=r"small_churn:v7: contract"):
+    with pytest.raises(ModelError, match=r"small_churn:v7: contract"):
         stored.load()
 
 
@@ -117,7 +116,7 @@ def test_a_truncated_contract_is_refused(tmp_path: Path) -> None:
     text = (tmp_path / "contract.json").read_text()
     (tmp_path / "contract.json").write_text(text[: len(text) // 2])
 
-    with pytest.raises(StartupError, match=r"small_churn:v7: contract is not JSON"):
+    with pytest.raises(ModelError, match=r"small_churn:v7: contract is not JSON"):
         stored.load()
 
 
@@ -126,7 +125,7 @@ def test_a_missing_file_is_named(tmp_path: Path, file: str) -> None:
     stored = store_model(tmp_path, small_contract())
     (tmp_path / file).unlink()
 
-    with pytest.raises(StartupError, match=file):
+    with pytest.raises(ModelError, match=file):
         stored.load()
 
 
@@ -134,7 +133,7 @@ def test_a_missing_file_is_named(tmp_path: Path, file: str) -> None:
 def test_an_unknown_runtime_is_refused(tmp_path: Path, labels: dict[str, str]) -> None:
     stored = store_model(tmp_path, small_contract())
 
-    with pytest.raises(StartupError, match=f"runtime '{labels.get('runtime', '')}'"):
+    with pytest.raises(ModelError, match=f"runtime '{labels.get('runtime', '')}'"):
         Stored(tmp_path, labels, stored.metadata).load()
 
 
@@ -143,7 +142,7 @@ def test_a_model_without_a_recorded_hash_is_refused(tmp_path: Path, absent: str)
     stored = store_model(tmp_path, small_contract())
     metadata = {key: value for key, value in stored.metadata.items() if key != absent}
 
-    with pytest.raises(StartupError, match="was altered"):
+    with pytest.raises(ModelError, match="was altered"):
         load_model("small_churn:v7", tmp_path, stored.labels, metadata, role="champion")
 
 
@@ -170,7 +169,7 @@ def test_a_pickle_is_never_unpickled_although_its_hash_matches(tmp_path: Path) -
     crater = tmp_path / "crater"
     stored = _store_bytes(tmp_path / "m", "model.skops", pickle.dumps(Bomb(crater)), "sklearn")
 
-    with pytest.raises((StartupError, zipfile.BadZipFile)):
+    with pytest.raises((ModelError, zipfile.BadZipFile)):
         stored.load()
 
     assert not crater.exists()
@@ -204,7 +203,7 @@ def test_a_skops_file_that_would_call_a_function_of_its_own_choice_is_refused(tm
     refused = ""
     try:
         stored.load()
-    except StartupError as error:
+    except ModelError as error:
         refused = str(error)
 
     assert not crater.exists(), "the file was trusted with whatever it asked for"
@@ -215,7 +214,7 @@ def test_a_skops_file_that_would_call_a_function_of_its_own_choice_is_refused(tm
 def test_a_file_that_is_no_model_is_refused_by_name(tmp_path: Path, runtime: str, file: str) -> None:
     stored = _store_bytes(tmp_path, file, b"not a model", runtime)
 
-    with pytest.raises(StartupError, match=file):
+    with pytest.raises(ModelError, match=file):
         stored.load()
 
 

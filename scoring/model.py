@@ -1,4 +1,4 @@
-"""The model that is served: its files from the BentoML model store, verified, and its contract."""
+"""A model as it was imported into the BentoML model store: its files, verified, and its contract."""
 
 import hashlib
 from collections.abc import Mapping
@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 from contract import ContractError, ModelContract, content_sha256
 from contract.artefacts import MODEL_FILES, PIPELINE_FILE
 from contract.trusted_types import TRUSTED_TYPES
-from service.errors import NotExplainableError, StartupError
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
+
+
+class ModelError(Exception):
+    """A model cannot be used: it is missing, is not what was imported, or holds a type that is not allowed."""
 
 
 class Scorer(Protocol):
@@ -26,7 +29,7 @@ class Scorer(Protocol):
 
 
 @dataclass(frozen=True)
-class ServedModel:
+class ImportedModel:
     """One model version, ready to score.
 
     tag: in the BentoML model store.
@@ -56,21 +59,20 @@ class ServedModel:
         it in a thread.
 
         Raises:
-            NotExplainableError: it is missing, not what was imported, or holds a type that is not allowed.
+            ModelError: it is missing, not what was imported, or holds a type that is not allowed.
         """
         if self.pipeline_sha256 is None:
-            raise NotExplainableError(f"model {self.tag} was imported without its pipeline; import it again")
+            raise ModelError(f"model {self.tag} was imported without its pipeline; import it again")
+        document = _verified(self.tag, self.folder / PIPELINE_FILE, self.pipeline_sha256)
         try:
-            return _pipeline(_verified(self.tag, self.folder / PIPELINE_FILE, self.pipeline_sha256))
-        except StartupError as error:
-            raise NotExplainableError(str(error)) from None
+            return _pipeline(document)
         except Exception as error:  # as in load_model
-            raise NotExplainableError(_cannot_be_loaded(self.tag, PIPELINE_FILE, error)) from error
+            raise ModelError(_cannot_be_loaded(self.tag, PIPELINE_FILE, error)) from error
 
 
 def load_model(
     tag: str, folder: Path, labels: Mapping[str, str], metadata: Mapping[str, Any], role: str
-) -> ServedModel:
+) -> ImportedModel:
     """Load what `make import-model` stored under `tag`. Nothing is unpickled.
 
     The pipeline is verified now, when an altered one can still be refused, and loaded by the first explanation.
@@ -80,18 +82,18 @@ def load_model(
         labels, metadata: as stored beside it.
 
     Raises:
-        StartupError: a file is missing, or is not what was imported.
+        ModelError: a file is missing, or is not what was imported.
     """
     try:
         document = (folder / "contract.json").read_bytes()
         contract = ModelContract.from_json(document)
     except (OSError, ContractError) as error:
-        raise StartupError(f"model {tag}: {error}") from None
+        raise ModelError(f"model {tag}: {error}") from None
     contract_sha256 = content_sha256(document)
     _check(tag, "contract.json", metadata.get("contract_sha256"), contract_sha256)
     runtime = labels.get("runtime", "")
     if runtime not in MODEL_FILES:
-        raise StartupError(f"model {tag}: runtime {runtime!r} is unknown; import it again")
+        raise ModelError(f"model {tag}: runtime {runtime!r} is unknown; import it again")
     file = folder / MODEL_FILES[runtime]
     model = _verified(tag, file, metadata.get("file_sha256"))
     pipeline_sha256 = metadata.get("pipeline_sha256")
@@ -100,8 +102,8 @@ def load_model(
     try:
         score = _onnx_scorer(model) if runtime == "onnx" else _sklearn_scorer(model, contract.feature_names)
     except Exception as error:  # onnxruntime, zipfile and skops each raise their own for "this is no model"
-        raise StartupError(_cannot_be_loaded(tag, file.name, error)) from error
-    return ServedModel(
+        raise ModelError(_cannot_be_loaded(tag, file.name, error)) from error
+    return ImportedModel(
         tag=tag,
         role=role,
         contract=contract,
@@ -116,14 +118,14 @@ def _verified(tag: str, file: Path, imported: object) -> bytes:
     try:
         content = file.read_bytes()
     except OSError:
-        raise StartupError(f"model {tag}: {file.name} is missing; import it again") from None
+        raise ModelError(f"model {tag}: {file.name} is missing; import it again") from None
     _check(tag, file.name, imported, hashlib.sha256(content).hexdigest())
     return content
 
 
 def _check(tag: str, file: str, imported: object, found: str) -> None:
     if imported != found:
-        raise StartupError(f"model {tag}: {file} was altered since it was imported; import it again")
+        raise ModelError(f"model {tag}: {file} was altered since it was imported; import it again")
 
 
 def _cannot_be_loaded(tag: str, file: str, error: Exception) -> str:

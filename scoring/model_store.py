@@ -1,0 +1,38 @@
+"""Finding a model in the BentoML model store, where the import put it."""
+
+from pathlib import Path
+
+import bentoml
+from bentoml.exceptions import NotFound
+
+from contract.artefacts import Artefacts
+from scoring.model import ImportedModel, ModelError, load_model
+
+
+def pinned_tag(artefacts: Artefacts) -> str:
+    """The tag that the import pinned; empty if nothing was imported."""
+    return artefacts.model_tag.read_text().strip() if artefacts.model_tag.exists() else ""
+
+
+def is_exact(tag: str) -> bool:
+    """True for `name:version`; `latest` is no version."""
+    name, _, version = tag.partition(":")
+    return bool(name and version) and version != "latest"
+
+
+def open_model(tag: str, role: str = "champion") -> ImportedModel:
+    """Load a model from the BentoML model store.
+
+    Args:
+        tag: `name:version`; never `latest`.
+
+    Raises:
+        ModelError: there is none under this tag, or it is not what was imported.
+    """
+    if not is_exact(tag):
+        raise ModelError(f"{tag!r} is not an exact model tag; run `make import-model`")
+    try:
+        stored = bentoml.models.get(tag)
+    except NotFound:
+        raise ModelError(f"model {tag} is not in the BentoML model store; run `make import-model`") from None
+    return load_model(tag, Path(stored.path), stored.info.labels, stored.info.metadata, role)
