@@ -26,6 +26,8 @@ class Artefacts(BaseModel):
     feast_registry: `FEAST_REGISTRY`, a path or address as feast understands it.
     offline_store: `OFFLINE_STORE_DIR`, the folder of the offline store's Parquet files.
     orders: `ORDERS_PATH`, the Parquet file of orders.
+    streamed_orders: `STREAMED_ORDERS_DIR`, a folder of Parquet files `batch=<n>/part-*.parquet` with the same columns,
+        to which the stream appends; features are built from both together.
     model_tag: `MODEL_TAG_PATH`, the file that names the imported model in the BentoML store.
     """
 
@@ -35,6 +37,7 @@ class Artefacts(BaseModel):
     feast_registry: str
     offline_store: Path
     orders: Path
+    streamed_orders: Path
     model_tag: Path
 
     @classmethod
@@ -48,6 +51,7 @@ class Artefacts(BaseModel):
             feast_registry=environ.get("FEAST_REGISTRY") or str(var / "feast" / "registry.db"),
             offline_store=Path(environ.get("OFFLINE_STORE_DIR") or var / "offline_store"),
             orders=Path(environ.get("ORDERS_PATH") or var / "data" / "orders.parquet"),
+            streamed_orders=Path(environ.get("STREAMED_ORDERS_DIR") or var / "data" / "streamed_orders"),
             model_tag=Path(environ.get("MODEL_TAG_PATH") or var / "model_tag"),
         )
 

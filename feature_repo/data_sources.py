@@ -16,6 +16,9 @@ def _rows_of(feature_view: str) -> FileSource:
         # `current` is a link that `make features` moves in one step from one complete build to the next.
         path=str(_OFFLINE_STORE / "current" / feature_view / "*" / "*.parquet"),
         timestamp_field="event_timestamp",
+        # Of two rows with the same customer and event timestamp the one created last counts: a late order changes
+        # values under a timestamp that was written before.
+        created_timestamp_column="created_timestamp",
     )
 
 

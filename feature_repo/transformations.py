@@ -7,7 +7,8 @@ Two rules make the engines agree to the last bit and keep the future out:
 - A feature row at time T uses orders strictly before T. A row that includes an order at t is therefore
   stamped t + 1 µs.
 
-`orders` has the columns customer_id (string), event_unix_us (int64), amount (float64), items (int64).
+`orders` has the columns order_id, customer_id (string), event_unix_us (int64), amount (float64), items (int64). The
+features take them after `distinct_orders`; docs/features.md says what that rule means for late and repeated orders.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,20 @@ import ibis.expr.types as ir
 DAY_US = 86_400_000_000
 MONEY_UNIT = 10_000
 """Parts of one unit of money that are summed exactly; further decimals of an order are rounded away."""
+
+
+def distinct_orders(orders: ir.Table) -> ir.Table:
+    """Orders with one row for each order_id: of several, the smallest by (event time, customer, amount, items).
+
+    The choice is total over all that features are made of, so it depends neither on the order in which rows were
+    delivered or stored nor on the engine.
+
+    Returns:
+        The columns of `orders`.
+    """
+    smallest_first = ibis.window(group_by="order_id", order_by=["event_unix_us", "customer_id", "amount", "items"])
+    numbered = orders.mutate(nth=ibis.row_number().over(smallest_first))
+    return numbered.filter(numbered.nth == 0).drop("nth")
 
 
 def _money(orders: ir.Table) -> ir.IntegerValue:

@@ -65,7 +65,7 @@ def _run(chosen: argparse.Namespace) -> None:
         from jobs.build_features import build_features
         from jobs.settings import JobsSettings
 
-        build = build_features(artefacts.orders, artefacts.offline_store, JobsSettings(), datetime.now(UTC))
+        build = build_features(artefacts, JobsSettings(), datetime.now(UTC))
         print(f"features up to {build.newest_snapshot} in {artefacts.offline_store}")
     elif chosen.command == "apply":
         from jobs.feature_store import apply

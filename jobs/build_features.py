@@ -19,12 +19,14 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from contract.artefacts import Artefacts
 from feature_repo import transformations
 from jobs.errors import JobError
 from jobs.orders import read_orders
 from jobs.settings import JobsSettings
 
 _DAY = timedelta(days=1)
+_TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 
 @dataclass(frozen=True)
@@ -50,30 +52,30 @@ def snapshot_times(observed_until: datetime, now: datetime, backfill_days: int, 
     Returns:
         Ascending, unique, none after `now`; the grid reaches ten years back.
     """
-    anchor = observed_until.replace(hour=0, minute=0, second=0, microsecond=0)
-    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    anchor, today = _midnight(observed_until), _midnight(now)
     grid = {anchor - k * backfill_days * _DAY for k in range(3650 // backfill_days)}
     return sorted(t for t in grid | {today - k * _DAY for k in range(daily)} if t <= now)
 
 
-def build_features(orders_path: Path, offline_store: Path, settings: JobsSettings, now: datetime) -> Build:
-    """Compute every stored feature view and put the result in place in one step.
+def build_features(artefacts: Artefacts, settings: JobsSettings, now: datetime) -> Build:
+    """Compute every stored feature view from the orders and put the result in place in one step.
 
-    The same orders, settings and day give byte-for-byte the same files. Until the last step the old
+    The same orders, settings and day give byte-for-byte the same files: `created_timestamp` of every row is the
+    midnight before `now`. Until the last step the old
     build stays whole; an interrupted run leaves it so.
 
     Args:
-        offline_store: `current` in it is a link to the newest build.
+        artefacts: `current` in the offline store is a link to the newest build.
         now: UTC; no row is stamped later.
 
     Raises:
         JobError: the orders cannot be used, or another build is running.
     """
-    orders = read_orders(orders_path)
+    orders = read_orders(artefacts.orders)
     now_us = _unix_us(now)
     latest = pc.max(orders.rows["event_unix_us"]).as_py()
     if latest >= now_us:
-        raise JobError(f"{orders_path}: an order lies in the future of {now.isoformat()}")
+        raise JobError(f"{artefacts.orders}: an order lies in the future of {now.isoformat()}")
     first = _from_unix_us(pc.min(orders.rows["event_unix_us"]).as_py())
     snapshots = [
         t
@@ -81,14 +83,14 @@ def build_features(orders_path: Path, offline_store: Path, settings: JobsSetting
         if t > first
     ]
     connection = ibis.duckdb.connect()
-    rows = ibis.memtable(orders.rows)
+    rows = transformations.distinct_orders(ibis.memtable(orders.rows))
     views: dict[str, ir.Table] = {
         "customer_lifetime": transformations.customer_lifetime(rows),
         "customer_orders_windowed": transformations.customer_orders_windowed(
             rows, ibis.memtable(pa.table({"snapshot_unix_us": pa.array([_unix_us(t) for t in snapshots], pa.int64())}))
         ),
     }
-    builds = offline_store / "builds"
+    builds = artefacts.offline_store / "builds"
     builds.mkdir(parents=True, exist_ok=True)
     with _only_one_build(builds):
         for abandoned in builds.glob("*.partial"):
@@ -98,7 +100,7 @@ def build_features(orders_path: Path, offline_store: Path, settings: JobsSetting
         counts = {}
         for view, expression in views.items():
             started = time.monotonic()
-            counts[view] = _write(connection, expression, partial / view)
+            counts[view] = _write(connection, expression, partial / view, _midnight(now))
             print(f"  {view}: {counts[view]:,} rows in {time.monotonic() - started:.1f} s", flush=True)
         build = Build(
             source=orders.source,
@@ -107,7 +109,7 @@ def build_features(orders_path: Path, offline_store: Path, settings: JobsSetting
             rows=counts,
         )
         (partial / "build.json").write_text(json.dumps(asdict(build), indent=2) + "\n")
-        _put_in_place(partial, builds / name, offline_store / "current")
+        _put_in_place(partial, builds / name, artefacts.offline_store / "current")
     return build
 
 
@@ -123,7 +125,7 @@ def read_build(offline_store: Path) -> Build:
         raise JobError(f"{offline_store}: no features; run `make features` first") from None
 
 
-def _write(connection: ibis.BaseBackend, expression: ir.Table, folder: Path) -> int:
+def _write(connection: ibis.BaseBackend, expression: ir.Table, folder: Path, created: datetime) -> int:
     """Stream one view into folder/<year-month>/*.parquet, sorted by customer and time; returns the rows."""
     written = 0
 
@@ -131,14 +133,16 @@ def _write(connection: ibis.BaseBackend, expression: ir.Table, folder: Path) -> 
         nonlocal written
         for batch in connection.to_pyarrow_batches(expression, chunk_size=100_000):
             written += batch.num_rows
-            rows = _stamped(batch)
+            rows = _stamped(batch, created)
             yield rows.append_column("month", pc.strftime(rows["event_timestamp"], "%Y-%m"))
 
     stream = batches()
     first = next(stream, None)
     if first is None:  # the feature view must still find a file with its columns
         (folder / "none").mkdir(parents=True)
-        pq.write_table(_stamped(expression.schema().to_pyarrow().empty_table()), folder / "none" / "part-0.parquet")
+        pq.write_table(
+            _stamped(expression.schema().to_pyarrow().empty_table(), created), folder / "none" / "part-0.parquet"
+        )
         return 0
     ds.write_dataset(
         (batch for part in ((first,), stream) for batch in part),
@@ -151,10 +155,12 @@ def _write(connection: ibis.BaseBackend, expression: ir.Table, folder: Path) -> 
     return written
 
 
-def _stamped(rows: Any) -> Any:
-    """An Arrow batch or table with `event_timestamp` in the place of `event_unix_us`."""
-    at = rows["event_unix_us"].cast(pa.timestamp("us", tz="UTC"))
-    return rows.drop_columns(["event_unix_us"]).append_column("event_timestamp", at)
+def _stamped(rows: Any, created: datetime) -> Any:
+    """An Arrow batch or table with `event_timestamp` in the place of `event_unix_us`, and `created_timestamp`."""
+    at = rows["event_unix_us"].cast(_TIMESTAMP)
+    stamps = pa.repeat(pa.scalar(created, _TIMESTAMP), rows.num_rows)
+    rows = rows.drop_columns(["event_unix_us"])
+    return rows.append_column("event_timestamp", at).append_column("created_timestamp", stamps)
 
 
 def _put_in_place(partial: Path, complete: Path, current: Path) -> None:
@@ -177,6 +183,10 @@ def _only_one_build(builds: Path) -> Iterator[None]:
         except BlockingIOError:
             raise JobError(f"{builds}: another build is running") from None
         yield
+
+
+def _midnight(at: datetime) -> datetime:
+    return at.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _unix_us(at: datetime) -> int:

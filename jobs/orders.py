@@ -12,6 +12,7 @@ from jobs.errors import JobError
 
 ORDERS_SCHEMA = pa.schema(
     [
+        ("order_id", pa.string()),
         ("customer_id", pa.string()),
         ("event_timestamp", pa.timestamp("us", tz="UTC")),
         ("amount", pa.float64()),
@@ -24,7 +25,7 @@ ORDERS_SCHEMA = pa.schema(
 class Orders:
     """All orders, and what was recorded about them.
 
-    rows: customer_id, event_unix_us, amount, items, as `feature_repo.transformations` takes them.
+    rows: order_id, customer_id, event_unix_us, amount, items, as `feature_repo.transformations` takes them.
     observed_until: every order before this time is in the file; UTC.
     source: which data these are; it changes when they are replaced, not when they grow.
     """
@@ -59,6 +60,7 @@ def read_orders(path: Path) -> Orders:
         raise JobError(f"{path}: carries no description of its orders; run `make data` again") from None
     rows = pa.table(
         {
+            "order_id": table["order_id"],
             "customer_id": table["customer_id"],
             "event_unix_us": table["event_timestamp"].cast(pa.int64()),
             "amount": table["amount"],

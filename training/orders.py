@@ -27,6 +27,7 @@ _MEMBER_SHA256 = "eff6889ed364c5199d6eacbbeb7a6d559971df4406ac876f322c373f00a072
 
 _SCHEMA = pa.schema(
     [
+        ("order_id", pa.string()),
         ("customer_id", pa.string()),
         ("event_timestamp", pa.timestamp("us", tz="UTC")),
         ("amount", pa.float64()),
@@ -74,11 +75,15 @@ def fetch_cdnow(folder: Path) -> bytes:
 
 
 def parse_cdnow(text: bytes) -> pd.DataFrame:
-    """CDNOW's text as orders: id, date, CDs, dollars; every row kept, duplicates and $0 included."""
+    """CDNOW's text as orders: id, date, CDs, dollars; every row kept, duplicates and $0 included.
+
+    CDNOW has no order ids; each row gets its own, because equal rows of it are orders of their own.
+    """
     lines = [line.split() for line in text.decode("ascii").splitlines()[1:] if line.strip()]
     ids, days, items, amounts = zip(*lines, strict=True)
     return pd.DataFrame(
         {
+            "order_id": [f"cdnow-{number:05d}" for number in range(1, len(lines) + 1)],
             "customer_id": list(ids),
             "event_timestamp": pd.to_datetime(pd.Series(days), format="%Y%m%d", utc=True),
             "amount": np.array(amounts, dtype=np.float64),
@@ -109,7 +114,8 @@ def write_own(path: Path, own: Path, now: datetime) -> OrdersWritten:
 
     Args:
         own: .csv or .parquet with the columns customer_id, event_timestamp (ISO 8601, UTC unless it
-            says otherwise), amount (≥ 0) and items (whole, ≥ 0).
+            says otherwise), amount (≥ 0) and items (whole, ≥ 0), and order_id where an order may be in it
+            twice; without that column every row is an order of its own.
         now: UTC; later orders are refused.
 
     Raises:
@@ -139,14 +145,17 @@ def _read(own: Path) -> pd.DataFrame:
             raise OrdersError(f"{own}: expected a .csv or .parquet file")
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError, pa.ArrowInvalid) as error:
         raise OrdersError(f"{own}: cannot be read as {own.suffix[1:]}: {str(error).splitlines()[0]}") from None
-    missing = [name for name in _SCHEMA.names if name not in frame.columns]
+    needed = [name for name in _SCHEMA.names if name != "order_id"]
+    missing = [name for name in needed if name not in frame.columns]
     if missing:
         raise OrdersError(
-            f"{own}: column {missing[0]} is missing; expected {', '.join(_SCHEMA.names)}, "
+            f"{own}: column {missing[0]} is missing; expected {', '.join(needed)}, "
             f"found {', '.join(map(str, frame.columns))}"
         )
     if frame.empty:
         raise OrdersError(f"{own}: no rows; expected at least one order")
+    if "order_id" not in frame.columns:
+        frame = frame.assign(order_id=[f"row-{number}" for number in range(1, len(frame) + 1)])
     return frame
 
 
@@ -160,11 +169,11 @@ def _checked(frame: pd.DataFrame, own: Path, now: datetime) -> pd.DataFrame:
             value = str(frame[column].iloc[index])[:80]
             raise OrdersError(f"{own}: column {column}, row {row}: expected {expected}, found {value!r}")
 
-    ids = frame["customer_id"]
-    refuse("customer_id", ids.isna(), "a customer id")
-    not_text = ids.map(lambda v: not isinstance(v, str))
-    refuse("customer_id", not_text, "text (a number would lose its leading zeros)")
-    refuse("customer_id", ids.str.strip() == "", "a customer id")
+    for column, what in (("order_id", "an order id"), ("customer_id", "a customer id")):
+        ids = frame[column]
+        refuse(column, ids.isna(), what)
+        refuse(column, ids.map(lambda v: not isinstance(v, str)), "text (a number would lose its leading zeros)")
+        refuse(column, ids.str.strip() == "", what)
 
     times = frame["event_timestamp"]
     if not pd.api.types.is_datetime64_any_dtype(times):
@@ -183,13 +192,20 @@ def _checked(frame: pd.DataFrame, own: Path, now: datetime) -> pd.DataFrame:
     is_whole: Callable[[float], bool] = lambda v: math.isfinite(v) and v >= 0 and v == int(v) and v < 2**31  # noqa: E731
     refuse("items", ~items.map(is_whole), "a whole number ≥ 0")
     return pd.DataFrame(
-        {"customer_id": ids, "event_timestamp": times, "amount": amounts, "items": items.astype(np.int64)}
+        {
+            "order_id": frame["order_id"],
+            "customer_id": frame["customer_id"],
+            "event_timestamp": times,
+            "amount": amounts,
+            "items": items.astype(np.int64),
+        }
     )
 
 
 def _write(orders: pd.DataFrame, path: Path, source: str, shift: int, until: datetime) -> OrdersWritten:
     table = pa.table(
         {
+            "order_id": pa.array(orders["order_id"], pa.string()),
             "customer_id": pa.array(orders["customer_id"], pa.string()),
             "event_timestamp": pa.array(orders["event_timestamp"].dt.as_unit("us"), pa.timestamp("us", tz="UTC")),
             "amount": pa.array(orders["amount"], pa.float64()),

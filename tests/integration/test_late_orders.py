@@ -33,7 +33,7 @@ class Shop:
         own = self.folder / file
         own.write_text("\n".join(["customer_id,event_timestamp,amount,items", *lines]) + "\n")
         write_own(self.artefacts.orders, own, NOW)
-        build_features(self.artefacts.orders, self.artefacts.offline_store, JobsSettings(), NOW)
+        build_features(self.artefacts, JobsSettings(), NOW)
         materialize(self.artefacts, until=NOW)
 
     def online(self, customer: str) -> dict[str, object]:

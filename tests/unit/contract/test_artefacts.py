@@ -12,6 +12,7 @@ def test_addresses_default_to_the_var_folder(tmp_path: Path) -> None:
         feast_registry=str(tmp_path / "var/feast/registry.db"),
         offline_store=tmp_path / "var/offline_store",
         orders=tmp_path / "var/data/orders.parquet",
+        streamed_orders=tmp_path / "var/data/streamed_orders",
         model_tag=tmp_path / "var/model_tag",
     ) == Artefacts.of({}, tmp_path)
 
@@ -22,6 +23,7 @@ def test_addresses_of_the_environment_win(tmp_path: Path) -> None:
         "FEAST_REGISTRY": "s3://bucket/registry.db",
         "OFFLINE_STORE_DIR": "/data/features",
         "ORDERS_PATH": "/data/orders.parquet",
+        "STREAMED_ORDERS_DIR": "/data/streamed",
         "MODEL_TAG_PATH": "/data/tag",
     }
 
@@ -30,6 +32,7 @@ def test_addresses_of_the_environment_win(tmp_path: Path) -> None:
         feast_registry="s3://bucket/registry.db",
         offline_store=Path("/data/features"),
         orders=Path("/data/orders.parquet"),
+        streamed_orders=Path("/data/streamed"),
         model_tag=Path("/data/tag"),
     ) == Artefacts.of(environ, tmp_path)
 

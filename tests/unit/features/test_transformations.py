@@ -4,7 +4,7 @@ import importlib
 import math
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from feature_repo.transformations import customer_lifetime, customer_orders_windowed
+from feature_repo.transformations import customer_lifetime, customer_orders_windowed, distinct_orders
 
 DAY_US = 86_400_000_000
 BASE_DAY = 19_723  # 2024-01-01
@@ -41,6 +41,7 @@ class Order:
     at: int
     money: int  # ten-thousandths
     items: int
+    id: str = ""
 
 
 CONNECTION = ibis.duckdb.connect()
@@ -49,12 +50,19 @@ CONNECTION = ibis.duckdb.connect()
 def orders_table(orders: list[Order]) -> Any:
     return ibis.memtable(
         {
+            "order_id": [o.id for o in orders],
             "customer_id": [o.customer for o in orders],
             "event_unix_us": [o.at for o in orders],
             "amount": [o.money / 10_000 for o in orders],
             "items": [o.items for o in orders],
         },
-        schema={"customer_id": "string", "event_unix_us": "int64", "amount": "float64", "items": "int64"},
+        schema={
+            "order_id": "string",
+            "customer_id": "string",
+            "event_unix_us": "int64",
+            "amount": "float64",
+            "items": "int64",
+        },
     )
 
 
@@ -189,6 +197,25 @@ def test_the_order_of_input_rows_does_not_matter(drawn: tuple[list[Order], list[
 
     assert lifetime_rows(orders) == lifetime_rows(shuffled)
     assert windowed_rows(orders, snapshots) == windowed_rows(shuffled, snapshots[::-1])
+
+
+@settings(slow_enough, max_examples=20)
+@given(order_lists, st.integers(1, 12), st.randoms(use_true_random=False))
+def test_of_rows_with_one_order_id_the_smallest_is_kept_whatever_their_order(
+    orders: list[Order], ids: int, random: Any
+) -> None:
+    delivered = [replace(order, id=str(random.randrange(ids))) for order in orders]
+    smallest: dict[str, tuple[Any, ...]] = {}
+    for o in delivered:
+        row = (o.at, o.customer, o.money / 10_000, o.items)
+        smallest[o.id] = min(row, smallest.get(o.id, row))
+
+    kept = CONNECTION.to_pyarrow(distinct_orders(orders_table(delivered))).to_pylist()
+
+    assert len(kept) == len(smallest)
+    assert smallest == {
+        row["order_id"]: (row["event_unix_us"], row["customer_id"], row["amount"], row["items"]) for row in kept
+    }
 
 
 def test_an_order_at_the_cutoff_itself_is_not_in_the_row_at_the_cutoff() -> None:

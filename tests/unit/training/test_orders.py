@@ -26,6 +26,7 @@ def own_csv(folder: Path, *lines: str) -> Path:
 def own_parquet(folder: Path, **columns: object) -> Path:
     """Two good rows, with the given columns in place of their own."""
     good: dict[str, Any] = {
+        "order_id": ["A-1", "A-2"],
         "customer_id": ["00042", "7"],
         "event_timestamp": [datetime(2024, 1, 2, tzinfo=UTC), datetime(2024, 1, 3, 4, 5, 6, 7, tzinfo=UTC)],
         "amount": [9.99, 0.0],
@@ -64,13 +65,14 @@ def test_a_csv_is_written_as_it_is_and_described(tmp_path: Path) -> None:
 
     first = {"customer_id": "00042", "event_timestamp": datetime(2024, 1, 2, tzinfo=UTC), "amount": 9.99, "items": 2}
     second = {
+        "order_id": "row-2",
         "customer_id": "7",
         "event_timestamp": datetime(2024, 3, 1, 8, 9, 10, 11, tzinfo=UTC),
         "amount": 0.0,
         "items": 0,
     }
     table = pq.read_table(written.path)
-    assert [first, second, first] == table.to_pylist()
+    assert [{"order_id": "row-1", **first}, second, {"order_id": "row-3", **first}] == table.to_pylist()
     assert (3, 2, 0) == (written.rows, written.customers, written.shift_days)
     assert datetime(2024, 3, 2, tzinfo=UTC) == written.observed_until
     assert {"source": written.source, "shift_days": 0, "observed_until": "2024-03-02T00:00:00+00:00"} == json.loads(
@@ -85,6 +87,20 @@ def test_a_parquet_file_is_written_as_it_is(tmp_path: Path) -> None:
 
     expected = pq.read_table(own).drop_columns(["other_column"]).to_pylist()
     assert expected == pq.read_table(tmp_path / "orders.parquet").to_pylist()
+
+
+def test_order_ids_of_a_csv_are_kept_so_that_an_order_may_be_in_it_twice(tmp_path: Path) -> None:
+    own = own_csv(tmp_path, f"order_id,{HEADER}", f"0007,{GOOD}", f"0007,{GOOD}")
+
+    written = write_own(tmp_path / "orders.parquet", own, NOW)
+
+    assert ["0007", "0007"] == pq.read_table(written.path)["order_id"].to_pylist()
+
+
+def test_an_empty_order_id_is_refused(tmp_path: Path) -> None:
+    message = refused(own_csv(tmp_path, f"order_id,{HEADER}", f"1,{GOOD}", f",{GOOD}"))
+
+    assert "column order_id, row 3: expected an order id" in message
 
 
 def test_the_jobs_accept_what_training_writes(tmp_path: Path) -> None:
@@ -139,6 +155,8 @@ def test_the_line_named_is_right_after_an_empty_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "values", "row", "expected"),
     [
+        ("order_id", [1, 2], 1, "text (a number would lose its leading zeros), found '1'"),
+        ("order_id", ["1", None], 2, "an order id"),
         ("customer_id", ["1", None], 2, "a customer id"),
         ("customer_id", ["1", ""], 2, "a customer id"),
         ("customer_id", [42, 7], 1, "text (a number would lose its leading zeros), found '42'"),
@@ -225,7 +243,7 @@ def test_times_of_another_zone_are_converted_and_days_end_at_midnight_utc(tmp_pa
     assert "2024-01-03T00:00:00+00:00" == written.observed_until.isoformat()
 
 
-def test_cdnow_keeps_duplicates_free_orders_and_leading_zeros() -> None:
+def test_cdnow_keeps_equal_rows_as_orders_of_their_own_free_orders_and_leading_zeros() -> None:
     orders = parse_cdnow(
         b" _____  _______ _ _____\r\n"
         b" 00001 19970101  1   11.77\r\n"
@@ -241,3 +259,4 @@ def test_cdnow_keeps_duplicates_free_orders_and_leading_zeros() -> None:
         twice,
         ("00003", datetime(1998, 6, 30, tzinfo=UTC), 0.0, 5),
     ] == list(orders[["customer_id", "event_timestamp", "amount", "items"]].itertuples(index=False, name=None))
+    assert ["cdnow-00001", "cdnow-00002", "cdnow-00003", "cdnow-00004"] == list(orders["order_id"])
