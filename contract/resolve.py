@@ -160,7 +160,7 @@ class Resolver:
         self,
         raw: RawFeatures,
         as_of: float | NDArray[np.float64],
-        overrides: Mapping[int, float] | None = None,
+        overrides: Mapping[int, float | NDArray[np.float64]] | None = None,
     ) -> ResolvedFeatures:
         """Decide, for every feature of every row, what the model sees.
 
@@ -173,7 +173,7 @@ class Resolver:
             raw: n rows.
             as_of: the request's time in unix seconds; one for all rows, or float64 (n,) where rows of several
                 requests are resolved together.
-            overrides: column → value, from `check_overrides`; applied to every row.
+            overrides: column → value for every row, from `check_overrides`; or float64 (n,), NaN for rows without one.
         """
         rows, columns = raw.values.shape
         if columns != len(self.names):
@@ -204,10 +204,12 @@ class Resolver:
         refused_cells = (stale & ~missing & self._stale_refuses) | (missing & self._missing_refuses)
         np.copyto(matrix, self._default, where=defaulted)
         for column, value in (overrides or {}).items():
-            matrix[:, column] = value
-            states[:, column] = FeatureState.OVERRIDDEN
-            defaulted[:, column] = False
-            refused_cells[:, column] = False
+            given = np.broadcast_to(value, rows)
+            overridden = ~np.isnan(given)
+            matrix[overridden, column] = given[overridden]
+            states[overridden, column] = FeatureState.OVERRIDDEN
+            defaulted[overridden, column] = False
+            refused_cells[overridden, column] = False
         return ResolvedFeatures(
             matrix=matrix,
             states=states,

@@ -1,8 +1,9 @@
-"""On-demand views over columns that the compiled reader has decoded: run, and their outputs turned into numbers."""
+"""On-demand views over columns of stored values: run, and their outputs turned into numbers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +21,8 @@ _PLAIN: Mapping[str, set[type]] = {
 _INTEGERS = {"int32": np.int32, "int64": np.int64}
 
 
-@dataclass(frozen=True)
-class StoredColumn:
-    """A hash field: its place in the reply and what it holds."""
-
-    position: int
-    dtype: str
+Source = TypeVar("Source")
+"""How a reader addresses a stored column."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +39,14 @@ class Output:
 
 
 @dataclass(frozen=True)
-class OnDemandView:
+class OnDemandView(Generic[Source]):
     """An on-demand view in Python mode.
 
     inputs: stored column → the names under which the function finds it.
     """
 
     transform: Callable[[dict[str, Any]], Mapping[str, Any]]
-    inputs: Mapping[StoredColumn, Sequence[str]]
+    inputs: Mapping[Source, Sequence[str]]
     outputs: Mapping[str, Output]
 
     def compute(self, columns: dict[str, list[Any]], values: NDArray[np.float64]) -> None:
@@ -65,6 +62,47 @@ class OnDemandView:
         for name, output in self.outputs.items():
             if name in computed:  # as in Feast, an output that is left out is null
                 values[:, output.column] = _numbers(computed[name], output)
+
+
+def compile_on_demand(
+    view: Any, columns: Mapping[str, int], source: Callable[[str, str], Source]
+) -> OnDemandView[Source]:
+    """Prepare an on-demand view of Feast's registry for the model inputs that it computes.
+
+    Args:
+        columns: output field → column of the model's input.
+        source: name of a stored view and of its field → how the caller addresses that column.
+    """
+    from scoring.feast_values import numbers_of  # imports feast
+
+    inputs = {
+        source(projection.name, feature.name): (feature.name, f"{projection.name}__{feature.name}")
+        for projection in view.source_feature_view_projections.values()
+        for feature in projection.features
+    }
+    outputs = {
+        field.name: Output(columns[field.name], str(field.dtype).lower(), partial(numbers_of, field=field))
+        for field in view.schema
+        if field.name in columns
+    }
+    return OnDemandView(view.feature_transformation.udf, inputs, outputs)
+
+
+def obstacles(view: Any) -> Iterator[str]:
+    """Why an on-demand view cannot be run here as Feast's SDK would run it; nothing if it can."""
+    if view.mode != "python" or view.singleton or view.aggregations or view.write_to_online_store:
+        yield f"on-demand view {view.name!r} is more than a Python function over columns"
+    for projection in view.source_feature_view_projections.values():
+        if is_renamed(projection):
+            yield f"on-demand view {view.name!r} renames view {projection.name!r}"
+        # Older rows may hold a UUID as text, which Feast turns into a UUID all the same.
+        if any("uuid" in str(feature.dtype).lower() for feature in projection.features):
+            yield f"on-demand view {view.name!r} takes a UUID"
+
+
+def is_renamed(projection: Any) -> bool:
+    """True if a feature service or an on-demand view gives a stored view another name or other join keys."""
+    return bool(projection.name_alias) or bool(projection.join_key_map)
 
 
 def _numbers(computed: Any, output: Output) -> "NDArray[np.float64] | list[float]":

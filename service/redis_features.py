@@ -10,7 +10,6 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from struct import pack as pack_struct
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import ModelContract, RawFeatures
-from scoring.on_demand import OnDemandView, Output, StoredColumn
+from scoring.on_demand import OnDemandView, compile_on_demand, is_renamed, obstacles
 from service.errors import StartupError
 from service.redis_pipe import pack
 from service.stored_values import Stored, TimestampDecoder, UnreadableValueError, ValueDecoder
@@ -51,6 +50,14 @@ class Commands(Protocol):
 
 
 @dataclass(frozen=True)
+class StoredColumn:
+    """A hash field: its place in the reply and what it holds."""
+
+    position: int
+    dtype: str
+
+
+@dataclass(frozen=True)
 class _StoredGroup:
     """Stored inputs of one type: columns of the model, and where their fields stand in the reply."""
 
@@ -77,7 +84,7 @@ class ReadPlan:
     views: int
     columns: int
     stored: tuple[_StoredGroup, ...]
-    on_demand: tuple[OnDemandView, ...]
+    on_demand: tuple[OnDemandView[StoredColumn], ...]
     request_inputs: tuple[str, ...]
     read_value: Callable[[bytes], Any]
     read_number: Callable[[bytes], float]
@@ -177,7 +184,7 @@ class RedisFeatures:
         event_times[event_times == _NO_ROW_SECONDS] = np.nan
         return RawFeatures(values=values, event_times=event_times), [self._inputs(v, fields) for v in plan.on_demand]
 
-    def _inputs(self, view: OnDemandView, fields: Sequence[Sequence[Stored]]) -> dict[str, list[Any]]:
+    def _inputs(self, view: OnDemandView[StoredColumn], fields: Sequence[Sequence[Stored]]) -> dict[str, list[Any]]:
         inputs = {}
         for stored, names in view.inputs.items():
             column = self._values.python_values(fields[stored.position], stored.dtype)
@@ -213,7 +220,7 @@ def compile_plan(store: "FeatureStore", contract: ModelContract) -> ReadPlan:
     from feast.protos.feast.types.EntityKey_pb2 import EntityKey
     from feast.protos.feast.types.Value_pb2 import Value, ValueType
 
-    from service.feast_values import numbers_of, read_number, read_timestamp, read_value
+    from scoring.feast_values import read_number, read_timestamp, read_value
 
     schema = contract.feature_schema
     _check_supported(store, contract)
@@ -241,17 +248,7 @@ def compile_plan(store: "FeatureStore", contract: ModelContract) -> ReadPlan:
     on_demand = []
     for name, columns in computed.items():
         view = store.registry.get_on_demand_feature_view(name, store.project)
-        inputs = {
-            stored_column(projection.name, feature.name): (feature.name, f"{projection.name}__{feature.name}")
-            for projection in view.source_feature_view_projections.values()
-            for feature in projection.features
-        }
-        outputs = {
-            field.name: Output(columns[field.name], str(field.dtype).lower(), partial(numbers_of, field=field))
-            for field in view.schema
-            if field.name in columns
-        }
-        on_demand.append(OnDemandView(view.feature_transformation.udf, inputs, outputs))
+        on_demand.append(compile_on_demand(view, columns, stored_column))
 
     (key,) = schema.entity_keys
     plan = ReadPlan(
@@ -295,21 +292,11 @@ def _check_supported(store: "FeatureStore", contract: ModelContract) -> None:
     ]
     service = store.get_feature_service(contract.feature_service)
     for projection in service.feature_view_projections:
-        reasons.append((_renamed(projection), f"view {projection.name!r} is renamed in the feature service"))
+        reasons.append((is_renamed(projection), f"view {projection.name!r} is renamed in the feature service"))
     names = {projection.name for projection in service.feature_view_projections}
     for name in sorted(names - {view.name for view in schema.views}):
         view = store.registry.get_on_demand_feature_view(name, store.project)
-        odd = view.mode != "python" or view.singleton or view.aggregations or view.write_to_online_store
-        reasons.append((bool(odd), f"on-demand view {name!r} is more than a Python function over columns"))
-        for projection in view.source_feature_view_projections.values():
-            reasons.append((_renamed(projection), f"on-demand view {name!r} renames view {projection.name!r}"))
-            # Older rows may hold a UUID as text, which Feast turns into a UUID all the same.
-            uuids = any("uuid" in str(feature.dtype).lower() for feature in projection.features)
-            reasons.append((uuids, f"on-demand view {name!r} takes a UUID"))
+        reasons += [(True, reason) for reason in obstacles(view)]
     for applies, reason in reasons:
         if applies:
             raise UnsupportedFeatureServiceError(reason)
-
-
-def _renamed(projection: Any) -> bool:
-    return bool(projection.name_alias) or bool(projection.join_key_map)

@@ -24,8 +24,8 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from contract import ModelContract, RawFeatures
+from scoring.feast_values import numbers_of
 from scoring.on_demand import OnDemandView, Output
-from service.feast_values import numbers_of
 from service.online_features import FeastOnlineFeatures, OnlineFeatures
 from service.redis_features import RedisFeatures
 from tests.fakes import NOW, NOW_US
@@ -310,7 +310,7 @@ def test_outputs_of_on_demand_code_become_what_feast_makes_of_them(dtype: Any, r
     field = Field(name="out", dtype=dtype)
     rows = len(returned) if isinstance(returned, list) else 3
     output = Output(1, str(dtype).lower(), partial(numbers_of, field=field))
-    view = OnDemandView(lambda _: {"out": returned, "another": None}, {}, {"out": output})
+    view: OnDemandView[str] = OnDemandView(lambda _: {"out": returned, "another": None}, {}, {"out": output})
     values = np.full((rows, 2), np.nan)
     expected: list[float] | None = None
     with suppress(Exception):

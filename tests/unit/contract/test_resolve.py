@@ -199,6 +199,17 @@ def test_an_override_of_the_right_type_is_what_the_model_sees(dtype: Dtype, valu
     assert [FeatureIssue("v__a", "overridden", None, "value")] == done.issues(0)
 
 
+def test_rows_that_are_resolved_together_may_each_have_an_override_of_their_own() -> None:
+    strict = feature("v__a", on_missing="refuse")
+    raw = RawFeatures(np.full((3, 1), math.nan), np.full((3, len(VIEWS)), NOW))
+
+    done = Resolver([strict], VIEWS).resolve(raw, NOW, {0: np.array([math.nan, 5.0, math.nan])})
+
+    assert 5.0 == done.matrix[1, 0]
+    assert [True, False, True] == done.refused.tolist()
+    assert ["missing", "overridden", "missing"] == [done.issues(row)[0].state for row in range(3)]
+
+
 @pytest.mark.parametrize(("value", "age"), [(3.0, TTL + 1), (math.nan, 1.0)])
 def test_an_override_wins_over_stale_and_missing_and_lifts_the_refusal(value: float, age: float) -> None:
     strict = feature("v__a", on_stale="refuse", on_missing="refuse")

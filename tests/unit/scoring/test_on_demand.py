@@ -19,7 +19,7 @@ def refuse(column: list[Any]) -> list[float]:
 def compute(returned: dict[str, Any], dtype: str = "float64", rows: int = 3, convert: Any = refuse) -> list[float]:
     """The column of the output `out`, the second of three."""
     values = np.full((rows, 3), -5.0)
-    view = OnDemandView(lambda _: returned, {}, {"out": Output(1, dtype, convert)})
+    view: OnDemandView[str] = OnDemandView(lambda _: returned, {}, {"out": Output(1, dtype, convert)})
     view.compute({}, values)
     assert {-5.0} == set(values[:, [0, 2]].ravel())
     column: list[float] = values[:, 1].tolist()

@@ -13,9 +13,9 @@ import hiredis
 import numpy as np
 import pytest
 
-from scoring.on_demand import OnDemandView, Output, StoredColumn
+from scoring.on_demand import OnDemandView, Output
 from service.errors import OnlineStoreUnavailableError
-from service.redis_features import ReadPlan, RedisFeatures, _StoredGroup
+from service.redis_features import ReadPlan, RedisFeatures, StoredColumn, _StoredGroup
 
 FIELDS = (b"h1", b"h2", b"h3", b"_ts:first", b"_ts:second")
 AS_OF = 1_750_000_000_000_000
