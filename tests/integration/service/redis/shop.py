@@ -32,7 +32,7 @@ class Shop:
         own = folder / "own.csv"
         own.write_text("\n".join(["customer_id,event_timestamp,amount,items", *lines]) + "\n")
         write_own(artefacts.orders, own, NOW)
-        build_features(artefacts.orders, artefacts.offline_store, JobsSettings(), NOW)
+        build_features(artefacts, JobsSettings(), NOW)
         return cls(artefacts)
 
     def at(self, redis_url: str) -> "Shop":
