@@ -82,11 +82,19 @@ class ResolvedFeatures:
     refused: NDArray[np.bool_]
     names: tuple[str, ...]
 
+    def all_issues(self) -> "FeatureIssues":
+        """The features that are not fresh, of all rows at once; a customer whom the store does not know has none."""
+        rows, columns = np.nonzero(self.states * self.known[:, None])
+        states = self.states[rows, columns]
+        ages = self.ages[rows, columns]
+        ages[states == FeatureState.OVERRIDDEN] = np.nan
+        return FeatureIssues(rows, columns, states, ages, self.defaulted[rows, columns], self.refused[rows])
+
     def issues(self, row: int) -> list[FeatureIssue]:
         """The features of one row that are not fresh, in model order."""
         found = []
         for column in np.flatnonzero(self.states[row]):
-            state = _STATE_WORDS[int(self.states[row, column])]
+            state = STATE_WORDS[int(self.states[row, column])]
             # A value from the request has no age; that of the stored value it replaced would mislead.
             age = math.nan if state == "overridden" else float(self.ages[row, column])
             used: Literal["value", "default"] = "default" if self.defaulted[row, column] else "value"
@@ -101,7 +109,25 @@ class ResolvedFeatures:
         return found
 
 
-_STATE_WORDS: dict[int, Literal["stale", "missing", "overridden"]] = {
+@dataclass(frozen=True, slots=True)
+class FeatureIssues:
+    """`FeatureIssue` of m cells, by column; sorted by row, then in model order.
+
+    rows, columns: int (m,), where in the batch.
+    states: uint8 (m,) of `FeatureState`.
+    ages: float64 (m,) seconds, NaN for none.
+    defaulted: bool (m,), the default was used, else the value; neither where `refused`.
+    """
+
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    states: NDArray[np.uint8]
+    ages: NDArray[np.float64]
+    defaulted: NDArray[np.bool_]
+    refused: NDArray[np.bool_]
+
+
+STATE_WORDS: dict[int, Literal["stale", "missing", "overridden"]] = {
     FeatureState.STALE: "stale",
     FeatureState.MISSING: "missing",
     FeatureState.OVERRIDDEN: "overridden",

@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -12,6 +13,7 @@ from contract import ContractError
 from contract.artefacts import Artefacts
 from contract.errors import setting_problem
 from jobs.errors import JobError
+from scoring.errors import ModelError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,13 +27,18 @@ def main(arguments: list[str] | None = None) -> int:
     to_redis = commands.add_parser("materialize", help="offline store → Redis")
     to_redis.add_argument("--until", type=_utc, default=None, help="ISO time, UTC; default now")
     to_redis.add_argument("--replace", action="store_true", help="remove the stored rows first")
+    score = commands.add_parser("score-batch", help="offline store → predictions in Parquet")
+    score.add_argument("--as-of", type=_utc, default=None, help="ISO time, UTC; default now")
+    score.add_argument("--out", type=Path, required=True, help="folder of all predictions")
+    score.add_argument("--customers", type=Path, default=None, help="a .csv or .parquet of customers; default all")
+    score.add_argument("--model", default=None, help="tag in the BentoML store; default the imported one")
     commands.add_parser("feast-env", help="the variables that feast's own commands need, as shell exports")
     first = commands.add_parser("first-prediction", help="wait for a service and show how to ask it")
     first.add_argument("--url", required=True)
     chosen = parser.parse_args(arguments)
     try:
         _run(chosen)
-    except (JobError, ContractError) as error:
+    except (JobError, ModelError, ContractError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except ValidationError as error:
@@ -76,6 +83,14 @@ def _run(chosen: argparse.Namespace) -> None:
         from jobs.feature_store import materialize
 
         materialize(artefacts, chosen.until or datetime.now(UTC), chosen.replace)
+    elif chosen.command == "score-batch":
+        from jobs.score_batch import Order, report, score_batch
+        from scoring.model_store import open_model, pinned_tag
+
+        now = datetime.now(UTC)
+        order = Order(chosen.as_of or now.replace(microsecond=0), chosen.out, chosen.customers)
+        model = open_model(chosen.model or pinned_tag(artefacts))
+        print(report(score_batch(artefacts, model, order, now)))
     elif chosen.command == "feast-env":
         for name, value in artefacts.feast_environment().items():
             print(f"export {name}={shlex.quote(value)}")

@@ -13,13 +13,10 @@ from numpy.typing import NDArray
 from contract import ContractError, ModelContract, content_sha256
 from contract.artefacts import MODEL_FILES, PIPELINE_FILE
 from contract.trusted_types import TRUSTED_TYPES
+from scoring.errors import ModelError
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
-
-
-class ModelError(Exception):
-    """A model cannot be used: it is missing, is not what was imported, or holds a type that is not allowed."""
 
 
 class Scorer(Protocol):

@@ -6,7 +6,8 @@ import bentoml
 from bentoml.exceptions import NotFound
 
 from contract.artefacts import Artefacts
-from scoring.model import ImportedModel, ModelError, load_model
+from scoring.errors import ModelError
+from scoring.model import ImportedModel, load_model
 
 
 def pinned_tag(artefacts: Artefacts) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.model import ImportedModel, ModelError
+from scoring.errors import ModelError
+from scoring.model import ImportedModel
 from service.errors import NotExplainableError
 
 if TYPE_CHECKING:

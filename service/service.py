@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from contract import ContractError
 from contract.artefacts import PROJECT_ROOT, Artefacts
 from contract.errors import setting_problem
-from scoring.model import ImportedModel, ModelError
+from scoring.errors import ModelError
+from scoring.model import ImportedModel
 from scoring.model_store import is_exact, open_model, pinned_tag
 from service.authentication import ApiKeys
 from service.contract_watch import watch_contract

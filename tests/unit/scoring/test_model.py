@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from contract import ModelContract
-from scoring.model import ModelError, load_model
+from scoring.errors import ModelError
+from scoring.model import load_model
 from tests.fakes import Stored, small_contract, small_pipeline, store_model, training_rows
 from training.pipeline import CANDIDATES
 

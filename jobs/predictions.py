@@ -1,0 +1,76 @@
+"""Scored customers as rows of a table: the same words and numbers as the HTTP API's, one row per customer."""
+
+from datetime import datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contract import ModelContract, ResolvedFeatures
+from contract.resolve import STATE_WORDS
+from scoring.outcomes import STATUSES, Outcomes
+
+ISSUE = pa.struct(
+    [("feature", pa.string()), ("state", pa.string()), ("age_seconds", pa.float64()), ("used", pa.string())]
+)
+
+PREDICTIONS = pa.schema(
+    [
+        ("customer_id", pa.string()),
+        ("churn_probability", pa.float64()),  # null where refused or unknown
+        ("churn", pa.bool_()),
+        ("status", pa.string()),
+        ("feature_issues", pa.list_(ISSUE)),
+        ("model_name", pa.string()),
+        ("model_version", pa.string()),
+        ("as_of", pa.timestamp("us", tz="UTC")),
+    ]
+)
+
+_WORDS = pa.array([STATE_WORDS.get(state) for state in range(max(STATE_WORDS) + 1)], pa.string())
+
+
+def feature_issues(resolved: ResolvedFeatures) -> pa.Array:
+    """list<ISSUE> (n,): of every row the features that are not fresh, in model order."""
+    found = resolved.all_issues()
+    counts = np.bincount(found.rows, minlength=len(resolved.known))
+    used = pc.if_else(pa.array(found.defaulted), "default", "value")
+    issues = pa.StructArray.from_arrays(
+        [
+            pa.array(resolved.names, pa.string()).take(pa.array(found.columns)),
+            _WORDS.take(pa.array(found.states)),
+            pa.array(found.ages, pa.float64(), from_pandas=True),
+            pc.if_else(pa.array(found.refused), pa.scalar(None, pa.string()), used),
+        ],
+        fields=list(ISSUE),
+    )
+    return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32()), issues)
+
+
+def predictions(
+    customer_ids: pa.Array, made: Outcomes, issues: pa.Array, contract: ModelContract, as_of: datetime
+) -> pa.Table:
+    """Rows of `PREDICTIONS`, n of them.
+
+    Args:
+        issues: from `feature_issues`.
+    """
+    n = len(customer_ids)
+    unscored = ~made.scored
+    columns = {
+        "customer_id": customer_ids,
+        "churn_probability": pa.array(made.probabilities, pa.float64(), mask=unscored),
+        "churn": pa.array(made.decisions, pa.bool_(), mask=unscored),
+        "status": pa.array(STATUSES, pa.string()).take(pa.array(made.statuses)),
+        "feature_issues": issues,
+        "model_name": pa.repeat(contract.model_name, n),
+        "model_version": pa.repeat(contract.model_version, n),
+        "as_of": pa.repeat(pa.scalar(as_of, pa.timestamp("us", tz="UTC")), n),
+    }
+    return pa.table(columns, schema=PREDICTIONS)
+
+
+def counts(table: pa.Table) -> dict[str, int]:
+    """Rows of each status, all statuses named."""
+    found = {row["values"]: row["counts"] for row in pc.value_counts(table["status"]).to_pylist()}
+    return {status: found.get(status, 0) for status in STATUSES}
