@@ -28,6 +28,7 @@ class Artefacts(BaseModel):
     orders: `ORDERS_PATH`, the Parquet file of orders.
     streamed_orders: `STREAMED_ORDERS_DIR`, a folder of Parquet files `batch=<n>/part-*.parquet` with the same columns,
         to which the stream appends; features are built from both together.
+    materialize_runs: `MATERIALIZE_RUNS_PATH`, the file in which each materialization is recorded, a JSON object a line.
     model_tag: `MODEL_TAG_PATH`, the file that names the imported model in the BentoML store.
     """
 
@@ -38,6 +39,7 @@ class Artefacts(BaseModel):
     offline_store: Path
     orders: Path
     streamed_orders: Path
+    materialize_runs: Path
     model_tag: Path
 
     @classmethod
@@ -52,6 +54,7 @@ class Artefacts(BaseModel):
             offline_store=Path(environ.get("OFFLINE_STORE_DIR") or var / "offline_store"),
             orders=Path(environ.get("ORDERS_PATH") or var / "data" / "orders.parquet"),
             streamed_orders=Path(environ.get("STREAMED_ORDERS_DIR") or var / "data" / "streamed_orders"),
+            materialize_runs=Path(environ.get("MATERIALIZE_RUNS_PATH") or var / "materialize" / "runs.jsonl"),
             model_tag=Path(environ.get("MODEL_TAG_PATH") or var / "model_tag"),
         )
 

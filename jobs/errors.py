@@ -2,4 +2,9 @@
 
 
 class JobError(Exception):
-    """A job could not do its work; nothing half-written is left behind."""
+    """A job could not do its work; nothing half-written is left behind.
+
+    exit_code: what the command ends with.
+    """
+
+    exit_code = 1

@@ -13,6 +13,7 @@ def test_addresses_default_to_the_var_folder(tmp_path: Path) -> None:
         offline_store=tmp_path / "var/offline_store",
         orders=tmp_path / "var/data/orders.parquet",
         streamed_orders=tmp_path / "var/data/streamed_orders",
+        materialize_runs=tmp_path / "var/materialize/runs.jsonl",
         model_tag=tmp_path / "var/model_tag",
     ) == Artefacts.of({}, tmp_path)
 
@@ -24,6 +25,7 @@ def test_addresses_of_the_environment_win(tmp_path: Path) -> None:
         "OFFLINE_STORE_DIR": "/data/features",
         "ORDERS_PATH": "/data/orders.parquet",
         "STREAMED_ORDERS_DIR": "/data/streamed",
+        "MATERIALIZE_RUNS_PATH": "/log/runs.jsonl",
         "MODEL_TAG_PATH": "/data/tag",
     }
 
@@ -33,6 +35,7 @@ def test_addresses_of_the_environment_win(tmp_path: Path) -> None:
         offline_store=Path("/data/features"),
         orders=Path("/data/orders.parquet"),
         streamed_orders=Path("/data/streamed"),
+        materialize_runs=Path("/log/runs.jsonl"),
         model_tag=Path("/data/tag"),
     ) == Artefacts.of(environ, tmp_path)
 

@@ -1,0 +1,170 @@
+"""Writing stored rows to Redis: all fields of a customer's view at once, and never an older row over a newer one."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import redis
+
+from jobs.stored_rows import StoredRows
+
+_ROWS_PER_CALL = 16
+"""Customers that one call of the script writes; Redis answers nobody else meanwhile, for about 0.2 ms."""
+
+_ROWS_IN_FLIGHT = 4_000
+"""Customers sent before their replies are read; bounds what waits in buffers."""
+
+_MOVED_TRIES = 3
+
+_WRITE = """
+-- KEYS: hashes of customers. ARGV: n, n names of fields, then n values for each key. The first field is the event time,
+-- a serialised google.protobuf.Timestamp. A hash that holds a newer one stays; an equal one is overwritten.
+local n = tonumber(ARGV[1])
+
+local function time(bytes)
+  -- seconds and nanoseconds; nil if it is no Timestamp
+  local part, at = {0, 0}, 1
+  while at <= #bytes do
+    local tag = string.byte(bytes, at)
+    local number, scale, inverted, length = 0, 1, 0, 0
+    if tag ~= 8 and tag ~= 16 then return nil end
+    repeat
+      at = at + 1
+      length = length + 1
+      local byte = string.byte(bytes, at)
+      if not byte or length > 10 then return nil end
+      if length < 10 then
+        number = number + byte % 128 * scale
+        inverted = inverted + (127 - byte % 128) * scale
+        scale = scale * 128
+      end
+    until byte < 128
+    -- ten bytes are a negative number, in two's complement
+    part[tag / 8] = length == 10 and -1 - inverted or number
+    at = at + 1
+  end
+  return part
+end
+
+local function newer(stored, given)
+  if not stored or stored == given then return false end
+  local a, b = time(stored), time(given)
+  return a and (a[1] > b[1] or a[1] == b[1] and a[2] > b[2])
+end
+
+local written, pairs_of_row = 0, {}
+for i = 1, n do pairs_of_row[2 * i - 1] = ARGV[1 + i] end
+for row, key in ipairs(KEYS) do
+  local first = 1 + n * row
+  if not newer(redis.call('HMGET', key, ARGV[2])[1], ARGV[first + 1]) then
+    for i = 1, n do pairs_of_row[2 * i] = ARGV[first + i] end
+    redis.call('HSET', key, unpack(pairs_of_row))
+    written = written + 1
+  end
+end
+return written
+"""
+_SHA = hashlib.sha1(_WRITE.encode()).hexdigest().encode()  # noqa: S324  # Redis' own name for a script
+MOST_FIELDS = 3_500
+"""Lua hands no more than some 8,000 values to one command, and a field is two."""
+
+
+class OnlineRows:
+    """Writes rows through the client that Feast itself uses; errors are redis-py's.
+
+    Args:
+        client: of one server, of a master that Sentinels watch, or of a cluster.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._is_cluster = isinstance(client, redis.RedisCluster)
+
+    def write(self, rows: StoredRows) -> int:
+        """Write every row whose stored event time is not newer; each in one step.
+
+        Returns:
+            Rows written.
+        """
+        if not self._is_cluster:
+            return self._write_to(self._client, rows)
+        for attempt in range(_MOVED_TRIES):
+            try:
+                return sum([self._write_to(node, part) for node, part in self._by_node(rows)])
+            except (redis.exceptions.MovedError, redis.exceptions.AskError, redis.exceptions.TryAgainError):
+                # Slots are moving between nodes. Writing again is harmless: equal times are overwritten.
+                if attempt == _MOVED_TRIES - 1:
+                    raise
+                self._client.nodes_manager.initialize()
+        raise AssertionError("unreachable")
+
+    def _by_node(self, rows: StoredRows) -> Iterator[tuple[Any, StoredRows]]:
+        owners: dict[Any, list[int]] = {}
+        for position, key in enumerate(rows.keys.to_pylist()):
+            node = self._client.nodes_manager.get_node_from_slot(self._client.keyslot(key))
+            owners.setdefault(node, []).append(position)
+        for node, positions in owners.items():
+            at = pa.array(positions, pa.int64())
+            part = StoredRows(rows.keys.take(at), {name: values.take(at) for name, values in rows.fields.items()})
+            yield self._client.get_redis_connection(node), part
+
+    def _write_to(self, server: Any, rows: StoredRows) -> int:
+        per_call = 1 if self._is_cluster else _ROWS_PER_CALL  # keys of one call must lie in one slot
+        connection = server.connection_pool.get_connection()
+        written: int = 0
+        owed = 0  # replies that Redis has still to give
+        try:
+            connection.send_command("SCRIPT", "LOAD", _WRITE)
+            connection.read_response()
+            for commands, replies in _packed(rows, per_call):
+                connection.send_packed_command([commands], check_health=False)
+                # One batch of replies stays owed, so that Redis works while the next is sent.
+                written += sum(connection.read_response() for _ in range(owed))
+                owed = replies
+            written += sum(connection.read_response() for _ in range(owed))
+        except BaseException:
+            connection.disconnect()  # replies that nobody has read must not be taken for another command's
+            raise
+        finally:
+            server.connection_pool.release(connection)
+        return written
+
+
+def _packed(rows: StoredRows, per_call: int) -> Iterator[tuple[bytes, int]]:
+    """Calls of the script in the Redis protocol, and how many, a batch at a time."""
+    names = b"".join(_word(word) for word in (str(len(rows.fields)).encode(), *rows.fields))
+    words_per_row = len(rows.fields) + 1
+    for start in range(0, len(rows.keys), _ROWS_IN_FLIGHT):
+        batch = slice(start, start + _ROWS_IN_FLIGHT)
+        keys = _words([rows.keys[batch]])
+        values = _words([column[batch] for column in rows.fields.values()])
+        parts: list[bytes | memoryview] = []
+        for first in range(0, len(keys), per_call):
+            last = min(first + per_call, len(keys))
+            words = 4 + len(rows.fields) + words_per_row * (last - first)
+            head = b"*%d\r\n$7\r\nEVALSHA\r\n" % words + _word(_SHA) + _word(b"%d" % (last - first))
+            parts += [head, _bytes(keys, first, last), names, _bytes(values, first, last)]
+        yield b"".join(parts), -(-len(keys) // per_call)
+
+
+def _word(word: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(word), word)
+
+
+def _words(columns: list[pa.BinaryArray]) -> pa.BinaryArray:
+    """The words of each row in the Redis protocol, joined."""
+    end = pa.scalar(b"\r\n", pa.binary())
+    joined = []
+    for column in columns:
+        lengths = pc.dictionary_encode(pc.binary_length(column))
+        heads = pa.array([b"$%d\r\n" % length for length in lengths.dictionary.to_pylist()], pa.binary())
+        joined += [heads.take(lengths.indices), column, end]
+    return pc.binary_join_element_wise(*joined, pa.scalar(b"", pa.binary()))
+
+
+def _bytes(words: pa.BinaryArray, first: int, last: int) -> memoryview:
+    _, offsets, data = words.buffers()
+    edges = memoryview(offsets).cast("i")
+    return memoryview(data)[edges[words.offset + first] : edges[words.offset + last]]
