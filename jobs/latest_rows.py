@@ -5,7 +5,7 @@ are sorted by customer, and a range opens only the row groups that it needs.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from glob import glob
 from itertools import pairwise
@@ -58,6 +58,7 @@ class ViewSource:
     path: a glob of Parquet files.
     columns: the features, in the view's order.
     dtypes: the type of each in Feast's words, lower case.
+    only: these files; without them, all that `path` finds at the time.
     """
 
     name: str
@@ -67,6 +68,7 @@ class ViewSource:
     created_timestamp_field: str | None
     columns: tuple[str, ...]
     dtypes: tuple[str, ...]
+    only: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, feature_view: "FeatureView") -> "ViewSource":
@@ -83,16 +85,14 @@ class ViewSource:
             dtypes=tuple(str(field.dtype).lower() for field in feature_view.features),
         )
 
-    def at(self, path: str) -> "ViewSource":
-        """The same view over other files."""
-        return replace(self, path=path)
-
     def files(self) -> list[str]:
         """Every file there is now, sorted.
 
         Raises:
             JobError: there is none.
         """
+        if self.only:
+            return list(self.only)
         found = sorted(glob(self.path))  # noqa: PTH207  # an absolute pattern, which Path.glob does not take
         if not found:
             raise JobError(f"{self.path}: no rows of the view {self.name}; run `make features` first")
@@ -151,6 +151,22 @@ def customer_ranges(
     sampled = _run(connection, sources, query, [])["k"].to_pylist()
     step = rows_per_chunk // every
     return [KeyRange(low, high) for low, high in pairwise([None, *sampled[step::step], None])]
+
+
+def changed_customers(
+    connection: duckdb.DuckDBPyConnection, changed: ViewSource, until: datetime, key_range: KeyRange
+) -> pa.Array:
+    """Ids in the range that have a row in these files with an event time ≤ `until`.
+
+    Raises:
+        JobError: files cannot be read.
+    """
+    conditions, parameters = _within(changed, key_range)
+    query = f"""
+        SELECT DISTINCT {_quoted(changed.join_key)} AS k FROM {_rows(changed.files())}
+        WHERE {_quoted(changed.timestamp_field)} <= ? AND {" AND ".join(conditions)}
+    """  # noqa: S608  # names are quoted, values are parameters
+    return _run(connection, [changed], query, [until, *parameters])["k"].combine_chunks()
 
 
 def latest_rows(

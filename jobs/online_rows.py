@@ -1,14 +1,16 @@
 """Writing stored rows to Redis: all fields of a customer's view at once, and never an older row over a newer one."""
 
 import hashlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import redis
 
-from jobs.stored_rows import StoredRows
+from jobs.stored_rows import StoredHashes
 
 _ROWS_PER_CALL = 16
 """Customers that one call of the script writes; Redis answers nobody else meanwhile, for about 0.2 ms."""
@@ -17,6 +19,7 @@ _ROWS_IN_FLIGHT = 4_000
 """Customers sent before their replies are read; bounds what waits in buffers."""
 
 _MOVED_TRIES = 3
+_KEYS_PER_SCAN = 1_000
 
 _WRITE = """
 -- KEYS: hashes of customers. ARGV: n, n names of fields, then n values for each key. The first field is the event time,
@@ -82,7 +85,7 @@ class OnlineRows:
         self._client = client
         self._is_cluster = isinstance(client, redis.RedisCluster)
 
-    def write(self, rows: StoredRows) -> int:
+    def write(self, rows: StoredHashes) -> int:
         """Write every row whose stored event time is not newer; each in one step.
 
         Returns:
@@ -100,17 +103,17 @@ class OnlineRows:
                 self._client.nodes_manager.initialize()
         raise AssertionError("unreachable")
 
-    def _by_node(self, rows: StoredRows) -> Iterator[tuple[Any, StoredRows]]:
+    def _by_node(self, rows: StoredHashes) -> Iterator[tuple[Any, StoredHashes]]:
         owners: dict[Any, list[int]] = {}
         for position, key in enumerate(rows.keys.to_pylist()):
             node = self._client.nodes_manager.get_node_from_slot(self._client.keyslot(key))
             owners.setdefault(node, []).append(position)
         for node, positions in owners.items():
             at = pa.array(positions, pa.int64())
-            part = StoredRows(rows.keys.take(at), {name: values.take(at) for name, values in rows.fields.items()})
+            part = StoredHashes(rows.keys.take(at), {name: values.take(at) for name, values in rows.fields.items()})
             yield self._client.get_redis_connection(node), part
 
-    def _write_to(self, server: Any, rows: StoredRows) -> int:
+    def _write_to(self, server: Any, rows: StoredHashes) -> int:
         per_call = 1 if self._is_cluster else _ROWS_PER_CALL  # keys of one call must lie in one slot
         connection = server.connection_pool.get_connection()
         written: int = 0
@@ -132,7 +135,18 @@ class OnlineRows:
         return written
 
 
-def _packed(rows: StoredRows, per_call: int) -> Iterator[tuple[bytes, int]]:
+def remove_rows(client: Any, project: str, join_keys: Sequence[str]) -> None:
+    """Remove every stored row of entities with these join keys, in bounded memory; errors are redis-py's."""
+    from feast.infra.key_encoding_utils import serialize_entity_key_prefix
+
+    prefix = serialize_entity_key_prefix(list(join_keys))
+    pattern = re.sub(rb"([*?\[\]\\])", rb"\\\1", prefix) + b"*" + project.encode()
+    found = client.scan_iter(pattern, count=_KEYS_PER_SCAN)
+    while keys := list(islice(found, _KEYS_PER_SCAN)):
+        client.delete(*keys)
+
+
+def _packed(rows: StoredHashes, per_call: int) -> Iterator[tuple[bytes, int]]:
     """Calls of the script in the Redis protocol, and how many, a batch at a time."""
     names = b"".join(_word(word) for word in (str(len(rows.fields)).encode(), *rows.fields))
     words_per_row = len(rows.fields) + 1

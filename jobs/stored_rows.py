@@ -49,7 +49,7 @@ class OtherFormatError(Exception):
 
 
 @dataclass(frozen=True)
-class StoredRows:
+class StoredHashes:
     """The hashes of some customers, each with the same fields.
 
     keys: binary (n,).
@@ -66,7 +66,8 @@ class StoredFormat:
 
     key_prefix, key_suffix: what stands around the id in a key, but for the id's length.
     fields: of the features, in the view's order.
-    convert: column → Feast's own conversion of its values, for the columns whose type this module does not know.
+    convert: column → Feast's own conversion of its values.
+    encoded_here: columns whose type this module knows; the others go through `convert`.
     """
 
     source: ViewSource
@@ -74,6 +75,7 @@ class StoredFormat:
     key_suffix: bytes
     fields: tuple[bytes, ...]
     convert: dict[str, Callable[[pa.Array], list[bytes]]]
+    encoded_here: frozenset[str]
 
     @classmethod
     def of(cls, store: "FeatureStore", feature_view: "FeatureView") -> "StoredFormat":
@@ -95,8 +97,10 @@ class StoredFormat:
             convert={
                 field.name: partial(_feasts_own, value_type=field.dtype.to_value_type())
                 for field in feature_view.features
-                if str(field.dtype).lower() not in _TAGS
             },
+            encoded_here=frozenset(
+                column for column, dtype in zip(source.columns, source.dtypes, strict=True) if dtype in _TAGS
+            ),
         )
         _compare_with_feast(made, store.project)
         return made
@@ -106,7 +110,7 @@ class StoredFormat:
         """The field of the hash that holds the view's event time."""
         return f"_ts:{self.source.name}".encode()
 
-    def encode(self, rows: pa.Table) -> StoredRows:
+    def encode(self, rows: pa.Table) -> StoredHashes:
         """What is stored for `rows`, as `latest_rows` gives them.
 
         Raises:
@@ -114,7 +118,9 @@ class StoredFormat:
         """
         fields = {self.time_field: encode_times(_column(rows, self.source.timestamp_field))}
         for field, column, dtype in zip(self.fields, self.source.columns, self.source.dtypes, strict=True):
-            if column in self.convert:
+            if column in self.encoded_here:
+                values = encode_values(_column(rows, column), dtype)
+            else:
                 try:
                     values = pa.array(self.convert[column](_column(rows, column)), pa.binary())
                 except (TypeError, ValueError, AssertionError, OverflowError) as error:
@@ -122,10 +128,19 @@ class StoredFormat:
                         f"view {self.source.name}: feast cannot store column {column!r} as {dtype}"
                         f" ({type(error).__name__})"
                     ) from None
-            else:
-                values = encode_values(_column(rows, column), dtype)
             fields[field] = values
-        return StoredRows(self.encode_keys(_column(rows, self.source.join_key)), fields)
+        return StoredHashes(self.encode_keys(_column(rows, self.source.join_key)), fields)
+
+    def as_feast_stores(self, rows: pa.Table, column: str) -> list[bytes]:
+        """What Feast's own conversion makes of a column: slow, for a look at some rows.
+
+        Beside a null it turns whole numbers into floats, which hold them up to 2⁵³ only, so nulls are kept from it.
+        """
+        values = _column(rows, column)
+        if column not in self.encoded_here:
+            return self.convert[column](values)
+        converted = iter(self.convert[column](values.drop_null()))
+        return [next(converted) if there else b"" for there in values.is_valid().to_pylist()]
 
     def encode_keys(self, ids: pa.StringArray) -> pa.BinaryArray:
         """The key of each id."""

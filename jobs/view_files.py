@@ -1,0 +1,77 @@
+"""The files of a feature view: which build they belong to, and which of them are new since they were last looked at."""
+
+import glob
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.errors import JobError
+from jobs.latest_rows import ViewSource
+
+
+def resolved(source: ViewSource) -> ViewSource:
+    """The same view over the build that is in place now, wherever the link `current` points later."""
+    folder, pattern = _parts(source.path)
+    return replace(source, path=str(folder.resolve() / pattern))
+
+
+def replaced(of_build: ViewSource, source: ViewSource) -> bool:
+    """True if `source`, a path through `current`, no longer leads to the files of `of_build`."""
+    return resolved(source).path != of_build.path
+
+
+def identities(source: ViewSource) -> dict[str, str]:
+    """File, named from the view's folder on, → what changes whenever its content does.
+
+    A build links the files that it takes over from the one before, so these keep their identity.
+
+    Raises:
+        JobError: there are no files.
+    """
+    folder, _ = _parts(source.path)
+    found = {}
+    for file in source.files():
+        try:
+            at = Path(file).stat()
+        except OSError as error:
+            raise JobError(f"{file}: {error.strerror}") from None
+        found[str(Path(file).relative_to(folder))] = f"{at.st_ino}-{at.st_size}-{at.st_mtime_ns}"
+    return found
+
+
+def limited_to(source: ViewSource, names: Iterable[str]) -> ViewSource:
+    """The same view over some of its files, named as in `identities`."""
+    folder, _ = _parts(source.path)
+    return replace(source, only=tuple(str(folder / name) for name in sorted(names)))
+
+
+def newest_event_time(source: ViewSource, name: str) -> datetime | None:
+    """The greatest event time in a file by its statistics; None where it has no rows.
+
+    Raises:
+        JobError: it is not readable as Parquet.
+    """
+    folder, _ = _parts(source.path)
+    try:
+        metadata = pq.read_metadata(folder / name)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise JobError(f"{folder / name}: is not readable as Parquet ({str(error).splitlines()[0]})") from None
+    column = metadata.schema.to_arrow_schema().names.index(source.timestamp_field)
+    newest = None
+    for number in range(metadata.num_row_groups):
+        statistics = metadata.row_group(number).column(column).statistics
+        if statistics is None or not statistics.has_min_max:
+            return datetime.max.replace(tzinfo=UTC)  # unknown, so it may be any
+        newest = statistics.max if newest is None else max(newest, statistics.max)
+    return newest.replace(tzinfo=UTC) if newest is not None and newest.tzinfo is None else newest
+
+
+def _parts(path: str) -> tuple[Path, str]:
+    """The folder that a glob starts from, and the rest of it."""
+    parts = Path(path).parts
+    fixed = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
+    return Path(*parts[:fixed]), str(Path(*parts[fixed:]))
