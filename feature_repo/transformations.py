@@ -46,7 +46,7 @@ def customer_lifetime(orders: ir.Table) -> ir.Table:
     Gaps are between consecutive order times; with one order time there is none and they are 0.
 
     Returns:
-        customer_id, event_unix_us, and the fields of the feature view `customer_lifetime`, sorted.
+        customer_id, event_unix_us, and the fields of the feature view `customer_lifetime`.
     """
     money = orders.mutate(money=_money(orders))
     at = money.group_by("customer_id", "event_unix_us").agg(
@@ -92,7 +92,7 @@ def customer_lifetime(orders: ir.Table) -> ir.Table:
         last_gap_days=total.gap_us / DAY_US,
         first_order_unix_us=total.first_order_unix_us,
         last_order_unix_us=total.last_order_unix_us,
-    ).order_by("customer_id", "event_unix_us")
+    )
 
 
 def customer_orders_windowed(
@@ -105,7 +105,7 @@ def customer_orders_windowed(
         window_days: lengths of the windows in days.
 
     Returns:
-        customer_id, event_unix_us (= S), order_count/item_count/spend per window, sorted.
+        customer_id, event_unix_us (= S), order_count/item_count/spend per window.
     """
     money = orders.mutate(money=_money(orders))
     seen = money.group_by("customer_id").agg(first_us=money.event_unix_us.min())
@@ -136,6 +136,4 @@ def customer_orders_windowed(
         columns[f"order_count_{days}d"] = joined[f"order_count_{days}d"].fill_null(0)
         columns[f"item_count_{days}d"] = joined[f"item_count_{days}d"].fill_null(0)
         columns[f"spend_{days}d"] = joined[f"money_{days}d"].fill_null(0) / MONEY_UNIT
-    return joined.select("customer_id", event_unix_us=joined.snapshot_unix_us, **columns).order_by(
-        "customer_id", "event_unix_us"
-    )
+    return joined.select("customer_id", event_unix_us=joined.snapshot_unix_us, **columns)

@@ -17,20 +17,24 @@ from scoring.errors import ModelError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one job; 0 on success, 1 with one line on stderr where it could not be done."""
+    """Run one job; 0 on success, else the error's exit code, with one line on stderr."""
     parser = argparse.ArgumentParser(prog="python -m jobs", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("redis-up", help="start the embedded Redis unless REDIS_URL is set")
     commands.add_parser("redis-down", help="stop the embedded Redis")
-    commands.add_parser("features", help="orders → offline store")
+    features = commands.add_parser("features", help="orders → offline store")
+    features.add_argument("--engine", choices=["duckdb", "spark"], default="duckdb", help="what computes them")
+    features.add_argument("--full", action="store_true", help="compute everything, not only what changed")
     commands.add_parser("apply", help="register the definitions of feature_repo/")
     to_redis = commands.add_parser("materialize", help="offline store → Redis")
     to_redis.add_argument("--until", type=_utc, default=None, help="ISO time, UTC; default now")
     to_redis.add_argument("--replace", action="store_true", help="remove the stored rows first")
+    to_redis.add_argument("--full", action="store_true", help="write every row, not only what changed")
     score = commands.add_parser("score-batch", help="offline store → predictions in Parquet")
     score.add_argument("--as-of", type=_utc, default=None, help="ISO time, UTC; default now")
     score.add_argument("--out", type=Path, required=True, help="folder of all predictions")
     score.add_argument("--customers", type=Path, default=None, help="a .csv or .parquet of customers; default all")
+    score.add_argument("--engine", choices=["duckdb", "spark"], default="duckdb", help="what reads and scores")
     score.add_argument("--model", default=None, help="tag in the BentoML store; default the imported one")
     commands.add_parser("feast-env", help="the variables that feast's own commands need, as shell exports")
     first = commands.add_parser("first-prediction", help="wait for a service and show how to ask it")
@@ -72,7 +76,7 @@ def _run(chosen: argparse.Namespace) -> None:
         from jobs.build_features import build_features
         from jobs.settings import JobsSettings
 
-        build = build_features(artefacts, JobsSettings(), datetime.now(UTC))
+        build = build_features(artefacts, JobsSettings(), datetime.now(UTC), chosen.engine, chosen.full)
         print(f"features up to {build.newest_snapshot} in {artefacts.offline_store}")
     elif chosen.command == "apply":
         from jobs.feature_store import apply
@@ -80,9 +84,9 @@ def _run(chosen: argparse.Namespace) -> None:
         apply(artefacts)
         print(f"applied feature_repo/ to {artefacts.feast_registry}")
     elif chosen.command == "materialize":
-        from jobs.feature_store import materialize
+        from jobs.materialize import materialize
 
-        materialize(artefacts, chosen.until or datetime.now(UTC), chosen.replace)
+        materialize(artefacts, chosen.until or datetime.now(UTC), chosen.replace, chosen.full)
     elif chosen.command == "score-batch":
         from jobs.score_batch import Order, report, score_batch
         from scoring.model_store import open_model, pinned_tag
@@ -90,7 +94,13 @@ def _run(chosen: argparse.Namespace) -> None:
         now = datetime.now(UTC)
         order = Order(chosen.as_of or now.replace(microsecond=0), chosen.out, chosen.customers)
         model = open_model(chosen.model or pinned_tag(artefacts))
-        print(report(score_batch(artefacts, model, order, now)))
+        if chosen.engine == "spark":
+            from jobs.score_batch_spark import score_batch_on_spark
+            from jobs.settings import JobsSettings
+
+            print(report(score_batch_on_spark(artefacts, model, order, JobsSettings(), now)))
+        else:
+            print(report(score_batch(artefacts, model, order, now)))
     elif chosen.command == "feast-env":
         for name, value in artefacts.feast_environment().items():
             print(f"export {name}={shlex.quote(value)}")

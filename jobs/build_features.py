@@ -1,46 +1,32 @@
-"""Orders → the offline store: `feature_repo.transformations` run on DuckDB, written as partitioned Parquet."""
+"""Orders → the offline store: `feature_repo.transformations` run on DuckDB or Spark, written as partitioned Parquet.
 
-import fcntl
-import json
-import os
-import shutil
+A build computes only what can differ from the build before. It compares the orders day by day; from the first day that
+differs on, `customer_lifetime` is computed anew for the customers who ordered since, windowed snapshots for all.
+"""
+
+import hashlib
+import inspect
+import sys
+import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import ibis
 import ibis.expr.types as ir
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from contract.artefacts import Artefacts
 from feature_repo import transformations
+from jobs.builds import Build, Day, Partition, keep_partition, only_build, put_in_place, read_build
+from jobs.engines import Engine, Period, open_engine, stored_schema
 from jobs.errors import JobError
-from jobs.orders import read_orders
+from jobs.orders import ORDER_COLUMNS, ORDERS_SCHEMA, Orders, find_orders
 from jobs.settings import JobsSettings
 
 _DAY = timedelta(days=1)
-_TIMESTAMP = pa.timestamp("us", tz="UTC")
-
-
-@dataclass(frozen=True)
-class Build:
-    """One complete build of the offline store.
-
-    source: which orders it is made of; it changes when they are replaced, not when they grow.
-    rows: per feature view.
-    """
-
-    source: str
-    observed_until: str
-    newest_snapshot: str
-    rows: dict[str, int]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def snapshot_times(observed_until: datetime, now: datetime, backfill_days: int, daily: int) -> list[datetime]:
@@ -57,132 +43,167 @@ def snapshot_times(observed_until: datetime, now: datetime, backfill_days: int, 
     return sorted(t for t in grid | {today - k * _DAY for k in range(daily)} if t <= now)
 
 
-def build_features(artefacts: Artefacts, settings: JobsSettings, now: datetime) -> Build:
+def build_features(
+    artefacts: Artefacts, settings: JobsSettings, now: datetime, engine: str = "duckdb", full: bool = False
+) -> Build:
     """Compute every stored feature view from the orders and put the result in place in one step.
 
-    The same orders, settings and day give byte-for-byte the same files: `created_timestamp` of every row is the
-    midnight before `now`. Until the last step the old
-    build stays whole; an interrupted run leaves it so.
+    `created_timestamp` of every row is the midnight before the build that computed it: the same orders, settings and day
+    give byte-for-byte the same files of rows. Until the last step the old build stays whole; an interrupted run leaves
+    it so.
 
     Args:
-        artefacts: `current` in the offline store is a link to the newest build.
         now: UTC; no row is stamped later.
+        engine: `duckdb` or `spark`.
+        full: compute everything, whatever the build before holds.
 
     Raises:
-        JobError: the orders cannot be used, or another build is running.
+        JobError: the orders cannot be used, the engine cannot run or failed, or another build is running.
     """
-    orders = read_orders(artefacts.orders)
-    now_us = _unix_us(now)
-    latest = pc.max(orders.rows["event_unix_us"]).as_py()
-    if latest >= now_us:
-        raise JobError(f"{artefacts.orders}: an order lies in the future of {now.isoformat()}")
-    first = _from_unix_us(pc.min(orders.rows["event_unix_us"]).as_py())
-    snapshots = [
-        t
-        for t in snapshot_times(orders.observed_until, now, settings.snapshot_backfill_days, settings.daily_snapshots)
-        if t > first
-    ]
-    connection = ibis.duckdb.connect()
-    rows = transformations.distinct_orders(ibis.memtable(orders.rows))
-    views: dict[str, ir.Table] = {
-        "customer_lifetime": transformations.customer_lifetime(rows),
-        "customer_orders_windowed": transformations.customer_orders_windowed(
-            rows, ibis.memtable(pa.table({"snapshot_unix_us": pa.array([_unix_us(t) for t in snapshots], pa.int64())}))
-        ),
-    }
-    builds = artefacts.offline_store / "builds"
-    builds.mkdir(parents=True, exist_ok=True)
-    with _only_one_build(builds):
-        for abandoned in builds.glob("*.partial"):
-            shutil.rmtree(abandoned)
-        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
-        partial = builds / f"{name}.partial"
-        counts = {}
-        for view, expression in views.items():
-            started = time.monotonic()
-            counts[view] = _write(connection, expression, partial / view, _midnight(now))
-            print(f"  {view}: {counts[view]:,} rows in {time.monotonic() - started:.1f} s", flush=True)
-        build = Build(
-            source=orders.source,
-            observed_until=orders.observed_until.isoformat(),
-            newest_snapshot=snapshots[-1].isoformat() if snapshots else "",
-            rows=counts,
-        )
-        (partial / "build.json").write_text(json.dumps(asdict(build), indent=2) + "\n")
-        _put_in_place(partial, builds / name, artefacts.offline_store / "current")
+    orders = find_orders(artefacts)
+    with only_build(artefacts.offline_store) as partial:
+        with (
+            tempfile.TemporaryDirectory(dir=settings.scratch_dir or partial.parent, suffix=".partial") as scratch,
+            open_engine(engine, settings, Path(scratch)) as running,
+        ):
+            build = _Building(artefacts, orders, running, partial, now, full).build(settings)
+        put_in_place(partial, build, artefacts.offline_store)
     return build
 
 
-def read_build(offline_store: Path) -> Build:
-    """Describe the build in place.
+class _Building:
+    """One build under way."""
 
-    Raises:
-        JobError: there is none.
-    """
-    try:
-        return Build(**json.loads((offline_store / "current" / "build.json").read_text()))
-    except (OSError, ValueError, TypeError):
-        raise JobError(f"{offline_store}: no features; run `make features` first") from None
+    def __init__(
+        self, artefacts: Artefacts, orders: Orders, engine: Engine, partial: Path, now: datetime, full: bool
+    ) -> None:
+        self._store = artefacts.offline_store
+        self._path = artefacts.orders
+        self._orders = orders
+        self._engine = engine
+        self._partial = partial
+        self._now = now
+        self._definition = _definition(engine)
+        self._previous = None if full else self._build_to_continue()
+        self._distinct = engine.keep("distinct_orders", transformations.distinct_orders(engine.orders(orders.files)))
 
-
-def _write(connection: ibis.BaseBackend, expression: ir.Table, folder: Path, created: datetime) -> int:
-    """Stream one view into folder/<year-month>/*.parquet, sorted by customer and time; returns the rows."""
-    written = 0
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        nonlocal written
-        for batch in connection.to_pyarrow_batches(expression, chunk_size=100_000):
-            written += batch.num_rows
-            rows = _stamped(batch, created)
-            yield rows.append_column("month", pc.strftime(rows["event_timestamp"], "%Y-%m"))
-
-    stream = batches()
-    first = next(stream, None)
-    if first is None:  # the feature view must still find a file with its columns
-        (folder / "none").mkdir(parents=True)
-        pq.write_table(
-            _stamped(expression.schema().to_pyarrow().empty_table(), created), folder / "none" / "part-0.parquet"
+    def build(self, settings: JobsSettings) -> Build:
+        days, first_order = self._days()
+        changed = self._first_changed_day(days)
+        times = snapshot_times(
+            self._orders.observed_until, self._now, settings.snapshot_backfill_days, settings.daily_snapshots
         )
-        return 0
-    ds.write_dataset(
-        (batch for part in ((first,), stream) for batch in part),
-        folder,
-        schema=first.schema,
-        format="parquet",
-        partitioning=ds.partitioning(pa.schema([("month", pa.string())])),
-        use_threads=False,  # threads would change the order of rows from run to run
-    )
-    return written
+        snapshots = [t for t in times if t > first_order]
+        partitions = {
+            "customer_lifetime": self._lifetime(changed),
+            "customer_orders_windowed": self._windowed(changed, snapshots),
+        }
+        return Build(
+            name=self._partial.stem,
+            source=self._orders.source,
+            observed_until=self._orders.observed_until.isoformat(),
+            newest_snapshot=snapshots[-1].isoformat() if snapshots else "",
+            rows={view: sum(p["rows"] for p in held.values()) for view, held in partitions.items()},
+            engine=self._engine.identity,
+            definition=self._definition,
+            streamed_batches=list(self._orders.streamed_batches),
+            partitions=partitions,
+            days=days,
+        )
 
-
-def _stamped(rows: Any, created: datetime) -> Any:
-    """An Arrow batch or table with `event_timestamp` in the place of `event_unix_us`, and `created_timestamp`."""
-    at = rows["event_unix_us"].cast(_TIMESTAMP)
-    stamps = pa.repeat(pa.scalar(created, _TIMESTAMP), rows.num_rows)
-    rows = rows.drop_columns(["event_unix_us"])
-    return rows.append_column("event_timestamp", at).append_column("created_timestamp", stamps)
-
-
-def _put_in_place(partial: Path, complete: Path, current: Path) -> None:
-    """Name the finished build and move the link onto it; keeps the build before it for its readers."""
-    previous = current.resolve() if current.is_symlink() else None
-    partial.rename(complete)
-    link = current.with_name(f"current.{os.getpid()}")
-    link.symlink_to(Path("builds") / complete.name)
-    link.replace(current)
-    for build in complete.parent.iterdir():
-        if build.is_dir() and build not in (complete, previous):
-            shutil.rmtree(build)
-
-
-@contextmanager
-def _only_one_build(builds: Path) -> Iterator[None]:
-    with (builds / ".lock").open("w") as lock:
+    def _build_to_continue(self) -> Build | None:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise JobError(f"{builds}: another build is running") from None
-        yield
+            previous = read_build(self._store)
+        except JobError:
+            return None
+        made_of = (previous.source, previous.engine, previous.definition)
+        return previous if made_of == (self._orders.source, self._engine.identity, self._definition) else None
+
+    def _days(self) -> tuple[dict[str, Day], datetime]:
+        """What there is of each day, and the time of the very first order.
+
+        Raises:
+            JobError: a column is empty in some row, or an order lies in the future.
+        """
+        orders = self._distinct
+        by_day = orders.group_by(day=orders.event_unix_us // transformations.DAY_US)
+        found = self._engine.fetch(
+            by_day.agg(
+                orders=orders.count(),
+                hash=orders.order_hash.cast("decimal(38, 0)").sum().cast("string"),
+                first_us=orders.event_unix_us.min(),
+                last_us=orders.event_unix_us.max(),
+                **{f"no_{name}": orders[name].isnull().sum() for name in ORDER_COLUMNS},
+            )
+        )
+        for name, column in zip(ORDER_COLUMNS, ORDERS_SCHEMA.names, strict=True):
+            if any(day[f"no_{name}"] for day in found):
+                raise JobError(f"{self._path}: an order, there or in the stream's batches, has no {column}")
+        if max(day["last_us"] for day in found) >= _unix_us(self._now):
+            raise JobError(f"{self._path}: an order lies in the future of {self._now.isoformat()}")
+        days = {str(day["day"]): Day(orders=day["orders"], hash=day["hash"]) for day in found}
+        return dict(sorted(days.items())), _EPOCH + timedelta(microseconds=min(day["first_us"] for day in found))
+
+    def _first_changed_day(self, days: dict[str, Day]) -> datetime | None:
+        """The first midnight after which the orders differ from those of the build before; None: they do not."""
+        before = self._previous.days if self._previous else {}
+        changed = [int(day) for day in days.keys() | before.keys() if days.get(day) != before.get(day)]
+        return _EPOCH + min(changed) * _DAY if changed else None
+
+    def _lifetime(self, changed: datetime | None) -> dict[str, Partition]:
+        """A row depends on the orders of its customer up to it: months before the first change stay."""
+        view = "customer_lifetime"
+        first = "9999" if changed is None else f"{changed:%Y-%m}"
+        kept = [month for month in self._held(view) if month < first]
+        orders, since = self._distinct, 0
+        if changed and kept:
+            since = _unix_us(changed.replace(day=1))
+            buyers = orders.filter(orders.event_unix_us + 1 >= since).select("customer_id").distinct()
+            orders = orders.semi_join(buyers, "customer_id")
+        rows = transformations.customer_lifetime(orders)
+        return self._write(view, "month", kept, rows.filter(rows.event_unix_us >= since), changed is not None)
+
+    def _windowed(self, changed: datetime | None, snapshots: list[datetime]) -> dict[str, Partition]:
+        """A snapshot depends on all orders before it: those up to the first change stay."""
+        view = "customer_orders_windowed"
+        wanted = {f"{t:%Y-%m-%d}": _unix_us(t) for t in snapshots}
+        last = "9999" if changed is None else f"{changed:%Y-%m-%d}"
+        kept = [day for day in self._held(view) if day in wanted and day <= last]
+        needed = [wanted[day] for day in wanted if day not in kept]
+        times = ibis.literal(needed, "array<int64>").unnest().name("snapshot_unix_us").as_table()
+        rows = transformations.customer_orders_windowed(self._distinct, times)
+        return self._write(view, "day", kept, rows, bool(needed))
+
+    def _held(self, view: str) -> dict[str, Partition]:
+        return self._previous.partitions.get(view, {}) if self._previous else {}
+
+    def _write(
+        self, view: str, period: Period, kept: Collection[str], rows: ir.Table, needed: bool
+    ) -> dict[str, Partition]:
+        """Put a view's folder together of partitions of the build before and, where needed, newly computed rows."""
+        started = time.monotonic()
+        held = {name: self._held(view)[name] for name in kept}
+        for name in held:
+            keep_partition(self._store, view, name, self._partial)
+        folder = self._partial / view
+        written = self._engine.write(rows, folder, period, _midnight(self._now)) if needed else {}
+        new = {name: Partition(rows=count, build=self._partial.stem) for name, count in written.items()}
+        if not held and not new:  # the feature view must still find a file with its columns
+            (folder / "none").mkdir(parents=True)
+            pq.write_table(stored_schema(rows).empty_table(), folder / "none" / "part-0.parquet")
+        total = sum(partition["rows"] for partition in (held | new).values())
+        print(
+            f"  {view}: {total:,} rows in {time.monotonic() - started:.1f} s, "
+            f"{len(new)} partitions written, {len(held)} kept",
+            flush=True,
+        )
+        return dict(sorted((held | new).items()))
+
+
+def _definition(engine: Engine) -> str:
+    """Digest of the code that rows are made by: a build by other code is not continued."""
+    sources = (transformations, sys.modules[__name__], sys.modules[type(engine).__module__])
+    return hashlib.sha256("".join(inspect.getsource(module) for module in sources).encode()).hexdigest()
 
 
 def _midnight(at: datetime) -> datetime:
@@ -190,8 +211,4 @@ def _midnight(at: datetime) -> datetime:
 
 
 def _unix_us(at: datetime) -> int:
-    return (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-
-
-def _from_unix_us(value: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=value)
+    return (at - _EPOCH) // timedelta(microseconds=1)

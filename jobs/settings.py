@@ -1,5 +1,7 @@
 """Settings of the jobs: environment variables with the prefix JOBS_."""
 
+from pathlib import Path
+
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -14,3 +16,21 @@ class JobsSettings(BaseSettings):
 
     daily_snapshots: int = Field(default=7, ge=1, le=365)
     """How many of the latest midnights get a windowed snapshot each; the newest is what serving reads."""
+
+    memory_limit_mb: int = Field(default=1024, ge=128)
+    """Memory that DuckDB may use before it goes on in files, and that Spark's driver gets."""
+
+    scratch_dir: Path | None = None
+    """Where those files lie while a build runs; in the offline store unless it is set."""
+
+    spark_master: str = "local[*]"
+    """Where Spark runs: this machine's cores, or the address of a cluster."""
+
+    materialize_chunk_rows: int = Field(default=20_000, ge=1)
+    """Customers whose rows are read and written at a time."""
+
+    materialize_verify_rows: int = Field(default=200, ge=0)
+    """Customers per view that are read back through Feast's SDK after they were written."""
+
+    lock_seconds: float = Field(default=30, ge=0.5)
+    """After which Redis forgets the lock of a job that was killed."""

@@ -14,8 +14,8 @@ import pytest
 
 from contract.artefacts import Artefacts
 from jobs import embedded_redis
-from jobs.build_features import read_build
-from jobs.feature_store import materialize
+from jobs.builds import read_build
+from jobs.materialize import materialize
 from tests.loop import SOURCE, Loop
 
 READERS = {"compiled": "RedisFeatures", "sdk": "FeastOnlineFeatures"}

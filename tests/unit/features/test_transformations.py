@@ -66,15 +66,18 @@ def orders_table(orders: list[Order]) -> Any:
     )
 
 
+def sorted_rows(rows: Any) -> list[Row]:
+    found: list[Row] = CONNECTION.to_pyarrow(rows.order_by("customer_id", "event_unix_us")).to_pylist()
+    return found
+
+
 def lifetime_rows(orders: list[Order]) -> list[Row]:
-    rows: list[Row] = CONNECTION.to_pyarrow(customer_lifetime(orders_table(orders))).to_pylist()
-    return rows
+    return sorted_rows(customer_lifetime(orders_table(orders)))
 
 
 def windowed_rows(orders: list[Order], snapshots: list[int]) -> list[Row]:
     times = ibis.memtable({"snapshot_unix_us": snapshots}, schema={"snapshot_unix_us": "int64"})
-    rows: list[Row] = CONNECTION.to_pyarrow(customer_orders_windowed(orders_table(orders), times)).to_pylist()
-    return rows
+    return sorted_rows(customer_orders_windowed(orders_table(orders), times))
 
 
 def expected_lifetime(orders: list[Order]) -> list[Row]:

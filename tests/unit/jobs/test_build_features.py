@@ -1,59 +1,27 @@
 import fcntl
-import hashlib
-import json
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from contract.artefacts import Artefacts
-from jobs.build_features import Build, build_features, read_build, snapshot_times
+from jobs.build_features import build_features, snapshot_times
+from jobs.builds import read_build, switching
 from jobs.errors import JobError
 from jobs.orders import ORDERS_SCHEMA
 from jobs.settings import JobsSettings
+from tests.orders import Order, files_in_place, rows_in_place, shop, some_orders, write_orders
 
 NOW = datetime(2024, 6, 10, 9, 30, tzinfo=UTC)
 SETTINGS = JobsSettings(snapshot_backfill_days=30, daily_snapshots=7)
-Order = tuple[str, str, datetime, float, int]
+ORDERS = some_orders(2_000, NOW)
 
 
 def ago(days: float) -> datetime:
     return NOW - timedelta(days=days)
-
-
-ORDERS: list[Order] = [
-    (f"o{n}", f"{n % 97:05d}", ago(1 + (n * 7919 % 30_000) / 100), (n * 31 % 5000) / 100, n % 5) for n in range(2_000)
-]
-
-
-def write_orders(
-    path: Path, orders: list[Order] = ORDERS, source: str = "test", schema: pa.Schema = ORDERS_SCHEMA
-) -> Path:
-    columns = list(zip(*orders, strict=True)) or [()] * len(schema)
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
-    description = json.dumps({"source": source, "observed_until": "2024-06-10T00:00:00+00:00"})
-    pq.write_table(pa.Table.from_arrays(arrays, schema=schema.with_metadata({"orders": description})), path)
-    return path
-
-
-def shop(root: Path) -> Artefacts:
-    """The orders file and the offline store below one folder."""
-    return Artefacts.of({"ORDERS_PATH": str(root / "orders.parquet"), "OFFLINE_STORE_DIR": str(root / "store")}, root)
-
-
-def files_of(folder: Path) -> dict[str, str]:
-    """Path → hash of every file of the build in place."""
-    build = folder / "current"
-    return {
-        str(file.relative_to(build)): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in sorted(build.rglob("*"))
-        if file.is_file()
-    }
 
 
 def midnight(month: int, day: int) -> datetime:
@@ -80,48 +48,68 @@ def test_no_snapshot_lies_after_now() -> None:
     assert NOW >= max(snapshot_times(NOW + timedelta(days=1), NOW, 30, daily=7))
 
 
-def test_the_same_orders_give_the_same_files_byte_for_byte(tmp_path: Path) -> None:
-    write_orders(tmp_path / "orders.parquet")
+def test_the_same_orders_settings_and_day_give_the_same_files_byte_for_byte(tmp_path: Path) -> None:
+    write_orders(tmp_path / "orders.parquet", ORDERS)
 
-    build = build_features(shop(tmp_path), SETTINGS, NOW)
-    first = files_of(tmp_path / "store")
-    again = build_features(shop(tmp_path), SETTINGS, NOW)
+    build_features(shop(tmp_path), SETTINGS, NOW)
+    first = files_in_place(tmp_path / "store")
+    build_features(shop(tmp_path), SETTINGS, NOW + timedelta(hours=3), full=True)
 
-    assert build == again == read_build(tmp_path / "store")
-    assert first == files_of(tmp_path / "store")
-    assert {"customer_lifetime", "customer_orders_windowed", "build.json"} == {Path(p).parts[0] for p in first}
+    assert first == files_in_place(tmp_path / "store")
+    assert {"customer_lifetime", "customer_orders_windowed"} == {Path(p).parts[0] for p in first}
 
 
-def test_every_row_says_on_which_day_it_was_made(tmp_path: Path) -> None:
-    write_orders(tmp_path / "orders.parquet")
+def test_every_row_says_on_which_day_it_was_made_and_columns_have_the_types_of_the_views(tmp_path: Path) -> None:
+    write_orders(tmp_path / "orders.parquet", ORDERS)
 
     build = build_features(shop(tmp_path), SETTINGS, NOW)
 
     for view in build.rows:
-        table = ds.dataset(tmp_path / "store" / "current" / view).to_table()
-        assert pa.timestamp("us", tz="UTC") == table.schema.field("created_timestamp").type
-        assert {midnight(6, 10)} == set(table["created_timestamp"].to_pylist())
+        rows = ds.dataset(tmp_path / "store" / "current" / view).to_table()
+        assert {midnight(6, 10)} == set(rows["created_timestamp"].to_pylist())
+        assert {pa.timestamp("us", tz="UTC")} == {
+            rows.schema.field(f"{n}_timestamp").type for n in ("event", "created")
+        }
+        assert {pa.string(), pa.int64(), pa.float64()} == {
+            field.type for field in rows.schema.remove(-1).remove(-1)
+        } - {pa.timestamp("us", tz="UTC")}
 
 
 def test_an_order_delivered_twice_counts_once(tmp_path: Path) -> None:
-    write_orders(tmp_path / "orders.parquet", [*ORDERS, *ORDERS[::3]])
-    twice = build_features(shop(tmp_path), SETTINGS, NOW), files_of(tmp_path / "store")
+    for name, orders in (("once", ORDERS), ("twice", [*ORDERS[::3], *ORDERS])):
+        write_orders(tmp_path / name / "orders.parquet", orders)
+        build_features(shop(tmp_path / name), SETTINGS, NOW)
 
-    write_orders(tmp_path / "orders.parquet", ORDERS)
-
-    assert twice == (build_features(shop(tmp_path), SETTINGS, NOW), files_of(tmp_path / "store"))
+    assert files_in_place(tmp_path / "once" / "store") == files_in_place(tmp_path / "twice" / "store")
 
 
 def test_no_row_of_a_build_is_stamped_after_now_and_all_rows_are_counted(tmp_path: Path) -> None:
-    write_orders(tmp_path / "orders.parquet")
+    write_orders(tmp_path / "orders.parquet", ORDERS)
 
     build = build_features(shop(tmp_path), SETTINGS, NOW)
 
+    assert build == read_build(tmp_path / "store")
     for view, rows in build.rows.items():
-        written = ds.dataset(tmp_path / "store" / "current" / view).to_table()
+        written = rows_in_place(tmp_path / "store", view)
         assert rows == written.num_rows > 0
-        assert max(row["event_timestamp"] for row in written.to_pylist()) <= NOW
+        assert max(written["event_timestamp"].to_pylist()) <= NOW
     assert midnight(6, 10).isoformat() == build.newest_snapshot
+
+
+def test_a_partition_holds_the_rows_of_its_month_or_day_sorted_by_customer_and_time(tmp_path: Path) -> None:
+    last_moment = datetime(2024, 4, 30, 23, 59, 59, 999_999, tzinfo=UTC)  # its row is stamped in May
+    write_orders(tmp_path / "orders.parquet", [*ORDERS, ("last", "00001", last_moment, 1.0, 1)])
+
+    build = build_features(shop(tmp_path), SETTINGS, NOW)
+
+    for view, pattern in (("customer_lifetime", "%Y-%m"), ("customer_orders_windowed", "%Y-%m-%d")):
+        for partition, held in build.partitions[view].items():
+            (file,) = (tmp_path / "store" / "current" / view / partition).iterdir()
+            rows = pq.read_table(file)
+            keys = list(zip(rows["customer_id"].to_pylist(), rows["event_timestamp"].to_pylist(), strict=True))
+            assert sorted(set(keys)) == keys
+            assert {partition} == {f"{at:{pattern}}" for _, at in keys}
+            assert held == {"rows": len(keys), "build": build.name}
 
 
 def test_a_customer_base_born_today_has_no_snapshot_yet(tmp_path: Path) -> None:
@@ -130,10 +118,11 @@ def test_a_customer_base_born_today_has_no_snapshot_yet(tmp_path: Path) -> None:
     build = build_features(shop(tmp_path), SETTINGS, NOW)
 
     assert {"customer_lifetime": 1, "customer_orders_windowed": 0} == build.rows
+    assert 0 == rows_in_place(tmp_path / "store", "customer_orders_windowed").num_rows
 
 
 def test_the_build_before_is_kept_for_its_readers_and_older_ones_are_not(tmp_path: Path) -> None:
-    write_orders(tmp_path / "orders.parquet")
+    write_orders(tmp_path / "orders.parquet", ORDERS)
     targets = []
     for _ in range(3):
         build_features(shop(tmp_path), SETTINGS, NOW)
@@ -142,29 +131,33 @@ def test_the_build_before_is_kept_for_its_readers_and_older_ones_are_not(tmp_pat
     assert sorted(targets[1:]) == sorted(p for p in (tmp_path / "store" / "builds").iterdir() if p.is_dir())
 
 
-@pytest.mark.parametrize("broken", ["unreadable", "amount"])
-def test_a_failing_build_leaves_the_old_one_whole(tmp_path: Path, broken: str) -> None:
+@pytest.mark.parametrize("broken", ["footer", "page", "amount"])
+def test_a_failing_build_says_why_and_leaves_the_old_one_whole(tmp_path: Path, broken: str) -> None:
     store = tmp_path / "store"
-    orders = write_orders(tmp_path / "orders.parquet")
+    orders = write_orders(tmp_path / "orders.parquet", ORDERS)
     build_features(shop(tmp_path), SETTINGS, NOW)
-    before = files_of(store)
+    before, old = files_in_place(store), read_build(store)
 
-    if broken == "unreadable":
-        orders.write_bytes(orders.read_bytes()[:-100])
+    whole = orders.read_bytes()
+    if broken == "footer":
+        orders.write_bytes(whole[:-100])
+    elif broken == "page":  # found only while the orders are read
+        orders.write_bytes(whole[:4] + bytes(5000) + whole[5004:])
     else:  # found only while the rows are computed
         write_orders(orders, [*ORDERS, ("o", "00001", ago(2), 1e300, 1)])
-    with pytest.raises((JobError, duckdb.Error)):
+    with pytest.raises(JobError) as caught:
         build_features(shop(tmp_path), SETTINGS, NOW)
 
-    assert before == files_of(store)
-    assert {"customer_lifetime", "customer_orders_windowed"} == read_build(store).rows.keys()
+    assert "\n" not in str(caught.value)
+    assert (before, old) == (files_in_place(store), read_build(store))
+    assert [] == list((store / "builds").glob("*.partial"))
 
 
-def test_what_an_interrupted_build_left_is_removed(tmp_path: Path) -> None:
+def test_what_a_killed_build_left_is_removed(tmp_path: Path) -> None:
     left = tmp_path / "store" / "builds" / "20240101T000000000000.partial" / "customer_lifetime"
     left.mkdir(parents=True)
     (left / "half.parquet").write_bytes(b"PAR1")
-    write_orders(tmp_path / "orders.parquet")
+    write_orders(tmp_path / "orders.parquet", ORDERS)
 
     build_features(shop(tmp_path), SETTINGS, NOW)
 
@@ -172,7 +165,7 @@ def test_what_an_interrupted_build_left_is_removed(tmp_path: Path) -> None:
 
 
 def test_a_second_build_at_the_same_time_is_refused(tmp_path: Path) -> None:
-    write_orders(tmp_path / "orders.parquet")
+    write_orders(tmp_path / "orders.parquet", ORDERS)
     lock = tmp_path / "store" / "builds" / ".lock"
     lock.parent.mkdir(parents=True)
 
@@ -188,7 +181,7 @@ def refused(path: Path) -> str:
     with pytest.raises(JobError) as caught:
         build_features(shop(path.parent), SETTINGS, NOW)
     assert str(path) in str(caught.value)
-    assert not (path.parent / "store").exists()
+    assert [] == list((path.parent / "store").glob("**/*.json")) + list((path.parent / "store").glob("**/*.parquet"))
     return str(caught.value)
 
 
@@ -210,35 +203,91 @@ def test_empty_orders_are_refused(tmp_path: Path) -> None:
 
 def test_orders_of_another_schema_are_refused_with_the_columns_found(tmp_path: Path) -> None:
     other = ORDERS_SCHEMA.set(2, pa.field("event_timestamp", pa.timestamp("ns")))
-    naive = [("o", "1", datetime(2024, 1, 1), 1.0, 1)]  # noqa: DTZ001
+    naive: list[Order] = [("o", "1", datetime(2024, 1, 1), 1.0, 1)]  # noqa: DTZ001
 
     assert "event_timestamp: timestamp[ns]" in refused(write_orders(tmp_path / "orders.parquet", naive, schema=other))
 
 
 @pytest.mark.parametrize("metadata", [None, {"orders": "{}"}, {"orders": "not JSON"}])
 def test_orders_without_their_description_are_refused(tmp_path: Path, metadata: dict[str, str] | None) -> None:
-    path = write_orders(tmp_path / "orders.parquet")
+    path = write_orders(tmp_path / "orders.parquet", ORDERS)
     pq.write_table(pq.read_table(path).replace_schema_metadata(metadata), path)
 
     assert "carries no description" in refused(path)
 
 
+@pytest.mark.parametrize("column", ORDERS_SCHEMA.names)
+def test_an_order_without_a_value_is_refused_and_the_column_named(tmp_path: Path, column: str) -> None:
+    path = write_orders(tmp_path / "orders.parquet", ORDERS)
+    orders = pq.read_table(path)
+    values = [None, *orders[column].to_pylist()[1:]]
+    position = orders.schema.get_field_index(column)
+    pq.write_table(orders.set_column(position, column, pa.array(values, orders.schema.field(column).type)), path)
+
+    assert f"has no {column}" in refused(path)
+
+
 def test_orders_in_the_future_are_refused(tmp_path: Path) -> None:
-    future = [*ORDERS, ("o", "1", NOW, 1.0, 1)]
+    future: list[Order] = [*ORDERS, ("o", "1", NOW, 1.0, 1)]
 
     assert f"in the future of {NOW.isoformat()}" in refused(write_orders(tmp_path / "orders.parquet", future))
 
 
-def test_a_build_names_another_source_when_the_source_changes_and_not_when_it_grows(tmp_path: Path) -> None:
-    def dataset(orders: list[Order], source: str) -> str:
-        write_orders(tmp_path / "orders.parquet", orders, source)
-        build: Build = build_features(shop(tmp_path), SETTINGS, NOW)
-        return build.source
+def test_an_engine_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
+    write_orders(tmp_path / "orders.parquet", ORDERS)
 
-    assert dataset(ORDERS[:100], "cdnow") == dataset(ORDERS[:200], "cdnow")
-    assert dataset(ORDERS[:100], "cdnow") != dataset(ORDERS[:100], "own")
+    with pytest.raises(JobError, match="engine 'flink' is not one of duckdb, spark"):
+        build_features(shop(tmp_path), SETTINGS, NOW, engine="flink")
+
+
+def test_a_build_names_another_source_when_the_source_changes_and_not_when_it_grows(tmp_path: Path) -> None:
+    def source(orders: list[Order], name: str) -> str:
+        write_orders(tmp_path / "orders.parquet", orders, name)
+        return build_features(shop(tmp_path), SETTINGS, NOW).source
+
+    assert source(ORDERS[:100], "cdnow") == source(ORDERS[:200], "cdnow")
+    assert source(ORDERS[:100], "cdnow") != source(ORDERS[:100], "own")
 
 
 def test_a_store_without_a_build_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(JobError, match="run `make features` first"):
         read_build(tmp_path)
+
+
+def test_streamed_orders_are_built_together_with_the_file(tmp_path: Path) -> None:
+    write_orders(tmp_path / "all" / "orders.parquet", ORDERS)
+    write_orders(tmp_path / "some" / "orders.parquet", ORDERS[:1000])
+    write_orders(tmp_path / "some" / "streamed" / "batch=2" / "part-0.parquet", ORDERS[900:1500])
+    write_orders(tmp_path / "some" / "streamed" / "batch=10" / "part-0.parquet", ORDERS[1500:])
+
+    builds = [build_features(shop(tmp_path / which), SETTINGS, NOW) for which in ("all", "some")]
+
+    assert [[], [2, 10]] == [build.streamed_batches for build in builds]
+    assert files_in_place(tmp_path / "all" / "store") == files_in_place(tmp_path / "some" / "store")
+
+
+def test_a_corrupt_batch_of_streamed_orders_is_refused_and_named(tmp_path: Path) -> None:
+    write_orders(tmp_path / "orders.parquet", ORDERS)
+    batch = write_orders(tmp_path / "streamed" / "batch=0" / "part-0.parquet", ORDERS[:3])
+    batch.write_bytes(batch.read_bytes()[:-5])
+
+    with pytest.raises(JobError, match=r"batch=0/part-0\.parquet: is not readable"):
+        build_features(shop(tmp_path), SETTINGS, NOW)
+
+
+def test_streamed_rows_stay_until_a_build_includes_their_orders(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    write_orders(tmp_path / "orders.parquet", ORDERS)
+    build_features(shop(tmp_path), SETTINGS, NOW)
+    rows = next((store / "current" / "customer_lifetime").glob("*/*.parquet")).read_bytes()
+    streamed = store / "current" / "customer_lifetime" / "streamed"
+    with switching(store):
+        streamed.mkdir()
+        for batch in (3, 12):
+            (streamed / f"batch-{batch}.parquet").write_bytes(rows)
+    write_orders(tmp_path / "streamed" / "batch=3" / "part-0.parquet", ORDERS[:5])
+
+    build_features(shop(tmp_path), SETTINGS, NOW)
+
+    assert ["batch-12.parquet"] == [file.name for file in streamed.iterdir()]
+    assert rows == (streamed / "batch-12.parquet").read_bytes()

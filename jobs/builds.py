@@ -1,0 +1,144 @@
+"""The offline store's builds: `builds/<name>/<view>/<partition>/*.parquet`, and `current`, a link to the newest.
+
+A partition that a build does not change is the same file as in the build before (a hard link). Rows that the stream
+adds lie in `current/<view>/streamed/batch-<n>.parquet` until a build includes the orders that they were made of.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypedDict
+
+from jobs.errors import JobError
+
+STREAMED = "streamed"
+"""The folder beside a view's partitions in which the stream's rows lie."""
+
+
+class Partition(TypedDict):
+    """Rows of a partition, and the name of the build that wrote it."""
+
+    rows: int
+    build: str
+
+
+class Day(TypedDict):
+    """The distinct orders of one day: how many, and the sum of their hashes as text."""
+
+    orders: int
+    hash: str
+
+
+@dataclass(frozen=True)
+class Build:
+    """One complete build of the offline store.
+
+    source: which orders it is made of; it changes when they are replaced, not when they grow.
+    rows: per feature view, those of the stream not counted.
+    engine: name and version of what computed it.
+    definition: digest of the code that computed it.
+    streamed_batches: numbers of the batches of streamed orders that it includes.
+    partitions: view → partition → what is in it.
+    days: day of its orders (days since 1970, as text) → what was in it.
+    """
+
+    name: str
+    source: str
+    observed_until: str
+    newest_snapshot: str
+    rows: dict[str, int]
+    engine: str
+    definition: str
+    streamed_batches: list[int]
+    partitions: dict[str, dict[str, Partition]]
+    days: dict[str, Day]
+
+
+def read_build(offline_store: Path) -> Build:
+    """Describe the build in place.
+
+    Raises:
+        JobError: there is none.
+    """
+    try:
+        return Build(**json.loads((offline_store / "current" / "build.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        raise JobError(f"{offline_store}: no features; run `make features` first") from None
+
+
+@contextmanager
+def only_build(offline_store: Path) -> Iterator[Path]:
+    """Build alone, in a folder that is there until `put_in_place` moves it; one that is not moved is removed.
+
+    Raises:
+        JobError: another build is running.
+    """
+    builds = offline_store / "builds"
+    builds.mkdir(parents=True, exist_ok=True)
+    with (builds / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise JobError(f"{builds}: another build is running") from None
+        try:
+            _remove_partial(builds)  # of a build that was killed
+            partial = builds / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}.partial"
+            partial.mkdir()
+            yield partial
+        finally:
+            _remove_partial(builds)
+
+
+def _remove_partial(builds: Path) -> None:
+    for partial in builds.glob("*.partial"):
+        shutil.rmtree(partial)
+
+
+@contextmanager
+def switching(offline_store: Path) -> Iterator[None]:
+    """Alone to change what `current` shows: a build moves it, the stream adds rows to it. Hold it for milliseconds."""
+    with (offline_store / ".switch.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def keep_partition(offline_store: Path, view: str, partition: str, partial: Path) -> None:
+    """Take a partition over from the build in place, without copying it."""
+    target = partial / view / partition
+    target.mkdir(parents=True)
+    for file in (offline_store / "current" / view / partition).glob("*.parquet"):
+        os.link(file, target / file.name)
+
+
+def put_in_place(partial: Path, build: Build, offline_store: Path) -> None:
+    """Describe and name the finished build and move the link onto it; keeps the build before it for its readers.
+
+    Rows that the stream has added since, of batches that the build does not include, are taken over.
+    """
+    (partial / "build.json").write_text(json.dumps(asdict(build), indent=2) + "\n")
+    current, complete = offline_store / "current", offline_store / "builds" / build.name
+    with switching(offline_store):
+        previous = current.resolve() if current.is_symlink() else None
+        if previous:
+            _take_over_streamed_rows(previous, partial, build.streamed_batches)
+        partial.rename(complete)
+        link = current.with_name(f"current.{os.getpid()}")
+        link.symlink_to(Path("builds") / complete.name)
+        link.replace(current)
+    for other in complete.parent.iterdir():
+        if other.is_dir() and other not in (complete, previous):
+            shutil.rmtree(other)
+
+
+def _take_over_streamed_rows(previous: Path, partial: Path, included: Collection[int]) -> None:
+    for rows in previous.glob(f"*/{STREAMED}/batch-*.parquet"):
+        if int(rows.stem.removeprefix("batch-")) not in included:
+            target = partial / rows.relative_to(previous)
+            target.parent.mkdir(exist_ok=True)
+            os.link(rows, target)

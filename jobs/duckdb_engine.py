@@ -1,0 +1,109 @@
+"""Features on DuckDB: one machine, a bounded share of its memory, the rest on its disk."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from jobs.engines import ISO_DATE_LENGTH, TIMESTAMP, Engine, Period, stored_schema
+from jobs.errors import JobError
+from jobs.orders import ORDER_COLUMNS
+from jobs.settings import JobsSettings
+
+_ROW_GROUP = 100_000
+
+
+@contextmanager
+def open_duckdb(settings: JobsSettings, scratch: Path) -> Iterator[Engine]:
+    """DuckDB in this process.
+
+    Raises:
+        JobError: DuckDB failed inside the block; its own words are quoted.
+    """
+    backend = ibis.duckdb.connect(
+        memory_limit=f"{settings.memory_limit_mb}MB",
+        temp_directory=str(scratch),
+        preserve_insertion_order=False,  # nothing here relies on it, and it costs memory
+    )
+    try:
+        yield _DuckDBEngine(backend, scratch)
+    except duckdb.Error as error:
+        raise JobError(f"DuckDB: {str(error).splitlines()[0]}") from None
+    finally:
+        backend.disconnect()
+
+
+class _DuckDBEngine:
+    def __init__(self, backend: Any, scratch: Path) -> None:
+        self.identity = f"duckdb {duckdb.__version__}"
+        self._backend = backend
+        self._scratch = scratch
+
+    def orders(self, files: Sequence[Path]) -> ir.Table:
+        self._run(
+            "CREATE VIEW orders AS SELECT *, hash(COLUMNS(*))::BIT::BIGINT AS order_hash FROM ("  # noqa: S608
+            "SELECT order_id, customer_id, epoch_us(event_timestamp) AS event_unix_us, amount, items "
+            f"FROM read_parquet({[str(file) for file in files]}))"
+        )
+        return ibis.table({**ORDER_COLUMNS, "order_hash": "int64"}, name="orders")
+
+    def keep(self, name: str, rows: ir.Table) -> ir.Table:
+        file = self._scratch / f"{name}.parquet"
+        self._run(f"COPY ({self._sql(rows)}) TO '{file}' (FORMAT parquet)")
+        self._run(f"CREATE VIEW {name} AS FROM read_parquet('{file}')")
+        return ibis.table(rows.schema(), name=name)
+
+    def fetch(self, rows: ir.Table) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._run(self._sql(rows)).to_arrow_table().to_pylist()
+        return found
+
+    def write(self, rows: ir.Table, folder: Path, period: Period, created: datetime) -> dict[str, int]:
+        date = f"left(make_timestamp(event_unix_us)::VARCHAR, {ISO_DATE_LENGTH[period]})"
+        sql = f"SELECT *, {date} AS partition FROM ({self._sql(rows)}) ORDER BY partition, customer_id, event_unix_us"  # noqa: S608
+        counts: dict[str, int] = {}
+        with ExitStack() as files:
+            for partition, batch in _by_partition(self._run(sql).to_arrow_reader(_ROW_GROUP)):
+                if partition not in counts:
+                    files.close()  # they come one after the other
+                    (folder / partition).mkdir(parents=True)
+                    file = folder / partition / "part-0.parquet"
+                    writer = files.enter_context(pq.ParquetWriter(file, stored_schema(rows)))
+                writer.write_batch(_stamped(batch, created))
+                counts[partition] = counts.get(partition, 0) + batch.num_rows
+        return counts
+
+    def _run(self, sql: str) -> Any:
+        return self._backend.con.execute(sql)
+
+    def _sql(self, rows: ir.Table) -> str:
+        """The expression in DuckDB's words, with the types that it says: DuckDB's sums of integers are wider."""
+        types = self._backend.compiler.type_mapper
+        columns = ", ".join(f'"{name}"::{types.to_string(dtype)} AS "{name}"' for name, dtype in rows.schema().items())
+        return f"SELECT {columns} FROM ({self._backend.compile(rows)})"  # noqa: S608
+
+
+def _by_partition(batches: Any) -> Iterator[tuple[str, Any]]:
+    """Batches sorted by `partition`, cut where it changes and without it."""
+    for batch in batches:
+        names = batch["partition"]
+        runs = pc.run_end_encode(names)
+        bounds = [0, *runs.run_ends.to_pylist()]
+        for name, (start, stop) in zip(runs.values.to_pylist(), pairwise(bounds), strict=True):
+            yield name, batch.slice(start, stop - start).drop_columns(["partition"])
+
+
+def _stamped(rows: Any, created: datetime) -> Any:
+    """An Arrow batch with `event_timestamp` and `created_timestamp` in the place of `event_unix_us`."""
+    at = rows["event_unix_us"].cast(TIMESTAMP)
+    stamps = pa.repeat(pa.scalar(created, TIMESTAMP), rows.num_rows)
+    rows = rows.drop_columns(["event_unix_us"])
+    return rows.append_column("event_timestamp", at).append_column("created_timestamp", stamps)

@@ -1,0 +1,94 @@
+"""Starting Spark, for the jobs that may run on it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobs.errors import JobError
+from jobs.settings import JobsSettings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+JAVA_NEEDED = 17
+
+
+@contextmanager
+def spark_session(
+    settings: JobsSettings, application: str, options: Mapping[str, str] | None = None
+) -> Iterator["SparkSession"]:
+    """The session of this process, in UTC with timestamps as microseconds; stopped at the end if it was started here.
+
+    Args:
+        application: the name it goes by on a cluster.
+        options: further Spark properties.
+
+    Raises:
+        JobError: pyspark or Java is missing or too old, Spark does not start, or it failed inside the block; then its
+            own words are quoted.
+    """
+    problem = missing_for_spark()
+    if problem:
+        raise JobError(problem)
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+    from pyspark.sql import SparkSession
+
+    running = SparkSession.getActiveSession()
+    session = running
+    try:
+        session = _builder(settings, application, options or {}).getOrCreate()
+        yield session
+    except (PySparkException, Py4JError) as error:
+        raise JobError(f"Spark: {str(error).strip().splitlines()[0]}") from None
+    finally:
+        if session is not None and running is None:
+            session.stop()
+
+
+def _builder(settings: JobsSettings, application: str, options: Mapping[str, str]) -> Any:
+    from pyspark.sql import SparkSession
+
+    properties = {
+        "spark.driver.memory": f"{settings.memory_limit_mb}m",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+        "spark.log.level": "ERROR",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+    }
+    if settings.spark_master.startswith("local"):  # few cores, and nobody to talk to
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # Python functions run in this environment too
+        properties |= {
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.driver.host": "127.0.0.1",
+            "spark.sql.shuffle.partitions": "8",
+        }
+    builder = SparkSession.builder.master(settings.spark_master).appName(application)
+    for name, value in {**properties, **options}.items():
+        builder = builder.config(name, value)
+    return builder
+
+
+def missing_for_spark() -> str | None:
+    """What Spark needs and does not find on this machine, or None."""
+    if find_spec("pyspark") is None:
+        return "pyspark is not installed; requirements/spark.txt has it"
+    home = os.environ.get("JAVA_HOME")
+    java = str(Path(home) / "bin" / "java") if home else shutil.which("java")
+    if java is None or not os.access(java, os.X_OK):
+        where = f"JAVA_HOME is {home}" if home else "there is no java on the PATH"
+        return f"Spark needs Java {JAVA_NEEDED} or later, and {where}"
+    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    version = re.search(r'version "(\d+)', said)
+    if version is None or int(version[1]) < JAVA_NEEDED:
+        found = said.strip().splitlines()[0] if said.strip() else "a java that says nothing"
+        return f"Spark needs Java {JAVA_NEEDED} or later; {java} is {found}"
+    return None
