@@ -66,8 +66,8 @@ apply: $(INSTALLED) ## register the definitions of feature_repo/
 	@$(PY) -m jobs apply && mkdir -p var/stamps && touch $(APPLIED)
 redis: $(INSTALLED) ## start the embedded Redis, or reuse it; nothing where REDIS_URL is set
 	@$(PY) -m jobs redis-up
-materialize: redis $(FEATURES) $(APPLIED) ## offline store → Redis [UNTIL=2026-01-31T00:00] [REPLACE=1]
-	@echo "materialize:"; $(PY) -m jobs materialize $(if $(UNTIL),--until "$(UNTIL)") $(if $(REPLACE),--replace)
+materialize: redis $(FEATURES) $(APPLIED) ## offline store → Redis: what changed [FULL=1] [UNTIL=2026-01-31T00:00] [REPLACE=1]
+	@echo "materialize:"; $(PY) -m jobs materialize $(if $(UNTIL),--until "$(UNTIL)") $(if $(FULL),--full) $(if $(REPLACE),--replace)
 
 feast-env: $(INSTALLED) ## what feast's own commands need: eval "$(make -s feast-env)"
 	@$(PY) -m jobs feast-env

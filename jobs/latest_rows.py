@@ -202,7 +202,8 @@ def latest_rows(
         connection.register("wanted_customers", pa.table({"k": customers}))
         conditions.append(f"{key} IN (SELECT k FROM wanted_customers)")  # noqa: S608
     # In two steps, because the first reads two columns only; the second finds most files too old for all of the range.
-    # What is left equal in both times is ordered by its values, so that every run takes the same row.
+    # What is left equal in both times is ordered by a hash of its values, so that every run takes the same row; ordered
+    # by the values themselves, DuckDB would give 0.0 for -0.0.
     query = f"""
         WITH seen AS NOT MATERIALIZED (
             SELECT * FROM {_rows(source.files())} WHERE {event_time} <= ? AND {" AND ".join(conditions)}
@@ -212,7 +213,7 @@ def latest_rows(
         SELECT {key}, {event_time}::TIMESTAMPTZ AS {event_time}{"".join(f", {c}" for c in cast)}
         FROM seen JOIN newest ON {key} = k AND {event_time} = t
         QUALIFY row_number() OVER (
-            PARTITION BY {key} ORDER BY {created} DESC NULLS LAST{"".join(f", {c}" for c in columns)}
+            PARTITION BY {key} ORDER BY {created} DESC NULLS LAST, hash({", ".join(columns)})
         ) = 1
         ORDER BY {key}
     """  # noqa: S608  # names are quoted, values are parameters

@@ -8,7 +8,8 @@ from typing import Any
 
 from contract.artefacts import Artefacts
 from jobs.build_features import build_features
-from jobs.feature_store import apply, materialize, open_feature_store
+from jobs.feature_store import apply, open_feature_store
+from jobs.materialize import materialize
 from jobs.settings import JobsSettings
 from training.orders import write_own
 

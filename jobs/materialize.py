@@ -1,0 +1,285 @@
+"""Offline store → Redis: the latest row of every customer in every view, for operators and schedulers to rely on.
+
+One run at a time; per view in chunks, so that memory does not grow and a cut-off run goes on where it was; never an
+older row over a newer one; a sample read back through Feast's SDK. Exit codes: docs/materialization.md.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from contract.artefacts import Artefacts
+from jobs.builds import read_build
+from jobs.errors import JobError
+from jobs.feast_materialize import materialize_by_feast, why_not_here
+from jobs.feature_store import open_feature_store
+from jobs.latest_rows import (
+    KeyRange,
+    ViewSource,
+    changed_customers,
+    check_columns,
+    connect,
+    customer_ranges,
+    latest_rows,
+)
+from jobs.materialized import Extent, Materialized, Pass, changed_files, next_pass
+from jobs.online_check import mismatches
+from jobs.online_rows import OnlineRows, remove_rows
+from jobs.redis_locks import FAILURES, LockedError, RunLock, online_writer
+from jobs.run_records import Outcome, RunRecord, ViewRecord
+from jobs.settings import JobsSettings
+from jobs.stored_rows import StoredFormat
+from jobs.view_files import identities, limited_to, replaced, resolved
+
+if TYPE_CHECKING:
+    from feast import FeatureStore, FeatureView
+
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+_BETWEEN_LINES = 1.0
+"""Seconds between two lines of progress."""
+
+
+class PartlyError(JobError):
+    """Some views could not be materialized; the others were."""
+
+    exit_code = 4
+
+
+class UnverifiedError(JobError):
+    """Rows that were written are not what Feast's SDK reads."""
+
+    exit_code = 5
+
+
+def materialize(
+    artefacts: Artefacts,
+    until: datetime,
+    replace: bool = False,
+    full: bool = False,
+    settings: JobsSettings | None = None,
+) -> None:
+    """Write the latest row at `until` of every customer and view to the online store, and record the run.
+
+    What was materialized before and has not changed is not written again. Where the rows come from another source of
+    orders than those stored before, or with `replace`, the stored rows are removed first.
+
+    Args:
+        until: UTC; now, where it lies in the future.
+        full: write everything again.
+
+    Raises:
+        LockedError: another run is active.
+        PartlyError: some views could not be materialized; the others were.
+        UnverifiedError: the sample that was read back differs.
+        JobError: nothing could be done, e.g. no Redis address, Redis unreachable, or no features.
+    """
+    started = datetime.now(UTC)
+    record = RunRecord(started=started, until=min(until, started))
+    clock = time.monotonic()
+    try:
+        _materialize(artefacts, record, replace, full, settings or JobsSettings())
+    except JobError as error:
+        record.exit_code, record.error = error.exit_code, str(error)
+        outcomes: dict[int, Outcome] = {
+            LockedError.exit_code: "locked",
+            PartlyError.exit_code: "partly",
+            UnverifiedError.exit_code: "unverified",
+        }
+        record.outcome = outcomes.get(error.exit_code, "failed")
+        raise
+    finally:
+        record.seconds = round(time.monotonic() - clock, 3)
+        record.append_to(artefacts.materialize_runs)
+
+
+def _materialize(artefacts: Artefacts, record: RunRecord, replace: bool, full: bool, settings: JobsSettings) -> None:
+    if artefacts.redis_url is None:
+        raise JobError("REDIS_URL is not set and no embedded server runs; `make redis` starts one")
+    record.source = read_build(artefacts.offline_store).source
+    record.build = (artefacts.offline_store / "current").resolve().name
+    store = open_feature_store(artefacts)
+    views = store._get_feature_views_to_materialize(None)
+    if not views:
+        raise JobError(f"{artefacts.feast_registry}: no feature views; run `make apply` first")
+    if store.config.online_store.type != "redis":
+        raise JobError("the online store is not Redis, in which runs are locked and remembered")
+    try:
+        # Not in feast's public interface, but the client that its own rows go through, whatever kind of Redis there is.
+        client = store._get_provider().online_store._get_client(store.config.online_store)
+        with RunLock(client, f"{store.project}:materialize", "materialization", settings.lock_seconds) as lock:
+            run = _Run(store, client, lock, settings, Materialized(client, store.project), full)
+            if replace or run.marks.source not in (None, record.source):
+                print("  the orders were replaced: removing the rows of the old ones", flush=True)
+                run.remove_rows(views)
+                run.marks.restart(record.source)
+            elif run.marks.source is None:
+                run.marks.restart(record.source)
+            for view in views:
+                record.views.append(made := ViewRecord(view.name))
+                run.view(view, record.until, made)
+    except FAILURES as error:
+        raise JobError(f"Redis did not answer: {type(error).__name__}") from None
+    _tell(record)
+
+
+def _tell(record: RunRecord) -> None:
+    """Raise what the run as a whole has come to.
+
+    Raises:
+        JobError: some view failed.
+    """
+    failed = [f"{view.view}: {view.failure}" for view in record.views if view.failure]
+    if not failed:
+        return
+    said = "; ".join(failed)
+    if any(view.failure and view.failure.startswith(_UNVERIFIED) for view in record.views):
+        raise UnverifiedError(said)
+    raise PartlyError(said) if len(failed) < len(record.views) else JobError(said)
+
+
+_UNVERIFIED = "not verified"
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run: what all its views share."""
+
+    store: "FeatureStore"
+    client: Any
+    lock: RunLock
+    settings: JobsSettings
+    marks: Materialized
+    full: bool
+
+    def remove_rows(self, views: "list[FeatureView]") -> None:
+        """Remove every stored row of the views' customers."""
+        for join_keys in sorted({tuple(view.join_keys) for view in views}):
+            remove_rows(self.client, self.store.project, join_keys)
+
+    def view(self, view: "FeatureView", until: datetime, made: ViewRecord) -> None:
+        """Materialize one view; what goes wrong with its rows is written down, not raised.
+
+        Raises:
+            LockedError: the run's lock was lost.
+            redis.RedisError: as redis-py does.
+        """
+        clock = time.monotonic()
+        try:
+            reason = why_not_here(self.store, view)
+            if reason is None:
+                self._by_chunks(view, until, made)
+                if made.failure is None:  # as Feast's own run tells it
+                    self.store.registry.apply_materialization(view, self.store.project, BEGINNING, until)
+            else:
+                made.written_by = "feast"
+                print(f"  {view.name}: by Feast's own run, because {reason}", flush=True)
+                materialize_by_feast(self.store, view, until)
+        except LockedError:
+            raise
+        except JobError as error:
+            made.failure = str(error)
+        made.seconds = round(time.monotonic() - clock, 3)
+        if made.failure:
+            print(f"  {view.name}: failed: {made.failure}", flush=True)
+        elif made.written_by == "job":
+            print(
+                f"  {view.name}: {made.written:,} rows written, {made.skipped:,} already newer, "
+                f"{made.verified} read back, {made.seconds:.1f} s",
+                flush=True,
+            )
+
+    def _by_chunks(self, view: "FeatureView", until: datetime, made: ViewRecord) -> None:
+        through_link = ViewSource.of(view)
+        stored_format = StoredFormat.of(self.store, view)
+        full = self.full
+        while True:
+            source = resolved(through_link)
+            try:
+                check_columns(source)
+                wanted = Extent.of(source, until, identities(source))
+                begun = self.marks.begun(view.name)
+                todo = next_pass(wanted, self.marks.done(view.name), begun, full)
+                if todo is None:
+                    return
+                made.resumed |= todo is begun
+                self._pass(_View(through_link, source, stored_format), todo, made)
+            except JobError:
+                if not replaced(source, through_link):
+                    raise
+            if replaced(source, through_link):
+                print(f"  {view.name}: a new build was put in place; going on with it", flush=True)
+                continue
+            if made.failure:
+                return
+            full = False  # it has been, now only what came meanwhile is missing
+
+    def _pass(self, view: "_View", todo: Pass, made: ViewRecord) -> None:
+        name = view.source.name
+        done = self.marks.done(name)
+        changed = None
+        if not todo.full and done is not None:
+            changed = limited_to(view.source, changed_files(view.source, todo.extent, done))
+            if not changed.only:
+                self.marks.finish(name, todo.extent)
+                return
+        if todo.reached is None:
+            self.marks.begin(name, todo)
+        with connect() as connection:
+            ranges = customer_ranges(connection, [changed or view.source], self.settings.materialize_chunk_rows)
+            sample = -(-self.settings.materialize_verify_rows // len(ranges))
+            for key_range in _with_progress(name, ranges, made):
+                if todo.is_done(key_range):
+                    continue
+                self.lock.check()
+                with online_writer(self.client, self.store.project, self.settings.lock_seconds):
+                    if replaced(view.source, view.through_link):
+                        return  # its files may hold older values of event times that the stream has written since
+                    customers = None
+                    if changed is not None:
+                        customers = changed_customers(connection, changed, todo.extent.until, key_range)
+                    rows = latest_rows(connection, view.source, todo.extent.until, key_range, customers)
+                    written = OnlineRows(self.client).write(view.stored_format.encode(rows))
+                    compared, wrong = mismatches(self.store, view.stored_format, rows, sample)
+                made.written += written
+                made.skipped += rows.num_rows - written
+                made.verified += compared
+                made.watermark = max(filter(None, (made.watermark, view.newest(rows))), default=None)
+                if wrong:
+                    self.marks.forget(name)
+                    made.failure = f"{_UNVERIFIED}: {wrong} of {compared} customers read back differ from their rows"
+                    return
+                self.marks.reach(name, key_range)
+        self.marks.finish(name, todo.extent)
+
+
+@dataclass(frozen=True)
+class _View:
+    """A view over one build.
+
+    through_link: its files as the feature view names them.
+    source: the same files of the build that was in place at the beginning.
+    """
+
+    through_link: ViewSource
+    source: ViewSource
+    stored_format: StoredFormat
+
+    def newest(self, rows: Any) -> datetime | None:
+        """The newest event time in rows."""
+        times = rows[self.source.timestamp_field]
+        return max(times.to_pylist()) if len(times) else None
+
+
+def _with_progress(view: str, ranges: list[KeyRange], made: ViewRecord) -> Iterator[KeyRange]:
+    """The ranges; says after one how far it is."""
+    clock, said, before = time.monotonic(), time.monotonic(), made.written + made.skipped
+    for number, key_range in enumerate(ranges, start=1):
+        yield key_range
+        if (now := time.monotonic()) - said >= _BETWEEN_LINES:
+            said, rows = now, made.written + made.skipped - before
+            print(
+                f"  {view}: chunk {number:,} of {len(ranges):,}, {rows:,} rows, {rows / (now - clock):,.0f} rows/s",
+                flush=True,
+            )
