@@ -48,7 +48,7 @@ def build_features(
 ) -> Build:
     """Compute every stored feature view from the orders and put the result in place in one step.
 
-    `created_timestamp` of every row is the midnight before the build that computed it: the same orders, settings and day
+    `created_timestamp` of a row is the midnight before the build that computed it: the same orders, settings and day
     give byte-for-byte the same files of rows. Until the last step the old build stays whole; an interrupted run leaves
     it so.
 

@@ -1,0 +1,137 @@
+"""A build that continues the one before equals one made from nothing, whatever came in between and in which order."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from jobs.build_features import build_features
+from jobs.builds import Build, read_build
+from jobs.settings import JobsSettings
+from tests.orders import Order, files_in_place, rows_in_place, shop, some_orders, write_orders
+
+START = datetime(2024, 6, 10, 9, 30, tzinfo=UTC)
+SETTINGS = JobsSettings(snapshot_backfill_days=30, daily_snapshots=3)
+VIEWS = ("customer_lifetime", "customer_orders_windowed")
+ORDERS = some_orders(300, START)
+
+delivered = st.tuples(
+    st.integers(0, 400).map(lambda n: f"o{n}"),  # below 300 it is an order that is there already
+    st.integers(0, 110).map(lambda n: f"{n:05d}"),  # from 97 on the customer is new
+    st.one_of(st.integers(0, 86_399), st.integers(0, 300 * 86_400)).map(lambda seconds: timedelta(seconds=seconds)),
+    st.integers(0, 10_000).map(lambda cents: cents / 100),
+    st.integers(0, 5),
+)
+
+
+@settings(
+    max_examples=8,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    phases=set(Phase) - {Phase.explain},
+)
+@given(st.lists(st.lists(delivered, max_size=4), min_size=1, max_size=3), st.randoms(use_true_random=False))
+def test_daily_builds_with_late_repeated_and_unordered_orders_equal_one_from_nothing(
+    tmp_path_factory: pytest.TempPathFactory, days: list[list[tuple[str, str, timedelta, float, int]]], random: object
+) -> None:
+    daily, fresh = tmp_path_factory.mktemp("daily"), tmp_path_factory.mktemp("fresh")
+    orders, now = list(ORDERS), START
+    write_orders(daily / "orders.parquet", orders)
+    build_features(shop(daily), SETTINGS, now)
+
+    for arrivals in days:
+        now += timedelta(days=1)
+        just_now = now - timedelta(seconds=1)
+        orders += [(id_, customer, just_now - ago, amount, items) for id_, customer, ago, amount, items in arrivals]
+        random.shuffle(orders)  # type: ignore[attr-defined]
+        write_orders(daily / "orders.parquet", orders)
+        continued = build_features(shop(daily), SETTINGS, now)
+
+    write_orders(fresh / "orders.parquet", orders)
+    from_nothing = build_features(shop(fresh), SETTINGS, now)
+
+    assert (from_nothing.rows, from_nothing.days) == (continued.rows, continued.days)
+    for view in VIEWS:
+        assert rows_in_place(fresh / "store", view).equals(rows_in_place(daily / "store", view))
+
+
+def written(build: Build) -> dict[str, list[str]]:
+    """View → the partitions that this build wrote itself."""
+    return {
+        view: [name for name, held in partitions.items() if held["build"] == build.name]
+        for view, partitions in build.partitions.items()
+    }
+
+
+def built(root: Path, orders: list[Order], now: datetime = START, source: str = "test", full: bool = False) -> Build:
+    write_orders(root / "orders.parquet", orders, source)
+    return build_features(shop(root), SETTINGS, now, full=full)
+
+
+def test_a_build_of_the_same_orders_keeps_every_partition_without_copying_it(tmp_path: Path) -> None:
+    first = built(tmp_path, ORDERS)
+    files = files_in_place(tmp_path / "store")
+
+    again = built(tmp_path, ORDERS[::-1])
+
+    assert {view: [] for view in VIEWS} == written(again)
+    assert (first.partitions, files) == (again.partitions, files_in_place(tmp_path / "store"))
+    linked = (tmp_path / "store" / "current").glob("*/*/*.parquet")
+    assert {2} == {file.stat().st_nlink for file in linked}
+
+
+def test_an_order_of_today_rewrites_its_month_and_adds_the_new_snapshot(tmp_path: Path) -> None:
+    built(tmp_path, ORDERS)
+
+    build = built(tmp_path, [*ORDERS, ("new", "00001", START, 5.0, 1)], START + timedelta(days=1))
+
+    assert {"customer_lifetime": ["2024-06"], "customer_orders_windowed": ["2024-06-11"]} == written(build)
+    assert "2024-06-08" not in build.partitions["customer_orders_windowed"], (
+        "the fourth midnight back is wanted no more"
+    )
+
+
+def test_a_late_order_rewrites_every_month_from_its_own_and_every_snapshot_after_it(tmp_path: Path) -> None:
+    built(tmp_path, ORDERS)
+    late = datetime(2024, 4, 12, tzinfo=UTC)
+
+    build = built(tmp_path, [*ORDERS, ("late", "00001", late, 5.0, 1)])
+
+    assert ["2024-04", "2024-05", "2024-06"] == written(build)["customer_lifetime"]
+    snapshots = build.partitions["customer_orders_windowed"]
+    assert [day for day in snapshots if day > "2024-04-12"] == written(build)["customer_orders_windowed"]
+    assert [day for day in snapshots if day <= "2024-04-12"]
+
+
+def test_an_order_that_is_gone_or_corrected_rewrites_what_came_after_it(tmp_path: Path) -> None:
+    built(tmp_path, ORDERS)
+    id_, customer, at, amount, items = max(ORDERS, key=lambda order: order[2])
+
+    gone = built(tmp_path, [order for order in ORDERS if order[0] != id_])
+    corrected = built(tmp_path, [*ORDERS, (id_, customer, at, amount - 0.001, items)])
+
+    assert [f"{at:%Y-%m}"] == written(gone)["customer_lifetime"] == written(corrected)["customer_lifetime"]
+    rows = rows_in_place(tmp_path / "store", "customer_lifetime").to_pylist()
+    assert [amount - 0.001] == [
+        row["last_order_value"] for row in rows if row["event_timestamp"] == at + timedelta.resolution
+    ]
+
+
+@pytest.mark.parametrize("changed", ["full", "source", "definition", "engine", "unreadable"])
+def test_nothing_is_kept_of_a_build_of_other_orders_or_by_other_code_or_where_all_is_asked_for(
+    tmp_path: Path, changed: str
+) -> None:
+    built(tmp_path, ORDERS)
+    description = tmp_path / "store" / "current" / "build.json"
+    if changed in ("definition", "engine"):
+        description.write_text(json.dumps(json.loads(description.read_text()) | {changed: "another"}))
+    elif changed == "unreadable":
+        description.write_text("{}")
+
+    build = built(tmp_path, ORDERS, source="other" if changed == "source" else "test", full=changed == "full")
+
+    assert {view: list(partitions) for view, partitions in build.partitions.items()} == written(build)
+    assert build == read_build(tmp_path / "store")
