@@ -102,6 +102,12 @@ api-key: $(INSTALLED) ## a new API key, shown once: NAME=shop [KEYS_FILE=.api_ke
 build: $(MODEL_TAG) ## a Bento with the pinned model
 	@$(VENV)/bin/bentoml build
 
+## Score without HTTP
+.PHONY: score-batch
+score-batch: $(MODEL_TAG) ## everybody's prediction as Parquet [AS_OF=2026-01-31T00:00] [OUT=var/predictions] [CUSTOMERS=file.csv] [ENGINE=spark]
+	@$(PY) -m jobs score-batch --out "$(or $(OUT),var/predictions)" $(if $(AS_OF),--as-of "$(AS_OF)") \
+		$(if $(CUSTOMERS),--customers "$(CUSTOMERS)") $(if $(ENGINE),--engine "$(ENGINE)")
+
 ## Measure
 .PHONY: bench soak
 bench: $(MODEL_TAG) materialize ## beside what else could be run → docs/performance.md; 13 quiet minutes [ROUNDS=3] [SECONDS=2]

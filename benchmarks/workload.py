@@ -15,7 +15,6 @@ from contract import ModelContract, Resolver
 from contract.artefacts import PROJECT_ROOT, Artefacts
 from scoring.model_store import open_model, pinned_tag
 from service.online_features import open_feast
-from training.settings import tracking_uri
 
 SINGLES = 2_000
 BATCHES = 24
@@ -93,7 +92,7 @@ class Workload:
             **artefacts.feast_environment(),
             "PATH": path,
             "REDIS_URL": self.redis_url,
-            "MLFLOW_TRACKING_URI": tracking_uri(dict(os.environ)),
+            "MLFLOW_TRACKING_URI": artefacts.mlflow_tracking_uri,
             "BENTOML_HOME": str(bentoml_home),
             "BENTOML_DO_NOT_TRACK": "True",
             "BENCHMARKS_FEATURE_SERVICE": contract.feature_service,

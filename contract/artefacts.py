@@ -29,6 +29,7 @@ class Artefacts(BaseModel):
     streamed_orders: `STREAMED_ORDERS_DIR`, a folder of Parquet files `batch=<n>/part-*.parquet` with the same columns,
         to which the stream appends; features are built from both together.
     materialize_runs: `MATERIALIZE_RUNS_PATH`, the file in which each materialization is recorded, a JSON object a line.
+    mlflow_tracking_uri: `MLFLOW_TRACKING_URI`, of the registry; SQLite below `var/` unless set.
     model_tag: `MODEL_TAG_PATH`, the file that names the imported model in the BentoML store.
     """
 
@@ -40,6 +41,7 @@ class Artefacts(BaseModel):
     orders: Path
     streamed_orders: Path
     materialize_runs: Path
+    mlflow_tracking_uri: str
     model_tag: Path
 
     @classmethod
@@ -55,6 +57,7 @@ class Artefacts(BaseModel):
             orders=Path(environ.get("ORDERS_PATH") or var / "data" / "orders.parquet"),
             streamed_orders=Path(environ.get("STREAMED_ORDERS_DIR") or var / "data" / "streamed_orders"),
             materialize_runs=Path(environ.get("MATERIALIZE_RUNS_PATH") or var / "materialize" / "runs.jsonl"),
+            mlflow_tracking_uri=environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{var / 'mlflow' / 'mlflow.db'}",
             model_tag=Path(environ.get("MODEL_TAG_PATH") or var / "model_tag"),
         )
 

@@ -1,6 +1,7 @@
 """Offline store → predictions for all, or listed, customers as they were known at a time; on one machine, in chunks."""
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -45,7 +46,7 @@ class Scored:
 
     partition: Path
     statuses: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATUSES, 0))
-    seconds: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "score": 0.0, "write": 0.0})
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     @property
     def rows(self) -> int:
@@ -113,8 +114,13 @@ def score_batch(artefacts: Artefacts, model: ImportedModel, order: Order, now: d
                 done.statuses[status] += rows
             print(f"  {done.rows:,} customers", flush=True)
         if not done.rows:
-            raise JobError(f"nobody has features at {order.as_of.isoformat()}; the data begin later")
+            raise nobody_has_features(order)
     return done
+
+
+def nobody_has_features(order: Order) -> JobError:
+    """Why there is no partition."""
+    return JobError(f"nobody has features at {order.as_of.isoformat()}; the data begin later")
 
 
 def _chunks(batch: Batch, as_of: datetime, done: Scored) -> Iterator[pa.Table]:

@@ -60,10 +60,10 @@ def _run(chosen: argparse.Namespace) -> None:
             f"  {written.source}; every order before {written.observed_until:%Y-%m-%d %H:%M} UTC is in it"
         )
         return
-    from training.settings import TrainingSettings, tracking_uri
+    from training.settings import TrainingSettings
 
     settings = TrainingSettings()
-    uri = tracking_uri(dict(os.environ))
+    uri = artefacts.mlflow_tracking_uri
     if chosen.command == "train":
         from training.train import train
 

@@ -3,8 +3,6 @@
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from contract.artefacts import PROJECT_ROOT
-
 
 class TrainingSettings(BaseSettings):
     """How a model is trained and judged. Addresses of artefacts are in `contract.artefacts`."""
@@ -43,8 +41,3 @@ class TrainingSettings(BaseSettings):
 
     max_calibration_error: float = Field(default=0.05, gt=0)
     """Gate: largest expected calibration error over all customers of the test cut-off."""
-
-
-def tracking_uri(environ: dict[str, str]) -> str:
-    """`MLFLOW_TRACKING_URI`, else SQLite below the project's `var/`."""
-    return environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{PROJECT_ROOT / 'var' / 'mlflow' / 'mlflow.db'}"

@@ -14,6 +14,7 @@ def test_addresses_default_to_the_var_folder(tmp_path: Path) -> None:
         orders=tmp_path / "var/data/orders.parquet",
         streamed_orders=tmp_path / "var/data/streamed_orders",
         materialize_runs=tmp_path / "var/materialize/runs.jsonl",
+        mlflow_tracking_uri=f"sqlite:///{tmp_path / 'var/mlflow/mlflow.db'}",
         model_tag=tmp_path / "var/model_tag",
     ) == Artefacts.of({}, tmp_path)
 
@@ -26,6 +27,7 @@ def test_addresses_of_the_environment_win(tmp_path: Path) -> None:
         "ORDERS_PATH": "/data/orders.parquet",
         "STREAMED_ORDERS_DIR": "/data/streamed",
         "MATERIALIZE_RUNS_PATH": "/log/runs.jsonl",
+        "MLFLOW_TRACKING_URI": "http://mlflow:5000",
         "MODEL_TAG_PATH": "/data/tag",
     }
 
@@ -36,6 +38,7 @@ def test_addresses_of_the_environment_win(tmp_path: Path) -> None:
         orders=Path("/data/orders.parquet"),
         streamed_orders=Path("/data/streamed"),
         materialize_runs=Path("/log/runs.jsonl"),
+        mlflow_tracking_uri="http://mlflow:5000",
         model_tag=Path("/data/tag"),
     ) == Artefacts.of(environ, tmp_path)
 

@@ -1,0 +1,59 @@
+"""A real model over the project's own feature service, made in a second: for tests that need scores, not good ones."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.pipeline import Pipeline
+
+from contract import DecisionThreshold, FeatureInput, ModelContract, TrainingDistribution
+from contract.artefacts import Artefacts
+from contract.feature_schema import read_feature_schema
+from contract.model_contract import QUANTILES
+from jobs.feature_store import open_feature_store
+from scoring.model import ImportedModel
+from tests.fakes import store_model
+from training.pipeline import logistic
+
+
+def churn_contract(artefacts: Artefacts, refuse_missing: tuple[str, ...] = ()) -> ModelContract:
+    """A contract that takes every feature of `churn_v1` as the registry offers it; defaults are 1, 2, 3 …"""
+    store = open_feature_store(artefacts)
+    schema = read_feature_schema(store.registry, store.project, "churn_v1")
+    return ModelContract(
+        model_name="test_churn",
+        model_version="1",
+        run_id="0" * 32,
+        feature_schema=schema,
+        inputs=tuple(
+            FeatureInput.model_validate(
+                {
+                    **feature.model_dump(),
+                    "default": float(position + 1),
+                    "default_from": "feature_repo",
+                    "distribution": TrainingDistribution(quantiles=(0.0,) * len(QUANTILES), null_rate=0.0),
+                    **({"on_missing": "refuse"} if feature.name in refuse_missing else {}),
+                }
+            )
+            for position, feature in enumerate(schema.features)
+        ),
+        class_names=("retained", "churned"),
+        threshold=DecisionThreshold(value=0.5, rule="given by the test"),
+        training_window={},
+        data_fingerprint="0" * 64,
+        metrics={},
+        library_versions={},
+    )
+
+
+def churn_pipeline(names: list[str]) -> Pipeline:
+    """A pipeline whose every input matters, fitted on noise."""
+    random = np.random.default_rng(11)
+    matrix = pd.DataFrame(random.exponential(20, (400, len(names))).astype(np.float32), columns=names)
+    return logistic(seed=1).fit(matrix, random.random(400) < 0.4)
+
+
+def churn_model(artefacts: Artefacts, folder: Path, refuse_missing: tuple[str, ...] = ()) -> ImportedModel:
+    """That model as the import leaves it, loaded."""
+    contract = churn_contract(artefacts, refuse_missing)
+    return store_model(folder, contract, churn_pipeline(contract.feature_names)).load()
