@@ -16,6 +16,7 @@ FEATURES := var/stamps/features-$(shell date -u +%Y-%m-%d)
 APPLIED := var/stamps/applied
 TRAINED := var/stamps/trained
 MODEL_TAG := $(or $(MODEL_TAG_PATH),var/model_tag)
+MAKES_FEATURES := feature_repo/transformations.py $(addprefix jobs/,build_features.py builds.py engines.py duckdb_engine.py spark_engine.py orders.py)
 MAKE_ORDERS = $(PY) -m training data $(if $(ORDERS),--orders "$(ORDERS)") $(if $(REFERENCE_DATE),--reference-date "$(REFERENCE_DATE)")
 DEFINITIONS := $(filter-out feature_repo/transformations.py,$(wildcard feature_repo/*.py)) feature_repo/feature_store.yaml
 
@@ -52,12 +53,12 @@ $(INSTALLED): requirements/dev.txt
 .PHONY: data features
 data: $(INSTALLED) ## fetch CDNOW [REFERENCE_DATE=2026-01-31], or take your own [ORDERS=path.csv|parquet]
 	@$(MAKE_ORDERS)
-features: $(ORDERS_FILE) ## orders → feature rows in the offline store
-	@$(PY) -m jobs features && mkdir -p var/stamps && rm -f var/stamps/features-* && touch $(FEATURES)
+features: $(ORDERS_FILE) ## orders → feature rows in the offline store [ENGINE=duckdb|spark] [FULL=1]
+	@$(PY) -m jobs features $(if $(ENGINE),--engine "$(ENGINE)") $(if $(FULL),--full) && mkdir -p var/stamps && rm -f var/stamps/features-* && touch $(FEATURES)
 
 $(ORDERS_FILE): $(ORDERS) | $(INSTALLED)
 	@echo "orders:"; $(MAKE_ORDERS)
-$(FEATURES): $(ORDERS_FILE) feature_repo/transformations.py jobs/build_features.py
+$(FEATURES): $(ORDERS_FILE) $(MAKES_FEATURES)
 	@echo "features:"; $(MAKE) --no-print-directory features
 
 ## Feast

@@ -1,5 +1,6 @@
 """Features on Spark: the same expressions and the same files, for orders that outgrow one machine."""
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -15,6 +16,7 @@ from jobs.orders import ORDER_COLUMNS
 from jobs.settings import JobsSettings
 from jobs.spark import spark_session
 
+_UNDER_WAY = "_written"  # Spark wants a folder of its own
 _ROW_GROUP_BYTES = 16 * 2**20  # readers take a part of the customers at a time; Spark's own are 128 MB
 
 
@@ -61,9 +63,12 @@ class _SparkEngine:
             .sortWithinPartitions("partition", "customer_id", "event_timestamp")
             .write.option("parquet.block.size", _ROW_GROUP_BYTES)
             .partitionBy("partition")
-            .parquet(str(folder))
+            .parquet(str(folder / _UNDER_WAY))
         )
-        return {partition.name: _as_duckdb_lays_it(partition) for partition in _partitions(folder)}
+        written = sorted((folder / _UNDER_WAY).glob("partition=*"))
+        counts = {partition.name.removeprefix("partition="): _taken_over(partition, folder) for partition in written}
+        shutil.rmtree(folder / _UNDER_WAY)
+        return counts
 
     def _rows(self, rows: ir.Table) -> Any:
         return self._session.sql(self._ibis.compile(rows))
@@ -80,18 +85,11 @@ def _expressions(period: Period, created: datetime) -> dict[str, Any]:
     }
 
 
-def _partitions(folder: Path) -> list[Path]:
-    """Folders named by their value alone; Spark's own book-keeping is removed."""
-    for left in (*folder.glob("_SUCCESS"), *folder.glob(".*.crc")):
-        left.unlink()
-    return sorted(named.rename(folder / named.name.removeprefix("partition=")) for named in folder.iterdir())
-
-
-def _as_duckdb_lays_it(partition: Path) -> int:
-    """Rename the files of a partition to part-<n>.parquet, in order; returns their rows."""
-    for left in partition.glob(".*.crc"):
-        left.unlink()
+def _taken_over(written: Path, folder: Path) -> int:
+    """Move the files of a partition to where DuckDB would have written them; returns their rows."""
+    partition = folder / written.name.removeprefix("partition=")
+    partition.mkdir()
     rows = 0
-    for n, file in enumerate(sorted(partition.iterdir())):
+    for n, file in enumerate(sorted(written.glob("part-*.parquet"))):
         rows += pq.read_metadata(file.rename(partition / f"part-{n}.parquet")).num_rows
     return rows
