@@ -17,7 +17,7 @@ APPLIED := var/stamps/applied
 TRAINED := var/stamps/trained
 MODEL_TAG := $(or $(MODEL_TAG_PATH),var/model_tag)
 MAKES_FEATURES := feature_repo/transformations.py $(addprefix jobs/,build_features.py builds.py engines.py duckdb_engine.py spark_engine.py orders.py)
-MAKE_ORDERS = $(PY) -m training data $(if $(ORDERS),--orders "$(ORDERS)") $(if $(REFERENCE_DATE),--reference-date "$(REFERENCE_DATE)")
+MAKE_ORDERS = $(PY) -m training data $(if $(ORDERS),--orders "$(ORDERS)") $(if $(SYNTHETIC),--synthetic "$(SYNTHETIC)") $(if $(SEED),--seed "$(SEED)") $(if $(REFERENCE_DATE),--reference-date "$(REFERENCE_DATE)")
 DEFINITIONS := $(filter-out feature_repo/transformations.py,$(wildcard feature_repo/*.py)) feature_repo/feature_store.yaml
 
 .PHONY: help
@@ -51,7 +51,7 @@ $(INSTALLED): requirements/dev.txt
 
 ## Data → features
 .PHONY: data features
-data: $(INSTALLED) ## fetch CDNOW [REFERENCE_DATE=2026-01-31], or take your own [ORDERS=path.csv|parquet]
+data: $(INSTALLED) ## fetch CDNOW [REFERENCE_DATE=2026-01-31], take your own [ORDERS=path.csv|parquet], or make some [SYNTHETIC=5000000] [SEED=1]
 	@$(MAKE_ORDERS)
 features: $(ORDERS_FILE) ## orders → feature rows in the offline store [ENGINE=duckdb|spark] [FULL=1]
 	@$(PY) -m jobs features $(if $(ENGINE),--engine "$(ENGINE)") $(if $(FULL),--full) && mkdir -p var/stamps && rm -f var/stamps/features-* && touch $(FEATURES)

@@ -5,7 +5,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import pytest
 
@@ -25,7 +25,8 @@ _skip = pytest.mark.skipif(_missing is not None and os.environ.get("CI") != "tru
 
 def needs_spark(test: Test) -> Test:
     """Mark a test."""
-    return _skip(pytest.mark.filterwarnings(f"ignore:{_UNCLOSED}:ResourceWarning")(test))
+    quiet = pytest.mark.filterwarnings(f"ignore:{_UNCLOSED}:ResourceWarning")
+    return cast(Test, quiet(_skip(test)))
 
 
 @contextmanager

@@ -20,13 +20,19 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     data = commands.add_parser("data", help="fetch CDNOW, or check and take your own orders")
     data.add_argument("--orders", type=Path, help="your own orders, .csv or .parquet")
-    data.add_argument("--reference-date", type=_date, help="the day after CDNOW's last order; default today, UTC")
+    data.add_argument("--synthetic", type=_customers, help="make orders of so many customers")
+    data.add_argument("--seed", type=_seed, help="of synthetic orders; default 1")
+    data.add_argument("--reference-date", type=_date, help="the day after the last order; default today, UTC")
     commands.add_parser("train", help="train, evaluate, register, promote through the gate")
     import_model = commands.add_parser("import-model", help="MLflow registry → BentoML model store")
     import_model.add_argument("--model", default="champion", help="alias or version number")
     chosen = parser.parse_args(arguments)
     if chosen.command == "data" and chosen.orders and chosen.reference_date:
-        parser.error("--reference-date moves CDNOW only; your own orders keep their dates")
+        parser.error("--reference-date does not move your own orders; they keep their dates")
+    if chosen.command == "data" and chosen.orders and chosen.synthetic:
+        parser.error("either --orders or --synthetic")
+    if chosen.command == "data" and chosen.seed is not None and not chosen.synthetic:
+        parser.error("--seed is for --synthetic")
     try:
         _run(chosen)
     except (TrainingError, ContractError) as error:
@@ -45,14 +51,30 @@ def _date(text: str) -> date:
         raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2026-01-31") from None
 
 
+def _customers(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of customers ≥ 1")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number ≥ 0")
+    return int(text)
+
+
 def _run(chosen: argparse.Namespace) -> None:
     artefacts = Artefacts.of(os.environ)
     if chosen.command == "data":
         from training.orders import write_cdnow, write_own
+        from training.synthetic_orders import write_synthetic
 
         now = datetime.now(UTC)
         if chosen.orders:
             written = write_own(artefacts.orders, chosen.orders, now)
+        elif chosen.synthetic:
+            seed = 1 if chosen.seed is None else chosen.seed
+            written = write_synthetic(artefacts.orders, chosen.synthetic, seed, chosen.reference_date or now.date())
         else:
             written = write_cdnow(artefacts.orders, chosen.reference_date or now.date())
         print(

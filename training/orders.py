@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -25,7 +26,7 @@ _WHEEL_SHA256 = "261e3dc89977c2b60767ca6728aaa29d429de0c814635070a749c36555895da
 _MEMBER = "lifetimes/datasets/CDNOW_master.txt"
 _MEMBER_SHA256 = "eff6889ed364c5199d6eacbbeb7a6d559971df4406ac876f322c373f00a072ef"
 
-_SCHEMA = pa.schema(
+ORDERS_SCHEMA = pa.schema(
     [
         ("order_id", pa.string()),
         ("customer_id", pa.string()),
@@ -98,8 +99,7 @@ def write_cdnow(path: Path, reference: date) -> OrdersWritten:
     Raises:
         OrdersError: the data cannot be fetched or verified, or `reference` lies in the future.
     """
-    if reference > datetime.now(UTC).date():
-        raise OrdersError(f"reference date {reference} is in the future; no feature could be built of such orders")
+    check_reference(reference)
     with tempfile.TemporaryDirectory() as folder:
         orders = parse_cdnow(fetch_cdnow(Path(folder)))
     last = orders["event_timestamp"].max().date()
@@ -126,6 +126,36 @@ def write_own(path: Path, own: Path, now: datetime) -> OrdersWritten:
     return _write(orders, path, f"own:{own.resolve()}", 0, min(last_day + timedelta(days=1), now))
 
 
+@contextmanager
+def orders_file(
+    path: Path, source: str, shift_days: int, observed_until: datetime
+) -> Iterator[Callable[[pa.Table], None]]:
+    """Write an orders file piece by piece; it takes its place at the end, or not at all.
+
+    Yields:
+        Takes the next orders, of `ORDERS_SCHEMA`; each call makes a row group.
+    """
+    description = {"source": source, "shift_days": shift_days, "observed_until": observed_until.isoformat()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        with pq.ParquetWriter(partial, ORDERS_SCHEMA.with_metadata({"orders": json.dumps(description)})) as writer:
+            yield lambda orders: writer.write_table(orders.replace_schema_metadata(writer.schema.metadata))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check_reference(reference: date) -> None:
+    """The day after the last order of made or shifted data.
+
+    Raises:
+        OrdersError: it lies in the future.
+    """
+    if reference > datetime.now(UTC).date():
+        raise OrdersError(f"reference date {reference} is in the future; no feature could be built of such orders")
+
+
 def _check_sha256(what: str, content: bytes, expected: str) -> None:
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
@@ -145,7 +175,7 @@ def _read(own: Path) -> pd.DataFrame:
             raise OrdersError(f"{own}: expected a .csv or .parquet file")
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError, pa.ArrowInvalid) as error:
         raise OrdersError(f"{own}: cannot be read as {own.suffix[1:]}: {str(error).splitlines()[0]}") from None
-    needed = [name for name in _SCHEMA.names if name != "order_id"]
+    needed = [name for name in ORDERS_SCHEMA.names if name != "order_id"]
     missing = [name for name in needed if name not in frame.columns]
     if missing:
         raise OrdersError(
@@ -211,13 +241,10 @@ def _write(orders: pd.DataFrame, path: Path, source: str, shift: int, until: dat
             "amount": pa.array(orders["amount"], pa.float64()),
             "items": pa.array(orders["items"], pa.int64()),
         },
-        schema=_SCHEMA,
+        schema=ORDERS_SCHEMA,
     )
-    description = {"source": source, "shift_days": shift, "observed_until": until.isoformat()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
-    pq.write_table(table.replace_schema_metadata({"orders": json.dumps(description)}), partial)
-    partial.replace(path)
+    with orders_file(path, source, shift, until) as write:
+        write(table)
     return OrdersWritten(
         path=path,
         source=source,
