@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.errors import JobError
@@ -218,6 +219,12 @@ def latest_rows(
         ORDER BY {key}
     """  # noqa: S608  # names are quoted, values are parameters
     return _run(connection, [source], query, [at, *parameters])
+
+
+def newest_time(source: ViewSource, rows: pa.Table) -> datetime | None:
+    """The greatest event time among rows; None without rows."""
+    newest: datetime | None = pc.max(rows[source.timestamp_field]).as_py()
+    return newest
 
 
 def _within(source: ViewSource, key_range: KeyRange | None) -> tuple[list[str], list[Any]]:

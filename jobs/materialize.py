@@ -5,24 +5,22 @@ older row over a newer one; a sample read back through Feast's SDK. Exit codes: 
 """
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from contract.artefacts import Artefacts
 from jobs.builds import read_build
+from jobs.chunks import ChunkReader
 from jobs.errors import JobError
 from jobs.feast_materialize import materialize_by_feast, why_not_here
 from jobs.feature_store import open_feature_store
 from jobs.latest_rows import (
-    KeyRange,
     ViewSource,
-    changed_customers,
     check_columns,
     connect,
     customer_ranges,
-    latest_rows,
+    newest_time,
 )
 from jobs.materialized import Extent, Materialized, Pass, changed_files, next_pass
 from jobs.online_check import mismatches
@@ -130,16 +128,13 @@ def _tell(record: RunRecord) -> None:
     Raises:
         JobError: some view failed.
     """
-    failed = [f"{view.view}: {view.failure}" for view in record.views if view.failure]
+    failed = [view for view in record.views if view.failure]
     if not failed:
         return
-    said = "; ".join(failed)
-    if any(view.failure and view.failure.startswith(_UNVERIFIED) for view in record.views):
+    said = "; ".join(f"{view.view}: {view.failure}" for view in failed)
+    if any(view.unverified for view in failed):
         raise UnverifiedError(said)
     raise PartlyError(said) if len(failed) < len(record.views) else JobError(said)
-
-
-_UNVERIFIED = "not verified"
 
 
 @dataclass(frozen=True)
@@ -170,8 +165,8 @@ class _Run:
             reason = why_not_here(self.store, view)
             if reason is None:
                 self._by_chunks(view, until, made)
-                if made.failure is None:  # as Feast's own run tells it
-                    self.store.registry.apply_materialization(view, self.store.project, BEGINNING, until)
+                # As Feast's own run tells it.
+                self.store.registry.apply_materialization(view, self.store.project, BEGINNING, until)
             else:
                 made.written_by = "feast"
                 print(f"  {view.name}: by Feast's own run, because {reason}", flush=True)
@@ -179,7 +174,7 @@ class _Run:
         except LockedError:
             raise
         except JobError as error:
-            made.failure = str(error)
+            made.failure, made.unverified = str(error), isinstance(error, UnverifiedError)
         made.seconds = round(time.monotonic() - clock, 3)
         if made.failure:
             print(f"  {view.name}: failed: {made.failure}", flush=True)
@@ -205,14 +200,14 @@ class _Run:
                     return
                 made.resumed |= todo is begun
                 self._pass(_View(through_link, source, stored_format), todo, made)
+            except (LockedError, UnverifiedError):
+                raise
             except JobError:
                 if not replaced(source, through_link):
                     raise
             if replaced(source, through_link):
                 print(f"  {view.name}: a new build was put in place; going on with it", flush=True)
                 continue
-            if made.failure:
-                return
             full = False  # it has been, now only what came meanwhile is missing
 
     def _pass(self, view: "_View", todo: Pass, made: ViewRecord) -> None:
@@ -229,28 +224,25 @@ class _Run:
         with connect() as connection:
             ranges = customer_ranges(connection, [changed or view.source], self.settings.materialize_chunk_rows)
             sample = -(-self.settings.materialize_verify_rows // len(ranges))
-            for key_range in _with_progress(name, ranges, made):
-                if todo.is_done(key_range):
-                    continue
+            left = [key_range for key_range in ranges if not todo.is_done(key_range)]
+            reader = ChunkReader(connection, view.source, view.stored_format, todo.extent.until, changed)
+            progress = _Progress(name, len(left))
+            for chunk in reader.read_ahead(left):
                 self.lock.check()
                 with online_writer(self.client, self.store.project, self.settings.lock_seconds):
                     if replaced(view.source, view.through_link):
                         return  # its files may hold older values of event times that the stream has written since
-                    customers = None
-                    if changed is not None:
-                        customers = changed_customers(connection, changed, todo.extent.until, key_range)
-                    rows = latest_rows(connection, view.source, todo.extent.until, key_range, customers)
-                    written = OnlineRows(self.client).write(view.stored_format.encode(rows))
-                    compared, wrong = mismatches(self.store, view.stored_format, rows, sample)
-                made.written += written
-                made.skipped += rows.num_rows - written
+                    if not reader.is_current(chunk):  # the stream has added rows, and written them
+                        chunk = reader.read(chunk.key_range)
+                    written = OnlineRows(self.client).write(chunk.hashes)
+                    compared, wrong = mismatches(self.store, view.stored_format, chunk.rows, sample)
+                made.wrote(written, chunk.rows.num_rows, newest_time(view.source, chunk.rows))
                 made.verified += compared
-                made.watermark = max(filter(None, (made.watermark, view.newest(rows))), default=None)
                 if wrong:
                     self.marks.forget(name)
-                    made.failure = f"{_UNVERIFIED}: {wrong} of {compared} customers read back differ from their rows"
-                    return
-                self.marks.reach(name, key_range)
+                    raise UnverifiedError(f"{wrong} of {compared} customers read back differ from their rows")
+                self.marks.reach(name, chunk.key_range)
+                progress.tell(chunk.rows.num_rows)
         self.marks.finish(name, todo.extent)
 
 
@@ -266,20 +258,22 @@ class _View:
     source: ViewSource
     stored_format: StoredFormat
 
-    def newest(self, rows: Any) -> datetime | None:
-        """The newest event time in rows."""
-        times = rows[self.source.timestamp_field]
-        return max(times.to_pylist()) if len(times) else None
 
+class _Progress:
+    """Says how far a pass is, at most once a second."""
 
-def _with_progress(view: str, ranges: list[KeyRange], made: ViewRecord) -> Iterator[KeyRange]:
-    """The ranges; says after one how far it is."""
-    clock, said, before = time.monotonic(), time.monotonic(), made.written + made.skipped
-    for number, key_range in enumerate(ranges, start=1):
-        yield key_range
-        if (now := time.monotonic()) - said >= _BETWEEN_LINES:
-            said, rows = now, made.written + made.skipped - before
+    def __init__(self, view: str, chunks: int) -> None:
+        self._view, self._chunks = view, chunks
+        self._chunk = self._rows = 0
+        self._began = self._said = time.monotonic()
+
+    def tell(self, rows: int) -> None:
+        """One more chunk is written."""
+        self._chunk, self._rows = self._chunk + 1, self._rows + rows
+        if (now := time.monotonic()) - self._said >= _BETWEEN_LINES:
+            self._said = now
+            rate = self._rows / (now - self._began)
             print(
-                f"  {view}: chunk {number:,} of {len(ranges):,}, {rows:,} rows, {rows / (now - clock):,.0f} rows/s",
+                f"  {self._view}: chunk {self._chunk:,} of {self._chunks:,}, {self._rows:,} rows, {rate:,.0f} rows/s",
                 flush=True,
             )

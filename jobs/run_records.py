@@ -18,6 +18,7 @@ class ViewRecord:
     watermark: the newest event time that was read.
     resumed: the run went on where an earlier one was cut off.
     written_by: this job, or Feast's own run.
+    verified: customers that were read back; `unverified`: some of them were not as written.
     """
 
     view: str
@@ -28,7 +29,15 @@ class ViewRecord:
     resumed: bool = False
     written_by: Literal["job", "feast"] = "job"
     verified: int = 0
+    unverified: bool = False
     failure: str | None = None
+
+    def wrote(self, written: int, of: int, newest: datetime | None) -> None:
+        """Count a chunk: rows written of those read, and the newest event time among these."""
+        self.written += written
+        self.skipped += of - written
+        if newest is not None:
+            self.watermark = newest if self.watermark is None else max(newest, self.watermark)
 
 
 @dataclass

@@ -26,7 +26,7 @@ class JobsSettings(BaseSettings):
     spark_master: str = "local[*]"
     """Where Spark runs: this machine's cores, or the address of a cluster."""
 
-    materialize_chunk_rows: int = Field(default=20_000, ge=1)
+    materialize_chunk_rows: int = Field(default=50_000, ge=1)
     """Customers whose rows are read and written at a time."""
 
     materialize_verify_rows: int = Field(default=200, ge=0)
@@ -34,3 +34,21 @@ class JobsSettings(BaseSettings):
 
     lock_seconds: float = Field(default=30, ge=0.5)
     """After which Redis forgets the lock of a job that was killed."""
+
+    stream_watermark_days: int = Field(default=30, ge=0)
+    """How late an order of the stream may come and still change its customer's features at once."""
+
+    stream_files_per_batch: int = Field(default=100, ge=1)
+    """Files that one micro-batch takes at most; they pass through this process's memory."""
+
+    stream_trigger_seconds: float = Field(default=1, ge=0)
+    """Between the beginnings of two micro-batches, where there is something to do."""
+
+    stream_metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    """Loopback port for the stream's Prometheus metrics; none unless it is set."""
+
+    stream_kafka_servers: str = ""
+    """`host:port,…` of the brokers, for `--source kafka`."""
+
+    stream_kafka_topic: str = ""
+    """Topic with an order in JSON per message, for `--source kafka`."""

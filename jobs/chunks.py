@@ -1,0 +1,64 @@
+"""A view's latest rows, a range of customers at a time, each read and encoded while the one before is being written."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+import pyarrow as pa
+
+from jobs.latest_rows import KeyRange, ViewSource, changed_customers, latest_rows
+from jobs.stored_rows import StoredFormat, StoredHashes
+from jobs.view_files import identities
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The rows of a range of customers.
+
+    files: those that the view had before the rows were read.
+    """
+
+    key_range: KeyRange
+    files: dict[str, str]
+    rows: pa.Table
+    hashes: StoredHashes
+
+
+@dataclass(frozen=True)
+class ChunkReader:
+    """Reads the latest rows at `until`; every method raises `JobError` for files that cannot be read.
+
+    changed: only customers with rows in these files are read; without it, all are.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    source: ViewSource
+    stored_format: StoredFormat
+    until: datetime
+    changed: ViewSource | None
+
+    def read(self, key_range: KeyRange) -> Chunk:
+        """The range's rows as they are now."""
+        files = identities(self.source)
+        with self.connection.cursor() as cursor:
+            customers = None
+            if self.changed is not None:
+                customers = changed_customers(cursor, self.changed, self.until, key_range)
+            rows = latest_rows(cursor, self.source, self.until, key_range, customers)
+        return Chunk(key_range, files, rows, self.stored_format.encode(rows))
+
+    def is_current(self, chunk: Chunk) -> bool:
+        """False if files have been added to the view since."""
+        return identities(self.source) == chunk.files
+
+    def read_ahead(self, ranges: Sequence[KeyRange]) -> Iterator[Chunk]:
+        """All ranges in order; two chunks are in memory at a time."""
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reads-ahead") as thread:
+            ahead: Future[Chunk] | None = None
+            for key_range in (*ranges, None):
+                reading = thread.submit(self.read, key_range) if key_range is not None else None
+                if ahead is not None:
+                    yield ahead.result()
+                ahead = reading
