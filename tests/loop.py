@@ -89,6 +89,7 @@ def bare_environment(home: Path) -> dict[str, str]:
         "FEAST_REGISTRY",
         "OFFLINE_STORE_DIR",
         "ORDERS_PATH",
+        "STREAMED_ORDERS_DIR",
         "MODEL_TAG_PATH",
         "MAKEFLAGS",
         "MAKELEVEL",

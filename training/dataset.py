@@ -97,8 +97,9 @@ class TrainingData:
     def __init__(self, artefacts: Artefacts, feature_service: str) -> None:
         if not artefacts.orders.exists():
             raise DatasetError(f"{artefacts.orders}: no orders; run `make data` first")
-        table = pq.read_table(artefacts.orders, columns=["customer_id", "event_timestamp"])
-        self._orders = table.to_pandas()
+        table = pq.read_table(artefacts.orders, columns=["order_id", "customer_id", "event_timestamp"])
+        # As docs/features.md has it: rows with one customer and order_id are one order, at its first time.
+        self._orders = table.to_pandas().sort_values("event_timestamp").drop_duplicates(["customer_id", "order_id"])
         self.observed_until = datetime.fromisoformat(json.loads(table.schema.metadata[b"orders"])["observed_until"])
         self._store = _open_feature_store(artefacts)
         try:

@@ -12,13 +12,14 @@ from jobs.__main__ import main
 from jobs.build_features import build_features
 from tests.orders import Order, rows_in_place, shop, write_orders
 from tests.spark import SPARK, needs_spark, session_for_tests
+from training.orders import write_cdnow
 
 NOW = datetime(2024, 6, 10, 9, 30, tzinfo=UTC)
 SETTINGS = SPARK.model_copy(update={"snapshot_backfill_days": 90, "daily_snapshots": 2})
 VIEWS = ("customer_lifetime", "customer_orders_windowed")
 
 
-def like_cdnow(customers: int, seed: int) -> list[Order]:
+def awkward_orders(customers: int, seed: int) -> list[Order]:
     """Orders on whole days, several on a day, free ones, thirds of a cent, some a microsecond before midnight."""
     random = np.random.default_rng(seed)
     orders: list[Order] = []
@@ -54,11 +55,15 @@ def equal_rows(one: Path, other: Path) -> None:
 
 @needs_spark
 @pytest.mark.usefixtures("_one_session")
-def test_duckdb_and_spark_write_equal_rows_bit_for_bit(tmp_path: Path) -> None:
-    orders = like_cdnow(600, seed=1)
+@pytest.mark.parametrize("orders", ["cdnow", "awkward"])
+def test_duckdb_and_spark_write_equal_rows_bit_for_bit(tmp_path: Path, orders: str) -> None:
+    if orders == "cdnow":
+        write_cdnow(tmp_path / "orders.parquet", NOW.date())
+    else:
+        write_orders(tmp_path / "orders.parquet", awkward_orders(600, seed=1))
     for engine in ("duckdb", "spark"):
-        write_orders(tmp_path / engine / "orders.parquet", orders)
-        build = build_features(shop(tmp_path / engine), SETTINGS, NOW, engine)
+        artefacts = shop(tmp_path).model_copy(update={"offline_store": tmp_path / engine / "store"})
+        build = build_features(artefacts, SETTINGS, NOW, engine)
         assert build.engine.startswith(f"{engine} ")
 
     equal_rows(tmp_path / "duckdb", tmp_path / "spark")
@@ -69,7 +74,7 @@ def test_duckdb_and_spark_write_equal_rows_bit_for_bit(tmp_path: Path) -> None:
 def test_a_build_continued_on_spark_equals_one_from_nothing_and_one_begun_on_duckdb_is_not_continued(
     tmp_path: Path,
 ) -> None:
-    orders = like_cdnow(100, seed=2)
+    orders = awkward_orders(100, seed=2)
     late = [order for order in orders if order[2] < NOW - timedelta(days=200)][:1]
     early = [order for order in orders if order not in late]
     write_orders(tmp_path / "daily" / "orders.parquet", early)
@@ -95,7 +100,7 @@ def test_a_build_continued_on_spark_equals_one_from_nothing_and_one_begun_on_duc
 def test_what_spark_says_of_a_corrupt_file_is_one_line_and_the_store_stays_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = write_orders(tmp_path / "orders.parquet", like_cdnow(50, seed=3))
+    path = write_orders(tmp_path / "orders.parquet", awkward_orders(50, seed=3))
     whole = path.read_bytes()
     path.write_bytes(whole[:4] + bytes(1000) + whole[1004:])
 
@@ -128,7 +133,7 @@ def test_without_a_java_that_is_new_enough_nothing_is_built_and_the_reason_is_sa
     java: str | None,
     said: str,
 ) -> None:
-    write_orders(tmp_path / "orders.parquet", like_cdnow(3, seed=4))
+    write_orders(tmp_path / "orders.parquet", awkward_orders(3, seed=4))
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "java"))
     if java is not None:
         program = tmp_path / "java" / "bin" / "java"
