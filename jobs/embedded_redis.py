@@ -7,6 +7,7 @@ import fcntl
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import redis
@@ -22,7 +23,7 @@ def start(root: Path = PROJECT_ROOT, port: int = 0) -> str:
     """Start the server, or reuse it if it is up.
 
     Args:
-        port: 0 takes a free one.
+        port: 0 takes that of the last start, at which a running service goes on asking, or a free one if it is taken.
 
     Returns:
         Its URL, also recorded in `embedded_redis_url_file`.
@@ -41,10 +42,8 @@ def start(root: Path = PROJECT_ROOT, port: int = 0) -> str:
 def _start(url_file: Path, folder: Path, port: int) -> str:
     if url_file.exists() and _is_ours(url_file.read_text().strip(), folder):
         return url_file.read_text().strip()
-    if not port:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+    port_file = folder / "port"
+    port = port or _free_port(port_file)
     url = f"redis://127.0.0.1:{port}/0"
     log = folder / "valkey.log"
     subprocess.run(
@@ -66,9 +65,8 @@ def _start(url_file: Path, folder: Path, port: int) -> str:
         if time.monotonic() > deadline:
             raise JobError(f"the embedded Redis did not start within {_START_SECONDS:g} s; see {log}")
         time.sleep(0.05)
-    partial = url_file.with_suffix(".partial")
-    partial.write_text(url + "\n")
-    partial.replace(url_file)
+    _record(port_file, str(port))
+    _record(url_file, url)
     return url
 
 
@@ -84,6 +82,27 @@ def stop(root: Path = PROJECT_ROOT) -> bool:
             client.shutdown(save=True)
     url_file.unlink()
     return up
+
+
+def _free_port(port_file: Path) -> int:
+    with suppress(OSError, ValueError, OverflowError):  # not recorded, or taken; damaged
+        return _bound(int(port_file.read_text()))
+    return _bound(0)
+
+
+def _bound(port: int) -> int:
+    with socket.socket() as probe:
+        # As the server does: connections of the last one that are still being forgotten do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+        found: int = probe.getsockname()[1]
+        return found
+
+
+def _record(file: Path, text: str) -> None:
+    partial = file.with_suffix(".partial")
+    partial.write_text(text + "\n")
+    partial.replace(file)
 
 
 def _is_ours(url: str, folder: Path) -> bool:

@@ -1,5 +1,7 @@
 """The server that stands in for Redis where none is given: started once, ours alone, its data kept."""
 
+import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -87,6 +89,43 @@ def test_stopping_ends_it_and_forgets_its_url(root: Path) -> None:
 
     assert gone(url)
     assert Artefacts.of({}, root=root).redis_url is None
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_it_comes_back_where_a_running_service_asks(root: Path, killed: bool) -> None:
+    url = embedded_redis.start(root)
+    with client(url) as asking:
+        if killed:
+            os.kill(asking.info("server")["process_id"], signal.SIGKILL)
+        else:
+            embedded_redis.stop(root)
+        assert gone(url)
+
+        assert url == embedded_redis.start(root)
+        assert asking.ping()
+
+
+def test_a_port_that_somebody_took_meanwhile_is_left_to_them(root: Path) -> None:
+    url = embedded_redis.start(root)
+    embedded_redis.stop(root)
+    assert gone(url)
+
+    with socket.create_server(("127.0.0.1", int(urlsplit(url).port or 0))):
+        elsewhere = embedded_redis.start(root)
+        assert url != elsewhere
+        assert answers(elsewhere)
+
+
+@pytest.mark.parametrize("content", ["", "none", "-1", "70000"])
+def test_a_damaged_record_of_the_port_is_replaced(root: Path, content: str) -> None:
+    file = embedded_redis_url_file(root).with_name("port")
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+
+    url = embedded_redis.start(root)
+
+    assert answers(url)
+    assert str(urlsplit(url).port) == file.read_text().strip()
 
 
 def test_stopping_what_is_not_up_says_so(root: Path) -> None:
