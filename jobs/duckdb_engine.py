@@ -27,7 +27,7 @@ def open_duckdb(settings: JobsSettings, scratch: Path) -> Iterator[Engine]:
     """DuckDB in this process.
 
     Raises:
-        JobError: DuckDB failed inside the block; its own words are quoted.
+        JobError: DuckDB failed inside the block, then its own words are quoted, or a disk did.
     """
     backend = ibis.duckdb.connect(
         memory_limit=f"{settings.memory_limit_mb}MB",
@@ -38,6 +38,8 @@ def open_duckdb(settings: JobsSettings, scratch: Path) -> Iterator[Engine]:
         yield _DuckDBEngine(backend, scratch)
     except duckdb.Error as error:
         raise JobError(f"DuckDB: {str(error).splitlines()[0]}") from None
+    except OSError as error:
+        raise JobError(f"feature rows could not be written: {error}") from None
     finally:
         backend.disconnect()
 

@@ -1,8 +1,6 @@
 """Settings of the jobs: environment variables with the prefix JOBS_."""
 
-from pathlib import Path
-
-from pydantic import Field
+from pydantic import DirectoryPath, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -20,7 +18,7 @@ class JobsSettings(BaseSettings):
     memory_limit_mb: int = Field(default=1024, ge=128)
     """Memory that DuckDB may use before it goes on in files, and that Spark's driver gets."""
 
-    scratch_dir: Path | None = None
+    scratch_dir: DirectoryPath | None = None
     """Where those files lie while a build runs; in the offline store unless it is set."""
 
     spark_master: str = "local[*]"

@@ -8,6 +8,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.__main__ import main
 from jobs.build_features import build_features, snapshot_times
 from jobs.builds import read_build, switching
 from jobs.errors import JobError
@@ -235,6 +236,15 @@ def test_an_engine_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
 
     with pytest.raises(JobError, match="engine 'flink' is not one of duckdb, spark"):
         build_features(shop(tmp_path), SETTINGS, NOW, engine="flink")
+
+
+def test_a_scratch_folder_that_is_not_there_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JOBS_SCRATCH_DIR", "/nowhere/at/all")
+
+    assert 1 == main(["features"])
+    assert capsys.readouterr().err.startswith("error: JOBS_SCRATCH_DIR")
 
 
 def test_a_build_names_another_source_when_the_source_changes_and_not_when_it_grows(tmp_path: Path) -> None:
