@@ -11,12 +11,19 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 MAX_HEAD_BYTES = 65_536
-"""Of request line and headers, beyond the piece they begin in."""
+"""Of URL and headers, trailers included; of a header that has not ended, beyond the piece it begins in."""
+
+LINGER_SECONDS = 1.0
+"""For which a refused client may read so: closing at once would reset the connection of one that is still sending."""
 
 UNREAD_SECONDS = 10.0
 """For which a client may leave an answer unread, and for which the end of the process waits for one."""
 
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+class _HeadTooLargeError(Exception):
+    """Raised to the parser, which parses no further."""
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -30,6 +37,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _answering: RequestResponseCycle | None = None
     _moved_on = False
     _silent_bytes = 0
+    _head_bytes = 0
+    _refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Expect a head."""
@@ -47,20 +56,39 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse, and give the connection up if its head, or what follows its last chunk, grows too large."""
+        if self._refused:
+            return
         no_request = self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]  # None at first
         if self._head_timer is None and no_request:
             self._expect_head()
         self._moved_on = False
         super().data_received(data)
         self._silent_bytes = 0 if self._moved_on else self._silent_bytes + len(data)
-        if self._silent_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.transport.write(_TOO_LARGE)
-            self.transport.close()
+        if self._silent_bytes > MAX_HEAD_BYTES and not (self._refused or self.transport.is_closing()):
+            self._refuse()
+
+    def send_400_response(self, msg: str) -> None:
+        """Called for whatever ends the parsing."""
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse()
+        else:
+            super().send_400_response(msg)
 
     def on_message_begin(self) -> None:
         """See httptools."""
         self._moved_on = True
+        self._head_bytes = 0
         super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """See httptools."""
+        self._count_head(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """See httptools."""
+        self._count_head(len(name) + len(b": ") + len(value) + len(b"\r\n"))
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """See httptools."""
@@ -102,6 +130,26 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answering = cycle
         super()._start_asgi_task(cycle, app)
+
+    def _count_head(self, length: int) -> None:
+        self._head_bytes += length
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise _HeadTooLargeError
+
+    def _refuse(self) -> None:
+        """Read no more; answer 431, or what is still due for a whole request before, and close."""
+        self._refused = True
+        self._stop_head_timer()
+        self.flow.pause_reading()
+        cycle = self._answering
+        if cycle is not None and not cycle.response_complete:
+            if not cycle.more_body:
+                cycle.keep_alive = False
+                return
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self.transport.write(_TOO_LARGE)
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     def _stop_writing_timer(self) -> None:
         if self._writing_timer is not None:

@@ -23,6 +23,7 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.said = b""
         self.closed = asyncio.Event()
+        self.paused = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.said += bytes(data)
@@ -33,12 +34,19 @@ class Wire(asyncio.Transport):
     def is_closing(self) -> bool:
         return self.closed.is_set()
 
-    def pause_reading(self) -> None: ...
+    def pause_reading(self) -> None:
+        self.paused = True
 
-    def resume_reading(self) -> None: ...
+    def resume_reading(self) -> None:
+        self.paused = False
 
 
 Connect = Callable[..., tuple[BoundedHttpProtocol, Wire]]
+
+
+@pytest.fixture(autouse=True)
+def _short_linger(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_limits, "LINGER_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -73,8 +81,7 @@ async def test_a_header_without_end_is_refused(connect: Connect) -> None:
     assert b"" == wire.said
     protocol.data_received(PIECE)
 
-    assert wire.said.startswith(b"HTTP/1.1 431 ")
-    assert wire.closed.is_set()
+    await refused(wire)
 
 
 async def test_headers_without_end_are_refused(connect: Connect) -> None:
@@ -84,7 +91,77 @@ async def test_headers_without_end_are_refused(connect: Connect) -> None:
     for _ in range(2 * MAX_HEAD_BYTES // 1000):
         protocol.data_received(b"X-Header: value\r\n" * 60)
 
+    await refused(wire)
+
+
+def head_of(length: int) -> bytes:
+    """A head without a body; the URL and its headers make up so many bytes."""
+    counted = b"/predictHost: a\r\nX-Large: \r\n"
+    return b"GET /predict HTTP/1.1\r\nHost: a\r\nX-Large: " + b"a" * (length - len(counted)) + b"\r\n\r\n"
+
+
+async def test_a_head_at_the_limit_is_taken_in_one_piece_or_two(connect: Connect) -> None:
+    head = head_of(MAX_HEAD_BYTES)
+    for pieces in ([head], [head[:30_000], head[30_000:]]):
+        protocol, wire = connect()
+        for piece in pieces:
+            protocol.data_received(piece)
+
+        await until(lambda wire=wire: wire.said.endswith(b"\r\n\r\n0"))  # type: ignore[misc]
+
+
+LONG_URL = b"GET /" + b"a" * MAX_HEAD_BYTES + b" HTTP/1.1\r\nHost: a\r\n\r\n"
+LARGE_WITH_BODY = b"POST / HTTP/1.1\r\nX-Large: " + b"a" * 140_000 + b"\r\nContent-Length: 3\r\n\r\nabc"
+
+
+@pytest.mark.parametrize("sent", [head_of(MAX_HEAD_BYTES + 1), LONG_URL, LARGE_WITH_BODY, LARGE_WITH_BODY * 2])
+async def test_a_head_over_the_limit_in_one_piece_is_refused_before_the_application_starts(
+    connect: Connect, sent: bytes
+) -> None:
+    protocol, wire = connect()
+
+    protocol.data_received(sent)
+    protocol.data_received(REQUEST % 3 + b"abc")
+
+    assert set() == protocol.tasks
+    await refused(wire)
+
+
+async def test_trailers_count_too(connect: Connect) -> None:
+    protocol, wire = connect()
+    chunked = b"POST /predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n"
+
+    protocol.data_received(chunked + b"X-Large: " + b"a" * MAX_HEAD_BYTES + b"\r\n\r\n")
+
+    await asyncio.wait(protocol.tasks, timeout=5)
+    await refused(wire)
+
+
+async def test_a_request_before_one_that_is_refused_is_answered(connect: Connect) -> None:
+    """A 431 in between would be taken for its answer."""
+    may_answer = asyncio.Event()
+    protocol, wire = connect(may_answer=may_answer)
+
+    protocol.data_received(REQUEST % 3 + b"abc" + head_of(MAX_HEAD_BYTES + 1))
+    assert b"" == wire.said
+    may_answer.set()
+
+    await asyncio.wait_for(wire.closed.wait(), 5)
+    assert wire.said.startswith(b"HTTP/1.1 200 ")
+    assert wire.said.endswith(b"\r\n\r\n3")
+
+
+async def test_a_client_that_is_still_sending_can_read_the_refusal(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_limits, "LINGER_SECONDS", 60)
+    protocol, wire = connect()
+
+    protocol.data_received(head_of(MAX_HEAD_BYTES + 1))
+
     assert wire.said.startswith(b"HTTP/1.1 431 ")
+    assert wire.paused
+    assert not wire.closed.is_set()
 
 
 async def test_a_body_is_no_head_however_it_is_cut(connect: Connect) -> None:
@@ -164,6 +241,12 @@ def test_uvicorn_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     config.load()
 
     assert config.http_protocol_class is BoundedHttpProtocol
+
+
+async def refused(wire: Wire) -> None:
+    """Told once, and closed."""
+    await asyncio.wait_for(wire.closed.wait(), 5)
+    assert http_limits._TOO_LARGE == wire.said
 
 
 async def until(holds: Callable[[], bool]) -> None:
