@@ -64,7 +64,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._moved_on = False
         super().data_received(data)
         self._silent_bytes = 0 if self._moved_on else self._silent_bytes + len(data)
-        if self._silent_bytes > MAX_HEAD_BYTES and not (self._refused or self.transport.is_closing()):
+        if self._silent_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._refuse()
 
     def send_400_response(self, msg: str) -> None:
@@ -138,6 +138,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _refuse(self) -> None:
         """Read no more; answer 431, or what is still due for a whole request before, and close."""
+        if self._refused:
+            return
         self._refused = True
         self._stop_head_timer()
         self.flow.pause_reading()
