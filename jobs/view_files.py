@@ -62,8 +62,10 @@ def newest_event_time(source: ViewSource, name: str) -> datetime | None:
         raise JobError(f"{folder / name}: is not readable as Parquet ({str(error).splitlines()[0]})") from None
     column = metadata.schema.to_arrow_schema().names.index(source.timestamp_field)
     newest = None
-    for number in range(metadata.num_row_groups):
-        statistics = metadata.row_group(number).column(column).statistics
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        if not group.num_rows:
+            continue
+        statistics = group.column(column).statistics
         if statistics is None or not statistics.has_min_max:
             return datetime.max.replace(tzinfo=UTC)  # unknown, so it may be any
         newest = statistics.max if newest is None else max(newest, statistics.max)

@@ -147,5 +147,5 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     write(tmp_path / "one", "jan", [1]).write_bytes(b"PAR1 no more")
     link(tmp_path, "one")
 
-    with pytest.raises(JobError, match="jan/part-0.parquet: is not readable as Parquet"):
+    with pytest.raises(JobError, match=r"jan/part-0.parquet: is not readable as Parquet"):
         newest_event_time(resolved(view(tmp_path)), "jan/part-0.parquet")

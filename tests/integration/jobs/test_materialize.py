@@ -1,0 +1,315 @@
+"""`make materialize` against a real Redis, and what Feast's SDK then reads."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import redis
+
+from jobs import materialize as job
+from jobs.errors import JobError
+from jobs.feature_store import open_feature_store
+from jobs.materialize import PartlyError, UnverifiedError
+from jobs.online_rows import OnlineRows
+from jobs.redis_locks import LockedError, RunLock, online_writer
+from tests.integration.jobs.materialized_shop import NOW, VIEWS, Shop, every
+from tests.loop import SOURCE
+from tests.redis_servers import RunningServer, free_port, valkey
+
+DAY = timedelta(days=1)
+LIFETIME, WINDOWED = VIEWS
+
+
+@pytest.fixture(autouse=True)
+def _environment_is_put_back() -> Iterator[None]:
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    with valkey(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def applied(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """The registry names the folder of the offline store, so the module's tests share both."""
+    return Shop.in_folder(
+        tmp_path_factory.mktemp("shop"),
+        server.url,
+        materialize_chunk_rows=100,
+        lock_seconds=1,
+        materialize_verify_rows=50,
+    )
+
+
+@pytest.fixture
+def shop(server: RunningServer, applied: Shop) -> Shop:
+    """No build is in place yet, Redis is empty, no run is recorded."""
+    server.command("FLUSHALL")
+    shutil.rmtree(applied.artefacts.offline_store, ignore_errors=True)
+    applied.artefacts.materialize_runs.unlink(missing_ok=True)
+    return applied
+
+
+def two_views(*parts: tuple[str, list[str], datetime, int]) -> dict[str, dict[str, tuple[list[str], datetime, int]]]:
+    """The same partitions in both views."""
+    return {view: {name: (customers, at, version) for name, customers, at, version in parts} for view in VIEWS}
+
+
+def test_what_is_stored_is_what_feasts_own_run_stores(shop: Shop) -> None:
+    shop.build("b1", two_views(("jan", every(250), NOW - 40 * DAY, 1), ("feb", every(300)[100:], NOW - 10 * DAY, 2)))
+    store = open_feature_store(shop.artefacts)
+    store.materialize(datetime(1970, 1, 1, tzinfo=UTC), NOW)
+    expected = shop.everything()
+    before = len(open_feature_store(shop.artefacts).get_feature_view(LIFETIME).materialization_intervals)
+
+    record = shop.materialize(full=True, replace=True)
+
+    assert expected == shop.everything()
+    assert 300 == len(expected)
+    assert ["done", 0, [300, 300]] == [
+        record["outcome"],
+        record["exit_code"],
+        [view["written"] for view in record["views"]],
+    ]
+    intervals = open_feature_store(shop.artefacts).get_feature_view(LIFETIME).materialization_intervals
+    assert before + 1 == len(intervals)
+
+
+def test_only_what_changed_is_written_again(shop: Shop) -> None:
+    old, new = ("jan", every(250), NOW - 40 * DAY, 1), ("feb", every(300)[200:], NOW - 10 * DAY, 2)
+    shop.build("b1", two_views(old, new))
+    shop.materialize()
+
+    again = shop.materialize()
+    shop.build("b2", two_views(old, new, ("mar", every(300)[280:], NOW - 9 * DAY, 3)))
+    late = shop.materialize()
+
+    assert [0, 0] == [view["written"] for view in again["views"]]
+    assert [20, 20] == [view["written"] for view in late["views"]]
+    assert {"00000": 1, "00279": 2, "00280": 3} == shop.online(["00000", "00279", "00280"])
+    assert [300, 300] == [view["written"] for view in shop.materialize(full=True)["views"]]
+
+
+def test_a_late_order_changes_a_value_under_the_time_that_it_has(shop: Shop) -> None:
+    shop.build("b1", two_views(("jan", every(20), NOW - 40 * DAY, 1)))
+    shop.materialize()
+    shop.build("b2", two_views(("jan", every(20), NOW - 40 * DAY, 2)))
+
+    shop.materialize()
+
+    assert {2} == set(shop.online(every(20)).values())
+
+
+def test_a_newer_row_is_never_replaced_by_an_older_one(shop: Shop) -> None:
+    shop.build("b1", two_views(("jan", every(20), NOW - 40 * DAY, 1), ("feb", every(20)[:5], NOW - DAY, 2)))
+    shop.materialize()
+
+    record = shop.materialize(NOW - 20 * DAY, full=True)
+
+    assert [(15, 5)] * 2 == [(view["written"], view["skipped"]) for view in record["views"]]
+    assert {"00004": 2, "00005": 1} == shop.online(["00004", "00005"])
+
+
+def test_with_replace_an_earlier_time_is_served(shop: Shop) -> None:
+    shop.build("b1", two_views(("jan", every(20)[2:], NOW - 40 * DAY, 1), ("feb", every(20), NOW - DAY, 2)))
+    shop.materialize()
+
+    shop.materialize(NOW - 20 * DAY, replace=True)
+    assert {"00001": None, "00004": 1} == shop.online(["00001", "00004"])
+
+    shop.materialize()
+    assert {"00001": 2, "00004": 2} == shop.online(["00001", "00004"])
+
+
+def test_orders_of_another_source_remove_the_customers_of_the_old_one(shop: Shop) -> None:
+    shop.build("b1", two_views(("jan", every(20), NOW - 40 * DAY, 1)))
+    shop.materialize()
+    shop.build("b2", two_views(("jan", every(20)[:3], NOW - 60 * DAY, 7)), source="other")
+
+    shop.materialize()
+
+    assert {"00002": 7, "00003": None} == shop.online(["00002", "00003"])
+
+
+def test_rows_that_the_stream_added_are_the_latest(shop: Shop) -> None:
+    shop.build("b1", two_views(("jan", every(20), NOW - 40 * DAY, 1)))
+    shop.materialize()
+    shop.stream(LIFETIME, 1, ["00003", "new"], NOW - 40 * DAY, 5)
+
+    record = shop.materialize()
+
+    assert {"00002": 1, "00003": 5, "new": 5} == shop.online(["00002", "00003", "new"])
+    assert [2, 0] == [view["written"] for view in sorted(record["views"], key=lambda v: str(v["view"]))]
+
+
+def test_a_flushed_redis_is_filled_again(shop: Shop, server: RunningServer) -> None:
+    shop.build("b1", two_views(("jan", every(20), NOW - 40 * DAY, 1)))
+    shop.materialize()
+    server.command("FLUSHALL")
+
+    shop.materialize()
+
+    assert {1} == set(shop.online(every(20)).values())
+
+
+def test_a_future_end_is_now(shop: Shop) -> None:
+    shop.build("b1", two_views(("jan", every(5), NOW - DAY, 1), ("feb", every(5), NOW + DAY, 2)))
+
+    record = shop.materialize(NOW + 300 * DAY)
+
+    assert {1} == set(shop.online(every(5)).values())
+    assert record["until"] == record["started"]
+    assert NOW - DAY == datetime.fromisoformat(record["views"][0]["watermark"])
+
+
+def test_a_view_that_fails_does_not_stop_the_others(shop: Shop) -> None:
+    shop.build("b1", two_views(("jan", every(20), NOW - 40 * DAY, 1)))
+    damaged = shop.artefacts.offline_store / "current" / WINDOWED / "jan" / "part-0.parquet"
+    damaged.write_bytes(b"PAR1 no more")
+
+    with pytest.raises(PartlyError, match=f"^{WINDOWED}: .*jan/part-0.parquet: is not readable as Parquet"):
+        shop.materialize()
+
+    assert {1} == set(shop.online(every(20)).values())
+    record = shop.records()[-1]
+    assert ("partly", 4) == (record["outcome"], record["exit_code"])
+    failures = {view["view"]: view["failure"] is None for view in record["views"]}
+    assert {LIFETIME: True, WINDOWED: False} == failures
+
+
+def test_a_schema_that_changed_is_named(shop: Shop) -> None:
+    shop.build("b1", two_views(("jan", every(20), NOW - 40 * DAY, 1)))
+    for view, column in ((LIFETIME, "total_spend"), (WINDOWED, "spend_7d")):
+        file = shop.artefacts.offline_store / "current" / view / "jan" / "part-0.parquet"
+        pq.write_table(pq.read_table(file).drop_columns([column]), file)
+
+    with pytest.raises(JobError, match=r"has no column 'total_spend'.*; .*|has no column 'spend_7d'.*; .*") as failed:
+        shop.materialize()
+
+    assert 1 == failed.value.exit_code
+    assert {} == shop.everything()
+
+
+def test_rows_that_are_not_as_written_are_found_and_written_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.build("b1", two_views(("jan", every(20), NOW - 40 * DAY, 1)))
+
+    class Lossy(OnlineRows):
+        def write(self, rows: Any) -> int:
+            written = super().write(rows)
+            for key in rows.keys.to_pylist()[:10]:
+                self._client.delete(key)
+            return written
+
+    with monkeypatch.context() as patched:
+        patched.setattr(job, "OnlineRows", Lossy)
+        with pytest.raises(UnverifiedError, match="of 20 customers read back differ"):
+            shop.materialize()
+    assert ("unverified", 5) == (shop.records()[-1]["outcome"], shop.records()[-1]["exit_code"])
+
+    shop.materialize()
+    assert {1} == set(shop.online(every(20)).values())
+
+
+def test_two_runs_do_not_overlap(shop: Shop, server: RunningServer) -> None:
+    shop.build("b1", two_views(("jan", every(20), NOW - 40 * DAY, 1)))
+    with (
+        redis.Redis.from_url(server.url) as client,
+        RunLock(client, "churn:materialize", "materialization", 1),
+        pytest.raises(LockedError, match="another materialization is running"),
+    ):
+        shop.materialize()
+
+    assert ("locked", 3) == (shop.records()[-1]["outcome"], shop.records()[-1]["exit_code"])
+    shop.materialize()
+
+
+def test_it_takes_turns_with_another_writer_and_writes_what_that_left(shop: Shop, server: RunningServer) -> None:
+    """Rows that were read before the other wrote are read again."""
+    shop.build("b1", two_views(("jan", every(20), NOW - 40 * DAY, 1)))
+    with redis.Redis.from_url(server.url) as client:
+        run = threading.Thread(target=shop.materialize)
+        with online_writer(client, "churn", 1):
+            run.start()
+            until_held = time.monotonic() + 20
+            while client.hget("churn:materialized", f"{LIFETIME}:begun") is None and time.monotonic() < until_held:
+                if client.hget("churn:materialized", f"{WINDOWED}:begun") is not None:
+                    break
+                client.pexpire("churn:online_writer", 1_000)
+                time.sleep(0.02)
+            for view in VIEWS:
+                shop.stream(view, 1, ["00003"], NOW - 40 * DAY, 5)
+        run.join()
+
+    assert {"00002": 1, "00003": 5} == shop.online(["00002", "00003"])
+    assert {"00002": 1, "00003": 5} == shop.online(["00002", "00003"], WINDOWED)
+
+
+def test_a_redis_that_goes_away_ends_the_run_and_the_next_one_goes_on(shop: Shop, tmp_path: Path) -> None:
+    shop.build("b1", two_views(("jan", every(300), NOW - 40 * DAY, 1)))
+    with valkey(tmp_path / "own", "--appendonly", "yes") as own:
+        mine = Shop(shop.artefacts.model_copy(update={"redis_url": own.url}), shop.settings)
+
+        class Dying(OnlineRows):
+            chunks = 0
+
+            def write(self, rows: Any) -> int:
+                Dying.chunks += 1
+                if Dying.chunks == 2:
+                    own.kill()
+                return super().write(rows)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(job, "OnlineRows", Dying)
+            with pytest.raises(JobError, match="Redis did not answer: ") as ended:
+                mine.materialize()
+        assert 1 == ended.value.exit_code
+        own.restart()
+
+        record = mine.materialize()
+
+        assert {1} == set(mine.online(every(300)).values()) == set(mine.online(every(300), WINDOWED).values())
+        assert any(view["resumed"] and 0 < view["written"] < 300 for view in record["views"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--until", "tomorrow"], 2, "'tomorrow' is not an ISO date or time"),
+        ([], 1, "error: Redis did not answer: ConnectionError"),
+    ],
+)
+def test_the_command_ends_with_the_documented_code(
+    shop: Shop, tmp_path: Path, arguments: list[str], code: int, says: str
+) -> None:
+    shop.build("b1", two_views(("jan", every(5), NOW - 40 * DAY, 1)))
+    environment = {
+        **os.environ,
+        **shop.artefacts.feast_environment(),
+        "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
+        "MATERIALIZE_RUNS_PATH": str(tmp_path / "runs.jsonl"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs", "materialize", *arguments],
+        cwd=SOURCE,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert (code, True) == (done.returncode, says in done.stderr), done.stderr
