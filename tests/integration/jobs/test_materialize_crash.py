@@ -1,0 +1,146 @@
+"""A materialization that is killed at random points while customers are being read."""
+
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import redis
+
+from jobs.feature_store import open_feature_store
+from jobs.stored_rows import StoredFormat, encode_values
+from tests.integration.jobs.materialized_shop import NOW, VIEWS, Shop, every
+from tests.loop import SOURCE
+from tests.redis_servers import valkey
+
+KILLS = 10
+CUSTOMERS = every(2_000)
+SETTINGS = {"materialize_chunk_rows": 100, "lock_seconds": 1, "materialize_verify_rows": 20}
+
+
+@pytest.fixture(autouse=True)
+def _environment_is_put_back() -> Iterator[None]:
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+class Reader(threading.Thread):
+    """Asks for customers all the time; says what was wrong with the answers."""
+
+    def __init__(self, shop: Shop, versions: int) -> None:
+        super().__init__(daemon=True)
+        store = open_feature_store(shop.artefacts)
+        self._formats = [StoredFormat.of(store, store.get_feature_view(view)) for view in VIEWS]
+        self._keys = dict(zip(CUSTOMERS, self._formats[0].encode_keys(pa.array(CUSTOMERS)).to_pylist(), strict=True))
+        whole = encode_values(pa.array(range(versions), pa.int64()), "int64").to_pylist()
+        money = encode_values(pa.array(range(versions), pa.float64()), "float64").to_pylist()
+        self._version = {stored: n for column in (whole, money) for n, stored in enumerate(column)}
+        self._seen: dict[tuple[str, str], int] = defaultdict(int)
+        self._url = str(shop.artefacts.redis_url)
+        self.reads, self.ended = 0, threading.Event()
+        self.wrong: list[str] = []
+
+    def run(self) -> None:
+        asked = random.Random(11)
+        with redis.Redis.from_url(self._url, socket_timeout=5) as client:
+            while not self.ended.is_set():
+                some = asked.sample(CUSTOMERS, 20)
+                pipe = client.pipeline(transaction=False)
+                for customer in some:
+                    pipe.hgetall(self._keys[customer])
+                try:
+                    answers = pipe.execute()
+                except redis.RedisError as error:
+                    self.wrong.append(repr(error))
+                    continue
+                for customer, stored in zip(some, answers, strict=True):
+                    self._look(customer, stored)
+                self.reads += len(some)
+                time.sleep(0.002)  # the run under test has this machine's other core only
+
+    def _look(self, customer: str, stored: dict[bytes, bytes]) -> None:
+        for of_view in self._formats:
+            view = of_view.source.name
+            versions = {self._version.get(stored.get(field, b""), -1) for field in of_view.fields}
+            if len(versions) > 1 or of_view.time_field not in stored:
+                self.wrong.append(f"{customer} {view}: half-written: {versions}")
+                continue
+            (version,) = versions
+            if version < self._seen[customer, view]:
+                self.wrong.append(f"{customer} {view}: {version} after {self._seen[customer, view]}")
+            self._seen[customer, view] = version
+
+
+def script_calls(client: Any) -> int:
+    """How much has been written, as Redis counts it."""
+    return int(client.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0))
+
+
+def kill_after(shop: Shop, client: Any, calls: int) -> bool:
+    """Start the command, and kill it when Redis has run so many more scripts; False if it came to its end before."""
+    environment = {
+        **os.environ,
+        "REDIS_URL": str(shop.artefacts.redis_url),
+        "FEAST_REGISTRY": shop.artefacts.feast_registry,
+        "OFFLINE_STORE_DIR": str(shop.artefacts.offline_store),
+        "MATERIALIZE_RUNS_PATH": str(shop.artefacts.materialize_runs),
+        **{f"JOBS_{name.upper()}": str(value) for name, value in SETTINGS.items()},
+    }
+    until = script_calls(client) + calls
+    running = subprocess.Popen(
+        [sys.executable, "-m", "jobs", "materialize"], cwd=SOURCE, env=environment, stdout=subprocess.DEVNULL
+    )
+    while running.poll() is None and script_calls(client) < until:
+        time.sleep(0.002)
+    running.kill()
+    return running.wait() < 0
+
+
+def test_kills_at_random_points_lose_nothing_and_show_nothing_half_written(tmp_path: Path) -> None:
+    points = random.Random(17)
+    with (
+        valkey(tmp_path / "redis") as server,
+        valkey(tmp_path / "clean") as clean_server,
+        redis.Redis.from_url(server.url) as client,
+    ):
+        shop = Shop.in_folder(tmp_path / "shop", server.url, **SETTINGS)
+        clean = Shop(shop.artefacts.model_copy(update={"redis_url": clean_server.url}), shop.settings)
+        build(shop, 1)
+        before = script_calls(client)
+        shop.materialize(datetime.now(UTC))
+        calls_of_a_run = script_calls(client) - before
+        reader = Reader(shop, KILLS + 3)
+        reader.start()
+        killed = resumed = 0
+        for version in range(2, KILLS + 2):
+            build(shop, version)
+            killed += kill_after(shop, client, points.randrange(1, calls_of_a_run * 9 // 10))
+            record = shop.materialize(datetime.now(UTC))
+            resumed += any(view["resumed"] for view in record["views"])
+            clean_server.command("FLUSHALL")
+            clean.materialize(datetime.now(UTC))
+            assert clean.everything() == shop.everything()
+        reader.ended.set()
+        reader.join()
+
+    assert [] == reader.wrong
+    assert reader.reads > 10_000
+    assert KILLS == killed
+    assert resumed > KILLS // 2
+
+
+def build(shop: Shop, version: int) -> None:
+    """Every row is new: each second time under the event time that it has, as after a late order."""
+    at = NOW - timedelta(days=40) + timedelta(days=version // 2)
+    shop.build(f"b{version}", {view: {"all": (CUSTOMERS, at, version)} for view in VIEWS})
