@@ -177,7 +177,8 @@ class Resolver:
         checked = {}
         for name, value in overrides.items():
             if name not in self._inputs:
-                raise OverrideError("features", f"{name[:200]!r} is not an input of this model; GET /model lists them")
+                what = f"{name[:200]!r} is not an input of this model; GET /model lists them"
+                raise OverrideError(f"features.{name[:200]}", what)
             column, feature = self._inputs[name]
             checked[column] = _typed(value, feature)
         return checked

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from service.authentication import UNAUTHENTICATED
-from service.errors import InvalidRequestError, MethodNotAllowedError, NotFoundError, ServiceError
+from service.errors import MethodNotAllowedError, NotFoundError, ServiceError, UnsupportedMediaTypeError
 from service.http_calls import Asked, Serving, explain, invocations, model, predict, predict_batch
 from service.http_exchange import (
     ClientGoneError,
@@ -212,7 +212,7 @@ async def _answer_traced(
 
 def _check_json(content_type: bytes | None) -> None:
     if content_type is not None and content_type.partition(b";")[0].strip().lower() != b"application/json":
-        raise InvalidRequestError("Content-Type must be application/json", field="Content-Type")
+        raise UnsupportedMediaTypeError("Content-Type must be application/json", field="Content-Type")
 
 
 def _error_headers(error: ServiceError, route: Route) -> Headers:

@@ -59,7 +59,7 @@ class _Operation:
 
 
 _Errors = tuple[type[ServiceError], ...]
-_BODY: _Errors = (InvalidRequestError, RequestTooLargeError, OverloadedError)
+_BODY: _Errors = (InvalidRequestError, RequestTooLargeError, UnsupportedMediaTypeError, OverloadedError)
 _STORE: _Errors = (OnlineStoreUnavailableError, DeadlineExceededError)
 _SINGLE: _Errors = (*_BODY, *_STORE, UnknownCustomerError, FeaturesRefusedError)
 _OPERATIONS = (
@@ -86,7 +86,7 @@ _OPERATIONS = (
         "Score features that the caller supplies, by MLflow's scoring protocol",
         _INVOCATIONS,
         InvocationsResponse,
-        (*_BODY, UnsupportedMediaTypeError),
+        _BODY,
     ),
     _Operation("get", "/model", "The live model's contract", "", ModelResponse, (OverloadedError,)),
 )

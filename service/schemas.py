@@ -153,7 +153,7 @@ def parse(body: type[Body], raw: bytes) -> Body:
     except ValidationError as error:
         problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in problem["loc"])[:200]  # a member's name is the client's own text
-        what = "body is not valid JSON" if problem["type"] == "json_invalid" else problem["msg"]
+        what = problem["msg"].replace("Invalid JSON: ", "body is not valid JSON: ", 1)  # with line and column
         raise InvalidRequestError(f"{where}: {what}" if where else what, field=where or None) from None
     if parsed.model_extra:
         unknown = next(iter(parsed.model_extra))[:200]

@@ -98,7 +98,7 @@ def test_an_override_is_what_is_explained(loop: Loop) -> None:
     [
         ({"customer_id": "nobody"}, 404, "unknown_customer", "customer_id"),
         ({"customer_id": 42}, 400, "invalid_request", "customer_id"),
-        ({"customer_id": "00042", "features": {"nope": 1}}, 400, "invalid_request", "features"),
+        ({"customer_id": "00042", "features": {"nope": 1}}, 400, "invalid_request", "features.nope"),
         ({"customer_id": "00042", "features": {COUNT: 1.5}}, 400, "invalid_request", f"features.{COUNT}"),
         (b" " * 1_000_001, 413, "too_large", None),
     ],

@@ -66,7 +66,7 @@ def test_a_batch_of_one_thousand_is_answered_and_one_more_is_too_large(loop: Loo
         ("/predict", {"customer_id": 42}, 400, "invalid_request", "customer_id"),
         ("/predict", {"customer_id": None}, 400, "invalid_request", "customer_id"),
         ("/predict", {"customer_id": ""}, 400, "invalid_request", "customer_id"),
-        ("/predict", {"customer_id": "1", "features": {"nope": 1}}, 400, "invalid_request", "features"),
+        ("/predict", {"customer_id": "1", "features": {"nope": 1}}, 400, "invalid_request", "features.nope"),
         ("/predict", {"customer_id": "nobody"}, 404, "unknown_customer", "customer_id"),
         ("/predict_batch", {"customer_ids": ["00042", 7]}, 400, "invalid_request", "customer_ids.1"),
         ("/predict", b" " * 1_000_001, 413, "too_large", None),

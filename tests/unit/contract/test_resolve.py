@@ -178,7 +178,15 @@ def test_an_override_of_an_unknown_name_is_refused_and_named() -> None:
     with pytest.raises(OverrideError, match="v__typo") as caught:
         Resolver([feature("v__a")], VIEWS).check_overrides({"v__typo": 1.0})
 
-    assert "features" == caught.value.field
+    assert "features.v__typo" == caught.value.field
+
+
+def test_an_unknown_name_is_not_repeated_without_bound() -> None:
+    with pytest.raises(OverrideError) as caught:
+        Resolver([feature("v__a")], VIEWS).check_overrides({"x" * 100_000: 1.0})
+
+    assert len(caught.value.field) < 250
+    assert len(str(caught.value)) < 300
 
 
 @pytest.mark.parametrize(

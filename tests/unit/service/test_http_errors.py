@@ -87,8 +87,8 @@ async def test_a_malformed_body_of_predict_batch_is_400_with_the_field_named(
 @pytest.mark.parametrize(
     ("overrides", "field"),
     [
-        ({"no_such__feature": 1}, "features"),
-        ({"spend": 1}, "features"),
+        ({"no_such__feature": 1}, "features.no_such__feature"),
+        ({"spend": 1}, "features.spend"),
         ({SPEND: "31337.25"}, f"features.{SPEND}"),
         ({SPEND: None}, f"features.{SPEND}"),
         ({SPEND: [PLANTED]}, f"features.{SPEND}"),
@@ -125,10 +125,18 @@ async def test_any_override_that_is_accepted_is_answered_with_a_probability(
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "text/json", ""])
-async def test_a_body_that_is_not_declared_as_json_is_400(open_api: OpenApi, content_type: str) -> None:
+async def test_a_body_that_is_not_declared_as_json_is_415(open_api: OpenApi, content_type: str) -> None:
     response = await open_api({}).send("/predict", b'{"customer_id": "a"}', content_type)
 
-    assert "Content-Type" == error_of(response, 400, "invalid_request")["field"]
+    assert "Content-Type" == error_of(response, 415, "unsupported_media_type")["field"]
+
+
+async def test_json_that_cannot_be_read_is_told_where(open_api: OpenApi) -> None:
+    response = await open_api({}).send("/predict", b'{"customer_id": "\\ud800"}')
+
+    message = error_of(response, 400, "invalid_request")["message"]
+    assert message.startswith("body is not valid JSON: ")
+    assert message.endswith(" at line 1 column 24")
 
 
 async def test_a_huge_member_name_is_not_sent_back_whole(open_api: OpenApi) -> None:

@@ -59,13 +59,13 @@ def test_every_call_is_there_with_its_outcomes() -> None:
     routes = {(path, route.method.lower()) for path, route in ROUTES.items()}
     assert routes | {("/livez", "get"), ("/readyz", "get"), ("/metrics", "get")} == calls
     always = {"200", "401", "405", "429", "500"}
-    body, store = {"400", "413"}, {"503"}
+    body, store = {"400", "413", "415"}, {"503"}
     single = {*always, *body, *store, "404", "422"}
     assert {
         "/predict": single,
         "/predict_batch": {*always, *body, *store},
         "/explain": {*single, "501"},
-        "/invocations": {*always, *body, "415"},
+        "/invocations": {*always, *body},
         "/model": always,
     } == {path: set(next(iter(paths[path].values()))["responses"]) for path in ROUTES}
 
@@ -175,6 +175,7 @@ async def test_every_answer_of_a_healthy_service_is_as_documented(open_api: Open
     post = api.client.post
 
     assert 200 == await check(api, await api.predict("a", features={SPEND: 1}))
+    assert 415 == await check(api, await post("/predict", content=b"{}", headers={"Content-Type": "text/plain"}))
     assert [200, 404, 422, 400, 413] == [
         await check(api, await api.predict(customer_id)) for customer_id in ("a", "c", "b", "", "x" * 1001)
     ]

@@ -196,7 +196,7 @@ async def test_an_override_satisfies_a_contract_that_would_refuse(build: Build) 
 @pytest.mark.parametrize(
     ("overrides", "field"),
     [
-        ({"no_such__feature": 1}, "features"),
+        ({"no_such__feature": 1}, "features.no_such__feature"),
         ({SPEND: "much"}, f"features.{SPEND}"),
         ({MEMBER: 1}, f"features.{MEMBER}"),
     ],
