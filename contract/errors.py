@@ -44,5 +44,7 @@ class OverrideError(ContractError):
 def setting_problem(error: ValidationError, prefix: str) -> str:
     """One line about a setting that is out of range: its variable and what was expected, never its value."""
     problem = error.errors(include_url=False, include_input=False)[0]
+    if not problem["loc"]:  # a rule between settings, which names them
+        return str(problem["ctx"]["error"])
     name = "_".join(str(part) for part in problem["loc"]).upper()
     return f"{prefix}{name}: {problem['msg']}"

@@ -13,6 +13,8 @@ _ABOUT_A_REQUEST = ("request_id", "client", "status", "seconds")
 _OURS = ("service", "bentoml")
 _TAKEN_OVER = (*_OURS, "circus", "uvicorn.error")
 """Loggers that BentoML gives handlers of their own."""
+_EVERY_SIGTERM = "add_callback_from_signal is deprecated"
+"""What BentoML's supervisor makes tornado warn of whenever it is told to stop."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -50,6 +52,10 @@ def _about(record: logging.LogRecord) -> dict[str, Any]:
     return {name: getattr(record, name) for name in _ABOUT_A_REQUEST if hasattr(record, name)} | trace_ids()
 
 
+def _tells_something(record: logging.LogRecord) -> bool:
+    return _EVERY_SIGTERM not in record.getMessage()
+
+
 def start_logging(settings: ServiceSettings) -> None:
     """Send what everybody in this process logs to stderr, in place of BentoML's handlers and format."""
     to = logging.StreamHandler(sys.stderr)
@@ -62,3 +68,5 @@ def start_logging(settings: ServiceSettings) -> None:
     for name in _OURS:
         logging.getLogger(name).setLevel(settings.log_level)
     logging.captureWarnings(True)
+    # No warnings filter: Feast puts one of its own before it when it is imported.
+    logging.getLogger("py.warnings").addFilter(_tells_something)

@@ -30,7 +30,7 @@ from service.logs import start_logging
 from service.metrics import ServiceMetrics
 from service.online_features import OpenedFeast, open_feast
 from service.predictor import Predictor
-from service.settings import ServiceSettings
+from service.settings import ServiceSettings, unknown_variables
 from service.tracing import start_tracing, stop_tracing
 
 logger = logging.getLogger("service")
@@ -124,6 +124,8 @@ class ChurnService:
         try:
             settings = ServiceSettings()
             start_logging(settings)
+            if unknown := unknown_variables(os.environ):
+                logger.warning("no settings of the service, see README.md: %s", ", ".join(unknown))
             open_parts(settings, Artefacts.of(os.environ))
         except ValidationError as error:
             raise SystemExit(f"not starting: {setting_problem(error, 'SERVICE_')}") from None

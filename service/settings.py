@@ -1,5 +1,6 @@
 """Settings of the service: environment variables with the prefix SERVICE_."""
 
+from collections.abc import Iterable
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -73,3 +74,10 @@ class ServiceSettings(BaseSettings):
         if self.max_rows < self.max_batch:
             raise ValueError(f"SERVICE_MAX_ROWS must be at least SERVICE_MAX_BATCH ({self.max_batch})")
         return self
+
+
+def unknown_variables(variables: Iterable[str]) -> list[str]:
+    """Those that are called like a setting and are none, most likely misspelt; sorted."""
+    prefix = ServiceSettings.model_config["env_prefix"]
+    known = {f"{prefix}{name}".upper() for name in ServiceSettings.model_fields}
+    return sorted(name for name in variables if name.upper().startswith(prefix) and name.upper() not in known)

@@ -87,6 +87,19 @@ def test_what_python_itself_warns_of_is_a_line_too(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.usefixtures("restored")
+def test_what_tornado_warns_of_at_every_sigterm_is_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    start()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(True)
+        warnings.warn("add_callback_from_signal is deprecated", DeprecationWarning, stacklevel=1)
+        logging.captureWarnings(False)
+
+    assert [] == written(capsys)
+
+
+@pytest.mark.usefixtures("restored")
 @pytest.mark.parametrize(
     ("level", "seen"),
     [("DEBUG", ["debug", "info", "error"]), ("INFO", ["info", "error"]), ("WARNING", ["error"]), ("ERROR", ["error"])],

@@ -5,8 +5,9 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
 from contract.artefacts import PROJECT_ROOT
+from contract.errors import setting_problem
 from jobs.settings import JobsSettings
-from service.settings import ServiceSettings
+from service.settings import ServiceSettings, unknown_variables
 from training.settings import TrainingSettings
 
 
@@ -72,6 +73,27 @@ def test_a_value_out_of_range_is_refused_with_the_setting_named(
 
     with pytest.raises(ValidationError, match=name):
         ServiceSettings()
+
+
+def test_a_rule_between_settings_is_told_in_one_plain_line() -> None:
+    with pytest.raises(ValidationError) as caught:
+        ServiceSettings(max_batch=10_000, max_rows=100)
+
+    assert "SERVICE_MAX_ROWS must be at least SERVICE_MAX_BATCH (10000)" == setting_problem(caught.value, "SERVICE_")
+
+
+def test_a_setting_out_of_range_is_told_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVICE_MAX_BATCH", "0")
+    with pytest.raises(ValidationError) as caught:
+        ServiceSettings()
+
+    assert "SERVICE_MAX_BATCH: Input should be greater than or equal to 1" == setting_problem(caught.value, "SERVICE_")
+
+
+def test_variables_that_are_no_settings_are_found() -> None:
+    given = ["SERVICE_MAX_BACTH", "SERVICE_MAX_BATCH", "service_max_rows", "SERVICE", "PATH", "SERVICE_API_KEY"]
+
+    assert ["SERVICE_API_KEY", "SERVICE_MAX_BACTH"] == unknown_variables(given)
 
 
 @pytest.mark.parametrize(
