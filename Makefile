@@ -104,10 +104,13 @@ build: $(MODEL_TAG) ## a Bento with the pinned model
 	@$(VENV)/bin/bentoml build
 
 ## Score without HTTP
-.PHONY: score-batch
+.PHONY: score-batch score-stream
 score-batch: $(MODEL_TAG) ## everybody's prediction as Parquet [AS_OF=2026-01-31T00:00] [OUT=var/predictions] [CUSTOMERS=file.csv] [ENGINE=spark]
 	@$(PY) -m jobs score-batch --out "$(or $(OUT),var/predictions)" $(if $(AS_OF),--as-of "$(AS_OF)") \
 		$(if $(CUSTOMERS),--customers "$(CUSTOMERS)") $(if $(ENGINE),--engine "$(ENGINE)")
+score-stream: $(MODEL_TAG) redis ## follow new orders [INCOMING=var/stream/incoming] [OUT=var/stream] [SOURCE=json|parquet|kafka] [ONCE=1]; Ctrl-C ends
+	@$(PY) -m jobs score-stream --incoming "$(or $(INCOMING),var/stream/incoming)" --out "$(or $(OUT),var/stream)" \
+		$(if $(SOURCE),--source "$(SOURCE)") $(if $(ONCE),--once)
 
 ## Measure
 .PHONY: bench soak

@@ -22,15 +22,15 @@ MONEY_UNIT = 10_000
 
 
 def distinct_orders(orders: ir.Table) -> ir.Table:
-    """Orders with one row for each order_id: of several, the smallest by (event time, customer, amount, items).
+    """Orders with one row for each customer and order_id: of several, the smallest by (event time, amount, items).
 
     The choice is total over all that features are made of, so it depends neither on the order in which rows were
-    delivered or stored nor on the engine.
+    delivered or stored nor on the engine; nor on other customers, so that it can be made for some of them alone.
 
     Returns:
         The columns of `orders`.
     """
-    smallest_first = ibis.window(group_by="order_id", order_by=["event_unix_us", "customer_id", "amount", "items"])
+    smallest_first = ibis.window(group_by=["customer_id", "order_id"], order_by=["event_unix_us", "amount", "items"])
     numbered = orders.mutate(nth=ibis.row_number().over(smallest_first))
     return numbered.filter(numbered.nth == 0).drop("nth")
 

@@ -36,6 +36,13 @@ def main(arguments: list[str] | None = None) -> int:
     score.add_argument("--customers", type=Path, default=None, help="a .csv or .parquet of customers; default all")
     score.add_argument("--engine", choices=["duckdb", "spark"], default="duckdb", help="what reads and scores")
     score.add_argument("--model", default=None, help="tag in the BentoML store; default the imported one")
+    stream = commands.add_parser("score-stream", help="new orders → features, online and offline → predictions")
+    stream.add_argument("--source", choices=["json", "parquet", "kafka"], default="json")
+    stream.add_argument("--incoming", type=Path, required=True, help="folder in which files of orders appear")
+    stream.add_argument("--out", type=Path, required=True, help="folder of predictions, checkpoint and dead letters")
+    stream.add_argument("--once", action="store_true", help="end when everything that is there has been done")
+    stream.add_argument("--as-of", type=_utc, default=None, help="ISO time of scoring, UTC; default that of each batch")
+    stream.add_argument("--model", default=None, help="tag in the BentoML store; default the imported one")
     commands.add_parser("feast-env", help="the variables that feast's own commands need, as shell exports")
     first = commands.add_parser("first-prediction", help="wait for a service and show how to ask it")
     first.add_argument("--url", required=True)
@@ -101,6 +108,16 @@ def _run(chosen: argparse.Namespace) -> None:
             print(report(score_batch_on_spark(artefacts, model, order, JobsSettings(), now)))
         else:
             print(report(score_batch(artefacts, model, order, now)))
+    elif chosen.command == "score-stream":
+        from jobs.score_stream import Stream, score_stream
+        from jobs.settings import JobsSettings
+        from jobs.stream_batch import StreamFolders
+        from scoring.model_store import open_model, pinned_tag
+
+        folders = StreamFolders(chosen.out / "predictions", chosen.out / "dead_letters")
+        checkpoint = chosen.out / "checkpoint"
+        followed = Stream(chosen.source, chosen.incoming, checkpoint, folders, chosen.once, chosen.as_of)
+        score_stream(artefacts, open_model(chosen.model or pinned_tag(artefacts)), followed, JobsSettings())
     elif chosen.command == "feast-env":
         for name, value in artefacts.feast_environment().items():
             print(f"export {name}={shlex.quote(value)}")

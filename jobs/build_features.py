@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import ibis
@@ -24,9 +24,9 @@ from jobs.engines import Engine, Period, open_engine, stored_schema
 from jobs.errors import JobError
 from jobs.orders import ORDER_COLUMNS, ORDERS_SCHEMA, Orders, find_orders
 from jobs.settings import JobsSettings
+from jobs.times import EPOCH, unix_us
 
 _DAY = timedelta(days=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def snapshot_times(observed_until: datetime, now: datetime, backfill_days: int, daily: int) -> list[datetime]:
@@ -139,16 +139,16 @@ class _Building:
         for name, column in zip(ORDER_COLUMNS, ORDERS_SCHEMA.names, strict=True):
             if any(day[f"no_{name}"] for day in found):
                 raise JobError(f"{self._path}: an order, there or in the stream's batches, has no {column}")
-        if max(day["last_us"] for day in found) >= _unix_us(self._now):
+        if max(day["last_us"] for day in found) >= unix_us(self._now):
             raise JobError(f"{self._path}: an order lies in the future of {self._now.isoformat()}")
         days = {str(day["day"]): Day(orders=day["orders"], hash=day["hash"]) for day in found}
-        return dict(sorted(days.items())), _EPOCH + timedelta(microseconds=min(day["first_us"] for day in found))
+        return dict(sorted(days.items())), EPOCH + timedelta(microseconds=min(day["first_us"] for day in found))
 
     def _first_changed_day(self, days: dict[str, Day]) -> datetime | None:
         """The first midnight after which the orders differ from those of the build before; None: they do not."""
         before = self._previous.days if self._previous else {}
         changed = [int(day) for day in days.keys() | before.keys() if days.get(day) != before.get(day)]
-        return _EPOCH + min(changed) * _DAY if changed else None
+        return EPOCH + min(changed) * _DAY if changed else None
 
     def _lifetime(self, changed: datetime | None) -> dict[str, Partition]:
         """A row depends on the orders of its customer up to it: months before the first change stay."""
@@ -157,7 +157,7 @@ class _Building:
         kept = [month for month in self._held(view) if month < first]
         orders, since = self._distinct, 0
         if changed and kept:
-            since = _unix_us(changed.replace(day=1))
+            since = unix_us(changed.replace(day=1))
             buyers = orders.filter(orders.event_unix_us + 1 >= since).select("customer_id").distinct()
             orders = orders.semi_join(buyers, "customer_id")
         rows = transformations.customer_lifetime(orders)
@@ -166,7 +166,7 @@ class _Building:
     def _windowed(self, changed: datetime | None, snapshots: list[datetime]) -> dict[str, Partition]:
         """A snapshot depends on all orders before it: those up to the first change stay."""
         view = "customer_orders_windowed"
-        wanted = {f"{t:%Y-%m-%d}": _unix_us(t) for t in snapshots}
+        wanted = {f"{t:%Y-%m-%d}": unix_us(t) for t in snapshots}
         last = "9999" if changed is None else f"{changed:%Y-%m-%d}"
         kept = [day for day in self._held(view) if day in wanted and day <= last]
         needed = [wanted[day] for day in wanted if day not in kept]
@@ -208,7 +208,3 @@ def _definition(engine: Engine) -> str:
 
 def _midnight(at: datetime) -> datetime:
     return at.replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-def _unix_us(at: datetime) -> int:
-    return (at - _EPOCH) // timedelta(microseconds=1)

@@ -3,17 +3,19 @@
 The rows, the on-demand functions and the event times are those that serving reads, so `resolve` gives the same vectors.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from contract import ContractError, ContractMismatchError, ModelContract, RawFeatures, differences
 from contract.feature_schema import read_feature_schema
 from jobs.errors import JobError
+from jobs.latest_rows import ViewSource
 from scoring.on_demand import OnDemandView, compile_on_demand, is_renamed, obstacles
 
 if TYPE_CHECKING:
@@ -40,6 +42,15 @@ class StoredRows:
 
     event_times: pa.Array
     fields: Mapping[str, pa.Array]
+
+    @classmethod
+    def aligned(cls, rows: pa.Table, customer_ids: pa.Array, source: ViewSource, fields: Sequence[str]) -> Self:
+        """The rows that `latest_rows` gave, in the order of `customer_ids`; null where a customer has none."""
+        positions = pc.index_in(customer_ids, value_set=rows[source.join_key].combine_chunks())
+        return cls(
+            event_times=rows[source.timestamp_field].combine_chunks().take(positions),
+            fields={field: rows[field].combine_chunks().take(positions) for field in fields},
+        )
 
 
 @dataclass(frozen=True)

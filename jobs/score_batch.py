@@ -20,6 +20,7 @@ from jobs.latest_rows import ViewSource, check_columns, connect, customer_ranges
 from jobs.offline_features import FeaturePlan, StoredRows
 from jobs.partitions import replaced
 from jobs.predictions import PREDICTIONS, counts, feature_issues, predictions
+from jobs.times import unix_us
 from scoring.model import ImportedModel
 from scoring.outcomes import STATUSES, outcomes
 
@@ -125,7 +126,7 @@ def nobody_has_features(order: Order) -> JobError:
 
 def _chunks(batch: Batch, as_of: datetime, done: Scored) -> Iterator[pa.Table]:
     resolver = Resolver.of(batch.model.contract)
-    unix_us = round(as_of.timestamp() * 1e6)
+    as_of_us = unix_us(as_of)
     with connect() as connection:
         for key_range in customer_ranges(connection, list(batch.sources.values()), CUSTOMERS_PER_CHUNK):
             started = time.monotonic()
@@ -140,9 +141,12 @@ def _chunks(batch: Batch, as_of: datetime, done: Scored) -> Iterator[pa.Table]:
             customer_ids = listed.customer_ids if listed else _everybody(rows, batch.plan.join_key)
             if not len(customer_ids):
                 continue
-            aligned = {name: _aligned(rows[name], customer_ids, batch, name) for name in rows}
-            raw = batch.plan.assemble(customer_ids, aligned, unix_us)
-            resolved = resolver.resolve(raw, unix_us / 1e6, listed.overrides if listed else None)
+            aligned = {
+                view: StoredRows.aligned(rows[view], customer_ids, batch.sources[view], fields)
+                for view, fields in batch.plan.views.items()
+            }
+            raw = batch.plan.assemble(customer_ids, aligned, as_of_us)
+            resolved = resolver.resolve(raw, as_of_us / 1e6, listed.overrides if listed else None)
             made = outcomes(resolved, batch.model.score(resolved.matrix), batch.model.contract.threshold.value)
             table = predictions(customer_ids, made, feature_issues(resolved), batch.model.contract, as_of)
             done.seconds["read"] += read - started
@@ -156,16 +160,6 @@ def _everybody(rows: dict[str, pa.Table], join_key: str) -> pa.Array:
         pa.chunked_array([chunk for table in rows.values() for chunk in table[join_key].chunks], pa.string())
     )
     return ids.take(pc.sort_indices(ids))
-
-
-def _aligned(table: pa.Table, customer_ids: pa.Array, batch: Batch, view: str) -> StoredRows:
-    """The view's rows in the order of `customer_ids`, null where a customer has none."""
-    source = batch.sources[view]
-    positions = pc.index_in(customer_ids, value_set=table[source.join_key].combine_chunks())
-    return StoredRows(
-        event_times=table[source.timestamp_field].combine_chunks().take(positions),
-        fields={field: table[field].combine_chunks().take(positions) for field in batch.plan.views[view]},
-    )
 
 
 def report(done: Scored) -> str:

@@ -23,6 +23,7 @@ from jobs.predictions import ISSUE, PREDICTIONS, feature_issues, predictions
 from jobs.score_batch import Batch, Order, Scored, nobody_has_features, open_batch
 from jobs.settings import JobsSettings
 from jobs.spark import spark_session
+from jobs.times import unix_us
 from scoring.model import ImportedModel
 from scoring.outcomes import decide
 
@@ -163,7 +164,7 @@ def _resolving(
     plan: FeaturePlan, contract: ModelContract, overridden: Sequence[int], as_of: "datetime"
 ) -> Callable[[Batches], Batches]:
     """What an executor does before the model: joined rows in, vectors and what is to be said of them out."""
-    unix_us = round(as_of.timestamp() * 1e6)
+    as_of_us = unix_us(as_of)
     schema = _resolved_schema(contract)
 
     def resolve(batches: Batches) -> Batches:
@@ -177,9 +178,9 @@ def _resolving(
                 )
                 for view, fields in plan.views.items()
             }
-            raw = plan.assemble(customer_ids, rows, unix_us)
+            raw = plan.assemble(customer_ids, rows, as_of_us)
             overrides = {n: _floats(joined[f"{_OVERRIDE}{n}"]) for n in overridden}
-            resolved = resolver.resolve(raw, unix_us / 1e6, overrides)
+            resolved = resolver.resolve(raw, as_of_us / 1e6, overrides)
             yield pa.record_batch(
                 [
                     customer_ids,

@@ -204,20 +204,20 @@ def test_the_order_of_input_rows_does_not_matter(drawn: tuple[list[Order], list[
 
 @settings(slow_enough, max_examples=20)
 @given(order_lists, st.integers(1, 12), st.randoms(use_true_random=False))
-def test_of_rows_with_one_order_id_the_smallest_is_kept_whatever_their_order(
+def test_of_rows_with_one_customer_and_order_id_the_smallest_is_kept_whatever_their_order(
     orders: list[Order], ids: int, random: Any
 ) -> None:
     delivered = [replace(order, id=str(random.randrange(ids))) for order in orders]
-    smallest: dict[str, tuple[Any, ...]] = {}
+    smallest: dict[tuple[str, str], tuple[Any, ...]] = {}
     for o in delivered:
-        row = (o.at, o.customer, o.money / 10_000, o.items)
-        smallest[o.id] = min(row, smallest.get(o.id, row))
+        row = (o.at, o.money / 10_000, o.items)
+        smallest[o.customer, o.id] = min(row, smallest.get((o.customer, o.id), row))
 
     kept = CONNECTION.to_pyarrow(distinct_orders(orders_table(delivered))).to_pylist()
 
     assert len(kept) == len(smallest)
     assert smallest == {
-        row["order_id"]: (row["event_unix_us"], row["customer_id"], row["amount"], row["items"]) for row in kept
+        (row["customer_id"], row["order_id"]): (row["event_unix_us"], row["amount"], row["items"]) for row in kept
     }
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from jobs import partitions
 from jobs.partitions import replaced
 
 
@@ -13,7 +12,7 @@ from jobs.partitions import replaced
 def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a system that can exchange two folders in one step, and on one that cannot."""
     if request.param == "moved away":
-        monkeypatch.setattr(partitions.sys, "platform", "darwin")
+        monkeypatch.setattr("jobs.partitions.sys.platform", "darwin")
 
 
 def contents(folder: Path) -> dict[str, str]:

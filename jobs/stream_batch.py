@@ -1,0 +1,251 @@
+"""One micro-batch of the stream: orders → their customers' features, online and offline → predictions.
+
+Each step replaces what an earlier try of the same batch left, so a batch that was cut off anywhere is simply done
+again. It knows nothing of Spark, which brings the orders and remembers which batches are done.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ibis
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from contract import Resolver
+from contract.artefacts import Artefacts
+from feature_repo import transformations
+from jobs.builds import STREAMED, read_build, switching
+from jobs.engines import open_engine, stored_schema
+from jobs.errors import JobError
+from jobs.latest_rows import ViewSource, connect, latest_rows
+from jobs.offline_features import FeaturePlan, StoredRows
+from jobs.online_rows import OnlineRows
+from jobs.order_events import Refused
+from jobs.orders import ORDERS_SCHEMA, find_orders
+from jobs.partitions import replaced
+from jobs.predictions import counts, feature_issues, predictions
+from jobs.redis_locks import FAILURES, online_writer
+from jobs.settings import JobsSettings
+from jobs.stored_rows import StoredFormat
+from jobs.times import unix_us
+from scoring.model import ImportedModel
+from scoring.outcomes import outcomes
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+LIFETIME, WINDOWED = "customer_lifetime", "customer_orders_windowed"
+
+
+@dataclass(frozen=True)
+class StreamFolders:
+    """Where a stream writes beside the stores; each batch has a folder of its own in both.
+
+    predictions: `batch=<n>/part-0.parquet`, rows as those of batch scoring.
+    dead_letters: `batch=<n>/events.jsonl`, an object of `event` and `reason` a line.
+    """
+
+    predictions: Path
+    dead_letters: Path
+
+
+@dataclass
+class BatchRecord:
+    """What a micro-batch did.
+
+    orders: new ones; those that were delivered before are `repeated`.
+    late: of the new ones, those behind the watermark.
+    lag_seconds: from the newest order's event time to the end of the batch; None without one.
+    """
+
+    number: int
+    orders: int = 0
+    repeated: int = 0
+    late: int = 0
+    refused: int = 0
+    customers: int = 0
+    statuses: dict[str, int] = field(default_factory=dict)
+    lag_seconds: float | None = None
+    seconds: float = 0.0
+
+
+class StreamBatches:
+    """Carries out micro-batches, one after the other.
+
+    Args:
+        client: Feast's own client of Redis.
+    """
+
+    def __init__(
+        self,
+        artefacts: Artefacts,
+        store: "FeatureStore",
+        client: Any,
+        model: ImportedModel,
+        folders: StreamFolders,
+        settings: JobsSettings,
+    ) -> None:
+        self._artefacts = artefacts
+        self._project = store.project
+        self._client = client
+        self._model = model
+        self._folders = folders
+        self._settings = settings
+        self._plan = FeaturePlan.of(store, model.contract)
+        self._resolver = Resolver.of(model.contract)
+        self._formats = {
+            name: StoredFormat.of(store, store.registry.get_feature_view(name, store.project))
+            for name in (LIFETIME, WINDOWED)
+        }
+        self._sources = {
+            name: ViewSource.of(store.registry.get_feature_view(name, store.project)) for name in self._plan.views
+        }
+
+    def process(self, number: int, orders: pa.Table, refused: Sequence[Refused], now: datetime) -> BatchRecord:
+        """Do one batch, or do it again.
+
+        Args:
+            number: of the batch, the same whenever it is tried.
+            orders: of `ORDERS_SCHEMA`.
+            now: UTC; the time of scoring.
+
+        Raises:
+            JobError: a store cannot be used just now; the batch can be tried again.
+        """
+        started = time.monotonic()
+        made = BatchRecord(number, refused=len(refused))
+        self._keep_refused(number, refused)
+        with tempfile.TemporaryDirectory(dir=self._settings.scratch_dir, prefix="stream-") as scratch:
+            history = Path(scratch) / "history.parquet"
+            new = self._take_in(number, orders, history, made)
+            behind = pc.less(new["event_timestamp"], pa.scalar(now - self._watermark, ORDERS_SCHEMA.field(2).type))
+            made.late = pc.sum(behind).as_py() or 0
+            timely = new.filter(pc.invert(behind))
+            if timely.num_rows:
+                customers = pc.unique(timely["customer_id"])
+                made.customers = len(customers)
+                rows = self._feature_rows(timely, history, Path(scratch), now)
+                self._store(number, rows, now)
+                self._score(number, customers, made, now)
+                made.lag_seconds = (datetime.now(UTC) - pc.max(timely["event_timestamp"]).as_py()).total_seconds()
+        made.seconds = time.monotonic() - started
+        return made
+
+    @property
+    def _watermark(self) -> timedelta:
+        return timedelta(days=self._settings.stream_watermark_days)
+
+    def _keep_refused(self, number: int, refused: Sequence[Refused]) -> None:
+        if refused:
+            with replaced(self._folders.dead_letters / f"batch={number}") as folder:
+                lines = [json.dumps({"event": one.event, "reason": one.reason}) + "\n" for one in refused]
+                (folder / "events.jsonl").write_text("".join(lines))
+
+    def _take_in(self, number: int, orders: pa.Table, history: Path, made: BatchRecord) -> pa.Table:
+        """Add the batch's orders to the streamed ones, and write all orders of their customers to `history`.
+
+        Returns:
+            The orders that were not known. A row that says something else of a known one waits for the next build.
+        """
+        if not orders.num_rows:
+            return orders
+        found = find_orders(self._artefacts)
+        own = self._artefacts.streamed_orders / f"batch={number}"
+        files = [str(file) for file in found.files if file.parent != own]
+        columns = ", ".join(ORDERS_SCHEMA.names)
+        with connect() as connection:
+            connection.register("batch", orders)
+            connection.execute(
+                f"CREATE TABLE before AS SELECT {columns} FROM read_parquet({files}, hive_partitioning = false) "  # noqa: S608
+                "WHERE customer_id IN (SELECT customer_id FROM batch)"
+            )
+            kept = connection.execute(f"SELECT DISTINCT {columns} FROM batch EXCEPT FROM before").to_arrow_table()  # noqa: S608
+            connection.register("kept", kept)
+            new = connection.execute(
+                "FROM kept ANTI JOIN before USING (customer_id, order_id) QUALIFY row_number() OVER "
+                "(PARTITION BY customer_id, order_id ORDER BY event_timestamp, amount, items) = 1"
+            ).to_arrow_table()
+            connection.execute(f"COPY (FROM before UNION ALL FROM kept) TO '{history}' (FORMAT parquet)")
+        made.orders, made.repeated = new.num_rows, orders.num_rows - new.num_rows
+        if kept.num_rows:
+            with replaced(own) as folder:
+                pq.write_table(kept.cast(ORDERS_SCHEMA).sort_by("order_id"), folder / "part-0.parquet")
+        return new.cast(ORDERS_SCHEMA)
+
+    def _feature_rows(self, new: pa.Table, history: Path, scratch: Path, now: datetime) -> dict[str, pa.Table]:
+        """The rows that the new orders add or change, by the definitions that builds are made by."""
+        since = unix_us(pc.min(new["event_timestamp"]).as_py())
+        build = read_build(self._artefacts.offline_store)
+        snapshots = [unix_us(datetime.fromisoformat(day).replace(tzinfo=UTC)) for day in build.partitions[WINDOWED]]
+        later = [at for at in snapshots if at > since]
+        rows = {}
+        with open_engine("duckdb", self._settings, scratch) as engine:
+            known = engine.orders([history])
+            orders = engine.keep("distinct_orders", transformations.distinct_orders(known))
+            lifetime = transformations.customer_lifetime(orders)
+            expressions = {LIFETIME: lifetime.filter(lifetime.event_unix_us >= since)}
+            if later:
+                times = ibis.literal(later, "array<int64>").unnest().name("snapshot_unix_us").as_table()
+                expressions[WINDOWED] = transformations.customer_orders_windowed(orders, times)
+            for view, expression in expressions.items():
+                folder = scratch / view
+                engine.write(expression, folder, "month", now)
+                schema = stored_schema(expression)
+                rows[view] = ds.dataset(folder, schema=schema).to_table() if folder.exists() else schema.empty_table()
+        return {view: table for view, table in rows.items() if table.num_rows}
+
+    def _store(self, number: int, rows: Mapping[str, pa.Table], now: datetime) -> None:
+        """Add the rows to the offline store, then write the latest of each customer online.
+
+        In this order and alone, so that a materialization that comes between reads what it must not write over.
+        """
+        try:
+            with online_writer(self._client, self._project, self._settings.lock_seconds):
+                with switching(self._artefacts.offline_store):
+                    files = {view: self._add(view, number, table) for view, table in rows.items()}
+                with connect() as connection:
+                    for view, file in files.items():
+                        stored_format = self._formats[view]
+                        added = replace(stored_format.source, only=(str(file),))
+                        # Of a customer with a new order the latest row is among those that the order changed.
+                        latest = latest_rows(connection, added, now)
+                        OnlineRows(self._client).write(stored_format.encode(latest))
+        except FAILURES as error:
+            raise JobError(f"Redis did not answer: {type(error).__name__}") from None
+
+    def _add(self, view: str, number: int, rows: pa.Table) -> Path:
+        folder = self._artefacts.offline_store / "current" / view / STREAMED
+        folder.mkdir(exist_ok=True)
+        file = folder / f"batch-{number}.parquet"
+        partial = folder / f".batch-{number}.partial"
+        pq.write_table(rows.sort_by([("customer_id", "ascending"), ("event_timestamp", "ascending")]), partial)
+        partial.replace(file)
+        return file
+
+    def _score(self, number: int, customers: pa.Array, made: BatchRecord, now: datetime) -> None:
+        customers = customers.take(pc.sort_indices(customers))
+        with connect() as connection:
+            rows = {
+                view: latest_rows(connection, source, now, customers=customers)
+                for view, source in self._sources.items()
+            }
+        as_of_us = unix_us(now)
+        aligned = {
+            view: StoredRows.aligned(rows[view], customers, self._sources[view], fields)
+            for view, fields in self._plan.views.items()
+        }
+        resolved = self._resolver.resolve(self._plan.assemble(customers, aligned, as_of_us), as_of_us / 1e6)
+        contract = self._model.contract
+        outcome = outcomes(resolved, self._model.score(resolved.matrix), contract.threshold.value)
+        table = predictions(customers, outcome, feature_issues(resolved), contract, now)
+        with replaced(self._folders.predictions / f"batch={number}") as folder:
+            pq.write_table(table, folder / "part-0.parquet")
+        made.statuses = counts(table)
