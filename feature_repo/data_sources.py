@@ -4,22 +4,28 @@ import os
 from pathlib import Path
 
 from feast import FileSource
+from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
 
 _OFFLINE_STORE = Path(
     os.environ.get("OFFLINE_STORE_DIR") or Path(__file__).resolve().parents[1] / "var" / "offline_store"
 )
 
 
-def _rows_of(feature_view: str) -> FileSource:
-    return FileSource(
-        name=feature_view,
-        # `current` is a link that `make features` moves in one step from one complete build to the next.
-        path=str(_OFFLINE_STORE / "current" / feature_view / "*" / "*.parquet"),
-        timestamp_field="event_timestamp",
+_BY_SPARK = os.environ.get("OFFLINE_STORE_TYPE", "") == "spark"
+"""Spark reads sources of its own kind only; production/feature_store.yaml."""
+
+
+def _rows_of(feature_view: str) -> FileSource | SparkSource:
+    # `current` is a link that `make features` moves in one step from one complete build to the next.
+    rows = str(_OFFLINE_STORE / "current" / feature_view / "*" / "*.parquet")
+    fields = {
+        "name": feature_view,
+        "timestamp_field": "event_timestamp",
         # Of two rows with the same customer and event timestamp the one created last counts: a late order changes
         # values under a timestamp that was written before.
-        created_timestamp_column="created_timestamp",
-    )
+        "created_timestamp_column": "created_timestamp",
+    }
+    return SparkSource(path=rows, file_format="parquet", **fields) if _BY_SPARK else FileSource(path=rows, **fields)
 
 
 customer_lifetime_rows = _rows_of("customer_lifetime")

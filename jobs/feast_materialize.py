@@ -1,5 +1,7 @@
 """Feast's own materialization, for the views and stores that this project's does not know."""
 
+import os
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -58,13 +60,26 @@ def materialize_by_feast(store: "FeatureStore", view: "FeatureView", until: date
     """
     if hasattr(store.config.online_store, "skip_dedup"):
         store.config.online_store.skip_dedup = True  # Feast's name for writing over what is stored
+    if _engine(store) == "spark.engine":
+        _start_spark(store.config.batch_engine.spark_conf or {})
     try:
         store.materialize(start_date=_BEGINNING, end_date=until, feature_views=[view.name])
     except FAILURES:
         raise
     except Exception as error:
-        said = (str(error).splitlines() or [""])[0]
+        said = next((line.strip() for line in str(error).splitlines() if line.strip()), "it said nothing")
         raise JobError(f"Feast's own run failed: {type(error).__name__}: {said}") from None
+
+
+def _start_spark(properties: dict[str, str]) -> None:
+    """Start the session that Feast then finds: with its own code, the properties of `batch_engine` go unread."""
+    from pyspark.sql import SparkSession
+
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # the tasks import feast
+    builder = SparkSession.builder.appName("materialize")
+    for name, value in properties.items():
+        builder = builder.config(name, value)
+    builder.getOrCreate()
 
 
 def _engine(store: "FeatureStore") -> str:

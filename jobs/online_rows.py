@@ -143,7 +143,16 @@ def remove_rows(client: Any, project: str, join_keys: Sequence[str]) -> None:
     pattern = re.sub(rb"([*?\[\]\\])", rb"\\\1", prefix) + b"*" + project.encode()
     found = client.scan_iter(pattern, count=_KEYS_PER_SCAN)
     while keys := list(islice(found, _KEYS_PER_SCAN)):
-        client.delete(*keys)
+        ours = [key for key in keys if _project_of(key, len(prefix), len(join_keys)) == project.encode()]
+        if ours:
+            client.delete(*ours)
+
+
+def _project_of(key: bytes, start: int, values: int) -> bytes:
+    """What follows the values of an entity key: for each its type, its length in four bytes, and itself."""
+    for _ in range(values):
+        start += 8 + int.from_bytes(key[start + 4 : start + 8], "little")
+    return key[start:]
 
 
 def _packed(rows: StoredHashes, per_call: int) -> Iterator[tuple[bytes, int]]:

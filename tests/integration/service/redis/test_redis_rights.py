@@ -12,11 +12,13 @@ import redis
 from contract import ModelContract
 from contract.artefacts import PROJECT_ROOT
 from jobs.errors import JobError
+from jobs.redis_locks import RunLock
 from service.errors import OnlineStoreUnavailableError
 from service.online_features import open_feast
 from tests.fakes import NOW_US, FakeOnlineFeatures, customer, small_contract
 from tests.integration.service.conftest import TinyFeast
 from tests.integration.service.redis.shop import SPEND, Shop
+from tests.redis_servers import until
 from tests.tls import CertificateAuthority, TlsServer, tls_in_front_of_valkey
 
 DOCUMENT = (PROJECT_ROOT / "docs" / "redis.md").read_text()
@@ -129,6 +131,8 @@ def test_the_jobs_need_every_right_they_have_and_no_other(shop: Shop, url_of: Ur
 
     assert SPEND == mine.spend()
     _a_view_is_removed(mine)
+    with redis.Redis.from_url(url_of("jobs")) as client, RunLock(client, "churn:materialize", "materialization", 0.5):
+        until(lambda: "cmdstat_pexpire" in guarded.server.command("INFO", "commandstats", password=ADMIN))
     used = {name.removeprefix("cmdstat_") for name in guarded.server.command("INFO", "commandstats", password=ADMIN)}
     allowed = {right.removeprefix("+") for right in documented_rights("jobs") if right.startswith("+")}
     assert allowed == used - {"auth", "info", "client|setinfo", "config|resetstat"}

@@ -1,0 +1,144 @@
+"""The script that writes a customer's row in Redis: all of it, or nothing where a newer one is stored."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import redis
+from feast.infra.online_stores.helpers import _redis_key
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
+
+from jobs.online_rows import OnlineRows, remove_rows
+from jobs.stored_rows import StoredHashes, encode_times
+from tests.redis_servers import RunningServer, valkey, valkey_cluster
+
+T = datetime(2026, 3, 1, 12, tzinfo=UTC)
+US = timedelta(microseconds=1)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    with valkey(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: RunningServer) -> Iterator[Any]:
+    server.command("FLUSHALL")
+    with redis.Redis.from_url(server.url) as client:
+        yield client
+
+
+def hashes(keys: list[bytes], times: list[datetime], value: bytes) -> StoredHashes:
+    stamps = encode_times(pa.array(times, pa.timestamp("us", tz="UTC")))
+    values = pa.array([value] * len(keys), pa.binary())
+    return StoredHashes(pa.array(keys, pa.binary()), {b"_ts:view": stamps, b"\x00\r\n$": values})
+
+
+def values(client: Any, keys: list[bytes]) -> list[bytes | None]:
+    return [client.hget(key, b"\x00\r\n$") for key in keys]
+
+
+@pytest.mark.parametrize(
+    ("stored", "given", "written"),
+    [
+        (T, T + US, True),
+        (T, T, True),
+        (T, T - US, False),
+        (T, T - timedelta(days=1), False),
+        (T.replace(microsecond=0), T.replace(microsecond=500_000), True),
+        (T.replace(microsecond=500_000), T.replace(microsecond=0), False),
+        (datetime(1970, 1, 1, tzinfo=UTC), T, True),
+        (T, datetime(1970, 1, 1, tzinfo=UTC), False),
+        (datetime(1969, 7, 20, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC), True),
+        (datetime(1970, 1, 1, tzinfo=UTC), datetime(1969, 7, 20, tzinfo=UTC), False),
+        (datetime(1, 1, 2, tzinfo=UTC), datetime(1969, 12, 31, 23, 59, 59, 999_999, UTC), True),
+        (datetime(1969, 12, 31, 23, 59, 59, 999_999, UTC), datetime(1969, 12, 31, 23, 59, 59, 999_998, UTC), False),
+        (datetime(9999, 12, 31, tzinfo=UTC), T, False),
+    ],
+)
+def test_a_newer_row_stays(client: Any, stored: datetime, given: datetime, written: bool) -> None:
+    rows = OnlineRows(client)
+    rows.write(hashes([b"k"], [stored], b"old"))
+
+    assert int(written) == rows.write(hashes([b"k"], [given], b"new"))
+    assert [b"new" if written else b"old"] == values(client, [b"k"])
+
+
+@pytest.mark.parametrize("junk", [b"", b"\x00", b"\x08", b"\x08\xff\xff", b"junk", b"\x08" + b"\xff" * 20])
+def test_a_time_that_is_none_is_written_over(client: Any, junk: bytes) -> None:
+    client.hset("k", mapping={b"_ts:view": junk})
+
+    assert 1 == OnlineRows(client).write(hashes([b"k"], [T], b"new"))
+    assert [b"new"] == values(client, [b"k"])
+
+
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 4_000, 4_001, 9_999])
+def test_every_row_is_written_whatever_their_number(client: Any, count: int) -> None:
+    keys = [b"k%d" % n for n in range(count)]
+
+    assert count == OnlineRows(client).write(hashes(keys, [T] * count, b"v"))
+    assert count == client.dbsize()
+    assert {b"v"} >= set(values(client, keys[::500]))
+
+
+def test_other_fields_of_a_customer_stay(client: Any) -> None:
+    client.hset("k", mapping={"_ts:other": b"1", "of_other": b"2"})
+
+    OnlineRows(client).write(hashes([b"k"], [T], b"v"))
+
+    assert 4 == client.hlen("k")
+
+
+def test_a_script_that_redis_has_forgotten_is_loaded_again(client: Any) -> None:
+    rows = OnlineRows(client)
+    rows.write(hashes([b"k"], [T], b"old"))
+    client.script_flush()
+
+    assert 1 == rows.write(hashes([b"k"], [T], b"new"))
+
+
+def test_an_error_is_told_and_the_connection_not_used_again(client: Any) -> None:
+    client.set("text", "no hash")
+
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        OnlineRows(client).write(hashes([b"a", b"text", b"b"] * 50, [T] * 150, b"v"))
+
+    assert client.ping()
+
+
+def test_only_the_rows_of_a_project_and_an_entity_are_removed(client: Any) -> None:
+    def key(project: str, **entity: str) -> bytes:
+        names, ids = list(entity), [Value(string_val=value) for value in entity.values()]
+        return bytes(_redis_key(project, EntityKey(join_keys=names, entity_values=ids)))
+
+    ours = [key("tiny", customer_id=f"{n}") for n in range(2_500)]
+    others = {
+        key("tiny", shop_id="1"),
+        key("tiny", customer_id="1", shop_id="1"),
+        key("large", customer_id="1"),
+        key("notreallytiny", customer_id="1"),
+        b"tiny:materialized",
+    }
+    for one in (*ours, *others):
+        client.hset(one, "f", "v")
+
+    remove_rows(client, "tiny", ["customer_id"])
+
+    assert others == set(client.keys())
+
+
+def test_rows_are_written_to_the_nodes_of_a_cluster_that_own_them(tmp_path: Path) -> None:
+    keys = [b"k%d" % n for n in range(500)]
+    with valkey_cluster(tmp_path) as nodes:
+        cluster: Any = redis.RedisCluster(host="127.0.0.1", port=nodes[0].port)
+        rows = OnlineRows(cluster)
+
+        assert 500 == rows.write(hashes(keys, [T] * 500, b"old"))
+        assert 250 == rows.write(hashes(keys, [T + US, T - US] * 250, b"new"))
+        assert [b"new", b"old"] * 250 == [cluster.hget(key, b"\x00\r\n$") for key in keys]
+        cluster.close()
