@@ -19,11 +19,10 @@ from jobs.errors import JobError
 _START_SECONDS = 10.0
 
 
-def start(root: Path = PROJECT_ROOT, port: int = 0) -> str:
+def start(root: Path = PROJECT_ROOT) -> str:
     """Start the server, or reuse it if it is up.
 
-    Args:
-        port: 0 takes that of the last start, at which a running service goes on asking, or a free one if it is taken.
+    It takes the port of its last start, at which a running service goes on asking, or a free one if that is taken.
 
     Returns:
         Its URL, also recorded in `embedded_redis_url_file`.
@@ -36,14 +35,14 @@ def start(root: Path = PROJECT_ROOT, port: int = 0) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two starts at once would run two servers over one folder
-        return _start(url_file, folder, port)
+        return _start(url_file, folder)
 
 
-def _start(url_file: Path, folder: Path, port: int) -> str:
+def _start(url_file: Path, folder: Path) -> str:
     if url_file.exists() and _is_ours(url_file.read_text().strip(), folder):
         return url_file.read_text().strip()
     port_file = folder / "port"
-    port = port or _free_port(port_file)
+    port = _free_port(port_file)
     url = f"redis://127.0.0.1:{port}/0"
     log = folder / "valkey.log"
     subprocess.run(

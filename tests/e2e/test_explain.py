@@ -93,6 +93,20 @@ def test_an_override_is_what_is_explained(loop: Loop) -> None:
     assert total == pytest.approx(logit(body["churn_probability"]), abs=1e-5)
 
 
+def test_an_override_replaces_the_input_it_names_and_nothing_computed_from_the_stored_value(loop: Loop) -> None:
+    gap, computed = "customer_lifetime__mean_gap_days", "customer_recency__recency_over_mean_gap"
+    usual = {c["feature"]: c["value"] for c in explain(loop)["contributions"]}
+
+    changed = {c["feature"]: c for c in explain(loop, features={gap: 2 * usual[gap]})["contributions"]}
+
+    assert 2 * usual[gap] == changed[gap]["value"]
+    assert (usual[computed], "fresh") == (
+        pytest.approx(changed[computed]["value"], rel=1e-3),
+        changed[computed]["state"],
+    )
+    assert {gap} == {name for name, c in changed.items() if c["state"] != "fresh"}
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code", "field"),
     [

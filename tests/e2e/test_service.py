@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from contract.artefacts import Artefacts
-from jobs import embedded_redis
 from tests.loop import Answer, Loop
 
 ERROR_MEMBERS = {"code", "message", "request_id"}
@@ -68,6 +66,13 @@ def test_a_batch_of_one_thousand_is_answered_and_one_more_is_too_large(loop: Loo
         ("/predict", {"customer_id": ""}, 400, "invalid_request", "customer_id"),
         ("/predict", {"customer_id": "1", "features": {"nope": 1}}, 400, "invalid_request", "features.nope"),
         ("/predict", {"customer_id": "nobody"}, 404, "unknown_customer", "customer_id"),
+        (
+            "/predict",
+            {"customer_id": "nobody", "features": {"customer_lifetime__order_count": 1}},
+            404,
+            "unknown_customer",
+            "customer_id",
+        ),
         ("/predict_batch", {"customer_ids": ["00042", 7]}, 400, "invalid_request", "customer_ids.1"),
         ("/predict", b" " * 1_000_001, 413, "too_large", None),
     ],
@@ -144,14 +149,12 @@ def test_a_hung_redis_costs_the_deadline_and_no_more(loop: Loop) -> None:
 
 
 def test_a_redis_that_was_down_is_used_again_by_itself(loop: Loop) -> None:
-    port = Artefacts.of({}, root=loop.root).redis_url
     folder = loop.root / "var" / "redis"
-    assert embedded_redis.stop(root=loop.root)
+    assert 0 == loop.make("down").returncode
 
     answer = predict(loop)
     ready, alive = loop.call("GET", "/readyz").status, loop.call("GET", "/livez").status
-    assert port is not None
-    embedded_redis.start(root=loop.root, port=int(port.split(":")[2].split("/")[0]))
+    assert 0 == loop.make("redis").returncode
 
     assert (503, "online_store_unavailable") == (answer.status, answer.body["error"]["code"])
     assert (503, 200) == (ready, alive)
