@@ -78,6 +78,7 @@ def materialize(
     clock = time.monotonic()
     try:
         _materialize(artefacts, record, replace, full, settings or JobsSettings())
+        record.outcome, record.exit_code = "done", 0
     except JobError as error:
         record.exit_code, record.error = error.exit_code, str(error)
         outcomes: dict[int, Outcome] = {

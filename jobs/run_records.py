@@ -6,6 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from jobs.errors import JobError
+
 Outcome = Literal["done", "failed", "locked", "partly", "unverified"]
 
 
@@ -53,18 +55,25 @@ class RunRecord:
     until: datetime
     build: str = ""
     source: str = ""
-    outcome: Outcome = "done"
-    exit_code: int = 0
+    outcome: Outcome = "failed"
+    exit_code: int = JobError.exit_code
     seconds: float = 0.0
     error: str | None = None
     views: list[ViewRecord] = field(default_factory=list)
 
     def append_to(self, path: Path) -> None:
-        """Add it as the last line of a file, which is made if need be."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """Add it as the last line of a file, which is made if need be.
+
+        Raises:
+            JobError: it cannot be written.
+        """
         line = json.dumps(asdict(self), default=_shown, ensure_ascii=False)
-        with path.open("a") as file:
-            file.write(line + "\n")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise JobError(f"{path}: the run cannot be recorded: {error.strerror}") from None
 
 
 def _shown(value: object) -> str:

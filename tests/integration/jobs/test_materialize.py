@@ -258,33 +258,6 @@ def test_it_takes_turns_with_another_writer_and_writes_what_that_left(shop: Shop
     assert {"00002": 1, "00003": 5} == shop.online(["00002", "00003"], WINDOWED)
 
 
-def test_a_redis_that_goes_away_ends_the_run_and_the_next_one_goes_on(shop: Shop, tmp_path: Path) -> None:
-    shop.build("b1", two_views(("jan", every(300), NOW - 40 * DAY, 1)))
-    with valkey(tmp_path / "own", "--appendonly", "yes") as own:
-        mine = Shop(shop.artefacts.model_copy(update={"redis_url": own.url}), shop.settings)
-
-        class Dying(OnlineRows):
-            chunks = 0
-
-            def write(self, rows: Any) -> int:
-                Dying.chunks += 1
-                if Dying.chunks == 2:
-                    own.kill()
-                return super().write(rows)
-
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(job, "OnlineRows", Dying)
-            with pytest.raises(JobError, match="Redis did not answer: ") as ended:
-                mine.materialize()
-        assert 1 == ended.value.exit_code
-        own.restart()
-
-        record = mine.materialize()
-
-        assert {1} == set(mine.online(every(300)).values()) == set(mine.online(every(300), WINDOWED).values())
-        assert any(view["resumed"] and 0 < view["written"] < 300 for view in record["views"])
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [

@@ -16,8 +16,11 @@ import pyarrow as pa
 import pytest
 import redis
 
+from jobs import materialize as job
+from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
-from jobs.stored_rows import StoredFormat, encode_values
+from jobs.online_rows import OnlineRows
+from jobs.stored_rows import StoredFormat, StoredHashes, encode_values
 from tests.integration.jobs.materialized_shop import NOW, VIEWS, Shop, every
 from tests.loop import SOURCE
 from tests.redis_servers import valkey
@@ -144,3 +147,33 @@ def build(shop: Shop, version: int) -> None:
     """Every row is new: each second time under the event time that it has, as after a late order."""
     at = NOW - timedelta(days=40) + timedelta(days=version // 2)
     shop.build(f"b{version}", {view: {"all": (CUSTOMERS, at, version)} for view in VIEWS})
+
+
+def test_a_redis_that_goes_away_ends_the_run_and_the_next_one_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with valkey(tmp_path / "redis", "--appendonly", "yes") as server:
+        shop = Shop.in_folder(tmp_path / "shop", server.url, **SETTINGS)
+        build(shop, 1)
+        chunks = 0
+
+        class Dying(OnlineRows):
+            def write(self, rows: StoredHashes) -> int:
+                nonlocal chunks
+                chunks += 1
+                if chunks == 3:
+                    server.kill()
+                return super().write(rows)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(job, "OnlineRows", Dying)
+            with pytest.raises(JobError, match="Redis did not answer: ") as ended:
+                shop.materialize()
+        assert 1 == ended.value.exit_code
+        server.restart()
+
+        record = shop.materialize()
+
+        for view in VIEWS:
+            assert {1} == set(shop.online(CUSTOMERS, view).values())
+        assert any(view["resumed"] and 0 < view["written"] < len(CUSTOMERS) for view in record["views"])
