@@ -128,7 +128,7 @@ lint: $(INSTALLED) ## style, types, import rules
 format: $(INSTALLED) ## rewrite to style
 	@$(VENV)/bin/ruff check --fix . ; $(VENV)/bin/ruff format .
 test: $(INSTALLED) ## all tests [TESTS=tests/unit]
-	@$(PY) -m pytest $(TESTS)
+	@$(PY) -m $(if $(TESTS),pytest $(TESTS),tests.run_all)
 test-unit: $(INSTALLED) ## the fast ones
 	@$(PY) -m pytest tests/unit
 faults: $(INSTALLED) ## servers that fail under load → docs/reliability.md; five minutes

@@ -180,7 +180,7 @@ async def _answer_traced(
             raw = await read_body(receive, serving.settings.body_timeout_ms / 1000, serving.settings.max_body_bytes)
             started = time.perf_counter()  # how slowly a client sends is not our latency, nor does it take a place
         with serving.requests.take():
-            content = await route.call(serving, Asked(raw, content_type, time.time_ns() // 1000))
+            content = await route.call(serving, Asked(raw, content_type, serving.clock() // 1000))
         if route.identified:
             content = {"request_id": request_id, "model": identity, **content}
     except ServiceError as error:

@@ -1,7 +1,8 @@
 """What each call of the API does: a parsed body in, the members of the answer's body out."""
 
 import asyncio
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -63,6 +64,7 @@ class Serving:
     document: the OpenAPI document.
     model_headers: what every response's headers say about the model.
     requests, rows, explanations: bounds on what is in flight.
+    clock: nanoseconds since 1970; the time of a request is taken from it, once.
     """
 
     predictor: Predictor
@@ -77,6 +79,7 @@ class Serving:
     requests: Places
     rows: Places
     explanations: Places
+    clock: Callable[[], int] = time.time_ns
 
     @classmethod
     def of(cls, predictor: Predictor, settings: ServiceSettings, metrics: ServiceMetrics, keys: ApiKeys) -> "Serving":

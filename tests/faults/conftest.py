@@ -1,5 +1,6 @@
 """Real servers for the fault suite: a Valkey with the loop's features, a service on it, and a load that is judged."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -26,12 +27,21 @@ from tests.faults.promises import (
 )
 from tests.loop import Loop
 from tests.redis_servers import RunningServer, valkey
+from tests.run_all import BESIDE
 from tests.serving import START_SECONDS, Service, started, wait_until
 
 CUSTOMERS = [f"{number:05d}" for number in range(42, 23_500, 469)]
 PASSWORD = "first"  # noqa: S105  # of a test's own server
 CALM_SECONDS, FAULT_SECONDS = 1.0, 2.5
 _AFTER_SECONDS = RECOVERY_SECONDS + 0.5
+
+
+@pytest.fixture(scope="session", autouse=True)
+def alone() -> None:
+    """These tests measure time, so they begin when the other half of `tests/run_all.py` is done."""
+    if BESIDE in os.environ:
+        with Path(os.environ[BESIDE]).open() as running:
+            fcntl.flock(running, fcntl.LOCK_SH)
 
 
 @pytest.fixture(scope="session")
