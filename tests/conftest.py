@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import prometheus_client  # noqa: F401  # before feast, which would have it share its values with other processes
 import pytest
 from pytest_socket import disable_socket, enable_socket
 
