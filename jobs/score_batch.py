@@ -21,6 +21,7 @@ from jobs.offline_features import FeaturePlan, StoredRows
 from jobs.partitions import replaced
 from jobs.predictions import PREDICTIONS, counts, feature_issues, predictions
 from jobs.times import unix_us
+from jobs.view_files import resolved
 from scoring.model import ImportedModel
 from scoring.outcomes import STATUSES, outcomes
 
@@ -89,7 +90,9 @@ def open_batch(artefacts: Artefacts, model: ImportedModel, order: Order, now: da
         listed = read_customer_list(order.customers, contract.feature_schema.entity_keys[0].join_key, resolver)
     store = open_feature_store(artefacts)
     plan = FeaturePlan.of(store, contract)
-    sources = {name: ViewSource.of(store.registry.get_feature_view(name, store.project)) for name in plan.views}
+    # Of one build, whatever is put in place meanwhile.
+    views = {name: store.registry.get_feature_view(name, store.project) for name in plan.views}
+    sources = {name: resolved(ViewSource.of(view)) for name, view in views.items()}
     for source in sources.values():
         check_columns(source)
     return Batch(model, plan, sources, listed, partition_of(order, model))
