@@ -1,0 +1,259 @@
+"""One model, four planes, the same customers at the same time: `python -m tests.planes` prints where they differ.
+
+HTTP (a real server whose clock stands still), batch on one machine, batch on Spark, and the stream, which is given each
+customer's last order only now. A process of its own, since Spark and the model store are opened once per process. One
+plane is also run a day off on purpose: a check that cannot fail proves nothing.
+"""
+
+import argparse
+import functools
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import uvicorn
+
+from contract.artefacts import PROJECT_ROOT, Artefacts
+from jobs import embedded_redis
+from jobs.build_features import build_features
+from jobs.feature_store import apply
+from jobs.materialize import materialize
+from jobs.orders import ORDERS_SCHEMA
+from jobs.score_batch import Order, score_batch
+from jobs.score_batch_spark import score_batch_on_spark
+from jobs.score_stream import Stream, score_stream
+from jobs.settings import JobsSettings
+from jobs.stream_batch import StreamFolders
+from scoring.model import ImportedModel
+from scoring.model_store import open_model, pinned_tag
+from service.authentication import ApiKeys
+from service.http_api import HttpApi, ServingSlot
+from service.http_calls import Serving
+from service.metrics import ServiceMetrics
+from service.online_features import open_feast
+from service.predictor import Predictor
+from service.settings import ServiceSettings
+from tests.loop import call, free_port
+
+UNKNOWN, OVERRIDDEN = 25, 40
+SPEND = "customer_lifetime__total_spend"
+TOLERANCE = 1e-6
+JOBS = JobsSettings(spark_master="local[2]", stream_watermark_days=10_000, daily_snapshots=3, snapshot_backfill_days=90)
+Rows = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class World:
+    """Stores of its own, filled with what was known at a time."""
+
+    artefacts: Artefacts
+    folder: Path
+
+    @classmethod
+    def of(cls, orders: pa.Table, folder: Path, known_at: datetime, registry: Artefacts) -> "World":
+        """Args: orders before `known_at`; registry: where the model is."""
+        folder.mkdir(parents=True)
+        artefacts = Artefacts.of({"REDIS_URL": embedded_redis.start(root=folder)}, root=folder)
+        artefacts = artefacts.model_copy(
+            update={"mlflow_tracking_uri": registry.mlflow_tracking_uri, "model_tag": registry.model_tag}
+        )
+        artefacts.orders.parent.mkdir(parents=True)
+        described = {"orders": json.dumps({"source": "planes", "observed_until": known_at.isoformat()})}
+        pq.write_table(orders.replace_schema_metadata(described), artefacts.orders)
+        build_features(artefacts, JOBS, known_at)
+        apply(artefacts)
+        materialize(artefacts, known_at)
+        return cls(artefacts, folder)
+
+    def close(self) -> None:
+        embedded_redis.stop(root=self.folder)
+
+
+def over_http(world: World, model: ImportedModel, ids: list[str], overrides: Mapping[str, float], at: datetime) -> Rows:
+    """`POST /predict_batch`, and `POST /predict` for customers with overrides."""
+    found: Rows = {}
+    with _serving(world, model, at) as url:
+        plain = [customer for customer in ids if customer not in overrides]
+        for start in range(0, len(plain), 1000):
+            answer = call(url, "POST", "/predict_batch", {"customer_ids": plain[start : start + 1000]})
+            assert answer.status == 200, answer.body
+            found.update({row["customer_id"]: row for row in answer.body["predictions"]})
+        for customer, value in overrides.items():
+            answer = call(url, "POST", "/predict", {"customer_id": customer, "features": {SPEND: value}})
+            assert answer.status == 200, answer.body
+            found[customer] = answer.body
+    return found
+
+
+@contextmanager
+def _serving(world: World, model: ImportedModel, at: datetime) -> Iterator[str]:
+    feast = open_feast(PROJECT_ROOT / "feature_repo", world.artefacts, model.contract)
+    settings, metrics = ServiceSettings(), _metrics()
+    serving = Serving.of(Predictor(model, feast.features, metrics), settings, metrics, ApiKeys.of("", ""))
+    slot = ServingSlot()
+    slot.serving = replace(serving, clock=lambda: int(at.timestamp()) * 1_000_000_000)
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(HttpApi(_nothing, slot), port=port, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not server.started:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()
+
+
+@functools.cache
+def _metrics() -> ServiceMetrics:
+    return ServiceMetrics()  # registers itself, which a process can do once
+
+
+async def _nothing(*_: object) -> None:
+    raise AssertionError("a path that is not ours")
+
+
+def in_batch(
+    world: World,
+    model: ImportedModel,
+    customers: Path,
+    at: datetime,
+    out: Path,
+    score: Callable[..., Any] = score_batch,
+) -> Rows:
+    """What a batch writes."""
+    return _rows(score(world.artefacts, model, Order(at, out, customers), now=at).partition)
+
+
+def on_spark(artefacts: Artefacts, model: ImportedModel, order: Order, now: datetime) -> Any:
+    return score_batch_on_spark(artefacts, model, order, JOBS, now)
+
+
+def in_the_stream(world: World, model: ImportedModel, orders: pa.Table, at: datetime) -> Rows:
+    """The orders arrive as a file of JSON lines; what is predicted of their customers."""
+    incoming, out = world.folder / "incoming", world.folder / "stream"
+    incoming.mkdir()
+    lines = orders.to_pandas().assign(event_timestamp=lambda rows: rows["event_timestamp"].map(lambda t: t.isoformat()))
+    lines.to_json(incoming / "orders.json", orient="records", lines=True)
+    folders = StreamFolders(out / "predictions", out / "dead_letters")
+    stream = Stream("json", incoming, out / "checkpoint", folders, once=True, as_of=at)
+    score_stream(world.artefacts, model, stream, JOBS)
+    return _rows(folders.predictions)
+
+
+def _rows(folder: Path) -> Rows:
+    table = ds.dataset(folder, exclude_invalid_files=True).to_table()
+    rows = {row["customer_id"]: row for row in table.to_pylist()}
+    assert len(rows) == table.num_rows, "a customer is there twice"
+    return rows
+
+
+def differing(expected: Rows, found: Rows) -> list[str]:
+    """Customers of whom two planes say different things, those who are in one of them only included."""
+    return [
+        customer
+        for customer in sorted(expected.keys() | found.keys())
+        if customer not in expected or customer not in found or not _same(expected[customer], found[customer])
+    ]
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    a, b = one["churn_probability"], other["churn_probability"]
+    close = a is b if a is None or b is None else abs(a - b) <= TOLERANCE
+    return (
+        close
+        and (one["churn"], one["status"]) == (other["churn"], other["status"])
+        and [_issue(issue) for issue in one["feature_issues"]] == [_issue(issue) for issue in other["feature_issues"]]
+    )
+
+
+def _issue(issue: Mapping[str, Any]) -> tuple[Any, ...]:
+    age = issue["age_seconds"]
+    return issue["feature"], issue["state"], None if age is None else round(age, 3), issue["used"]
+
+
+def compare(loop: Artefacts, folder: Path, day: datetime, customers: int, hours: list[float]) -> Any:
+    """Compare all planes at several times after the noon of a day, of which everything was known at that noon."""
+    model = open_model(pinned_tag(loop))
+    known_at = day + timedelta(hours=12)
+    everything = pq.read_table(loop.orders).to_pandas()
+    orders = everything[everything["event_timestamp"] < known_at].sort_values("event_timestamp", kind="stable")
+    last = orders.groupby("customer_id").tail(1)
+    # Half of them new on that day, as far as there are, of whom no snapshot knows yet.
+    new = set(orders.groupby("customer_id")["event_timestamp"].min().loc[lambda first: first >= day].index)
+    ids = sorted(new)[: customers // 2] + sorted(set(last["customer_id"]) - new)
+    ids = ids[:customers]
+    overrides = {customer: 10.0 + n for n, customer in enumerate(ids[:: len(ids) // OVERRIDDEN])}
+    asked = ids + [f"unknown-{n}" for n in range(UNKNOWN)]
+    listed = folder / "customers.parquet"
+    pq.write_table(pa.table({"customer_id": asked, SPEND: [overrides.get(customer) for customer in asked]}), listed)
+    arriving = last[last["customer_id"].isin(ids)]
+    world = World.of(_table(orders), folder / "known", known_at, loop)
+    results = {}
+    for after in hours:
+        at = known_at + timedelta(hours=after)
+        http = over_http(world, model, asked, overrides, at)
+        before = World.of(_table(orders.drop(arriving.index)), folder / f"before-{after:g}", known_at, loop)
+        streamed = in_the_stream(before, model, _table(arriving), at)
+        before.close()
+        planes = {
+            "batch": in_batch(world, model, listed, at, folder / f"batch-{after:g}"),
+            "a day off": in_batch(world, model, listed, at - timedelta(days=1), folder / f"off-{after:g}"),
+            "spark": in_batch(world, model, listed, at, folder / f"spark-{after:g}", on_spark),
+        }
+        plain = over_http(world, model, ids, {}, at)
+        results[f"{after:g} h"] = {
+            "statuses": pd.Series([row["status"] for row in http.values()]).value_counts().to_dict(),
+            "states": _states(http),
+            **{name: _result(http, found) for name, found in planes.items()},
+            "stream": _result(plain, streamed),
+        }
+    world.close()
+    return results
+
+
+def _states(rows: Rows) -> dict[str, int]:
+    """How many customers have a feature in each state."""
+    states = [state for row in rows.values() for state in {issue["state"] for issue in row["feature_issues"]}]
+    return {state: states.count(state) for state in sorted(set(states))}
+
+
+def _result(expected: Rows, found: Rows) -> dict[str, Any]:
+    differ = differing(expected, found)
+    both = [
+        abs(expected[c]["churn_probability"] - found[c]["churn_probability"])
+        for c in expected.keys() & found.keys()
+        if expected[c]["churn_probability"] is not None and found[c]["churn_probability"] is not None
+    ]
+    return {"rows": len(found), "differing": len(differ), "examples": differ[:3], "largest": max(both, default=None)}
+
+
+def _table(orders: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_pandas(orders, schema=ORDERS_SCHEMA, preserve_index=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--day", required=True, help="everything was known at its noon, UTC")
+    parser.add_argument("--customers", type=int, default=2000)
+    parser.add_argument("--hours", type=float, nargs="+", default=[0, 72])
+    chosen = parser.parse_args()
+    day = datetime.fromisoformat(chosen.day).replace(tzinfo=UTC)
+    print(json.dumps(compare(Artefacts.of(os.environ), chosen.folder, day, chosen.customers, chosen.hours)))
+
+
+if __name__ == "__main__":
+    main()
