@@ -1,10 +1,10 @@
-"""Command line of the benchmarks: `python -m benchmarks <command>`; `make bench` and `make soak` call it."""
+"""Command line of the benchmarks: `python -m benchmarks <command>`; the make targets call it."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from benchmarks.results import RESULTS
+from benchmarks.results import JOBS_FILE, RESULTS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,16 +20,29 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("breakdown", help="where one request's time goes in our service")
     soak = commands.add_parser("soak", help="memory and latency over many requests")
     soak.add_argument("--requests", type=int, default=200_000)
-    commands.add_parser("report", help="docs/performance.md from the results")
+    jobs = commands.add_parser("jobs", help="features, materialization, batch and stream at several sizes")
+    jobs.add_argument("--sizes", type=_sizes, default=[200_000, 1_000_000], help="customers, between commas")
+    jobs.add_argument("--largest", type=int, default=5_000_000, help="customers of one more size, ours only; 0: none")
+    commands.add_parser("report", help="docs/performance.md and the figures of docs/scale.md from the results")
     chosen = parser.parse_args(arguments)
+    from benchmarks.process_usage import StepError
     from benchmarks.servers import ServerError
+    from jobs.errors import JobError
+    from scoring.errors import ModelError
 
     try:
         _run(chosen)
-    except (ServerError, ValueError) as error:
+    except (ServerError, StepError, JobError, ModelError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _sizes(text: str) -> list[int]:
+    sizes = [part.strip().replace("_", "") for part in text.split(",")]
+    if not all(size.isdecimal() and int(size) >= 1000 for size in sizes):
+        raise argparse.ArgumentTypeError(f"{text!r} is not numbers of customers ≥ 1000 between commas")
+    return [int(size) for size in sizes]
 
 
 def _run(chosen: argparse.Namespace) -> None:
@@ -46,6 +59,10 @@ def _run(chosen: argparse.Namespace) -> None:
         from benchmarks import soak
 
         soak.run(chosen.requests, chosen.results)
+    elif chosen.command == "jobs":
+        from benchmarks import jobs
+
+        jobs.run(chosen.sizes, chosen.largest, chosen.results.with_name(JOBS_FILE))
     elif chosen.command == "report":
         from benchmarks import report
 

@@ -1,22 +1,35 @@
-"""One figure of the results: single requests and batches, every peer."""
+"""Drawing, and the figure of the online results: single requests and batches, every peer."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 OURS = "ours"
 _BATCHES = (1, 10, 100, 1000)
 
 
-def figure(peers: Mapping[str, Any], file: Path) -> None:
-    """Draw predictions per second, singles at 32 connections and batches over one, as SVG."""
+@contextmanager
+def drawing(file: Path) -> "Iterator[Figure]":
+    """An empty figure, written as SVG at the end of the block; the same drawing gives the same bytes."""
     os.environ.setdefault("MPLBACKEND", "Agg")
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "churn", "font.size": 9}):
         drawn = Figure(figsize=(9, 3.6), layout="constrained")
+        yield drawn
+        file.parent.mkdir(parents=True, exist_ok=True)
+        drawn.savefig(file, format="svg", metadata={"Date": None})
+
+
+def figure(peers: Mapping[str, Any], file: Path) -> None:
+    """Draw predictions per second, singles at 32 connections and batches over one, as SVG."""
+    with drawing(file) as drawn:
         singles, batches = drawn.subplots(1, 2)
         names = [name for name in peers if _median(peers[name], "single_32", "requests_per_second") is not None]
         values = [_median(peers[name], "single_32", "requests_per_second") or 0.0 for name in names]
@@ -39,8 +52,6 @@ def figure(peers: Mapping[str, Any], file: Path) -> None:
                 batches.plot(*zip(*points, strict=True), marker="o", label=name, linewidth=2.5 if name == OURS else 1)
         batches.set(xlabel="ids in one request, 1 connection", ylabel="predictions/s", xscale="log", yscale="log")
         batches.legend()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        drawn.savefig(file, format="svg", metadata={"Date": None})
 
 
 def _scenario(rows: int) -> str:

@@ -1,17 +1,21 @@
-"""docs/performance.md, written from the results and from nothing else. All but `write` is pure."""
+"""docs/performance.md, and the figures in docs/scale.md, from the results alone. All but `write` is pure."""
 
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results import load
+from benchmarks.jobs_report import FIGURE as JOBS_FIGURE
+from benchmarks.jobs_report import jobs_section
+from benchmarks.jobs_scale import scale_figures
+from benchmarks.markdown import NOT_MEASURED, between, machine, number, number_of, prose, table, verdicts, with_spread
+from benchmarks.results import load_all
 from benchmarks.summaries import FEWEST_FOR_P99
 from contract.artefacts import PROJECT_ROOT
 
 PAGE = PROJECT_ROOT / "docs" / "performance.md"
+SCALE_PAGE = PROJECT_ROOT / "docs" / "scale.md"
+SCALE_BEGIN, SCALE_END = "<!-- figures: written by `python -m benchmarks report` -->", "<!-- figures: end -->"
 FIGURE = "figures/online.svg"
-_NOT_MEASURED = "Not measured yet."
 _BUSY = 0.8
 
 _SCENARIOS = {
@@ -27,11 +31,12 @@ _SCENARIOS = {
 
 _HEAD = """# Performance
 
-<!-- Written by `python -m benchmarks report` from benchmarks/results/online.json. Do not edit. -->
+<!-- Written by `python -m benchmarks report` from benchmarks/results/. Do not edit. -->
 
 ```sh
 make bench   # every peer below in one run, then this page
 make soak    # 200,000 requests through one worker, then this page
+make bench-jobs   # features, materialization, batch and stream at three sizes, then this page
 ```
 
 Run them on a machine that does nothing else. `python -m benchmarks online --seconds 1 --rounds 1` is a short look.
@@ -65,46 +70,42 @@ _STAGES = """
 
 
 def write(results: Path) -> None:
-    """Write the page and its figure."""
+    """Write the page and its figures, and the figures of the plan for more customers."""
+    from benchmarks.jobs_plot import jobs_figure
     from benchmarks.plot import figure
 
-    document = load(results)
+    document = load_all(results)
     PAGE.parent.mkdir(parents=True, exist_ok=True)
     if "online" in document:
         figure(document["online"]["peers"], PAGE.parent / FIGURE)
+    if "jobs" in document:
+        jobs_figure(document["jobs"]["sizes"], PAGE.parent / JOBS_FIGURE)
     PAGE.write_text(page(document))
-    print(f"wrote {PAGE.relative_to(PROJECT_ROOT)}")
+    plan = between(SCALE_PAGE.read_text(), SCALE_BEGIN, SCALE_END, scale_figures(document.get("jobs")))
+    SCALE_PAGE.write_text(plan)
+    print(f"wrote {PAGE.relative_to(PROJECT_ROOT)} and the figures of {SCALE_PAGE.relative_to(PROJECT_ROOT)}")
 
 
 def page(document: Mapping[str, Any]) -> str:
     """The whole page, from all sections of the results."""
     parts = [_HEAD]
     online = document.get("online")
-    parts += _online(online) if online else [f"## Targets\n\n{_NOT_MEASURED}\n"]
+    parts += _online(online) if online else [f"## Targets\n\n{NOT_MEASURED}\n"]
     parts.append(_breakdown(document.get("breakdown")))
     parts.append(_soak(document.get("soak")))
+    parts.append(jobs_section(document.get("jobs")))
     return "\n".join(parts)
 
 
 def _online(online: Mapping[str, Any]) -> list[str]:
     return [
-        f"## Targets\n\n{_verdicts(online['targets'])}\nRatios are taken within each round.\n",
+        f"## Targets\n\n{verdicts(online['targets'])}\nRatios are taken within each round.\n",
         f"![Predictions per second of every peer]({FIGURE})\n",
         _method(online),
         _peers(online["peers"]),
         _tables(online["peers"]),
         _notes(online["peers"]),
     ]
-
-
-def _verdicts(targets: Sequence[Mapping[str, Any]]) -> str:
-    rows = []
-    for target in targets:
-        limit = f"{'≥' if target['relation'] == '>=' else '≤'} {target['limit']:g} {target['unit']}"
-        measured = "–" if target["median"] is None else _with_spread(target, 2, f" {target['unit']}")
-        verdict = "not measured" if target["median"] is None else "met" if target["met"] else "**not met**"
-        rows.append((target["name"], limit, measured, verdict))
-    return _table(("target", "limit", "measured", ""), rows, left=1)
 
 
 def _method(online: Mapping[str, Any]) -> str:
@@ -122,22 +123,13 @@ def _method(online: Mapping[str, Any]) -> str:
         "s": "" if settings["rounds"] == 1 else "s",
         "fewest": FEWEST_FOR_P99,
     }
-    parts = ["## How it is measured\n", *(_prose(part.format(**figures)) for part in _METHOD), _machine(online)]
+    parts = ["## How it is measured\n", *(prose(part.format(**figures)) for part in _METHOD), machine(online)]
     return "\n".join(parts)
-
-
-def _machine(section: Mapping[str, Any]) -> str:
-    on = section["machine"]
-    packages = ", ".join(f"{name} {version}" for name, version in section["versions"].items())
-    return _prose(
-        f"{section['measured_at']}, commit `{section['git_commit']}`; {on['processor']}, {on['cores']} cores, "
-        f"{on['memory_gb']} GB, {on['system']}, load average before it {on['load_average_before']:.2f}. {packages}."
-    )
 
 
 def _peers(peers: Mapping[str, Any]) -> str:
     rows = [(name, peer["title"], peer["what"]) for name, peer in peers.items()]
-    return "## Peers\n\n" + _table(("", "peer", "what it is"), rows, left=3)
+    return "## Peers\n\n" + table(("", "peer", "what it is"), rows, left=3)
 
 
 def _tables(peers: Mapping[str, Any]) -> str:
@@ -145,7 +137,7 @@ def _tables(peers: Mapping[str, Any]) -> str:
     for scenario, title in _SCENARIOS.items():
         rows = [_result(name, peer, scenario) for name, peer in peers.items()]
         columns = ("", "requests/s", "predictions/s", "p50 ms", "p90 ms", "p99 ms", "server CPU ms", "errors")
-        parts.append(f"### {title[0].upper()}{title[1:]}\n\n{_table(columns, rows, left=1)}")
+        parts.append(f"### {title[0].upper()}{title[1:]}\n\n{table(columns, rows, left=1)}")
     return "\n".join(parts)
 
 
@@ -156,12 +148,12 @@ def _result(name: str, peer: Mapping[str, Any], scenario: str) -> tuple[str, ...
         return (name, f"n/a: {why or 'not measured'}", *[""] * 6)
     return (
         name,
-        _with_spread(found["requests_per_second"], 0),
-        _number(found["predictions_per_second"], 0),
-        _with_spread(found["p50_ms"], 2),
-        _number(found["p90_ms"], 2),
-        _with_spread(found["p99_ms"], 2),
-        _number(found["server_cpu_ms"], 3),
+        with_spread(found["requests_per_second"], 0),
+        number(found["predictions_per_second"], 0),
+        with_spread(found["p50_ms"], 2),
+        number(found["p90_ms"], 2),
+        with_spread(found["p99_ms"], 2),
+        number(found["server_cpu_ms"], 3),
         str(found["errors"]),
     )
 
@@ -196,32 +188,30 @@ def _notes(peers: Mapping[str, Any]) -> str:
     ]
     if busy:
         lines.append(f"The load generator was the limit of: {'; '.join(busy)}.")
-    return "".join(_prose(f"- {line}").replace("\n", "\n  ").rstrip(" ") for line in lines)
+    return "".join(prose(f"- {line}").replace("\n", "\n  ").rstrip(" ") for line in lines)
 
 
 def _breakdown(found: Mapping[str, Any] | None) -> str:
     title = "## Where one request's time goes\n"
     if found is None:
-        return f"{title}\n{_NOT_MEASURED}\n"
+        return f"{title}\n{NOT_MEASURED}\n"
     cases = found["in_process"]
     stages = list(dict.fromkeys(stage for case in cases for stage in case["stages_us"]))
     # What is left over is named last, whichever case has which stages.
     stages.sort(key=lambda stage: stage == list(cases[0]["stages_us"])[-1])
-    rows = [(stage, *(_number_of(case["stages_us"].get(stage)) for case in cases)) for stage in stages]
-    rows.append(("**the application, measured by stages**", *(_number_of(case["instrumented_us"]) for case in cases)))
-    rows.append(("the application, left alone", *(_number_of(case["total_us"]) for case in cases)))
-    rows.append(("… processor time of it", *(_number_of(case["cpu_us"]) for case in cases)))
+    rows = [(stage, *(number_of(case["stages_us"].get(stage)) for case in cases)) for stage in stages]
+    rows.append(("**the application, measured by stages**", *(number_of(case["instrumented_us"]) for case in cases)))
+    rows.append(("the application, left alone", *(number_of(case["total_us"]) for case in cases)))
+    rows.append(("… processor time of it", *(number_of(case["cpu_us"]) for case in cases)))
     wire = found["wire"]
-    rows.append(("the same over HTTP", *(_number_of(1e6 / wire[c["case"]]["requests_per_second"]) for c in cases)))
-    rows.append(
-        ("… processor time of the server", *(_number_of(wire[c["case"]]["server_cpu_ms"] * 1e3) for c in cases))
-    )
+    rows.append(("the same over HTTP", *(number_of(1e6 / wire[c["case"]]["requests_per_second"]) for c in cases)))
+    rows.append(("… processor time of the server", *(number_of(wire[c["case"]]["server_cpu_ms"] * 1e3) for c in cases)))
     return "\n".join(
         [
             title,
-            _prose(_STAGES),
-            _table(("stage", *(case["case"] for case in cases)), rows, left=1),
-            _machine(found),
+            prose(_STAGES),
+            table(("stage", *(case["case"] for case in cases)), rows, left=1),
+            machine(found),
         ]
     )
 
@@ -229,7 +219,7 @@ def _breakdown(found: Mapping[str, Any] | None) -> str:
 def _soak(found: Mapping[str, Any] | None) -> str:
     title = "## Soak\n"
     if found is None:
-        return f"{title}\n{_NOT_MEASURED}\n"
+        return f"{title}\n{NOT_MEASURED}\n"
     windows = found["windows"]
     rows = [
         (
@@ -247,40 +237,12 @@ def _soak(found: Mapping[str, Any] | None) -> str:
     return "\n".join(
         [
             title,
-            _prose(
+            prose(
                 f"{windows[-1]['requests_so_far']:,} single requests over {found['connections']} connections to one "
                 f"worker; the first {found['warm_up_windows']} windows are warm-up. {errors}"
             ),
-            _verdicts(found["targets"]),
-            _table(("requests", "worker RSS MB", "requests/s", "p50 ms", "p99 ms", "errors"), rows, left=0),
-            _machine(found),
+            verdicts(found["targets"]),
+            table(("requests", "worker RSS MB", "requests/s", "p50 ms", "p99 ms", "errors"), rows, left=0),
+            machine(found),
         ]
     )
-
-
-def _prose(text: str) -> str:
-    return textwrap.fill(" ".join(text.split()), 118, break_long_words=False, break_on_hyphens=False) + "\n"
-
-
-def _with_spread(value: Mapping[str, float] | None, digits: int, unit: str = "") -> str:
-    if value is None:
-        return "–"
-    middle = f"{value['median']:,.{digits}f}"
-    if value["low"] == value["high"]:
-        return middle + unit
-    return f"{middle}{unit} [{value['low']:,.{digits}f}–{value['high']:,.{digits}f}]"
-
-
-def _number(value: Mapping[str, float] | None, digits: int) -> str:
-    return "–" if value is None else f"{value['median']:,.{digits}f}"
-
-
-def _number_of(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.1f}"
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
-    """Markdown; all but the first `left` columns are numbers."""
-    rule = ["---"] * left + ["---:"] * (len(columns) - left)
-    lines = [columns, rule, *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

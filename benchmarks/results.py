@@ -7,12 +7,19 @@ from typing import Any
 from contract.artefacts import PROJECT_ROOT
 
 RESULTS = PROJECT_ROOT / "benchmarks" / "results" / "online.json"
+JOBS_FILE = "jobs.json"
+"""Beside the file above: what the jobs cost."""
 
 
 def load(file: Path = RESULTS) -> dict[str, Any]:
     """All sections; empty where nothing has been measured."""
     document: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     return document
+
+
+def load_all(file: Path = RESULTS) -> dict[str, Any]:
+    """All sections, and those of the jobs' file beside it."""
+    return load(file) | load(file.with_name(JOBS_FILE))
 
 
 def store(file: Path, section: str, content: dict[str, Any]) -> None:

@@ -103,18 +103,19 @@ def running(
             time.sleep(0.1)
         yield server
     finally:
-        _end(started, server)
+        end(server.process)
+        started.wait(timeout=_STOP_SECONDS)
 
 
-def _end(started: "subprocess.Popen[bytes]", server: Server) -> None:
+def end(process: psutil.Process) -> None:
+    """End a process and all it has started: asked first, killed after a while."""
     with suppress(psutil.Error):
-        family = server.processes()
-        started.terminate()
+        family = [process, *process.children(recursive=True)]
+        process.terminate()
         _, alive = psutil.wait_procs(family, timeout=_STOP_SECONDS)
-        for process in alive:
+        for one in alive:
             with suppress(psutil.Error):
-                process.kill()
-    started.wait(timeout=_STOP_SECONDS)
+                one.kill()
 
 
 def _tail(log: Path) -> str:

@@ -1,10 +1,9 @@
-import json
 from typing import Any
 
 import pytest
 
 from benchmarks.report import PAGE, page
-from benchmarks.results import RESULTS, load, store
+from benchmarks.results import JOBS_FILE, RESULTS, load, load_all, store
 from benchmarks.soak import judged
 from benchmarks.summaries import of_rounds
 from benchmarks.targets import verdicts
@@ -61,9 +60,10 @@ def online(rounds: int = 3) -> dict[str, Any]:
 def test_nothing_measured_is_said_and_how_to_measure_it() -> None:
     text = page({})
 
-    assert text.count("Not measured yet.") == 3
+    assert text.count("Not measured yet.") == 4
     assert "make bench" in text
     assert "make soak" in text
+    assert "make bench-jobs" in text
 
 
 def test_a_target_is_shown_with_its_limit_its_spread_and_its_verdict() -> None:
@@ -157,6 +157,16 @@ def test_each_section_of_the_results_is_replaced_alone(tmp_path: Any) -> None:
     assert load(tmp_path / "absent.json") == {}
 
 
+def test_the_results_of_the_jobs_are_in_a_file_of_their_own(tmp_path: Any) -> None:
+    file = tmp_path / "online.json"
+
+    store(file, "online", {"value": 1})
+    store(file.with_name(JOBS_FILE), "jobs", {"value": 2})
+
+    assert load(file) == {"online": {"value": 1}}
+    assert load_all(file) == {"online": {"value": 1}, "jobs": {"value": 2}}
+
+
 @pytest.mark.skipif(not RESULTS.exists(), reason="nothing measured yet")
 def test_the_page_in_the_repository_is_what_the_results_say() -> None:
-    assert page(json.loads(RESULTS.read_text())) == PAGE.read_text()
+    assert page(load_all(RESULTS)) == PAGE.read_text()

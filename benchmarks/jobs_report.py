@@ -1,0 +1,199 @@
+"""The jobs' part of docs/performance.md. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.jobs_scenarios import PEER_CUSTOMERS, SAMPLE, STOCK_SECONDS
+from benchmarks.jobs_stream import DROPS, FILES, ORDERS_PER_FILE
+from benchmarks.jobs_targets import at
+from benchmarks.markdown import NOT_MEASURED, machine, number_of, prose, table, verdicts
+
+FIGURE = "figures/jobs.svg"
+
+STEPS = {
+    "synthetic orders": ("features", "data"),
+    "features, DuckDB": ("features", "duckdb"),
+    "features, a day later": ("day", "features"),
+    "materialize": ("materialization", "ours"),
+    "materialize, a day later": ("day", "materialize"),
+    "`feast materialize`": ("materialization", "stock"),
+    "score-batch": ("batch", "ours"),
+}
+"""Commands whose cost is shown by size."""
+
+_METHOD = """
+    `make bench-jobs` takes every size from new synthetic orders (docs/features.md) to predictions, in a folder with
+    artefacts and a Redis of its own, a command at a time, each once. Seconds are those of the whole command, the
+    start of Python among them. Memory is the largest resident set of the command's whole tree of processes, sampled
+    five times a second, or the largest of one process by the kernel's account, in millions of bytes; Redis is not in
+    it, and saves nothing meanwhile. There are two windowed snapshots ({settings}). Customers
+    without a delivered order, one in some thousands, are nowhere.
+    """
+_STOCK = """
+    Both fill an empty Redis from the same offline store; {sample} customers are compared byte for byte. Stock is `feast
+    materialize` as it is installed: Feast's local engine, its defaults, at most {limit:g} s. Its start-up is that of
+    `feast feature-views list`; ours is what is left of the command beside the seconds in its own record.
+    """
+_BATCH = """
+    Stages as the command prints them. Features are read by DuckDB on all cores; resolving, scoring and writing are one
+    thread's work, so the customers a second after reading are those of one core. *One core*: the same command, held to
+    one processor core. *Plain script*: `benchmarks/apps/plain_batch.py`, Feast's `get_historical_features`, pandas
+    and scikit-learn, as the documentation shows it, for {peer:,} listed customers and no more, because it is slow; its
+    probabilities are compared with ours, and it knows no stale features, issues or statuses.
+    """
+_STREAM = """
+    One running stream, warm. {files} files of {orders:,} orders, all of different customers, are moved in at once;
+    orders/s count until the last of them is in the features of both stores and its prediction is written. Then {drops}
+    orders, one a second; the lag is from the move of a file to the line that follows its prediction. Memory is that of
+    Python and of Spark's JVM.
+    """
+
+
+def jobs_section(jobs: Mapping[str, Any] | None) -> str:
+    """Targets, tables and how cost grows."""
+    title = "## Jobs\n"
+    if jobs is None:
+        return f"{title}\n{NOT_MEASURED}\n"
+    sizes: Mapping[str, Any] = jobs["sizes"]
+    settings = ", ".join(f"`{name}={value}`" for name, value in jobs["settings"].items() if "SNAPSHOT" in name)
+    parts = [
+        title,
+        verdicts(jobs["targets"]),
+        f"![Seconds and memory of every step by number of customers]({FIGURE})\n",
+        prose(_METHOD.format(settings=settings)),
+        machine(jobs),
+        "### How cost grows\n",
+        _growth(sizes),
+        "### Features\n",
+        _features(sizes),
+        "### Materialization\n",
+        prose(_STOCK.format(sample=SAMPLE, limit=STOCK_SECONDS)),
+        _materialization(sizes),
+        "### Batch scoring\n",
+        prose(_BATCH.format(peer=PEER_CUSTOMERS)),
+        _batch(sizes),
+        "### Stream\n",
+        prose(_STREAM.format(files=FILES, orders=ORDERS_PER_FILE, drops=DROPS)),
+        _stream(sizes, jobs["without_spark"]),
+    ]
+    return "\n".join(parts)
+
+
+def _growth(sizes: Mapping[str, Any]) -> str:
+    """Microseconds and bytes of a customer: flat where cost is linear, falling where start-up is most of it."""
+    columns = ["", *(f"{int(size):,}: µs, bytes" for size in sizes)]
+    rows = []
+    for step, path in STEPS.items():
+        cells = []
+        for size, measured in sizes.items():
+            seconds, memory = at(measured, *path, "seconds"), at(measured, *path, "peak_rss_mb")
+            each = 1e6 / int(size)
+            cells.append("–" if seconds is None else f"{seconds * each:,.1f}, {memory * each:,.0f}")
+        rows.append((step, *cells))
+    text = prose("Of a command per customer: microseconds, and bytes of memory at its peak; columns are customers.")
+    return f"{text}\n{table(columns, rows, left=1)}"
+
+
+def _features(sizes: Mapping[str, Any]) -> str:
+    rows = []
+    for size, measured in sizes.items():
+        found = measured["features"]
+        steps = {"synthetic orders": {**found["data"], "rows": found["orders"]}, "build on DuckDB": found["duckdb"]}
+        steps |= {"build on Spark, `local[2]`": found["spark"]} if "spark" in found else {}
+        steps |= {f"a day and {measured['day']['orders']:,} orders later, DuckDB": measured["day"]["features"]}
+        rows += [
+            (
+                f"{int(size):,}",
+                what,
+                number_of(step.get("rows"), 0),
+                number_of(step["seconds"]),
+                number_of(int(size) / step["seconds"], 0),
+                number_of(step["peak_rss_mb"], 0),
+            )
+            for what, step in steps.items()
+        ]
+    return table(("customers", "", "rows", "seconds", "customers/s", "peak MB"), rows, left=2)
+
+
+def _materialization(sizes: Mapping[str, Any]) -> str:
+    rows = []
+    for size, measured in sizes.items():
+        found = measured["materialization"]
+        runs = {"`make materialize`": found["ours"]}
+        runs |= {"`feast materialize`": found["stock"]} if "stock" in found else {}
+        runs |= {"`make materialize`, a day later": measured["day"]["materialize"]}
+        rows += [
+            (
+                f"{int(size):,}",
+                what if run.get("outcome", "done") == "done" else f"{what}: **{run['outcome']}**",
+                number_of(run.get("rows"), 0),
+                number_of(run["seconds"]),
+                number_of(run.get("working_seconds")),
+                number_of(run.get("rows_per_second"), 0),
+                number_of(run.get("rows_per_second_of_command"), 0),
+                number_of(run["peak_rss_mb"], 0),
+            )
+            for what, run in runs.items()
+        ]
+    columns = ("customers", "", "rows", "seconds", "… without start-up", "rows/s", "… of the command", "peak MB")
+    return table(columns, rows, left=2) + "\n" + prose(_redis(sizes))
+
+
+def _redis(sizes: Mapping[str, Any]) -> str:
+    each = ", ".join(
+        f"{bytes_in_redis(measured):,.0f} bytes at {int(size):,}"
+        for size, measured in sizes.items()
+        if at(measured, "materialization", "redis")
+    )
+    return f"A customer in Redis, both views, by the server's `used_memory`: {each}."
+
+
+def bytes_in_redis(measured: Mapping[str, Any]) -> float:
+    """Of one customer with a row in both views, at one size."""
+    redis = measured["materialization"]["redis"]
+    return float((redis["used_mb"] - redis["empty_mb"]) * 1e6 / redis["customers"])
+
+
+def _batch(sizes: Mapping[str, Any]) -> str:
+    titles = {
+        "ours": "`make score-batch`",
+        "one_core": "… one core",
+        "ours_beside_peer": "… listed customers",
+        "peer": "plain script, the same listed customers",
+    }
+    rows = [
+        (
+            f"{int(size):,}",
+            title,
+            number_of(run["rows"], 0),
+            *(number_of(run.get(f"{stage}_seconds")) for stage in ("read", "score", "write")),
+            number_of(run.get("customers_per_second"), 0),
+            number_of(run["seconds"]),
+            number_of(run["cpu_seconds"]),
+            number_of(run["peak_rss_mb"], 0),
+        )
+        for size, measured in sizes.items()
+        for what, title in titles.items()
+        if (run := measured["batch"].get(what))
+    ]
+    columns = ("of", "", "scored", "read s", "score s", "write s", "after reading /s", "seconds", "CPU s", "peak MB")
+    return table(columns, rows, left=2)
+
+
+def _stream(sizes: Mapping[str, Any], without_spark: str | None) -> str:
+    if without_spark:
+        return prose(f"Not measured: {without_spark}.")
+    rows = [
+        (
+            f"{int(size):,}",
+            number_of(found["orders_per_second"], 0),
+            number_of(found["lag_p50_seconds"], 2),
+            number_of(found["lag_max_seconds"], 2),
+            number_of(found["batch_p50_seconds"], 2),
+            number_of(found["peak_rss_mb"], 0),
+        )
+        for size, measured in sizes.items()
+        if (found := measured.get("stream"))
+    ]
+    columns = ("customers with history", "orders/s", "lag p50 s", "lag max s", "batch of one p50 s", "peak MB")
+    return table(columns, rows, left=1)
