@@ -9,7 +9,7 @@ import inspect
 import sys
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from contract.artefacts import Artefacts
 from feature_repo import transformations
 from jobs.builds import Build, Day, Partition, keep_partition, only_build, put_in_place, read_build
-from jobs.engines import Engine, Period, open_engine, stored_schema
+from jobs.engines import Engine, Features, Period, open_engine, stored_schema
 from jobs.errors import JobError
 from jobs.orders import ORDER_COLUMNS, ORDERS_SCHEMA, Orders, find_orders
 from jobs.settings import JobsSettings
@@ -41,6 +41,23 @@ def snapshot_times(observed_until: datetime, now: datetime, backfill_days: int, 
     anchor, today = _midnight(observed_until), _midnight(now)
     grid = {anchor - k * backfill_days * _DAY for k in range(3650 // backfill_days)}
     return sorted(t for t in grid | {today - k * _DAY for k in range(daily)} if t <= now)
+
+
+def lifetime_since(since_us: int) -> Features:
+    """`customer_lifetime` of the customers who ordered since, without their rows before; microseconds since 1970."""
+
+    def features(orders: ir.Table) -> ir.Table:
+        buyers = orders.filter(orders.event_unix_us + 1 >= since_us).select("customer_id").distinct()
+        rows = transformations.customer_lifetime(orders.semi_join(buyers, "customer_id") if since_us else orders)
+        return rows.filter(rows.event_unix_us >= since_us)
+
+    return features
+
+
+def windowed_at(snapshots_us: Sequence[int]) -> Features:
+    """`customer_orders_windowed` at these times, in microseconds since 1970."""
+    times = ibis.literal(list(snapshots_us), "array<int64>").unnest().name("snapshot_unix_us").as_table()
+    return lambda orders: transformations.customer_orders_windowed(orders, times)
 
 
 def build_features(
@@ -155,13 +172,8 @@ class _Building:
         view = "customer_lifetime"
         first = "9999" if changed is None else f"{changed:%Y-%m}"
         kept = [month for month in self._held(view) if month < first]
-        orders, since = self._distinct, 0
-        if changed and kept:
-            since = unix_us(changed.replace(day=1))
-            buyers = orders.filter(orders.event_unix_us + 1 >= since).select("customer_id").distinct()
-            orders = orders.semi_join(buyers, "customer_id")
-        rows = transformations.customer_lifetime(orders)
-        return self._write(view, "month", kept, rows.filter(rows.event_unix_us >= since), changed is not None)
+        since = unix_us(changed.replace(day=1)) if changed and kept else 0
+        return self._write(view, "month", kept, lifetime_since(since), changed is not None)
 
     def _windowed(self, changed: datetime | None, snapshots: list[datetime]) -> dict[str, Partition]:
         """A snapshot depends on all orders before it: those up to the first change stay."""
@@ -170,15 +182,13 @@ class _Building:
         last = "9999" if changed is None else f"{changed:%Y-%m-%d}"
         kept = [day for day in self._held(view) if day in wanted and day <= last]
         needed = [wanted[day] for day in wanted if day not in kept]
-        times = ibis.literal(needed, "array<int64>").unnest().name("snapshot_unix_us").as_table()
-        rows = transformations.customer_orders_windowed(self._distinct, times)
-        return self._write(view, "day", kept, rows, bool(needed))
+        return self._write(view, "day", kept, windowed_at(needed), bool(needed))
 
     def _held(self, view: str) -> dict[str, Partition]:
         return self._previous.partitions.get(view, {}) if self._previous else {}
 
     def _write(
-        self, view: str, period: Period, kept: Collection[str], rows: ir.Table, needed: bool
+        self, view: str, period: Period, kept: Collection[str], features: Features, needed: bool
     ) -> dict[str, Partition]:
         """Put a view's folder together of partitions of the build before and, where needed, newly computed rows."""
         started = time.monotonic()
@@ -186,11 +196,12 @@ class _Building:
         for name in held:
             keep_partition(self._store, view, name, self._partial)
         folder = self._partial / view
-        written = self._engine.write(rows, folder, period, _midnight(self._now)) if needed else {}
+        created = _midnight(self._now)
+        written = self._engine.write(features, self._distinct, folder, period, created) if needed else {}
         new = {name: Partition(rows=count, build=self._partial.stem) for name, count in written.items()}
         if not held and not new:  # the feature view must still find a file with its columns
             (folder / "none").mkdir(parents=True)
-            pq.write_table(stored_schema(rows).empty_table(), folder / "none" / "part-0.parquet")
+            pq.write_table(stored_schema(features(self._distinct)).empty_table(), folder / "none" / "part-0.parquet")
         total = sum(partition["rows"] for partition in (held | new).values())
         print(
             f"  {view}: {total:,} rows in {time.monotonic() - started:.1f} s, "

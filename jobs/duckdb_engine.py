@@ -14,12 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.engines import ISO_DATE_LENGTH, TIMESTAMP, Engine, Period, stored_schema
+from jobs.engines import ISO_DATE_LENGTH, TIMESTAMP, Engine, Features, Period, stored_schema
 from jobs.errors import JobError
 from jobs.orders import ORDER_COLUMNS
 from jobs.settings import JobsSettings
 
 _ROW_GROUP = 100_000
+ORDERS_PER_MB = 4_000.0
+"""Of the memory that DuckDB may take: so many orders are made features of at once."""
+ONE_OF = 1_000
+"""Customers of whom one says where a range of them ends."""
 
 
 @contextmanager
@@ -35,7 +39,7 @@ def open_duckdb(settings: JobsSettings, scratch: Path) -> Iterator[Engine]:
         preserve_insertion_order=False,  # nothing here relies on it, and it costs memory
     )
     try:
-        yield _DuckDBEngine(backend, scratch)
+        yield _DuckDBEngine(backend, scratch, int(settings.memory_limit_mb * ORDERS_PER_MB))
     except duckdb.Error as error:
         raise JobError(f"DuckDB: {str(error).splitlines()[0]}") from None
     except OSError as error:
@@ -45,10 +49,11 @@ def open_duckdb(settings: JobsSettings, scratch: Path) -> Iterator[Engine]:
 
 
 class _DuckDBEngine:
-    def __init__(self, backend: Any, scratch: Path) -> None:
+    def __init__(self, backend: Any, scratch: Path, orders_at_once: int) -> None:
         self.identity = f"duckdb {duckdb.__version__}"
         self._backend = backend
         self._scratch = scratch
+        self._orders_at_once = orders_at_once
 
     def orders(self, files: Sequence[Path]) -> ir.Table:
         self._run(
@@ -68,7 +73,32 @@ class _DuckDBEngine:
         found: list[dict[str, Any]] = self._run(self._sql(rows)).to_arrow_table().to_pylist()
         return found
 
-    def write(self, rows: ir.Table, folder: Path, period: Period, created: datetime) -> dict[str, int]:
+    def write(
+        self, features: Features, orders: ir.Table, folder: Path, period: Period, created: datetime
+    ) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for number, share in enumerate(self._shares(orders)):
+            for partition, rows in self._write_share(features(share), folder, period, created, number).items():
+                counts[partition] = counts.get(partition, 0) + rows
+        return counts
+
+    def _shares(self, orders: ir.Table) -> list[ir.Table]:
+        """The orders by ranges of customers: what sums and joins of one range hold at once is bounded."""
+        wanted = -(-self.fetch(orders.aggregate(rows=orders.count()))[0]["rows"] // self._orders_at_once)
+        if wanted < 2:
+            return [orders]
+        some = orders.filter(orders.customer_id.hash().abs() % ONE_OF == 0).select("customer_id").distinct()
+        found = sorted(row["customer_id"] for row in self.fetch(some))
+        bounds = sorted({found[len(found) * n // wanted] for n in range(1, wanted)}) if found else []
+        from_ = [orders.filter(orders.customer_id >= bound) for bound in bounds]
+        return [
+            share.filter(share.customer_id < bound) if bound is not None else share
+            for share, bound in zip([orders, *from_], [*bounds, None], strict=True)
+        ]
+
+    def _write_share(
+        self, rows: ir.Table, folder: Path, period: Period, created: datetime, number: int
+    ) -> dict[str, int]:
         date = f"left(make_timestamp(event_unix_us)::VARCHAR, {ISO_DATE_LENGTH[period]})"
         sql = f"SELECT *, {date} AS partition FROM ({self._sql(rows)}) ORDER BY partition, customer_id, event_unix_us"  # noqa: S608
         counts: dict[str, int] = {}
@@ -76,8 +106,8 @@ class _DuckDBEngine:
             for partition, batch in _by_partition(self._run(sql).to_arrow_reader(_ROW_GROUP)):
                 if partition not in counts:
                     files.close()  # they come one after the other
-                    (folder / partition).mkdir(parents=True)
-                    file = folder / partition / "part-0.parquet"
+                    (folder / partition).mkdir(parents=True, exist_ok=True)
+                    file = folder / partition / f"part-{number}.parquet"
                     writer = files.enter_context(pq.ParquetWriter(file, stored_schema(rows)))
                 writer.write_batch(_stamped(batch, created))
                 counts[partition] = counts.get(partition, 0) + batch.num_rows

@@ -1,6 +1,6 @@
 """What computes features: DuckDB on one machine, Spark beyond it, behind one small interface."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,8 @@ Period = Literal["month", "day"]
 ISO_DATE_LENGTH: dict[Period, int] = {"month": len("2024-06"), "day": len("2024-06-10")}
 """How much of a row's date names its partition."""
 
+Features = Callable[[ir.Table], ir.Table]
+"""Orders → feature rows with `event_unix_us`."""
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
@@ -44,10 +46,13 @@ class Engine(Protocol):
     def fetch(self, rows: ir.Table) -> list[dict[str, Any]]:
         """A result small enough for memory."""
 
-    def write(self, rows: ir.Table, folder: Path, period: Period, created: datetime) -> dict[str, int]:
+    def write(
+        self, features: Features, orders: ir.Table, folder: Path, period: Period, created: datetime
+    ) -> dict[str, int]:
         """Write feature rows as `stored_schema` to folder/<period>/part-*.parquet, sorted by customer and time.
 
         Args:
+            features: takes each customer by itself, so it may be asked for some of them at a time.
             period: of the event timestamp; each is a partition.
             created: the rows' `created_timestamp`.
 

@@ -11,7 +11,7 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow.parquet as pq
 
-from jobs.engines import ISO_DATE_LENGTH, Engine, Period
+from jobs.engines import ISO_DATE_LENGTH, Engine, Features, Period
 from jobs.orders import ORDER_COLUMNS
 from jobs.settings import JobsSettings
 from jobs.spark import spark_session
@@ -54,9 +54,11 @@ class _SparkEngine:
     def fetch(self, rows: ir.Table) -> list[dict[str, Any]]:
         return [row.asDict() for row in self._rows(rows).collect()]
 
-    def write(self, rows: ir.Table, folder: Path, period: Period, created: datetime) -> dict[str, int]:
+    def write(
+        self, features: Features, orders: ir.Table, folder: Path, period: Period, created: datetime
+    ) -> dict[str, int]:
         (
-            self._rows(rows)
+            self._rows(features(orders))
             .withColumns(_expressions(period, created))
             .drop("event_unix_us")
             .repartitionByRange("partition", "customer_id")

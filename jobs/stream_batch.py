@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ibis
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -22,8 +21,9 @@ import pyarrow.parquet as pq
 from contract import Resolver
 from contract.artefacts import Artefacts
 from feature_repo import transformations
+from jobs.build_features import lifetime_since, windowed_at
 from jobs.builds import STREAMED, read_build, switching
-from jobs.engines import open_engine, stored_schema
+from jobs.engines import Features, open_engine, stored_schema
 from jobs.errors import JobError
 from jobs.latest_rows import ViewSource, connect, latest_rows
 from jobs.offline_features import FeaturePlan, StoredRows
@@ -190,15 +190,13 @@ class StreamBatches:
         with open_engine("duckdb", self._settings, scratch) as engine:
             known = engine.orders([history])
             orders = engine.keep("distinct_orders", transformations.distinct_orders(known))
-            lifetime = transformations.customer_lifetime(orders)
-            expressions = {LIFETIME: lifetime.filter(lifetime.event_unix_us >= since)}
+            features: dict[str, Features] = {LIFETIME: lifetime_since(since)}
             if later:
-                times = ibis.literal(later, "array<int64>").unnest().name("snapshot_unix_us").as_table()
-                expressions[WINDOWED] = transformations.customer_orders_windowed(orders, times)
-            for view, expression in expressions.items():
+                features[WINDOWED] = windowed_at(later)
+            for view, make in features.items():
                 folder = scratch / view
-                engine.write(expression, folder, "month", now)
-                schema = stored_schema(expression)
+                engine.write(make, orders, folder, "month", now)
+                schema = stored_schema(make(orders))
                 rows[view] = ds.dataset(folder, schema=schema).to_table() if folder.exists() else schema.empty_table()
         return {view: table for view, table in rows.items() if table.num_rows}
 

@@ -8,6 +8,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from jobs import duckdb_engine
 from jobs.__main__ import main
 from jobs.build_features import build_features, snapshot_times
 from jobs.builds import read_build, switching
@@ -19,6 +20,7 @@ from tests.orders import Order, files_in_place, rows_in_place, shop, some_orders
 NOW = datetime(2024, 6, 10, 9, 30, tzinfo=UTC)
 SETTINGS = JobsSettings(snapshot_backfill_days=30, daily_snapshots=7)
 ORDERS = some_orders(2_000, NOW)
+VIEWS = ("customer_lifetime", "customer_orders_windowed")
 
 
 def ago(days: float) -> datetime:
@@ -58,6 +60,28 @@ def test_the_same_orders_settings_and_day_give_the_same_files_byte_for_byte(tmp_
 
     assert first == files_in_place(tmp_path / "store")
     assert {"customer_lifetime", "customer_orders_windowed"} == {Path(p).parts[0] for p in first}
+
+
+def test_orders_beyond_the_memory_are_taken_by_ranges_of_customers_with_the_same_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, ranges = tmp_path / "whole", tmp_path / "ranges"
+    for place in (whole, ranges):
+        write_orders(place / "orders.parquet", ORDERS)
+    built = build_features(shop(whole), SETTINGS, NOW)
+
+    monkeypatch.setattr(duckdb_engine, "ORDERS_PER_MB", 0.5)  # half of the orders, with 1,024 MB
+    monkeypatch.setattr(duckdb_engine, "ONE_OF", 5)
+    built_by_ranges = build_features(shop(ranges), SETTINGS, NOW)
+
+    assert built.rows == built_by_ranges.rows
+    assert {name: day["rows"] for name, day in built.partitions[VIEWS[1]].items()} == {
+        name: day["rows"] for name, day in built_by_ranges.partitions[VIEWS[1]].items()
+    }
+    for view in VIEWS:
+        assert rows_in_place(whole / "store", view).equals(rows_in_place(ranges / "store", view))
+    assert {"part-0.parquet"} == {Path(file).name for file in files_in_place(whole / "store")}
+    assert "part-3.parquet" in {Path(file).name for file in files_in_place(ranges / "store")}
 
 
 def test_every_row_says_on_which_day_it_was_made_and_columns_have_the_types_of_the_views(tmp_path: Path) -> None:
