@@ -31,6 +31,8 @@ class Artefacts(BaseModel):
     materialize_runs: `MATERIALIZE_RUNS_PATH`, the file in which each materialization is recorded, a JSON object a line.
     mlflow_tracking_uri: `MLFLOW_TRACKING_URI`, of the registry; SQLite below `var/` unless set.
     model_tag: `MODEL_TAG_PATH`, the file that names the imported model in the BentoML store.
+    challenger: `CHALLENGER_PATH`, the JSON file that names a second model and what it is to do; absent for none.
+    inference_log: `INFERENCE_LOG_DIR`, the folder of what was answered, see `scoring/inference_log.py`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,6 +45,8 @@ class Artefacts(BaseModel):
     materialize_runs: Path
     mlflow_tracking_uri: str
     model_tag: Path
+    challenger: Path
+    inference_log: Path
 
     @classmethod
     def of(cls, environ: Mapping[str, str], root: Path = PROJECT_ROOT) -> "Artefacts":
@@ -59,6 +63,8 @@ class Artefacts(BaseModel):
             materialize_runs=Path(environ.get("MATERIALIZE_RUNS_PATH") or var / "materialize" / "runs.jsonl"),
             mlflow_tracking_uri=environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{var / 'mlflow' / 'mlflow.db'}",
             model_tag=Path(environ.get("MODEL_TAG_PATH") or var / "model_tag"),
+            challenger=Path(environ.get("CHALLENGER_PATH") or var / "challenger.json"),
+            inference_log=Path(environ.get("INFERENCE_LOG_DIR") or var / "inference_log"),
         )
 
     def feast_environment(self, redis_options: Mapping[str, str] | None = None) -> dict[str, str]:
