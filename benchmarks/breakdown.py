@@ -88,7 +88,7 @@ async def _all_cases(workload: "Workload", artefacts: Any) -> list[dict[str, Any
     from benchmarks.peers import all_peers
     from service.http_api import HttpApi, ServingSlot
     from service.metrics import ServiceMetrics
-    from service.service import assemble, open_parts
+    from service.worker import assemble, open_parts
     from service.settings import ServiceSettings
 
     settings = ServiceSettings(allow_anonymous=True)  # nothing listens

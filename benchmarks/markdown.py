@@ -12,7 +12,11 @@ def verdicts(targets: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for target in targets:
         limit = f"{'≥' if target['relation'] == '>=' else '≤'} {target['limit']:,.6g} {target['unit']}"
-        measured = "–" if target["median"] is None else with_spread(target, 0 if target["limit"] >= 1000 else 2, f" {target['unit']}")
+        measured = (
+            "–"
+            if target["median"] is None
+            else with_spread(target, 0 if target["limit"] >= 1000 else 2, f" {target['unit']}")
+        )
         verdict = "not measured" if target["median"] is None else "met" if target["met"] else "**not met**"
         rows.append((target["name"], limit, measured, verdict))
     return table(("target", "limit", "measured", ""), rows, left=1)

@@ -24,10 +24,10 @@ from contract.model_contract import (
     ModelContract,
     TrainingDistribution,
 )
+from contract.raw_features import RawFeatures
 from contract.resolve import (
     FeatureIssue,
     FeatureState,
-    RawFeatures,
     ResolvedFeatures,
     Resolver,
 )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from contract.errors import ContractError, OverrideError
 from contract.feature_schema import SourceView
 from contract.model_contract import FeatureInput, ModelContract
+from contract.raw_features import RawFeatures
 
 _INTEGER_RANGE = {"int32": 2**31, "int64": 2**63}
 
@@ -27,24 +28,6 @@ class FeatureState(IntEnum):
     STALE = 1
     MISSING = 2
     OVERRIDDEN = 3
-
-
-@dataclass(frozen=True, slots=True)
-class RawFeatures:
-    """What a store returned for n customers, k inputs and v stored views.
-
-    values: float64 (n, k) in contract order, NaN where the store has no value.
-    event_times: float64 (n, v) in the order of `Resolver.views`, unix seconds of each view's row,
-        NaN where the view has no row. None where the store has already enforced every TTL, as a
-        point-in-time join does.
-    cached_seconds: float64 (n,), how long ago each row was read from the store. None where no row comes from a cache.
-    unread: bool (n,), rows that could not be read, whose values are NaN. None where all could.
-    """
-
-    values: NDArray[np.float64]
-    event_times: NDArray[np.float64] | None
-    cached_seconds: NDArray[np.float64] | None = None
-    unread: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +64,18 @@ class ResolvedFeatures:
     known: NDArray[np.bool_]
     refused: NDArray[np.bool_]
     names: tuple[str, ...]
+
+    def take(self, rows: NDArray[np.intp]) -> "ResolvedFeatures":
+        """Some of the rows."""
+        return ResolvedFeatures(
+            matrix=self.matrix[rows],
+            states=self.states[rows],
+            defaulted=self.defaulted[rows],
+            ages=self.ages[rows],
+            known=self.known[rows],
+            refused=self.refused[rows],
+            names=self.names,
+        )
 
     def all_issues(self) -> "FeatureIssues":
         """The features that are not fresh, of all rows at once; a customer whom the store does not know has none."""

@@ -33,6 +33,10 @@ class Outcomes:
         scored: NDArray[np.bool_] = self.statuses <= DEGRADED
         return scored
 
+    def take(self, rows: NDArray[np.intp]) -> "Outcomes":
+        """Some of the rows."""
+        return Outcomes(self.probabilities[rows], self.decisions[rows], self.statuses[rows])
+
 
 def outcomes(resolved: ResolvedFeatures, scored: NDArray[np.float32], threshold: float) -> Outcomes:
     """`decide` on n resolved rows.

@@ -23,6 +23,8 @@ class ServiceError(Exception):
     """An outcome that the client is told.
 
     The message is for the client: it names fields and limits, never feature values or addresses.
+
+    model: the identity of the model whose outcome it is; None for the champion's.
     """
 
     status: ClassVar[int]
@@ -32,6 +34,7 @@ class ServiceError(Exception):
     def __init__(self, message: str, field: str | None = None) -> None:
         self.message = message
         self.field = field
+        self.model: dict[str, str] | None = None
         super().__init__(message)
 
 

@@ -109,7 +109,7 @@ class LazyExplainer:
     """
 
     def __init__(self, model: ImportedModel) -> None:
-        self._model = model
+        self.model = model
         self._lock = threading.Lock()
         self._explainer: Explainer | None = None
         self._refusal = ""
@@ -133,7 +133,7 @@ class LazyExplainer:
                 raise NotExplainableError(self._refusal)
             if self._explainer is None:
                 try:
-                    self._explainer = Explainer.of(self._model.load_pipeline(), self._model.contract.feature_names)
+                    self._explainer = Explainer.of(self.model.load_pipeline(), self.model.contract.feature_names)
                 except (NotExplainableError, ModelError) as error:
                     self._refusal = str(error)
                     raise NotExplainableError(self._refusal) from error

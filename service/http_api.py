@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.authentication import UNAUTHENTICATED
 from service.errors import MethodNotAllowedError, NotFoundError, ServiceError, UnsupportedMediaTypeError
-from service.http_calls import Asked, Serving, explain, invocations, model, predict, predict_batch
+from service.http_calls import Asked, Serving, explain, invocations, model, model_headers, predict, predict_batch
 from service.http_exchange import (
     ClientGoneError,
     Headers,
@@ -180,11 +180,15 @@ async def _answer_traced(
             raw = await read_body(receive, serving.settings.body_timeout_ms / 1000, serving.settings.max_body_bytes)
             started = time.perf_counter()  # how slowly a client sends is not our latency, nor does it take a place
         with serving.requests.take():
-            content = await route.call(serving, Asked(raw, content_type, serving.clock() // 1000))
+            content = await route.call(serving, Asked(raw, content_type, serving.clock() // 1000, request_id))
         if route.identified:
             content = {"request_id": request_id, "model": identity, **content}
+            if content["model"] is not identity:
+                headers = [headers[0], *model_headers(content["model"])]
     except ServiceError as error:
         outcome, status = error.code, error.status
+        if error.model is not None:
+            identity, headers = error.model, [headers[0], *model_headers(error.model)]
         content = error_content(error.code, error.message, request_id, identity, error.field)
         headers += _error_headers(error, route)
     except ClientGoneError:

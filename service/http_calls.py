@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from service.authentication import ApiKeys
@@ -13,7 +13,8 @@ from service.explanation import LazyExplainer
 from service.http_exchange import Headers
 from service.metrics import ServiceMetrics
 from service.openapi import openapi_document
-from service.predictor import Prediction, Predictor
+from service.predictions import Prediction
+from service.predictor import Predictor
 from service.schemas import ExplainRequest, PredictBatchRequest, PredictRequest, parse
 from service.scoring_protocol import ScoringProtocol
 from service.settings import ServiceSettings
@@ -25,11 +26,13 @@ class Asked(NamedTuple):
 
     content_type: the header as it came.
     as_of_unix_us: the request's time, taken once.
+    request_id: under which its answers are logged.
     """
 
     body: bytes
     content_type: bytes | None
     as_of_unix_us: int
+    request_id: str
 
 
 class Places:
@@ -69,6 +72,7 @@ class Serving:
 
     predictor: Predictor
     explainer: LazyExplainer
+    challenger_explainer: LazyExplainer | None
     scoring_protocol: ScoringProtocol
     settings: ServiceSettings
     metrics: ServiceMetrics
@@ -84,31 +88,40 @@ class Serving:
     @classmethod
     def of(cls, predictor: Predictor, settings: ServiceSettings, metrics: ServiceMetrics, keys: ApiKeys) -> "Serving":
         """Everything that follows from these four."""
-        model = predictor.model
+        model, challenger = predictor.model, predictor.challenger
         return cls(
             predictor=predictor,
             explainer=LazyExplainer(model),
+            challenger_explainer=None if challenger is None else LazyExplainer(challenger.live.model),
             scoring_protocol=ScoringProtocol(model.contract.feature_names, settings.max_batch),
             settings=settings,
             metrics=metrics,
             keys=keys,
             contract_body=model.contract.model_dump(mode="json"),
             document=openapi_document(model.contract, settings.max_batch, keys_configured=keys.configured),
-            model_headers=[
-                (f"x-model-{key}".encode(), value.encode("ascii", "backslashreplace"))
-                for key, value in model.identity.items()
-            ],
+            model_headers=model_headers(model.identity),
             requests=Places(settings.max_concurrency, "requests"),
             rows=Places(settings.max_rows, "rows"),
             explanations=Places(settings.max_explanations, "explanations"),
         )
+
+    def with_models_of(self, other: "Serving") -> "Serving":
+        """The same worker with other models: what is in flight stays bounded over both."""
+        return replace(other, requests=self.requests, rows=self.rows, explanations=self.explanations, clock=self.clock)
+
+
+def model_headers(identity: Mapping[str, str]) -> Headers:
+    """What a response's headers say about the model that answered."""
+    return [(f"x-model-{key}".encode(), value.encode("ascii", "backslashreplace")) for key, value in identity.items()]
 
 
 async def predict(serving: Serving, asked: Asked) -> dict[str, Any]:
     """`POST /predict`."""
     body = parse(PredictRequest, asked.body)
     with serving.rows.take():
-        prediction = await serving.predictor.predict_one(body.customer_id, asked.as_of_unix_us, body.features)
+        prediction = await serving.predictor.predict_one(
+            body.customer_id, asked.as_of_unix_us, body.features, asked.request_id
+        )
     return _row(_scored(prediction))
 
 
@@ -117,7 +130,7 @@ async def predict_batch(serving: Serving, asked: Asked) -> dict[str, Any]:
     customer_ids = parse(PredictBatchRequest, asked.body).customer_ids
     _check_rows(len(customer_ids), serving.settings.max_batch)
     with serving.rows.take(len(customer_ids)):
-        predictions = await serving.predictor.predict(customer_ids, asked.as_of_unix_us)
+        predictions = await serving.predictor.predict(customer_ids, asked.as_of_unix_us, None, asked.request_id)
     return {"predictions": [_row(prediction) for prediction in predictions]}
 
 
@@ -125,15 +138,20 @@ async def explain(serving: Serving, asked: Asked) -> dict[str, Any]:
     """`POST /explain`."""
     body = parse(ExplainRequest, asked.body)
     with serving.explanations.take():
-        looked_up = await serving.predictor.look_up(body.customer_id, asked.as_of_unix_us, body.features)
+        looked_up = await serving.predictor.look_up(
+            body.customer_id, asked.as_of_unix_us, body.features, asked.request_id
+        )
         row = _row(_scored(looked_up.prediction))
         resolved = looked_up.resolved
+        explainer = serving.explainer
+        if looked_up.prediction.challenger is not None and serving.challenger_explainer is not None:
+            explainer = serving.challenger_explainer
         with span("explain"):
             # In a thread: the first one loads the pipeline, and trees take milliseconds.
-            explanation = await asyncio.to_thread(serving.explainer.explain, resolved.matrix)
+            explanation = await asyncio.to_thread(explainer.explain, resolved.matrix)
     issues = {issue.feature: issue for issue in looked_up.prediction.feature_issues}
     contributions = []
-    for column, feature in enumerate(serving.predictor.model.contract.inputs):
+    for column, feature in enumerate(explainer.model.contract.inputs):
         issue = issues.get(feature.name)
         age = float(resolved.ages[0, column]) if issue is None else issue.age_seconds
         contributions.append(
@@ -159,8 +177,23 @@ async def invocations(serving: Serving, asked: Asked) -> dict[str, Any]:
 
 async def model(serving: Serving, _: Asked) -> dict[str, Any]:
     """`GET /model`."""
-    served = serving.predictor.model
-    return {"tag": served.tag, "contract_sha256": served.contract_sha256, "contract": serving.contract_body}
+    served, challenger = serving.predictor.model, serving.predictor.challenger
+    beside = None
+    if challenger is not None:
+        other = challenger.live.model
+        beside = {
+            "tag": other.tag,
+            "version": other.contract.model_version,
+            "contract_sha256": other.contract_sha256,
+            "mode": challenger.mode,
+            "share": challenger.share,
+        }
+    return {
+        "tag": served.tag,
+        "contract_sha256": served.contract_sha256,
+        "contract": serving.contract_body,
+        "challenger": beside,
+    }
 
 
 def _check_rows(rows: int, most: int) -> None:
@@ -178,14 +211,17 @@ def _scored(prediction: Prediction) -> Prediction:
         raise UnknownCustomerError("no features are stored for this customer", field="customer_id")
     if prediction.status == "refused":
         refusing = [f"{issue.feature} is {issue.state}" for issue in prediction.feature_issues if issue.used is None]
-        if not refusing:
-            raise FeaturesRefusedError("the model has no probability for values as far out as these")
-        raise FeaturesRefusedError(f"the model's contract refuses to score: {', '.join(refusing)}")
+        what = "the model has no probability for values as far out as these"
+        if refusing:
+            what = f"the model's contract refuses to score: {', '.join(refusing)}"
+        refused = FeaturesRefusedError(what)
+        refused.model = prediction.challenger
+        raise refused
     return prediction
 
 
 def _row(prediction: Prediction) -> dict[str, Any]:
-    return {
+    row: dict[str, Any] = {
         "customer_id": prediction.customer_id,
         "churn_probability": prediction.churn_probability,
         "churn": prediction.churn,
@@ -193,3 +229,6 @@ def _row(prediction: Prediction) -> dict[str, Any]:
         "feature_issues": prediction.feature_issues,
         "cached_seconds": prediction.cached_seconds,
     }
+    if prediction.challenger is not None:
+        row["model"] = prediction.challenger
+    return row

@@ -13,7 +13,8 @@ from contract import FeatureIssue
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric
 
-Stage = Literal["features", "model"]
+Stage = Literal["features", "model", "challenger"]
+ChallengerOutcome = Literal["scored", "late", "failed", "dropped"]
 _PREFIX = "churn_"
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -53,7 +54,7 @@ class ServiceMetrics:
         )
         self._stage_seconds = Histogram(
             "churn_stage_seconds",
-            "Seconds of one read of features and of one call of the model, each for one or more rows",
+            "Seconds of one read of features and of one call of a model, each for one or more rows",
             ["stage"],
             buckets=_SECONDS,
             registry=to,
@@ -97,9 +98,28 @@ class ServiceMetrics:
             multiprocess_mode="livemax",
             registry=to,
         )
+        self._challenger = Counter(
+            "churn_challenger_rows",
+            "Customers that the challenger should score, by what came of it",
+            ["outcome"],
+            registry=to,
+        )
+        self._switches = Counter(
+            "churn_model_switches",
+            "Changes of the models that are live, by what came of them",
+            ["outcome"],
+            registry=to,
+        )
+        self._switch_failing = Gauge(
+            "churn_model_switch_failing",
+            "1 while the models that should be live cannot be",
+            multiprocess_mode="livemax",
+            registry=to,
+        )
+        self._identities: tuple[dict[str, str], ...] = ()
         # Looking labels up takes as long as counting; these are needed for every request.
         self._by_outcome: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
-        self._stages = {stage: self._stage_seconds.labels(stage) for stage in ("features", "model")}
+        self._stages = {stage: self._stage_seconds.labels(stage) for stage in ("features", "model", "challenger")}
         self._rows_ok = self._rows.labels("ok")
 
     def answered(self, call: str, outcome: str, client: str, seconds: float) -> None:
@@ -148,9 +168,26 @@ class ServiceMetrics:
         """Tell whether the live registry still keeps the contract."""
         self._mismatch.set(found)
 
-    def live(self, identity: dict[str, str]) -> None:
-        """Name the model that answers from now on."""
-        self._live.labels(**identity).set(1)
+    def challenger(self, outcome: ChallengerOutcome, rows: int) -> None:
+        """Count rows that the challenger should score."""
+        self._challenger.labels(outcome).inc(rows)
+
+    def live(self, *identities: dict[str, str]) -> None:
+        """Name the models that are live from now on."""
+        for gone in self._identities:
+            self._live.labels(**gone).set(0)
+        for identity in identities:
+            self._live.labels(**identity).set(1)
+        self._identities = identities
+
+    def switched(self, outcome: Literal["done", "failed"]) -> None:
+        """Count a change of the live models, and tell whether what should be live is."""
+        self._switches.labels(outcome).inc()
+        self.switch_failing(outcome == "failed")
+
+    def switch_failing(self, failing: bool) -> None:
+        """Tell whether what should be live is not."""
+        self._switch_failing.set(failing)
 
     async def scrape(self) -> bytes:
         """As `exposition`, in a thread; who asks meanwhile gets the same, so that no client can start many."""

@@ -17,6 +17,7 @@ from redis.exceptions import RedisClusterException
 from contract import ContractError, ContractMismatchError, ModelContract, RawFeatures, differences
 from contract.artefacts import Artefacts
 from contract.feature_schema import read_feature_schema
+from contract.feature_union import FeatureUnion
 from contract.redis_address import RedisAddress
 from service.errors import OnlineStoreUnavailableError, StartupError
 from service.redis_connection import RedisConnection
@@ -66,21 +67,23 @@ class FeastOnlineFeatures:
     asked for by their bare names.
     """
 
-    def __init__(self, store: "FeatureStore", contract: ModelContract) -> None:
+    def __init__(self, store: "FeatureStore", union: FeatureUnion) -> None:
         from scoring import feast_values  # imports feast
 
         self._number, self._unix_seconds = feast_values.number, feast_values.row_unix_seconds
         self._store = store
-        # Resolved once: looking it up takes milliseconds.
-        self._service = store.get_feature_service(contract.feature_service)
-        (key,) = contract.feature_schema.entity_keys
+        self._asked_for: Any = [f"{feature.view}:{feature.field_name}" for feature in union.offered]
+        if len(union.feature_services) == 1:
+            # Resolved once: looking it up takes milliseconds.
+            self._asked_for = store.get_feature_service(union.feature_services[0])
+        (key,) = union.entity_keys
         self._join_key = key.join_key
-        self._request_inputs = [r.name for r in contract.feature_schema.request_inputs]
-        self._columns = {f.field_name: column for column, f in enumerate(contract.inputs)}
+        self._request_inputs = [r.name for r in union.request_inputs]
+        self._columns = {f.field_name: column for column, f in enumerate(union.features)}
         # One stored feature of each view tells the event time of that view's row.
-        self._views = {view.name: position for position, view in enumerate(contract.feature_schema.views)}
+        self._views = {view.name: position for position, view in enumerate(union.views)}
         self._tells_time = {
-            next(f.field_name for f in contract.feature_schema.features if f.view == view): position
+            next(f.field_name for f in union.offered if f.view == view): position
             for view, position in self._views.items()
         }
 
@@ -105,7 +108,7 @@ class FeastOnlineFeatures:
         rows.update({name: as_of_unix_us for name in self._request_inputs})
         try:
             response = await self._store.get_online_features_async(
-                features=self._service, entity_rows=rows, full_feature_names=False
+                features=self._asked_for, entity_rows=rows, full_feature_names=False
             )
         except (redis.RedisError, RedisClusterException, OSError) as error:  # the second is no case of the first
             logger.warning("online store unavailable: %s", type(error).__name__)
@@ -139,56 +142,66 @@ def _check_registry_file(registry: str) -> None:
 
 @dataclass(frozen=True)
 class OpenedFeast:
-    """A store that can be read, and a way to ask whether its registry still keeps the contract.
+    """A store that can be read, and a way to ask whether its registry still keeps the contracts.
 
+    features: reads the `union` of what the models take.
     broken_promises: reads the cached registry, which takes milliseconds: call it in a thread.
     """
 
     features: OnlineFeatures
+    union: FeatureUnion
     broken_promises: Callable[[], list[str]]
 
 
 def open_feast(
-    repo: Path, artefacts: Artefacts, contract: ModelContract, *, compiled: bool = True, stall_seconds: float = 1.0
+    repo: Path, artefacts: Artefacts, *contracts: ModelContract, compiled: bool = True, stall_seconds: float = 1.0
 ) -> OpenedFeast:
-    """Open Feast, hold the contract against its registry, and choose how to read.
+    """Open Feast, hold the contracts against its registry, and choose how to read.
 
     A worker must call it after it has forked: clients and the registry's thread do not survive a fork.
 
     Args:
         repo: folder of `feature_store.yaml`.
+        contracts: of the models that are to be served, at least one.
         compiled: read Redis by a compiled plan where one can be made, else through Feast's SDK.
         stall_seconds: after which an answer that is owed means that the server hangs.
 
     Raises:
-        StartupError: no Redis address, no registry, or the contract is not what this service can serve.
-        ContractMismatchError: the registry no longer offers what the contract promises.
+        StartupError: no Redis address, no registry, or a contract is not what this service can serve.
+        ContractMismatchError: the registry no longer offers what a contract promises.
     """
-    store = open_store(repo, artefacts, contract, stall_seconds)
+    store = open_store(repo, artefacts, *contracts, stall_seconds=stall_seconds)
+    union = FeatureUnion.of(*contracts)
+
+    def promises() -> list[str]:
+        return broken_promises(store, *contracts)
+
     if compiled and artefacts.redis_url is not None:
         try:
-            plan = compile_plan(store, contract)
+            plan = compile_plan(store, union)
         except UnsupportedFeatureServiceError as reason:
             logger.warning("reading through feast's SDK, several times slower: %s", reason)
         else:
             address = RedisAddress.of(artefacts.redis_url)
             connection = RedisConnection(address, _CONNECT_SECONDS, stall_seconds)
-            return OpenedFeast(RedisFeatures(plan, connection), lambda: broken_promises(store, contract))
+            return OpenedFeast(RedisFeatures(plan, connection), union, promises)
     # A store of its own: looking whether the promises are kept renews the registry of the store that is asked.
     serving = type(store)(config=store.config)
     # Feast's word for never: reads keep to what was held against the contract, whatever becomes of the registry.
     serving.registry.cached_registry_proto_ttl = timedelta(0)
-    return OpenedFeast(FeastOnlineFeatures(serving, contract), lambda: broken_promises(store, contract))
+    return OpenedFeast(FeastOnlineFeatures(serving, union), union, promises)
 
 
-def open_store(repo: Path, artefacts: Artefacts, contract: ModelContract, stall_seconds: float = 1.0) -> "FeatureStore":
-    """Open Feast and hold the contract against its registry. Args and raises as `open_feast`."""
+def open_store(
+    repo: Path, artefacts: Artefacts, *contracts: ModelContract, stall_seconds: float = 1.0
+) -> "FeatureStore":
+    """Open Feast and hold the contracts against its registry. Args and raises as `open_feast`."""
     if artefacts.redis_url is None:
         raise StartupError("REDIS_URL is not set and no embedded Redis is recorded; run `make redis` or set it")
-    keys = contract.feature_schema.entity_keys
-    if len(keys) != 1 or keys[0].dtype != "string":
+    union = FeatureUnion.of(*contracts)
+    if len(union.entity_keys) != 1 or union.entity_keys[0].dtype != "string":
         raise StartupError("contract: this service looks up by exactly one join key of type string")
-    bare = [f.field_name for f in contract.feature_schema.features]
+    bare = [f.field_name for f in union.offered]
     if len(set(bare)) != len(bare):
         twice = sorted({name for name in bare if bare.count(name) > 1})
         raise StartupError(f"contract: two feature views share the feature names {twice}, which feast cannot serve")
@@ -205,7 +218,7 @@ def open_store(repo: Path, artefacts: Artefacts, contract: ModelContract, stall_
     logging.getLogger("feast.repo_config").setLevel(logging.ERROR)
     try:
         store = FeatureStore(repo_path=str(repo))
-        found = broken_promises(store, contract)  # reads the registry for the first time
+        found = broken_promises(store, *contracts)  # reads the registry for the first time
     except DecodeError:
         raise StartupError(f"{artefacts.feast_registry} is not a feature registry; run `make apply`") from None
     if found:
@@ -213,8 +226,13 @@ def open_store(repo: Path, artefacts: Artefacts, contract: ModelContract, stall_
     return store
 
 
-def broken_promises(store: "FeatureStore", contract: ModelContract) -> list[str]:
-    """In which points the registry, as Feast has cached it, no longer keeps the contract; empty if in none."""
+def broken_promises(store: "FeatureStore", *contracts: ModelContract) -> list[str]:
+    """In which points the registry, as Feast has cached it, no longer keeps the contracts; empty if in none."""
+    found = [broken for contract in contracts for broken in _broken_promises(store, contract)]
+    return list(dict.fromkeys(found))
+
+
+def _broken_promises(store: "FeatureStore", contract: ModelContract) -> list[str]:
     from feast.errors import FeastObjectNotFoundException
 
     try:

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from contract import FeatureIssue, OverrideError, RawFeatures, ResolvedFeatures, Resolver
+from contract import OverrideError, RawFeatures, ResolvedFeatures
+from contract.feature_union import FeatureUnion
 from scoring.model import ImportedModel
-from scoring.outcomes import OK, STATUSES, Outcomes, Status, outcomes
+from service.challenger import Challenger
 from service.coalescing import Coalescer
 from service.errors import InvalidRequestError, OnlineStoreUnavailableError, ServiceError
+from service.live_model import AnswerLog, Batch, LiveModel, Scored, answers_of
 from service.metrics import ServiceMetrics
+from service.predictions import Prediction, predictions
 from service.tracing import current_request, span, together
 
 if TYPE_CHECKING:
@@ -27,23 +30,6 @@ logger = logging.getLogger(__name__)
 _LARGEST_COALESCED = 128
 
 
-class Prediction(NamedTuple):
-    """The answer for one customer.
-
-    status: `refused` if the contract forbids scoring, or the model has no probability for such values.
-    churn_probability, churn: None unless the status is `ok` or `degraded`.
-    feature_issues: every feature that was not simply fresh; empty for an unknown customer.
-    cached_seconds: how long ago the features were read, if the online store could not be; else None.
-    """
-
-    customer_id: str
-    status: Status
-    churn_probability: float | None = None
-    churn: bool | None = None
-    feature_issues: Sequence[FeatureIssue] = ()
-    cached_seconds: float | None = None
-
-
 class _Asked(NamedTuple):
     """A customer whom one request asks for.
 
@@ -52,50 +38,94 @@ class _Asked(NamedTuple):
 
     customer_id: str
     as_of_unix_us: int
+    request_id: str
     request: "Span | None"
 
 
 @dataclass(frozen=True)
 class Lookup:
-    """One customer's resolved features and what the stored rows say of themselves; one row each."""
+    """One customer's prediction, and the one row that the model which gave it has scored."""
 
     prediction: Prediction
     resolved: ResolvedFeatures
 
 
-class Predictor:
-    """One model over one online store."""
+class _Worked(NamedTuple):
+    """What was read for n customers, what the models made of it, and the answers.
 
-    def __init__(self, model: ImportedModel, features: "OnlineFeatures", metrics: ServiceMetrics) -> None:
+    challenger: of those whom it answered; None if it answered nobody.
+    """
+
+    raw: RawFeatures
+    champion: Scored
+    challenger: Scored | None
+    predictions: list[Prediction]
+
+
+class Predictor:
+    """One model over one online store, and perhaps a challenger beside it.
+
+    Args:
+        features: reads what `union` lists.
+        union: what the live models read together; None is what this model takes.
+        log: where answers are kept.
+    """
+
+    def __init__(
+        self,
+        model: ImportedModel,
+        features: "OnlineFeatures",
+        metrics: ServiceMetrics,
+        union: FeatureUnion | None = None,
+        challenger: Challenger | None = None,
+        log: AnswerLog | None = None,
+    ) -> None:
         self.model = model
+        self.challenger = challenger
         self._features = features
         self._metrics = metrics
-        self._resolver = Resolver.of(model.contract)
+        self._union = union or FeatureUnion.of(model.contract)
+        self._champion = LiveModel(model, self._union)
+        self._views = [view.name for view in self._union.views]
+        self._log = log
         self._coalescer = Coalescer(self._predict_together, _LARGEST_COALESCED)
+        # Apart, so that nobody waits for the challenger but those whom it answers.
+        self._canary = Coalescer(self._predict_together, _LARGEST_COALESCED)
 
     async def predict_one(
-        self, customer_id: str, as_of_unix_us: int, overrides: Mapping[str, object] | None = None
+        self,
+        customer_id: str,
+        as_of_unix_us: int,
+        overrides: Mapping[str, object] | None = None,
+        request_id: str = "",
     ) -> Prediction:
         """Predict for one customer, together with others who are asked for at the same moment. See `predict`."""
         if overrides:
-            (prediction,) = await self.predict([customer_id], as_of_unix_us, overrides)
+            (prediction,) = await self.predict([customer_id], as_of_unix_us, overrides, request_id)
             return prediction
-        return await self._coalescer.submit(_Asked(customer_id, as_of_unix_us, current_request()))
+        asked = _Asked(customer_id, as_of_unix_us, request_id, current_request())
+        if self.challenger is not None and self.challenger.answers(customer_id):
+            return await self._canary.submit(asked)
+        return await self._coalescer.submit(asked)
 
     async def _predict_together(self, asked: Sequence[_Asked]) -> Sequence[Prediction | BaseException]:
         self._metrics.coalesced(len(asked))
-        customer_ids, times, requests = zip(*asked, strict=True)
-        as_of = np.array(times, dtype=np.int64)
+        customer_ids, times, request_ids, requests = zip(*asked, strict=True)
+        batch = Batch(customer_ids, np.array(times, dtype=np.int64), request_ids, (0,) * len(asked))
         with together(requests):
-            raw, resolved = await self._look_up(customer_ids, as_of)
-            predictions = self._score(customer_ids, resolved, raw)
-        if raw.unread is None:
-            return predictions
+            worked = await self._work(batch)
+        if worked.raw.unread is None:
+            return worked.predictions
         # They came together only by chance: what is wrong with one of them is not the others' concern.
-        return [_unread() if gone else made for gone, made in zip(raw.unread.tolist(), predictions, strict=True)]
+        unread = worked.raw.unread.tolist()
+        return [_unread() if gone else made for gone, made in zip(unread, worked.predictions, strict=True)]
 
     async def predict(
-        self, customer_ids: Sequence[str], as_of_unix_us: int, overrides: Mapping[str, object] | None = None
+        self,
+        customer_ids: Sequence[str],
+        as_of_unix_us: int,
+        overrides: Mapping[str, object] | None = None,
+        request_id: str = "",
     ) -> list[Prediction]:
         """Predict for n customers: same order, duplicates kept, one prediction each.
 
@@ -103,6 +133,7 @@ class Predictor:
             customer_ids: non-empty strings, n of them; n may be 0.
             as_of_unix_us: the request's time, taken once, in microseconds since 1970.
             overrides: feature reference → value, for every row.
+            request_id: under which the answers are logged.
 
         Raises:
             InvalidRequestError: an override names no input or has the wrong type.
@@ -111,25 +142,32 @@ class Predictor:
         checked = self._checked(overrides)
         if not customer_ids:
             return []
-        distinct = list(dict.fromkeys(customer_ids))
-        raw, resolved = await self._look_up(distinct, as_of_unix_us, checked)
-        if raw.unread is not None:
+        # Each of them once; but every row that is answered is logged.
+        asked = list(dict.fromkeys(customer_ids)) if self._log is None else customer_ids
+        n = len(asked)
+        batch = Batch(asked, as_of_unix_us, (request_id,) * n, range(n), overrides)
+        worked = await self._work(batch, checked)
+        if worked.raw.unread is not None:
             raise _unread()  # part of a batch would look like an answer
-        predictions = self._score(distinct, resolved, raw)
-        if len(distinct) == len(customer_ids):
-            return predictions
-        by_id = dict(zip(distinct, predictions, strict=True))
+        if n == len(customer_ids):
+            return worked.predictions
+        by_id = dict(zip(asked, worked.predictions, strict=True))
         return [by_id[customer_id] for customer_id in customer_ids]
 
     async def look_up(
-        self, customer_id: str, as_of_unix_us: int, overrides: Mapping[str, object] | None = None
+        self,
+        customer_id: str,
+        as_of_unix_us: int,
+        overrides: Mapping[str, object] | None = None,
+        request_id: str = "",
     ) -> Lookup:
         """Predict for one customer and keep the vector that was scored, to explain it. Raises as `predict`."""
-        raw, resolved = await self._look_up([customer_id], as_of_unix_us, self._checked(overrides))
-        if raw.unread is not None:
+        batch = Batch((customer_id,), as_of_unix_us, (request_id,), (0,), overrides)
+        worked = await self._work(batch, self._checked(overrides))
+        if worked.raw.unread is not None:
             raise _unread()
-        (prediction,) = self._score([customer_id], resolved, raw)
-        return Lookup(prediction, resolved)
+        answered = worked.champion if worked.challenger is None else worked.challenger
+        return Lookup(worked.predictions[0], answered.resolved)
 
     def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
         """Positive-class probability, float32 (n,), of n finished vectors, float32 (n, k)."""
@@ -141,68 +179,65 @@ class Predictor:
 
     def _checked(self, overrides: Mapping[str, object] | None) -> dict[int, float] | None:
         try:
-            return self._resolver.check_overrides(overrides) if overrides else None
+            return self._champion.resolver.check_overrides(overrides) if overrides else None
         except OverrideError as error:
             raise InvalidRequestError(str(error), field=error.field) from None
 
-    async def _look_up(
-        self,
-        customer_ids: Sequence[str],
-        as_of_unix_us: int | NDArray[np.int64],
-        overrides: Mapping[int, float] | None = None,
-    ) -> tuple[RawFeatures, ResolvedFeatures]:
+    async def _work(self, batch: Batch, overrides: Mapping[int, float] | None = None) -> "_Worked":
+        """Read once, let every live model score it, and log what was answered."""
+        raw = await self._read(batch)
+        resolved = self._champion.resolve(raw, batch.as_of_seconds, overrides)
+        champion = self._champion.scored(resolved, self.score(resolved.matrix), raw)
+        challenger = self.challenger
+        if challenger is not None and challenger.mode == "canary":
+            worked = await self._with_canary(challenger, batch, raw, champion)
+        else:
+            worked = _Worked(raw, champion, None, predictions(batch, raw, champion, self._metrics))
+            if self._log is not None:
+                everybody = np.ones(len(batch.customer_ids), dtype=bool)
+                self._log.put(answers_of(batch, raw, self.model, champion, everybody))
+            if challenger is not None:
+                challenger.shadow(batch, raw)
+        return worked
+
+    async def _with_canary(self, challenger: Challenger, batch: Batch, raw: RawFeatures, champion: Scored) -> "_Worked":
+        """The challenger answers its share, the champion the others, and all of them if the challenger does not."""
+        chosen = np.array([challenger.answers(customer_id) for customer_id in batch.customer_ids], dtype=bool)
+        rows = np.flatnonzero(chosen)
+        theirs = await challenger.answer(batch.take(rows), raw.take(rows)) if len(rows) else None
+        if theirs is None:
+            chosen[:] = False
+            rows = rows[:0]
+        others = np.flatnonzero(~chosen)
+        alone = champion.take(others)
+        made = predictions(batch.take(others), raw.take(others), alone, self._metrics)
+        answers = dict(zip(others.tolist(), made, strict=True))
+        if self._log is not None:
+            self._log.put(answers_of(batch, raw, self.model, champion, ~chosen))
+        if theirs is not None:
+            model, part, raw_part = challenger.live.model, batch.take(rows), raw.take(rows)
+            made = predictions(part, raw_part, theirs, self._metrics, model.identity)
+            answers.update(zip(rows.tolist(), made, strict=True))
+            if self._log is not None:
+                self._log.put(answers_of(part, raw_part, model, theirs, np.ones(len(rows), dtype=bool)))
+        return _Worked(raw, champion, theirs, [answers[row] for row in range(len(answers))])
+
+    async def _read(self, batch: Batch) -> RawFeatures:
         started = time.perf_counter()
-        with span("read features", rows=len(customer_ids)):
-            raw = await self._features.read(customer_ids, as_of_unix_us)
+        with span("read features", rows=len(batch.customer_ids)):
+            raw = await self._features.read(batch.customer_ids, batch.as_of_unix_us)
         self._metrics.stage("features", time.perf_counter() - started)
-        as_of = np.asarray(as_of_unix_us, dtype=np.float64) / 1e6
-        self._note_ages(raw, as_of)
-        return raw, self._resolver.resolve(raw, as_of, overrides)
+        self._note_ages(raw, batch.as_of_seconds)
+        return raw
 
     def _note_ages(self, raw: RawFeatures, as_of: NDArray[np.float64]) -> None:
         if raw.event_times is None:
             return
         oldest = np.fmin.reduce(raw.event_times, axis=0)
         latest_request = float(np.max(as_of))
-        for view, event_time in zip(self._resolver.views, oldest.tolist(), strict=True):
+        for view, event_time in zip(self._views, oldest.tolist(), strict=True):
             if event_time == event_time:  # NaN: nobody in this read has a row
                 self._metrics.age(view, latest_request - event_time)
-
-    def _score(self, customer_ids: Sequence[str], resolved: ResolvedFeatures, raw: RawFeatures) -> list[Prediction]:
-        made = outcomes(resolved, self.score(resolved.matrix), self.model.contract.threshold.value)
-        usual = made.statuses == OK
-        if raw.cached_seconds is not None:
-            usual[:] = False
-        self._metrics.rows_ok(int(np.count_nonzero(usual)))
-        return [
-            Prediction(customer_id, "ok", probability, churn)
-            if is_usual
-            else self._unusual(row, customer_id, made, resolved, raw)
-            for row, (customer_id, probability, churn, is_usual) in enumerate(
-                zip(customer_ids, made.probabilities.tolist(), made.decisions.tolist(), usual.tolist(), strict=True)
-            )
-        ]
-
-    def _unusual(
-        self, row: int, customer_id: str, made: Outcomes, resolved: ResolvedFeatures, raw: RawFeatures
-    ) -> Prediction:
-        cached_seconds = None if raw.cached_seconds is None else float(raw.cached_seconds[row])
-        if raw.unread is not None and raw.unread[row]:
-            return Prediction(customer_id, "unknown_customer")  # not told: whoever asked gets an error instead
-        status = STATUSES[made.statuses[row]]
-        if status == "unknown_customer":
-            self._metrics.row(status)
-            return Prediction(customer_id, status, cached_seconds=cached_seconds)
-        issues = resolved.issues(row)
-        self._metrics.issues(issues)
-        if status == "refused":
-            self._metrics.row(status)
-            return Prediction(customer_id, status, feature_issues=issues, cached_seconds=cached_seconds)
-        if cached_seconds is not None:
-            status = "degraded"
-        self._metrics.row(status)
-        probability, churn = float(made.probabilities[row]), bool(made.decisions[row])
-        return Prediction(customer_id, status, probability, churn, issues, cached_seconds)
 
     async def can_read(self, as_of_unix_us: int) -> bool:
         """True if the online store answers a look-up within the deadline."""
@@ -216,7 +251,9 @@ class Predictor:
         return True
 
     async def close(self) -> None:
-        """Close the online store."""
+        """Close the online store and end the challenger."""
+        if self.challenger is not None:
+            self.challenger.close()
         await self._features.close()
 
 

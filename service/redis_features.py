@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from contract import ModelContract, RawFeatures
+from contract import RawFeatures
+from contract.feature_union import FeatureUnion
 from scoring.on_demand import OnDemandView, compile_on_demand, is_renamed, obstacles
 from service.errors import StartupError
 from service.redis_pipe import pack
@@ -117,7 +118,7 @@ class RedisFeatures:
         # All are asked for at once: Redis looks up the next while this process decodes the last.
         reading = [asyncio.ensure_future(self._read(customer_ids[chunk], as_of[chunk])) for chunk in chunks]
         try:
-            return _joined(await asyncio.gather(*reading))
+            return RawFeatures.joined(await asyncio.gather(*reading))
         except BaseException:
             for read in reading:
                 read.cancel()
@@ -156,7 +157,7 @@ class RedisFeatures:
                 logger.exception("on-demand features of a customer cannot be computed")
             nothing = np.full((1, self._plan.columns), np.nan), np.full((1, self._plan.views), np.nan)
             parts.append(RawFeatures(*nothing, unread=np.array([True])))
-        return _joined(parts)
+        return RawFeatures.joined(parts)
 
     def _decode(self, replies: Sequence[Any], customer_ids: Sequence[str], as_of: NDArray[np.int64]) -> RawFeatures:
         raw, inputs = self._decode_stored(replies)
@@ -196,21 +197,11 @@ class RedisFeatures:
         await self._connection.close()
 
 
-def _joined(parts: Sequence[RawFeatures]) -> RawFeatures:
-    """The rows of all parts, in order."""
-    unread = [np.zeros(len(part.values), dtype=bool) if part.unread is None else part.unread for part in parts]
-    return RawFeatures(
-        values=np.concatenate([part.values for part in parts]),
-        event_times=np.concatenate([part.event_times for part in parts if part.event_times is not None]),
-        unread=np.concatenate(unread) if any(part.unread is not None for part in parts) else None,
-    )
-
-
-def compile_plan(store: "FeatureStore", contract: ModelContract) -> ReadPlan:
-    """Turn the contract's feature service into a plan.
+def compile_plan(store: "FeatureStore", union: FeatureUnion) -> ReadPlan:
+    """Turn what the models read into a plan.
 
     Args:
-        store: opened; its registry has been held against the contract.
+        store: opened; its registry has been held against their contracts.
 
     Raises:
         UnsupportedFeatureServiceError: something that this reader does not read as the SDK does.
@@ -222,12 +213,11 @@ def compile_plan(store: "FeatureStore", contract: ModelContract) -> ReadPlan:
 
     from scoring.feast_values import read_number, read_timestamp, read_value
 
-    schema = contract.feature_schema
-    _check_supported(store, contract)
+    _check_supported(store, union)
     fields: dict[bytes, int] = {}
     dtypes = {
         (view.name, field.name): str(field.dtype).lower()
-        for view in (store.registry.get_feature_view(v.name, store.project) for v in schema.views)
+        for view in (store.registry.get_feature_view(v.name, store.project) for v in union.views)
         for field in view.features
     }
 
@@ -237,8 +227,8 @@ def compile_plan(store: "FeatureStore", contract: ModelContract) -> ReadPlan:
 
     stored: dict[str, list[tuple[int, int]]] = {}
     computed: dict[str, dict[str, int]] = {}
-    stored_views = {view.name for view in schema.views}
-    for column, spec in enumerate(contract.inputs):
+    stored_views = {view.name for view in union.views}
+    for column, spec in enumerate(union.features):
         if spec.view in stored_views:
             found = stored_column(spec.view, spec.field_name)
             stored.setdefault(found.dtype, []).append((column, found.position))
@@ -250,20 +240,20 @@ def compile_plan(store: "FeatureStore", contract: ModelContract) -> ReadPlan:
         view = store.registry.get_on_demand_feature_view(name, store.project)
         on_demand.append(compile_on_demand(view, columns, stored_column))
 
-    (key,) = schema.entity_keys
+    (key,) = union.entity_keys
     plan = ReadPlan(
         join_key=key.join_key,
         key_prefix=serialize_entity_key_prefix([key.join_key]) + pack_struct("<I", ValueType.STRING),
         key_suffix=store.project.encode(),
-        fields=(*fields, *(f"_ts:{view.name}".encode() for view in schema.views)),
-        views=len(schema.views),
-        columns=len(contract.inputs),
+        fields=(*fields, *(f"_ts:{view.name}".encode() for view in union.views)),
+        views=len(union.views),
+        columns=len(union.features),
         stored=tuple(
             _StoredGroup(dtype, tuple(column for column, _ in pairs), tuple(position for _, position in pairs))
             for dtype, pairs in stored.items()
         ),
         on_demand=tuple(on_demand),
-        request_inputs=tuple(r.name for r in schema.request_inputs),
+        request_inputs=tuple(r.name for r in union.request_inputs),
         read_value=read_value,
         read_number=read_number,
         read_timestamp=read_timestamp,
@@ -275,9 +265,8 @@ def compile_plan(store: "FeatureStore", contract: ModelContract) -> ReadPlan:
     return plan
 
 
-def _check_supported(store: "FeatureStore", contract: ModelContract) -> None:
+def _check_supported(store: "FeatureStore", union: FeatureUnion) -> None:
     config = store.config
-    schema = contract.feature_schema
     online: Any = config.online_store
     reasons = [
         (getattr(online, "type", "") != "redis", "the online store is not Redis"),
@@ -288,13 +277,13 @@ def _check_supported(store: "FeatureStore", contract: ModelContract) -> None:
         ),
         (config.entity_key_serialization_version != 3, "entity keys are not serialised in version 3"),
         (config.registry.enable_online_feature_view_versioning, "feature views are versioned online"),
-        ([k.dtype for k in schema.entity_keys] != ["string"], "not exactly one join key of type string"),
+        ([k.dtype for k in union.entity_keys] != ["string"], "not exactly one join key of type string"),
     ]
-    service = store.get_feature_service(contract.feature_service)
-    for projection in service.feature_view_projections:
+    services = [store.get_feature_service(name) for name in union.feature_services]
+    projections = [projection for service in services for projection in service.feature_view_projections]
+    for projection in projections:
         reasons.append((is_renamed(projection), f"view {projection.name!r} is renamed in the feature service"))
-    names = {projection.name for projection in service.feature_view_projections}
-    for name in sorted(names - {view.name for view in schema.views}):
+    for name in sorted({projection.name for projection in projections} - {view.name for view in union.views}):
         view = store.registry.get_on_demand_feature_view(name, store.project)
         reasons += [(True, reason) for reason in obstacles(view)]
     for applies, reason in reasons:

@@ -11,6 +11,7 @@ from service.errors import InvalidRequestError
 Body = TypeVar("Body", bound=BaseModel)
 CustomerId = Annotated[StrictStr, StringConstraints(min_length=1, max_length=256)]
 RequestId = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,128}$")]
+Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -77,12 +78,22 @@ class PredictResponse(PredictionBody):
     model: Model
 
 
+class BatchPrediction(PredictionBody):
+    """One customer's row in a batch."""
+
+    model: Model | SkipJsonSchema[None] = Field(
+        default=None,
+        description="the model that answered, where it is not the one that the response names",
+        json_schema_extra=_without_default,
+    )
+
+
 class PredictBatchResponse(BaseModel):
     """Answer of `POST /predict_batch`."""
 
     request_id: RequestId
     model: Model
-    predictions: list[PredictionBody]
+    predictions: list[BatchPrediction]
 
 
 class ExplainRequest(PredictRequest):
@@ -113,14 +124,25 @@ class InvocationsResponse(BaseModel):
     predictions: list[Annotated[list[Probability], Field(min_length=2, max_length=2)]]
 
 
+class ChallengerBody(BaseModel):
+    """A second model that is live: a `shadow` answers nobody, a `canary` its share of the customers."""
+
+    tag: str
+    version: str
+    contract_sha256: Sha256
+    mode: Literal["shadow", "canary"]
+    share: Probability
+
+
 class ModelResponse(BaseModel):
     """Answer of `GET /model`."""
 
     request_id: RequestId
     model: Model
     tag: str
-    contract_sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+    contract_sha256: Sha256
     contract: ModelContract
+    challenger: ChallengerBody | None
 
 
 class ErrorDetail(BaseModel):

@@ -1,11 +1,8 @@
 """The `@bentoml.service` class: it puts the pieces together and holds no logic of its own."""
 
-import asyncio
 import gc
 import logging
 import os
-import time
-from dataclasses import dataclass
 
 import bentoml
 from bentoml.exceptions import NotFound
@@ -13,44 +10,21 @@ from bentoml.models import BentoModel
 from pydantic import ValidationError
 
 from contract import ContractError
-from contract.artefacts import PROJECT_ROOT, Artefacts
+from contract.artefacts import Artefacts
 from contract.errors import setting_problem
 from scoring.errors import ModelError
-from scoring.model import ImportedModel
-from scoring.model_store import is_exact, open_model, pinned_tag
-from service.authentication import ApiKeys
-from service.contract_watch import watch_contract
 from service.errors import StartupError
-from service.exposure import refuse_exposure
-from service.guarded_features import GuardedFeatures, LastKnownGood
 from service.http_api import BeforeBentoML, ServingSlot
-from service.http_calls import Serving
 from service.http_limits import bound_request_heads
 from service.logs import start_logging
 from service.metrics import ServiceMetrics
-from service.online_features import OpenedFeast, open_feast
-from service.predictor import Predictor
 from service.settings import ServiceSettings, unknown_variables
 from service.tracing import start_tracing, stop_tracing
+from service.worker import Worker, open_parts, served_tag
 
 logger = logging.getLogger("service")
 
 slot = ServingSlot()
-
-
-def served_tag(settings: ServiceSettings, artefacts: Artefacts) -> str:
-    """The exact tag to serve: from the settings, else the one the import pinned; never `latest`.
-
-    Raises:
-        StartupError: neither names one.
-    """
-    tag = settings.model_tag or pinned_tag(artefacts)
-    if not is_exact(tag):
-        raise StartupError(
-            f"no exact model tag: SERVICE_MODEL_TAG is {settings.model_tag!r} and {artefacts.model_tag} "
-            f"{'holds ' + repr(tag) if tag else 'is absent'}; run `make import-model`"
-        )
-    return tag
 
 
 def pinned_model() -> BentoModel | None:
@@ -60,41 +34,6 @@ def pinned_model() -> BentoModel | None:
     except (StartupError, NotFound, ValidationError):
         return None
     return BentoModel(stored.tag)
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What one worker serves with, checked against each other."""
-
-    model: ImportedModel
-    feast: OpenedFeast
-    keys: ApiKeys
-
-
-def open_parts(settings: ServiceSettings, artefacts: Artefacts) -> Parts:
-    """Open the model and Feast, and hold the contract against the live registry.
-
-    Raises:
-        StartupError, ModelError, ContractError: why this process must not serve.
-    """
-    keys = ApiKeys.of(settings.api_keys, settings.api_keys_file)
-    refuse_exposure(keys_configured=keys.configured, allow_anonymous=settings.allow_anonymous)
-    model = open_model(served_tag(settings, artefacts))
-    feast = open_feast(
-        PROJECT_ROOT / "feature_repo",
-        artefacts,
-        model.contract,
-        compiled=settings.compiled_reader,
-        stall_seconds=settings.deadline_ms / 1000,
-    )
-    return Parts(model, feast, keys)
-
-
-def assemble(parts: Parts, settings: ServiceSettings, metrics: ServiceMetrics) -> Serving:
-    """Put the parts together."""
-    cache = LastKnownGood(settings.cache_rows, settings.cache_max_age_seconds) if settings.cache_rows else None
-    features = GuardedFeatures(parts.feast.features, settings.deadline_ms / 1000, metrics, cache)
-    return Serving.of(Predictor(parts.model, features, metrics), settings, metrics, parts.keys)
 
 
 @bentoml.service(
@@ -137,32 +76,24 @@ class ChurnService:
         start_logging(settings)
         if settings.tracing:
             start_tracing()
-        self._parts = open_parts(settings, Artefacts.of(os.environ))
-        self._serving = assemble(self._parts, settings, ServiceMetrics())
-        model, keys = self._parts.model, self._parts.keys
-        self._serving.metrics.live(model.identity)
-        slot.serving = self._serving
+        self._worker = Worker(settings, Artefacts.of(os.environ), ServiceMetrics(), slot)
         gc.collect()
         gc.freeze()  # the start-up heap is never garbage; scanning it would stall requests for 0.1 s
-        named = ", ".join(keys.names) or "none: anybody who reaches this process may ask"
-        logger.info("serving %s, contract %s, API keys: %s", model.tag, model.contract_sha256[:12], named)
+        self._worker.introduce()
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
-    async def watch_the_contract(self) -> None:
-        """Keep looking whether the registry still keeps the contract."""
-        every = self._serving.settings.contract_check_seconds
-        watch = watch_contract(self._parts.feast.broken_promises, every, self._serving.metrics.contract_mismatch)
-        self._watch = asyncio.create_task(watch)
+    async def watch(self) -> None:
+        """Keep looking what should be live, and whether the registry still keeps the contracts of what is."""
+        self._worker.watch()
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def close(self) -> None:
         """Runs when the last request has been answered."""
-        self._watch.cancel()
-        await self._serving.predictor.close()
+        await self._worker.close()
         stop_tracing()
 
     async def __is_ready__(self) -> bool:
-        return await self._serving.predictor.can_read(time.time_ns() // 1000)
+        return await self._worker.is_ready()
 
 
 ChurnService.add_asgi_middleware(BeforeBentoML, slot=slot)  # type: ignore[attr-defined]  # the decorator made it a Service

@@ -57,6 +57,15 @@ class ServiceSettings(BaseSettings):
     contract_check_seconds: float = Field(default=30, gt=0)
     """Seconds between two looks at whether the live registry still keeps the contract."""
 
+    follow_store: bool = False
+    """Follow `var/model_tag`: a model that is promoted or rolled back goes live without a restart."""
+
+    models_check_seconds: float = Field(default=1, gt=0)
+    """Seconds between two looks at which models should be live."""
+
+    challenger_budget_ms: float = Field(default=25, gt=0, le=1000)
+    """Milliseconds for which an answer of a canary is waited; then the champion answers."""
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Level of the service's own log."""
 

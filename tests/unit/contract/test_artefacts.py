@@ -16,6 +16,8 @@ def test_addresses_default_to_the_var_folder(tmp_path: Path) -> None:
         materialize_runs=tmp_path / "var/materialize/runs.jsonl",
         mlflow_tracking_uri=f"sqlite:///{tmp_path / 'var/mlflow/mlflow.db'}",
         model_tag=tmp_path / "var/model_tag",
+        challenger=tmp_path / "var/challenger.json",
+        inference_log=tmp_path / "var/inference_log",
     ) == Artefacts.of({}, tmp_path)
 
 
@@ -29,6 +31,8 @@ def test_addresses_of_the_environment_win(tmp_path: Path) -> None:
         "MATERIALIZE_RUNS_PATH": "/log/runs.jsonl",
         "MLFLOW_TRACKING_URI": "http://mlflow:5000",
         "MODEL_TAG_PATH": "/data/tag",
+        "CHALLENGER_PATH": "/data/challenger.json",
+        "INFERENCE_LOG_DIR": "/log/answers",
     }
 
     assert Artefacts(
@@ -40,6 +44,8 @@ def test_addresses_of_the_environment_win(tmp_path: Path) -> None:
         materialize_runs=Path("/log/runs.jsonl"),
         mlflow_tracking_uri="http://mlflow:5000",
         model_tag=Path("/data/tag"),
+        challenger=Path("/data/challenger.json"),
+        inference_log=Path("/log/answers"),
     ) == Artefacts.of(environ, tmp_path)
 
 

@@ -98,6 +98,7 @@ async def test_model_answers_with_the_live_contract(open_api: OpenApi) -> None:
         "tag": "small_churn:v7",
         "contract_sha256": contract.sha256,
         "contract": contract.model_dump(mode="json"),
+        "challenger": None,
     } == body
 
 

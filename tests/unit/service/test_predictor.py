@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from service.errors import InvalidRequestError, OnlineStoreUnavailableError
-from service.predictor import Prediction, Predictor
+from service.predictions import Prediction
+from service.predictor import Predictor
 from tests.fakes import (
     DAY,
     DAYS_SINCE,

@@ -1,0 +1,186 @@
+"""The second model, beside the champion: it scores what was read for both, and can neither slow nor break the first.
+
+It works in a thread of its own. In `shadow` it scores after the answer, many requests at once. In `canary` it answers a
+share of the customers, within a budget; what it does not manage in time, or at all, the champion answers.
+"""
+
+import asyncio
+import hashlib
+import logging
+import queue
+import threading
+import time
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from contract import RawFeatures
+from contract.feature_union import FeatureUnion
+from scoring.model import ImportedModel
+from service.live_model import AnswerLog, Batch, LiveModel, Scored, answers_of
+from service.metrics import ServiceMetrics
+
+logger = logging.getLogger(__name__)
+
+Mode = Literal["shadow", "canary"]
+
+_GATHER_SECONDS = 0.02
+"""For which a shadow waits for more requests before it scores them together."""
+_MOST_ROWS = 20_000
+"""That may wait for a shadow; beyond them they are dropped and counted."""
+
+
+class _Job(NamedTuple):
+    """Rows to score; `done` is where a canary's answer is waited for."""
+
+    batch: Batch
+    raw: RawFeatures
+    done: "asyncio.Future[Scored] | None"
+
+
+class Challenger:
+    """See the module.
+
+    Args:
+        share: of the customers whom a canary answers, 0 to 1.
+        budget_seconds: for which an answer of the canary is waited.
+        log: where a shadow's rows are kept; the caller logs a canary's.
+    """
+
+    def __init__(
+        self,
+        model: ImportedModel,
+        union: FeatureUnion,
+        mode: Mode,
+        share: float,
+        metrics: ServiceMetrics,
+        budget_seconds: float,
+        log: AnswerLog | None = None,
+    ) -> None:
+        self.live = LiveModel(model, union)
+        self.mode = mode
+        self.share = share
+        self._metrics = metrics
+        self._budget_seconds = budget_seconds
+        self._log = log
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        # Two counts, each written by one thread alone.
+        self._rows_put = self._rows_taken = 0
+        self._behind = self._failing = self._closed = False
+        # A daemon: a model that never returns must not keep the process from ending.
+        threading.Thread(target=self._work, name="challenger", daemon=True).start()
+
+    def answers(self, customer_id: str) -> bool:
+        """Whether this customer is the canary's: always the same ones, and a larger share keeps those of a smaller."""
+        if self.mode != "canary":
+            return False
+        digest = hashlib.blake2b(customer_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        return int.from_bytes(digest, "big") < self.share * 2**64
+
+    def shadow(self, batch: Batch, raw: RawFeatures) -> None:
+        """Score these rows some time, unless too many wait already."""
+        rows = len(batch.customer_ids)
+        if self._rows_put - self._rows_taken + rows > _MOST_ROWS:
+            self._metrics.challenger("dropped", rows)
+            return
+        self._rows_put += rows
+        self._jobs.put(_Job(batch, raw, None))
+
+    async def answer(self, batch: Batch, raw: RawFeatures) -> Scored | None:
+        """Score these rows now; None if that fails or takes longer than the budget."""
+        if self._behind:  # still busy with what it was too late for
+            self._metrics.challenger("late", len(batch.customer_ids))
+            return None
+        done: asyncio.Future[Scored] = asyncio.get_running_loop().create_future()
+        self._jobs.put(_Job(batch, raw, done))
+        try:
+            async with asyncio.timeout(self._budget_seconds):
+                return await done
+        except TimeoutError:
+            self._behind = True
+            self._jobs.put(None)  # it is no longer behind when it comes to this
+            self._metrics.challenger("late", len(batch.customer_ids))
+            return None
+        except Exception:
+            return None  # counted and logged by the thread
+
+    def close(self) -> None:
+        """Let the thread end after what it is doing; it is not waited for."""
+        self._closed = True
+        self._jobs.put(None)
+
+    def _work(self) -> None:
+        while not self._closed:
+            job = self._jobs.get()
+            if job is None:
+                self._behind = False
+            elif job.done is not None:
+                self._answer(job.batch, job.raw, job.done)
+            else:
+                time.sleep(_GATHER_SECONDS)
+                self._shadow([job, *self._others()])
+
+    def _answer(self, batch: Batch, raw: RawFeatures, done: "asyncio.Future[Scored]") -> None:
+        if done.done():  # nobody waits any more
+            return
+        loop = done.get_loop()
+        try:
+            scored = self._score(batch, raw)
+        except Exception as error:
+            self._failed(len(batch.customer_ids), error)
+            loop.call_soon_threadsafe(_fail, done, error)
+        else:
+            loop.call_soon_threadsafe(_finish, done, scored)
+
+    def _others(self) -> list[_Job]:
+        """What else waits for a shadow; one thread takes, so what is not empty stays so."""
+        found = []
+        while not self._jobs.empty():
+            job = self._jobs.get()
+            if job is not None:
+                found.append(job)
+        return found
+
+    def _shadow(self, jobs: list[_Job]) -> None:
+        self._rows_taken += sum(len(job.batch.customer_ids) for job in jobs)
+        plain = [job for job in jobs if not job.batch.overrides]
+        pairs = [(job.batch, job.raw) for job in jobs if job.batch.overrides]
+        if plain:
+            pairs.append((Batch.joined([job.batch for job in plain]), RawFeatures.joined([job.raw for job in plain])))
+        for batch, raw in pairs:
+            try:
+                scored = self._score(batch, raw)
+            except Exception as error:
+                self._failed(len(batch.customer_ids), error)
+                continue
+            if self._log is not None:
+                nobody = np.zeros(len(batch.customer_ids), dtype=bool)
+                self._log.put(answers_of(batch, raw, self.live.model, scored, nobody))
+
+    def _score(self, batch: Batch, raw: RawFeatures) -> Scored:
+        started = time.perf_counter()
+        resolver = self.live.resolver
+        # The champion's contract has checked them; what this model does not take is nothing to it.
+        known = {name: value for name, value in (batch.overrides or {}).items() if name in resolver.names}
+        resolved = self.live.resolve(raw, batch.as_of_seconds, resolver.check_overrides(known))
+        scored = self.live.scored(resolved, self.live.model.score(resolved.matrix), raw)
+        self._metrics.stage("challenger", time.perf_counter() - started)
+        self._metrics.challenger("scored", len(batch.customer_ids))
+        self._failing = False
+        return scored
+
+    def _failed(self, rows: int, error: Exception) -> None:
+        self._metrics.challenger("failed", rows)
+        if not self._failing:  # once, until it works again
+            logger.warning("challenger %s fails: %s", self.live.model.tag, type(error).__name__)
+        self._failing = True
+
+
+def _finish(done: "asyncio.Future[Scored]", scored: Scored) -> None:
+    if not done.done():
+        done.set_result(scored)
+
+
+def _fail(done: "asyncio.Future[Scored]", error: Exception) -> None:
+    if not done.done():
+        done.set_exception(error)

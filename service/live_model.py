@@ -1,0 +1,117 @@
+"""One of the models that are live together, and the rows that go through them."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract import RawFeatures, ResolvedFeatures, Resolver
+from contract.feature_union import FeatureUnion
+from scoring.inference_log import Answers
+from scoring.model import ImportedModel
+from scoring.outcomes import DEGRADED, OK, Outcomes, outcomes
+
+
+class AnswerLog(Protocol):
+    """Where answers are kept."""
+
+    def put(self, answers: Answers, /) -> None:
+        """Take them; never waits and never fails."""
+        ...
+
+
+class Scored(NamedTuple):
+    """What a model makes of n rows."""
+
+    resolved: ResolvedFeatures
+    outcomes: Outcomes
+
+    def take(self, rows: NDArray[np.intp]) -> "Scored":
+        """Some of them."""
+        return Scored(self.resolved.take(rows), self.outcomes.take(rows))
+
+
+class LiveModel:
+    """A model, and where it finds its inputs in what is read for all live models together."""
+
+    def __init__(self, model: ImportedModel, union: FeatureUnion) -> None:
+        self.model = model
+        self.resolver = Resolver.of(model.contract)
+        self._part = union.part(model.contract)
+
+    def resolve(
+        self, raw: RawFeatures, as_of: NDArray[np.float64], overrides: Mapping[int, float] | None = None
+    ) -> ResolvedFeatures:
+        """See `Resolver.resolve`; `raw` is of the union."""
+        return self.resolver.resolve(self._part.of(raw), as_of, overrides)
+
+    def scored(self, resolved: ResolvedFeatures, scored: NDArray[np.float32], raw: RawFeatures) -> Scored:
+        """Decide on n rows; one whose values come from a cache is degraded, whatever else there is to say of it."""
+        made = outcomes(resolved, scored, self.model.contract.threshold.value)
+        if raw.cached_seconds is not None:
+            made.statuses[made.statuses == OK] = DEGRADED
+        return Scored(resolved, made)
+
+
+class Batch(NamedTuple):
+    """n customers who are looked up together.
+
+    as_of_unix_us: int64 (n,) or one for all.
+    request_ids, rows: for each, the request and the position in it.
+    overrides: feature reference → value, for all; checked by the champion's contract.
+    """
+
+    customer_ids: Sequence[str]
+    as_of_unix_us: int | NDArray[np.int64]
+    request_ids: Sequence[str]
+    rows: Sequence[int]
+    overrides: Mapping[str, object] | None = None
+
+    @property
+    def as_of_seconds(self) -> NDArray[np.float64]:
+        """Unix seconds, (n,) or ()."""
+        return np.asarray(self.as_of_unix_us, dtype=np.float64) / 1e6
+
+    def take(self, rows: NDArray[np.intp]) -> "Batch":
+        """Some of them."""
+        as_of = self.as_of_unix_us
+        return Batch(
+            customer_ids=[self.customer_ids[row] for row in rows],
+            as_of_unix_us=as_of if isinstance(as_of, int) else as_of[rows],
+            request_ids=[self.request_ids[row] for row in rows],
+            rows=[self.rows[row] for row in rows],
+            overrides=self.overrides,
+        )
+
+    @classmethod
+    def joined(cls, batches: Sequence["Batch"]) -> "Batch":
+        """All of them; none has overrides."""
+        as_of = [np.broadcast_to(np.asarray(b.as_of_unix_us, dtype=np.int64), len(b.customer_ids)) for b in batches]
+        return cls(
+            customer_ids=[customer_id for b in batches for customer_id in b.customer_ids],
+            as_of_unix_us=np.concatenate(as_of),
+            request_ids=[request_id for b in batches for request_id in b.request_ids],
+            rows=[row for b in batches for row in b.rows],
+        )
+
+
+def answers_of(
+    batch: Batch, raw: RawFeatures, model: ImportedModel, scored: Scored, answered: NDArray[np.bool_]
+) -> Answers:
+    """N rows as they are logged, without those that could not be read and had no answer."""
+    if raw.unread is not None:
+        rows = np.flatnonzero(~raw.unread)
+        batch, raw, answered = batch.take(rows), raw.take(rows), answered[rows]
+        scored = scored.take(rows)
+    return Answers(
+        request_ids=batch.request_ids,
+        rows=batch.rows,
+        customer_ids=batch.customer_ids,
+        as_of_unix_us=batch.as_of_unix_us,
+        model=model,
+        answered=answered,
+        resolved=scored.resolved,
+        outcomes=scored.outcomes,
+        cached_seconds=raw.cached_seconds,
+    )

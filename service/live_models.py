@@ -1,0 +1,114 @@
+"""Which models should be live, and the change from those that are, between two requests.
+
+The champion is the one that `var/model_tag` pins (followed with `SERVICE_FOLLOW_STORE`, else as it was at the start);
+`var/challenger.json`, if it is there, names a second model and what it is to do. Whatever is wrong with what should be
+live, what is live goes on answering.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from contract import ContractError
+from scoring.errors import ModelError
+from scoring.model_store import is_exact
+from service.challenger import Mode
+from service.errors import StartupError
+
+logger = logging.getLogger("service")
+
+_RETRY_SECONDS = 10.0
+
+
+class Challenge(BaseModel):
+    """What `var/challenger.json` says: the model beside the champion.
+
+    share: of the customers whom a canary answers.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tag: str
+    mode: Mode
+    share: float = Field(default=0.1, ge=0, le=1)
+
+
+class Wanted(NamedTuple):
+    """What should be live.
+
+    refusal: why there is no challenger although something asks for one; empty if there is nothing to say.
+    """
+
+    champion: str
+    challenge: Challenge | None = None
+    refusal: str = ""
+
+
+def read_challenge(file: Path) -> Challenge | None:
+    """What the file asks for; None without a file.
+
+    Raises:
+        StartupError: it asks for nothing that can be done; the message names the member.
+    """
+    try:
+        challenge = Challenge.model_validate(json.loads(file.read_text()))
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise StartupError(f"{file}: {where}: {problem['msg']}") from None
+    except (OSError, ValueError) as error:
+        raise StartupError(f"{file}: cannot be read: {error}") from None
+    if not is_exact(challenge.tag):
+        raise StartupError(f"{file}: tag: {challenge.tag!r} is not an exact model tag")
+    return challenge
+
+
+def wanted(champion: str, challenger_file: Path) -> Wanted:
+    """What should be live, the champion being known."""
+    try:
+        return Wanted(champion, read_challenge(challenger_file))
+    except StartupError as error:
+        return Wanted(champion, refusal=str(error))
+
+
+async def follow(
+    tried: Wanted,
+    refusal: str,
+    look: Callable[[], Wanted],
+    switch: Callable[[Wanted], Awaitable[str]],
+    every_seconds: float,
+    tell: Callable[[bool], None],
+) -> None:
+    """Look every so often, for ever, and switch when something else is wanted; what fails is tried again.
+
+    Args:
+        tried: what was wanted at the start; `refusal` says what of it is not live, empty if all is.
+        look: what should be live; called in a thread.
+        switch: makes it live and says what of it could not be; where it raises, nothing has changed.
+        tell: whether something is wanted that is not live, after every attempt.
+    """
+    retry_at = time.monotonic() + _RETRY_SECONDS
+    while True:
+        await asyncio.sleep(every_seconds)
+        before, asked = refusal, tried
+        try:
+            asked = await asyncio.to_thread(look)
+            if asked == tried and (not refusal or time.monotonic() < retry_at):
+                continue
+            refusal = await switch(asked)
+        except (StartupError, ModelError, ContractError) as error:
+            refusal = str(error)
+        except Exception as error:  # a store that cannot be read just now, or a fault of ours: neither ends the service
+            refusal = f"{type(error).__name__}: {error}"
+        tried, retry_at = asked, time.monotonic() + _RETRY_SECONDS
+        tell(bool(refusal))
+        if refusal and refusal != before:
+            logger.error("what should be live is not: %s", refusal)

@@ -1,0 +1,229 @@
+"""What one worker process serves with: opened, checked against each other, put together, and changed while it runs."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from contract import ContractError
+from contract.artefacts import PROJECT_ROOT, Artefacts
+from scoring.errors import ModelError
+from scoring.model import ImportedModel
+from scoring.model_store import is_exact, open_model, pinned_tag
+from service.authentication import ApiKeys
+from service.challenger import Challenger
+from service.contract_watch import watch_contract
+from service.errors import StartupError
+from service.exposure import refuse_exposure
+from service.guarded_features import GuardedFeatures, LastKnownGood
+from service.http_api import ServingSlot
+from service.http_calls import Serving
+from service.live_model import AnswerLog
+from service.live_models import Challenge, Wanted, follow, wanted
+from service.metrics import ServiceMetrics
+from service.online_features import OpenedFeast, open_feast
+from service.predictor import Predictor
+from service.settings import ServiceSettings
+
+logger = logging.getLogger("service")
+
+_LAST_ANSWERS_SECONDS = 5.0
+"""After which no request is still being answered by models that were replaced: twice the longest deadline."""
+
+
+def served_tag(settings: ServiceSettings, artefacts: Artefacts) -> str:
+    """The exact tag to serve: from the settings, else the one the import pinned; never `latest`.
+
+    Raises:
+        StartupError: neither names one.
+    """
+    tag = settings.model_tag or pinned_tag(artefacts)
+    if not is_exact(tag):
+        raise StartupError(
+            f"no exact model tag: SERVICE_MODEL_TAG is {settings.model_tag!r} and {artefacts.model_tag} "
+            f"{'holds ' + repr(tag) if tag else 'is absent'}; run `make import-model`"
+        )
+    return tag
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What one worker serves with, checked against each other.
+
+    challenger: None where none is asked for, or `refusal` says why there is none.
+    """
+
+    model: ImportedModel
+    feast: OpenedFeast
+    keys: ApiKeys
+    challenge: Challenge | None = None
+    challenger: ImportedModel | None = None
+    refusal: str = ""
+
+
+def open_parts(settings: ServiceSettings, artefacts: Artefacts, asked: Wanted | None = None) -> Parts:
+    """Open the models and Feast, and hold the contracts against the live registry.
+
+    Args:
+        asked: what should be live; None is found out.
+
+    Raises:
+        StartupError, ModelError, ContractError: why this process must not serve. A challenger is never the reason.
+    """
+    keys = ApiKeys.of(settings.api_keys, settings.api_keys_file)
+    refuse_exposure(keys_configured=keys.configured, allow_anonymous=settings.allow_anonymous)
+    asked = asked or wanted(served_tag(settings, artefacts), artefacts.challenger)
+    model = open_model(asked.champion)
+
+    def opened(*models: ImportedModel) -> OpenedFeast:
+        return open_feast(
+            PROJECT_ROOT / "feature_repo",
+            artefacts,
+            *(each.contract for each in models),
+            compiled=settings.compiled_reader,
+            stall_seconds=settings.deadline_ms / 1000,
+        )
+
+    refusal, challenge = asked.refusal, asked.challenge
+    if challenge is not None:
+        try:
+            challenger = open_model(challenge.tag, role="challenger")
+            return Parts(model, opened(model, challenger), keys, challenge, challenger)
+        except (StartupError, ModelError, ContractError) as error:
+            refusal = f"challenger: {error}"
+    return Parts(model, opened(model), keys, refusal=refusal)
+
+
+def assemble(parts: Parts, settings: ServiceSettings, metrics: ServiceMetrics, log: AnswerLog | None = None) -> Serving:
+    """Put the parts together."""
+    cache = LastKnownGood(settings.cache_rows, settings.cache_max_age_seconds) if settings.cache_rows else None
+    features = GuardedFeatures(parts.feast.features, settings.deadline_ms / 1000, metrics, cache)
+    union, challenge, challenger = parts.feast.union, parts.challenge, None
+    if challenge is not None and parts.challenger is not None:
+        budget = settings.challenger_budget_ms / 1000
+        challenger = Challenger(parts.challenger, union, challenge.mode, challenge.share, metrics, budget, log)
+    predictor = Predictor(parts.model, features, metrics, union, challenger, log)
+    return Serving.of(predictor, settings, metrics, parts.keys)
+
+
+class Worker:
+    """What one worker process serves with, now and later.
+
+    Raises:
+        StartupError, ModelError, ContractError: why this process must not serve.
+    """
+
+    def __init__(
+        self, settings: ServiceSettings, artefacts: Artefacts, metrics: ServiceMetrics, slot: ServingSlot
+    ) -> None:
+        self._settings = settings
+        self._artefacts = artefacts
+        self._slot = slot
+        self._metrics = metrics
+        self._log: AnswerLog | None = None
+        self._first = wanted(served_tag(settings, artefacts), artefacts.challenger)
+        self._parts = open_parts(settings, artefacts, self._first)
+        self._serving = assemble(self._parts, settings, metrics, self._log)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._go_live()
+
+    def introduce(self) -> None:
+        """Log what is served and to whom."""
+        parts = self._parts
+        named = ", ".join(parts.keys.names) or "none: anybody who reaches this process may ask"
+        logger.info("serving %s, contract %s, API keys: %s", _named(parts), parts.model.contract_sha256[:12], named)
+        if parts.refusal:
+            logger.error("what should be live is not: %s", parts.refusal)
+
+    def watch(self) -> None:
+        """Start looking at what should be live, and at the feature registry."""
+        settings, metrics = self._settings, self._metrics
+        self._spawn(
+            watch_contract(
+                lambda: self._parts.feast.broken_promises(), settings.contract_check_seconds, metrics.contract_mismatch
+            )
+        )
+        metrics.switch_failing(bool(self._parts.refusal))
+        self._spawn(
+            follow(
+                self._first,
+                self._parts.refusal,
+                self._look,
+                self._switch,
+                settings.models_check_seconds,
+                metrics.switch_failing,
+            )
+        )
+
+    async def is_ready(self) -> bool:
+        """True if the online store answers."""
+        return await self._serving.predictor.can_read(time.time_ns() // 1000)
+
+    async def close(self) -> None:
+        """Give back what is held; no request is in flight any more."""
+        for task in self._tasks:
+            task.cancel()
+        await self._serving.predictor.close()
+
+    def _look(self) -> Wanted:
+        champion = self._first.champion
+        if self._settings.follow_store:
+            champion = pinned_tag(self._artefacts)
+            if not is_exact(champion):
+                raise StartupError(f"{self._artefacts.model_tag} holds no exact model tag")
+        return wanted(champion, self._artefacts.challenger)
+
+    async def _switch(self, asked: Wanted) -> str:
+        """Load, verify, warm; then let the next request be answered by the new models.
+
+        Raises:
+            StartupError, ModelError, ContractError: nothing has changed.
+        """
+        try:
+            parts = await asyncio.to_thread(open_parts, self._settings, self._artefacts, asked)
+            await asyncio.to_thread(_warm, parts)
+            serving = assemble(parts, self._settings, self._metrics, self._log)
+            if not await serving.predictor.can_read(time.time_ns() // 1000):
+                await serving.predictor.close()
+                raise StartupError("the online store does not answer; the models are changed when it does")
+        except Exception:
+            self._metrics.switched("failed")
+            raise
+        before, self._parts = self._serving, parts
+        self._serving = before.with_models_of(serving)
+        self._go_live()
+        self._metrics.switched("done")
+        logger.info("live from now on: %s", _named(parts))
+        self._spawn(_close_later(before))
+        return parts.refusal
+
+    def _go_live(self) -> None:
+        self._slot.serving = self._serving
+        challenger = self._parts.challenger
+        self._metrics.live(self._parts.model.identity, *([challenger.identity] if challenger else []))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _warm(parts: Parts) -> None:
+    """The first call of a model takes longer than the others."""
+    for model in (parts.model, parts.challenger):
+        if model is not None:
+            model.score(np.array([[feature.default for feature in model.contract.inputs]], dtype=np.float32))
+
+
+async def _close_later(serving: Serving) -> None:
+    await asyncio.sleep(_LAST_ANSWERS_SECONDS)
+    await serving.predictor.close()
+
+
+def _named(parts: Parts) -> str:
+    beside = parts.challenge
+    return parts.model.tag + (f" beside {beside.tag} ({beside.mode}, {beside.share:g})" if beside else "")
