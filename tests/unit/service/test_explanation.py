@@ -69,7 +69,8 @@ def float32(rows: pd.DataFrame) -> NDArray[np.float32]:
 
 def log_odds(pipeline: Pipeline, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
     """The pipeline's own, before they become a probability."""
-    return np.asarray(pipeline.decision_function(frame(pipeline, matrix)))
+    with np.errstate(over="ignore"):  # a scaled value may be beyond float32; trees take infinity for what it is
+        return np.asarray(pipeline.decision_function(frame(pipeline, matrix)))
 
 
 def frame(pipeline: Pipeline, matrix: NDArray[np.float32]) -> pd.DataFrame:
