@@ -1,0 +1,288 @@
+"""A second model beside the champion: what it answers, what it may cost, what is logged of both."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+from sklearn.pipeline import Pipeline
+
+from contract import ModelContract
+from contract.feature_union import FeatureUnion
+from scoring.inference_log import Answers
+from scoring.model import ImportedModel
+from service.challenger import Challenger, Mode
+from service.metrics import ServiceMetrics
+from service.predictor import Predictor
+from tests.fakes import (
+    DAYS_SINCE,
+    MEMBER,
+    NOW_US,
+    ORDERS,
+    SPEND,
+    FakeOnlineFeatures,
+    Rows,
+    customer,
+    small_contract,
+    store_model,
+    training_rows,
+)
+from training.pipeline import logistic
+
+NAMES = [ORDERS, DAYS_SINCE]
+"""What the challenger takes: some of the champion's inputs, in another order."""
+ANN, BOB, NOBODY = "ann", "bob", "nobody"
+
+
+def challenger_contract(**changes: object) -> ModelContract:
+    whole = small_contract()
+    inputs = {feature.name: feature for feature in whole.inputs}
+    chosen = tuple(inputs[name] for name in NAMES)
+    return whole.model_copy(update={"inputs": chosen, "model_version": "8", **changes})
+
+
+def challenger_pipeline() -> Pipeline:
+    matrix, churned = training_rows(seed=11)
+    return logistic(seed=1).fit(matrix[NAMES], churned)
+
+
+@dataclass
+class Log:
+    """Keeps what it is given."""
+
+    kept: list[Answers] = field(default_factory=list)
+
+    def put(self, answers: Answers) -> None:
+        self.kept.append(answers)
+
+    def rows(self, role: str) -> dict[tuple[str, int], tuple[str, bool, float]]:
+        """(request, row) → customer, answered, probability."""
+        return {
+            (request, row): (customer_id, bool(answered), float(probability))
+            for answers in self.kept
+            if answers.model.role == role
+            for request, row, customer_id, answered, probability in zip(
+                answers.request_ids,
+                answers.rows,
+                answers.customer_ids,
+                answers.answered,
+                answers.outcomes.probabilities,
+                strict=True,
+            )
+        }
+
+
+@dataclass
+class Both:
+    """A predictor with two live models, and what it counts and logs."""
+
+    predictor: Predictor
+    challenger: Challenger
+    store: FakeOnlineFeatures
+    registry: CollectorRegistry
+    log: Log
+
+    def count(self, outcome: str) -> float:
+        return self.registry.get_sample_value("churn_challenger_rows_total", {"outcome": outcome}) or 0.0
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20):
+            while not true():
+                await asyncio.sleep(0.005)
+
+
+Open = Callable[..., Both]
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Open:
+    def open_both(
+        rows: dict[str, Rows],
+        mode: Mode,
+        share: float = 1.0,
+        score: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None,
+        budget_seconds: float = 10.0,
+        contract: ModelContract | None = None,
+    ) -> Both:
+        champion = store_model(tmp_path / "champion", small_contract()).load()
+        stored = store_model(tmp_path / "challenger", contract or challenger_contract(), challenger_pipeline())
+        challenging = replace(stored.load(), role="challenger", tag="small_churn:v8")
+        if score is not None:
+            challenging = replace(challenging, score=score)
+        registry, log = CollectorRegistry(), Log()
+        metrics = ServiceMetrics(registry)
+        union = FeatureUnion.of(champion.contract, challenging.contract)
+        store = FakeOnlineFeatures(champion.contract, rows)
+        challenger = Challenger(challenging, union, mode, share, metrics, budget_seconds, log)
+        return Both(Predictor(champion, store, metrics, union, challenger, log), challenger, store, registry, log)
+
+    return open_both
+
+
+def says(model: ImportedModel, pipeline: Pipeline, **features: float) -> float:
+    row = {DAYS_SINCE: 10.0, SPEND: 120.0, MEMBER: 1.0, ORDERS: 4.0} | features
+    matrix = np.array([[row[name] for name in model.contract.feature_names]], dtype=np.float32)
+    return float(pipeline.predict_proba(pd.DataFrame(matrix, columns=model.contract.feature_names))[0, 1])
+
+
+async def test_a_shadow_scores_the_same_vector_after_the_champion_has_answered(both: Open) -> None:
+    live = both({ANN: customer(orders=9)}, "shadow")
+
+    prediction = await live.predictor.predict_one(ANN, NOW_US, request_id="r1")
+    await live.until(lambda: bool(live.log.rows("challenger")))
+
+    assert prediction.challenger is None
+    assert [[ANN]] == live.store.asked  # read once
+    ((_, answered, probability),) = live.log.rows("challenger").values()
+    assert not answered
+    model = live.challenger.live.model
+    assert probability == pytest.approx(says(model, challenger_pipeline(), **{ORDERS: 9.0}), abs=1e-6)
+    assert {("r1", 0): (ANN, True, prediction.churn_probability)} == live.log.rows("champion")
+    assert live.count("scored") == 1
+
+
+async def test_a_shadow_logs_every_row_of_every_request_and_none_that_was_not_asked_for(both: Open) -> None:
+    people = {f"{n:03d}": customer(orders=n + 1) for n in range(40)}
+    live = both(people, "shadow")
+
+    await asyncio.gather(*(live.predictor.predict_one(id_, NOW_US, request_id=f"one {id_}") for id_ in people))
+    await live.predictor.predict([*people, "000"], NOW_US, request_id="batch")
+    await live.predictor.predict_one("000", NOW_US, {SPEND: 1.0, ORDERS: 2.0}, request_id="with overrides")
+    await live.until(lambda: len(live.log.rows("challenger")) == 82)
+
+    champion, challenger = live.log.rows("champion"), live.log.rows("challenger")
+    assert champion.keys() == challenger.keys()
+    assert {key: row[0] for key, row in champion.items()} == {key: row[0] for key, row in challenger.items()}
+    assert ("batch", 40) in champion  # a customer who is asked for twice is answered twice
+    model = live.challenger.live.model
+    overridden = challenger["with overrides", 0][2]
+    assert overridden == pytest.approx(says(model, challenger_pipeline(), **{ORDERS: 2.0}), abs=1e-6)
+
+
+async def test_a_canary_answers_its_share_of_the_customers_and_always_the_same_ones(both: Open) -> None:
+    people = {f"{n:05d}": customer(orders=n % 7 + 1) for n in range(400)}
+    live = both(people, "canary", share=0.25)
+
+    first = await live.predictor.predict(list(people), NOW_US)
+    alone = await asyncio.gather(*(live.predictor.predict_one(id_, NOW_US) for id_ in people))
+
+    chosen = {p.customer_id for p in first if p.challenger}
+    assert 60 < len(chosen) < 140
+    assert chosen == {p.customer_id for p in alone if p.challenger}
+    assert {"version": "8", "role": "challenger"}.items() <= next(p.challenger for p in first if p.challenger).items()
+    assert [p.churn_probability for p in first] == pytest.approx([p.churn_probability for p in alone])
+    live.challenger.share = 0.5
+    assert chosen < {id_ for id_ in people if live.challenger.answers(id_)}
+
+
+async def test_of_a_canary_both_models_rows_are_logged_and_one_of_them_is_the_answer(both: Open) -> None:
+    people = {f"{n:05d}": customer(orders=n % 7 + 1) for n in range(50)}
+    live = both(people, "canary", share=0.5)
+
+    made = await live.predictor.predict(list(people), NOW_US, request_id="b")
+
+    champion, challenger = live.log.rows("champion"), live.log.rows("challenger")
+    for row, prediction in enumerate(made):
+        assert champion["b", row][1] == (prediction.challenger is None)
+        answer = (challenger if prediction.challenger else champion)["b", row]
+        assert (prediction.customer_id, True, prediction.churn_probability) == answer
+    assert sum(1 for p in made if p.challenger) == len(challenger)
+
+
+async def test_a_canary_that_fails_is_answered_for_by_the_champion(both: Open) -> None:
+    def fails(_: NDArray[np.float32]) -> NDArray[np.float32]:
+        raise ValueError("no")
+
+    live = both({ANN: customer(), BOB: customer()}, "canary", score=fails)
+
+    made = await live.predictor.predict([ANN, BOB, NOBODY], NOW_US, request_id="r")
+
+    assert ["ok", "ok", "unknown_customer"] == [p.status for p in made]
+    assert not any(p.challenger for p in made)
+    assert live.count("failed") == 3
+    assert [True] * 3 == [answered for _, answered, _ in live.log.rows("champion").values()]
+    assert not live.log.rows("challenger")
+
+
+async def test_a_canary_that_hangs_costs_its_budget_once_and_later_callers_nothing(both: Open) -> None:
+    go_on, calls = threading.Event(), []
+
+    def hangs(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+        calls.append(len(matrix))
+        go_on.wait(30)
+        return np.full(len(matrix), 0.25, dtype=np.float32)
+
+    live = both({ANN: customer(), BOB: customer()}, "canary", score=hangs, budget_seconds=0.05)
+    try:
+        assert (await live.predictor.predict_one(ANN, NOW_US)).challenger is None
+        for _ in range(20):
+            assert (await live.predictor.predict_one(BOB, NOW_US)).challenger is None
+        assert [1] == calls  # nobody else waited for it
+        assert live.count("late") == 21
+    finally:
+        go_on.set()
+
+    async def answered_again() -> bool:
+        return (await live.predictor.predict_one(ANN, NOW_US)).challenger is not None
+
+    async with asyncio.timeout(20):
+        while not await answered_again():
+            await asyncio.sleep(0.01)
+
+
+async def test_customers_of_the_champion_do_not_wait_for_a_slow_canary(both: Open) -> None:
+    people = {f"{n:05d}": customer() for n in range(64)}
+    waiting = threading.Event()
+
+    def slow(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+        waiting.wait(30)
+        return np.full(len(matrix), 0.5, dtype=np.float32)
+
+    live = both(people, "canary", share=0.3, score=slow, budget_seconds=30)
+    try:
+        asked = {id_: asyncio.ensure_future(live.predictor.predict_one(id_, NOW_US)) for id_ in people}
+        theirs = {id_ for id_ in people if live.challenger.answers(id_)}
+        made = await asyncio.wait_for(asyncio.gather(*(asked[id_] for id_ in people if id_ not in theirs)), 20)
+        assert theirs
+        assert not any(asked[id_].done() for id_ in theirs)
+        assert {"ok"} == {p.status for p in made}
+    finally:
+        waiting.set()
+    assert all(p.challenger for p in await asyncio.gather(*(asked[id_] for id_ in theirs)))
+
+
+async def test_a_shadow_that_cannot_keep_up_drops_rows_and_counts_them(both: Open) -> None:
+    busy, go_on = threading.Event(), threading.Event()
+
+    def hangs(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+        busy.set()
+        go_on.wait(30)
+        return np.full(len(matrix), 0.5, dtype=np.float32)
+
+    people = [f"{n:05d}" for n in range(1000)]
+    live = both({id_: customer() for id_ in people}, "shadow", score=hangs)
+    try:
+        await live.predictor.predict_one(ANN, NOW_US)
+        await live.until(busy.is_set)
+        for _ in range(25):
+            await live.predictor.predict(people, NOW_US)
+        assert live.count("dropped") == 5000
+    finally:
+        go_on.set()
+    await live.until(lambda: live.count("scored") == 20_001)
+
+
+async def test_what_the_champion_refuses_the_canary_may_answer_by_its_own_contract(both: Open) -> None:
+    lenient = challenger_contract()
+    live = both({ANN: customer(days_since=None, orders=None)}, "canary", contract=lenient)
+
+    (prediction,) = await live.predictor.predict([ANN], NOW_US)
+
+    assert prediction.status == "degraded"
+    assert set(NAMES) == {issue.feature for issue in prediction.feature_issues}  # and no feature it does not take
