@@ -7,8 +7,10 @@ stream beside them, `….arrows`, of which whatever was flushed can be read what
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -47,7 +49,9 @@ INFERENCE_LOG = pa.schema(
 """One row for each customer of a request and each model that scored it. An unknown customer has no lists."""
 
 STATES = pa.array([state.name.lower() for state in FeatureState])
-OPEN_SUFFIX = ".arrows"
+OPEN_SUFFIX, COMPLETE_SUFFIX = ".arrows", ".parquet"
+WRITTEN_WITHIN = timedelta(hours=1)
+"""A row lies in the folder of the day on which it was written, at most this long after it was answered."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,44 @@ class Answers:
 
     def __len__(self) -> int:
         return len(self.customer_ids)
+
+
+def together(batches: Sequence[Answers]) -> Answers:
+    """The rows of several batches of one model, as one: many small arrays cost far more than one large."""
+
+    def whole(batch: Answers, values: object) -> NDArray[Any]:
+        return np.broadcast_to(np.asarray(values), len(batch))
+
+    if len(batches) == 1:
+        return batches[0]
+    resolved = [batch.resolved for batch in batches]
+    made = [batch.outcomes for batch in batches]
+    cached = [np.nan if batch.cached_seconds is None else batch.cached_seconds for batch in batches]
+    return Answers(
+        request_ids=list(chain.from_iterable(batch.request_ids for batch in batches)),
+        rows=list(chain.from_iterable(batch.rows for batch in batches)),
+        customer_ids=list(chain.from_iterable(batch.customer_ids for batch in batches)),
+        as_of_unix_us=np.concatenate([whole(batch, batch.as_of_unix_us) for batch in batches], dtype=np.int64),
+        model=batches[0].model,
+        answered=np.concatenate([batch.answered for batch in batches]),
+        resolved=ResolvedFeatures(
+            matrix=np.concatenate([r.matrix for r in resolved]),
+            states=np.concatenate([r.states for r in resolved]),
+            defaulted=np.concatenate([r.defaulted for r in resolved]),
+            ages=np.concatenate([r.ages for r in resolved]),
+            known=np.concatenate([r.known for r in resolved]),
+            refused=np.concatenate([r.refused for r in resolved]),
+            names=resolved[0].names,
+        ),
+        outcomes=Outcomes(
+            np.concatenate([m.probabilities for m in made]),
+            np.concatenate([m.decisions for m in made]),
+            np.concatenate([m.statuses for m in made]),
+        ),
+        cached_seconds=np.concatenate([whole(b, c) for b, c in zip(batches, cached, strict=True)], dtype=np.float64)
+        if any(batch.cached_seconds is not None for batch in batches)
+        else None,
+    )
 
 
 def log_table(answers: Answers) -> pa.Table:
@@ -117,27 +159,39 @@ def log_table(answers: Answers) -> pa.Table:
 
 def log_files(folder: Path, since: datetime | None = None, until: datetime | None = None) -> list[Path]:
     """Files that may hold answers of [since, until), UTC, oldest first; those that are still open among them."""
+    first = None if since is None else since.date()
+    last = None if until is None else (until + WRITTEN_WITHIN).date()
     days = []
     for day in folder.glob("date=*"):
         try:
             named = date.fromisoformat(day.name.removeprefix("date="))
         except ValueError:
             continue
-        if (since is None or named >= since.date()) and (until is None or named <= until.date()):
+        if (first is None or named >= first) and (last is None or named <= last):
             days.append(day)
-    return sorted(file for day in days for suffix in ("*.parquet", f"*{OPEN_SUFFIX}") for file in day.glob(suffix))
+    # In this order: a stream that becomes Parquet meanwhile is found at least once. Both of it hold the same rows.
+    streams = [file for day in days for file in day.glob(f"*{OPEN_SUFFIX}")]
+    complete = {file for day in days for file in day.glob(f"*{COMPLETE_SUFFIX}")}
+    return sorted(complete | {file for file in streams if file.with_suffix(COMPLETE_SUFFIX) not in complete})
 
 
-def read_log(file: Path) -> pa.Table:
+def read_log(file: Path, only: pc.Expression | None = None) -> pa.Table:
     """One file's rows; of one that is still written, those that were flushed.
+
+    Args:
+        only: which rows.
 
     Raises:
         ModelError: it is not a file of the inference log, or damaged.
     """
     try:
         if file.suffix == OPEN_SUFFIX:
-            return _flushed(file)
-        table = pq.ParquetFile(file).read()
+            try:
+                table = _flushed(file)
+            except FileNotFoundError:  # it became Parquet meanwhile
+                return read_log(file.with_suffix(COMPLETE_SUFFIX), only)
+            return table if only is None else table.filter(only)
+        table = pq.read_table(file, filters=only, partitioning=None)
     except (pa.ArrowException, OSError) as error:
         raise ModelError(f"{file}: cannot be read as inference log: {str(error).splitlines()[0]}") from None
     missing = [name for name in INFERENCE_LOG.names if name not in table.column_names]

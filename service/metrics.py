@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric
 
 Stage = Literal["features", "model", "challenger"]
+LogOutcome = Literal["written", "dropped_full", "dropped_failed"]
 ChallengerOutcome = Literal["scored", "late", "failed", "dropped"]
 _PREFIX = "churn_"
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -116,6 +117,21 @@ class ServiceMetrics:
             multiprocess_mode="livemax",
             registry=to,
         )
+        self._logged = Counter(
+            "churn_log_rows", "Rows for the inference log, by what became of them", ["outcome"], registry=to
+        )
+        self._log_waiting = Gauge(
+            "churn_log_waiting_rows",
+            "Rows that the last write to the inference log took from the queue",
+            multiprocess_mode="livesum",
+            registry=to,
+        )
+        self._log_failing = Gauge(
+            "churn_log_failing",
+            "Workers whose inference log cannot be written",
+            multiprocess_mode="livesum",
+            registry=to,
+        )
         self._identities: tuple[dict[str, str], ...] = ()
         # Looking labels up takes as long as counting; these are needed for every request.
         self._by_outcome: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
@@ -171,6 +187,18 @@ class ServiceMetrics:
     def challenger(self, outcome: ChallengerOutcome, rows: int) -> None:
         """Count rows that the challenger should score."""
         self._challenger.labels(outcome).inc(rows)
+
+    def log_rows(self, outcome: LogOutcome, rows: int) -> None:
+        """Count rows for the inference log."""
+        self._logged.labels(outcome).inc(rows)
+
+    def log_waiting(self, rows: int) -> None:
+        """Tell how many rows waited to be logged."""
+        self._log_waiting.set(rows)
+
+    def log_failing(self, failing: bool) -> None:
+        """Tell whether the inference log cannot be written."""
+        self._log_failing.set(failing)
 
     def live(self, *identities: dict[str, str]) -> None:
         """Name the models that are live from now on."""

@@ -75,6 +75,27 @@ class ServiceSettings(BaseSettings):
     log_requests: bool = False
     """One log line per request; costs about a tenth of the throughput."""
 
+    inference_log: bool = False
+    """Keep what was answered, with what it was computed from: docs/inference-log.md."""
+
+    inference_log_flush_seconds: float = Field(default=1, gt=0, le=60)
+    """Seconds between two writes of the log; a crash loses at most what was answered in between."""
+
+    inference_log_queue_rows: int = Field(default=20_000, ge=1000)
+    """Rows per worker that may wait to be written; beyond them rows are dropped and counted."""
+
+    inference_log_file_mb: int = Field(default=64, ge=1)
+    """Size in MB at which the open file becomes Parquet, which is about a fifteenth of it."""
+
+    inference_log_file_seconds: float = Field(default=600, gt=0)
+    """Seconds after which it does, whatever its size."""
+
+    inference_log_days: int = Field(default=30, ge=1)
+    """Whole days for which the log is kept."""
+
+    inference_log_id_key_file: str = ""
+    """File with a key by which customer ids in the log are replaced by pseudonyms; none keeps the ids."""
+
     tracing: bool = False
     """OpenTelemetry spans, sent to where the `OTEL_*` variables say."""
 

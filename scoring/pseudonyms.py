@@ -1,0 +1,46 @@
+"""Customer ids that only the holder of a key can find again: HMAC-SHA256, the same for the same id and key."""
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from pathlib import Path
+
+from scoring.errors import ModelError
+
+PREFIX = "p:"
+_HEX_DIGITS = 32
+_SHORTEST_KEY = 32
+
+
+class Pseudonyms:
+    """Customer id → `p:` and the first 32 hex digits (128 bits) of HMAC-SHA256 (RFC 2104) under one key."""
+
+    def __init__(self, key: bytes) -> None:
+        self._keyed = hmac.new(key, digestmod=hashlib.sha256)
+
+    @classmethod
+    def from_file(cls, file: Path) -> "Pseudonyms":
+        """Read the key, one line; white space around it is no part of it.
+
+        Raises:
+            ModelError: the file cannot be read, or the key is empty or short.
+        """
+        try:
+            key = file.read_bytes().strip()
+        except OSError as error:
+            raise ModelError(f"{file}: the key of the pseudonyms cannot be read: {error.strerror}") from None
+        if len(key) < _SHORTEST_KEY:
+            raise ModelError(
+                f"{file}: the key of the pseudonyms has {len(key)} characters, at least {_SHORTEST_KEY} are needed; "
+                "make one with `openssl rand -hex 32`"
+            )
+        return cls(key)
+
+    def of(self, customer_ids: Iterable[str]) -> list[str]:
+        """The pseudonym of each."""
+        found = []
+        for customer_id in customer_ids:
+            keyed = self._keyed.copy()  # half as dear as a new one
+            keyed.update(customer_id.encode())
+            found.append(PREFIX + keyed.hexdigest()[:_HEX_DIGITS])
+        return found

@@ -1,0 +1,173 @@
+"""Every answered row on disk, for audits: predictions hand their rows over and never wait for them.
+
+What a crash can lose: rows of the last `SERVICE_INFERENCE_LOG_FLUSH_SECONDS`, and of the write that was going on.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+
+from scoring.errors import ModelError
+from scoring.inference_log import INFERENCE_LOG, Answers, log_table, together
+from scoring.pseudonyms import Pseudonyms
+from service.errors import StartupError
+from service.inference_log_files import Limits, LogFiles
+from service.metrics import ServiceMetrics
+from service.settings import ServiceSettings
+
+logger = logging.getLogger(__name__)
+
+ROWS_PER_FLUSH = 5000
+"""So many are written at once, however early."""
+
+
+def pseudonyms_of(settings: ServiceSettings) -> Pseudonyms | None:
+    """What customer ids are replaced by in the log; None leaves them as they are.
+
+    Raises:
+        StartupError: the key is named and cannot be used.
+    """
+    if not settings.inference_log_id_key_file:
+        return None
+    try:
+        return Pseudonyms.from_file(Path(settings.inference_log_id_key_file))
+    except ModelError as error:
+        raise StartupError(f"SERVICE_INFERENCE_LOG_ID_KEY_FILE: {error}") from None
+
+
+class InferenceLog:
+    """A bounded queue and the one thread that writes it to the folder.
+
+    Whatever is wrong with the folder costs rows, which are counted, and never an answer.
+
+    Args:
+        folder: need not exist, nor be writable: that is logged, counted and tried again.
+        clock: UTC; files are named and rotated by it.
+
+    Raises:
+        StartupError: as `pseudonyms_of`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: ServiceSettings,
+        metrics: ServiceMetrics,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._pseudonyms = pseudonyms_of(settings)
+        self._folder = folder
+        self._files = LogFiles(
+            folder,
+            Limits(
+                settings.inference_log_file_mb * 1_000_000,
+                settings.inference_log_file_seconds,
+                settings.inference_log_days,
+            ),
+        )
+        self._flush_seconds = settings.inference_log_flush_seconds
+        self._most = settings.inference_log_queue_rows
+        self._metrics = metrics
+        self._clock = clock
+        self._batches: deque[Answers] = deque()
+        # Each is changed by one thread only, so neither needs a lock: their difference is the rows that wait.
+        self._rows_in, self._rows_out = 0, 0
+        self._wake = threading.Event()
+        self._closing = False
+        self._failing = False
+        self._writer = threading.Thread(target=self._write_until_closed, name="inference log", daemon=True)
+        self._writer.start()
+
+    def put(self, answers: Answers) -> None:
+        """Take n rows over, in microseconds; beyond the bound they are dropped and counted. Always by the same thread.
+
+        Their arrays must not be changed any more.
+        """
+        rows = len(answers)
+        waiting = self._rows_in - self._rows_out + rows
+        if waiting > self._most:
+            self._metrics.log_rows("dropped_full", rows)
+            return
+        self._batches.append(answers)
+        self._rows_in += rows
+        if waiting >= ROWS_PER_FLUSH and not self._wake.is_set():
+            self._wake.set()
+
+    def close(self, seconds: float = 5) -> None:
+        """Write what waits and end the file; waits at most `seconds` for it, so call it in a thread.
+
+        What has not been written by then is lost as in a crash; the file is completed by the next process.
+        """
+        self._closing = True
+        self._wake.set()
+        self._writer.join(seconds)
+        if self._writer.is_alive():
+            logger.warning("inference log: not written within %g s: %d rows", seconds, self._rows_in - self._rows_out)
+
+    def _write_until_closed(self) -> None:
+        self._attempt(self._files.take_over)
+        closing = False
+        while not closing:
+            self._wake.wait(self._flush_seconds)
+            self._wake.clear()
+            closing = self._closing
+            self._attempt(lambda: self._files.rotate(self._clock()))
+            self._flush()
+        self._attempt(self._files.close)
+
+    def _flush(self) -> None:
+        batches = []
+        while self._batches:
+            batches.append(self._batches.popleft())
+        rows = sum(map(len, batches))
+        self._metrics.log_waiting(rows)
+        if rows:
+            table = self._table(batches)
+            written = len(table) if self._attempt(lambda: self._files.append(table, self._clock())) else 0
+            if written and self._failing:
+                self._failing = False
+                self._metrics.log_failing(False)
+                logger.info("inference log: %s is written again", self._folder)
+            self._metrics.log_rows("written", written)
+            self._metrics.log_rows("dropped_failed", rows - written)
+            self._rows_out += rows
+
+    def _table(self, batches: Sequence[Answers]) -> pa.Table:
+        """All rows; those of a batch that cannot be expressed are left out, and nobody else's."""
+        by_model: dict[int, list[Answers]] = {}
+        for batch in batches:
+            by_model.setdefault(id(batch.model), []).append(batch)
+        try:
+            table = pa.concat_tables(log_table(together(of_one_model)) for of_one_model in by_model.values())
+            if self._pseudonyms is not None:
+                pseudonyms = pa.array(self._pseudonyms.of(table["customer_id"].to_pylist()), pa.string())
+                table = table.set_column(table.column_names.index("customer_id"), "customer_id", pseudonyms)
+            return table
+        except Exception:
+            if len(batches) > 1:
+                return pa.concat_tables(self._table([batch]) for batch in batches)
+            logger.exception("inference log: rows of a batch cannot be logged: %d", len(batches[0]))
+            return INFERENCE_LOG.empty_table()
+
+    def _attempt(self, write: Callable[[], None]) -> bool:
+        """Whether it could be done, whatever happens; the first of several failures is logged."""
+        try:
+            write()
+        except Exception as error:
+            if not self._failing:
+                foreseen = isinstance(error, OSError)
+                logger.warning(
+                    "inference log: %s cannot be written, rows are dropped until it can: %s",
+                    self._folder,
+                    error,
+                    exc_info=not foreseen,
+                )
+            self._failing = True
+            self._metrics.log_failing(True)
+            return False
+        return True

@@ -1,0 +1,209 @@
+"""One process's files of the inference log: a stream that grows, and the Parquet that it becomes.
+
+A stream is locked (flock) for as long as its process lives; the kernel frees the lock however the process ends. Whoever
+finds one that is not locked makes Parquet of it: the process itself when it is full or old, else the next that starts.
+The Parquet file has the stream's name and appears in one step before the stream goes, so where both are there, a crash
+between the two left the stream, and its rows are all in the other.
+"""
+
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scoring.errors import ModelError
+from scoring.inference_log import COMPLETE_SUFFIX, INFERENCE_LOG, OPEN_SUFFIX, read_log
+
+logger = logging.getLogger(__name__)
+
+_SAME_IN_MANY_ROWS = [
+    "as_of", "model_name", "model_version", "model_tag", "contract_sha256", "role", "status",
+    "event_timestamps.list.element", "states.list.element",
+]  # fmt: skip
+"""Columns of which Parquet writes each value once; for the others looking would cost more than it saves."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a stream becomes Parquet, and for how long that is kept.
+
+    size: bytes of the stream, which are about twenty times those of the Parquet.
+    age: seconds since it was opened.
+    days: folders of days before these are removed.
+    """
+
+    size: int
+    age: float
+    days: int
+
+
+class LogFiles:
+    """What one process writes to the folder. Not for use by several threads at once."""
+
+    def __init__(self, folder: Path, limits: Limits) -> None:
+        self._folder = folder
+        self._limits = limits
+        self._stream: _Stream | None = None
+
+    def append(self, rows: pa.Table, now: datetime) -> None:
+        """Add rows of `INFERENCE_LOG`; they are on the disk when this returns.
+
+        Raises:
+            OSError: they are not, and nothing of them is.
+        """
+        if self._stream is None:
+            self._stream = _Stream.opened(self._folder, now)
+        try:
+            self._stream.append(rows)
+        except _StreamGoneError:
+            self._stream.close()
+            self._stream = _Stream.opened(self._folder, now)
+            self._stream.append(rows)
+
+    def rotate(self, now: datetime) -> None:
+        """Where the stream is full, old or of yesterday, make Parquet of it, and remove days that are over.
+
+        Raises:
+            OSError: the folder cannot be written. Rows that are there stay readable as they are.
+        """
+        stream = self._stream
+        if stream is not None and (
+            stream.size >= self._limits.size
+            or (now - stream.opened_at).total_seconds() >= self._limits.age
+            or stream.opened_at.date() != now.date()
+        ):
+            self.close()
+            self._remove_before(now.date() - timedelta(days=self._limits.days))
+
+    def close(self) -> None:
+        """End the stream. Raises as `rotate`."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+        self.take_over()
+
+    def take_over(self) -> None:
+        """Make Parquet of every stream that no process writes any more. Raises as `rotate`."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for stream in sorted(self._folder.glob(f"date=*/*{OPEN_SUFFIX}")):
+            try:
+                _complete(stream)
+            except ModelError as error:  # left where it is, for somebody to look at
+                logger.warning("inference log: %s", error)
+
+    def _remove_before(self, first: date) -> None:
+        for day in self._folder.glob("date=????-??-??"):
+            if day.name.removeprefix("date=") < first.isoformat():
+                for file in day.iterdir():  # other workers do the same at the same time
+                    file.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    day.rmdir()
+
+
+class _StreamGoneError(Exception):
+    """Somebody removed the stream while it was open."""
+
+
+class _Stream:
+    """An Arrow stream that is written to the disk batch by batch, whole or not at all."""
+
+    def __init__(self, descriptor: int, opened_at: datetime) -> None:
+        self._descriptor = descriptor
+        self.opened_at = opened_at
+        self.size = 0
+
+    @classmethod
+    def opened(cls, folder: Path, now: datetime) -> "_Stream":
+        """A new one in the folder of this day. Nobody sees it before it is locked and begun."""
+        day = folder / f"date={now.date().isoformat()}"
+        day.mkdir(parents=True, exist_ok=True)
+        file = _name(day, now)
+        while file.with_suffix(COMPLETE_SUFFIX).exists():  # a clock that was put back: its rows would count as there
+            now += timedelta(microseconds=1)
+            file = _name(day, now)
+        hidden = file.with_suffix(".opening")
+        stream = cls(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640), now)
+        try:
+            fcntl.flock(stream._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stream._write(INFERENCE_LOG.serialize())
+            hidden.rename(file)
+        except BaseException:
+            stream.close()
+            hidden.unlink(missing_ok=True)
+            raise
+        return stream
+
+    def append(self, rows: pa.Table) -> None:
+        """Add rows, or none of them.
+
+        Raises:
+            _StreamGoneError: it was removed.
+            OSError: they could not be written.
+        """
+        if os.fstat(self._descriptor).st_nlink == 0:
+            raise _StreamGoneError
+        for batch in rows.combine_chunks().to_batches():
+            self._write(batch.serialize())
+
+    def _write(self, message: pa.Buffer) -> None:
+        left = memoryview(message)
+        try:
+            while left:
+                left = left[os.write(self._descriptor, left) :]
+            os.fsync(self._descriptor)
+        except OSError:
+            # What follows half a batch could never be read.
+            os.ftruncate(self._descriptor, self.size)
+            raise
+        self.size += len(message)
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._descriptor)
+
+
+def _name(day: Path, opened_at: datetime) -> Path:
+    return day / f"{opened_at:%Y%m%dT%H%M%S.%f}-{os.uname().nodename}-{os.getpid()}{OPEN_SUFFIX}"
+
+
+def _complete(stream: Path) -> None:
+    parquet = stream.with_suffix(COMPLETE_SUFFIX)
+    with suppress(FileNotFoundError, BlockingIOError), stream.open("rb") as held:  # another was faster; it is written
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not parquet.exists():
+            rows = read_log(stream)
+            if len(rows):
+                with _appearing(parquet) as partial:
+                    pq.write_table(
+                        rows, partial, compression="zstd", compression_level=3, use_dictionary=_SAME_IN_MANY_ROWS
+                    )
+        stream.unlink(missing_ok=True)
+
+
+@contextmanager
+def _appearing(file: Path) -> Iterator[Path]:
+    """A path to write to, which becomes `file` in one step, on the disk, if the block ends without an error."""
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        yield partial
+        _sync(partial)
+        partial.rename(file)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    _sync(file.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
