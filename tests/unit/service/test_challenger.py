@@ -31,25 +31,10 @@ from tests.fakes import (
     customer,
     small_contract,
     store_model,
-    training_rows,
 )
-from training.pipeline import logistic
+from tests.unit.service.challengers import NAMES, challenger_contract, challenger_pipeline, challenging_model
 
-NAMES = [ORDERS, DAYS_SINCE]
-"""What the challenger takes: some of the champion's inputs, in another order."""
 ANN, BOB, NOBODY = "ann", "bob", "nobody"
-
-
-def challenger_contract(**changes: object) -> ModelContract:
-    whole = small_contract()
-    inputs = {feature.name: feature for feature in whole.inputs}
-    chosen = tuple(inputs[name] for name in NAMES)
-    return whole.model_copy(update={"inputs": chosen, "model_version": "8", **changes})
-
-
-def challenger_pipeline() -> Pipeline:
-    matrix, churned = training_rows(seed=11)
-    return logistic(seed=1).fit(matrix[NAMES], churned)
 
 
 @dataclass
@@ -111,8 +96,7 @@ def both(tmp_path: Path) -> Open:
         contract: ModelContract | None = None,
     ) -> Both:
         champion = store_model(tmp_path / "champion", small_contract()).load()
-        stored = store_model(tmp_path / "challenger", contract or challenger_contract(), challenger_pipeline())
-        challenging = replace(stored.load(), role="challenger", tag="small_churn:v8")
+        challenging = challenging_model(tmp_path / "challenger", contract)
         if score is not None:
             challenging = replace(challenging, score=score)
         registry, log = CollectorRegistry(), Log()
