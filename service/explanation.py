@@ -1,105 +1,14 @@
-"""Why a row gets its probability: what each input adds to the model's log-odds, exact, summing to the prediction."""
+"""The explainer of a served model: loaded late, and once."""
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.errors import ModelError
+from scoring.errors import ExplanationError, ModelError
+from scoring.explanation import Explainer, Explanation
 from scoring.model import ImportedModel
 from service.errors import NotExplainableError
-
-if TYPE_CHECKING:
-    from sklearn.base import BaseEstimator, ClassifierMixin
-    from sklearn.pipeline import Pipeline
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """The log-odds of the positive class of n rows, taken apart.
-
-    base_value: where every row starts: the mean log-odds over the rows that the model was trained on.
-    contributions: (n, k) in contract order; base_value plus the sum of a row is the log-odds of its probability.
-    """
-
-    base_value: float
-    contributions: Floats
-
-
-class Explainer:
-    """One pipeline, ready to be explained.
-
-    The served ONNX model computes in float32, so its probability and the one that the contributions add up to
-    differ by rounding, as it differs from scikit-learn's (on the test rows at most by
-    `training.onnx_model.MAX_DIFFERENCE`).
-    """
-
-    def __init__(
-        self, names: Sequence[str], transforms: Sequence["BaseEstimator"], classifier: "_ExplainedClassifier"
-    ) -> None:
-        self._names = list(names)
-        self._transforms = transforms
-        self._classifier = classifier
-
-    @classmethod
-    def of(cls, pipeline: "Pipeline", names: Sequence[str]) -> "Explainer":
-        """Find out how to explain a fitted pipeline; for trees it takes about a second, so call it in a thread.
-
-        It may have any number of transforms that map each column by itself, then either
-
-        - `LogisticRegression` on centred columns z: input j contributes coefficient_j · z_j; or
-        - `HistGradientBoostingClassifier` without categorical splits: path-dependent TreeSHAP, whose
-          expectations are over the training rows that went down each branch.
-
-        Args:
-            names: the model's k inputs in contract order.
-
-        Raises:
-            NotExplainableError: it is none of these, or takes other inputs.
-        """
-        from sklearn.ensemble import HistGradientBoostingClassifier
-        from sklearn.linear_model import LogisticRegression
-
-        if list(getattr(pipeline, "feature_names_in_", [])) != list(names):
-            raise NotExplainableError("the stored pipeline does not take the inputs of the contract in its order")
-        *transforms, classifier = [step for _, step in getattr(pipeline, "steps", [("classifier", pipeline)])]
-        if not isinstance(classifier, LogisticRegression | HistGradientBoostingClassifier):
-            raise NotExplainableError(f"there is no exact explanation of {type(classifier).__name__}")
-        if len(classifier.classes_) != 2:
-            raise NotExplainableError(f"the model tells {len(classifier.classes_)} classes apart, not two")
-        _check_transforms(transforms)
-        if isinstance(classifier, LogisticRegression):
-            return cls(names, transforms, _linear(transforms, classifier))
-        return cls(names, transforms, _tree_ensemble(classifier))
-
-    def explain(self, matrix: NDArray[np.float32]) -> Explanation:
-        """Take the log-odds of n ≥ 1 rows apart.
-
-        Args:
-            matrix: (n, k) in contract order, every value finite.
-
-        Raises:
-            NotExplainableError: a row is so far out that its log-odds is no finite number.
-        """
-        import pandas as pd
-
-        too_far = NotExplainableError("a feature is so far from what the model was trained on that it overflows")
-        values = pd.DataFrame(matrix.astype(self._classifier.dtype), columns=self._names)
-        with np.errstate(over="ignore", invalid="ignore"):
-            try:
-                for transform in self._transforms:
-                    values = transform.transform(values)
-            except ValueError:  # how scikit-learn says that one of its own steps gave the next an infinity
-                raise too_far from None
-            contributions = self._classifier.contributions(np.asarray(values, dtype=np.float64))
-            if not np.isfinite(self._classifier.base_value + contributions.sum(axis=1)).all():
-                raise too_far
-        return Explanation(self._classifier.base_value, contributions)
 
 
 class LazyExplainer:
@@ -120,7 +29,11 @@ class LazyExplainer:
         Raises:
             NotExplainableError: this model or this row cannot be explained.
         """
-        return self.load().explain(matrix)
+        explainer = self.load()
+        try:
+            return explainer.explain(matrix)
+        except ExplanationError as error:
+            raise NotExplainableError(str(error)) from error
 
     def load(self) -> Explainer:
         """Make the explainer now, unless it is made already; once only, also where that fails.
@@ -134,72 +47,7 @@ class LazyExplainer:
             if self._explainer is None:
                 try:
                     self._explainer = Explainer.of(self.model.load_pipeline(), self.model.contract.feature_names)
-                except (NotExplainableError, ModelError) as error:
+                except ModelError as error:
                     self._refusal = str(error)
                     raise NotExplainableError(self._refusal) from error
             return self._explainer
-
-
-def _check_transforms(transforms: Sequence["BaseEstimator"]) -> None:
-    """Raise unless column j of the output depends on column j of the input and on nothing else."""
-    from sklearn import preprocessing
-
-    by_column = (
-        preprocessing.MaxAbsScaler,
-        preprocessing.MinMaxScaler,
-        preprocessing.PowerTransformer,
-        preprocessing.QuantileTransformer,
-        preprocessing.RobustScaler,
-        preprocessing.StandardScaler,
-    )
-    for transform in transforms:
-        if not isinstance(transform, by_column):
-            raise NotExplainableError(f"{type(transform).__name__} is not known to map each input by itself")
-
-
-@dataclass(frozen=True)
-class _ExplainedClassifier:
-    """The last step, taken apart.
-
-    contributions: transformed columns (n, k) → (n, k).
-    dtype: what the transforms before it compute in.
-    """
-
-    base_value: float
-    contributions: Callable[[Floats], Floats]
-    dtype: type[np.floating[Any]]
-
-
-def _linear(transforms: Sequence["BaseEstimator"], classifier: "ClassifierMixin") -> _ExplainedClassifier:
-    from sklearn.preprocessing import PowerTransformer, StandardScaler
-
-    last = transforms[-1] if transforms else None
-    centred = (isinstance(last, PowerTransformer) and last.standardize) or (
-        isinstance(last, StandardScaler) and last.with_mean
-    )
-    if not centred:
-        # The sum would be right, but the intercept would stand for a customer whose every input is 0.
-        raise NotExplainableError("the logistic regression's inputs are not centred on the training customers")
-    coefficients = np.asarray(classifier.coef_[0], dtype=np.float64)
-    return _ExplainedClassifier(
-        float(classifier.intercept_[0]), lambda columns: np.multiply(columns, coefficients), np.float64
-    )
-
-
-def _tree_ensemble(classifier: "ClassifierMixin") -> _ExplainedClassifier:
-    if classifier.is_categorical_ is not None and classifier.is_categorical_.any():
-        # shap takes a categorical split for a threshold: its values are wrong and do not add up (shap issue 3436).
-        raise NotExplainableError("there is no exact explanation of trees with categorical splits")
-    try:
-        import shap  # here, because with numba it takes most of a second and 95 MB
-    except ImportError as error:
-        raise NotExplainableError("shap, with which tree ensembles are explained, cannot be imported") from error
-
-    explainer = shap.TreeExplainer(classifier, feature_perturbation="tree_path_dependent")
-
-    def contributions(columns: Floats) -> Floats:
-        # shap's own check scores the rows once more and lets 1 % pass; the tests hold it to 1e-9.
-        return np.asarray(explainer.shap_values(columns, check_additivity=False), dtype=np.float64)
-
-    # Training transformed in float32: in float64 a row that lies on a threshold could go down the other branch.
-    return _ExplainedClassifier(float(np.squeeze(explainer.expected_value)), contributions, np.float32)

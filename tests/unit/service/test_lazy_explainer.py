@@ -11,11 +11,13 @@ import pytest
 import skops.io
 from sklearn.pipeline import Pipeline
 
-from service.errors import NotExplainableError
+from scoring.errors import ExplanationError
+from scoring.explanation import Explainer
+from service.errors import NotExplainableError, ServiceError
 from service.explanation import LazyExplainer
 from tests.fakes import ORDERS, Stored, small_contract, store_model, training_rows
+from tests.unit.scoring.test_explanation import NAMES, ROWS, fitted, float32, linear, probability, trees
 from tests.unit.scoring.test_model import Bomb, skops_that_calls_mkdir
-from tests.unit.service.test_explanation import NAMES, ROWS, fitted, float32, linear, probability, trees
 
 
 def lazy(stored: Stored) -> LazyExplainer:
@@ -135,3 +137,22 @@ def test_a_pipeline_of_a_model_with_other_inputs_is_refused(tmp_path: Path) -> N
 
     with pytest.raises(NotExplainableError, match="inputs"):
         lazy(stored).explain(ROW)
+
+
+def test_a_row_that_cannot_be_explained_is_refused_and_the_next_one_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explainer = lazy(store_model(tmp_path, small_contract()))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Explainer, "explain", Mock(side_effect=ExplanationError("it overflows")))
+        with pytest.raises(NotExplainableError, match="overflows"):
+            explainer.explain(ROW)
+    explainer.explain(ROW)
+
+
+def test_the_client_is_told_that_this_is_not_implemented_for_the_model() -> None:
+    error = NotExplainableError("why")
+
+    assert isinstance(error, ServiceError)
+    assert (501, "not_explainable") == (error.status, error.code)
