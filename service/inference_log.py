@@ -75,7 +75,7 @@ class InferenceLog:
         self._metrics = metrics
         self._clock = clock
         self._batches: deque[Answers] = deque()
-        # Each is changed by one thread only, so neither needs a lock: their difference is the rows that wait.
+        self._putting = threading.Lock()  # of `_rows_in`; `_rows_out` is the writer's alone
         self._rows_in, self._rows_out = 0, 0
         self._wake = threading.Event()
         self._closing = False
@@ -84,17 +84,18 @@ class InferenceLog:
         self._writer.start()
 
     def put(self, answers: Answers) -> None:
-        """Take n rows over, in microseconds; beyond the bound they are dropped and counted. Always by the same thread.
+        """Take n rows over, in microseconds; beyond the bound they are dropped and counted.
 
-        Their arrays must not be changed any more.
+        Their arrays must not be changed any more. A shadow's rows come from its own thread.
         """
         rows = len(answers)
-        waiting = self._rows_in - self._rows_out + rows
-        if waiting > self._most:
-            self._metrics.log_rows("dropped_full", rows)
-            return
-        self._batches.append(answers)
-        self._rows_in += rows
+        with self._putting:
+            waiting = self._rows_in - self._rows_out + rows
+            if waiting > self._most:
+                self._metrics.log_rows("dropped_full", rows)
+                return
+            self._batches.append(answers)
+            self._rows_in += rows
         if waiting >= ROWS_PER_FLUSH and not self._wake.is_set():
             self._wake.set()
 

@@ -22,6 +22,7 @@ from service.exposure import refuse_exposure
 from service.guarded_features import GuardedFeatures, LastKnownGood
 from service.http_api import ServingSlot
 from service.http_calls import Serving
+from service.inference_log import InferenceLog, pseudonyms_of
 from service.live_model import AnswerLog
 from service.live_models import Challenge, Wanted, follow, wanted
 from service.metrics import ServiceMetrics
@@ -75,6 +76,8 @@ def open_parts(settings: ServiceSettings, artefacts: Artefacts, asked: Wanted | 
         StartupError, ModelError, ContractError: why this process must not serve. A challenger is never the reason.
     """
     keys = ApiKeys.of(settings.api_keys, settings.api_keys_file)
+    if settings.inference_log:
+        pseudonyms_of(settings)
     refuse_exposure(keys_configured=keys.configured, allow_anonymous=settings.allow_anonymous)
     asked = asked or wanted(served_tag(settings, artefacts), artefacts.challenger)
     model = open_model(asked.champion)
@@ -124,9 +127,9 @@ class Worker:
         self._artefacts = artefacts
         self._slot = slot
         self._metrics = metrics
-        self._log: AnswerLog | None = None
         self._first = wanted(served_tag(settings, artefacts), artefacts.challenger)
         self._parts = open_parts(settings, artefacts, self._first)
+        self._log = InferenceLog(artefacts.inference_log, settings, metrics) if settings.inference_log else None
         self._serving = assemble(self._parts, settings, metrics, self._log)
         self._tasks: set[asyncio.Task[None]] = set()
         self._go_live()
@@ -168,6 +171,8 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await self._serving.predictor.close()
+        if self._log is not None:
+            await asyncio.to_thread(self._log.close)
 
     def _look(self) -> Wanted:
         champion = self._first.champion
