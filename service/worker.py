@@ -66,19 +66,34 @@ class Parts:
     refusal: str = ""
 
 
-def open_parts(settings: ServiceSettings, artefacts: Artefacts, asked: Wanted | None = None) -> Parts:
+def open_keys(settings: ServiceSettings) -> ApiKeys:
+    """The API keys.
+
+    Raises:
+        StartupError: there are none, and others than this machine could ask; known when the process starts, in the
+            thread that starts it.
+    """
+    keys = ApiKeys.of(settings.api_keys, settings.api_keys_file)
+    refuse_exposure(keys_configured=keys.configured, allow_anonymous=settings.allow_anonymous)
+    return keys
+
+
+def open_parts(
+    settings: ServiceSettings, artefacts: Artefacts, asked: Wanted | None = None, keys: ApiKeys | None = None
+) -> Parts:
     """Open the models and Feast, and hold the contracts against the live registry.
 
     Args:
         asked: what should be live; None is found out.
+        keys: of a worker that serves already; None opens them.
 
     Raises:
         StartupError, ModelError, ContractError: why this process must not serve. A challenger is never the reason.
     """
-    keys = ApiKeys.of(settings.api_keys, settings.api_keys_file)
-    if settings.inference_log:
-        pseudonyms_of(settings)
-    refuse_exposure(keys_configured=keys.configured, allow_anonymous=settings.allow_anonymous)
+    if keys is None:
+        keys = open_keys(settings)
+        if settings.inference_log:
+            pseudonyms_of(settings)
     asked = asked or wanted(served_tag(settings, artefacts), artefacts.challenger)
     model = open_model(asked.champion)
 
@@ -189,7 +204,7 @@ class Worker:
             StartupError, ModelError, ContractError: nothing has changed.
         """
         try:
-            parts = await asyncio.to_thread(open_parts, self._settings, self._artefacts, asked)
+            parts = await asyncio.to_thread(open_parts, self._settings, self._artefacts, asked, self._parts.keys)
             await asyncio.to_thread(_warm, parts)
             serving = assemble(parts, self._settings, self._metrics, self._log)
             if not await serving.predictor.can_read(time.time_ns() // 1000):
