@@ -77,11 +77,21 @@ $(APPLIED): $(DEFINITIONS) | $(INSTALLED)
 	@echo "apply:"; $(MAKE) --no-print-directory apply
 
 ## Model
-.PHONY: train import-model
+.PHONY: train import-model retrain promote rollback challenge models
 train: $(FEATURES) $(APPLIED) ## train, evaluate, register, promote through the gate
 	@$(PY) -m training train && touch $(TRAINED)
 import-model: $(INSTALLED) ## MLflow registry → BentoML model store [MODEL=champion]
 	@$(PY) -m training import-model $(if $(MODEL),--model "$(MODEL)")
+retrain: $(INSTALLED) $(APPLIED) ## new data → features → challenger, through the gate; nothing without new data
+	@$(MAKE) --no-print-directory features && $(PY) -m training retrain
+promote: $(INSTALLED) ## make a version champion, through the gate [VERSION=challenger] [FORCE=1] [REASON="…"]
+	@$(PY) -m training promote $(if $(VERSION),--version "$(VERSION)") $(if $(FORCE),--force) $(if $(REASON),--reason "$(REASON)")
+rollback: $(INSTALLED) ## bring back an earlier champion, byte for byte: REASON="…" [TO=ledger entry]
+	@$(PY) -m training rollback --reason "$(REASON)" $(if $(TO),--to "$(TO)")
+challenge: $(INSTALLED) ## a second model beside the champion: MODE=shadow|canary|off [VERSION=challenger] [SHARE=0.1]
+	@$(PY) -m training challenge --mode "$(MODE)" $(if $(VERSION),--version "$(VERSION)") $(if $(SHARE),--share "$(SHARE)")
+models: $(INSTALLED) ## versions, aliases, verdicts, figures, and the ledger of what was moved
+	@$(PY) -m training models
 
 $(TRAINED): $(ORDERS_FILE) $(wildcard training/*.py contract/*.py) feature_repo/transformations.py $(APPLIED) | $(FEATURES)
 	@echo "train:"; $(MAKE) --no-print-directory train
@@ -111,6 +121,13 @@ score-batch: $(MODEL_TAG) ## everybody's prediction as Parquet [AS_OF=2026-01-31
 score-stream: $(MODEL_TAG) redis ## follow new orders [INCOMING=var/stream/incoming] [OUT=var/stream] [SOURCE=json|parquet|kafka] [ONCE=1]; Ctrl-C ends
 	@$(PY) -m jobs score-stream --incoming "$(or $(INCOMING),var/stream/incoming)" --out "$(or $(OUT),var/stream)" \
 		$(if $(SOURCE),--source "$(SOURCE)") $(if $(ONCE),--once)
+
+## Look after what was answered
+.PHONY: why publish-log
+why: $(INSTALLED) ## a logged decision, rebuilt: REQUEST=<request_id> [ROW=0] [SINCE=2026-01-31] [UNTIL=2026-02-01]
+	@$(PY) -m jobs why --request "$(REQUEST)" $(if $(ROW),--row "$(ROW)") $(if $(SINCE),--since "$(SINCE)") $(if $(UNTIL),--until "$(UNTIL)")
+publish-log: $(INSTALLED) ## inference log → Feast's log of served features, each file once [SINCE=2026-01-31] [UNTIL=2026-02-01]
+	@$(PY) -m jobs publish-log $(if $(SINCE),--since "$(SINCE)") $(if $(UNTIL),--until "$(UNTIL)")
 
 ## Measure
 .PHONY: bench soak bench-jobs

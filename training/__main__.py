@@ -11,11 +11,12 @@ from pydantic import ValidationError
 from contract import ContractError
 from contract.artefacts import Artefacts
 from contract.errors import setting_problem
+from scoring.errors import ModelError
 from training.errors import TrainingError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one step; 0 on success, 1 with one line on stderr where it could not be done."""
+    """Run one step; 0 on success, else the error's exit code, with one line on stderr."""
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     data = commands.add_parser("data", help="fetch CDNOW, or check and take your own orders")
@@ -24,9 +25,28 @@ def main(arguments: list[str] | None = None) -> int:
     data.add_argument("--seed", type=_seed, help="of synthetic orders; default 1")
     data.add_argument("--reference-date", type=_date, help="the day after the last order; default today, UTC")
     commands.add_parser("train", help="train, evaluate, register, promote through the gate")
+    commands.add_parser("retrain", help="new data → challenger, if the gate lets it; 0 also if nothing is new")
     import_model = commands.add_parser("import-model", help="MLflow registry → BentoML model store")
     import_model.add_argument("--model", default="champion", help="alias or version number")
+    promote = commands.add_parser("promote", help="make a version champion, if the gate lets it, and pin it")
+    promote.add_argument("--version", default="challenger", help="alias or version number")
+    promote.add_argument("--force", action="store_true", help="against the gate; needs a reason")
+    promote.add_argument("--reason", type=str.strip, default="", help="why, for the ledger")
+    rollback = commands.add_parser("rollback", help="bring back an earlier champion with its exact bytes, and pin it")
+    rollback.add_argument(
+        "--to", type=_entry, default=None, help="ledger entry; default the one before the present state"
+    )
+    rollback.add_argument("--reason", type=str.strip, default="", help="why, for the ledger")
+    commands.add_parser("models", help="versions, aliases, verdicts and figures, then the ledger")
+    challenge = commands.add_parser("challenge", help="a second model beside the champion, on this machine")
+    challenge.add_argument("--version", default="challenger", help="alias or version number")
+    challenge.add_argument("--mode", choices=["shadow", "canary", "off"], required=True)
+    challenge.add_argument("--share", type=_share, default=0.1, help="of customers that a canary answers")
     chosen = parser.parse_args(arguments)
+    if chosen.command == "promote" and chosen.force and not chosen.reason:
+        parser.error("--force needs a --reason, which is recorded")
+    if chosen.command == "rollback" and not chosen.reason:
+        parser.error("a rollback needs a --reason, which is recorded")
     if chosen.command == "data" and chosen.orders and chosen.reference_date:
         parser.error("--reference-date does not move your own orders; they keep their dates")
     if chosen.command == "data" and chosen.orders and chosen.synthetic:
@@ -35,7 +55,10 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--seed is for --synthetic")
     try:
         _run(chosen)
-    except (TrainingError, ContractError) as error:
+    except TrainingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except (ContractError, ModelError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except ValidationError as error:
@@ -63,6 +86,22 @@ def _seed(text: str) -> int:
     return int(text)
 
 
+def _entry(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a ledger entry")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share above 0 and up to 1")
+    return share
+
+
 def _run(chosen: argparse.Namespace) -> None:
     artefacts = Artefacts.of(os.environ)
     if chosen.command == "data":
@@ -85,17 +124,51 @@ def _run(chosen: argparse.Namespace) -> None:
     from training.settings import TrainingSettings
 
     settings = TrainingSettings()
-    uri = artefacts.mlflow_tracking_uri
-    if chosen.command == "train":
-        from training.train import train
-
-        version = train(artefacts, settings, uri)
-        print(f"{settings.model_name} version {version} is champion")
-    elif chosen.command == "import-model":
+    if chosen.command == "import-model":
         from training.bento_import import import_model
 
-        imported = import_model(artefacts, settings.model_name, chosen.model, uri)
-        print(imported)
+        print(f"imported {import_model(artefacts, settings.model_name, chosen.model, artefacts.mlflow_tracking_uri)}")
+        return
+    from training.opened_registry import OpenedRegistry
+
+    opened = OpenedRegistry.of(artefacts, settings)
+    if chosen.command == "train":
+        from training.moves import promote_trained
+        from training.train import train_version
+
+        opened.settled()  # said before the minutes of training, not after
+        moved = promote_trained(opened, train_version(opened.client, artefacts, settings))
+        print(f"{opened.name} version {moved.entry.to_version} is champion")
+    elif chosen.command == "retrain":
+        from training.retraining import retrain
+
+        challenger = retrain(opened)
+        if challenger is None:
+            print("no new data since the newest version was trained; nothing to do")
+        else:
+            print(
+                f"{opened.name} version {challenger.entry.to_version} is challenger; `make promote` makes it champion"
+            )
+    elif chosen.command == "models":
+        from training.listing import models
+
+        print(models(opened))
+    elif chosen.command == "challenge":
+        from training.challenge import challenge
+
+        entry = challenge(opened, chosen.version, chosen.mode, chosen.share)
+        print("there is no challenger here" if entry is None else f"entry {entry.number}: {entry.entry.why}")
+    else:
+        from training.moves import promote, roll_back
+
+        if chosen.command == "promote":
+            moved = promote(opened, chosen.version, chosen.reason, chosen.force)
+        else:
+            moved = roll_back(opened, chosen.to, chosen.reason)
+        print(
+            f"entry {moved.number} of {opened.ledger.name}: {opened.name} version {moved.entry.to_version} is "
+            f"champion; {moved.entry.served['tag']} is pinned here"
+        )
 
 
 if __name__ == "__main__":

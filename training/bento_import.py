@@ -6,41 +6,115 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import bentoml
+import mlflow
 from bentoml.exceptions import NotFound
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
 
-from contract import content_sha256
+from contract import ModelContract, content_sha256
 from contract.artefacts import MODEL_FILES, PIPELINE_FILE, Artefacts
+from scoring.model import ImportedModel, load_model
 from training import onnx_model, registry
 from training.errors import ModelImportError
-from training.promotion import PASSED
+from training.promotion import may_be_served
 from training.registry import RegisteredModel
+
+COMPILED_PATH = "compiled"
+"""Where a run keeps what its model was compiled to, each file named by its sha256: compiling twice need not give the
+same bytes, and a rollback brings back the same ones."""
+
+_COMPILED_SHA256 = "compiled_sha256"
 
 
 @dataclass(frozen=True)
-class Imported:
-    """What was put into the model store.
+class Servable:
+    """A registered version in the form in which it is served.
 
     runtime: `onnx`, or `sklearn` where the pipeline cannot be expressed in ONNX.
+    files: name → content, as in the model store.
     comparison: None without ONNX.
     """
 
-    tag: str
+    registered: RegisteredModel
     runtime: str
+    files: Mapping[str, bytes]
     comparison: onnx_model.Comparison | None
     reason: str = ""
 
     def __str__(self) -> str:
         if self.comparison is None:
-            return f"imported {self.tag}, served by scikit-learn: {self.reason}"
+            return f"{self.tag}, served by scikit-learn: {self.reason}"
         return (
-            f"imported {self.tag}, compiled to ONNX: {self.comparison.rows:,} test rows, largest difference "
+            f"{self.tag}, compiled to ONNX: {self.comparison.rows:,} test rows, largest difference "
             f"{self.comparison.largest_difference:.1e}, {self.comparison.changed_decisions} changed decisions"
         )
 
+    @property
+    def contract(self) -> ModelContract:
+        """What it promises."""
+        return self.registered.contract
 
-def import_model(artefacts: Artefacts, name: str, alias_or_version: str, tracking_uri: str) -> Imported:
+    @property
+    def served(self) -> bytes:
+        """The file that is scored with."""
+        return self.files[MODEL_FILES[self.runtime]]
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """What the service holds the files against: the contract, the file it scores with, the pipeline."""
+        return _digests(self.files, MODEL_FILES[self.runtime])
+
+    @property
+    def tag(self) -> str:
+        """In the model store; one tag, one set of bytes."""
+        version = self.registered.version
+        parts = [version.tags["contract_sha256"], version.tags["model_sha256"], self.digests["file_sha256"]]
+        digest = hashlib.sha256(" ".join(parts).encode()).hexdigest()
+        return f"{version.name}:v{version.version}-{digest[:12]}"
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Tag and digests, for the ledger."""
+        return {"tag": self.tag, **self.digests}
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What the model store says about it in short."""
+        version = self.registered.version
+        return {
+            "mlflow_version": str(version.version),
+            "mlflow_run_id": str(version.run_id),
+            "runtime": self.runtime,
+        }
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the model store says about it in full."""
+        version = self.registered.version
+        return {
+            **self.digests,
+            "mlflow_model": version.name,
+            "mlflow_model_sha256": version.tags["model_sha256"],
+            "git_commit": version.tags.get("git_commit", "unknown"),
+            "comparison": asdict(self.comparison) if self.comparison else {},
+        }
+
+    def write(self, folder: Path) -> None:
+        """Put its files into a folder."""
+        for name, content in self.files.items():
+            (folder / name).write_bytes(content)
+
+    def load(self, folder: Path) -> ImportedModel:
+        """Load it as the service does, from a folder that it is written to."""
+        self.write(folder)
+        return load_model(self.tag, folder, self.labels, self.metadata, role="candidate")
+
+
+def import_model(artefacts: Artefacts, name: str, alias_or_version: str, tracking_uri: str) -> Servable:
     """Import one version and pin its tag in `artefacts.model_tag`, which the service reads.
 
     The same version always gives the same tag; importing it again changes nothing.
@@ -53,40 +127,47 @@ def import_model(artefacts: Artefacts, name: str, alias_or_version: str, trackin
     client = registry.open_registry(tracking_uri, name)
     version = registry.version_of(client, name, alias_or_version)
     verdict = version.tags.get("gate", "it was never held to it")
-    if verdict != PASSED:
+    if not may_be_served(verdict):
         raise ModelImportError(f"model {name!r} version {version.version} did not pass the gate: {verdict}")
+    servable = prepare(client, version)
+    store(servable)
+    pin(artefacts.model_tag, servable.tag)
+    return servable
+
+
+def prepare(client: MlflowClient, version: ModelVersion, served_sha256: str | None = None) -> Servable:
+    """Fetch a version, verify it, compile it unless its run keeps what it was compiled to, and prove both equal.
+
+    Args:
+        served_sha256: of the served file, where one certain file is wanted.
+
+    Raises:
+        ModelImportError: an artifact is missing or altered, or ONNX and scikit-learn disagree.
+    """
     with tempfile.TemporaryDirectory() as folder:
         registered = registry.download(version, Path(folder))
-    compiled = _compile(registered)
-    # Of what was registered, not of the compiled bytes: compiling twice need not give the same ones.
-    identity = f"{version.tags['contract_sha256']} {version.tags['model_sha256']} {compiled.runtime}"
-    tag = f"{name}:v{version.version}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
-    _store(tag, registered, compiled)
-    _pin(artefacts.model_tag, tag)
-    return Imported(tag, compiled.runtime, compiled.comparison, compiled.reason)
+    # The pipeline goes in beside ONNX too: predictions are explained with it.
+    files = {"contract.json": registered.contract_document, PIPELINE_FILE: registered.pipeline_document}
+    if served_sha256 == hashlib.sha256(registered.pipeline_document).hexdigest():
+        return Servable(registered, "sklearn", files, None, "as it was when it was promoted")
+    kept = served_sha256 or version.tags.get(_COMPILED_SHA256)
+    if kept:
+        compiled = _kept(version, kept)
+    else:
+        try:
+            compiled = onnx_model.compile_to_onnx(registered.pipeline, len(registered.contract.inputs))
+        except ModelImportError as cannot:
+            return Servable(registered, "sklearn", files, None, str(cannot))
+    comparison = _proven_equal(registered, compiled)
+    if not kept:
+        _keep(client, version, compiled)
+    return Servable(registered, "onnx", {**files, MODEL_FILES["onnx"]: compiled}, comparison)
 
 
-@dataclass(frozen=True)
-class _Compiled:
-    """onnx: None where the pipeline cannot be expressed in it."""
-
-    onnx: bytes | None
-    comparison: onnx_model.Comparison | None
-    reason: str = ""
-
-    @property
-    def runtime(self) -> str:
-        return "sklearn" if self.onnx is None else "onnx"
-
-
-def _compile(registered: RegisteredModel) -> _Compiled:
+def _proven_equal(registered: RegisteredModel, compiled: bytes) -> onnx_model.Comparison:
     contract = registered.contract
-    try:
-        model = onnx_model.compile_to_onnx(registered.pipeline, len(contract.inputs))
-    except ModelImportError as cannot:
-        return _Compiled(None, None, str(cannot))
     comparison = onnx_model.compare(
-        registered.pipeline, model, registered.test_set[contract.feature_names], contract.threshold.value
+        registered.pipeline, compiled, registered.test_set[contract.feature_names], contract.threshold.value
     )
     if not comparison.largest_difference <= onnx_model.MAX_DIFFERENCE or comparison.changed_decisions:  # NaN is over
         raise ModelImportError(
@@ -94,40 +175,44 @@ def _compile(registered: RegisteredModel) -> _Compiled:
             f"{comparison.largest_difference:.1e} (allowed {onnx_model.MAX_DIFFERENCE:.0e}), "
             f"{comparison.changed_decisions} changed decisions"
         )
-    return _Compiled(model, comparison)
+    return comparison
 
 
-def _store(tag: str, registered: RegisteredModel, compiled: _Compiled) -> None:
-    served_file = MODEL_FILES[compiled.runtime]
-    if _is_stored_whole(tag, served_file):
+def _keep(client: MlflowClient, version: ModelVersion, compiled: bytes) -> None:
+    digest = hashlib.sha256(compiled).hexdigest()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"{digest}.onnx"
+        file.write_bytes(compiled)
+        client.log_artifact(str(version.run_id), str(file), COMPILED_PATH)
+    client.set_model_version_tag(version.name, version.version, _COMPILED_SHA256, digest)
+
+
+def _kept(version: ModelVersion, digest: str) -> bytes:
+    what = f"model {version.name!r} version {version.version}: {COMPILED_PATH}/{digest}.onnx"
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            file = mlflow.artifacts.download_artifacts(
+                f"runs:/{version.run_id}/{COMPILED_PATH}/{digest}.onnx", dst_path=folder
+            )
+            compiled = Path(file).read_bytes()
+        except (MlflowException, OSError):
+            raise ModelImportError(f"{what} is missing") from None
+    if hashlib.sha256(compiled).hexdigest() != digest:
+        raise ModelImportError(f"{what} was altered since")
+    return compiled
+
+
+def store(servable: Servable) -> None:
+    """Put it into the BentoML model store, unless it is there whole."""
+    if _is_stored_whole(servable):
         return
-    version = registered.version
-    # The pipeline goes in beside ONNX too: predictions are explained with it.
-    files = {"contract.json": registered.contract_document, PIPELINE_FILE: registered.pipeline_document}
-    if compiled.onnx is not None:
-        files[served_file] = compiled.onnx
     with bentoml.models.create(
-        tag,
-        module="training.bento_import",
-        labels={
-            "mlflow_version": str(version.version),
-            "mlflow_run_id": version.run_id,
-            "runtime": compiled.runtime,
-        },
-        metadata={
-            **_digests(files, served_file),
-            "mlflow_model": version.name,
-            "mlflow_model_sha256": version.tags["model_sha256"],
-            "git_commit": version.tags.get("git_commit", "unknown"),
-            "comparison": asdict(compiled.comparison) if compiled.comparison else {},
-        },
+        servable.tag, module="training.bento_import", labels=servable.labels, metadata=servable.metadata
     ) as stored:
-        for name, content in files.items():
-            (Path(stored.path) / name).write_bytes(content)
+        servable.write(Path(stored.path))
 
 
 def _digests(files: Mapping[str, bytes], served_file: str) -> dict[str, str]:
-    """What the service holds the files against: the contract, the file it scores with, the pipeline."""
     return {
         "contract_sha256": content_sha256(files["contract.json"]),
         "file_sha256": hashlib.sha256(files[served_file]).hexdigest(),
@@ -135,27 +220,32 @@ def _digests(files: Mapping[str, bytes], served_file: str) -> dict[str, str]:
     }
 
 
-def _is_stored_whole(tag: str, served_file: str) -> bool:
-    """True if the store has this tag as it would be imported now; a damaged or older one is removed to be replaced."""
+def _is_stored_whole(servable: Servable) -> bool:
+    """True if the store has this tag as it would be imported now; a damaged one is removed to be replaced."""
     try:
-        stored = bentoml.models.get(tag)
+        stored = bentoml.models.get(servable.tag)
     except NotFound:
         return False
-    folder = Path(stored.path)
+    folder, wanted = Path(stored.path), servable.digests
     try:
-        names = ("contract.json", served_file, PIPELINE_FILE)
-        found = _digests({name: (folder / name).read_bytes() for name in names}, served_file)
+        found = _digests({name: (folder / name).read_bytes() for name in servable.files}, MODEL_FILES[servable.runtime])
     except (OSError, ValueError):
         pass
     else:
-        if all(stored.info.metadata.get(key) == value for key, value in found.items()):
+        if found == wanted == {key: stored.info.metadata.get(key) for key in wanted}:
             return True
-    bentoml.models.delete(tag)
+    bentoml.models.delete(servable.tag)
     return False
 
 
-def _pin(file: Path, tag: str) -> None:
+def pin(file: Path, tag: str) -> None:
+    """Name the model that is served from here, in one step."""
+    write_whole(file, tag + "\n")
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Replace a file in one step, so that no reader ever sees half of it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f"{file.name}.{os.getpid()}")
-    partial.write_text(tag + "\n")
+    partial.write_text(text)
     partial.replace(file)

@@ -7,7 +7,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -102,12 +102,7 @@ class TrainingData:
         self._orders = table.to_pandas().sort_values("event_timestamp").drop_duplicates(["customer_id", "order_id"])
         self.observed_until = datetime.fromisoformat(json.loads(table.schema.metadata[b"orders"])["observed_until"])
         self._store = _open_feature_store(artefacts)
-        try:
-            self._service = self._store.get_feature_service(feature_service)
-        except Exception as error:
-            raise DatasetError(
-                f"feature service {feature_service!r} is not in {artefacts.feast_registry}; run `make apply` first"
-            ) from error
+        self._service = _feature_service(self._store, artefacts, feature_service)
         self.schema: FeatureSchema = read_feature_schema(self._store.registry, self._store.project, feature_service)
 
     @property
@@ -179,6 +174,40 @@ class TrainingData:
                     )
 
 
+def live_schema(artefacts: Artefacts, feature_service: str) -> FeatureSchema:
+    """What the live Feast registry offers for a feature service; imports feast, which takes seconds.
+
+    Raises:
+        DatasetError: it does not have the feature service.
+    """
+    store = _open_feature_store(artefacts)
+    _feature_service(store, artefacts, feature_service)
+    return read_feature_schema(store.registry, store.project, feature_service)
+
+
+def built_from(artefacts: Artefacts) -> str:
+    """sha256 of what the build in place was made of: its orders by day, until when they are known, and the code.
+
+    Empty where the offline store was not built here and does not say. A build of the same orders gives the same value
+    whatever day it is made on.
+    """
+    try:
+        build = json.loads((artefacts.offline_store / "current" / "build.json").read_text())
+        made_of = {name: build[name] for name in ("source", "observed_until", "days", "definition")}
+    except (OSError, ValueError, KeyError):
+        return ""
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+
+
+def _feature_service(store: "FeatureStore", artefacts: Artefacts, name: str) -> Any:
+    try:
+        return store.get_feature_service(name)
+    except Exception as error:
+        raise DatasetError(
+            f"feature service {name!r} is not in {artefacts.feast_registry}; run `make apply` first"
+        ) from error
+
+
 def _open_feature_store(artefacts: Artefacts) -> "FeatureStore":
     os.environ.update(artefacts.feast_environment())
     from feast import FeatureStore
@@ -187,4 +216,5 @@ def _open_feature_store(artefacts: Artefacts) -> "FeatureStore":
     logging.getLogger("feast.repo_config").setLevel(logging.ERROR)
     # ibis 12 calls a name that duckdb 1.5 deprecates; feast switches the warning on.
     warnings.filterwarnings("ignore", "fetch_arrow_table", DeprecationWarning)
+    warnings.filterwarnings("ignore", "GitWildMatchPattern", DeprecationWarning)  # likewise bentoml 1.4.39 of pathspec
     return FeatureStore(repo_path=str(PROJECT_ROOT / "feature_repo"))

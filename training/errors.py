@@ -3,13 +3,20 @@
 TrainingError
 ├── OrdersError       an orders file cannot be used
 ├── DatasetError      no training set can be made from the features there are
-├── GateError         a model did not earn the alias `champion`
-└── ModelImportError  a registered model cannot be imported for serving
+├── GateError         a model did not earn its alias
+├── LedgerError       a move cannot be made or recorded, because somebody else moved
+├── ModelImportError  a registered model cannot be imported for serving
+└── LockedError       another run is under way
 """
 
 
 class TrainingError(Exception):
-    """A step could not be done; the message says what to do about it."""
+    """A step could not be done; the message says what to do about it.
+
+    exit_code: what the command ends with.
+    """
+
+    exit_code = 1
 
 
 class OrdersError(TrainingError):
@@ -23,6 +30,18 @@ class DatasetError(TrainingError):
 class GateError(TrainingError):
     """The model did not pass the gate; names every reason."""
 
+    exit_code = 4
+
+
+class LedgerError(TrainingError):
+    """A move cannot be made or recorded: aliases and ledger disagree, or another move came first."""
+
 
 class ModelImportError(TrainingError):
     """The registered model cannot be imported for serving."""
+
+
+class LockedError(TrainingError):
+    """Another run is under way."""
+
+    exit_code = 3

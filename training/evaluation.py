@@ -66,20 +66,34 @@ def evaluate(
 ) -> dict[str, Estimate]:
     """Each metric with its interval; all metrics see the same resamples.
 
-    A resample of n customers with replacement is a vector of n counts, used as weights.
-
     Args:
         churned, score: (n,), both classes present.
     """
+    return bootstrap(
+        lambda weights: {name: metric(churned, score, weights) for name, metric in metrics.items()},
+        len(score),
+        resamples,
+        seed,
+    )
+
+
+def bootstrap(
+    statistics: Callable[[Floats], dict[str, float]], n: int, resamples: int, seed: int
+) -> dict[str, Estimate]:
+    """Statistics of n customers with their 95 % percentile intervals (Efron & Tibshirani, 1993, ch. 13).
+
+    A resample of n customers with replacement is a vector of n counts, used as weights. A statistic that is a
+    difference of two scores of the same customers is thereby paired.
+
+    Args:
+        statistics: weights, float64 (n,) → named values.
+    """
     generator = np.random.default_rng(seed)
-    n = len(score)
-    draws: dict[str, list[float]] = {name: [] for name in metrics}
-    for _ in range(resamples):
-        counts = np.bincount(generator.integers(0, n, n), minlength=n).astype(np.float64)
-        for name, metric in metrics.items():
-            draws[name].append(metric(churned, score, counts))
+    draws = [
+        statistics(np.bincount(generator.integers(0, n, n), minlength=n).astype(np.float64)) for _ in range(resamples)
+    ]
     estimates = {}
-    for name, metric in metrics.items():
-        low, high = np.percentile(draws[name], [2.5, 97.5])
-        estimates[name] = Estimate(metric(churned, score, np.ones(n)), float(low), float(high))
+    for name, value in statistics(np.ones(n)).items():
+        low, high = np.percentile([draw[name] for draw in draws], [2.5, 97.5])
+        estimates[name] = Estimate(value, float(low), float(high))
     return estimates

@@ -1,18 +1,17 @@
-"""The gate between a registered version and the alias that is served."""
+"""The gate between a registered version and an alias: first on its own, then against the champion."""
 
 from dataclasses import dataclass
 
-from mlflow.entities.model_registry import ModelVersion
-from mlflow.tracking import MlflowClient
-
 from contract import ModelContract
-from training.errors import GateError
+from training.comparison import Comparison
 from training.evaluation import Estimate
-from training.registry import CHAMPION
 from training.settings import TrainingSettings
 
 PASSED = "passed"
 """Value of the tag `gate` of a version that may be served."""
+
+FORCED = "forced: "
+"""How that value begins where somebody let the version through against the gate; the reason follows."""
 
 
 @dataclass(frozen=True)
@@ -55,18 +54,41 @@ def objections(evidence: Evidence, settings: TrainingSettings) -> list[str]:
     return found
 
 
-def promote(client: MlflowClient, version: ModelVersion, evidence: Evidence, settings: TrainingSettings) -> None:
-    """Set the alias `champion` if the gate lets the version through.
-
-    Raises:
-        GateError: it does not; the version stays registered without the alias.
-    """
-    found = objections(evidence, settings)
-    client.set_model_version_tag(version.name, version.version, "gate", "; ".join(found) or PASSED)
-    if found:
-        raise GateError(
-            f"version {version.version} of {version.name!r} is registered but not {CHAMPION}, what is served stays: "
-            + "; ".join(found)
-            + ". TRAINING_MIN_AUC_MARGIN and TRAINING_MAX_CALIBRATION_ERROR set the bar; little data often misses it"
+def objections_against(comparison: Comparison, settings: TrainingSettings) -> list[str]:
+    """Why a candidate may not take the champion's place; empty if it may. The rules are those of docs/promotion.md."""
+    found = []
+    if not comparison.headline.difference.low >= -settings.max_auc_loss:  # so written, NaN does not pass
+        found.append(
+            f"ROC AUC of active customers {comparison.headline}: it may be worse by more than {settings.max_auc_loss}"
         )
-    client.set_registered_model_alias(version.name, CHAMPION, version.version)
+    limit = comparison.champion_calibration_error + settings.max_calibration_loss
+    if not comparison.candidate_calibration_error <= limit:
+        found.append(
+            f"calibration error {comparison.champion_calibration_error:.3f} → "
+            f"{comparison.candidate_calibration_error:.3f}, worse by more than {settings.max_calibration_loss}"
+        )
+    for segment in comparison.segments:
+        difference = segment.roc_auc.difference if segment.roc_auc else None
+        if difference and difference.high < 0 and difference.value < -settings.max_segment_auc_loss:
+            found.append(
+                f"customers with {segment.name}: ROC AUC {segment.roc_auc}, surely worse and by more than "
+                f"{settings.max_segment_auc_loss}"
+            )
+    if not comparison.changed_decisions <= settings.max_changed_decisions:
+        found.append(
+            f"{comparison.changed_decisions:.1%} of the decisions change, more than "
+            f"{settings.max_changed_decisions:.1%}"
+        )
+    for rows, before in comparison.champion_microseconds.items():
+        now = comparison.candidate_microseconds[rows]
+        if not now <= settings.max_slowdown * before:
+            found.append(
+                f"the compiled model takes {now:,.0f} µs for {rows:,} rows, the champion's {before:,.0f}: "
+                f"more than {settings.max_slowdown:g} times as long"
+            )
+    return found
+
+
+def may_be_served(verdict: str) -> bool:
+    """Whether a version whose tag `gate` says this may be imported."""
+    return verdict == PASSED or verdict.startswith(FORCED)

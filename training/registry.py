@@ -12,6 +12,7 @@ import pandas as pd
 import skops.io
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
 from sklearn.pipeline import Pipeline
 
@@ -21,8 +22,15 @@ from contract.trusted_types import TRUSTED_TYPES
 from training.errors import ModelImportError, TrainingError
 
 CHAMPION = "champion"
+CHALLENGER = "challenger"
 CONTRACT_PATH = "contract/contract.json"
 TEST_SET_PATH = "test/test_set.parquet"
+TEST_COLUMNS = ("event_timestamp", "active", "churned", "probability")
+"""What a version keeps of each test row beside the model's input: the cut-off, whether the customer was active before
+it, whether it churned after it, and what the model said."""
+
+FEATURES_SHA256 = "features_sha256"
+"""Tag of a version: what the features were built from that it was trained on, see `training.dataset.built_from`."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +74,41 @@ def version_of(client: MlflowClient, name: str, alias_or_version: str) -> ModelV
     Raises:
         TrainingError: there is no such version, or the alias points nowhere.
     """
+    numbered = re.fullmatch(r"\d+", alias_or_version) is not None
+    number = alias_or_version if numbered else aliases_of(client, name).get(alias_or_version)
+    if number is None:
+        raise TrainingError(f"model {name!r} has no alias {alias_or_version!r}; run `make train` first")
     try:
-        if re.fullmatch(r"\d+", alias_or_version):
-            return client.get_model_version(name, alias_or_version)
-        return client.get_model_version_by_alias(name, alias_or_version)
+        return client.get_model_version(name, number)
     except MlflowException:
+        if numbered:
+            raise TrainingError(f"model {name!r} has no version {number}; `make models` lists them") from None
         raise TrainingError(
-            f"model {name!r} has no version or alias {alias_or_version!r}; run `make train` first"
+            f"alias {alias_or_version!r} of model {name!r} points to version {number}, which is not there"
         ) from None
+
+
+def aliases_of(client: MlflowClient, name: str) -> dict[str, str]:
+    """Alias → version number; empty while nothing is registered."""
+    try:
+        aliases: dict[str, str] = client.get_registered_model(name).aliases
+    except MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+            raise TrainingError(f"model {name!r} cannot be read: {str(error).splitlines()[0]}") from None
+        return {}
+    return {alias: str(version) for alias, version in aliases.items()}
+
+
+def versions_of(client: MlflowClient, name: str) -> list[ModelVersion]:
+    """All versions, newest first."""
+    found: list[ModelVersion] = []
+    token: str | None = None
+    while True:
+        page = client.search_model_versions(f"name = '{name}'", max_results=1000, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return sorted(found, key=lambda version: int(version.version), reverse=True)
 
 
 def download(version: ModelVersion, folder: Path) -> RegisteredModel:

@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
@@ -37,15 +38,18 @@ def log_figures(population: str, churned: Bools, probability: Floats, recency_da
         mlflow.log_figure(figure, path)
 
 
-def log_test_set(matrix: pd.DataFrame, churned: Bools, probability: Floats) -> str:
+def log_test_set(test_set: pd.DataFrame) -> str:
     """Log the resolved test rows, on which the import holds the compiled model against this one.
+
+    Args:
+        test_set: columns of `training.registry.TEST_COLUMNS` beside the model's input.
 
     Returns:
         sha256 of the file.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / Path(registry.TEST_SET_PATH).name
-        matrix.assign(churned=churned, probability=probability).to_parquet(file)
+        test_set.to_parquet(file)
         mlflow.log_artifact(str(file), str(Path(registry.TEST_SET_PATH).parent))
         return hashlib.sha256(file.read_bytes()).hexdigest()
 
@@ -67,21 +71,48 @@ def log_model(pipeline: Pipeline, example: pd.DataFrame, name: str) -> ModelInfo
     return info
 
 
-def tag_version(client: MlflowClient, version: ModelVersion, contract: ModelContract, test_set_sha256: str) -> None:
-    """Write down what this version is, so that the import can tell whether it was altered since."""
+@dataclass(frozen=True)
+class Registered:
+    """A version as a training run left it."""
+
+    version: ModelVersion
+    contract: ModelContract
+    has_signature: bool
+
+
+def register(
+    client: MlflowClient, pipeline: Pipeline, test_set: pd.DataFrame, drafted: ModelContract, features_sha256: str
+) -> Registered:
+    """Register the active run's model with its test rows, its contract and its digests.
+
+    Args:
+        test_set: as `log_test_set` takes it.
+        drafted: the contract, but for `model_version` and `run_id`, which are known only now.
+        features_sha256: of what the offline store was built from, see `training.dataset.built_from`.
+    """
+    test_set_sha256 = log_test_set(test_set)
+    name = drafted.model_name
+    model = log_model(pipeline, test_set[drafted.feature_names].head(5), name)
+    version = client.get_model_version(name, str(model.registered_model_version))
+    run_id = str(version.run_id)
+    contract = drafted.model_copy(update={"model_version": str(version.version), "run_id": run_id})
+    client.log_text(run_id, contract.to_json(), registry.CONTRACT_PATH)
     with tempfile.TemporaryDirectory() as folder:
-        model = Path(mlflow.artifacts.download_artifacts(version.source, dst_path=folder))
-        model_sha256 = registry.digest_of(model)
+        files = Path(mlflow.artifacts.download_artifacts(version.source, dst_path=folder))
+        model_sha256 = registry.digest_of(files)
+    # What this version is, so that the import can tell whether it was altered since.
     tags = {
         "contract_sha256": contract.sha256,
         "model_sha256": model_sha256,
         "test_set_sha256": test_set_sha256,
         "feature_service_sha256": contract.feature_schema.sha256,
         "data_fingerprint": contract.data_fingerprint,
+        registry.FEATURES_SHA256: features_sha256,
         "git_commit": _git_commit(),
     }
     for key, value in tags.items():
-        client.set_model_version_tag(version.name, version.version, key, value)
+        client.set_model_version_tag(name, version.version, key, value)
+    return Registered(client.get_model_version(name, version.version), contract, model.signature is not None)
 
 
 def _git_commit() -> str:

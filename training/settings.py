@@ -1,6 +1,6 @@
 """Settings of training: environment variables with the prefix TRAINING_."""
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -41,3 +41,33 @@ class TrainingSettings(BaseSettings):
 
     max_calibration_error: float = Field(default=0.05, gt=0)
     """Gate: largest expected calibration error over all customers of the test cut-off."""
+
+    max_auc_loss: float = Field(default=0.01, ge=0)
+    """Gate against the champion: the interval of the headline ROC AUC's difference must not begin below minus this."""
+
+    max_calibration_loss: float = Field(default=0.02, ge=0)
+    """Gate against the champion: by how much the calibration error may exceed the champion's."""
+
+    segments: str = "customer_recency__days_since_last_order customer_lifetime__order_count:2:4"
+    """Customers that are compared part by part: a feature for its terciles, or with the edges between its parts."""
+
+    max_segment_auc_loss: float = Field(default=0.03, ge=0)
+    """Gate against the champion: no segment's ROC AUC is worse by more than this with an interval wholly below zero."""
+
+    max_changed_decisions: float = Field(default=0.1, ge=0, le=1)
+    """Gate against the champion: largest share of customers whom the two call differently."""
+
+    max_slowdown: float = Field(default=5, gt=0)
+    """Gate against the champion: how many times as long a call of the compiled model may take."""
+
+    @field_validator("segments")
+    @classmethod
+    def _are_segments(cls, described: str) -> str:
+        for description in described.split():
+            try:
+                edges = [float(edge) for edge in description.split(":")[1:]]
+            except ValueError:
+                raise ValueError(f"{description!r}: what follows the feature are numbers between colons") from None
+            if sorted(set(edges)) != edges:
+                raise ValueError(f"{description!r}: the edges must ascend")
+        return described

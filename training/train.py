@@ -8,6 +8,8 @@ from importlib.metadata import version as installed_version
 import mlflow
 import numpy as np
 import pandas as pd
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.tracking import MlflowClient
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline
@@ -23,9 +25,10 @@ from contract import (
 )
 from contract.artefacts import Artefacts
 from contract.model_contract import QUANTILES
-from training import registry, run_log
-from training.dataset import Cutoffs, LabelledRows, TrainingData, choose_cutoffs
-from training.errors import DatasetError
+from training import run_log
+from training.comparison import FEWEST_OF_A_CLASS
+from training.dataset import Cutoffs, LabelledRows, TrainingData, built_from, choose_cutoffs
+from training.errors import DatasetError, GateError
 from training.evaluation import (
     PROBABILITY,
     RANKING,
@@ -35,14 +38,13 @@ from training.evaluation import (
     youden_threshold,
 )
 from training.pipeline import CANDIDATES
-from training.promotion import Evidence, promote
+from training.promotion import PASSED, Evidence, objections
 from training.settings import TrainingSettings
 
 CLASS_NAMES = ("retained", "churned")
 THRESHOLD_RULE = (
     "maximises true-positive minus false-positive rate (Youden's J) over all customers at the validation cut-off"
 )
-_FEWEST_OF_A_CLASS = 20
 _LIBRARIES = ("scikit-learn", "numpy", "pandas", "feast", "mlflow", "skops")
 
 
@@ -64,17 +66,13 @@ class Split:
         return probability
 
 
-def train(artefacts: Artefacts, settings: TrainingSettings, tracking_uri: str) -> str:
-    """Run one training from features to the gate.
-
-    Returns:
-        The number of the version that is now champion.
+def train_version(client: MlflowClient, artefacts: Artefacts, settings: TrainingSettings) -> ModelVersion:
+    """Run one training from features to a registered version that may be served; no alias is moved.
 
     Raises:
         DatasetError: no training set can be made.
-        GateError: the model was registered but did not earn the alias.
+        GateError: the model was registered but may not be served.
     """
-    client = registry.open_registry(tracking_uri, settings.model_name)
     _say("opening the feature store")
     data = TrainingData(artefacts, settings.feature_service)
     cutoffs = choose_cutoffs(
@@ -104,7 +102,7 @@ def train(artefacts: Artefacts, settings: TrainingSettings, tracking_uri: str) -
         Split(rows, model_input(inputs, data.schema, rows.raw)) for rows in (train_rows, validation_rows, test_rows)
     )
 
-    with mlflow.start_run() as run:
+    with mlflow.start_run():
         name, threshold = _choose(training, validation, settings)
         both = pd.concat([training.matrix, validation.matrix], ignore_index=True)
         labels = np.concatenate([training.rows.churned, validation.rows.churned])
@@ -116,13 +114,10 @@ def train(artefacts: Artefacts, settings: TrainingSettings, tracking_uri: str) -
         run_log.log_metrics(estimates, calibration_error)
         for population, chosen in test.populations.items():
             run_log.log_figures(population, test.rows.churned[chosen], probability[chosen], recency[chosen])
-        test_set_sha256 = run_log.log_test_set(test.matrix, test.rows.churned, probability)
-        model = run_log.log_model(pipeline, test.matrix.head(5), settings.model_name)
-        version = client.get_model_version(settings.model_name, str(model.registered_model_version))
-        contract = ModelContract(
+        drafted = ModelContract(
             model_name=settings.model_name,
-            model_version=str(version.version),
-            run_id=run.info.run_id,
+            model_version="",
+            run_id="",
             feature_schema=data.schema,
             inputs=inputs,
             class_names=CLASS_NAMES,
@@ -136,22 +131,31 @@ def train(artefacts: Artefacts, settings: TrainingSettings, tracking_uri: str) -
             metrics={key: round(e.value, 6) for key, e in estimates.items()},
             library_versions={library: installed_version(library) for library in _LIBRARIES},
         )
-        mlflow.log_text(contract.to_json(), registry.CONTRACT_PATH)
-    run_log.tag_version(client, version, contract, test_set_sha256)
+        test_set = test.matrix.assign(
+            event_timestamp=pd.Timestamp(cutoffs.test),
+            active=test.rows.active,
+            churned=test.rows.churned,
+            probability=probability,
+        )
+        registered = run_log.register(client, pipeline, test_set, drafted, built_from(artefacts))
+    version = registered.version
     _say(f"registered {settings.model_name} version {version.version}")
-    promote(
-        client,
-        version,
-        Evidence(
-            headline_auc=estimates["active_roc_auc"],
-            recency_auc=estimates["active_recency_roc_auc"],
-            calibration_error=calibration_error,
-            has_signature=model.signature is not None,
-            contract=contract,
-        ),
-        settings,
+    evidence = Evidence(
+        headline_auc=estimates["active_roc_auc"],
+        recency_auc=estimates["active_recency_roc_auc"],
+        calibration_error=calibration_error,
+        has_signature=registered.has_signature,
+        contract=registered.contract,
     )
-    return str(version.version)
+    found = objections(evidence, settings)
+    client.set_model_version_tag(version.name, version.version, "gate", "; ".join(found) or PASSED)
+    if found:
+        raise GateError(
+            f"version {version.version} of {version.name!r} is registered without an alias, what is served stays: "
+            + "; ".join(found)
+            + ". TRAINING_MIN_AUC_MARGIN and TRAINING_MAX_CALIBRATION_ERROR set the bar; little data often misses it"
+        )
+    return client.get_model_version(version.name, version.version)
 
 
 def feature_inputs(schema: FeatureSchema, training: RawFeatures) -> tuple[FeatureInput, ...]:
@@ -205,10 +209,10 @@ def _check_classes(split: str, rows: LabelledRows) -> None:
     """Neither a model nor an interval can be made of a handful of customers of one kind."""
     for population, chosen in (("all", slice(None)), ("active", rows.active)):
         churned = rows.churned[chosen]
-        if min(churned.sum(), (~churned).sum()) < _FEWEST_OF_A_CLASS:
+        if min(churned.sum(), (~churned).sum()) < FEWEST_OF_A_CLASS:
             raise DatasetError(
                 f"{split} split, {population} customers: {churned.sum()} churned and {(~churned).sum()} stayed; "
-                f"at least {_FEWEST_OF_A_CLASS} of each are needed"
+                f"at least {FEWEST_OF_A_CLASS} of each are needed"
             )
 
 

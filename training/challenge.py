@@ -1,0 +1,78 @@
+"""A second model beside the champion: `make challenge` says which, and what it is to do."""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from contract.artefacts import Artefacts
+from training import registry
+from training.bento_import import prepare, store, write_whole
+from training.errors import ModelImportError, TrainingError
+from training.ledger import Recorded
+from training.opened_registry import OpenedRegistry, alone
+from training.promotion import may_be_served
+from training.registry import CHAMPION
+
+
+def challenge(
+    opened: OpenedRegistry, wanted: str, mode: Literal["shadow", "canary", "off"], share: float
+) -> Recorded | None:
+    """Have a second model score beside the champion on this machine, or no longer; no alias and no pin is moved.
+
+    Args:
+        share: of customers that a canary answers, in (0, 1].
+
+    Returns:
+        The entry; None if there was nothing to switch off.
+
+    Raises:
+        ModelImportError: it may not be served, is missing or altered.
+    """
+    file = opened.artefacts.challenger
+    before = challenging(opened.artefacts)
+    from_version = _version_in(before)
+    chain = opened.ledger.read()
+    if mode == "off":
+        if not file.exists():
+            return None
+        version = registry.version_of(opened.client, opened.name, from_version or CHAMPION)
+        entry = opened.entry("challenge", None, None, f"off, on {_here()}")
+        with alone(opened.artefacts):
+            recorded = opened.ledger.append(entry.model_copy(update={"from_version": from_version}), chain, version)
+            file.unlink(missing_ok=True)
+        return recorded
+    version = registry.version_of(opened.client, opened.name, wanted)
+    if str(version.version) == registry.aliases_of(opened.client, opened.name).get(CHAMPION):
+        raise TrainingError(f"version {version.version} of {opened.name!r} is {CHAMPION}; it cannot challenge itself")
+    verdict = version.tags.get("gate", "it was never held to it")
+    if not may_be_served(verdict):
+        raise ModelImportError(f"model {opened.name!r} version {version.version} did not pass the gate: {verdict}")
+    servable = prepare(opened.client, version)
+    opened.refuse_unservable(servable)
+    store(servable)
+    part = f"canary for {share:.0%} of the customers" if mode == "canary" else mode
+    entry = opened.entry("challenge", None, version, f"{part}, on {_here()}", served=servable.identity)
+    with alone(opened.artefacts):
+        recorded = opened.ledger.append(entry.model_copy(update={"from_version": from_version}), chain, version)
+        write_whole(file, json.dumps({"tag": servable.tag, "mode": mode, "share": share}) + "\n")
+    return recorded
+
+
+def _here() -> str:
+    return os.uname().nodename
+
+
+def challenging(artefacts: Artefacts) -> Mapping[str, Any]:
+    """What the file of the challenger says; empty without one, or where it cannot be read."""
+    try:
+        found = json.loads(artefacts.challenger.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _version_in(challenger: Mapping[str, Any]) -> str | None:
+    found = re.search(r":v(\d+)-", str(challenger.get("tag", "")))
+    return found.group(1) if found else None

@@ -1,0 +1,227 @@
+"""Two versions on the same customers: how much better, for whom, how differently, how fast; functions of arrays."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from training.evaluation import (
+    PROBABILITY,
+    RANKING,
+    Bools,
+    Estimate,
+    Floats,
+    Metric,
+    bootstrap,
+    expected_calibration_error,
+)
+
+FEWEST_OF_A_CLASS = 20
+"""Customers of each class without which there is no interval worth having."""
+
+TIMED_ROWS = (1, 1_000)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one version says of n customers, and what it costs to ask it.
+
+    probability: (n,).
+    threshold: at or above it the customer is called churned.
+    compiled_bytes: of the file that is served.
+    microseconds: rows → time of one call with so many rows.
+    """
+
+    probability: Floats
+    threshold: float
+    compiled_bytes: int
+    microseconds: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A figure of both versions, and the candidate's less the champion's over the same resamples."""
+
+    champion: float
+    candidate: float
+    difference: Estimate
+
+    def __str__(self) -> str:
+        d = self.difference
+        return f"{self.champion:.4f} → {self.candidate:.4f}, difference {d.value:+.4f} [{d.low:+.4f}, {d.high:+.4f}]"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of the customers.
+
+    roc_auc, brier: None with fewer than `FEWEST_OF_A_CLASS` of either class.
+    """
+
+    name: str
+    rows: int
+    roc_auc: Paired | None
+    brier: Paired | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Champion and candidate on n rows that neither was fitted on.
+
+    headline: ROC AUC of active customers.
+    brier: over all customers, as are the expected calibration errors.
+    changed_decisions: share of customers whom they call differently, each by its own threshold.
+    mean_change: mean |difference| of the probability.
+    rank_correlation: Spearman's, of the probabilities.
+    """
+
+    rows: int
+    active_rows: int
+    headline: Paired
+    brier: Paired
+    champion_calibration_error: float
+    candidate_calibration_error: float
+    segments: tuple[Segment, ...]
+    changed_decisions: float
+    mean_change: float
+    rank_correlation: float
+    champion_bytes: int
+    candidate_bytes: int
+    champion_microseconds: dict[int, float]
+    candidate_microseconds: dict[int, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.rows:,} rows that neither was fitted on, {self.active_rows:,} of active customers; "
+            "champion → candidate, 95 % intervals",
+            f"  ROC AUC of active customers  {self.headline}",
+            f"  Brier score of all           {self.brier}",
+            f"  calibration error of all     {self.champion_calibration_error:.3f} → "
+            f"{self.candidate_calibration_error:.3f}",
+        ]
+        for segment in self.segments:
+            lines.append(
+                f"  {segment.name}: {segment.rows:,} rows, ROC AUC {segment.roc_auc or 'not measured, too few'}"
+            )
+        lines.append(
+            f"  decisions that change {self.changed_decisions:.1%}; mean change of a probability "
+            f"{self.mean_change:.4f}; rank correlation {self.rank_correlation:.4f}"
+        )
+        for rows in TIMED_ROWS:
+            before, now = self.champion_microseconds[rows], self.candidate_microseconds[rows]
+            lines.append(f"  compiled model, {rows:,} rows: {before:,.0f} → {now:,.0f} µs")
+        lines.append(f"  compiled model: {self.champion_bytes:,} → {self.candidate_bytes:,} bytes")
+        return "\n".join(lines)
+
+
+def compare(
+    churned: Bools,
+    active: Bools,
+    champion: Scored,
+    candidate: Scored,
+    segments: Mapping[str, Bools],
+    resamples: int,
+    seed: int,
+) -> Comparison:
+    """Hold a candidate against the champion.
+
+    Args:
+        churned, active: (n,), as in `training.dataset.LabelledRows`.
+        segments: name → mask (n,).
+    """
+
+    def paired(metric: Metric, chosen: Bools) -> Paired:
+        labels, before, now = churned[chosen], champion.probability[chosen], candidate.probability[chosen]
+
+        def statistics(weights: Floats) -> dict[str, float]:
+            values = {"champion": metric(labels, before, weights), "candidate": metric(labels, now, weights)}
+            return values | {"difference": values["candidate"] - values["champion"]}
+
+        found = bootstrap(statistics, len(labels), resamples, seed)
+        return Paired(found["champion"].value, found["candidate"].value, found["difference"])
+
+    def segment(name: str, chosen: Bools) -> Segment:
+        labels = churned[chosen]
+        enough = min(labels.sum(), (~labels).sum()) >= FEWEST_OF_A_CLASS
+        return Segment(
+            name,
+            int(chosen.sum()),
+            paired(RANKING["roc_auc"], chosen) if enough else None,
+            paired(PROBABILITY["brier"], chosen) if enough else None,
+        )
+
+    everybody = np.ones(len(churned), dtype=bool)
+    before, now = champion.probability, candidate.probability
+    ranks = [pd.Series(probability).rank().to_numpy() for probability in (before, now)]
+    constant = any(np.ptp(rank) == 0 for rank in ranks)
+    return Comparison(
+        rows=len(churned),
+        active_rows=int(active.sum()),
+        headline=paired(RANKING["roc_auc"], active),
+        brier=paired(PROBABILITY["brier"], everybody),
+        champion_calibration_error=expected_calibration_error(churned, before),
+        candidate_calibration_error=expected_calibration_error(churned, now),
+        segments=tuple(segment(name, chosen) for name, chosen in segments.items()),
+        changed_decisions=float(((before >= champion.threshold) != (now >= candidate.threshold)).mean()),
+        mean_change=float(np.abs(now - before).mean()),
+        rank_correlation=0.0 if constant else float(np.corrcoef(ranks[0], ranks[1])[0, 1]),
+        champion_bytes=champion.compiled_bytes,
+        candidate_bytes=candidate.compiled_bytes,
+        champion_microseconds=dict(champion.microseconds),
+        candidate_microseconds=dict(candidate.microseconds),
+    )
+
+
+def segments_of(matrix: pd.DataFrame, described: str) -> dict[str, Bools]:
+    """Masks (n,) of the segments that `TrainingSettings.segments` describes; features that are not there have none.
+
+    Args:
+        described: `feature` for its terciles, `feature:2:4` for below 2, 2 to below 4, and from 4 on; between spaces.
+    """
+    found: dict[str, Bools] = {}
+    for description in described.split():
+        feature, *named = description.split(":")
+        if feature not in matrix:
+            continue
+        values = matrix[feature].to_numpy(dtype=np.float64)
+        edges = [float(edge) for edge in named] or [float(q) for q in np.quantile(values, [1 / 3, 2 / 3])]
+        for name, mask in _between(values, edges):
+            if mask.any():
+                found[f"{feature} {name}"] = mask
+    return found
+
+
+def _between(values: Floats, edges: list[float]) -> Iterator[tuple[str, Bools]]:
+    yield f"< {edges[0]:g}", values < edges[0]
+    for low, high in itertools.pairwise(edges):
+        yield f"from {low:g} to < {high:g}", (values >= low) & (values < high)
+    yield f"≥ {edges[-1]:g}", values >= edges[-1]
+
+
+def time_calls(calls: Mapping[str, Callable[[int], object]], rounds: int) -> dict[str, dict[int, float]]:
+    """Median time of each call by number of rows, in microseconds.
+
+    They take turns, so that what else the machine does falls on all of them.
+
+    Args:
+        calls: name → what scores so many rows.
+    """
+    found: dict[str, dict[int, float]] = {name: {} for name in calls}
+    for rows in TIMED_ROWS:
+        taken: dict[str, list[float]] = {name: [] for name in calls}
+        for _ in range(rounds):
+            for name, call in calls.items():
+                start = time.perf_counter()
+                call(rows)
+                taken[name].append(time.perf_counter() - start)
+        for name, seconds in taken.items():
+            found[name][rows] = float(np.median(seconds)) * 1e6
+    return found

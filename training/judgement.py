@@ -1,0 +1,150 @@
+"""A candidate before the gate: scored beside the champion on rows that neither was fitted on, as both are served."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from mlflow.tracking import MlflowClient
+
+from scoring.model import Scorer
+from training import registry
+from training.bento_import import Servable, prepare
+from training.comparison import TIMED_ROWS, Comparison, Scored, compare, segments_of, time_calls
+from training.errors import TrainingError
+from training.promotion import PASSED, objections_against
+from training.registry import CHAMPION, TEST_COLUMNS
+from training.settings import TrainingSettings
+
+_TIMED_CALLS = 200
+_AGAINST_CHAMPION = "gate_against_champion"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the gate says of a candidate.
+
+    champion: version that it was held against; None where there is none, or none that it can be held against.
+    objections: why it may not be promoted; empty if it may.
+    evidence: for the ledger.
+    """
+
+    champion: str | None
+    comparison: Comparison | None
+    objections: list[str]
+    evidence: dict[str, Any]
+
+    def __str__(self) -> str:
+        verdict = "refused: " + "; ".join(self.objections) if self.objections else PASSED
+        against = f"against version {self.champion}: " if self.champion else ""
+        return "\n".join([*([str(self.comparison)] if self.comparison else []), f"gate: {against}{verdict}"])
+
+
+def judge(client: MlflowClient, settings: TrainingSettings, candidate: Servable) -> Judgement:
+    """Hold a version to the written gate of docs/promotion.md.
+
+    What was measured is kept with the version's run, the verdict as a tag of the version.
+    """
+    version = candidate.registered.version
+    objections = []
+    if (verdict := version.tags.get("gate", "it was never held to it")) != PASSED:
+        objections.append(f"the gate on its own: {verdict}")
+    number = registry.aliases_of(client, version.name).get(CHAMPION)
+    comparison = None
+    if number is not None:
+        try:
+            champion = prepare(client, registry.version_of(client, version.name, number))
+            comparison = compare_versions(champion, candidate, settings)
+            objections += objections_against(comparison, settings)
+        except TrainingError as error:
+            objections.append(f"it cannot be held against the {CHAMPION}, version {number}: {error}")
+        said = "refused: " + "; ".join(objections) if objections else PASSED
+        client.set_model_version_tag(
+            version.name, version.version, _AGAINST_CHAMPION, f"against version {number}: {said}"
+        )
+    evidence: dict[str, Any] = {"champion": number, "objections": objections}
+    if comparison is not None:
+        document = json.dumps(comparison.to_dict(), indent=2) + "\n"
+        path = f"promotion/against-v{number}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.json"
+        client.log_text(str(version.run_id), document, path)
+        headline = comparison.headline
+        evidence |= {
+            "rows": comparison.rows,
+            "active_roc_auc": [headline.champion, headline.candidate],
+            "difference": [headline.difference.value, headline.difference.low, headline.difference.high],
+            "changed_decisions": comparison.changed_decisions,
+            "comparison": f"runs:/{version.run_id}/{path}",
+            "comparison_sha256": hashlib.sha256(document.encode()).hexdigest(),
+        }
+    return Judgement(number, comparison, objections, evidence)
+
+
+def compare_versions(champion: Servable, candidate: Servable, settings: TrainingSettings) -> Comparison:
+    """Score both on the candidate's test rows and compare.
+
+    Raises:
+        TrainingError: they have no rows in common that neither was fitted on.
+    """
+    rows = candidate.registered.test_set
+    _refuse_tainted(champion, candidate, rows)
+    servables = {"champion": champion, "candidate": candidate}
+    matrices = {
+        role: np.ascontiguousarray(rows[servable.contract.feature_names].to_numpy(dtype=np.float32))
+        for role, servable in servables.items()
+    }
+    scorers = {role: _scorer(servable) for role, servable in servables.items()}
+
+    def call(role: str) -> Callable[[int], object]:
+        given = {n: np.ascontiguousarray(matrices[role][np.arange(n) % len(rows)]) for n in TIMED_ROWS}
+        return lambda n: scorers[role](given[n])
+
+    times = time_calls({role: call(role) for role in servables}, _TIMED_CALLS)
+    scored = {
+        role: Scored(
+            probability=scorers[role](matrices[role]).astype(np.float64),
+            threshold=servable.contract.threshold.value,
+            compiled_bytes=len(servable.served),
+            microseconds=times[role],
+        )
+        for role, servable in servables.items()
+    }
+    return compare(
+        rows["churned"].to_numpy(dtype=bool),
+        rows["active"].to_numpy(dtype=bool),
+        scored["champion"],
+        scored["candidate"],
+        segments_of(rows, settings.segments),
+        settings.bootstrap_resamples,
+        settings.seed,
+    )
+
+
+def _scorer(servable: Servable) -> Scorer:
+    """What the service would score with."""
+    with tempfile.TemporaryDirectory() as folder:
+        return servable.load(Path(folder)).score
+
+
+def _refuse_tainted(champion: Servable, candidate: Servable, rows: pd.DataFrame) -> None:
+    missing = [name for name in TEST_COLUMNS if name not in rows]
+    if missing:
+        raise TrainingError(
+            f"its test rows lack the column {missing[0]}; it was registered by an earlier version, train it again"
+        )
+    lacking = [name for name in champion.contract.feature_names if name not in rows]
+    if lacking:
+        raise TrainingError(f"the test rows lack inputs that the champion takes: {', '.join(lacking)}")
+    cutoff = rows["event_timestamp"].min()
+    for servable in (champion, candidate):
+        until = servable.contract.training_window.get("labels_until")
+        if until is None or pd.Timestamp(until) > cutoff:
+            raise TrainingError(
+                f"version {servable.registered.version.version} was fitted on labels until "
+                f"{until or 'nobody knows when'}, after the test cut-off {cutoff:%Y-%m-%d}: the rows are not untouched"
+            )

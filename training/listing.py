@@ -1,0 +1,98 @@
+"""What there is of a model: versions, aliases, verdicts and figures, then the ledger, as text."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from mlflow.entities.model_registry import ModelVersion
+
+from training import registry
+from training.challenge import challenging
+from training.ledger import Chain, Recorded
+from training.opened_registry import OpenedRegistry
+from training.registry import CHAMPION
+
+_METRICS = ("active_roc_auc", "all_roc_auc", "all_brier", "all_calibration_error")
+
+
+def models(opened: OpenedRegistry) -> str:
+    """The table that `make models` prints, newest version first."""
+    aliases = registry.aliases_of(opened.client, opened.name)
+    versions = registry.versions_of(opened.client, opened.name)
+    if not versions:
+        return f"no version of {opened.name!r} is registered in {opened.artefacts.mlflow_tracking_uri}"
+    header = ["version", "alias", "created (UTC)", "gate", *_METRICS, "here"]
+    rows = [header, *(_row(opened, version, aliases) for version in versions)]
+    chain = opened.ledger.read()
+    return "\n".join([*_table(rows), "", f"ledger {opened.ledger.name}", *_ledger(chain, aliases.get(CHAMPION))])
+
+
+def _row(opened: OpenedRegistry, version: ModelVersion, aliases: dict[str, str]) -> list[str]:
+    number = str(version.version)
+    metrics = opened.client.get_run(str(version.run_id)).data.metrics if version.run_id else {}
+    gate = _short(version.tags.get("gate", "not held to it"))
+    against = version.tags.get("gate_against_champion")
+    return [
+        number,
+        " ".join(sorted(alias for alias, to in aliases.items() if to == number)),
+        f"{datetime.fromtimestamp(version.creation_timestamp / 1000, UTC):%Y-%m-%d %H:%M}",
+        gate if against is None else f"{gate}; {_short(against)}",
+        *(f"{metrics[name]:.4f}" if name in metrics else "" for name in _METRICS),
+        _here(opened, number),
+    ]
+
+
+def _here(opened: OpenedRegistry, number: str) -> str:
+    """What this machine does with a version."""
+    file, second = opened.artefacts.model_tag, challenging(opened.artefacts)
+    pinned = file.read_text().strip() if file.exists() else ""
+    of_version = f"{opened.name}:v{number}-"
+    said = ["pinned"] if pinned.startswith(of_version) else []
+    if str(second.get("tag", "")).startswith(of_version):
+        said.append(str(second.get("mode")))
+    return ", ".join(said)
+
+
+def _ledger(chain: Chain, champion: str | None) -> list[str]:
+    if not chain.recorded:
+        return ["  no entries: nothing was moved since there is a ledger"]
+    rows = [["entry", "at (UTC)", "move", "alias", "from → to", "who", "why"], *(_entry(r) for r in chain.recorded)]
+    lines = [f"  {line}" for line in _table(rows)]
+    last = chain.last(CHAMPION)
+    if last is not None and last.entry.to_version != champion:
+        lines.append(
+            f"  warning: the alias {CHAMPION} is at {champion or 'no version'}, entry {last.number} says otherwise"
+        )
+    lines += [f"  warning: the chain breaks: {broken}" for broken in chain.breaks]
+    if not chain.breaks:
+        lines.append(f"  the chain is whole; its head is {chain.head}")
+    return lines
+
+
+def _entry(recorded: Recorded) -> list[str]:
+    entry = recorded.entry
+    why = entry.why
+    if entry.forced:
+        why = f"FORCED: {why} (objections: {'; '.join(entry.evidence.get('objections', []))})"
+    if entry.restores is not None:
+        why = f"restores entry {entry.restores}: {why}"
+    if recorded.behind is not None:
+        why = f"not made, entry {recorded.behind} came first: {why}"
+    return [
+        str(recorded.number),
+        f"{entry.at:%Y-%m-%d %H:%M}",
+        entry.move,
+        entry.alias or "",
+        f"{entry.from_version or '–'} → {entry.to_version or '–'}",
+        entry.who,
+        _short(why, 160),
+    ]
+
+
+def _short(text: str, most: int = 60) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

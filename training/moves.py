@@ -1,0 +1,126 @@
+"""Moving the champion: promote and roll back. Each move is written to the ledger before it is made.
+
+The order is always the same: verify everything, put the model into the store, claim the move in the ledger, set the
+alias, pin. Whatever fails before the claim leaves alias and pin as they were.
+"""
+
+from mlflow.entities.model_registry import ModelVersion
+
+from training import registry
+from training.bento_import import prepare, store
+from training.challenge import challenging
+from training.errors import GateError, LedgerError, ModelImportError, TrainingError
+from training.judgement import judge
+from training.ledger import Chain, Recorded
+from training.opened_registry import OpenedRegistry
+from training.promotion import FORCED, PASSED
+from training.registry import CHALLENGER, CHAMPION
+
+
+def promote_trained(opened: OpenedRegistry, version: ModelVersion) -> Recorded:
+    """Make a version champion that has just been trained and passed the gate on its own; nothing is pinned.
+
+    Raises:
+        TrainingError: it cannot be served, or another move came first.
+    """
+    chain = opened.settled()
+    servable = prepare(opened.client, version)
+    metrics = servable.contract.metrics
+    evidence = {name: metrics[name] for name in ("active_roc_auc", "all_roc_auc") if name in metrics}
+    why = "trained, and passed the gate on its own"
+    entry = opened.entry("train", CHAMPION, version, why, served=servable.identity, evidence=evidence)
+    return opened.move(entry, chain, version)
+
+
+def promote(opened: OpenedRegistry, wanted: str = CHALLENGER, reason: str = "", force: bool = False) -> Recorded:
+    """Make a version champion if the gate lets it, and serve it from here.
+
+    Args:
+        wanted: version or alias.
+        reason: why, for the ledger.
+        force: let it through against the gate; needs a reason.
+
+    Raises:
+        GateError: the gate does not let it.
+        TrainingError: it cannot be served whoever wants it, or another move came first.
+    """
+    chain = opened.settled()
+    version = registry.version_of(opened.client, opened.name, wanted)
+    if str(version.version) == registry.aliases_of(opened.client, opened.name).get(CHAMPION):
+        raise TrainingError(f"version {version.version} of {opened.name!r} is {CHAMPION} already")
+    servable = prepare(opened.client, version)
+    opened.refuse_unservable(servable)
+    judgement = judge(opened.client, opened.settings, servable)
+    print(judgement)
+    if judgement.objections and not (force and reason):
+        raise GateError(
+            f"version {version.version} of {opened.name!r} is not promoted, what is served stays: "
+            + "; ".join(judgement.objections)
+            + '. FORCE=1 REASON="…" promotes it all the same'
+        )
+    store(servable)
+    entry = opened.entry(
+        "promote",
+        CHAMPION,
+        version,
+        reason or "passed the gate",
+        forced=bool(judgement.objections),
+        served=servable.identity,
+        evidence=judgement.evidence,
+    )
+    recorded = opened.move(entry, chain, version, pinned=servable)
+    if entry.forced and version.tags.get("gate") != PASSED:
+        opened.client.set_model_version_tag(opened.name, version.version, "gate", FORCED + reason)
+    if registry.aliases_of(opened.client, opened.name).get(CHALLENGER) == str(version.version):
+        opened.client.delete_registered_model_alias(opened.name, CHALLENGER)
+    if challenging(opened.artefacts).get("tag") == servable.tag:
+        opened.artefacts.challenger.unlink()  # nobody challenges itself
+    return recorded
+
+
+def roll_back(opened: OpenedRegistry, to: int | None, reason: str) -> Recorded:
+    """Bring back what an earlier entry of the ledger made champion, with the very bytes that were served then.
+
+    Args:
+        to: number of the entry; None for the one before the present state, so that a second call goes one further back.
+
+    Raises:
+        LedgerError: there is no such entry, or another move came first.
+        ModelImportError: what it promoted is missing, altered, or cannot be served any more.
+    """
+    chain = opened.ledger.read()
+    target = _target(chain, to)
+    champion = registry.aliases_of(opened.client, opened.name).get(CHAMPION)
+    latest = chain.champions[-1].entry.to_version
+    if target.entry.to_version == champion == latest:
+        raise LedgerError(f"entry {target.number} made version {champion} champion, which it is; nothing to roll back")
+    version = registry.version_of(opened.client, opened.name, str(target.entry.to_version))
+    servable = prepare(opened.client, version, target.entry.served["file_sha256"])
+    for name, digest in target.entry.served.items():
+        if servable.identity[name] != digest:
+            raise ModelImportError(
+                f"model {opened.name!r} version {version.version}: {name} is {servable.identity[name]}, "
+                f"entry {target.number} served {digest}"
+            )
+    opened.refuse_unservable(servable)
+    store(servable)
+    restores = target.entry.restores or target.number
+    entry = opened.entry("rollback", CHAMPION, version, reason, restores=restores, served=servable.identity)
+    return opened.move(entry, chain, version, pinned=servable)
+
+
+def _target(chain: Chain, to: int | None) -> Recorded:
+    moves = chain.champions
+    if not moves:
+        raise LedgerError("the ledger has no entry to roll back to")
+    if to is not None:
+        found = next((r for r in moves if r.number == to), None)
+        if found is None:
+            numbers = ", ".join(str(r.number) for r in moves)
+            raise LedgerError(f"entry {to} of the ledger promoted no champion; these did: {numbers}")
+        return found
+    present = moves[-1].entry.restores or moves[-1].number
+    earlier = [r for r in moves if r.number < present and r.entry.to_version != moves[-1].entry.to_version]
+    if not earlier:
+        raise LedgerError(f"entry {present} is the first of the ledger; there is nothing before it to roll back to")
+    return earlier[-1]

@@ -1,0 +1,125 @@
+"""A registered model with its ledger, opened to move its aliases: how a move is made, whatever decided it."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.tracking import MlflowClient
+
+from contract import differences
+from contract.artefacts import Artefacts
+from training import registry
+from training.bento_import import Servable, pin
+from training.dataset import live_schema
+from training.errors import LedgerError, ModelImportError
+from training.ledger import Chain, Entry, Ledger, Recorded, actor
+from training.registry import CHAMPION
+from training.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class OpenedRegistry:
+    """One registered model, its ledger, and what is served from this machine."""
+
+    artefacts: Artefacts
+    settings: TrainingSettings
+    client: MlflowClient
+    ledger: Ledger
+
+    @classmethod
+    def of(cls, artefacts: Artefacts, settings: TrainingSettings) -> "OpenedRegistry":
+        """Open the registry that `artefacts` names."""
+        client = registry.open_registry(artefacts.mlflow_tracking_uri, settings.model_name)
+        return cls(artefacts, settings, client, Ledger(client, settings.model_name))
+
+    @property
+    def name(self) -> str:
+        """Of the registered model."""
+        return self.settings.model_name
+
+    def settled(self) -> Chain:
+        """The ledger, provided that the alias `champion` is where it says.
+
+        Raises:
+            LedgerError: it is not.
+        """
+        chain = self.ledger.read()
+        last, champion = chain.last(CHAMPION), registry.aliases_of(self.client, self.name).get(CHAMPION)
+        if last is not None and last.entry.to_version != champion:
+            raise LedgerError(
+                f"alias {CHAMPION!r} of {self.name!r} points to version {champion or 'none'}, but entry {last.number} "
+                f"of the ledger says version {last.entry.to_version}: it was moved by hand, or a "
+                f'move was cut off; `make rollback TO={last.number} REASON="…"` settles it'
+            )
+        return chain
+
+    def move(self, entry: Entry, after: Chain, version: ModelVersion, pinned: Servable | None = None) -> Recorded:
+        """Claim a move in the ledger and make it.
+
+        Args:
+            after: the ledger as it was when the move was decided.
+            pinned: what is served from here from now on; it must be in the model store.
+
+        Raises:
+            LedgerError: another move came first; nothing was moved.
+        """
+        with alone(self.artefacts):
+            recorded = self.ledger.append(entry, after, version)
+            if entry.alias is not None:
+                self._follow(entry.alias)
+            if pinned is not None:
+                pin(self.artefacts.model_tag, pinned.tag)
+        return recorded
+
+    def _follow(self, alias: str) -> None:
+        """Set an alias to what the ledger says; looked at again afterwards, so that a slow move undoes no later one."""
+        found = None
+        while (last := self.ledger.read().last(alias)) != found and last is not None:
+            if last.entry.to_version is None:
+                self.client.delete_registered_model_alias(self.name, alias)
+            else:
+                self.client.set_registered_model_alias(self.name, alias, last.entry.to_version)
+            found = last
+
+    def entry(self, move: Any, alias: Any, to: ModelVersion | None, why: str, **rest: Any) -> Entry:
+        """An entry of now, from where the alias is."""
+        aliases = registry.aliases_of(self.client, self.name)
+        return Entry(
+            move=move,
+            alias=alias,
+            from_version=aliases.get(alias) if alias else None,
+            to_version=str(to.version) if to is not None else None,
+            at=datetime.now(UTC),
+            who=actor(),
+            why=why,
+            **rest,
+        )
+
+    def refuse_unservable(self, servable: Servable) -> None:
+        """Hold a model against the live Feast registry, as the service will when it starts.
+
+        Raises:
+            ModelImportError: it was trained on features that are no longer there, or are others now.
+        """
+        contract = servable.contract
+        found = differences(contract.feature_schema, live_schema(self.artefacts, contract.feature_service))
+        if found:
+            version = servable.registered.version
+            raise ModelImportError(
+                f"model {self.name!r} version {version.version} cannot be served with the live feature registry: "
+                + "; ".join(found)
+            )
+
+
+@contextmanager
+def alone(artefacts: Artefacts) -> Iterator[None]:
+    """One move at a time on this machine, so that the last claim in the ledger is the last pin. Held for moments."""
+    file = artefacts.model_tag.with_name(f"{artefacts.model_tag.name}.lock")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

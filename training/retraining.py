@@ -1,0 +1,60 @@
+"""Training on a schedule: only when there is something new, and never further than the alias `challenger`."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from training import registry
+from training.bento_import import prepare
+from training.dataset import built_from
+from training.errors import DatasetError, GateError, LockedError
+from training.judgement import judge
+from training.ledger import Recorded
+from training.opened_registry import OpenedRegistry
+from training.registry import CHALLENGER, FEATURES_SHA256
+from training.train import train_version
+
+
+def retrain(opened: OpenedRegistry) -> Recorded | None:
+    """Train a challenger if the features were built from something that the newest version has not seen.
+
+    Returns:
+        The move of the alias `challenger`; None if there is nothing new.
+
+    Raises:
+        LockedError: another retraining runs on this machine.
+        DatasetError: there are no features, or no training set can be made of them.
+        GateError: the new version is registered without the alias.
+    """
+    with _one_at_a_time(opened.artefacts.model_tag.with_name("retrain.lock")):
+        built = built_from(opened.artefacts)
+        if not built:
+            raise DatasetError(f"{opened.artefacts.offline_store}: no features; run `make features` first")
+        newest = registry.versions_of(opened.client, opened.name)[:1]
+        if newest and newest[0].tags.get(FEATURES_SHA256) == built:
+            return None
+        version = train_version(opened.client, opened.artefacts, opened.settings)
+        chain = opened.settled()
+        servable = prepare(opened.client, version)
+        judgement = judge(opened.client, opened.settings, servable)
+        print(judgement)
+        if judgement.objections:
+            raise GateError(
+                f"version {version.version} of {opened.name!r} is registered without an alias, what is served stays: "
+                + "; ".join(judgement.objections)
+            )
+        why = "trained on new data, and passed the gate"
+        entry = opened.entry("retrain", CHALLENGER, version, why, served=servable.identity, evidence=judgement.evidence)
+        return opened.move(entry, chain, version)
+
+
+@contextmanager
+def _one_at_a_time(file: Path) -> Iterator[None]:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LockedError(f"{file}: another retraining is running") from None
+        yield
