@@ -90,6 +90,7 @@ def models(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mod
 def as_it_was(models: Models) -> None:
     models.alone()
     models.pinned(models.first)
+    wait_until(lambda: models.service.metric("churn_model_switch_failing") == 0)
 
 
 def rows_of(exchange: Exchange) -> list[tuple[str, float, str]]:
