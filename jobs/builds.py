@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,9 +67,25 @@ def read_build(offline_store: Path) -> Build:
         JobError: there is none.
     """
     try:
-        return Build(**json.loads((offline_store / "current" / "build.json").read_text()))
+        return _described(offline_store / "current")
     except (OSError, ValueError, TypeError):
         raise JobError(f"{offline_store}: no features; run `make features` first") from None
+
+
+def kept_builds(build: Path) -> dict[Path, Build]:
+    """Every complete build that lies beside one, that one among them, by folder; the oldest first.
+
+    Empty if the folder is no build.
+    """
+    found = {}
+    for folder in sorted(build.parent.iterdir()) if (build / "build.json").is_file() else []:
+        with suppress(OSError, ValueError, TypeError):
+            found[folder] = _described(folder)
+    return found
+
+
+def _described(build: Path) -> Build:
+    return Build(**json.loads((build / "build.json").read_text()))
 
 
 @contextmanager

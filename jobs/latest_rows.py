@@ -145,11 +145,11 @@ def customer_ranges(
     """
     every = max(1, rows_per_chunk // _SAMPLES_PER_RANGE)
     keys = " UNION ALL ".join(
-        f"SELECT {_quoted(source.join_key)} AS k FROM {_rows(source.files())}"  # noqa: S608  # names are quoted
+        f"SELECT {quoted(source.join_key)} AS k FROM {rows_of(source.files())}"  # noqa: S608  # names are quoted
         for source in sources
     )
     query = f"SELECT DISTINCT k FROM ({keys}) WHERE hash(k) % {every} = 0 ORDER BY k"  # noqa: S608
-    sampled = _run(connection, sources, query, [])["k"].to_pylist()
+    sampled = run_query(connection, sources, query, [])["k"].to_pylist()
     step = rows_per_chunk // every
     return [KeyRange(low, high) for low, high in pairwise([None, *sampled[step::step], None])]
 
@@ -164,10 +164,10 @@ def changed_customers(
     """
     conditions, parameters = _within(changed, key_range)
     query = f"""
-        SELECT DISTINCT {_quoted(changed.join_key)} AS k FROM {_rows(changed.files())}
-        WHERE {_quoted(changed.timestamp_field)} <= ? AND {" AND ".join(conditions)}
+        SELECT DISTINCT {quoted(changed.join_key)} AS k FROM {rows_of(changed.files())}
+        WHERE {quoted(changed.timestamp_field)} <= ? AND {" AND ".join(conditions)}
     """  # noqa: S608  # names are quoted, values are parameters
-    return _run(connection, [changed], query, [until, *parameters])["k"].combine_chunks()
+    return run_query(connection, [changed], query, [until, *parameters])["k"].combine_chunks()
 
 
 def latest_rows(
@@ -191,13 +191,9 @@ def latest_rows(
     Raises:
         JobError: files cannot be read.
     """
-    key, event_time = _quoted(source.join_key), _quoted(source.timestamp_field)
-    columns = [_quoted(column) for column in source.columns]
-    cast = [
-        f"{column}::{_TYPES[dtype][1]} AS {column}" if dtype in _TYPES else column
-        for column, dtype in zip(columns, source.dtypes, strict=True)
-    ]
-    created = _quoted(source.created_timestamp_field) if source.created_timestamp_field else "NULL"
+    key, event_time = quoted(source.join_key), quoted(source.timestamp_field)
+    columns = [quoted(column) for column in source.columns]
+    created = quoted(source.created_timestamp_field) if source.created_timestamp_field else "NULL"
     conditions, parameters = _within(source, key_range)
     if customers is not None:
         connection.register("wanted_customers", pa.table({"k": customers}))
@@ -207,18 +203,18 @@ def latest_rows(
     # by the values themselves, DuckDB would give 0.0 for -0.0.
     query = f"""
         WITH seen AS NOT MATERIALIZED (
-            SELECT * FROM {_rows(source.files())} WHERE {event_time} <= ? AND {" AND ".join(conditions)}
+            SELECT * FROM {rows_of(source.files())} WHERE {event_time} <= ? AND {" AND ".join(conditions)}
         ), newest AS (
             SELECT {key} AS k, max({event_time}) AS t FROM seen GROUP BY {key}
         )
-        SELECT {key}, {event_time}::TIMESTAMPTZ AS {event_time}{"".join(f", {c}" for c in cast)}
+        SELECT {key}, {event_time}::TIMESTAMPTZ AS {event_time}, {declared(source)}
         FROM seen JOIN newest ON {key} = k AND {event_time} = t
         QUALIFY row_number() OVER (
             PARTITION BY {key} ORDER BY {created} DESC NULLS LAST, hash({", ".join(columns)})
         ) = 1
         ORDER BY {key}
     """  # noqa: S608  # names are quoted, values are parameters
-    return _run(connection, [source], query, [at, *parameters])
+    return run_query(connection, [source], query, [at, *parameters])
 
 
 def newest_time(source: ViewSource, rows: pa.Table) -> datetime | None:
@@ -228,7 +224,7 @@ def newest_time(source: ViewSource, rows: pa.Table) -> datetime | None:
 
 
 def _within(source: ViewSource, key_range: KeyRange | None) -> tuple[list[str], list[Any]]:
-    key = _quoted(source.join_key)
+    key = quoted(source.join_key)
     conditions, parameters = [f"{key} IS NOT NULL"], []
     if key_range is not None and key_range.low is not None:
         conditions.append(f"{key} >= ?")
@@ -239,9 +235,23 @@ def _within(source: ViewSource, key_range: KeyRange | None) -> tuple[list[str], 
     return conditions, parameters
 
 
-def _run(
+def declared(source: ViewSource) -> str:
+    """The view's columns for a SELECT, each read as the type that the view declares."""
+    columns = [quoted(column) for column in source.columns]
+    return ", ".join(
+        f"{column}::{_TYPES[dtype][1]} AS {column}" if dtype in _TYPES else column
+        for column, dtype in zip(columns, source.dtypes, strict=True)
+    )
+
+
+def run_query(
     connection: duckdb.DuckDBPyConnection, sources: Sequence[ViewSource], query: str, parameters: list[Any]
 ) -> pa.Table:
+    """What a query over these views' files says.
+
+    Raises:
+        JobError: files cannot be read.
+    """
     try:
         return connection.execute(query, parameters).to_arrow_table()
     except duckdb.Error as error:
@@ -249,12 +259,15 @@ def _run(
         raise JobError(f"the rows of {views} cannot be read: {_first_line(error)}") from None
 
 
-def _rows(files: Sequence[str]) -> str:
+def rows_of(files: Sequence[str], file_column: str | None = None) -> str:
+    """The rows of Parquet files, for a FROM; where wanted with a column that names each one's file."""
     names = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
-    return f"read_parquet([{names}], hive_partitioning = false)"
+    named = f", filename = '{file_column}'" if file_column else ""
+    return f"read_parquet([{names}], hive_partitioning = false{named})"
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """A column's name in SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 

@@ -110,20 +110,23 @@ class FeaturePlan:
             views={view: tuple(fields) for view, fields in views.items()},
         )
 
-    def assemble(self, customer_ids: pa.Array, rows: Mapping[str, StoredRows], as_of_unix_us: int) -> RawFeatures:
+    def assemble(
+        self, customer_ids: pa.Array, rows: Mapping[str, StoredRows], as_of_unix_us: int | NDArray[np.int64]
+    ) -> RawFeatures:
         """Put stored columns in the contract's order and compute the others.
 
         Args:
             customer_ids: string (n,).
             rows: of every view.
-            as_of_unix_us: the time of scoring, for request-time inputs.
+            as_of_unix_us: the time of scoring, for request-time inputs; int64 (n,) where rows have times of their own.
         """
         values = np.full((len(customer_ids), self.inputs), np.nan)
         for column, (view, field) in self.stored.items():
             values[:, column] = _numbers(rows[view].fields[field])
         if self.on_demand:
             given: dict[str, list[object]] = {self.join_key: customer_ids.to_pylist()}
-            given.update((name, [as_of_unix_us] * len(customer_ids)) for name in self.request_inputs)
+            times = np.broadcast_to(np.asarray(as_of_unix_us, dtype=np.int64), len(customer_ids)).tolist()
+            given.update((name, times) for name in self.request_inputs)
             for computing in self.on_demand:
                 columns = dict(given)
                 for (view, field), names in computing.inputs.items():

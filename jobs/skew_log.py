@@ -1,0 +1,183 @@
+"""The logged decisions that an audit looks at: answered rows of a time, by model, in chunks of bounded size."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from contract import FeatureState
+from scoring.errors import ModelError
+from scoring.inference_log import STATES, TIMESTAMP, log_files, read_log
+
+ROWS_PER_CHUNK = 50_000
+_SEED = 20_240_601
+"""Of the sample: the same log gives the same rows."""
+
+
+@dataclass(frozen=True)
+class LoggedRows:
+    """n rows that one model answered, with k inputs.
+
+    table: as logged.
+    customer_ids: string (n,), who they are in the offline store.
+    as_of_us: int64 (n,).
+    known: bool (n,); a customer who was not has no inputs, and NaN or False in the arrays below.
+    inputs, states, defaulted, event_us: (n, k).
+    probability: float64 (n,), NaN where the row was not scored.
+    """
+
+    table: pa.Table
+    customer_ids: pa.Array
+    as_of_us: NDArray[np.int64]
+    known: NDArray[np.bool_]
+    inputs: NDArray[np.float32]
+    states: NDArray[np.uint8]
+    defaulted: NDArray[np.bool_]
+    event_us: NDArray[np.float64]
+    cached: NDArray[np.bool_]
+    probability: NDArray[np.float64]
+    decision: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, table: pa.Table, customer_ids: pa.Array, width: int) -> "LoggedRows":
+        """Unpack rows of `INFERENCE_LOG`.
+
+        Raises:
+            ModelError: a row has not `width` inputs.
+        """
+        lists = table["inputs"].combine_chunks()
+        known = lists.is_valid().to_numpy(zero_copy_only=False)
+        for column in ("inputs", "event_timestamps", "states", "defaulted"):
+            lengths = pc.unique(pc.list_value_length(table[column].combine_chunks().filter(pa.array(known))))
+            if lengths.to_pylist() not in ([], [width]):
+                request = table["request_id"][0].as_py()
+                raise ModelError(f"{column} of rows from request {request} on are not the model's {width}")
+
+        def cells(values: pa.Array, empty: object) -> NDArray[np.generic]:
+            found = np.full((len(known), width), empty)
+            found[known] = values.to_numpy(zero_copy_only=False).reshape(-1, width)
+            return found
+
+        event_us = table["event_timestamps"].combine_chunks().flatten().cast(pa.int64()).cast(pa.float64())
+        states = pc.index_in(table["states"].combine_chunks().flatten(), value_set=STATES)
+        probability = table["churn_probability"].combine_chunks()
+        return cls(
+            table=table,
+            customer_ids=customer_ids,
+            as_of_us=table["as_of"].combine_chunks().cast(pa.int64()).to_numpy(),
+            known=known,
+            inputs=cells(lists.flatten(), np.nan).astype(np.float32),
+            states=cells(states, FeatureState.MISSING.value).astype(np.uint8),
+            defaulted=cells(table["defaulted"].combine_chunks().flatten(), False).astype(bool),
+            event_us=cells(event_us, np.nan).astype(np.float64),
+            cached=table["cached_seconds"].combine_chunks().is_valid().to_numpy(zero_copy_only=False),
+            probability=probability.to_numpy(zero_copy_only=False),
+            decision=table["churn"].combine_chunks().fill_null(False).to_numpy(zero_copy_only=False),
+        )
+
+    def __len__(self) -> int:
+        return len(self.as_of_us)
+
+    def take(self, rows: NDArray[np.intp]) -> "LoggedRows":
+        """Some of the rows."""
+        return LoggedRows(
+            table=self.table.take(pa.array(rows)),
+            customer_ids=self.customer_ids.take(pa.array(rows)),
+            as_of_us=self.as_of_us[rows],
+            known=self.known[rows],
+            inputs=self.inputs[rows],
+            states=self.states[rows],
+            defaulted=self.defaulted[rows],
+            event_us=self.event_us[rows],
+            cached=self.cached[rows],
+            probability=self.probability[rows],
+            decision=self.decision[rows],
+        )
+
+
+@dataclass
+class LogReading:
+    """Answered rows of [since, until) in a folder; what was wrong with its files is noted while they are read.
+
+    sample: at most so many rows, drawn at random over all files; None takes every row.
+    files: that could be read. This and what follows is known once all have been.
+    damaged: one line for each file that cannot be read.
+    empty: complete files without a row, and open ones of which nothing was flushed.
+    """
+
+    folder: Path
+    since: datetime | None = None
+    until: datetime | None = None
+    sample: int | None = None
+    files: int = 0
+    damaged: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+
+    def chunks(self) -> Iterator[tuple[str, pa.Table]]:
+        """Model tag and rows of `INFERENCE_LOG`; at most one file and a chunk of each model are in memory.
+
+        The files are listed when this begins. Rows written meanwhile may be among them or not.
+        """
+        waiting: dict[str, list[pa.Table]] = {}
+        rows = Counter[str]()
+        for table in self._sampled() if self.sample is not None else self._tables():
+            for tag in pc.unique(table["model_tag"]).to_pylist():
+                own = table.filter(pc.equal(table["model_tag"], tag))
+                for start in range(0, own.num_rows, ROWS_PER_CHUNK):
+                    part = own.slice(start, ROWS_PER_CHUNK)
+                    if rows[tag] + part.num_rows > ROWS_PER_CHUNK:
+                        yield tag, pa.concat_tables(waiting.pop(tag)).combine_chunks()
+                        rows[tag] = 0
+                    waiting.setdefault(tag, []).append(part)
+                    rows[tag] += part.num_rows
+        for tag, tables in waiting.items():
+            yield tag, pa.concat_tables(tables).combine_chunks()
+
+    def customer_ids(self) -> set[str]:
+        """Every customer id of the rows to read, as it is logged."""
+        found: set[str] = set()
+        for table in self._tables():
+            found.update(pc.unique(table["customer_id"]).to_pylist())
+        return found
+
+    def _sampled(self) -> Iterator[pa.Table]:
+        total = sum(table.num_rows for table in self._tables())
+        size = min(self.sample or 0, total)
+        chosen = np.sort(np.random.default_rng(_SEED).choice(total, size, replace=False))
+        first = 0
+        for table in self._tables():
+            within = chosen[np.searchsorted(chosen, first) : np.searchsorted(chosen, first + table.num_rows)] - first
+            first += table.num_rows
+            if len(within):
+                yield table.take(pa.array(within))
+
+    def _tables(self) -> Iterator[pa.Table]:
+        files, damaged, empty = 0, list[str](), list[str]()
+        for file in log_files(self.folder, self.since, self.until):
+            try:
+                table = read_log(file)
+            except ModelError as error:
+                damaged.append(str(error))
+                continue
+            files += 1
+            if not table.num_rows:
+                empty.append(str(file))
+            table = table.filter(self._wanted(table))
+            if table.num_rows:
+                yield table
+        # At the end: the files are read several times over, once while they are being read.
+        self.files, self.damaged, self.empty = files, damaged, empty
+
+    def _wanted(self, table: pa.Table) -> pa.ChunkedArray:
+        wanted = table["answered"]
+        if self.since is not None:
+            wanted = pc.and_(wanted, pc.greater_equal(table["as_of"], pa.scalar(self.since, TIMESTAMP)))
+        if self.until is not None:
+            wanted = pc.and_(wanted, pc.less(table["as_of"], pa.scalar(self.until, TIMESTAMP)))
+        return wanted

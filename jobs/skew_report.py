@@ -1,0 +1,243 @@
+"""What an audit found, counted, and written as JSON, as a page for people and as metrics."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+
+from jobs.errors import JobError
+from jobs.skew_classes import CLASSES, FINDINGS, Finding
+
+EXAMPLES = 20
+_EXAMPLES_PER_FINDING = 3
+WHOLE_ROW = "(the whole row)"
+"""In place of a feature: a customer who was not known online, or a probability."""
+
+
+@dataclass
+class Found:
+    """Counts over all audited rows, and examples.
+
+    values: compared, one for each input of a customer who was known online.
+    findings: values by feature and finding.
+    differing_rows: with at least one value that differs.
+    unreplayable_rows: with a value whose snapshot the offline store no longer has; they are not scored anew.
+    compared_rows: whose decision is held against the offline vector's.
+    moved_decisions: of those, how many would have been another.
+    probability_sum, probability_max: of the absolute change, over the rows that have both probabilities.
+    not_reproduced: rows to whose logged inputs the model gives another probability than was logged.
+    problems: why rows could not be audited, one line each.
+    """
+
+    rows: int = 0
+    values: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    models: Counter[str] = field(default_factory=Counter)
+    findings: Counter[tuple[str, Finding]] = field(default_factory=Counter)
+    differing_rows: int = 0
+    unreplayable_rows: int = 0
+    compared_rows: int = 0
+    scored_twice: int = 0
+    moved_decisions: int = 0
+    probability_sum: float = 0.0
+    probability_max: float = 0.0
+    largest_lag_seconds: float = 0.0
+    not_reproduced: int = 0
+    examples: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def by_class(self) -> dict[str, int]:
+        """Values of each class, all classes named."""
+        found = dict.fromkeys(CLASSES, 0)
+        for (_, finding), count in self.findings.items():
+            found[finding.kind] += count
+        return found
+
+    @property
+    def differences(self) -> int:
+        """Values that differ; one that the request gave is none of them."""
+        return sum(self.by_class.values()) - self.by_class["override"]
+
+    @property
+    def unexplained(self) -> int:
+        """Values that differ without evidence why, and probabilities that the model does not give."""
+        return self.by_class["unexplained"] + self.not_reproduced
+
+    @property
+    def moved_share(self) -> float:
+        """Share of the compared decisions that would have been another."""
+        return self.moved_decisions / self.compared_rows if self.compared_rows else 0.0
+
+    def wants_example(self, finding: Finding) -> bool:
+        """True while there is room for one more of its kind."""
+        of_it = sum(example["evidence"] == finding.evidence for example in self.examples)
+        return len(self.examples) < EXAMPLES and of_it < _EXAMPLES_PER_FINDING
+
+
+def summary(found: Found, run: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that is reported, for JSON.
+
+    Args:
+        run: what was asked for and read, and the outcome.
+    """
+    by_finding = Counter[Finding]()
+    by_feature: dict[str, Counter[str]] = {}
+    for (feature, finding), count in sorted(found.findings.items(), key=lambda item: -item[1]):
+        by_finding[finding] += count
+        by_feature.setdefault(feature, Counter())[finding.kind] += count
+    compared = max(found.scored_twice, 1)
+    return {
+        **run,
+        "rows": found.rows,
+        "values": found.values,
+        "statuses": dict(found.statuses),
+        "models": dict(found.models),
+        "differences": found.differences,
+        "unexplained": found.unexplained,
+        "rows_with_differences": found.differing_rows,
+        "classes": found.by_class,
+        "evidence": [
+            {"class": finding.kind, "evidence": finding.evidence, "values": by_finding[finding]}
+            for finding in FINDINGS
+            if by_finding[finding]
+        ],
+        "features": {feature: dict(counts) for feature, counts in by_feature.items()},
+        "largest_lag_seconds": found.largest_lag_seconds,
+        "not_reproduced": found.not_reproduced,
+        "moved": {
+            "rows": found.compared_rows,
+            "decisions": found.moved_decisions,
+            "share": found.moved_share,
+            "probability_max": found.probability_max,
+            "probability_mean": found.probability_sum / compared,
+            "rows_not_replayable": found.unreplayable_rows,
+        },
+        "notes": found.notes,
+        "problems": found.problems,
+        "examples": found.examples,
+    }
+
+
+def write(folder: Path, found: Found, report: Mapping[str, Any], now: datetime) -> None:
+    """Write `skew.json`, `skew.html` and `skew.prom`, each in one step.
+
+    Raises:
+        JobError: the folder cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _put(folder / "skew.json", json.dumps(report, indent=2, ensure_ascii=False, default=_shown) + "\n")
+        _put(folder / "skew.html", page(report))
+        write_to_textfile(str(folder / "skew.prom"), _metrics(found, now))
+    except OSError as error:
+        raise JobError(f"{folder}: the report cannot be written: {error.strerror}") from None
+
+
+def _put(file: Path, text: str) -> None:
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(text)
+    partial.replace(file)
+
+
+def _metrics(found: Found, now: datetime) -> CollectorRegistry:
+    """For the node exporter's textfile collector; no customer and no value of one is in them."""
+    registry = CollectorRegistry()
+
+    def gauge(name: str, meaning: str, value: float) -> None:
+        Gauge(f"churn_skew_{name}", meaning, registry=registry).set(value)
+
+    gauge("audited_rows", "Logged rows that the last audit compared with the offline store", found.rows)
+    by_class = Gauge("churn_skew_differences", "Values of the last audit by class", ["class"], registry=registry)
+    for kind, count in found.by_class.items():
+        by_class.labels(kind).set(count)
+    gauge("unexplained", "Differences of the last audit without an explanation", found.unexplained)
+    gauge("moved_decisions", "Decisions that the offline vector would have changed", found.moved_decisions)
+    gauge("problems", "Files and models of the log that the last audit could not use", len(found.problems))
+    gauge("last_audit_timestamp_seconds", "When the last audit ended", now.timestamp())
+    return registry
+
+
+def page(report: Mapping[str, Any]) -> str:
+    """The report as HTML, in one file that loads nothing."""
+    moved = report["moved"]
+    run = {
+        "audited at": report["audited_at"],
+        "log": report["log"],
+        "from": report["since"] or "the beginning",
+        "until": report["until"] or "the end",
+        "rows": f"{report['rows']:,} in {report['files']:,} files" + (", sampled" if report["sample"] else ""),
+        "models": ", ".join(f"{tag} ({rows:,})" for tag, rows in report["models"].items()),
+        "statuses": ", ".join(f"{rows:,} {status}" for status, rows in report["statuses"].items()),
+        "values compared": f"{report['values']:,}",
+        "differences": f"{report['differences']:,} in {report['rows_with_differences']:,} rows",
+        "unexplained": f"{report['unexplained']:,} (allowed: {report['max_unexplained']:,})",
+        "decisions that would move": f"{moved['decisions']:,} of {moved['rows']:,}, {moved['share']:.2%} "
+        f"(allowed: {report['max_moved']:.2%})",
+        "probability would move": f"by {moved['probability_max']:.3g} at most, "
+        f"{moved['probability_mean']:.3g} on average",
+        "largest lag": f"{report['largest_lag_seconds']:,.0f} s",
+    }
+    kinds = [kind for kind in CLASSES if report["classes"][kind]]
+    features = [
+        [feature, *(f"{counts.get(kind, 0):,}" for kind in kinds)] for feature, counts in report["features"].items()
+    ]
+    parts = [
+        "<!doctype html><html lang='en'><meta charset='utf-8'><title>Skew audit</title>",
+        f"<style>{_STYLE}</style><h1>Skew audit: {escape(report['outcome'])}</h1>",
+        "<p>What was served, held against the point-in-time join at each decision's own time. The examples show "
+        "values of customers: treat this page as you treat the log.</p>",
+        _listed("Could not be audited", report["problems"]),
+        _listed("Notes", [*report["notes"], *(f"no rows: {file}" for file in report["empty"])]),
+        _table("Audit", ["", ""], run.items()),
+        _table("Totals by class", ["class", "values"], [[k, f"{n:,}"] for k, n in report["classes"].items()]),
+        _table(
+            "Evidence",
+            ["class", "evidence", "values"],
+            [[e["class"], e["evidence"], f"{e['values']:,}"] for e in report["evidence"]],
+        ),
+        _table("By feature", ["feature", *kinds], features),
+        _table(f"Examples, at most {EXAMPLES}", _EXAMPLE, [[e.get(c) for c in _EXAMPLE] for e in report["examples"]]),
+    ]
+    return "\n".join(part for part in parts if part) + "\n"
+
+
+_EXAMPLE = [
+    *("request_id", "row", "customer_id", "as_of", "model_tag", "feature", "class", "evidence", "served", "offline"),
+    *("served_event_time", "offline_event_time", "lag_seconds"),
+]
+_STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem;color:#222}h1,h2{font-weight:600}
+table{border-collapse:collapse;margin-bottom:1.5rem}td,th{border:1px solid #ccc;padding:.25rem .6rem;text-align:left;
+vertical-align:top}th{background:#f2f2f2}"""
+
+
+def _table(title: str, heads: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    lines = [_row("td", row) for row in rows]
+    if not lines:
+        return ""
+    top = _row("th", heads) if any(heads := list(heads)) else ""
+    return f"<h2>{escape(title)}</h2><table>{top}{''.join(lines)}</table>"
+
+
+def _row(cell: str, values: Iterable[object]) -> str:
+    return "<tr>" + "".join(f"<{cell}>{escape(_text(value))}</{cell}>" for value in values) + "</tr>"
+
+
+def _listed(title: str, lines: list[str]) -> str:
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<h2>{escape(title)}</h2><ul>{items}</ul>" if lines else ""
+
+
+def _text(value: object) -> str:
+    return "" if value is None else f"{value:.9g}" if isinstance(value, float) else str(_shown(value))
+
+
+def _shown(value: object) -> object:
+    return value.isoformat() if isinstance(value, datetime) else value
