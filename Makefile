@@ -130,12 +130,14 @@ publish-log: $(INSTALLED) ## inference log → Feast's log of served features, e
 	@$(PY) -m jobs publish-log $(if $(SINCE),--since "$(SINCE)") $(if $(UNTIL),--until "$(UNTIL)")
 
 ## Measure
-.PHONY: bench soak bench-jobs
+.PHONY: bench soak bench-beside bench-jobs
 bench: $(MODEL_TAG) materialize ## beside what else could be run → docs/performance.md; 13 quiet minutes [ROUNDS=3] [SECONDS=2]
 	@$(PY) -m benchmarks online --rounds $(or $(ROUNDS),3) --seconds $(or $(SECONDS),2)
 	@$(PY) -m benchmarks breakdown && $(PY) -m benchmarks report
 soak: $(MODEL_TAG) materialize ## 200,000 requests through one worker → docs/performance.md
 	@$(PY) -m benchmarks soak && $(PY) -m benchmarks report
+bench-beside: $(MODEL_TAG) materialize ## what the inference log and a challenger cost → docs/performance.md; five quiet minutes
+	@$(PY) -m benchmarks beside && $(PY) -m benchmarks report
 bench-jobs: $(MODEL_TAG) ## the jobs beside stock tools → docs/performance.md; 25 quiet minutes [SIZES=200000,1000000] [LARGEST=5000000]
 	@$(PY) -m benchmarks jobs $(if $(SIZES),--sizes "$(SIZES)") $(if $(LARGEST),--largest "$(LARGEST)") && $(PY) -m benchmarks report
 

@@ -20,6 +20,9 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("breakdown", help="where one request's time goes in our service")
     soak = commands.add_parser("soak", help="memory and latency over many requests")
     soak.add_argument("--requests", type=int, default=200_000)
+    beside = commands.add_parser("beside", help="what the inference log and a challenger cost")
+    beside.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    beside.add_argument("--rounds", type=int, default=5)
     jobs = commands.add_parser("jobs", help="features, materialization, batch and stream at several sizes")
     jobs.add_argument("--sizes", type=_sizes, default=[200_000, 1_000_000], help="customers, between commas")
     jobs.add_argument("--largest", type=int, default=5_000_000, help="customers of one more size, ours only; 0: none")
@@ -59,6 +62,10 @@ def _run(chosen: argparse.Namespace) -> None:
         from benchmarks import soak
 
         soak.run(chosen.requests, chosen.results)
+    elif chosen.command == "beside":
+        from benchmarks import beside
+
+        beside.run(chosen.seconds, chosen.rounds, chosen.results)
     elif chosen.command == "jobs":
         from benchmarks import jobs
 

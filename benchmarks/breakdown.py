@@ -32,7 +32,7 @@ STAGES = (
     Stage("features: on-demand function", ("scoring.on_demand:OnDemandView.compute",)),
     Stage("resolve", ("contract.resolve:Resolver.resolve",)),
     Stage("model (ONNX Runtime)", ("service.predictor:Predictor.score",)),
-    Stage("probabilities to predictions", ("service.predictor:Predictor._score",)),
+    Stage("probabilities to predictions", ("service.predictor:predictions",)),
     Stage(
         "metrics",
         tuple(f"service.metrics:ServiceMetrics.{name}" for name in ("answered", "stage", "coalesced", "age")),
@@ -88,8 +88,8 @@ async def _all_cases(workload: "Workload", artefacts: Any) -> list[dict[str, Any
     from benchmarks.peers import all_peers
     from service.http_api import HttpApi, ServingSlot
     from service.metrics import ServiceMetrics
-    from service.worker import assemble, open_parts
     from service.settings import ServiceSettings
+    from service.worker import assemble, open_parts
 
     settings = ServiceSettings(allow_anonymous=True)  # nothing listens
     serving = assemble(open_parts(settings, artefacts), settings, ServiceMetrics())

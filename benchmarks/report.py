@@ -36,6 +36,7 @@ _HEAD = """# Performance
 ```sh
 make bench   # every peer below in one run, then this page
 make soak    # 200,000 requests through one worker, then this page
+make bench-beside   # the inference log and a challenger, with and without, then this page
 make bench-jobs   # features, materialization, batch and stream at three sizes, then this page
 ```
 
@@ -93,6 +94,7 @@ def page(document: Mapping[str, Any]) -> str:
     parts += _online(online) if online else [f"## Targets\n\n{NOT_MEASURED}\n"]
     parts.append(_breakdown(document.get("breakdown")))
     parts.append(_soak(document.get("soak")))
+    parts.append(_beside(document.get("beside")))
     parts.append(jobs_section(document.get("jobs")))
     return "\n".join(parts)
 
@@ -211,6 +213,27 @@ def _breakdown(found: Mapping[str, Any] | None) -> str:
             title,
             prose(_STAGES),
             table(("stage", *(case["case"] for case in cases)), rows, left=1),
+            machine(found),
+        ]
+    )
+
+
+def _beside(found: Mapping[str, Any] | None) -> str:
+    title = "## What stands beside the champion\n"
+    if found is None:
+        return f"{title}\n{NOT_MEASURED}\n"
+    rows = [
+        (name, variant["what"], *(with_spread(variant["scenarios"][s]["requests_per_second"], 0) for s in scenarios))
+        for scenarios in [("single_32", "batch_100_4")]
+        for name, variant in found["variants"].items()
+    ]
+    columns = ("", "", "32 connections, requests/s", "batches of 100, 4 connections, requests/s")
+    return "\n".join(
+        [
+            title,
+            prose("`make bench-beside`: the same service, one variant at a time, rounds interleaved."),
+            verdicts(found["targets"]),
+            table(columns, rows, left=2),
             machine(found),
         ]
     )

@@ -116,6 +116,7 @@ def end(process: psutil.Process) -> None:
         for one in alive:
             with suppress(psutil.Error):
                 one.kill()
+        psutil.wait_procs(alive, timeout=_STOP_SECONDS)
 
 
 def _tail(log: Path) -> str:

@@ -40,9 +40,9 @@ class Target:
         }
 
 
-def _ratio(figure: str, scenario: str, peer: str) -> Callable[[Rounds], float | None]:
+def _ratio(figure: str, scenario: str, peer: str, of: str = "ours") -> Callable[[Rounds], float | None]:
     def value(measured: Rounds) -> float | None:
-        ours = measured.get(f"ours/{scenario}", {}).get(figure)
+        ours = measured.get(f"{of}/{scenario}", {}).get(figure)
         theirs = measured.get(f"{peer}/{scenario}", {}).get(figure)
         return None if ours is None or not theirs else float(ours / theirs)
 
@@ -79,8 +79,34 @@ TARGETS = (
 )
 
 
+BESIDE = (
+    Target(
+        "inference log, 32 connections, requests/s: with ÷ without",
+        ">=",
+        0.95,
+        _ratio("requests_per_second", "single_32", "ours", of="log"),
+    ),
+    Target(
+        "challenger in shadow, 32 connections, requests/s: with ÷ without",
+        ">=",
+        0.9,
+        _ratio("requests_per_second", "single_32", "ours", of="shadow"),
+    ),
+)
+"""What may be taken from the champion by what stands beside it."""
+
+
 def verdicts(peers: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every target against the measurements of all peers, as `online.json` holds them."""
+    return _verdicts(TARGETS, peers)
+
+
+def beside_verdicts(variants: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """`BESIDE` against the measurements of all variants."""
+    return _verdicts(BESIDE, variants)
+
+
+def _verdicts(targets: tuple[Target, ...], peers: Mapping[str, Any]) -> list[dict[str, Any]]:
     rounds: list[dict[str, Any]] = []
     for peer, measured in peers.items():
         for scenario, result in measured["scenarios"].items():
@@ -88,7 +114,7 @@ def verdicts(peers: Mapping[str, Any]) -> list[dict[str, Any]]:
                 while len(rounds) <= number:
                     rounds.append({})
                 rounds[number][f"{peer}/{scenario}"] = figures
-    return [target.verdict(list(rounds)) for target in TARGETS]
+    return [target.verdict(list(rounds)) for target in targets]
 
 
 def soak_verdicts(mb_per_10000: float, p50_ratio: float, p99_ratio: float) -> list[dict[str, Any]]:

@@ -95,6 +95,7 @@ class Workload:
             "MLFLOW_TRACKING_URI": artefacts.mlflow_tracking_uri,
             "BENTOML_HOME": str(bentoml_home),
             "BENTOML_DO_NOT_TRACK": "True",
+            "CHALLENGER_PATH": str(bentoml_home / "no_challenger.json"),  # the user's own is not measured
             "BENCHMARKS_FEATURE_SERVICE": contract.feature_service,
             "BENCHMARKS_MODEL_URI": f"models:/{contract.model_name}/{contract.model_version}",
             "BENCHMARKS_MODEL_TAG": self.model_tag,
