@@ -43,19 +43,33 @@ def main(arguments: list[str] | None = None) -> int:
     stream.add_argument("--once", action="store_true", help="end when everything that is there has been done")
     stream.add_argument("--as-of", type=_utc, default=None, help="ISO time of scoring, UTC; default that of each batch")
     stream.add_argument("--model", default=None, help="tag in the BentoML store; default the imported one")
+    asked = commands.add_parser("why", help="a logged decision: what it was made of, explained, and computed again")
+    asked.add_argument("--request", required=True, help="the answer's request_id")
+    asked.add_argument("--row", type=int, default=0, help="position in a batch, from 0")
+    _add_times(asked, "asked for")
+    publish = commands.add_parser("publish-log", help="inference log → Feast's log of served features")
+    _add_times(publish, "answered")
     commands.add_parser("feast-env", help="the variables that feast's own commands need, as shell exports")
     first = commands.add_parser("first-prediction", help="wait for a service and show how to ask it")
     first.add_argument("--url", required=True)
     chosen = parser.parse_args(arguments)
     try:
         _run(chosen)
-    except (JobError, ModelError, ContractError) as error:
+    except JobError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except (ModelError, ContractError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except ValidationError as error:
         print(f"error: {setting_problem(error, 'JOBS_')}", file=sys.stderr)
         return 1
     return 0
+
+
+def _add_times(command: argparse.ArgumentParser, what: str) -> None:
+    command.add_argument("--since", type=_utc, default=None, help=f"ISO time, UTC: {what} no earlier")
+    command.add_argument("--until", type=_utc, default=None, help=f"ISO time, UTC: {what} before it")
 
 
 def _utc(text: str) -> datetime:
@@ -118,6 +132,15 @@ def _run(chosen: argparse.Namespace) -> None:
         checkpoint = chosen.out / "checkpoint"
         followed = Stream(chosen.source, chosen.incoming, checkpoint, folders, chosen.once, chosen.as_of)
         score_stream(artefacts, open_model(chosen.model or pinned_tag(artefacts)), followed, JobsSettings())
+    elif chosen.command == "why":
+        from jobs.why import Asked, why
+
+        for line in why(artefacts.inference_log, Asked(chosen.request, chosen.row, chosen.since, chosen.until)):
+            print(line)
+    elif chosen.command == "publish-log":
+        from jobs.feast_log import publish_log
+
+        print(publish_log(artefacts, chosen.since, chosen.until))
     elif chosen.command == "feast-env":
         for name, value in artefacts.feast_environment().items():
             print(f"export {name}={shlex.quote(value)}")
