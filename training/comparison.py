@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from training.evaluation import (
+from scoring.evaluation import (
     PROBABILITY,
     RANKING,
     Bools,

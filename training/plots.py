@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import roc_curve
 
-from training.evaluation import Bools, Floats, lift_at
+from scoring.evaluation import Bools, Floats, lift_at
 
 
 def figures(churned: Bools, probability: Floats, recency_days: Floats, population: str) -> dict[str, Figure]:

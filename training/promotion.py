@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from contract import ModelContract
+from scoring.evaluation import Estimate
 from training.comparison import Comparison
-from training.evaluation import Estimate
 from training.settings import TrainingSettings
 
 PASSED = "passed"

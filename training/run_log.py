@@ -20,8 +20,8 @@ from sklearn.pipeline import Pipeline
 from contract import ModelContract
 from contract.artefacts import PROJECT_ROOT
 from contract.trusted_types import TRUSTED_TYPES
+from scoring.evaluation import Bools, Estimate, Floats
 from training import registry
-from training.evaluation import Bools, Estimate, Floats
 from training.plots import figures
 
 

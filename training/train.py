@@ -25,11 +25,7 @@ from contract import (
 )
 from contract.artefacts import Artefacts
 from contract.model_contract import QUANTILES
-from training import run_log
-from training.comparison import FEWEST_OF_A_CLASS
-from training.dataset import Cutoffs, LabelledRows, TrainingData, built_from, choose_cutoffs
-from training.errors import DatasetError, GateError
-from training.evaluation import (
+from scoring.evaluation import (
     PROBABILITY,
     RANKING,
     Estimate,
@@ -37,6 +33,10 @@ from training.evaluation import (
     expected_calibration_error,
     youden_threshold,
 )
+from training import run_log
+from training.comparison import FEWEST_OF_A_CLASS
+from training.dataset import Cutoffs, LabelledRows, TrainingData, built_from, choose_cutoffs
+from training.errors import DatasetError, GateError
 from training.pipeline import CANDIDATES
 from training.promotion import PASSED, Evidence, objections
 from training.settings import TrainingSettings

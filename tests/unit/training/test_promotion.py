@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from scoring.evaluation import Estimate
 from tests.fakes import small_contract
-from training.evaluation import Estimate
 from training.promotion import Evidence, objections
 from training.settings import TrainingSettings
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from training.evaluation import (
+from scoring.evaluation import (
     PROBABILITY,
     RANKING,
     Bools,
