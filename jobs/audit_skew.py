@@ -55,6 +55,9 @@ class Audit:
     id_key_file: the key with which the log's customer ids were made pseudonyms.
     max_unexplained: values that may differ without an explanation.
     max_moved: share of decisions that may come out otherwise by the offline vector.
+
+    Raises:
+        JobError: a number is out of range, or the time is empty.
     """
 
     out: Path
@@ -64,6 +67,16 @@ class Audit:
     id_key_file: Path | None = None
     max_unexplained: int = 0
     max_moved: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.sample is not None and self.sample < 1:
+            raise JobError(f"--sample {self.sample}: expected at least 1 row")
+        if self.max_unexplained < 0:
+            raise JobError(f"--max-unexplained {self.max_unexplained}: expected 0 or more values")
+        if not 0 <= self.max_moved <= 1:
+            raise JobError(f"--max-moved {self.max_moved}: expected a share from 0 to 1")
+        if self.since and self.until and self.since >= self.until:
+            raise JobError(f"--since {self.since.isoformat()} is not before --until {self.until.isoformat()}")
 
 
 Opener = Callable[[str], ImportedModel]
