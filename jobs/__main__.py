@@ -49,6 +49,13 @@ def main(arguments: list[str] | None = None) -> int:
     _add_times(asked, "asked for")
     publish = commands.add_parser("publish-log", help="inference log → Feast's log of served features")
     _add_times(publish, "answered")
+    skew = commands.add_parser("audit-skew", help="what was served, held against the offline store at its own time")
+    _add_times(skew, "decided")
+    skew.add_argument("--out", type=Path, default=Path("var/skew"), help="folder of the report")
+    skew.add_argument("--sample", type=int, default=None, help="so many rows at random; default all")
+    skew.add_argument("--max-unexplained", type=int, default=0, help="differences that may lack an explanation")
+    skew.add_argument("--max-moved", type=float, default=0.01, help="share of decisions that may come out otherwise")
+    skew.add_argument("--id-key-file", type=Path, default=None, help="key of the log's pseudonyms, if it has any")
     commands.add_parser("feast-env", help="the variables that feast's own commands need, as shell exports")
     first = commands.add_parser("first-prediction", help="wait for a service and show how to ask it")
     first.add_argument("--url", required=True)
@@ -141,6 +148,12 @@ def _run(chosen: argparse.Namespace) -> None:
         from jobs.feast_log import publish_log
 
         print(publish_log(artefacts, chosen.since, chosen.until))
+    elif chosen.command == "audit-skew":
+        from jobs.audit_skew import Audit, audit_skew, outcome_line
+
+        allowed = (chosen.max_unexplained, chosen.max_moved)
+        audit = Audit(chosen.out, chosen.since, chosen.until, chosen.sample, chosen.id_key_file, *allowed)
+        print(f"{outcome_line(audit_skew(artefacts, audit))}\n  {chosen.out / 'skew.html'}")
     elif chosen.command == "feast-env":
         for name, value in artefacts.feast_environment().items():
             print(f"export {name}={shlex.quote(value)}")
