@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from contract.errors import ContractError, ContractVersionError
 from contract.feature_schema import FeatureSchema, FeatureSpec, Frozen
+from contract.histogram import Histogram
 
 SCHEMA_VERSION: Literal[1] = 1
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
@@ -17,10 +18,12 @@ class TrainingDistribution(Frozen):
 
     quantiles: values at `QUANTILES`, of the rows that had a value, in the feature's own unit.
     null_rate: share of training rows without a value, in [0, 1].
+    histogram: the same rows counted, which live values are held against; None in contracts older than it.
     """
 
     quantiles: tuple[float, ...] = Field(min_length=len(QUANTILES), max_length=len(QUANTILES))
     null_rate: Annotated[float, Field(ge=0, le=1)]
+    histogram: Histogram | None = None
 
 
 class FeatureInput(FeatureSpec):
@@ -46,6 +49,7 @@ class ModelContract(Frozen):
     training_window: first and last cut-off, and the end of the last label window, ISO 8601 UTC.
     data_fingerprint: sha256 of the rows the model was fitted on, those of the training and validation cut-offs.
     metrics: name → value on the untouched test cut-off.
+    scores: the model's probabilities there, counted; None in contracts older than it.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -60,6 +64,7 @@ class ModelContract(Frozen):
     data_fingerprint: str
     metrics: dict[str, float]
     library_versions: dict[str, str]
+    scores: Histogram | None = None
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:

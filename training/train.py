@@ -24,6 +24,7 @@ from contract import (
     TrainingDistribution,
 )
 from contract.artefacts import Artefacts
+from contract.histogram import Histogram
 from contract.model_contract import QUANTILES
 from scoring.evaluation import (
     PROBABILITY,
@@ -130,6 +131,7 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
             data_fingerprint=fingerprint(data.schema, training.rows, validation.rows),
             metrics={key: round(e.value, 6) for key, e in estimates.items()},
             library_versions={library: installed_version(library) for library in _LIBRARIES},
+            scores=Histogram.of(probability),
         )
         test_set = test.matrix.assign(
             event_timestamp=pd.Timestamp(cutoffs.test),
@@ -184,6 +186,7 @@ def feature_inputs(schema: FeatureSchema, training: RawFeatures) -> tuple[Featur
                     "distribution": TrainingDistribution(
                         quantiles=tuple(float(q) for q in quantiles),
                         null_rate=float(1 - len(present) / len(values)),
+                        histogram=Histogram.of(values),
                     ),
                 }
             )

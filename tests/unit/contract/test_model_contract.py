@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from contract import ContractError, ContractVersionError, DecisionThreshold, ModelContract
+from contract.histogram import Histogram
 from tests.unit.contract.builders import contract, feature, schema
 
 
@@ -46,6 +47,7 @@ CHANGES: dict[str, object] = {
     "training_window": {"first": "2023-01-01T00:00:00+00:00"},
     "data_fingerprint": "00" * 32,
     "metrics": {"roc_auc": 0.81},
+    "scores": Histogram(edges=(0.5,), counts=(1, 2), missing=0),
     "library_versions": {"numpy": "2.4.7"},
 }
 
