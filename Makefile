@@ -123,11 +123,15 @@ score-stream: $(MODEL_TAG) redis ## follow new orders [INCOMING=var/stream/incom
 		$(if $(SOURCE),--source "$(SOURCE)") $(if $(ONCE),--once)
 
 ## Look after what was answered
-.PHONY: why publish-log
+.PHONY: why publish-log audit-skew
 why: $(INSTALLED) ## a logged decision, rebuilt: REQUEST=<request_id> [ROW=0] [SINCE=2026-01-31] [UNTIL=2026-02-01]
 	@$(PY) -m jobs why --request "$(REQUEST)" $(if $(ROW),--row "$(ROW)") $(if $(SINCE),--since "$(SINCE)") $(if $(UNTIL),--until "$(UNTIL)")
 publish-log: $(INSTALLED) ## inference log → Feast's log of served features, each file once [SINCE=2026-01-31] [UNTIL=2026-02-01]
 	@$(PY) -m jobs publish-log $(if $(SINCE),--since "$(SINCE)") $(if $(UNTIL),--until "$(UNTIL)")
+audit-skew: $(INSTALLED) ## what was served against the offline store, value by value → var/skew [SINCE=2026-01-31] [UNTIL=…] [SAMPLE=10000] [OUT=…] [ID_KEY_FILE=…]
+	@$(PY) -m jobs audit-skew $(if $(SINCE),--since "$(SINCE)") $(if $(UNTIL),--until "$(UNTIL)") $(if $(SAMPLE),--sample "$(SAMPLE)") \
+		$(if $(OUT),--out "$(OUT)") $(if $(ID_KEY_FILE),--id-key-file "$(ID_KEY_FILE)") \
+		$(if $(MAX_UNEXPLAINED),--max-unexplained "$(MAX_UNEXPLAINED)") $(if $(MAX_MOVED),--max-moved "$(MAX_MOVED)")
 
 ## Measure
 .PHONY: bench soak bench-beside bench-jobs
