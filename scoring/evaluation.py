@@ -4,16 +4,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score, roc_curve
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Integers = NDArray[np.int64]
+
+FEWEST_OF_A_CLASS = 20
+"""Customers of each class without which there is no interval worth having."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric and its 95 % percentile-bootstrap interval over customers."""
+    """A figure and its 95 % interval; of a metric, the percentile bootstrap over customers."""
 
     value: float
     low: float
@@ -21,6 +26,19 @@ class Estimate:
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A figure of both versions, and the candidate's less the champion's over the same resamples."""
+
+    champion: float
+    candidate: float
+    difference: Estimate
+
+    def __str__(self) -> str:
+        d = self.difference
+        return f"{self.champion:.4f} → {self.candidate:.4f}, difference {d.value:+.4f} [{d.low:+.4f}, {d.high:+.4f}]"
 
 
 def lift_at(churned: Bools, score: Floats, share: float = 0.1, weight: Floats | None = None) -> float:
@@ -32,11 +50,29 @@ def lift_at(churned: Bools, score: Floats, share: float = 0.1, weight: Floats | 
     return float((inside * churned[order]).sum() / inside.sum() / np.average(churned, weights=weights))
 
 
-def expected_calibration_error(churned: Bools, probability: Floats, bins: int = 10) -> float:
-    """Mean |observed rate − mean probability| over equally filled bins (Naeini et al., 2015)."""
+def expected_calibration_error(
+    churned: Bools, probability: Floats, bins: int = 10, weight: Floats | None = None
+) -> float:
+    """Mean |observed rate − mean probability| over equally filled bins; weights count after (Naeini et al., 2015)."""
+    weights = np.ones(len(probability)) if weight is None else weight
+    excess = weights * (churned - probability)
     parts = np.array_split(np.argsort(probability, kind="stable"), bins)
-    gaps = [len(p) * abs(churned[p].mean() - probability[p].mean()) for p in parts if len(p)]
-    return float(sum(gaps) / len(probability))
+    return float(sum(abs(excess[part].sum()) for part in parts) / weights.sum())
+
+
+def rank_correlation(one: Floats, other: Floats) -> float:
+    """Spearman's, of two scores (n,) of the same customers; 0 where one of them is constant."""
+    ranks = [pd.Series(score).rank().to_numpy() for score in (one, other)]
+    return 0.0 if any(np.ptp(rank) == 0 for rank in ranks) else float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def proportion(successes: int, n: int) -> Estimate:
+    """A share of n rows and its 95 % score interval (Wilson, 1927), which stays within 0 and 1."""
+    z = 1.959964
+    rate = successes / n
+    centre = (rate + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * np.sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    return Estimate(rate, max(0.0, float(centre - half)), min(1.0, float(centre + half)))
 
 
 def youden_threshold(churned: Bools, probability: Floats) -> float:
@@ -62,35 +98,69 @@ PROBABILITY: dict[str, Metric] = {
 
 
 def evaluate(
-    churned: Bools, score: Floats, metrics: dict[str, Metric], resamples: int, seed: int
+    churned: Bools,
+    score: Floats,
+    metrics: dict[str, Metric],
+    resamples: int,
+    seed: int,
+    customers: Integers | None = None,
 ) -> dict[str, Estimate]:
     """Each metric with its interval; all metrics see the same resamples.
 
     Args:
         churned, score: (n,), both classes present.
+        customers: see `bootstrap`.
     """
     return bootstrap(
         lambda weights: {name: metric(churned, score, weights) for name, metric in metrics.items()},
         len(score),
         resamples,
         seed,
+        customers,
     )
 
 
-def bootstrap(
-    statistics: Callable[[Floats], dict[str, float]], n: int, resamples: int, seed: int
-) -> dict[str, Estimate]:
-    """Statistics of n customers with their 95 % percentile intervals (Efron & Tibshirani, 1993, ch. 13).
+def compare_scores(
+    metric: Metric,
+    churned: Bools,
+    champion: Floats,
+    candidate: Floats,
+    resamples: int,
+    seed: int,
+    customers: Integers | None = None,
+) -> Paired:
+    """One metric of two scores of the same n rows, paired; `customers` as in `bootstrap`."""
 
-    A resample of n customers with replacement is a vector of n counts, used as weights. A statistic that is a
-    difference of two scores of the same customers is thereby paired.
+    def statistics(weights: Floats) -> dict[str, float]:
+        values = {"champion": metric(churned, champion, weights), "candidate": metric(churned, candidate, weights)}
+        return values | {"difference": values["candidate"] - values["champion"]}
+
+    found = bootstrap(statistics, len(churned), resamples, seed, customers)
+    return Paired(found["champion"].value, found["candidate"].value, found["difference"])
+
+
+def bootstrap(
+    statistics: Callable[[Floats], dict[str, float]],
+    n: int,
+    resamples: int,
+    seed: int,
+    customers: Integers | None = None,
+) -> dict[str, Estimate]:
+    """Statistics of n rows with their 95 % percentile intervals over customers (Efron & Tibshirani, 1993, ch. 13).
+
+    A resample of customers with replacement is a vector of counts, used as weights of their rows. A statistic that is
+    a difference of two scores of the same rows is thereby paired.
 
     Args:
         statistics: weights, float64 (n,) → named values.
+        customers: int64 (n,), whose each row is, numbered from 0 without gaps; None where each is somebody else's.
     """
     generator = np.random.default_rng(seed)
+    count = n if customers is None else int(customers.max()) + 1
+    whose = slice(None) if customers is None else customers
     draws = [
-        statistics(np.bincount(generator.integers(0, n, n), minlength=n).astype(np.float64)) for _ in range(resamples)
+        statistics(np.bincount(generator.integers(0, count, count), minlength=count).astype(np.float64)[whose])
+        for _ in range(resamples)
     ]
     estimates = {}
     for name, value in statistics(np.ones(n)).items():

@@ -10,18 +10,17 @@ import numpy as np
 import pandas as pd
 
 from scoring.evaluation import (
+    FEWEST_OF_A_CLASS,
     PROBABILITY,
     RANKING,
     Bools,
-    Estimate,
     Floats,
     Metric,
-    bootstrap,
+    Paired,
+    compare_scores,
     expected_calibration_error,
+    rank_correlation,
 )
-
-FEWEST_OF_A_CLASS = 20
-"""Customers of each class without which there is no interval worth having."""
 
 TIMED_ROWS = (1, 1_000)
 
@@ -40,19 +39,6 @@ class Scored:
     threshold: float
     compiled_bytes: int
     microseconds: Mapping[int, float]
-
-
-@dataclass(frozen=True)
-class Paired:
-    """A figure of both versions, and the candidate's less the champion's over the same resamples."""
-
-    champion: float
-    candidate: float
-    difference: Estimate
-
-    def __str__(self) -> str:
-        d = self.difference
-        return f"{self.champion:.4f} → {self.candidate:.4f}, difference {d.value:+.4f} [{d.low:+.4f}, {d.high:+.4f}]"
 
 
 @dataclass(frozen=True)
@@ -139,14 +125,8 @@ def compare(
     """
 
     def paired(metric: Metric, chosen: Bools) -> Paired:
-        labels, before, now = churned[chosen], champion.probability[chosen], candidate.probability[chosen]
-
-        def statistics(weights: Floats) -> dict[str, float]:
-            values = {"champion": metric(labels, before, weights), "candidate": metric(labels, now, weights)}
-            return values | {"difference": values["candidate"] - values["champion"]}
-
-        found = bootstrap(statistics, len(labels), resamples, seed)
-        return Paired(found["champion"].value, found["candidate"].value, found["difference"])
+        before, now = champion.probability[chosen], candidate.probability[chosen]
+        return compare_scores(metric, churned[chosen], before, now, resamples, seed)
 
     def segment(name: str, chosen: Bools) -> Segment:
         labels = churned[chosen]
@@ -160,8 +140,6 @@ def compare(
 
     everybody = np.ones(len(churned), dtype=bool)
     before, now = champion.probability, candidate.probability
-    ranks = [pd.Series(probability).rank().to_numpy() for probability in (before, now)]
-    constant = any(np.ptp(rank) == 0 for rank in ranks)
     return Comparison(
         rows=len(churned),
         active_rows=int(active.sum()),
@@ -172,7 +150,7 @@ def compare(
         segments=tuple(segment(name, chosen) for name, chosen in segments.items()),
         changed_decisions=float(((before >= champion.threshold) != (now >= candidate.threshold)).mean()),
         mean_change=float(np.abs(now - before).mean()),
-        rank_correlation=0.0 if constant else float(np.corrcoef(ranks[0], ranks[1])[0, 1]),
+        rank_correlation=rank_correlation(before, now),
         champion_bytes=champion.compiled_bytes,
         candidate_bytes=candidate.compiled_bytes,
         champion_microseconds=dict(champion.microseconds),

@@ -27,6 +27,7 @@ from contract.artefacts import Artefacts
 from contract.histogram import Histogram
 from contract.model_contract import QUANTILES
 from scoring.evaluation import (
+    FEWEST_OF_A_CLASS,
     PROBABILITY,
     RANKING,
     Estimate,
@@ -35,7 +36,6 @@ from scoring.evaluation import (
     youden_threshold,
 )
 from training import run_log
-from training.comparison import FEWEST_OF_A_CLASS
 from training.dataset import Cutoffs, LabelledRows, TrainingData, built_from, choose_cutoffs
 from training.errors import DatasetError, GateError
 from training.pipeline import CANDIDATES
