@@ -1,6 +1,7 @@
 """Answers to log, made by the real resolver and a real model; and a process that logs them, to be killed.
 
-`python -m tests.answers FOLDER` logs numbered rows until it is killed and prints how many it has put.
+`python -m tests.answers FOLDER REQUEST` logs numbered rows of one request until it is killed, and prints how many it
+has put.
 """
 
 import sys
@@ -54,18 +55,18 @@ def answers(model: ImportedModel, count: int, first: int = 0, request_id: str = 
     )
 
 
-def _log_until_killed(folder: Path) -> None:
+def _log_until_killed(folder: Path, request_id: str) -> None:
     settings = ServiceSettings(inference_log_flush_seconds=FLUSH_SECONDS, inference_log_file_mb=1)
     with tempfile.TemporaryDirectory() as stored:
         model = small_model(Path(stored))
     log = InferenceLog(folder, settings, ServiceMetrics(CollectorRegistry()))
     put = 0
     while True:
-        log.put(answers(model, 20, put))
+        log.put(answers(model, 20, put, request_id))
         put += 20
         print(put, flush=True)
         time.sleep(0.002)
 
 
 if __name__ == "__main__":
-    _log_until_killed(Path(sys.argv[1]))
+    _log_until_killed(Path(sys.argv[1]), sys.argv[2])
