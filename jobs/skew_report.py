@@ -2,16 +2,16 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
 from jobs.errors import JobError
+from jobs.report_pages import listed, page, paragraph, put, shown, table
 from jobs.skew_classes import CLASSES, FINDINGS, Finding
 
 EXAMPLES = 20
@@ -134,17 +134,11 @@ def write(folder: Path, found: Found, report: Mapping[str, Any], now: datetime) 
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _put(folder / "skew.json", json.dumps(report, indent=2, ensure_ascii=False, default=_shown) + "\n")
-        _put(folder / "skew.html", page(report))
+        put(folder / "skew.json", json.dumps(report, indent=2, ensure_ascii=False, default=shown) + "\n")
+        put(folder / "skew.html", skew_page(report))
         write_to_textfile(str(folder / "skew.prom"), _metrics(found, now))
     except OSError as error:
         raise JobError(f"{folder}: the report cannot be written: {error.strerror}") from None
-
-
-def _put(file: Path, text: str) -> None:
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(text)
-    partial.replace(file)
 
 
 def _metrics(found: Found, now: datetime) -> CollectorRegistry:
@@ -165,7 +159,7 @@ def _metrics(found: Found, now: datetime) -> CollectorRegistry:
     return registry
 
 
-def page(report: Mapping[str, Any]) -> str:
+def skew_page(report: Mapping[str, Any]) -> str:
     """The report as HTML, in one file that loads nothing."""
     moved = report["moved"]
     run = {
@@ -190,54 +184,26 @@ def page(report: Mapping[str, Any]) -> str:
         [feature, *(f"{counts.get(kind, 0):,}" for kind in kinds)] for feature, counts in report["features"].items()
     ]
     parts = [
-        "<!doctype html><html lang='en'><meta charset='utf-8'><title>Skew audit</title>",
-        f"<style>{_STYLE}</style><h1>Skew audit: {escape(report['outcome'])}</h1>",
-        "<p>What was served, held against the point-in-time join at each decision's own time. The examples show "
-        "values of customers: treat this page as you treat the log.</p>",
-        _listed("Could not be audited", report["problems"]),
-        _listed("Notes", [*report["notes"], *(f"no rows: {file}" for file in report["empty"])]),
-        _table("Audit", ["", ""], run.items()),
-        _table("Totals by class", ["class", "values"], [[k, f"{n:,}"] for k, n in report["classes"].items()]),
-        _table(
+        paragraph(
+            "What was served, held against the point-in-time join at each decision's own time. The examples show "
+            "values of customers: treat this page as you treat the log."
+        ),
+        listed("Could not be audited", report["problems"]),
+        listed("Notes", [*report["notes"], *(f"no rows: {file}" for file in report["empty"])]),
+        table("Audit", ["", ""], run.items()),
+        table("Totals by class", ["class", "values"], [[k, f"{n:,}"] for k, n in report["classes"].items()]),
+        table(
             "Evidence",
             ["class", "evidence", "values"],
             [[e["class"], e["evidence"], f"{e['values']:,}"] for e in report["evidence"]],
         ),
-        _table("By feature", ["feature", *kinds], features),
-        _table(f"Examples, at most {EXAMPLES}", _EXAMPLE, [[e.get(c) for c in _EXAMPLE] for e in report["examples"]]),
+        table("By feature", ["feature", *kinds], features),
+        table(f"Examples, at most {EXAMPLES}", _EXAMPLE, [[e.get(c) for c in _EXAMPLE] for e in report["examples"]]),
     ]
-    return "\n".join(part for part in parts if part) + "\n"
+    return page("Skew audit", report["outcome"], parts)
 
 
 _EXAMPLE = [
     *("request_id", "row", "customer_id", "as_of", "model_tag", "feature", "class", "evidence", "served", "offline"),
     *("served_event_time", "offline_event_time", "lag_seconds"),
 ]
-_STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem;color:#222}h1,h2{font-weight:600}
-table{border-collapse:collapse;margin-bottom:1.5rem}td,th{border:1px solid #ccc;padding:.25rem .6rem;text-align:left;
-vertical-align:top}th{background:#f2f2f2}"""
-
-
-def _table(title: str, heads: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    lines = [_row("td", row) for row in rows]
-    if not lines:
-        return ""
-    top = _row("th", heads) if any(heads := list(heads)) else ""
-    return f"<h2>{escape(title)}</h2><table>{top}{''.join(lines)}</table>"
-
-
-def _row(cell: str, values: Iterable[object]) -> str:
-    return "<tr>" + "".join(f"<{cell}>{escape(_text(value))}</{cell}>" for value in values) + "</tr>"
-
-
-def _listed(title: str, lines: list[str]) -> str:
-    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f"<h2>{escape(title)}</h2><ul>{items}</ul>" if lines else ""
-
-
-def _text(value: object) -> str:
-    return "" if value is None else f"{value:.9g}" if isinstance(value, float) else str(_shown(value))
-
-
-def _shown(value: object) -> object:
-    return value.isoformat() if isinstance(value, datetime) else value

@@ -1,0 +1,59 @@
+"""Reports as files that appear in one step, and as pages that load nothing."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from html import escape
+from pathlib import Path
+
+_STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem;color:#222}h1,h2{font-weight:600}
+table{border-collapse:collapse;margin-bottom:1.5rem}td,th{border:1px solid #ccc;padding:.25rem .6rem;text-align:left;
+vertical-align:top}th{background:#f2f2f2}"""
+
+
+def put(file: Path, text: str) -> None:
+    """Write a file whose readers find the old text or the new one, whole."""
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(text)
+    partial.replace(file)
+
+
+def page(title: str, outcome: str, parts: Iterable[str]) -> str:
+    """HTML in one file; parts that are empty leave no trace."""
+    top = (
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(title)}</title>",
+        f"<style>{_STYLE}</style><h1>{escape(title)}: {escape(outcome)}</h1>",
+    )
+    return "\n".join(part for part in (*top, *parts) if part) + "\n"
+
+
+def paragraph(text: str) -> str:
+    """Some words."""
+    return f"<p>{escape(text)}</p>"
+
+
+def table(title: str, heads: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A table under its title; nothing without rows, and no head where no column has a name."""
+    lines = [_row("td", row) for row in rows]
+    if not lines:
+        return ""
+    top = _row("th", heads) if any(heads := list(heads)) else ""
+    return f"<h2>{escape(title)}</h2><table>{top}{''.join(lines)}</table>"
+
+
+def listed(title: str, lines: list[str]) -> str:
+    """A list under its title; nothing without lines."""
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<h2>{escape(title)}</h2><ul>{items}</ul>" if lines else ""
+
+
+def shown(value: object) -> object:
+    """A time as text; for `json.dumps(default=…)`, too."""
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _row(cell: str, values: Iterable[object]) -> str:
+    return "<tr>" + "".join(f"<{cell}>{escape(_text(value))}</{cell}>" for value in values) + "</tr>"
+
+
+def _text(value: object) -> str:
+    return "" if value is None else f"{value:.9g}" if isinstance(value, float) else str(shown(value))
