@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 from feast import FileSource
+from feast.feature_logging import LoggingConfig
+from feast.infra.offline_stores.file_source import FileLoggingDestination
 from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
 
 _OFFLINE_STORE = Path(
@@ -30,3 +32,8 @@ def _rows_of(feature_view: str) -> FileSource | SparkSource:
 
 customer_lifetime_rows = _rows_of("customer_lifetime")
 customer_orders_windowed_rows = _rows_of("customer_orders_windowed")
+
+
+def log_of(feature_service: str) -> LoggingConfig:
+    """Where `make publish-log` puts what was served, and `feast monitor` finds it."""
+    return LoggingConfig(destination=FileLoggingDestination(path=str(_OFFLINE_STORE / "feature_log" / feature_service)))

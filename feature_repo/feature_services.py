@@ -1,5 +1,6 @@
 """One feature service per model generation: the features a model takes, in the order it takes them."""
 
+from data_sources import log_of
 from feast import FeatureService
 from feature_views import customer_lifetime, customer_orders_windowed
 from on_demand_feature_views import customer_recency
@@ -26,4 +27,5 @@ churn_v1 = FeatureService(
         customer_recency,
     ],
     description="Inputs of customer_churn from version 1 on.",
+    logging_config=log_of("churn_v1"),
 )
