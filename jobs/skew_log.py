@@ -103,9 +103,10 @@ class LoggedRows:
 
 @dataclass
 class LogReading:
-    """Answered rows of [since, until) in a folder; what was wrong with its files is noted while they are read.
+    """Rows of [since, until) in a folder, unless it says otherwise answered ones; what was wrong with its files is noted while they are read.
 
     sample: at most so many rows, drawn at random over all files; None takes every row.
+    unanswered: also rows of a model that did not give the answer.
     files: that could be read. This and what follows is known once all have been.
     damaged: one line for each file that cannot be read.
     empty: complete files without a row, and open ones of which nothing was flushed.
@@ -115,6 +116,7 @@ class LogReading:
     since: datetime | None = None
     until: datetime | None = None
     sample: int | None = None
+    unanswered: bool = False
     files: int = 0
     damaged: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
@@ -175,7 +177,7 @@ class LogReading:
         self.files, self.damaged, self.empty = files, damaged, empty
 
     def _wanted(self, table: pa.Table) -> pa.ChunkedArray:
-        wanted = table["answered"]
+        wanted = pc.or_(table["answered"], pa.scalar(self.unanswered))
         if self.since is not None:
             wanted = pc.and_(wanted, pc.greater_equal(table["as_of"], pa.scalar(self.since, TIMESTAMP)))
         if self.until is not None:
