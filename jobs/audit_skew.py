@@ -136,11 +136,12 @@ def _found(artefacts: Artefacts, audit: Audit, reading: LogReading, opened: Open
         identities = _Identities(connection, reading, audit.id_key_file)
         store: FeatureStore | None = None
         for tag, table in reading.chunks():
-            store = store or open_feature_store(artefacts)
             try:
                 if tag not in replays:
                     replays[tag] = None  # what is wrong with a model is said once
-                    replays[tag] = opened_replay = ModelReplay(store, opened(tag), connection)
+                    model = opened(tag)
+                    store = store or open_feature_store(artefacts)
+                    replays[tag] = opened_replay = ModelReplay(store, model, connection)
                     found.notes += opened_replay.notes
                 replay = replays[tag]
                 table = replay.under_its_contract(table, found) if replay else table.slice(0, 0)

@@ -15,7 +15,7 @@ from contract import FeatureState
 from scoring.errors import ModelError
 from scoring.inference_log import STATES, TIMESTAMP, log_files, read_log
 
-ROWS_PER_CHUNK = 50_000
+ROWS_PER_CHUNK = 20_000
 _SEED = 20_240_601
 """Of the sample: the same log gives the same rows."""
 

@@ -18,11 +18,26 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from contract.artefacts import Artefacts
 from jobs import embedded_redis, skew_log
 from jobs.audit_skew import Audit, NothingToAuditError, SkewError
+from jobs.build_features import build_features
 from jobs.errors import JobError
+from jobs.feature_store import apply
 from scoring.pseudonyms import Pseudonyms
-from tests.integration.jobs.audited_shop import FEW, LIFETIME, MIDNIGHT, NOW, SPEND, Shop, in_redis
+from tests.integration.jobs.audited_shop import (
+    FEW,
+    LIFETIME,
+    MIDNIGHT,
+    NOW,
+    SETTINGS,
+    SPEND,
+    Shop,
+    in_redis,
+    of_class,
+    some_orders,
+    take,
+)
 from tests.loop import SOURCE
 
 
@@ -237,3 +252,24 @@ def test_a_row_that_nothing_offline_explains_is_unexplained_and_fails_the_audit(
     assert {SPEND: {"unexplained": 1}} == report["features"]
     assert "the offline store has no such row" == report["evidence"][0]["evidence"]
     assert "thresholds exceeded" == report["outcome"]
+
+
+def test_decisions_of_which_the_offline_store_has_dropped_the_snapshot_are_said_to_be_so(
+    world: Shop, tmp_path: Path
+) -> None:
+    artefacts = Artefacts.of({"REDIS_URL": str(world.artefacts.redis_url)}, root=tmp_path)
+    orders = some_orders()[:200]
+    take(artefacts, orders)
+    apply(artefacts)
+    shop = replace(world, artefacts=artefacts, root=tmp_path)
+    shop.fill()
+    shop.serve()
+    # Builds of two weeks later keep daily snapshots of one.
+    for days in (14, 15):
+        build_features(artefacts, SETTINGS, NOW + timedelta(days=days))
+
+    report = shop.audit(max_unexplained=0, max_moved=0.0)
+
+    assert {"no_longer_stored"} == set(of_class(report))
+    assert {"customer_orders_windowed"} == {name.split("__")[0] for name in report["features"]}
+    assert (len(FEW), 0) == (report["moved"]["rows_not_replayable"], report["moved"]["rows"])
