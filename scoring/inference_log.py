@@ -4,7 +4,7 @@ Complete files are Parquet, `date=<YYYY-MM-DD>/<start>-<process>.parquet`. The f
 stream beside them, `….arrows`, of which whatever was flushed can be read whatever becomes of the process.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -187,7 +187,7 @@ def read_log(file: Path, only: pc.Expression | None = None) -> pa.Table:
     try:
         if file.suffix == OPEN_SUFFIX:
             try:
-                table = _flushed(file)
+                table = pa.Table.from_batches(flushed(file), INFERENCE_LOG)
             except FileNotFoundError:  # it became Parquet meanwhile
                 return read_log(file.with_suffix(COMPLETE_SUFFIX), only)
             return table if only is None else table.filter(only)
@@ -200,12 +200,15 @@ def read_log(file: Path, only: pc.Expression | None = None) -> pa.Table:
     return table.select(INFERENCE_LOG.names).cast(INFERENCE_LOG)
 
 
-def _flushed(file: Path) -> pa.Table:
-    batches: list[pa.RecordBatch] = []
-    with pa.OSFile(str(file)) as source:
+def flushed(stream: Path) -> Iterator[pa.RecordBatch]:
+    """The batches of a file that a process has, or had, open.
+
+    Raises:
+        ArrowException, OSError: it is no Arrow stream, or is gone.
+    """
+    with pa.OSFile(str(stream)) as source:
         if source.size() == 0:
-            return INFERENCE_LOG.empty_table()
+            return
         # Beyond them: a batch that was being written when the process ended.
-        with pa.ipc.open_stream(source) as stream, suppress(pa.ArrowException, OSError):
-            batches.extend(stream)
-    return pa.Table.from_batches(batches, INFERENCE_LOG)
+        with pa.ipc.open_stream(source) as batches, suppress(pa.ArrowException, OSError):
+            yield from batches

@@ -5,8 +5,9 @@ What a crash can lose: rows of the last `SERVICE_INFERENCE_LOG_FLUSH_SECONDS`, a
 
 import logging
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 ROWS_PER_FLUSH = 5000
 """So many are written at once, however early."""
+_ROWS_PER_PIECE, _PAUSE_SECONDS = 500, 0.0005
+"""Rows are made into a table a piece at a time: while one is made, a millisecond, requests wait for the interpreter."""
 
 
 def pseudonyms_of(settings: ServiceSettings) -> Pseudonyms | None:
@@ -140,20 +143,24 @@ class InferenceLog:
 
     def _table(self, batches: Sequence[Answers]) -> pa.Table:
         """All rows; those of a batch that cannot be expressed are left out, and nobody else's."""
-        by_model: dict[int, list[Answers]] = {}
-        for batch in batches:
-            by_model.setdefault(id(batch.model), []).append(batch)
+        tables = [INFERENCE_LOG.empty_table()]
+        for piece in _pieces(batches):
+            tables += self._tables(piece)
+            time.sleep(_PAUSE_SECONDS)
+        return pa.concat_tables(tables)
+
+    def _tables(self, piece: Sequence[Answers]) -> list[pa.Table]:
         try:
-            table = pa.concat_tables(log_table(together(of_one_model)) for of_one_model in by_model.values())
+            table = log_table(together(piece))
             if self._pseudonyms is not None:
                 pseudonyms = pa.array(self._pseudonyms.of(table["customer_id"].to_pylist()), pa.string())
                 table = table.set_column(table.column_names.index("customer_id"), "customer_id", pseudonyms)
-            return table
+            return [table]
         except Exception:
-            if len(batches) > 1:
-                return pa.concat_tables(self._table([batch]) for batch in batches)
-            logger.exception("inference log: rows of a batch cannot be logged: %d", len(batches[0]))
-            return INFERENCE_LOG.empty_table()
+            if len(piece) > 1:
+                return [table for batch in piece for table in self._tables([batch])]
+            logger.exception("inference log: rows of a batch cannot be logged: %d", len(piece[0]))
+            return []
 
     def _attempt(self, write: Callable[[], None]) -> bool:
         """Whether it could be done, whatever happens; the first of several failures is logged."""
@@ -172,3 +179,14 @@ class InferenceLog:
             self._metrics.log_failing(True)
             return False
         return True
+
+
+def _pieces(batches: Sequence[Answers]) -> Iterator[list[Answers]]:
+    """Batches of one model together, as many as it takes to have `_ROWS_PER_PIECE` rows."""
+    by_model: dict[int, list[Answers]] = {}
+    for batch in batches:
+        piece = by_model.setdefault(id(batch.model), [])
+        piece.append(batch)
+        if sum(map(len, piece)) >= _ROWS_PER_PIECE:
+            yield by_model.pop(id(batch.model))
+    yield from by_model.values()

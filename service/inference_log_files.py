@@ -9,25 +9,30 @@ between the two left the stream, and its rows are all in the other.
 import fcntl
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scoring.errors import ModelError
-from scoring.inference_log import COMPLETE_SUFFIX, INFERENCE_LOG, OPEN_SUFFIX, read_log
+from scoring.inference_log import COMPLETE_SUFFIX, INFERENCE_LOG, OPEN_SUFFIX, flushed
 
 logger = logging.getLogger(__name__)
 
-_SAME_IN_MANY_ROWS = [
-    "as_of", "model_name", "model_version", "model_tag", "contract_sha256", "role", "status",
-    "event_timestamps.list.element", "states.list.element",
-]  # fmt: skip
-"""Columns of which Parquet writes each value once; for the others looking would cost more than it saves."""
+_ROWS_PER_GROUP = 20_000
+_WRITTEN: dict[str, Any] = {
+    "compression": "zstd",
+    "compression_level": 3,
+    # The same in many rows; of the others looking for that costs more than it saves.
+    "use_dictionary": [
+        *("as_of", "model_name", "model_version", "model_tag", "contract_sha256", "role", "status"),
+        *("event_timestamps.list.element", "states.list.element"),
+    ],
+}
 
 
 @dataclass(frozen=True)
@@ -95,8 +100,8 @@ class LogFiles:
         for stream in sorted(self._folder.glob(f"date=*/*{OPEN_SUFFIX}")):
             try:
                 _complete(stream)
-            except ModelError as error:  # left where it is, for somebody to look at
-                logger.warning("inference log: %s", error)
+            except pa.ArrowException as error:  # left where it is, for somebody to look at
+                logger.warning("inference log: %s cannot be read: %s", stream, error)
 
     def _remove_before(self, first: date) -> None:
         for day in self._folder.glob("date=????-??-??"):
@@ -178,13 +183,26 @@ def _complete(stream: Path) -> None:
     with suppress(FileNotFoundError, BlockingIOError), stream.open("rb") as held:  # another was faster; it is written
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if not parquet.exists():
-            rows = read_log(stream)
-            if len(rows):
-                with _appearing(parquet) as partial:
-                    pq.write_table(
-                        rows, partial, compression="zstd", compression_level=3, use_dictionary=_SAME_IN_MANY_ROWS
-                    )
+            groups = _row_groups(flushed(stream))
+            first = next(groups, None)
+            if first is not None:
+                with _appearing(parquet) as partial, pq.ParquetWriter(partial, INFERENCE_LOG, **_WRITTEN) as writer:
+                    writer.write_table(first)
+                    for group in groups:
+                        writer.write_table(group)
         stream.unlink(missing_ok=True)
+
+
+def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Batches together as row groups: as few as fit into little memory."""
+    group: list[pa.RecordBatch] = []
+    for batch in batches:
+        group.append(batch)
+        if sum(map(len, group)) >= _ROWS_PER_GROUP:
+            yield pa.Table.from_batches(group, INFERENCE_LOG)
+            group = []
+    if group:
+        yield pa.Table.from_batches(group, INFERENCE_LOG)
 
 
 @contextmanager
