@@ -103,7 +103,9 @@ class LoggedRows:
 
 @dataclass
 class LogReading:
-    """Rows of [since, until) in a folder, unless it says otherwise answered ones; what was wrong with its files is noted while they are read.
+    """Rows of [since, until) in a folder, answered ones unless it says otherwise.
+
+    What was wrong with its files is noted while they are read.
 
     sample: at most so many rows, drawn at random over all files; None takes every row.
     unanswered: also rows of a model that did not give the answer.
