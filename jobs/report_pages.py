@@ -1,9 +1,13 @@
 """Reports as files that appear in one step, and as pages that load nothing."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from html import escape
 from pathlib import Path
+from typing import Any
+
+from jobs.errors import JobError
 
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem;color:#222}h1,h2{font-weight:600}
 table{border-collapse:collapse;margin-bottom:1.5rem}td,th{border:1px solid #ccc;padding:.25rem .6rem;text-align:left;
@@ -15,6 +19,20 @@ def put(file: Path, text: str) -> None:
     partial = file.with_name(f".{file.name}.partial")
     partial.write_text(text)
     partial.replace(file)
+
+
+def put_report(folder: Path, name: str, report: Mapping[str, Any], html: str) -> None:
+    """Write `name`.json and `name`.html.
+
+    Raises:
+        JobError: the folder cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        put(folder / f"{name}.json", json.dumps(report, indent=2, ensure_ascii=False, default=shown) + "\n")
+        put(folder / f"{name}.html", html)
+    except OSError as error:
+        raise JobError(f"{folder}: the report cannot be written: {error.strerror}") from None
 
 
 def page(title: str, outcome: str, parts: Iterable[str]) -> str:
@@ -57,3 +75,11 @@ def _row(cell: str, values: Iterable[object]) -> str:
 
 def _text(value: object) -> str:
     return "" if value is None else f"{value:.9g}" if isinstance(value, float) else str(shown(value))
+
+
+def aligned(rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """A table as lines of text, its columns as wide as they need to be."""
+    cells = list(rows)
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()

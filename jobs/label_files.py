@@ -1,0 +1,114 @@
+"""Labels from a file, Parquet or CSV: what became of the customers that requests asked for."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import duckdb
+
+from jobs.errors import JobError
+from jobs.latest_rows import rows_of
+from jobs.logged_scores import LoggedScores
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """What became of the labels of a file.
+
+    labels: different ones.
+    repeated: rows that say what another says.
+    unknown: of requests that are not in what was read of the log.
+    ambiguous: of a request id that was used for different customers.
+    unscored: of rows that were answered without a score.
+    """
+
+    labels: int
+    repeated: int
+    unknown: int
+    ambiguous: int
+    unscored: int
+
+    def to_dict(self) -> dict[str, int]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        others = {
+            "repeated": self.repeated,
+            "of unknown requests": self.unknown,
+            "of request ids used for several customers": self.ambiguous,
+            "of rows without a score": self.unscored,
+        }
+        return ", ".join([f"{self.labels:,} labels", *(f"{n:,} {what}" for what, n in others.items() if n)])
+
+
+def read_labels(scores: LoggedScores, file: Path) -> LabelCounts:
+    """Make the table `labels` (request_id, row, churned) beside `scores`; without a column `row` every row is 0.
+
+    Raises:
+        JobError: the file cannot be read, lacks a column, or a value is none; or one row is labelled both ways.
+    """
+    connection = scores.connection
+    try:
+        _as_text(connection, file)
+    except duckdb.Error as error:
+        raise JobError(f"{file}: cannot be read as {file.suffix[1:]}: {str(error).splitlines()[0]}") from None
+    _check(connection, file)
+    connection.execute(
+        "CREATE TABLE labels AS SELECT request_id, row::INTEGER AS row, any_value(churned IN ('true', '1')) AS churned "
+        "FROM label_text GROUP BY 1, 2"
+    )
+    labels = scores.count("SELECT count(*) FROM labels")
+    ambiguous = scores.count("SELECT count(*) FROM labels SEMI JOIN reused USING (request_id, row)")
+    return LabelCounts(
+        labels=labels,
+        repeated=scores.count("SELECT count(*) FROM label_text") - labels,
+        unknown=scores.count("SELECT count(*) FROM labels ANTI JOIN scores USING (request_id, row)") - ambiguous,
+        ambiguous=ambiguous,
+        unscored=scores.count(
+            "SELECT count(*) FROM labels SEMI JOIN scores USING (request_id, row) "
+            "ANTI JOIN (FROM scores WHERE churn_probability IS NOT NULL) USING (request_id, row)"
+        ),
+    )
+
+
+def _as_text(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
+    if not file.is_file():
+        raise JobError(f"{file}: no such file")
+    if file.suffix == ".csv":
+        name = str(file).replace("'", "''")
+        source = f"read_csv('{name}', all_varchar = true, header = true, delim = ',', quote = '\"', escape = '\"')"
+    elif file.suffix == ".parquet":
+        source = rows_of([str(file)])
+    else:
+        raise JobError(f"{file}: expected a .csv or .parquet file")
+    columns = [column[0] for column in connection.execute(f"DESCRIBE FROM {source}").fetchall()]
+    for wanted in ("request_id", "churned"):
+        if wanted not in columns:
+            raise JobError(f"{file}: has no column {wanted!r}; found {', '.join(columns)}")
+    row = "trim(row::VARCHAR)" if "row" in columns else "'0'"
+    connection.execute(
+        "CREATE TABLE label_text AS SELECT row_number() OVER () AS line, request_id::VARCHAR AS request_id, "  # noqa: S608
+        f"{row} AS row, lower(trim(churned::VARCHAR)) AS churned FROM {source}"
+    )
+
+
+def _check(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
+    checks = {
+        "request_id": ("coalesce(request_id, '') = ''", "a request id"),
+        "row": (r"NOT coalesce(regexp_full_match(row, '\d{1,9}'), false)", "a number from 0"),
+        "churned": ("coalesce(churned, '') NOT IN ('true', 'false', '1', '0')", "true, false, 1 or 0"),
+    }
+    for column, (wrong, expected) in checks.items():
+        first = connection.execute(
+            f"SELECT line, {column} FROM label_text WHERE {wrong} ORDER BY line LIMIT 1"  # noqa: S608
+        ).fetchone()
+        if first:
+            found = repr(first[1]) if first[1] else "nothing"
+            raise JobError(f"{file}: column {column}, row {first[0]}: expected {expected}, found {found}")
+    both = connection.execute(
+        "SELECT request_id, row::INTEGER, count(*) OVER () FROM label_text GROUP BY 1, 2 "
+        "HAVING count(DISTINCT churned IN ('true', '1')) > 1 ORDER BY 1, 2 LIMIT 1"
+    ).fetchone()
+    if both:
+        others = f", and {both[2] - 1:,} others" if both[2] > 1 else ""
+        raise JobError(f"{file}: request {both[0]!r}, row {both[1]} is labelled churned and not churned{others}")

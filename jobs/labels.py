@@ -1,0 +1,158 @@
+"""Inference log + orders → labels: which of the customers who were asked about had left, once that can be known."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from contract.artefacts import Artefacts
+from jobs.errors import JobError
+from jobs.latest_rows import rows_of
+from jobs.logged_scores import LoggedScores, open_scores
+from jobs.orders import Orders, find_orders
+from jobs.skew_log import LogReading
+from scoring.pseudonyms import PREFIX, Pseudonyms
+
+LABEL_DAYS = 90
+_CUSTOMERS_AT_ONCE = 100_000
+
+
+class NothingDueError(JobError):
+    """No answered row of the time is old enough to have a label."""
+
+    exit_code = 4
+
+
+@dataclass(frozen=True)
+class LabelRequest:
+    """What is wanted.
+
+    out: the Parquet file to write, with request_id, row, customer_id as it is logged, as_of and churned.
+    days: a customer who orders nothing in [as_of, as_of + days) has churned.
+    since, until: answers of [since, until), UTC; None is an open end.
+    id_key_file: the key with which the log's customer ids were made pseudonyms.
+
+    Raises:
+        JobError: a value is out of range.
+    """
+
+    out: Path
+    days: int = LABEL_DAYS
+    since: datetime | None = None
+    until: datetime | None = None
+    id_key_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.days <= 3650:
+            raise JobError(f"--days {self.days}: expected 1 to 3,650 days")
+
+
+@dataclass(frozen=True)
+class LabelsMade:
+    """How many rows of a request got a label, and why others did not.
+
+    not_due: what becomes of them cannot be known before the orders are observed for longer.
+    ambiguous: a request id was used for different customers.
+    """
+
+    labels: int
+    churned: int
+    not_due: int
+    ambiguous: int
+    due_until: datetime
+
+    def __str__(self) -> str:
+        ambiguous = f"; {self.ambiguous:,} rows of request ids used for several customers have none"
+        return (
+            f"{self.labels:,} labels of answers until {self.due_until.isoformat()}, {self.churned:,} churned; "
+            f"{self.not_due:,} later answers are not yet due{ambiguous if self.ambiguous else ''}"
+        )
+
+
+def make_labels(artefacts: Artefacts, request: LabelRequest) -> LabelsMade:
+    """Label every answered row that is due, and write the labels in one step.
+
+    An order counts as it does for features: of rows with the same customer and order id, the earliest.
+
+    Raises:
+        NothingDueError: no row is, and nothing was written.
+        JobError: orders or key cannot be used, and nothing was written; or the labels are written and files of the log
+            could not be read.
+    """
+    orders = find_orders(artefacts)
+    due_until = orders.observed_until - timedelta(days=request.days)
+    reading = LogReading(artefacts.inference_log, request.since, request.until)
+    with open_scores(reading) as scores:
+        scores.connection.execute(
+            "CREATE TABLE due AS SELECT request_id, row, customer_id, min(as_of) AS as_of FROM scores "
+            "GROUP BY ALL HAVING min(as_of) <= ?",
+            [due_until],
+        )
+        due = scores.count("SELECT count(*) FROM due")
+        not_due = scores.count("SELECT count(*) FROM (SELECT DISTINCT request_id, row FROM scores)") - due
+        damaged = "; ".join(reading.damaged)
+        if not due:
+            if damaged:
+                raise JobError(f"no label could be made: {damaged}")
+            raise NothingDueError(
+                f"{artefacts.inference_log}: no answer is due for a label; orders are observed until "
+                f"{orders.observed_until.isoformat()}, {not_due:,} answers came less than {request.days} days before it"
+            )
+        _load_orders(scores, orders, request.id_key_file)
+        churned = _write(scores, request)
+        made = LabelsMade(due, churned, not_due, scores.count("SELECT count(*) FROM reused"), due_until)
+    if damaged:
+        raise JobError(f"not every file of the log could be read, the other labels are in {request.out}: {damaged}")
+    return made
+
+
+def _load_orders(scores: LoggedScores, orders: Orders, id_key_file: Path | None) -> None:
+    """The table `bought`: when each customer, under the logged id, ordered.
+
+    Raises:
+        JobError: there are pseudonyms, and no key or another one than they were made with.
+    """
+    rows = rows_of([str(file) for file in orders.files])
+    connection = scores.connection
+    connection.execute("CREATE TABLE names AS SELECT DISTINCT customer_id AS logged_as, customer_id FROM due")
+    if hidden := scores.count("SELECT count(*) FROM names WHERE starts_with(logged_as, ?)", PREFIX):
+        if id_key_file is None:
+            raise JobError("the log's customer ids are pseudonyms; name the file of their key: --id-key-file")
+        pseudonyms = Pseudonyms.from_file(id_key_file)
+        connection.execute("DELETE FROM names WHERE starts_with(logged_as, ?)", [PREFIX])
+        with connection.cursor() as cursor:
+            everybody = cursor.execute(f"SELECT DISTINCT customer_id FROM {rows}")  # noqa: S608
+            for batch in everybody.to_arrow_reader(_CUSTOMERS_AT_ONCE):
+                made = pseudonyms.of(batch["customer_id"].to_pylist())
+                connection.register("made", pa.table({"logged_as": made, "customer_id": batch["customer_id"]}))
+                connection.execute("INSERT INTO names FROM made SEMI JOIN due ON made.logged_as = due.customer_id")
+                connection.unregister("made")
+        if not scores.count("SELECT count(*) FROM names WHERE starts_with(logged_as, ?)", PREFIX):
+            raise JobError(
+                f"{id_key_file}: no customer of the orders has one of the log's {hidden:,} pseudonyms under this key"
+            )
+    connection.execute(
+        "CREATE TABLE bought AS SELECT logged_as AS customer_id, min(event_timestamp) AS bought_at "  # noqa: S608
+        f"FROM {rows} JOIN names USING (customer_id) GROUP BY logged_as, order_id"
+    )
+
+
+def _write(scores: LoggedScores, request: LabelRequest) -> int:
+    """The file; how many churned."""
+    partial = request.out.with_name(f".{request.out.name}.partial")
+    try:
+        request.out.parent.mkdir(parents=True, exist_ok=True)
+        scores.connection.execute(
+            "CREATE TABLE made AS SELECT request_id, row, due.customer_id, as_of, "  # noqa: S608
+            f"coalesce(bought_at >= as_of + INTERVAL {request.days * 24} HOUR, true) AS churned FROM due "
+            "ASOF LEFT JOIN bought ON due.customer_id = bought.customer_id AND due.as_of <= bought.bought_at"
+        )
+        scores.connection.sql("FROM made ORDER BY as_of, request_id, row").write_parquet(str(partial))
+        partial.replace(request.out)
+    except (OSError, duckdb.IOException) as error:
+        raise JobError(f"{request.out}: the labels cannot be written: {str(error).splitlines()[0]}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return scores.count("SELECT count(*) FROM made WHERE churned")
