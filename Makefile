@@ -123,7 +123,7 @@ score-stream: $(MODEL_TAG) redis ## follow new orders [INCOMING=var/stream/incom
 		$(if $(SOURCE),--source "$(SOURCE)") $(if $(ONCE),--once)
 
 ## Look after what was answered
-.PHONY: why publish-log audit-skew
+.PHONY: why publish-log audit-skew drift labels live-quality compare-live
 why: $(INSTALLED) ## a logged decision, rebuilt: REQUEST=<request_id> [ROW=0] [SINCE=2026-01-31] [UNTIL=2026-02-01]
 	@$(PY) -m jobs why --request "$(REQUEST)" $(if $(ROW),--row "$(ROW)") $(if $(SINCE),--since "$(SINCE)") $(if $(UNTIL),--until "$(UNTIL)")
 publish-log: $(INSTALLED) ## inference log → Feast's log of served features, each file once [SINCE=2026-01-31] [UNTIL=2026-02-01]
@@ -132,9 +132,20 @@ audit-skew: $(INSTALLED) ## what was served against the offline store, value by 
 	@$(PY) -m jobs audit-skew $(if $(SINCE),--since "$(SINCE)") $(if $(UNTIL),--until "$(UNTIL)") $(if $(SAMPLE),--sample "$(SAMPLE)") \
 		$(if $(OUT),--out "$(OUT)") $(if $(ID_KEY_FILE),--id-key-file "$(ID_KEY_FILE)") \
 		$(if $(MAX_UNEXPLAINED),--max-unexplained "$(MAX_UNEXPLAINED)") $(if $(MAX_MOVED),--max-moved "$(MAX_MOVED)")
+drift: $(INSTALLED) ## live inputs and scores against training → var/drift [SINCE=2026-01-31] [UNTIL=…] [OUT=…]
+	@$(PY) -m jobs drift $(if $(SINCE),--since "$(SINCE)") $(if $(UNTIL),--until "$(UNTIL)") $(if $(OUT),--out "$(OUT)")
+labels: $(INSTALLED) ## who of the answered had left, once due → var/labels.parquet [DAYS=90] [SINCE=2026-01-31] [UNTIL=…] [OUT=…] [ID_KEY_FILE=…]
+	@$(PY) -m jobs labels --out "$(or $(OUT),var/labels.parquet)" $(if $(DAYS),--days "$(DAYS)") $(if $(SINCE),--since "$(SINCE)") \
+		$(if $(UNTIL),--until "$(UNTIL)") $(if $(ID_KEY_FILE),--id-key-file "$(ID_KEY_FILE)")
+live-quality: $(INSTALLED) ## answers held against labels, by model and week → var/live_quality [LABELS=var/labels.parquet] [SINCE=2026-01-31] [UNTIL=…] [OUT=…]
+	@$(PY) -m jobs live-quality --labels "$(or $(LABELS),var/labels.parquet)" $(if $(SINCE),--since "$(SINCE)") $(if $(UNTIL),--until "$(UNTIL)") \
+		$(if $(OUT),--out "$(OUT)") $(if $(MAX_AUC_LOSS),--max-auc-loss "$(MAX_AUC_LOSS)")
+compare-live: $(INSTALLED) ## champion and challenger on rows that both scored → var/live_quality [LABELS=file.parquet|csv] [SINCE=2026-01-31] [UNTIL=…] [OUT=…]
+	@$(PY) -m jobs compare-live $(if $(LABELS),--labels "$(LABELS)") $(if $(SINCE),--since "$(SINCE)") $(if $(UNTIL),--until "$(UNTIL)") \
+		$(if $(OUT),--out "$(OUT)")
 
 ## Measure
-.PHONY: bench soak bench-beside bench-jobs
+.PHONY: bench soak bench-beside bench-jobs drift-power
 bench: $(MODEL_TAG) materialize ## beside what else could be run → docs/performance.md; 13 quiet minutes [ROUNDS=3] [SECONDS=2]
 	@$(PY) -m benchmarks online --rounds $(or $(ROUNDS),3) --seconds $(or $(SECONDS),2)
 	@$(PY) -m benchmarks breakdown && $(PY) -m benchmarks report
@@ -144,6 +155,8 @@ bench-beside: $(MODEL_TAG) materialize ## what the inference log and a challenge
 	@$(PY) -m benchmarks beside && $(PY) -m benchmarks report
 bench-jobs: $(MODEL_TAG) ## the jobs beside stock tools → docs/performance.md; 25 quiet minutes [SIZES=200000,1000000] [LARGEST=5000000]
 	@$(PY) -m benchmarks jobs $(if $(SIZES),--sizes "$(SIZES)") $(if $(LARGEST),--largest "$(LARGEST)") && $(PY) -m benchmarks report
+drift-power: $(MODEL_TAG) ## false alarms and power of the test of drift → docs/monitoring.md; three minutes
+	@$(PY) -m benchmarks drift-power && $(PY) -m benchmarks report
 
 ## Quality
 .PHONY: check lint format test test-unit faults clean

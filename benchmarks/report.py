@@ -15,6 +15,8 @@ from contract.artefacts import PROJECT_ROOT
 PAGE = PROJECT_ROOT / "docs" / "performance.md"
 SCALE_PAGE = PROJECT_ROOT / "docs" / "scale.md"
 SCALE_BEGIN, SCALE_END = "<!-- figures: written by `python -m benchmarks report` -->", "<!-- figures: end -->"
+MONITORING_PAGE = PROJECT_ROOT / "docs" / "monitoring.md"
+DRIFT_BEGIN, DRIFT_END = "<!-- drift: written by `python -m benchmarks report` -->", "<!-- drift: end -->"
 FIGURE = "figures/online.svg"
 _BUSY = 0.8
 
@@ -72,6 +74,7 @@ _STAGES = """
 
 def write(results: Path) -> None:
     """Write the page and its figures, and the figures of the plan for more customers."""
+    from benchmarks.drift_power import section as drift_section
     from benchmarks.jobs_plot import jobs_figure
     from benchmarks.plot import figure
 
@@ -82,6 +85,8 @@ def write(results: Path) -> None:
     if "jobs" in document:
         jobs_figure(document["jobs"]["sizes"], PAGE.parent / JOBS_FIGURE)
     PAGE.write_text(page(document))
+    drifted = between(MONITORING_PAGE.read_text(), DRIFT_BEGIN, DRIFT_END, drift_section(document.get("drift")))
+    MONITORING_PAGE.write_text(drifted)
     plan = between(SCALE_PAGE.read_text(), SCALE_BEGIN, SCALE_END, scale_figures(document.get("jobs")))
     SCALE_PAGE.write_text(plan)
     print(f"wrote {PAGE.relative_to(PROJECT_ROOT)} and the figures of {SCALE_PAGE.relative_to(PROJECT_ROOT)}")

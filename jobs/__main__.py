@@ -56,6 +56,18 @@ def main(arguments: list[str] | None = None) -> int:
     skew.add_argument("--max-unexplained", type=int, default=0, help="differences that may lack an explanation")
     skew.add_argument("--max-moved", type=float, default=0.01, help="share of decisions that may come out otherwise")
     skew.add_argument("--id-key-file", type=Path, default=None, help="key of the log's pseudonyms, if it has any")
+    watched = commands.add_parser("drift", help="what was served, held against what the model was trained on")
+    _add_times(watched, "asked for")
+    watched.add_argument("--out", type=Path, default=Path("var/drift"), help="folder of the report")
+    labels = commands.add_parser("labels", help="inference log + orders → who had left, once it can be known")
+    _add_times(labels, "asked for")
+    labels.add_argument("--out", type=Path, required=True, help="the Parquet file to write")
+    labels.add_argument("--days", type=int, default=90, help="without an order for so long, a customer has left")
+    labels.add_argument("--id-key-file", type=Path, default=None, help="key of the log's pseudonyms, if it has any")
+    quality = commands.add_parser("live-quality", help="inference log + labels → how good the answers were")
+    _add_judging(quality, labels_required=True)
+    quality.add_argument("--max-auc-loss", type=float, default=0.05, help="allowed below training, newest week")
+    _add_judging(commands.add_parser("compare-live", help="champion and challenger on the rows that both scored"))
     commands.add_parser("feast-env", help="the variables that feast's own commands need, as shell exports")
     first = commands.add_parser("first-prediction", help="wait for a service and show how to ask it")
     first.add_argument("--url", required=True)
@@ -77,6 +89,13 @@ def main(arguments: list[str] | None = None) -> int:
 def _add_times(command: argparse.ArgumentParser, what: str) -> None:
     command.add_argument("--since", type=_utc, default=None, help=f"ISO time, UTC: {what} no earlier")
     command.add_argument("--until", type=_utc, default=None, help=f"ISO time, UTC: {what} before it")
+
+
+def _add_judging(command: argparse.ArgumentParser, labels_required: bool = False) -> None:
+    _add_times(command, "asked for")
+    command.add_argument("--labels", type=Path, required=labels_required, help=".parquet or .csv: request_id, churned")
+    command.add_argument("--out", type=Path, default=Path("var/live_quality"), help="folder of the report")
+    command.add_argument("--resamples", type=int, default=200, help="of the bootstrap")
 
 
 def _utc(text: str) -> datetime:
@@ -154,6 +173,26 @@ def _run(chosen: argparse.Namespace) -> None:
         allowed = (chosen.max_unexplained, chosen.max_moved)
         audit = Audit(chosen.out, chosen.since, chosen.until, chosen.sample, chosen.id_key_file, *allowed)
         print(f"{outcome_line(audit_skew(artefacts, audit))}\n  {chosen.out / 'skew.html'}")
+    elif chosen.command == "drift":
+        from jobs import drift
+
+        print(drift.outcome_line(drift.watch_drift(artefacts.inference_log, chosen.out, chosen.since, chosen.until)))
+    elif chosen.command == "labels":
+        from jobs.labels import LabelRequest, make_labels
+
+        wanted = LabelRequest(chosen.out, chosen.days, chosen.since, chosen.until, chosen.id_key_file)
+        print(f"{make_labels(artefacts, wanted)}\n  {chosen.out}")
+    elif chosen.command == "live-quality":
+        from jobs.live_quality import QualityCheck, live_quality
+
+        times = (chosen.since, chosen.until)
+        check = QualityCheck(chosen.labels, chosen.out, *times, chosen.max_auc_loss, chosen.resamples)
+        live_quality(artefacts, check)
+    elif chosen.command == "compare-live":
+        from jobs.compare_live import LiveComparison, compare_live
+
+        compared = LiveComparison(chosen.out, chosen.labels, chosen.since, chosen.until, chosen.resamples)
+        compare_live(artefacts, compared)
     elif chosen.command == "feast-env":
         for name, value in artefacts.feast_environment().items():
             print(f"export {name}={shlex.quote(value)}")

@@ -1,0 +1,164 @@
+"""How often `make drift` is wrong about customers who have not changed, and how often it finds those who have."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from benchmarks.machine import provenance
+from benchmarks.markdown import NOT_MEASURED, prose, table
+from benchmarks.results import store
+from contract import RawFeatures
+from contract.artefacts import Artefacts
+from contract.histogram import Histogram
+from jobs.drift import SCORE, drifts
+from jobs.drift_statistics import ALPHA, drift
+from scoring.model_store import open_model, pinned_tag
+from training.dataset import TrainingData, choose_cutoffs
+from training.settings import TrainingSettings
+from training.train import model_input
+
+SIZES = (500, 2000, 5000)
+RESAMPLES = 500
+PLANTED_RESAMPLES = 200
+_SEED = 29
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A change of one input.
+
+    change: values without missing ones, their standard deviation, a generator → the changed values.
+    """
+
+    name: str
+    change: Callable[[Values, float, np.random.Generator], Values]
+
+
+def _missing(share: float) -> Callable[[Values, float, np.random.Generator], Values]:
+    return lambda values, _, random: np.where(random.random(len(values)) < share, np.nan, values)
+
+
+PLANTED = (
+    *(
+        Planted(f"shifted by {size:g} standard deviations", lambda values, sd, _, size=size: values + size * sd)  # type: ignore[misc]
+        for size in (0.1, 0.25, 0.5)
+    ),
+    *(
+        Planted(f"in another unit, × {factor:g}", lambda values, _sd, _, factor=factor: values * factor)  # type: ignore[misc]
+        for factor in (1.1, 1.5, 100.0)
+    ),
+    *(Planted(f"missing in {share:.0%} of the rows", _missing(share)) for share in (0.02, 0.05, 0.1)),
+    Planted("constant at its median", lambda values, _sd, _: np.full(len(values), np.nanmedian(values))),
+)
+
+
+@dataclass(frozen=True)
+class _Population:
+    """Training rows by customer, in two halves that share none.
+
+    trained: column → what the one half counted.
+    live: the other half; a customer may have several rows.
+    """
+
+    trained: dict[str, Histogram]
+    live: pd.DataFrame
+    customers: NDArray[np.str_]
+
+    def draw(self, size: int, random: np.random.Generator) -> pd.DataFrame:
+        """Rows of so many customers."""
+        order = random.permutation(len(self.live))
+        _, first = np.unique(self.customers[order], return_index=True)
+        chosen: pd.DataFrame = self.live.iloc[order[random.permutation(first)[:size]]]
+        return chosen
+
+
+def run(output: Path) -> None:
+    """Measure on the training rows that the imported model would be trained on now, and write the results."""
+    started = time.monotonic()
+    population = _population(Artefacts.of(os.environ), TrainingSettings())
+    random = np.random.default_rng(_SEED)
+    false_alarms = [_false_alarms(population, size, random) for size in SIZES]
+    power = [
+        {"planted": planted.name, "found": [_power(population, planted, size, random) for size in SIZES]}
+        for planted in PLANTED
+    ]
+    about = {**provenance(), "took_seconds": round(time.monotonic() - started)}
+    figures: dict[str, Any] = {
+        "sizes": list(SIZES),
+        "columns": len(population.trained),
+        "alpha": ALPHA,
+        "resamples": RESAMPLES,
+        "planted_resamples": PLANTED_RESAMPLES,
+        "false_alarms": false_alarms,
+        "power": power,
+    }
+    store(output, "drift", {**about, **figures})
+
+
+def section(found: dict[str, Any] | None) -> str:
+    """The tables of docs/monitoring.md."""
+    if found is None:
+        return NOT_MEASURED
+    columns = ("", *(f"{size:,} customers" for size in found["sizes"]))
+    rows = [("nothing, any column (false alarms)", *(f"{share:.1%}" for share in found["false_alarms"]))]
+    rows += [(planted["planted"], *(f"{share:.0%}" for share in planted["found"])) for planted in found["power"]]
+    text = prose(
+        f"`make drift-power`, {found['measured_at'][:10]}, commit `{found['git_commit']}`: share of reports that "
+        f"say so, over {found['resamples']} resamples without a change and {found['planted_resamples']} with one, in an input "
+        f"drawn at random; {found['columns']} columns, nominal rate of false alarms {found['alpha']:.0%} of reports."
+    )
+    return f"{text}\n{table(columns, rows, left=1)}".rstrip("\n")
+
+
+def _population(artefacts: Artefacts, settings: TrainingSettings) -> _Population:
+    model = open_model(pinned_tag(artefacts))
+    contract = model.contract
+    data = TrainingData(artefacts, settings.feature_service)
+    cutoffs = choose_cutoffs(
+        data.first_order,
+        data.observed_until,
+        settings.label_days,
+        settings.training_cutoffs,
+        settings.cutoff_spacing_days,
+    )
+    rows = data.rows(cutoffs.training, settings.label_days, settings.active_days)
+    names = [feature.name for feature in data.schema.features]
+    values = pd.DataFrame(rows.raw.values, columns=names)[contract.feature_names]
+    matrix = model_input(contract.inputs, contract.feature_schema, RawFeatures(values.to_numpy(), None))
+    live = values.assign(**{SCORE: model.score(matrix.to_numpy(dtype=np.float32)).astype(np.float64)})
+    customers = rows.entities["customer_id"].to_numpy().astype(str)
+    half = pd.util.hash_array(customers.astype(object)) % 2 == 0
+    return _Population(
+        trained={str(name): Histogram.of(live[name].to_numpy()[half]) for name in live},
+        live=live[~half],
+        customers=customers[~half],
+    )
+
+
+def _false_alarms(population: _Population, size: int, random: np.random.Generator) -> float:
+    alarms = 0
+    for _ in range(RESAMPLES):
+        found = drifts(population.draw(size, random), population.trained)
+        alarms += any(column.drifted for column in found)
+    return alarms / RESAMPLES
+
+
+def _power(population: _Population, planted: Planted, size: int, random: np.random.Generator) -> float:
+    inputs: Sequence[str] = [name for name in population.trained if name != SCORE]
+    level = ALPHA / len(population.trained)
+    found = 0
+    for _ in range(PLANTED_RESAMPLES):
+        name = str(random.choice(inputs))
+        values = population.draw(size, random)[name].to_numpy()
+        changed = planted.change(values, float(np.nanstd(values)), random)
+        found += drift(name, population.trained[name], changed, level).drifted
+    return found / PLANTED_RESAMPLES
