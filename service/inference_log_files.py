@@ -134,7 +134,7 @@ class _Stream:
             now += timedelta(microseconds=1)
             file = _name(day, now)
         hidden = file.with_suffix(".opening")
-        stream = cls(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640), now)
+        stream = cls(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), now)
         try:
             fcntl.flock(stream._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             stream._write(INFERENCE_LOG.serialize())
@@ -158,16 +158,18 @@ class _Stream:
             self._write(batch.serialize())
 
     def _write(self, message: pa.Buffer) -> None:
-        left = memoryview(message)
+        left, end = memoryview(message), self.size
         try:
             while left:
-                left = left[os.write(self._descriptor, left) :]
+                written = os.pwrite(self._descriptor, left, end)
+                left, end = left[written:], end + written
             os.fsync(self._descriptor)
         except OSError:
-            # What follows half a batch could never be read.
-            os.ftruncate(self._descriptor, self.size)
+            # What follows half a batch could never be read; the next one is written over it if this fails, too.
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, self.size)
             raise
-        self.size += len(message)
+        self.size = end
 
     def close(self) -> None:
         """Let go of it."""

@@ -164,6 +164,28 @@ def test_parquet_that_cannot_be_written_leaves_the_stream(
     assert [*range(5)] == numbers(tmp_path)
 
 
+def test_half_a_batch_that_cannot_be_taken_back_is_written_over(
+    tmp_path: Path, model: ImportedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = LogFiles(tmp_path, LIMITS)
+    files.append(rows(model, 0), NOON)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("service.inference_log_files.os.fsync", full)
+        patch.setattr("service.inference_log_files.os.ftruncate", full)
+        with pytest.raises(OSError, match="No space"):
+            files.append(rows(model, 5, 40), NOON)
+    files.append(rows(model, 45), NOON)
+    files.append(rows(model, 50), NOON)
+
+    assert [*range(5), *range(45, 55)] == numbers(tmp_path)
+    files.close()
+    assert [*range(5), *range(45, 55)] == numbers(tmp_path)
+
+
 def test_files_of_days_that_cannot_hold_an_answer_are_not_listed(tmp_path: Path, model: ImportedModel) -> None:
     for days in range(4):
         files = LogFiles(tmp_path, LIMITS)
