@@ -113,8 +113,9 @@ def section(found: dict[str, Any] | None) -> str:
     rows += [(planted["planted"], *(f"{share:.0%}" for share in planted["found"])) for planted in found["power"]]
     text = prose(
         f"`make drift-power`, {found['measured_at'][:10]}, commit `{found['git_commit']}`: share of reports that "
-        f"say so, over {found['resamples']} resamples without a change and {found['planted_resamples']} with one, in an input "
-        f"drawn at random; {found['columns']} columns, nominal rate of false alarms {found['alpha']:.0%} of reports."
+        f"say so, over {found['resamples']} resamples without a change and {found['planted_resamples']} with one, "
+        f"in an input drawn at random; {found['columns']} columns, nominal rate of false alarms "
+        f"{found['alpha']:.0%} of reports."
     )
     return f"{text}\n{table(columns, rows, left=1)}".rstrip("\n")
 
