@@ -194,7 +194,8 @@ class _Identities:
 def _exceeded(audit: Audit, found: Found) -> list[str]:
     exceeded = []
     if found.unexplained > audit.max_unexplained:
-        exceeded.append(f"{found.unexplained:,} differences are unexplained, {audit.max_unexplained:,} are allowed")
+        again = f" ({found.not_reproduced:,} probabilities are not the model's)" if found.not_reproduced else ""
+        exceeded.append(f"{found.unexplained:,} are unexplained{again}, {audit.max_unexplained:,} are allowed")
     if found.moved_share > audit.max_moved:
         exceeded.append(
             f"{found.moved_decisions:,} of {found.compared_rows:,} decisions ({found.moved_share:.2%}) would be others "

@@ -172,7 +172,8 @@ def skew_page(report: Mapping[str, Any]) -> str:
         "statuses": ", ".join(f"{rows:,} {status}" for status, rows in report["statuses"].items()),
         "values compared": f"{report['values']:,}",
         "differences": f"{report['differences']:,} in {report['rows_with_differences']:,} rows",
-        "unexplained": f"{report['unexplained']:,} (allowed: {report['max_unexplained']:,})",
+        "unexplained": f"{report['unexplained']:,} (allowed: {report['max_unexplained']:,}), of them "
+        f"{report['not_reproduced']:,} probabilities that the model does not give for the logged inputs",
         "decisions that would move": f"{moved['decisions']:,} of {moved['rows']:,}, {moved['share']:.2%} "
         f"(allowed: {report['max_moved']:.2%})",
         "probability would move": f"by {moved['probability_max']:.3g} at most, "
