@@ -1,0 +1,21 @@
+"""Pseudonyms are the keyed hash that the documentation says, and nothing else."""
+
+import hashlib
+import hmac
+
+from scoring.pseudonyms import Pseudonyms
+
+KEY = b"0123456789abcdef0123456789abcdef"
+
+
+def test_a_pseudonym_is_half_of_an_hmac_sha256_in_hex() -> None:
+    expected = [f"p:{hmac.new(KEY, name, hashlib.sha256).hexdigest()[:32]}" for name in (b"00042", "Jörg".encode())]
+
+    assert expected == Pseudonyms(KEY).of(["00042", "Jörg"])
+
+
+def test_the_same_customer_has_the_same_pseudonym_and_another_key_gives_another() -> None:
+    here = Pseudonyms(KEY)
+
+    assert here.of(["a", "b"]) == [*here.of(["a"]), *here.of(["b"])]
+    assert set(here.of(["a", "b"])).isdisjoint(Pseudonyms(KEY[::-1]).of(["a", "b"]))
