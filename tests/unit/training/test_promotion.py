@@ -1,13 +1,16 @@
-"""The gate: one objection per rule, and none for a good model."""
+"""The gate, on its own and against the champion: one objection per rule, and none for a good model."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from scoring.evaluation import Estimate
+from scoring.evaluation import Estimate, Paired
 from tests.fakes import small_contract
-from training.promotion import Evidence, objections
+from training.comparison import Comparison, Segment
+from training.promotion import FORCED, PASSED, Evidence, may_be_served, objections, objections_against
 from training.settings import TrainingSettings
 
 SETTINGS = TrainingSettings(min_auc_margin=0.02, max_calibration_error=0.05)
@@ -94,3 +97,74 @@ def test_every_rule_that_fails_is_named_at_once() -> None:
 
     assert 4 == len(found)
     assert "the contract is incomplete: run_id, metrics" == found[-1]
+
+
+def paired(difference: float, low: float, high: float) -> Paired:
+    return Paired(0.7, 0.7 + difference, Estimate(difference, low, high))
+
+
+NO_WORSE = Comparison(
+    rows=1_000,
+    active_rows=500,
+    headline=paired(0.001, -0.009, 0.01),
+    brier=paired(0, -0.001, 0.001),
+    champion_calibration_error=0.02,
+    candidate_calibration_error=0.03,
+    segments=(Segment("few orders", 300, paired(-0.02, -0.06, 0.01), None), Segment("tiny", 4, None, None)),
+    changed_decisions=0.04,
+    mean_change=0.01,
+    rank_correlation=0.99,
+    champion_bytes=1_000,
+    candidate_bytes=100_000,
+    champion_microseconds={1: 10, 1_000: 500},
+    candidate_microseconds={1: 49, 1_000: 2_400},
+)
+"""Within every bound, and near each."""
+
+
+def test_a_candidate_that_is_within_every_bound_takes_the_champions_place() -> None:
+    assert [] == objections_against(NO_WORSE, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"headline": paired(0.001, -0.0101, 0.01)}, "ROC AUC of active customers .* worse by more than 0.01"),
+        ({"headline": paired(float("nan"), float("nan"), float("nan"))}, "ROC AUC of active customers"),
+        ({"candidate_calibration_error": 0.041}, "calibration error 0.020 → 0.041, worse by more than 0.02"),
+        ({"candidate_calibration_error": float("nan")}, "calibration error"),
+        (
+            {"segments": (Segment("few orders", 300, paired(-0.031, -0.06, -0.001), None),)},
+            "few orders: ROC AUC .* surely worse and by more than 0.03",
+        ),
+        ({"changed_decisions": 0.101}, "10.1% of the decisions change, more than 10.0%"),
+        ({"candidate_microseconds": {1: 51, 1_000: 500}}, "51 µs for 1 rows, the champion's 10: more than 5 times"),
+        ({"candidate_microseconds": {1: 10, 1_000: 2_501}}, "2,501 µs for 1,000 rows"),
+    ],
+)
+def test_each_bound_of_the_written_gate_is_held(change: dict[str, Any], said: str) -> None:
+    (objection,) = objections_against(replace(NO_WORSE, **change), SETTINGS)
+
+    assert re.search(said, objection)
+
+
+def test_a_segment_is_worse_only_if_that_is_sure_and_much() -> None:
+    sure_but_little, much_but_unsure = paired(-0.02, -0.03, -0.01), paired(-0.1, -0.25, 0.001)
+    parts = (Segment("a", 300, sure_but_little, None), Segment("b", 60, much_but_unsure, None))
+
+    assert [] == objections_against(replace(NO_WORSE, segments=parts), SETTINGS)
+
+
+def test_only_what_passed_or_was_forced_may_be_served() -> None:
+    assert may_be_served(PASSED)
+    assert may_be_served(FORCED + "it is all there is")
+    assert not may_be_served("ROC AUC 0.5 beats recency alone")
+    assert not may_be_served("passed by")
+
+
+@pytest.mark.parametrize(
+    ("described", "said"), [("a:x", "'a:x': what follows the feature are numbers"), ("a:4:2", "the edges must ascend")]
+)
+def test_segments_that_cannot_be_made_are_refused_as_a_setting(described: str, said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        TrainingSettings(segments=described)

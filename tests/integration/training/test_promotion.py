@@ -1,0 +1,158 @@
+"""A champion is replaced only by a version that the gate lets through, and then everywhere at once."""
+
+import json
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from scoring.model_store import open_model
+from tests.integration.training.conftest import ALIKE, DAMAGES, GOOD, NAME, WORSE, Registry, damaged, trained
+from training import registry
+from training.bento_import import import_model
+from training.errors import GateError, LedgerError, ModelImportError, TrainingError
+from training.moves import promote
+
+
+def test_the_first_promotion_needs_no_champion(models: Registry) -> None:
+    recorded = promote(models.opened, GOOD)
+
+    assert GOOD == models.champion
+    assert (None, GOOD, "promote") == (recorded.entry.from_version, recorded.entry.to_version, recorded.entry.move)
+    assert GOOD == open_model(models.pinned).contract.model_version
+
+
+def test_a_version_that_is_no_worse_takes_the_champions_place_and_the_evidence_is_kept(models: Registry) -> None:
+    trained(models)
+    models.opened.client.set_registered_model_alias(NAME, "challenger", ALIKE)
+    before = datetime.now(UTC)
+
+    recorded = promote(models.opened)
+
+    entry = recorded.entry
+    assert {"champion": ALIKE} == registry.aliases_of(models.opened.client, NAME)
+    assert models.pinned == entry.served["tag"] == open_model(models.pinned).tag
+    assert (GOOD, ALIKE, False) == (entry.from_version, entry.to_version, entry.forced)
+    assert before <= entry.at <= datetime.now(UTC)
+    assert "@" in entry.who or entry.who
+    kept = json.loads(models.artifact(ALIKE, "against-v1-*.json").read_text())
+    assert kept["headline"]["difference"]["value"] == entry.evidence["difference"][0]
+    assert {"1", "1000"} == kept["candidate_microseconds"].keys()
+    assert 600 == kept["rows"] == sum(segment["rows"] for segment in kept["segments"])
+
+
+def test_a_worse_version_is_refused_with_every_reason_and_nothing_moves(models: Registry) -> None:
+    trained(models)
+    before = models.state
+
+    with pytest.raises(GateError, match=r"ROC AUC of active customers .*; .*of the decisions change.*FORCE=1"):
+        promote(models.opened, WORSE)
+
+    assert before == models.state
+    assert "refused: " in models.opened.client.get_model_version(NAME, WORSE).tags["gate_against_champion"]
+
+
+def test_force_promotes_against_the_gate_and_is_recorded_with_reason_and_objections(models: Registry) -> None:
+    trained(models)
+
+    entry = promote(models.opened, WORSE, reason="the old one must go", force=True).entry
+
+    assert (WORSE, True, "the old one must go") == (models.champion, entry.forced, entry.why)
+    assert any("ROC AUC" in objection for objection in entry.evidence["objections"])
+
+
+def test_a_version_that_was_forced_in_spite_of_its_own_gate_can_be_imported_elsewhere(models: Registry) -> None:
+    models.opened.client.set_model_version_tag(NAME, GOOD, "gate", "hardly beats recency")
+    with pytest.raises(GateError, match="hardly beats recency"):
+        promote(models.opened, GOOD, reason="but")
+
+    promote(models.opened, GOOD, reason="it is all there is", force=True)
+
+    elsewhere = models.elsewhere()
+    import_model(elsewhere.artefacts, NAME, "champion", elsewhere.artefacts.mlflow_tracking_uri)
+    assert models.pinned == elsewhere.artefacts.model_tag.read_text().strip()
+
+
+def test_rows_that_the_champion_was_fitted_on_decide_nothing(models: Registry) -> None:
+    trained(models)
+
+    def later(document: dict[str, Any]) -> None:
+        document["training_window"]["labels_until"] = "2026-06-02T00:00:00+00:00"
+
+    models.rewrite_contract(GOOD, later)
+
+    with pytest.raises(
+        GateError, match=r"version 1 was fitted on labels until 2026-06-02.*after the test cut-off 2026-06"
+    ):
+        promote(models.opened, ALIKE)
+
+
+def test_the_champion_cannot_be_promoted_again(models: Registry) -> None:
+    trained(models)
+
+    with pytest.raises(TrainingError, match="version 1 of 'test_churn' is champion already"):
+        promote(models.opened, GOOD)
+
+
+@pytest.mark.parametrize("alias", ["champion", "challenger"])
+def test_an_alias_that_points_nowhere_is_named(models: Registry, alias: str) -> None:
+    trained(models)
+    models.opened.client.set_registered_model_alias(NAME, "challenger", ALIKE)
+    with closing(sqlite3.connect(models.root / "var" / "mlflow" / "mlflow.db")) as database:
+        database.execute("UPDATE registered_model_aliases SET version = 99 WHERE alias = ?", (alias,))
+        database.commit()
+    before = models.state
+
+    with pytest.raises(TrainingError, match=rf"alias '{alias}' of .*'test_churn' points to version 99"):
+        promote(models.opened)
+    assert before == models.state
+
+
+def test_an_alias_that_was_moved_by_hand_is_told_and_not_built_upon(models: Registry) -> None:
+    trained(models)
+    models.opened.client.set_registered_model_alias(NAME, "champion", WORSE)
+    before = models.state
+
+    with pytest.raises(LedgerError, match=r"points to version 3, but entry 1 of the ledger says version 1.*TO=1"):
+        promote(models.opened, ALIKE)
+    assert before == models.state
+
+
+def test_a_tampered_artifact_is_refused_even_by_force_and_what_is_served_stays(models: Registry) -> None:
+    trained(models)
+    before = models.state
+    for pattern in ("model.skops", "test_set.parquet", "contract.json"):
+        for how in DAMAGES:
+            with damaged(models.artifact(ALIKE, pattern), how), pytest.raises(ModelImportError, match="version 2"):
+                promote(models.opened, ALIKE, reason=f"{pattern} {how}", force=True)
+            assert before == models.state, f"{pattern} {how}"
+    assert GOOD == open_model(models.pinned).contract.model_version
+
+
+def test_a_contract_of_a_later_schema_version_is_refused(models: Registry) -> None:
+    trained(models)
+    models.rewrite_contract(ALIKE, lambda document: document.update(schema_version=2))
+    before = models.state
+
+    with pytest.raises(
+        ModelImportError, match="version 2: contract has schema_version 2; this code understands up to 1"
+    ):
+        promote(models.opened, ALIKE, reason="I insist", force=True)
+    assert before == models.state
+
+
+def test_a_model_that_was_trained_on_features_that_no_longer_exist_is_refused(models: Registry) -> None:
+    trained(models)
+
+    def with_a_feature_that_is_gone(document: dict[str, Any]) -> None:
+        features = document["feature_schema"]["features"]
+        features.append({**features[0], "name": "customer_lifetime__horoscope"})
+
+    models.rewrite_contract(ALIKE, with_a_feature_that_is_gone)
+    before = models.state
+
+    with pytest.raises(ModelImportError, match=r"feature 'customer_lifetime__horoscope' is not in the registry"):
+        promote(models.opened, ALIKE, reason="I insist", force=True)
+    assert before == models.state

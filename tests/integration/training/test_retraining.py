@@ -1,0 +1,117 @@
+"""A retraining on a schedule: nothing without new data, one at a time, and never further than the challenger.
+
+What training itself does is held by the tests of the whole loop; here a version that is registered stands in for it.
+"""
+
+import fcntl
+import json
+
+import pytest
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.tracking import MlflowClient
+
+from tests.integration.training.conftest import ALIKE, GOOD, NAME, WORSE, Registry, trained
+from training import registry, retraining
+from training.__main__ import main
+from training.dataset import built_from
+from training.errors import DatasetError, GateError, LockedError
+from training.registry import FEATURES_SHA256
+from training.retraining import retrain
+
+
+def build(models: Registry, orders: int) -> None:
+    """What a build of the features leaves, as far as a retraining looks at it."""
+    file = models.opened.artefacts.offline_store / "current" / "build.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    days = {"20000": {"orders": orders, "hash": str(orders * 7)}}
+    made_of = {"source": "test", "observed_until": "2026-06-10T00:00:00+00:00", "days": days, "definition": "d"}
+    file.write_text(json.dumps({**made_of, "newest_snapshot": "changes every day"}))
+
+
+@pytest.fixture
+def fresh(models: Registry, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """New data since the champion was trained."""
+    trained(models)
+    build(models, orders=11)
+    return models
+
+
+def training_gives(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    def given(client: MlflowClient, *_: object) -> ModelVersion:
+        return registry.version_of(client, NAME, version)
+
+    monkeypatch.setattr(retraining, "train_version", given)
+
+
+def test_new_data_give_a_challenger_and_the_champion_stays(fresh: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    training_gives(monkeypatch, ALIKE)
+    pinned = fresh.pinned
+
+    recorded = retrain(fresh.opened)
+
+    assert recorded is not None
+    assert ("retrain", "challenger", ALIKE) == (recorded.entry.move, recorded.entry.alias, recorded.entry.to_version)
+    assert {"champion": GOOD, "challenger": ALIKE} == registry.aliases_of(fresh.opened.client, NAME)
+    assert pinned == fresh.pinned
+
+
+def test_a_version_that_the_gate_refuses_stays_registered_without_alias(
+    fresh: Registry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training_gives(monkeypatch, WORSE)
+    before = fresh.state
+
+    with pytest.raises(GateError, match="version 3 of 'test_churn' is registered without an alias"):
+        retrain(fresh.opened)
+    assert before == fresh.state
+    assert 4 == GateError.exit_code
+
+
+def test_without_new_data_nothing_is_trained(fresh: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = built_from(fresh.opened.artefacts)
+    fresh.opened.client.set_model_version_tag(NAME, WORSE, FEATURES_SHA256, built)  # the newest
+    before = fresh.state
+
+    assert retrain(fresh.opened) is None
+
+    assert before == fresh.state
+    build(fresh, orders=12)
+    assert built != built_from(fresh.opened.artefacts)
+    build(fresh, orders=11)
+    assert built == built_from(fresh.opened.artefacts)
+
+
+def test_the_command_says_that_nothing_is_new_and_ends_well(
+    fresh: Registry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artefacts = fresh.opened.artefacts
+    fresh.opened.client.set_model_version_tag(NAME, WORSE, FEATURES_SHA256, built_from(artefacts))
+    monkeypatch.setenv("TRAINING_MODEL_NAME", NAME)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", artefacts.mlflow_tracking_uri)
+    monkeypatch.setenv("OFFLINE_STORE_DIR", str(artefacts.offline_store))
+    monkeypatch.setenv("MODEL_TAG_PATH", str(artefacts.model_tag))
+
+    assert 0 == main(["retrain"])
+    assert "no new data" in capsys.readouterr().out
+
+    artefacts.model_tag.with_name("retrain.lock").touch()
+    with artefacts.model_tag.with_name("retrain.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert 3 == main(["retrain"])
+    assert "error: " in capsys.readouterr().err
+
+
+def test_one_retraining_runs_at_a_time(fresh: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    def within(*_: object) -> ModelVersion:
+        with pytest.raises(LockedError, match="another retraining is running"):
+            retrain(fresh.opened)
+        return registry.version_of(fresh.opened.client, NAME, ALIKE)
+
+    monkeypatch.setattr(retraining, "train_version", within)
+
+    assert retrain(fresh.opened) is not None
+
+
+def test_without_features_it_says_what_to_run(models: Registry) -> None:
+    with pytest.raises(DatasetError, match="no features; run `make features` first"):
+        retrain(models.opened)

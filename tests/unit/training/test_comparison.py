@@ -1,0 +1,139 @@
+"""Two versions on the same customers: the differences are those that were built in, and their intervals are paired."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scoring.evaluation import RANKING, Bools, Floats, bootstrap, evaluate
+from training.comparison import TIMED_ROWS, Comparison, Scored, compare, segments_of, time_calls
+
+N = 1_500
+ORDERS = "customer_lifetime__order_count"
+TIMES = {1: 10.0, 1_000: 500.0}
+
+
+def customers(seed: int = 1) -> tuple[Bools, Floats]:
+    """Who churned, and the log-odds that decided it."""
+    random = np.random.default_rng(seed)
+    log_odds = random.normal(0, 1.5, N)
+    return random.random(N) < 1 / (1 + np.exp(-log_odds)), log_odds
+
+
+def probability(log_odds: Floats) -> Floats:
+    found: Floats = 1 / (1 + np.exp(-log_odds))
+    return found
+
+
+def scored(log_odds: Floats, threshold: float = 0.5) -> Scored:
+    return Scored(probability(log_odds), threshold, compiled_bytes=100, microseconds=TIMES)
+
+
+def compared(champion: Scored, candidate: Scored, **segments: Bools) -> Comparison:
+    churned, _ = customers()
+    return compare(churned, np.arange(N) % 2 == 0, champion, candidate, segments, resamples=100, seed=3)
+
+
+def test_a_version_held_against_itself_differs_in_nothing() -> None:
+    _, log_odds = customers()
+
+    found = compared(scored(log_odds), scored(log_odds), all=np.ones(N, dtype=bool))
+
+    for paired in (found.headline, found.brier, found.segments[0].roc_auc):
+        assert paired is not None
+        assert (0, 0, 0) == (paired.difference.value, paired.difference.low, paired.difference.high)
+    assert (0, 0) == (found.changed_decisions, found.mean_change)
+    assert pytest.approx(1) == found.rank_correlation
+    assert (N, N // 2) == (found.rows, found.active_rows)
+
+
+def test_a_version_that_knows_less_is_worse_with_an_interval_below_zero() -> None:
+    _, log_odds = customers()
+    noisy = log_odds + np.random.default_rng(9).normal(0, 2, N)
+
+    found = compared(scored(log_odds), scored(noisy))
+
+    assert found.headline.difference.high < 0 < found.brier.difference.low
+    assert found.headline.difference.value == found.headline.candidate - found.headline.champion
+    assert found.mean_change > 0.1
+    assert 0.3 < found.rank_correlation < 0.9
+
+
+def test_the_interval_of_a_difference_is_paired_and_thereby_narrower_than_either_ones() -> None:
+    churned, log_odds = customers()
+    nearly = log_odds + np.random.default_rng(9).normal(0, 0.1, N)
+    arguments = RANKING, 100, 3
+
+    difference = compared(scored(log_odds), scored(nearly)).headline.difference
+
+    active = np.arange(N) % 2 == 0
+    alone = evaluate(churned[active], probability(nearly)[active], *arguments)["roc_auc"]
+    assert difference.high - difference.low < (alone.high - alone.low) / 3
+
+
+def test_decisions_are_each_versions_own() -> None:
+    _, log_odds = customers()
+    found = compared(scored(log_odds), scored(log_odds, threshold=0.7))
+
+    between = ((probability(log_odds) >= 0.5) & (probability(log_odds) < 0.7)).mean()
+    assert between == found.changed_decisions
+    assert 0 == found.mean_change
+
+
+def test_a_fault_in_one_part_of_the_customers_shows_there_and_not_in_the_other() -> None:
+    _, log_odds = customers()
+    part = np.arange(N) < 500
+    faulty = np.where(part, -log_odds, log_odds)
+
+    inside, outside = compared(scored(log_odds), scored(faulty), inside=part, outside=~part).segments
+
+    assert inside.roc_auc is not None
+    assert outside.roc_auc is not None
+    assert inside.roc_auc.difference.high < -0.3
+    assert 0 == outside.roc_auc.difference.value
+    assert (500, 1_000) == (inside.rows, outside.rows)
+
+
+def test_a_part_with_a_handful_of_one_kind_is_counted_and_not_measured() -> None:
+    churned, log_odds = customers()
+    part = churned & (np.arange(N) < 200)
+
+    (found,) = compared(scored(log_odds), scored(log_odds), part=part).segments
+
+    assert (int(part.sum()), None, None) == (found.rows, found.roc_auc, found.brier)
+    assert "too few" in str(compared(scored(log_odds), scored(log_odds), part=part))
+
+
+def test_a_constant_score_correlates_with_nothing() -> None:
+    _, log_odds = customers()
+
+    assert 0 == compared(scored(log_odds), scored(np.zeros(N))).rank_correlation
+
+
+def test_segments_are_terciles_or_lie_between_the_edges_and_hold_everybody_once() -> None:
+    matrix = pd.DataFrame({"r": np.arange(9.0), ORDERS: [1, 1, 2, 3, 3, 4, 5, 9, 1]})
+
+    found = segments_of(matrix, f"r {ORDERS}:2:4 not__there")
+
+    assert [3, 3, 3, 3, 3, 3] == [int(mask.sum()) for mask in found.values()]
+    assert [f"{ORDERS} < 2", f"{ORDERS} from 2 to < 4", f"{ORDERS} ≥ 4"] == list(found)[3:]
+    assert (np.sum(list(found.values())[:3], axis=0) == 1).all()
+
+
+def test_calls_are_timed_in_turns_by_number_of_rows() -> None:
+    called: list[tuple[str, int]] = []
+
+    found = time_calls({"a": lambda n: called.append(("a", n)), "b": lambda n: called.append(("b", n))}, rounds=2)
+
+    assert [(name, rows) for rows in TIMED_ROWS for _ in range(2) for name in "ab"] == called
+    assert all(found[name][rows] > 0 for name in "ab" for rows in TIMED_ROWS)
+
+
+def test_a_bootstrap_covers_a_known_mean_about_as_often_as_it_says() -> None:
+    random = np.random.default_rng(1)
+
+    def covers(seed: int) -> bool:
+        drawn = random.normal(5, 2, 80)
+        found = bootstrap(lambda weights: {"mean": float(np.average(drawn, weights=weights))}, 80, 100, seed)["mean"]
+        return found.low <= 5 <= found.high
+
+    assert 88 <= sum(covers(seed) for seed in range(100)) <= 100
