@@ -6,9 +6,12 @@ from scoring.evaluation import (
     RANKING,
     Bools,
     Floats,
+    compare_scores,
     evaluate,
     expected_calibration_error,
     lift_at,
+    proportion,
+    rank_correlation,
     youden_threshold,
 )
 
@@ -94,3 +97,54 @@ def test_a_weight_counts_as_so_many_rows(name: str) -> None:
     expected = METRICS[name](churned[repeated], score[repeated], np.ones(len(repeated)))
 
     assert pytest.approx(expected, rel=1e-12) == METRICS[name](churned, score, weights.astype(np.float64))
+
+
+def test_rows_of_one_customer_widen_no_sample() -> None:
+    """Somebody who was asked about three times is drawn as one: neither figures nor intervals change."""
+    churned, score = customers(80, seed=6)
+    whose = np.repeat(np.arange(80), 3)
+
+    once = evaluate(churned, score, METRICS, resamples=50, seed=1)
+    thrice = evaluate(churned[whose], score[whose], METRICS, resamples=50, seed=1, customers=whose)
+
+    for name in METRICS:
+        expected = (once[name].value, once[name].low, once[name].high)
+        assert expected == pytest.approx((thrice[name].value, thrice[name].low, thrice[name].high))
+
+
+def test_two_scores_are_compared_over_the_same_resamples() -> None:
+    churned, score = customers(300, seed=7)
+    auc = METRICS["roc_auc"]
+
+    same = compare_scores(auc, churned, score, score**2, resamples=50, seed=1)
+    noisy = compare_scores(auc, churned, score, score + np.random.default_rng(8).normal(0, 0.5, 300), 50, 1)
+
+    assert (0, 0, 0) == (same.difference.value, same.difference.low, same.difference.high)
+    assert noisy.difference.high < 0
+    assert pytest.approx(noisy.candidate - noisy.champion) == noisy.difference.value
+
+
+def test_a_weight_moves_the_calibration_of_its_bin() -> None:
+    churned, probability = np.array([True, False, True, False]), np.array([0.8, 0.1, 0.6, 0.3])
+    weights = np.array([1.0, 0.0, 3.0, 2.0])
+
+    assert pytest.approx((abs(0.2 + 3 * 0.4) + 2 * 0.3) / 6) == expected_calibration_error(
+        churned, probability, bins=2, weight=weights
+    )
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"), [(8, 10, 0.4902, 0.9433), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0)]
+)
+def test_the_interval_of_a_share_is_wilsons(successes: int, n: int, low: float, high: float) -> None:
+    share = proportion(successes, n)
+
+    assert (successes / n, low, high) == pytest.approx((share.value, share.low, share.high), abs=1e-4)
+
+
+def test_rank_correlation_asks_for_order_alone_and_is_none_of_a_constant() -> None:
+    score = np.array([0.1, 0.2, 0.3, 0.9])
+
+    assert pytest.approx(1.0) == rank_correlation(score, score**3)
+    assert pytest.approx(-1.0) == rank_correlation(score, -score)
+    assert 0.0 == rank_correlation(score, np.ones(4))

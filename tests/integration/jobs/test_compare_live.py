@@ -1,0 +1,177 @@
+"""Champion and challenger on logs of real models, beside figures worked out from the same rows without the job."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+from sklearn.metrics import brier_score_loss, roc_auc_score
+
+from jobs.__main__ import main
+from jobs.compare_live import LiveComparison, NothingPairedError, compare_live
+from jobs.errors import JobError
+from scoring.model import ImportedModel
+from tests.labelled_log import ACTIVE, MONDAY, WEEK, Asked, LabelledLog, small_model
+
+# bentoml 1.4.39 on pathspec 1.0, while it is imported
+pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def champion(tmp_path_factory: pytest.TempPathFactory) -> ImportedModel:
+    return small_model(tmp_path_factory.mktemp("champion"), "7")
+
+
+@pytest.fixture(scope="module")
+def worse(tmp_path_factory: pytest.TempPathFactory) -> ImportedModel:
+    """A challenger that was fitted on twelve customers."""
+    return small_model(tmp_path_factory.mktemp("worse"), "8", role="challenger", rows=12)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> LabelledLog:
+    return LabelledLog(tmp_path)
+
+
+def compare(log: LabelledLog, *models: ImportedModel, **how: Any) -> dict[str, Any]:
+    by_tag = {model.tag: model for model in models}
+    wanted = LiveComparison(log.root / "out", active=ACTIVE, **{"resamples": 50, **how})
+    return compare_live(log.artefacts, wanted, opened=by_tag.__getitem__)
+
+
+def test_a_shadow_is_held_against_the_champion_row_by_row(
+    log: LabelledLog, champion: ImportedModel, worse: ImportedModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = Asked.some(400, MONDAY, seed=1)
+    log.serve(champion, asked)
+    log.put(asked.answers(worse, answered=False))
+
+    (pair,) = compare(log)["pairs"]
+
+    before, now = asked.scored_by(champion), asked.scored_by(worse)
+    agreed = ((before >= 0.5) == (now >= 0.5)).mean()
+    assert ("small_churn:v7", "small_churn:v8", 400, 400, 0) == (
+        *(pair["champion"], pair["challenger"], pair["rows"], pair["scored"], pair["unpaired"]),
+    )
+    assert agreed == pytest.approx(pair["agreement"]["value"])
+    assert pair["agreement"]["low"] < agreed < pair["agreement"]["high"]
+    assert np.abs(before - now).mean() == pytest.approx(pair["mean_difference"])
+    assert np.abs(before - now).max() == pytest.approx(pair["max_difference"])
+    assert spearmanr(before, now).statistic == pytest.approx(pair["rank_correlation"])
+    assert (1.0, 0.0) == (pair["by_champion"], pair["by_challenger"])
+    assert () == pair["judged"]
+    assert "equal decisions" in capsys.readouterr().out
+    assert "small_churn:v8" in (log.root / "out" / "compare_live.html").read_text()
+
+
+def test_with_labels_the_worse_model_is_surely_worse_overall_and_on_active_customers(
+    log: LabelledLog, champion: ImportedModel, worse: ImportedModel
+) -> None:
+    asked = Asked.some(600, MONDAY, seed=1)
+    log.serve(champion, asked)
+    log.put(asked.answers(worse, answered=False))
+
+    report = compare(log, champion, worse, labels=log.labels())
+
+    assert json.loads((log.root / "out" / "compare_live.json").read_text())["labels"]["labels"] == 600
+    everybody, active = report["pairs"][0]["judged"]
+    assert (600, asked.active.sum()) == (everybody["rows"], active["rows"])
+    for judged, chosen in ((everybody, asked.churned | True), (active, asked.active)):
+        labels, before, now = asked.churned[chosen], asked.scored_by(champion)[chosen], asked.scored_by(worse)[chosen]
+        auc, brier = judged["metrics"]["roc_auc"], judged["metrics"]["brier"]
+        assert roc_auc_score(labels, now) - roc_auc_score(labels, before) == pytest.approx(auc["difference"]["value"])
+        assert brier_score_loss(labels, now) == pytest.approx(brier["candidate"])
+    assert everybody["metrics"]["roc_auc"]["difference"]["high"] < 0
+    assert everybody["metrics"]["brier"]["difference"]["low"] > 0
+
+
+def test_a_canary_answers_its_share_and_rows_that_the_challenger_missed_are_counted(
+    log: LabelledLog, champion: ImportedModel, worse: ImportedModel
+) -> None:
+    early, asked = Asked.some(30, MONDAY - WEEK, seed=2, name="early"), Asked.some(100, MONDAY, seed=1)
+    log.put(early.answers(champion))
+    canary = np.arange(100) < 25
+    log.put(replace(asked.answers(champion, unknown=[99]), answered=~canary))
+    beside = replace(
+        asked,
+        request_ids=asked.request_ids[10:],
+        customer_ids=asked.customer_ids[10:],
+        values=asked.values[10:],
+        churned=asked.churned[10:],
+    )
+    log.put(replace(beside.answers(worse), answered=canary[10:]))
+
+    (pair,) = compare(log)["pairs"]
+
+    assert (90, 89, 0, 1) == (pair["rows"], pair["scored"], pair["champion_only"], pair["challenger_only"])
+    assert 10 == pair["unpaired"], "before the challenger was there, nobody missed it"
+    assert (75 / 90, 15 / 90) == pytest.approx((pair["by_champion"], pair["by_challenger"]))
+
+
+def test_every_pair_of_models_has_a_table_of_its_own(
+    log: LabelledLog, champion: ImportedModel, worse: ImportedModel
+) -> None:
+    twin = small_model(log.root, "9", role="challenger")
+    for week, challenger in enumerate((worse, twin)):
+        asked = Asked.some(12, MONDAY + week * WEEK, seed=week, name=f"w{week}-")
+        log.serve(champion, asked)
+        log.put(asked.answers(challenger, answered=False))
+
+    first, second = compare(log, champion, worse, twin, labels=log.labels())["pairs"]
+
+    assert ("small_churn:v8", 12, "small_churn:v9", 12) == (
+        *(first["challenger"], first["rows"]),
+        *(second["challenger"], second["rows"]),
+    )
+    assert (1.0, 0.0, 1.0) == pytest.approx(
+        (second["agreement"]["value"], second["max_difference"], second["rank_correlation"])
+    )
+    assert all("too few customers" in judged["reason"] for judged in first["judged"])
+
+
+def test_where_no_row_has_both_models_nothing_is_written(log: LabelledLog, champion: ImportedModel) -> None:
+    log.put(Asked.some(10, MONDAY, seed=1).answers(champion))
+
+    with pytest.raises(NothingPairedError, match="no row was scored by a champion and a challenger") as caught:
+        compare(log)
+
+    assert 4 == caught.value.exit_code
+    assert not (log.root / "out").exists()
+
+
+def test_a_damaged_file_is_named_and_the_rest_is_compared(
+    log: LabelledLog, champion: ImportedModel, worse: ImportedModel
+) -> None:
+    asked = Asked.some(40, MONDAY, seed=1)
+    torn = log.put(asked.answers(champion))
+    log.put(asked.answers(worse, answered=False))
+    torn.with_name("torn.parquet").write_bytes(torn.read_bytes()[:100])
+
+    with pytest.raises(JobError, match=r"torn.parquet: cannot be read") as caught:
+        compare(log)
+
+    assert 1 == caught.value.exit_code
+    assert 40 == json.loads((log.root / "out" / "compare_live.json").read_text())["pairs"][0]["rows"]
+
+
+def test_the_command_ends_with_a_code_for_each_outcome(
+    log: LabelledLog,
+    champion: ImportedModel,
+    worse: ImportedModel,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("INFERENCE_LOG_DIR", str(log.artefacts.inference_log))
+    arguments = ["compare-live", "--out", str(log.root / "out"), "--resamples", "20"]
+    nothing = main(arguments)
+    asked = Asked.some(40, MONDAY, seed=1)
+    log.put(asked.answers(champion))
+    log.put(asked.answers(worse, answered=False))
+
+    assert (4, 0) == (nothing, main(arguments))
+    assert "small_churn:v8" in capsys.readouterr().out
+    assert 1 == main([*arguments, "--labels", str(log.root / "none.csv")])
+    assert f"error: {log.root / 'none.csv'}: no such file\n" == capsys.readouterr().err

@@ -1,0 +1,174 @@
+"""Labels of a log, from orders whose times are known."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from contract.artefacts import Artefacts
+from jobs.errors import JobError
+from jobs.labels import LabelRequest, LabelsMade, NothingDueError, make_labels
+from scoring.model import ImportedModel
+from scoring.pseudonyms import Pseudonyms
+from tests.labelled_log import Asked, LabelledLog, small_model
+from tests.orders import Order, write_orders
+
+OBSERVED = datetime.fromisoformat("2024-06-10T00:00:00+00:00")  # as `write_orders` describes them
+DUE = OBSERVED - timedelta(days=90)
+MICROSECOND = timedelta(microseconds=1)
+KEY = "0123456789abcdef" * 4
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> ImportedModel:
+    return small_model(tmp_path_factory.mktemp("model"), "7")
+
+
+class Shop:
+    """A log, and orders of its customers."""
+
+    def __init__(self, root: Path, model: ImportedModel) -> None:
+        self.log = LabelledLog(root)
+        self.artefacts: Artefacts = self.log.artefacts.model_copy(
+            update={"orders": root / "orders.parquet", "streamed_orders": root / "streamed"}
+        )
+        self.out = root / "labels.parquet"
+        self.model = model
+
+    def ask(self, customers: Sequence[str], at: datetime, prefix: str = "r") -> None:
+        asked = Asked.some(len(customers), at, seed=1)
+        requests = [f"{prefix}-{customer}" for customer in customers]
+        self.log.put(replace(asked, customer_ids=list(customers), request_ids=requests).answers(self.model))
+
+    def order(self, *times: tuple[str, datetime]) -> None:
+        write_orders(self.artefacts.orders, [_order(n, *time) for n, time in enumerate(times)])
+
+    def label(self, days: int = 90, id_key_file: Path | None = None) -> LabelsMade:
+        return make_labels(self.artefacts, LabelRequest(self.out, days, id_key_file=id_key_file))
+
+    def churned(self) -> dict[str, bool]:
+        rows = pq.read_table(self.out).to_pylist()
+        return {row["customer_id"]: row["churned"] for row in rows}
+
+
+def _order(number: int, customer: str, at: datetime) -> Order:
+    return f"o{number}", customer, at, 10.0, 1
+
+
+@pytest.fixture
+def shop(tmp_path: Path, model: ImportedModel) -> Shop:
+    return Shop(tmp_path, model)
+
+
+def test_who_orders_nothing_from_the_answer_on_until_the_days_are_over_has_left(shop: Shop) -> None:
+    end = DUE + timedelta(days=90)
+    shop.order(
+        ("before", DUE - MICROSECOND),
+        ("at once", DUE),
+        ("at last", end - MICROSECOND),
+        ("too late", end),
+        ("often", DUE - timedelta(days=5)),
+        ("often", DUE + timedelta(days=5)),
+        ("often", end + timedelta(days=5)),
+    )
+    customers = ["before", "at once", "at last", "too late", "often", "never seen"]
+    shop.ask(customers, DUE)
+
+    made = shop.label()
+
+    assert (6, 3, 0) == (made.labels, made.churned, made.not_due)
+    assert {"before", "too late", "never seen"} == {customer for customer, left in shop.churned().items() if left}
+    first = pq.read_table(shop.out).sort_by("request_id").slice(0, 1).to_pylist()[0]
+    assert {"request_id": "r-at last", "row": 0, "customer_id": "at last", "as_of": DUE, "churned": False} == first
+
+
+def test_answers_whose_days_are_not_over_wait_and_are_counted(shop: Shop) -> None:
+    shop.order(("a", DUE))
+    shop.ask(["a"], DUE)
+    shop.ask(["b", "c"], DUE + MICROSECOND, prefix="later")
+
+    assert "1 labels of answers until 2024-03-12T00:00:00+00:00, 0 churned; 2 later answers are not yet due" == str(
+        shop.label()
+    )
+    assert (3, 0) == (shop.label(days=30).labels, shop.label(days=30).not_due)
+
+
+def test_streamed_orders_count_and_of_a_repeated_one_the_earliest(shop: Shop) -> None:
+    shop.order(("moved", DUE - timedelta(days=1)), ("other", DUE - timedelta(days=1)))
+    again = ("o0", "moved", DUE + timedelta(days=1), 10.0, 1)
+    new = ("o9", "streamed", DUE + timedelta(days=1), 10.0, 1)
+    write_orders(shop.artefacts.streamed_orders / "batch=0" / "part-0.parquet", [again, new])
+    shop.ask(["moved", "streamed"], DUE)
+
+    shop.label()
+
+    assert {"moved": True, "streamed": False} == shop.churned()
+
+
+def test_pseudonyms_are_found_again_with_their_key_and_stay_pseudonyms(shop: Shop, tmp_path: Path) -> None:
+    key_file, other_key = tmp_path / "key", tmp_path / "other"
+    key_file.write_text(KEY)
+    other_key.write_text(KEY[::-1])
+    shop.order(("a", DUE + MICROSECOND), ("b", DUE - MICROSECOND), ("open", DUE + MICROSECOND))
+    hidden = Pseudonyms.from_file(key_file).of(["a", "b", "unknown"])
+    shop.ask([*hidden, "open"], DUE)
+
+    with pytest.raises(JobError, match="are pseudonyms; name the file of their key: --id-key-file"):
+        shop.label()
+    with pytest.raises(JobError, match="no customer of the orders has one of the log's 3 pseudonyms under this key"):
+        shop.label(id_key_file=other_key)
+    assert not shop.out.exists()
+    shop.label(id_key_file=key_file)
+
+    assert dict(zip([*hidden, "open"], [False, True, True, False], strict=True)) == shop.churned()
+
+
+def test_a_request_id_that_was_used_for_several_customers_gets_no_label(shop: Shop) -> None:
+    shop.order(("a", DUE))
+    shop.ask(["a", "b"], DUE - timedelta(days=1))
+    shop.log.put(replace(Asked.some(1, DUE, seed=1), request_ids=["r-a"], customer_ids=["c"]).answers(shop.model))
+
+    made = shop.label()
+
+    assert (1, 1) == (made.labels, made.ambiguous)
+    assert ["b"] == list(shop.churned())
+
+
+def test_where_nothing_is_due_nothing_is_written(shop: Shop) -> None:
+    shop.order(("a", DUE))
+    with pytest.raises(NothingDueError, match="0 answers came less than 90 days before it"):
+        shop.label()
+    shop.ask(["a"], DUE + MICROSECOND)
+
+    with pytest.raises(NothingDueError, match=r"observed until 2024-06-10.*1 answers came less than 90 days") as caught:
+        shop.label()
+
+    assert 4 == caught.value.exit_code
+    assert not shop.out.exists()
+
+
+def test_a_damaged_file_is_named_and_the_others_are_labelled(shop: Shop) -> None:
+    shop.order(("a", DUE))
+    shop.ask(["a"], DUE)
+    (shop.log.root / "log" / f"date={DUE.date()}" / "torn.parquet").write_bytes(b"PAR1")
+
+    with pytest.raises(JobError, match=r"torn.parquet: cannot be read as inference log"):
+        shop.label()
+
+    assert ["a"] == list(shop.churned())
+
+
+def test_what_cannot_be_used_is_refused_in_a_line(shop: Shop) -> None:
+    with pytest.raises(JobError, match=r"orders.parquet: no orders; run `make data` first"):
+        shop.label()
+    with pytest.raises(JobError, match="--days 0: expected 1 to 3,650 days"):
+        shop.label(days=0)
+    shop.order(("a", DUE))
+    shop.ask(["a"], DUE)
+    shop.out.mkdir()
+    with pytest.raises(JobError, match=r"labels.parquet: the labels cannot be written"):
+        shop.label()
+    assert [] == list(shop.log.root.glob("*.partial"))

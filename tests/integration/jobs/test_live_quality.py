@@ -1,0 +1,261 @@
+"""Live quality on logs of real models, held against figures worked out from the same rows without the job."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.models import ModelStore
+from sklearn.metrics import brier_score_loss, roc_auc_score
+
+from jobs.__main__ import main
+from jobs.errors import JobError
+from jobs.live_quality import NothingLabelledError, QualityCheck, QualityError, live_quality
+from scoring.model import ImportedModel
+from tests.labelled_log import ACTIVE, MONDAY, WEEK, Asked, LabelledLog, small_model
+
+# bentoml 1.4.39 on pathspec 1.0, while it is imported
+pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
+
+PROMISED = {"all_roc_auc": 0.88, "all_brier": 0.13}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> ImportedModel:
+    return small_model(tmp_path_factory.mktemp("model"), "7", metrics=PROMISED)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> LabelledLog:
+    return LabelledLog(tmp_path)
+
+
+def judge(log: LabelledLog, *models: ImportedModel, labels: Path | None = None, **how: Any) -> dict[str, Any]:
+    by_tag = {model.tag: model for model in models}
+    check = QualityCheck(labels or log.labels(), log.root / "out", active=ACTIVE, **{"resamples": 50, **how})
+    return live_quality(log.artefacts, check, opened=by_tag.__getitem__)
+
+
+def reported(log: LabelledLog) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((log.root / "out" / "live_quality.json").read_text())
+    return report
+
+
+def of(report: dict[str, Any], model: ImportedModel, week: str, population: str = "all") -> dict[str, Any]:
+    (found,) = [
+        quality
+        for quality in report["quality"]
+        if (quality["model"], quality["week"], quality["population"]) == (model.tag, week, population)
+    ]
+    return dict(found)
+
+
+def test_every_model_and_week_has_the_figures_of_its_own_rows(
+    log: LabelledLog, model: ImportedModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = small_model(log.root, "8", metrics=PROMISED)
+    first, second, third = (Asked.some(400, MONDAY + n * WEEK, seed=n, name=f"w{n}-") for n in range(3))
+    log.serve(model, first)
+    log.serve(model, second)
+    log.serve(other, third)
+
+    report = judge(log, model, other)
+
+    assert ("ok", 1200, 3) == (report["outcome"], report["labels"]["labels"], report["files"])
+    for asked, by, week in ((first, model, "2024-W10"), (second, model, "2024-W11"), (third, other, "2024-W12")):
+        for population, chosen in (("all", asked.churned | True), ("active", asked.active)):
+            found = of(report, by, week, population)
+            labels, scores = asked.churned[chosen], asked.scored_by(by)[chosen]
+            auc = found["figures"]["roc_auc"]
+            assert (chosen.sum(), labels.sum()) == (found["rows"], found["churned"])
+            assert roc_auc_score(labels, scores) == pytest.approx(auc["value"])
+            assert brier_score_loss(labels, scores) == pytest.approx(found["figures"]["brier"]["value"])
+            assert auc["low"] < auc["value"] < auc["high"]
+        gap = of(report, by, week)["gaps"]["roc_auc"]
+        assert roc_auc_score(asked.churned, asked.scored_by(by)) - 0.88 == pytest.approx(gap["value"])
+    assert 800 == of(report, model, "all")["rows"]
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in ("small_churn:v7", "small_churn:v8", "2024-W12", "training", "0.880"))
+    page = (log.root / "out" / "live_quality.html").read_text()
+    assert "2024-W12" in page
+    assert not any(loaded in page for loaded in ("src=", "href=", "http"))
+    assert reported(log) == report
+
+
+def test_a_newest_week_that_is_surely_worse_than_training_is_refused_and_an_older_one_is_not(
+    log: LabelledLog, model: ImportedModel
+) -> None:
+    log.serve(model, Asked.some(400, MONDAY, seed=1, name="a").but_left_at_random())
+    log.serve(model, Asked.some(400, MONDAY + WEEK, seed=2, name="b"))
+    assert "ok" == judge(log, model)["outcome"]
+
+    log.serve(model, Asked.some(400, MONDAY + 2 * WEEK, seed=3, name="c").but_left_at_random())
+    with pytest.raises(
+        QualityError, match=r"small_churn:v7, 2024-W12: ROC AUC of all .* below training's 0.880"
+    ) as lost:
+        judge(log, model)
+
+    assert 3 == lost.value.exit_code
+    assert "worse than training" == reported(log)["outcome"]
+    assert "ok" == judge(log, model, max_auc_loss=0.5)["outcome"]
+
+
+def test_who_is_judged_is_whom_training_takes_for_its_headline(log: LabelledLog) -> None:
+    """Where only active customers are asked about, the ROC AUC of all customers is no measure."""
+    model = small_model(log.root, "9", metrics={"all_roc_auc": 0.99, "active_roc_auc": 0.7})
+    log.serve(model, Asked.some(600, MONDAY, seed=1))
+
+    (verdict,) = judge(log, model)["verdicts"]
+
+    assert ("active", 0.7, False) == (verdict["population"], verdict["training"], verdict["lost"])
+
+
+def test_a_week_of_too_few_customers_is_shown_without_figures(log: LabelledLog, model: ImportedModel) -> None:
+    log.serve(model, Asked.some(400, MONDAY, seed=1, name="a"))
+    one_class = Asked.some(50, MONDAY + WEEK, seed=2, name="b")
+    log.serve(model, replace(one_class, churned=one_class.churned | True))
+
+    report = judge(log, model)
+
+    assert {} == of(report, model, "2024-W11")["figures"]
+    assert "50 who churned and 0 who stayed" in of(report, model, "2024-W11")["reason"]
+    assert "2024-W10" == report["verdicts"][0]["week"]
+
+
+def test_labels_that_belong_to_no_scored_row_are_counted(log: LabelledLog, model: ImportedModel) -> None:
+    asked = Asked.some(400, MONDAY, seed=1)
+    log.serve(model, asked, unknown=range(7))
+    reused = replace(asked, request_ids=asked.request_ids[-5:], customer_ids=list("abcde"), churned=asked.churned[-5:])
+    log.put(replace(reused, values=asked.values[-5:]).answers(model))
+    log.labelled += [Asked.some(3, MONDAY, seed=2, name="elsewhere"), reused]
+
+    report = judge(log, model)
+
+    assert {"labels": 403, "repeated": 5, "unknown": 3, "ambiguous": 5, "unscored": 7} == {
+        name: count for name, count in report["labels"].items() if name != "file"
+    }
+    assert 388 == of(report, model, "2024-W10")["rows"]
+
+
+def test_a_client_that_repeats_a_request_counts_once(log: LabelledLog, model: ImportedModel) -> None:
+    asked = Asked.some(300, MONDAY, seed=1)
+    log.serve(model, asked)
+    log.put(replace(asked, at=MONDAY + WEEK).answers(model))
+
+    report = judge(log, model)
+
+    assert ["all", "2024-W10"] == list(dict.fromkeys(quality["week"] for quality in report["quality"]))
+    assert 300 == of(report, model, "2024-W10")["rows"]
+
+
+def test_the_labels_may_be_csv_and_name_the_row_of_a_batch(log: LabelledLog, model: ImportedModel) -> None:
+    asked = Asked.some(300, MONDAY, seed=1)
+    answers = replace(asked.answers(model), request_ids=["batch"] * 300, rows=list(range(300)))
+    log.put(answers)
+    labels = log.root / "labels.csv"
+    labels.write_text(
+        "row,churned,request_id\n" + "".join(f"{n},{int(c)},batch\n" for n, c in enumerate(asked.churned))
+    )
+
+    found = of(judge(log, model, labels=labels), model, "2024-W10")
+
+    assert roc_auc_score(asked.churned, asked.scored_by(model)) == pytest.approx(found["figures"]["roc_auc"]["value"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("request_id,left\nr0,1\n", "has no column 'churned'; found request_id, left"),
+        ("id,churned\nr0,1\n", "has no column 'request_id'; found id, churned"),
+        ("request_id,churned\nr0,1\nr1,0.3\n", "column churned, row 2: expected true, false, 1 or 0, found '0.3'"),
+        ("request_id,churned\nr0,1\nr1,\n", "column churned, row 2: expected true, false, 1 or 0, found nothing"),
+        ("request_id,churned\n,1\n", "column request_id, row 1: expected a request id, found nothing"),
+        ("request_id,row,churned\nr0,-1,1\n", "column row, row 1: expected a number from 0, found '-1'"),
+        (
+            "request_id,churned\nr0,1\nr0,TRUE\nr1,0\nr1,1\nr2,1\nr2,0\n",
+            "request 'r1', row 0 is labelled churned and not churned, and 1 others",
+        ),
+    ],
+)
+def test_labels_that_cannot_be_used_are_refused_by_name(
+    log: LabelledLog, model: ImportedModel, text: str, said: str
+) -> None:
+    log.serve(model, Asked.some(100, MONDAY, seed=1))
+    labels = log.root / "labels.csv"
+    labels.write_text(text)
+
+    with pytest.raises(JobError) as caught:
+        judge(log, model, labels=labels)
+
+    assert f"{labels}: {said}" == str(caught.value)
+    assert not (log.root / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("none.csv", "no such file"), ("torn.parquet", "cannot be read as parquet"), ("labels.txt", "expected a .csv or")],
+)
+def test_a_file_that_is_no_file_of_labels_is_named(
+    log: LabelledLog, model: ImportedModel, name: str, said: str
+) -> None:
+    if name != "none.csv":
+        (log.root / name).write_bytes(b"PAR1 torn")
+
+    with pytest.raises(JobError, match=f"{name}: {said}"):
+        judge(log, model, labels=log.root / name)
+
+
+def test_where_no_label_belongs_to_the_log_nothing_is_written(log: LabelledLog, model: ImportedModel) -> None:
+    log.put(Asked.some(100, MONDAY, seed=1).answers(model))
+    log.labelled.append(Asked.some(4, MONDAY, seed=2, name="elsewhere"))
+
+    with pytest.raises(NothingLabelledError, match="4 labels, 4 of unknown requests") as caught:
+        judge(log, model)
+
+    assert 4 == caught.value.exit_code
+    assert not (log.root / "out").exists()
+
+
+def test_damaged_files_and_models_that_are_gone_are_named_and_the_rest_is_judged(
+    log: LabelledLog, model: ImportedModel
+) -> None:
+    log.serve(model, Asked.some(300, MONDAY, seed=1))
+    damaged = log.put(Asked.some(300, MONDAY, seed=2, name="lost").answers(model))
+    damaged.write_bytes(damaged.read_bytes()[:-200])
+
+    with pytest.raises(JobError, match=f"{damaged.name}: cannot be read") as caught:
+        judge(log, model)
+
+    assert 1 == caught.value.exit_code
+    assert 300 == of(reported(log), model, "2024-W10")["rows"]
+
+
+@pytest.fixture
+def empty_model_store(tmp_path: Path) -> Iterator[None]:
+    BentoMLContainer.model_store.set(ModelStore(tmp_path / "models"))
+    yield
+    BentoMLContainer.model_store.reset()
+
+
+@pytest.mark.usefixtures("empty_model_store")
+def test_the_command_says_what_is_wrong_in_a_line_and_ends_with_a_code(
+    log: LabelledLog, model: ImportedModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The model of the log is in no BentoML store: the answers are judged, but not held against training."""
+    monkeypatch.setenv("INFERENCE_LOG_DIR", str(log.artefacts.inference_log))
+    log.serve(model, Asked.some(300, MONDAY, seed=1))
+    arguments = ["live-quality", "--labels", str(log.labels()), "--out", str(log.root / "out"), "--resamples", "20"]
+
+    no_model = main(arguments)
+    said = capsys.readouterr()
+    nothing = main([*arguments, "--until", "2024-01-01"])
+
+    assert (1, 4) == (no_model, nothing)
+    assert said.err.startswith("error: not everything could be judged")
+    assert 1 == said.err.count("\n")
+    assert "small_churn:v7 is not in the BentoML model store" in said.err
+    assert "2024-W10" in said.out
+    assert 1 == main([*arguments, "--max-auc-loss", "2"])
