@@ -111,6 +111,7 @@ class ModelReplay:
         valid = self._replay(Which.VALID, rows)
         served = _served(rows)
         differs = differing(served, valid.vectors) & rows.known[:, None]
+        found.defaulted_alike += int((rows.defaulted & valid.resolved.defaulted & ~differs).sum())
         codes = np.where(served.overridden, np.uint8(code(Finding.OVERRIDE)), np.uint8(AGREES))
         different = np.flatnonzero(differs.any(axis=1))
         if len(different):

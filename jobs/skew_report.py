@@ -26,6 +26,7 @@ class Found:
 
     values: compared, one for each input of a customer who was known online.
     findings: values by feature and finding.
+    defaulted_alike: values for which the default stood in online and stands in offline: they agree.
     differing_rows: with at least one value that differs.
     unreplayable_rows: with a value whose snapshot the offline store no longer has; they are not scored anew.
     compared_rows: whose decision is held against the offline vector's.
@@ -40,6 +41,7 @@ class Found:
     statuses: Counter[str] = field(default_factory=Counter)
     models: Counter[str] = field(default_factory=Counter)
     findings: Counter[tuple[str, Finding]] = field(default_factory=Counter)
+    defaulted_alike: int = 0
     differing_rows: int = 0
     unreplayable_rows: int = 0
     compared_rows: int = 0
@@ -102,6 +104,7 @@ def summary(found: Found, run: Mapping[str, Any]) -> dict[str, Any]:
         "models": dict(found.models),
         "differences": found.differences,
         "unexplained": found.unexplained,
+        "defaulted_alike": found.defaulted_alike,
         "rows_with_differences": found.differing_rows,
         "classes": found.by_class,
         "evidence": [
@@ -170,7 +173,7 @@ def skew_page(report: Mapping[str, Any]) -> str:
         "rows": f"{report['rows']:,} in {report['files']:,} files" + (", sampled" if report["sample"] else ""),
         "models": ", ".join(f"{tag} ({rows:,})" for tag, rows in report["models"].items()),
         "statuses": ", ".join(f"{rows:,} {status}" for status, rows in report["statuses"].items()),
-        "values compared": f"{report['values']:,}",
+        "values compared": f"{report['values']:,}; {report['defaulted_alike']:,} of them the default on both sides",
         "differences": f"{report['differences']:,} in {report['rows_with_differences']:,} rows",
         "unexplained": f"{report['unexplained']:,} (allowed: {report['max_unexplained']:,}), of them "
         f"{report['not_reproduced']:,} probabilities that the model does not give for the logged inputs",
