@@ -133,3 +133,11 @@ def test_a_store_without_builds_holds_every_time(tmp_path: Path) -> None:
     write(tmp_path / "orders_seen", "2026-01", [row("a", 1, 1)])
 
     assert [True] == ViewHistory(view_of(tmp_path)).holds(np.array([1.0])).tolist()
+
+
+def test_without_created_timestamps_every_row_was_known_for_ever(tmp_path: Path) -> None:
+    write(tmp_path / "orders_seen", "2026-01", [row("a", 1, 1), row("a", 3, 2)])
+    view = source(tmp_path / "orders_seen", created=None)
+
+    assert [2, 1] == counts(view, Which.KNOWN, [("a", 9, 1), ("a", 2, 1)])
+    assert [1, 1] == counts(view, Which.SERVED_FIRST, [("a", 9, 1), ("a", 2, 1)])
