@@ -39,7 +39,7 @@ _WRITTEN: dict[str, Any] = {
 class Limits:
     """When a stream becomes Parquet, and for how long that is kept.
 
-    size: bytes of the stream, which are about twenty times those of the Parquet.
+    size: bytes of the stream, which are some ten times those of the Parquet.
     age: seconds since it was opened.
     days: folders of days before these are removed.
     """
@@ -63,14 +63,11 @@ class LogFiles:
         Raises:
             OSError: they are not, and nothing of them is.
         """
+        if self._stream is not None and self._stream.is_gone():
+            self._end()
         if self._stream is None:
             self._stream = _Stream.opened(self._folder, now)
-        try:
-            self._stream.append(rows)
-        except _StreamGoneError:
-            self._stream.close()
-            self._stream = _Stream.opened(self._folder, now)
-            self._stream.append(rows)
+        self._stream.append(rows)
 
     def rotate(self, now: datetime) -> None:
         """Where the stream is full, old or of yesterday, make Parquet of it, and remove days that are over.
@@ -89,10 +86,13 @@ class LogFiles:
 
     def close(self) -> None:
         """End the stream. Raises as `rotate`."""
+        self._end()
+        self.take_over()
+
+    def _end(self) -> None:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
-        self.take_over()
 
     def take_over(self) -> None:
         """Make Parquet of every stream that no process writes any more. Raises as `rotate`."""
@@ -110,10 +110,6 @@ class LogFiles:
                     file.unlink(missing_ok=True)
                 with suppress(FileNotFoundError):
                     day.rmdir()
-
-
-class _StreamGoneError(Exception):
-    """Somebody removed the stream while it was open."""
 
 
 class _Stream:
@@ -145,15 +141,16 @@ class _Stream:
             raise
         return stream
 
+    def is_gone(self) -> bool:
+        """True if somebody removed it while it was open."""
+        return os.fstat(self._descriptor).st_nlink == 0
+
     def append(self, rows: pa.Table) -> None:
         """Add rows, or none of them.
 
         Raises:
-            _StreamGoneError: it was removed.
             OSError: they could not be written.
         """
-        if os.fstat(self._descriptor).st_nlink == 0:
-            raise _StreamGoneError
         for batch in rows.combine_chunks().to_batches():
             self._write(batch.serialize())
 
