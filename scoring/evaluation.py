@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score, roc_curve
+from sklearn.metrics import average_precision_score, log_loss, roc_curve
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -39,6 +39,20 @@ class Paired:
     def __str__(self) -> str:
         d = self.difference
         return f"{self.champion:.4f} → {self.candidate:.4f}, difference {d.value:+.4f} [{d.low:+.4f}, {d.high:+.4f}]"
+
+
+def roc_auc(churned: Bools, score: Floats, weight: Floats) -> float:
+    """Share of pairs of a positive and a negative that the score puts right, ties half (Hanley & McNeil, 1982).
+
+    What scikit-learn's says in a tenth of the time, which counts where it is asked once for each resample.
+    """
+    order = np.argsort(score, kind="stable")
+    ranked, positive = score[order], weight[order] * churned[order]
+    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
+    positives = np.diff(np.cumsum(positive)[last], prepend=0)
+    until = np.cumsum(weight[order] - positive)[last]
+    negatives = np.diff(until, prepend=0)
+    return float((positives * (until - negatives / 2)).sum() / (positives.sum() * until[-1]))
 
 
 def lift_at(churned: Bools, score: Floats, share: float = 0.1, weight: Floats | None = None) -> float:
@@ -84,14 +98,14 @@ def youden_threshold(churned: Bools, probability: Floats) -> float:
 Metric = Callable[[Bools, Floats, Floats], float]
 
 RANKING: dict[str, Metric] = {
-    "roc_auc": lambda y, p, w: float(roc_auc_score(y, p, sample_weight=w)),
+    "roc_auc": roc_auc,
     "average_precision": lambda y, p, w: float(average_precision_score(y, p, sample_weight=w)),
     "lift_at_10pct": lambda y, p, w: lift_at(y, p, 0.1, w),
 }
 """Metrics of any score, whatever its scale."""
 
 PROBABILITY: dict[str, Metric] = {
-    "brier": lambda y, p, w: float(brier_score_loss(y, p, sample_weight=w)),
+    "brier": lambda y, p, w: float(np.average((p - y) ** 2, weights=w)),
     "log_loss": lambda y, p, w: float(log_loss(y, p, sample_weight=w)),
 }
 """Metrics of a probability."""
@@ -111,13 +125,7 @@ def evaluate(
         churned, score: (n,), both classes present.
         customers: see `bootstrap`.
     """
-    return bootstrap(
-        lambda weights: {name: metric(churned, score, weights) for name, metric in metrics.items()},
-        len(score),
-        resamples,
-        seed,
-        customers,
-    )
+    return bootstrap(_of_weights(churned, score, metrics), len(score), resamples, seed, customers)
 
 
 def compare_scores(
@@ -130,13 +138,22 @@ def compare_scores(
     customers: Integers | None = None,
 ) -> Paired:
     """One metric of two scores of the same n rows, paired; `customers` as in `bootstrap`."""
+    before = _of_weights(churned, champion, {"champion": metric})
+    now = _of_weights(churned, candidate, {"candidate": metric})
 
     def statistics(weights: Floats) -> dict[str, float]:
-        values = {"champion": metric(churned, champion, weights), "candidate": metric(churned, candidate, weights)}
+        values = before(weights) | now(weights)
         return values | {"difference": values["candidate"] - values["champion"]}
 
     found = bootstrap(statistics, len(churned), resamples, seed, customers)
     return Paired(found["champion"].value, found["candidate"].value, found["difference"])
+
+
+def _of_weights(churned: Bools, score: Floats, metrics: dict[str, Metric]) -> Callable[[Floats], dict[str, float]]:
+    """Metrics as functions of the weights alone. The rows are sorted once: to sort them again is then quick."""
+    order = np.argsort(score, kind="stable")
+    labels, ranked = churned[order], score[order]
+    return lambda weights: {name: metric(labels, ranked, weights[order]) for name, metric in metrics.items()}
 
 
 def bootstrap(

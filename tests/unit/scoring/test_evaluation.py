@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from scoring.evaluation import (
     PROBABILITY,
@@ -148,3 +149,15 @@ def test_rank_correlation_asks_for_order_alone_and_is_none_of_a_constant() -> No
     assert pytest.approx(1.0) == rank_correlation(score, score**3)
     assert pytest.approx(-1.0) == rank_correlation(score, -score)
     assert 0.0 == rank_correlation(score, np.ones(4))
+
+
+@pytest.mark.parametrize("digits", [1, 8])
+def test_metrics_made_by_hand_equal_scikit_learns_whatever_the_ties_and_weights(digits: int) -> None:
+    churned, score = customers(500, seed=9)
+    score = score.round(digits)
+    weights = np.random.default_rng(10).integers(0, 4, 500).astype(np.float64)
+
+    expected = roc_auc_score(churned, score, sample_weight=weights)
+    assert pytest.approx(expected, rel=1e-12) == METRICS["roc_auc"](churned, score, weights)
+    expected = brier_score_loss(churned, score, sample_weight=weights)
+    assert pytest.approx(expected, rel=1e-12) == METRICS["brier"](churned, score, weights)
