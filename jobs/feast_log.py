@@ -47,7 +47,7 @@ def publish_log(artefacts: Artefacts, since: datetime | None = None, until: date
             for served in _by_model(read_log(file, pc.field("answered") & pc.field("inputs").is_valid())):
                 if _publish(store, _contract(opened(served["model_tag"][0].as_py()), served), served, file.stem):
                     published, rows = published + 1, rows + len(served)
-        except ModelError as error:
+        except (ModelError, pa.ArrowException) as error:
             problems.append(f"{file.name}: {error}")
     if problems:
         raise JobError(f"{len(problems)} of {len(files)} files were not published: {'; '.join(problems)}")
@@ -112,7 +112,8 @@ def feast_rows(served: pa.Table, contract: ModelContract, schema: pa.Schema) -> 
     seen = ~defaulted & (states != FeatureState.OVERRIDDEN)
     event_us = pc.list_flatten(served["event_timestamps"]).cast(pa.int64())
     has_row = _matrix(event_us.is_valid(), n, k)
-    times = _matrix(event_us.fill_null(0), n, k)
+    # Feast logs event times in whole seconds.
+    seconds, in_seconds = _matrix(event_us.fill_null(0), n, k) // 1_000_000, pa.timestamp("s", tz="UTC")
     statuses = np.select(
         [
             states == FeatureState.OVERRIDDEN,
@@ -133,7 +134,7 @@ def feast_rows(served: pa.Table, contract: ModelContract, schema: pa.Schema) -> 
     made |= {given.name: as_of.cast(pa.int64()) for given in contract.feature_schema.request_inputs}
     for column, name in enumerate(contract.feature_names):
         made[name] = pa.array(values[:, column].astype(np.float64), mask=~seen[:, column])
-        made[f"{name}__timestamp"] = pa.array(times[:, column], mask=~has_row[:, column]).cast(as_of.type)
+        made[f"{name}__timestamp"] = pa.array(seconds[:, column], mask=~has_row[:, column]).cast(in_seconds)
         made[f"{name}__status"] = pa.array(statuses[:, column])
     return pa.table(
         [made[field.name].cast(field.type) if field.name in made else pa.nulls(n, field.type) for field in schema],
