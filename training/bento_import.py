@@ -203,13 +203,20 @@ def _kept(version: ModelVersion, digest: str) -> bytes:
 
 
 def store(servable: Servable) -> None:
-    """Put it into the BentoML model store, unless it is there whole."""
+    """Put it into the BentoML model store, unless it is there whole.
+
+    Raises:
+        ModelImportError: the store cannot be written.
+    """
     if _is_stored_whole(servable):
         return
-    with bentoml.models.create(
-        servable.tag, module="training.bento_import", labels=servable.labels, metadata=servable.metadata
-    ) as stored:
-        servable.write(Path(stored.path))
+    try:
+        with bentoml.models.create(
+            servable.tag, module="training.bento_import", labels=servable.labels, metadata=servable.metadata
+        ) as stored:
+            servable.write(Path(stored.path))
+    except OSError as error:
+        raise ModelImportError(f"the BentoML model store cannot be written: {error.strerror}") from None
 
 
 def _digests(files: Mapping[str, bytes], served_file: str) -> dict[str, str]:

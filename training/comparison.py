@@ -21,6 +21,7 @@ from scoring.evaluation import (
     expected_calibration_error,
     rank_correlation,
 )
+from training.errors import DatasetError
 
 TIMED_ROWS = (1, 1_000)
 
@@ -159,16 +160,19 @@ def compare(
 
 
 def segments_of(matrix: pd.DataFrame, described: str) -> dict[str, Bools]:
-    """Masks (n,) of the segments that `TrainingSettings.segments` describes; features that are not there have none.
+    """Masks (n,) of the segments that `TrainingSettings.segments` describes.
 
     Args:
         described: `feature` for its terciles, `feature:2:4` for below 2, 2 to below 4, and from 4 on; between spaces.
+
+    Raises:
+        DatasetError: a feature is not among the model's inputs.
     """
     found: dict[str, Bools] = {}
     for description in described.split():
         feature, *named = description.split(":")
         if feature not in matrix:
-            continue
+            raise DatasetError(f"TRAINING_SEGMENTS: {feature!r} is not an input of the model")
         values = matrix[feature].to_numpy(dtype=np.float64)
         edges = [float(edge) for edge in named] or [float(q) for q in np.quantile(values, [1 / 3, 2 / 3])]
         for name, mask in _between(values, edges):
@@ -185,9 +189,10 @@ def _between(values: Floats, edges: list[float]) -> Iterator[tuple[str, Bools]]:
 
 
 def time_calls(calls: Mapping[str, Callable[[int], object]], rounds: int) -> dict[str, dict[int, float]]:
-    """Median time of each call by number of rows, in microseconds.
+    """The fastest of so many calls by number of rows, in microseconds.
 
-    They take turns, so that what else the machine does falls on all of them.
+    They take turns, so that what else the machine does falls on all of them. The fastest and not the median, because on
+    a machine with other work a long call is interrupted more often than a short one.
 
     Args:
         calls: name → what scores so many rows.
@@ -201,5 +206,5 @@ def time_calls(calls: Mapping[str, Callable[[int], object]], rounds: int) -> dic
                 call(rows)
                 taken[name].append(time.perf_counter() - start)
         for name, seconds in taken.items():
-            found[name][rows] = float(np.median(seconds)) * 1e6
+            found[name][rows] = min(seconds) * 1e6
     return found

@@ -29,12 +29,14 @@ ENTRY = "entry"
 
 _ACTORS = ("PROMOTION_ACTOR", "GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILDKITE_BUILD_CREATOR")
 
-Move = Literal["train", "promote", "rollback", "retrain", "challenge"]
+Move = Literal["found", "train", "promote", "rollback", "retrain", "challenge"]
+Alias = Literal["champion", "challenger"]
 
 
 class Entry(Frozen):
     """One move.
 
+    move: `found` is the champion that there was before there was a ledger.
     alias: that was moved; None for a challenge, which moves none.
     from_version, to_version: None where there was none, or is none now.
     at: UTC.
@@ -45,7 +47,7 @@ class Entry(Frozen):
     """
 
     move: Move
-    alias: Literal["champion", "challenger"] | None
+    alias: Alias | None
     from_version: str | None
     to_version: str | None
     at: datetime

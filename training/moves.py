@@ -17,13 +17,29 @@ from training.promotion import FORCED, PASSED
 from training.registry import CHALLENGER, CHAMPION
 
 
+def _begun(opened: OpenedRegistry) -> Chain:
+    """The settled ledger; begun, if it is empty, with the champion that there is, so that a rollback can go there."""
+    chain = opened.settled()
+    champion = registry.aliases_of(opened.client, opened.name).get(CHAMPION)
+    if chain.champions or champion is None:
+        return chain
+    version = registry.version_of(opened.client, opened.name, CHAMPION)
+    try:
+        served = prepare(opened.client, version).identity
+    except ModelImportError:
+        return chain  # a champion that is damaged is nowhere to go back to
+    why = "champion when the ledger began"
+    opened.move(opened.entry("found", CHAMPION, version, why, served=served), chain, version)
+    return opened.settled()
+
+
 def promote_trained(opened: OpenedRegistry, version: ModelVersion) -> Recorded:
     """Make a version champion that has just been trained and passed the gate on its own; nothing is pinned.
 
     Raises:
         TrainingError: it cannot be served, or another move came first.
     """
-    chain = opened.settled()
+    chain = _begun(opened)
     servable = prepare(opened.client, version)
     metrics = servable.contract.metrics
     evidence = {name: metrics[name] for name in ("active_roc_auc", "all_roc_auc") if name in metrics}
@@ -44,7 +60,7 @@ def promote(opened: OpenedRegistry, wanted: str = CHALLENGER, reason: str = "", 
         GateError: the gate does not let it.
         TrainingError: it cannot be served whoever wants it, or another move came first.
     """
-    chain = opened.settled()
+    chain = _begun(opened)
     version = registry.version_of(opened.client, opened.name, wanted)
     if str(version.version) == registry.aliases_of(opened.client, opened.name).get(CHAMPION):
         raise TrainingError(f"version {version.version} of {opened.name!r} is {CHAMPION} already")

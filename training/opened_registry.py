@@ -16,7 +16,7 @@ from training import registry
 from training.bento_import import Servable, pin
 from training.dataset import live_schema
 from training.errors import LedgerError, ModelImportError
-from training.ledger import Chain, Entry, Ledger, Recorded, actor
+from training.ledger import Alias, Chain, Entry, Ledger, Move, Recorded, actor
 from training.registry import CHAMPION
 from training.settings import TrainingSettings
 
@@ -65,14 +65,21 @@ class OpenedRegistry:
             pinned: what is served from here from now on; it must be in the model store.
 
         Raises:
-            LedgerError: another move came first; nothing was moved.
+            LedgerError: another move came first, and nothing was moved; or it was moved, but cannot be pinned.
         """
         with alone(self.artefacts):
             recorded = self.ledger.append(entry, after, version)
             if entry.alias is not None:
                 self._follow(entry.alias)
             if pinned is not None:
-                pin(self.artefacts.model_tag, pinned.tag)
+                try:
+                    pin(self.artefacts.model_tag, pinned.tag)
+                except OSError as error:
+                    raise LedgerError(
+                        f"entry {recorded.number} made version {version.version} champion, but "
+                        f"{self.artefacts.model_tag} cannot be written: {error.strerror}; what is served here stays. "
+                        "Mend that, then run `make import-model`"
+                    ) from None
         return recorded
 
     def _follow(self, alias: str) -> None:
@@ -85,7 +92,7 @@ class OpenedRegistry:
                 self.client.set_registered_model_alias(self.name, alias, last.entry.to_version)
             found = last
 
-    def entry(self, move: Any, alias: Any, to: ModelVersion | None, why: str, **rest: Any) -> Entry:
+    def entry(self, move: Move, alias: Alias | None, to: ModelVersion | None, why: str, **rest: Any) -> Entry:
         """An entry of now, from where the alias is."""
         aliases = registry.aliases_of(self.client, self.name)
         return Entry(

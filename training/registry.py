@@ -5,6 +5,7 @@ import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import mlflow
 import mlflow.sklearn
@@ -21,8 +22,8 @@ from contract.artefacts import PIPELINE_FILE
 from contract.trusted_types import TRUSTED_TYPES
 from training.errors import ModelImportError, TrainingError
 
-CHAMPION = "champion"
-CHALLENGER = "challenger"
+CHAMPION: Final = "champion"
+CHALLENGER: Final = "challenger"
 CONTRACT_PATH = "contract/contract.json"
 TEST_SET_PATH = "test/test_set.parquet"
 TEST_COLUMNS = ("event_timestamp", "active", "churned", "probability")
@@ -52,6 +53,9 @@ def open_registry(uri: str, experiment: str) -> MlflowClient:
     """Point MLflow at its registry and at the experiment, making both if need be.
 
     With SQLite the artifacts go beside the database; a server keeps them where it is told to.
+
+    Raises:
+        TrainingError: it cannot be reached or read.
     """
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # its progress is told in our own words
     mlflow.environment_variables.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)  # type: ignore[no-untyped-call]
@@ -61,10 +65,13 @@ def open_registry(uri: str, experiment: str) -> MlflowClient:
         folder.mkdir(parents=True, exist_ok=True)
         location = (folder / "artifacts").resolve().as_uri()
     mlflow.set_tracking_uri(uri)
-    client = MlflowClient(uri)
-    if client.get_experiment_by_name(experiment) is None:
-        client.create_experiment(experiment, artifact_location=location)
-    mlflow.set_experiment(experiment)
+    try:
+        client = MlflowClient(uri)
+        if client.get_experiment_by_name(experiment) is None:
+            client.create_experiment(experiment, artifact_location=location)
+        mlflow.set_experiment(experiment)
+    except MlflowException as error:
+        raise TrainingError(f"the MLflow registry cannot be opened: {str(error).splitlines()[0]}") from None
     return client
 
 

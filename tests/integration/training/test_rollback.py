@@ -1,6 +1,7 @@
 """One command brings back what was served before, byte for byte."""
 
 import json
+import os
 from pathlib import Path
 
 import bentoml
@@ -9,7 +10,7 @@ import pytest
 from tests.integration.training.conftest import ALIKE, DAMAGES, GOOD, NAME, WORSE, Registry, damaged, sha256_of
 from training import onnx_model
 from training.errors import LedgerError, ModelImportError
-from training.moves import roll_back
+from training.moves import promote, roll_back
 
 
 def test_a_rollback_goes_to_the_entry_before_and_each_further_one_goes_further(three: Registry) -> None:
@@ -82,6 +83,25 @@ def test_a_rollback_settles_an_alias_that_was_moved_by_hand(three: Registry) -> 
 
     assert (WORSE, GOOD) == (three.champion, recorded.entry.from_version)
     assert three.opened.settled().last("champion") == recorded
+
+
+def test_a_champion_from_before_the_ledger_can_be_rolled_back_to(models: Registry) -> None:
+    models.opened.client.set_registered_model_alias(NAME, "champion", GOOD)
+    promote(models.opened, ALIKE)
+
+    recorded = roll_back(models.opened, None, "the old one was better")
+
+    assert (GOOD, 1) == (models.champion, recorded.entry.restores)
+    assert ["found", "promote", "rollback"] == [r.entry.move for r in models.opened.ledger.read().recorded]
+
+
+def test_a_pin_that_cannot_be_written_is_told_and_what_is_served_here_stays(three: Registry) -> None:
+    file, pinned = three.opened.artefacts.model_tag, three.pinned
+    file.with_name(f"{file.name}.{os.getpid()}").mkdir()  # in the way of the new one
+
+    with pytest.raises(LedgerError, match=r"entry 4 made version 2 champion, but .*model_tag cannot be written: Is a"):
+        roll_back(three.opened, None, "it was worse")
+    assert (ALIKE, pinned) == (three.champion, three.pinned)
 
 
 def test_without_a_ledger_there_is_nothing_to_roll_back_to(models: Registry) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from scoring.evaluation import RANKING, Bools, Floats, bootstrap, evaluate
 from training.comparison import TIMED_ROWS, Comparison, Scored, compare, segments_of, time_calls
+from training.errors import DatasetError
 
 N = 1_500
 ORDERS = "customer_lifetime__order_count"
@@ -112,11 +113,16 @@ def test_a_constant_score_correlates_with_nothing() -> None:
 def test_segments_are_terciles_or_lie_between_the_edges_and_hold_everybody_once() -> None:
     matrix = pd.DataFrame({"r": np.arange(9.0), ORDERS: [1, 1, 2, 3, 3, 4, 5, 9, 1]})
 
-    found = segments_of(matrix, f"r {ORDERS}:2:4 not__there")
+    found = segments_of(matrix, f"r {ORDERS}:2:4")
 
     assert [3, 3, 3, 3, 3, 3] == [int(mask.sum()) for mask in found.values()]
     assert [f"{ORDERS} < 2", f"{ORDERS} from 2 to < 4", f"{ORDERS} ≥ 4"] == list(found)[3:]
     assert (np.sum(list(found.values())[:3], axis=0) == 1).all()
+
+
+def test_a_segment_of_a_feature_that_the_model_does_not_take_is_refused() -> None:
+    with pytest.raises(DatasetError, match="TRAINING_SEGMENTS: 'not__there' is not an input"):
+        segments_of(pd.DataFrame({"r": [1.0]}), "r:1 not__there")
 
 
 def test_calls_are_timed_in_turns_by_number_of_rows() -> None:
