@@ -96,6 +96,8 @@ def _add_judging(command: argparse.ArgumentParser, labels_required: bool = False
     command.add_argument("--labels", type=Path, required=labels_required, help=".parquet or .csv: request_id, churned")
     command.add_argument("--out", type=Path, default=Path("var/live_quality"), help="folder of the report")
     command.add_argument("--resamples", type=int, default=200, help="of the bootstrap")
+    command.add_argument("--active-feature", default="customer_recency__days_since_last_order", help="tells who is active")
+    command.add_argument("--active-days", type=float, default=180, help="at most so much of it")
 
 
 def _utc(text: str) -> datetime:
@@ -184,15 +186,19 @@ def _run(chosen: argparse.Namespace) -> None:
         print(f"{make_labels(artefacts, wanted)}\n  {chosen.out}")
     elif chosen.command == "live-quality":
         from jobs.live_quality import QualityCheck, live_quality
+        from jobs.logged_scores import Active
 
+        active = Active(chosen.active_feature, chosen.active_days)
         times = (chosen.since, chosen.until)
-        check = QualityCheck(chosen.labels, chosen.out, *times, chosen.max_auc_loss, chosen.resamples)
+        check = QualityCheck(chosen.labels, chosen.out, *times, chosen.max_auc_loss, chosen.resamples, active)
         live_quality(artefacts, check)
     elif chosen.command == "compare-live":
         from jobs.compare_live import LiveComparison, compare_live
+        from jobs.logged_scores import Active
 
-        compared = LiveComparison(chosen.out, chosen.labels, chosen.since, chosen.until, chosen.resamples)
-        compare_live(artefacts, compared)
+        active = Active(chosen.active_feature, chosen.active_days)
+        times = (chosen.since, chosen.until)
+        compare_live(artefacts, LiveComparison(chosen.out, chosen.labels, *times, chosen.resamples, active))
     elif chosen.command == "feast-env":
         for name, value in artefacts.feast_environment().items():
             print(f"export {name}={shlex.quote(value)}")
