@@ -94,8 +94,8 @@ def audit_skew(artefacts: Artefacts, audit: Audit, opened: Opener = open_model) 
     Raises:
         NothingToAuditError: there is no answered row, and nothing was written.
         SkewError: the report is written and a threshold exceeded.
-        JobError: the offline store or the key cannot be used, and nothing was written; or the report is written and
-            a file of the log, or the rows of a model, could not be audited.
+        JobError: the key cannot be used, or no row at all could be audited, and nothing was written; or the report is
+            written, and a file of the log or the rows of a model could not be audited.
     """
     started = time.monotonic()
     reading = LogReading(artefacts.inference_log, audit.since, audit.until, audit.sample)
@@ -143,12 +143,16 @@ def _found(artefacts: Artefacts, audit: Audit, reading: LogReading, opened: Open
                     store = store or open_feature_store(artefacts)
                     replays[tag] = opened_replay = ModelReplay(store, model, connection)
                     found.notes += opened_replay.notes
-                replay = replays[tag]
-                table = replay.under_its_contract(table, found) if replay else table.slice(0, 0)
-                if replay and table.num_rows:
-                    customer_ids = identities.of(table["customer_id"].combine_chunks(), replay.sources)
-                    replay.audit(LoggedRows.of(table, customer_ids, replay.width), found)
-            except (ModelError, ContractError) as error:
+            except (ModelError, ContractError, JobError) as error:
+                found.problems.append(f"rows of model {tag}: {error}")
+            replay = replays[tag]
+            table = replay.under_its_contract(table, found) if replay else table
+            if replay is None or not table.num_rows:
+                continue
+            customer_ids = identities.of(table["customer_id"].combine_chunks(), replay.sources)
+            try:
+                replay.audit(LoggedRows.of(table, customer_ids, replay.width), found)
+            except ModelError as error:
                 found.problems.append(f"rows of model {tag}: {error}")
     return found
 

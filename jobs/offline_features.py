@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from contract import ContractError, ContractMismatchError, ModelContract, RawFeatures, differences
+from contract import ContractError, ContractMismatchError, FeatureSchema, ModelContract, RawFeatures, differences
 from contract.feature_schema import read_feature_schema
 from jobs.errors import JobError
 from jobs.latest_rows import ViewSource
@@ -136,14 +136,23 @@ class FeaturePlan:
         return RawFeatures(values=values, event_times=np.column_stack(event_times))
 
 
-def _check(store: "FeatureStore", contract: ModelContract) -> None:
+def live_schema(store: "FeatureStore", contract: ModelContract) -> FeatureSchema:
+    """What the registry offers now for the contract's feature service.
+
+    Raises:
+        ContractError: as `read_feature_schema`.
+        JobError: the registry has no such feature service.
+    """
     try:
-        live = read_feature_schema(store.registry, store.project, contract.feature_service)
+        return read_feature_schema(store.registry, store.project, contract.feature_service)
     except ContractError:
         raise
     except Exception as error:  # feast has one class per kind of object that is not there
         raise JobError(f"feature service {contract.feature_service!r} is not in the registry; {error}") from None
-    if found := differences(contract.feature_schema, live):
+
+
+def _check(store: "FeatureStore", contract: ModelContract) -> None:
+    if found := differences(contract.feature_schema, live_schema(store, contract)):
         raise ContractMismatchError(found)
     keys = contract.feature_schema.entity_keys
     if len(keys) != 1 or keys[0].dtype != "string":

@@ -10,9 +10,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from contract import FeatureState, ModelContract, ResolvedFeatures, Resolver
-from contract.feature_schema import read_feature_schema
 from jobs.latest_rows import ViewSource, check_columns
-from jobs.offline_features import FeaturePlan
+from jobs.offline_features import FeaturePlan, live_schema
 from jobs.skew_classes import (
     AGREES,
     FINDINGS,
@@ -261,7 +260,7 @@ def _served(rows: LoggedRows) -> Served:
 
 def _with_live_transformations(store: "FeatureStore", contract: ModelContract) -> tuple[ModelContract, list[str]]:
     schema = contract.feature_schema
-    live = read_feature_schema(store.registry, store.project, contract.feature_service).transformations
+    live = live_schema(store, contract).transformations
     changed = [name for name, sha256 in schema.transformations.items() if live.get(name, sha256) != sha256]
     with_live = schema.model_copy(
         update={"transformations": {**schema.transformations, **{name: live[name] for name in changed}}}

@@ -44,6 +44,21 @@ LIFETIME, WINDOWED, RECENCY = "customer_lifetime", "customer_orders_windowed", "
 SPEND = f"{LIFETIME}__total_spend"
 FEW = [f"{n:05d}" for n in range(1, 41)]
 
+IMPORT = """
+import hashlib, shutil, sys
+from pathlib import Path
+import bentoml
+from contract import content_sha256
+folder, tag = Path(sys.argv[1]), sys.argv[2]
+files = {name: (folder / name).read_bytes() for name in ("contract.json", "model.onnx", "model.skops")}
+digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+metadata = {"file_sha256": digests["model.onnx"], "pipeline_sha256": digests["model.skops"]}
+metadata["contract_sha256"] = content_sha256(files["contract.json"])
+with bentoml.models.create(tag, labels={"runtime": "onnx"}, metadata=metadata) as stored:
+    shutil.copytree(folder, stored.path, dirs_exist_ok=True)
+"""
+"""Puts a model's folder into the BentoML store under a tag; for a process of its own, since a process opens it once."""
+
 
 def some_orders() -> list[tuple[str, datetime, float]]:
     """Each customer four times over 200 days; every tenth also yesterday afternoon and four days ago."""

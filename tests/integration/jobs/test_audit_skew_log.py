@@ -26,6 +26,7 @@ from jobs.feature_store import apply
 from scoring.pseudonyms import Pseudonyms
 from tests.integration.jobs.audited_shop import (
     FEW,
+    IMPORT,
     LIFETIME,
     MIDNIGHT,
     NOW,
@@ -91,21 +92,6 @@ def test_the_command_ends_with_a_code_for_each_outcome_and_says_why_in_a_line(sh
     assert not (tmp_path / "out").exists()
 
 
-IMPORT = """
-import hashlib, shutil, sys
-from pathlib import Path
-import bentoml
-from contract import content_sha256
-folder, tag = Path(sys.argv[1]), sys.argv[2]
-files = {name: (folder / name).read_bytes() for name in ("contract.json", "model.onnx", "model.skops")}
-digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-metadata = {"file_sha256": digests["model.onnx"], "pipeline_sha256": digests["model.skops"]}
-metadata["contract_sha256"] = content_sha256(files["contract.json"])
-with bentoml.models.create(tag, labels={"runtime": "onnx"}, metadata=metadata) as stored:
-    shutil.copytree(folder, stored.path, dirs_exist_ok=True)
-"""
-
-
 def test_the_command_scores_with_the_model_that_the_log_names(shop: Shop, tmp_path: Path) -> None:
     shop.fill()
     shop.serve()
@@ -135,6 +121,20 @@ def python(shop: Shop, home: Path, *arguments: str) -> subprocess.CompletedProce
     }
     asked = [sys.executable, *arguments]
     return subprocess.run(asked, cwd=SOURCE, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_model_of_features_that_no_longer_exist_is_named_and_nothing_is_written(shop: Shop) -> None:
+    shop.fill()
+    shop.serve()
+    schema = shop.model.contract.feature_schema.model_copy(update={"feature_service": "churn_v0"})
+    contract = shop.model.contract.model_copy(update={"feature_schema": schema})
+
+    with pytest.raises(
+        JobError, match=r"rows of model small_churn:v7: feature service 'churn_v0' is not in the registry"
+    ):
+        replace(shop, model=replace(shop.model, contract=contract)).audit()
+
+    assert not (shop.root / "skew").exists()
 
 
 def test_a_log_without_a_row_of_the_time_is_nothing_to_audit(shop: Shop) -> None:
