@@ -251,9 +251,9 @@ def pair_rows(pair: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("rank correlation", f"{pair['rank_correlation']:.4f}"),
     ]
     for judged in pair["judged"]:
-        who = f"of {judged['rows']:,} labelled rows of {judged['customers']:,} {judged['population']} customers"
+        who = f"on {judged['rows']:,} labelled rows of {judged['customers']:,} customers"
         if judged["reason"]:
-            lines.append((f"labelled, {judged['population']}", f"no figures {who}: {judged['reason']}"))
+            lines.append((f"labelled, {judged['population']}", f"no figures {who}, {judged['reason']}"))
         for name, paired in judged["metrics"].items():
             lines.append((f"{name}, {judged['population']}", f"{_paired(paired)} {who}"))
     return lines

@@ -22,8 +22,6 @@ from scoring.model_store import open_model
 
 Opener = Callable[[str], ImportedModel]
 
-RECENCY_FEATURE = "customer_recency__days_since_last_order"
-ACTIVE_DAYS = 180
 _COLUMNS = (
     *("request_id", "row", "customer_id", "as_of", "model_tag", "model_version", "role", "answered"),
     *("churn_probability", "churn"),
@@ -34,8 +32,8 @@ _COLUMNS = (
 class Active:
     """Which customers are called active, as training calls them: their last order is at most so many days ago."""
 
-    feature: str = RECENCY_FEATURE
-    days: float = ACTIVE_DAYS
+    feature: str = "customer_recency__days_since_last_order"
+    days: float = 180
 
 
 @dataclass
