@@ -122,15 +122,15 @@ def log_table(answers: Answers) -> pa.Table:
     made, resolved, model = answers.outcomes, answers.resolved, answers.model
     as_of = np.broadcast_to(np.asarray(answers.as_of_unix_us, dtype=np.int64), n)
     scored, known = made.scored, resolved.known
-    width = resolved.matrix.shape[1]
-    with np.errstate(invalid="ignore"):
-        event_times = as_of[:, None] - np.round(resolved.ages * 1e6)
-        event_us = pa.array(np.nan_to_num(event_times).astype(np.int64).ravel(), mask=np.isnan(event_times).ravel())
+    ages = resolved.ages[known]
+    ageless = np.isnan(ages)
+    event_us = as_of[known, None] - np.round(np.where(ageless, 0, ages) * 1e6).astype(np.int64)
+    event_timestamps = pa.array(event_us.ravel(), mask=ageless.ravel()).cast(TIMESTAMP)
+    ends = np.cumsum(known, dtype=np.int32) * np.int32(resolved.matrix.shape[1])
+    offsets, without = pa.array(np.concatenate([np.zeros(1, dtype=np.int32), ends])), pa.array(~known)
 
     def per_input(values: pa.Array) -> pa.Array:
-        offsets = pa.array(np.arange(n + 1, dtype=np.int32) * width)
-        lists = pa.ListArray.from_arrays(offsets, values)
-        return pc.if_else(pa.array(known), lists, pa.scalar(None, lists.type))
+        return pa.ListArray.from_arrays(offsets, values, mask=without)
 
     columns = {
         "request_id": pa.array(answers.request_ids, pa.string()),
@@ -146,10 +146,10 @@ def log_table(answers: Answers) -> pa.Table:
         "status": pa.array(STATUSES).take(pa.array(made.statuses)),
         "churn_probability": pa.array(made.probabilities, mask=~scored),
         "churn": pa.array(made.decisions, mask=~scored),
-        "inputs": per_input(pa.array(resolved.matrix.ravel())),
-        "event_timestamps": per_input(event_us.cast(TIMESTAMP)),
-        "states": per_input(STATES.take(pa.array(resolved.states.ravel()))),
-        "defaulted": per_input(pa.array(resolved.defaulted.ravel())),
+        "inputs": per_input(pa.array(resolved.matrix[known].ravel())),
+        "event_timestamps": per_input(event_timestamps),
+        "states": per_input(STATES.take(pa.array(resolved.states[known].ravel()))),
+        "defaulted": per_input(pa.array(resolved.defaulted[known].ravel())),
         "cached_seconds": pa.nulls(n, pa.float64())
         if answers.cached_seconds is None
         else pa.array(answers.cached_seconds, from_pandas=True),
