@@ -96,7 +96,9 @@ def _add_judging(command: argparse.ArgumentParser, labels_required: bool = False
     command.add_argument("--labels", type=Path, required=labels_required, help=".parquet or .csv: request_id, churned")
     command.add_argument("--out", type=Path, default=Path("var/live_quality"), help="folder of the report")
     command.add_argument("--resamples", type=int, default=200, help="of the bootstrap")
-    command.add_argument("--active-feature", default="customer_recency__days_since_last_order", help="tells who is active")
+    command.add_argument(
+        "--active-feature", default="customer_recency__days_since_last_order", help="tells who is active"
+    )
     command.add_argument("--active-days", type=float, default=180, help="at most so much of it")
 
 
