@@ -137,8 +137,8 @@ def compare_live(artefacts: Artefacts, wanted: LiveComparison, opened: Opener = 
         models = scores.connection.execute("SELECT DISTINCT champion, challenger FROM pairs ORDER BY ALL").fetchall()
         found = [_pair(scores, champion, challenger, wanted.resamples) for champion, challenger in models]
     if not found:
-        said = f"{reading.folder}: no row was scored by a champion and a challenger"
-        raise NothingPairedError("; ".join([said, *reading.damaged]))
+        nothing = f"{reading.folder}: no row was scored by a champion and a challenger"
+        raise JobError("; ".join([nothing, *reading.damaged])) if reading.damaged else NothingPairedError(nothing)
     report = {
         "compared_at": datetime.now(UTC).isoformat(),
         "outcome": "incomplete" if reading.damaged else "ok",

@@ -126,7 +126,8 @@ def live_quality(artefacts: Artefacts, check: QualityCheck, opened: Opener = ope
         found = [quality for model in _models(scores) for quality in _judged(scores, model, check.resamples)]
         training = {tag: dict(contract.metrics) for tag, contract in scores.contracts.items()}
     if not found:
-        raise NothingLabelledError("; ".join([f"no label belongs to a scored row: {counts}", *problems]))
+        nothing = f"no label belongs to a scored row: {counts}"
+        raise JobError("; ".join([nothing, *problems])) if problems else NothingLabelledError(nothing)
     verdicts = _verdicts(found, training, check.max_auc_loss)
     lost = [verdict for verdict in verdicts if verdict["lost"]]
     report = {

@@ -9,12 +9,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from contract.artefacts import Artefacts
+from jobs.__main__ import main
 from jobs.errors import JobError
 from jobs.labels import LabelRequest, LabelsMade, NothingDueError, make_labels
 from scoring.model import ImportedModel
 from scoring.pseudonyms import Pseudonyms
 from tests.labelled_log import Asked, LabelledLog, small_model
 from tests.orders import Order, write_orders
+
+# bentoml 1.4.39 on pathspec 1.0, while it is imported
+pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
 
 OBSERVED = datetime.fromisoformat("2024-06-10T00:00:00+00:00")  # as `write_orders` describes them
 DUE = OBSERVED - timedelta(days=90)
@@ -172,3 +176,21 @@ def test_what_cannot_be_used_is_refused_in_a_line(shop: Shop) -> None:
     with pytest.raises(JobError, match=r"labels.parquet: the labels cannot be written"):
         shop.label()
     assert [] == list(shop.log.root.glob("*.partial"))
+
+
+def test_the_command_says_what_it_wrote_and_ends_with_a_code(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("INFERENCE_LOG_DIR", str(shop.artefacts.inference_log))
+    monkeypatch.setenv("ORDERS_PATH", str(shop.artefacts.orders))
+    monkeypatch.setenv("STREAMED_ORDERS_DIR", str(shop.artefacts.streamed_orders))
+    shop.order(("a", DUE))
+    arguments = ["labels", "--out", str(shop.out)]
+
+    nothing = main(arguments)
+    shop.ask(["a"], DUE)
+
+    assert (4, 0) == (nothing, main(arguments))
+    assert f"  {shop.out}\n" in capsys.readouterr().out
+    assert 1 == main([*arguments, "--days", "0"])
+    assert "error: --days 0: expected 1 to 3,650 days\n" == capsys.readouterr().err

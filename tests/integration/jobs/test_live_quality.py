@@ -231,6 +231,11 @@ def test_damaged_files_and_models_that_are_gone_are_named_and_the_rest_is_judged
 
     assert 1 == caught.value.exit_code
     assert 300 == of(reported(log), model, "2024-W10")["rows"]
+    elsewhere = log.root / "elsewhere.csv"
+    elsewhere.write_text("request_id,churned\nelsewhere,1\n")
+    with pytest.raises(JobError, match=f"no label belongs to a scored row.*{damaged.name}") as nothing:
+        judge(log, model, labels=elsewhere)
+    assert 1 == nothing.value.exit_code, "it may have belonged to a row of the damaged file"
 
 
 @pytest.fixture
