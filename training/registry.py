@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
 from sklearn.pipeline import Pipeline
+from sqlalchemy.exc import SQLAlchemyError  # which mlflow lets through
 
 from contract import ContractError, ModelContract, content_sha256
 from contract.artefacts import PIPELINE_FILE
@@ -70,7 +71,7 @@ def open_registry(uri: str, experiment: str) -> MlflowClient:
         if client.get_experiment_by_name(experiment) is None:
             client.create_experiment(experiment, artifact_location=location)
         mlflow.set_experiment(experiment)
-    except MlflowException as error:
+    except (MlflowException, SQLAlchemyError) as error:
         raise TrainingError(f"the MLflow registry cannot be opened: {str(error).splitlines()[0]}") from None
     return client
 

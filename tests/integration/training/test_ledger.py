@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 
 import pytest
@@ -168,6 +169,18 @@ def test_without_any_version_models_says_so(
 
     assert 0 == main(["models"])
     assert "no version of 'nobody' is registered in sqlite:///" in capsys.readouterr().out
+
+
+def test_a_registry_that_is_no_database_is_one_clear_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mlflow.db").write_text("shopping list: " + "milk, " * 50)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+
+    assert 1 == main(["models"])
+    assert ["error: the MLflow registry cannot be opened: (sqlite3.DatabaseError) file is not a database"] == [
+        line for line in capsys.readouterr().err.splitlines() if line.startswith("error")
+    ]
 
 
 def test_an_entry_is_json_that_others_can_read(moved: Registry) -> None:
