@@ -19,6 +19,7 @@ class FeatureUnion:
 
     feature_services: those that offer them, each once.
     features: k inputs, those of the first model first and in its order, as are `views`, v of them.
+    first_features, first_views: how many of them are the first model's.
     offered: all features of the services, whether they are inputs or not.
     """
 
@@ -28,6 +29,8 @@ class FeatureUnion:
     features: tuple[FeatureSpec, ...]
     offered: tuple[FeatureSpec, ...]
     request_inputs: tuple[RequestInput, ...]
+    first_features: int
+    first_views: int
 
     @classmethod
     def of(cls, *contracts: ModelContract) -> "FeatureUnion":
@@ -46,6 +49,8 @@ class FeatureUnion:
             features=_each_once(feature for contract in contracts for feature in contract.inputs),
             offered=_each_once(feature for schema in schemas for feature in schema.features),
             request_inputs=_each_once(given for schema in schemas for given in schema.request_inputs),
+            first_features=len(contracts[0].inputs),
+            first_views=len(schemas[0].views),
         )
 
     def part(self, contract: ModelContract) -> "UnionPart":
@@ -57,26 +62,35 @@ class FeatureUnion:
         return UnionPart(
             columns=None if own_features == list(range(len(features))) else np.array(own_features),
             views=None if own_views == list(range(len(views))) else np.array(own_views),
+            reads_further=any(place >= self.first_features for place in own_features)
+            or any(place >= self.first_views for place in own_views),
         )
 
 
 @dataclass(frozen=True)
 class UnionPart:
-    """Columns and views of a union that are one model's; None where they are all, in order."""
+    """Columns and views of a union that are one model's; None where they are all, in order.
+
+    reads_further: some of them are not the first model's.
+    """
 
     columns: NDArray[np.intp] | None
     views: NDArray[np.intp] | None
+    reads_further: bool
 
     def of(self, raw: RawFeatures) -> RawFeatures:
         """That model's part of what was read for the union, n rows."""
-        if self.columns is None and self.views is None:
+        unread = raw.unread
+        if self.reads_further and raw.further_unread is not None:
+            unread = raw.further_unread if unread is None else raw.further_unread | unread
+        elif self.columns is None and self.views is None:
             return raw
         event_times = raw.event_times
         return RawFeatures(
             values=raw.values if self.columns is None else raw.values[:, self.columns],
             event_times=event_times if self.views is None or event_times is None else event_times[:, self.views],
             cached_seconds=raw.cached_seconds,
-            unread=raw.unread,
+            unread=unread,
         )
 
 

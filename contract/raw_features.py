@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,25 +18,27 @@ class RawFeatures:
         point-in-time join does.
     cached_seconds: float64 (n,), how long ago each row was read from the store. None where no row comes from a cache.
     unread: bool (n,), rows that could not be read, whose values are NaN. None where all could.
+    further_unread: bool (n,), rows of which what only the models after the first take could not be read. None where
+        all could.
     """
 
     values: NDArray[np.float64]
     event_times: NDArray[np.float64] | None
     cached_seconds: NDArray[np.float64] | None = None
     unread: NDArray[np.bool_] | None = None
+    further_unread: NDArray[np.bool_] | None = None
 
     @classmethod
     def joined(cls, parts: Sequence["RawFeatures"]) -> "RawFeatures":
         """The rows of several reads of the same features, in order."""
-        unread = [np.zeros(len(part.values), dtype=bool) if part.unread is None else part.unread for part in parts]
-        cached = [
-            np.full(len(part.values), np.nan) if part.cached_seconds is None else part.cached_seconds for part in parts
-        ]
+        nowhere = [np.zeros(len(part.values), dtype=bool) for part in parts]
+        never = [np.full(len(part.values), np.nan) for part in parts]
         return cls(
             values=np.concatenate([part.values for part in parts]),
             event_times=np.concatenate([part.event_times for part in parts if part.event_times is not None]),
-            cached_seconds=np.concatenate(cached) if any(p.cached_seconds is not None for p in parts) else None,
-            unread=np.concatenate(unread) if any(part.unread is not None for part in parts) else None,
+            cached_seconds=_joined([part.cached_seconds for part in parts], never),
+            unread=_joined([part.unread for part in parts], nowhere),
+            further_unread=_joined([part.further_unread for part in parts], nowhere),
         )
 
     def take(self, rows: NDArray[np.intp]) -> "RawFeatures":
@@ -45,4 +48,12 @@ class RawFeatures:
             event_times=None if self.event_times is None else self.event_times[rows],
             cached_seconds=None if self.cached_seconds is None else self.cached_seconds[rows],
             unread=None if self.unread is None else self.unread[rows],
+            further_unread=None if self.further_unread is None else self.further_unread[rows],
         )
+
+
+def _joined(parts: Sequence[NDArray[Any] | None], absent: Sequence[NDArray[Any]]) -> NDArray[Any] | None:
+    """One array of all, with `absent` for those that are None; None if all are."""
+    if all(part is None for part in parts):
+        return None
+    return np.concatenate([other if part is None else part for part, other in zip(parts, absent, strict=True)])

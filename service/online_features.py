@@ -20,8 +20,9 @@ from contract.feature_schema import read_feature_schema
 from contract.feature_union import FeatureUnion
 from contract.redis_address import RedisAddress
 from service.errors import OnlineStoreUnavailableError, StartupError
+from service.read_plan import UnsupportedFeatureServiceError, compile_plan
 from service.redis_connection import RedisConnection
-from service.redis_features import RedisFeatures, UnsupportedFeatureServiceError, compile_plan
+from service.redis_features import RedisFeatures
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -72,10 +73,9 @@ class FeastOnlineFeatures:
 
         self._number, self._unix_seconds = feast_values.number, feast_values.row_unix_seconds
         self._store = store
-        self._asked_for: Any = [f"{feature.view}:{feature.field_name}" for feature in union.offered]
-        if len(union.feature_services) == 1:
-            # Resolved once: looking it up takes milliseconds.
-            self._asked_for = store.get_feature_service(union.feature_services[0])
+        # Resolved once: looking it up takes milliseconds.
+        (service,) = union.feature_services
+        self._service = store.get_feature_service(service)
         (key,) = union.entity_keys
         self._join_key = key.join_key
         self._request_inputs = [r.name for r in union.request_inputs]
@@ -108,7 +108,7 @@ class FeastOnlineFeatures:
         rows.update({name: as_of_unix_us for name in self._request_inputs})
         try:
             response = await self._store.get_online_features_async(
-                features=self._asked_for, entity_rows=rows, full_feature_names=False
+                features=self._service, entity_rows=rows, full_feature_names=False
             )
         except (redis.RedisError, RedisClusterException, OSError) as error:  # the second is no case of the first
             logger.warning("online store unavailable: %s", type(error).__name__)
@@ -180,11 +180,15 @@ def open_feast(
         try:
             plan = compile_plan(store, union)
         except UnsupportedFeatureServiceError as reason:
+            if len(union.feature_services) > 1:
+                raise  # never slow the first model down for the sake of a second
             logger.warning("reading through feast's SDK, several times slower: %s", reason)
         else:
             address = RedisAddress.of(artefacts.redis_url)
             connection = RedisConnection(address, _CONNECT_SECONDS, stall_seconds)
             return OpenedFeast(RedisFeatures(plan, connection), union, promises)
+    if len(union.feature_services) > 1:
+        raise StartupError("models of several feature services are read together by the compiled reader alone")
     # A store of its own: looking whether the promises are kept renews the registry of the store that is asked.
     serving = type(store)(config=store.config)
     # Feast's word for never: reads keep to what was held against the contract, whatever becomes of the registry.

@@ -15,7 +15,8 @@ import pytest
 
 from scoring.on_demand import OnDemandView, Output
 from service.errors import OnlineStoreUnavailableError
-from service.redis_features import ReadPlan, RedisFeatures, StoredColumn, _StoredGroup
+from service.read_plan import ReadInputs, ReadPlan, StoredColumn, StoredGroup
+from service.redis_features import RedisFeatures
 
 FIELDS = (b"h1", b"h2", b"h3", b"_ts:first", b"_ts:second")
 AS_OF = 1_750_000_000_000_000
@@ -32,6 +33,16 @@ def plus_hours(inputs: dict[str, list[Any]]) -> dict[str, list[Any]]:
     return {"sum": [None if i == "x" or h is None else h + at / 3_600_000_000 for i, h, at in rows], "other": []}
 
 
+FIRST = ReadInputs(
+    # The model's columns: the on-demand one, then the second field, then the first.
+    stored=(StoredGroup("float64", (2,), (0,)), StoredGroup("int64", (1,), (1,))),
+    on_demand=(
+        OnDemandView(
+            plus_hours, {StoredColumn(2, "float32"): ("h3", "first__h3")}, {"sum": Output(0, "float64", list)}
+        ),
+    ),
+    views=range(2),
+)
 PLAN = ReadPlan(
     join_key="customer_id",
     key_prefix=b"<prefix>",
@@ -39,13 +50,8 @@ PLAN = ReadPlan(
     fields=FIELDS,
     views=2,
     columns=3,
-    # The model's columns: the on-demand one, then the second field, then the first.
-    stored=(_StoredGroup("float64", (2,), (0,)), _StoredGroup("int64", (1,), (1,))),
-    on_demand=(
-        OnDemandView(
-            plus_hours, {StoredColumn(2, "float32"): ("h3", "first__h3")}, {"sum": Output(0, "float64", list)}
-        ),
-    ),
+    first=FIRST,
+    further=None,
     request_inputs=("as_of",),
     read_value=read_number,
     read_number=read_number,
@@ -155,7 +161,7 @@ async def test_many_customers_are_read_in_pieces_and_keep_their_order_and_times(
 
 
 async def test_a_feature_service_without_on_demand_views_needs_none() -> None:
-    plan = replace(PLAN, on_demand=(), request_inputs=())
+    plan = replace(PLAN, first=replace(FIRST, on_demand=()), request_inputs=())
 
     values, _ = await read(Server({PLAN.key("a"): stored("1", "2", "3", "4", "5")}), ["a"], plan=plan)
 
@@ -210,7 +216,7 @@ async def test_an_error_of_on_demand_code_is_not_taken_for_one_of_the_store() ->
     def broken(_: dict[str, list[Any]]) -> dict[str, list[Any]]:
         raise ValueError("ours")
 
-    plan = replace(PLAN, on_demand=(replace(PLAN.on_demand[0], transform=broken),))
+    plan = replace(PLAN, first=replace(FIRST, on_demand=(replace(FIRST.on_demand[0], transform=broken),)))
 
     with pytest.raises(ValueError, match="ours"):
         await read(Server({}), ["a"], plan=plan)
@@ -230,3 +236,19 @@ async def test_closing_closes_the_connection() -> None:
     await RedisFeatures(PLAN, server).close()
 
     assert server.closed
+
+
+async def test_what_only_a_challenger_reads_is_nothing_to_the_champion_when_it_fails() -> None:
+    def broken(_: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        raise ZeroDivisionError
+
+    further = ReadInputs((), (replace(FIRST.on_demand[0], transform=broken),), range(1, 2))
+    plan = replace(PLAN, first=replace(FIRST, on_demand=(), views=range(1)), further=further)
+    server = Server({PLAN.key("a"): stored("1", "2", "3", "4", "5")})
+
+    raw = await RedisFeatures(plan, server).read(["a"], 0)
+
+    np.testing.assert_array_equal([[math.nan, 2.0, 1.0]], raw.values)
+    assert raw.unread is None
+    assert raw.further_unread is not None
+    assert [True] == raw.further_unread.tolist()

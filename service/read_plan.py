@@ -1,0 +1,186 @@
+"""A feature service turned, once, into what to ask Redis for and how to decode the reply."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from struct import pack as pack_struct
+from typing import TYPE_CHECKING, Any
+
+from contract.feature_union import FeatureUnion
+from scoring.on_demand import OnDemandView, compile_on_demand, is_renamed, obstacles
+from service.errors import StartupError
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+
+class UnsupportedFeatureServiceError(StartupError):
+    """The compiled reader cannot read this feature service as the SDK would; the message says why."""
+
+
+@dataclass(frozen=True)
+class StoredColumn:
+    """A hash field: its place in the reply and what it holds."""
+
+    position: int
+    dtype: str
+
+
+@dataclass(frozen=True)
+class StoredGroup:
+    """Stored inputs of one type: columns of the model, and where their fields stand in the reply."""
+
+    dtype: str
+    columns: tuple[int, ...]
+    positions: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ReadInputs:
+    """Inputs that are read together, and fail together.
+
+    stored: those that are stored, grouped by type.
+    on_demand: the views that compute the others.
+    views: whose event times belong to them.
+    """
+
+    stored: tuple[StoredGroup, ...]
+    on_demand: tuple[OnDemandView[StoredColumn], ...]
+    views: range
+
+
+@dataclass(frozen=True)
+class ReadPlan:
+    """Everything about the models' feature services that does not depend on who is asked for.
+
+    key_prefix, key_suffix: what stands around the id in a key, but for the id's length.
+    fields: the hash fields asked for; the last `views` are event times.
+    first: what the first model takes.
+    further: what only the others take. Whatever is wrong with it is nothing to the first.
+    request_inputs: request inputs that the request's time fills.
+    """
+
+    join_key: str
+    key_prefix: bytes
+    key_suffix: bytes
+    fields: tuple[bytes, ...]
+    views: int
+    columns: int
+    first: ReadInputs
+    further: ReadInputs | None
+    request_inputs: tuple[str, ...]
+    read_value: Callable[[bytes], Any]
+    read_number: Callable[[bytes], float]
+    read_timestamp: Callable[[bytes], float]
+
+    def key(self, customer_id: str) -> bytes:
+        """The Redis key of one customer."""
+        raw = customer_id.encode()
+        return b"%b%b%b%b" % (self.key_prefix, pack_struct("<I", len(raw)), raw, self.key_suffix)
+
+
+def compile_plan(store: "FeatureStore", union: FeatureUnion) -> ReadPlan:
+    """Turn what the models read into a plan.
+
+    Args:
+        store: opened; its registry has been held against their contracts.
+
+    Raises:
+        UnsupportedFeatureServiceError: something that this reader does not read as the SDK does.
+    """
+    from feast.infra.key_encoding_utils import serialize_entity_key_prefix
+    from feast.infra.online_stores.helpers import _mmh3, _redis_key
+    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+    from feast.protos.feast.types.Value_pb2 import Value, ValueType
+
+    from scoring.feast_values import read_number, read_timestamp, read_value
+
+    _check_supported(store, union)
+    fields: dict[bytes, int] = {}
+    dtypes = {
+        (view.name, field.name): str(field.dtype).lower()
+        for view in (store.registry.get_feature_view(v.name, store.project) for v in union.views)
+        for field in view.features
+    }
+
+    def stored_column(view: str, feature: str) -> StoredColumn:
+        position = fields.setdefault(_mmh3(f"{view}:{feature}"), len(fields))
+        return StoredColumn(position, dtypes[view, feature])
+
+    def inputs(columns: range, views: range) -> ReadInputs:
+        stored: dict[str, list[tuple[int, int]]] = {}
+        for column in columns:
+            spec = union.features[column]
+            if spec.view in stored_views:
+                found = stored_column(spec.view, spec.field_name)
+                stored.setdefault(found.dtype, []).append((column, found.position))
+        return ReadInputs(
+            stored=tuple(
+                StoredGroup(dtype, tuple(column for column, _ in pairs), tuple(position for _, position in pairs))
+                for dtype, pairs in stored.items()
+            ),
+            on_demand=tuple(
+                compile_on_demand(
+                    store.registry.get_on_demand_feature_view(name, store.project), outputs, stored_column
+                )
+                for name, outputs in computed.items()
+                if min(outputs.values()) in columns  # a view that the first model needs is the first's, all of it
+            ),
+            views=views,
+        )
+
+    stored_views = {view.name for view in union.views}
+    computed: dict[str, dict[str, int]] = {}
+    for column, spec in enumerate(union.features):
+        if spec.view not in stored_views:
+            computed.setdefault(spec.view, {})[spec.field_name] = column
+    columns, views = len(union.features), len(union.views)
+    first = inputs(range(union.first_features), range(union.first_views))
+    further = inputs(range(union.first_features, columns), range(union.first_views, views))
+
+    (key,) = union.entity_keys
+    plan = ReadPlan(
+        join_key=key.join_key,
+        key_prefix=serialize_entity_key_prefix([key.join_key]) + pack_struct("<I", ValueType.STRING),
+        key_suffix=store.project.encode(),
+        fields=(*fields, *(f"_ts:{view.name}".encode() for view in union.views)),
+        views=views,
+        columns=columns,
+        first=first,
+        further=further if further.stored or further.on_demand or further.views else None,
+        request_inputs=tuple(r.name for r in union.request_inputs),
+        read_value=read_value,
+        read_number=read_number,
+        read_timestamp=read_timestamp,
+    )
+    for sample in ("0", "Zoë Ωμέγα"):
+        entity = EntityKey(join_keys=[key.join_key], entity_values=[Value(string_val=sample)])
+        if plan.key(sample) != _redis_key(store.project, entity, entity_key_serialization_version=3):
+            raise UnsupportedFeatureServiceError("this version of feast lays out its Redis keys differently")
+    return plan
+
+
+def _check_supported(store: "FeatureStore", union: FeatureUnion) -> None:
+    config = store.config
+    online: Any = config.online_store
+    reasons = [
+        (getattr(online, "type", "") != "redis", "the online store is not Redis"),
+        (getattr(online, "redis_type", "") == "redis_cluster", "a Redis cluster"),
+        (
+            getattr(online, "connection_string", "") != os.environ.get("REDIS_CONNECTION_STRING"),
+            "feature_store.yaml does not take its connection_string from REDIS_URL alone",
+        ),
+        (config.entity_key_serialization_version != 3, "entity keys are not serialised in version 3"),
+        (config.registry.enable_online_feature_view_versioning, "feature views are versioned online"),
+        ([k.dtype for k in union.entity_keys] != ["string"], "not exactly one join key of type string"),
+    ]
+    services = [store.get_feature_service(name) for name in union.feature_services]
+    projections = [projection for service in services for projection in service.feature_view_projections]
+    for projection in projections:
+        reasons.append((is_renamed(projection), f"view {projection.name!r} is renamed in the feature service"))
+    for name in sorted({projection.name for projection in projections} - {view.name for view in union.views}):
+        view = store.registry.get_on_demand_feature_view(name, store.project)
+        reasons += [(True, reason) for reason in obstacles(view)]
+    for applies, reason in reasons:
+        if applies:
+            raise UnsupportedFeatureServiceError(reason)
