@@ -43,9 +43,9 @@ def drift(column: str, trained: Histogram, values: ArrayLike, level: float) -> D
 
 
 def p_value_of(trained: NDArray[np.int64], live: NDArray[np.int64]) -> float:
-    """Pearson's chi-squared test of homogeneity; neighbouring bins are put together until each expects 5 rows live."""
+    """Pearson's chi-squared test of homogeneity; neighbouring bins are put together until both expect 5 rows."""
     share = live.sum() / max(1, live.sum() + trained.sum())
-    expected = (trained + live) * share
+    expected = (trained + live) * min(share, 1 - share)
     table = _merged(np.stack([trained, live, expected]), expected)
     if table.shape[1] < 2 or not live.sum() or not trained.sum():
         return 1.0

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import bentoml
-from bentoml.exceptions import NotFound
+from bentoml.exceptions import BentoMLException, NotFound
 
 from contract.artefacts import Artefacts
 from scoring.errors import ModelError
@@ -36,4 +36,6 @@ def open_model(tag: str, role: str = "champion") -> ImportedModel:
         stored = bentoml.models.get(tag)
     except NotFound:
         raise ModelError(f"model {tag} is not in the BentoML model store; run `make import-model`") from None
+    except BentoMLException as error:  # no tag at all
+        raise ModelError(f"model {tag!r}: {error}") from None
     return load_model(tag, Path(stored.path), stored.info.labels, stored.info.metadata, role)

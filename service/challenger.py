@@ -68,7 +68,8 @@ class Challenger:
         self._rows_put = self._rows_taken = 0
         self._behind = self._failing = self._closed = False
         # A daemon: a model that never returns must not keep the process from ending.
-        threading.Thread(target=self._work, name="challenger", daemon=True).start()
+        self._thread = threading.Thread(target=self._work, name="challenger", daemon=True)
+        self._thread.start()
 
     def answers(self, customer_id: str) -> bool:
         """Whether this customer is the canary's: always the same ones, and a larger share keeps those of a smaller."""
@@ -102,12 +103,13 @@ class Challenger:
             self._metrics.challenger("late", len(batch.customer_ids))
             return None
         except Exception:
-            return None  # counted and logged by the thread
+            return None  # logged by the thread
 
-    def close(self) -> None:
-        """Let the thread end after what it is doing; it is not waited for."""
+    def close(self, seconds: float = 1) -> None:
+        """Let the thread end after what it is doing, and wait so long for it; what then still waits is dropped."""
         self._closed = True
         self._jobs.put(None)
+        self._thread.join(seconds)
 
     def _work(self) -> None:
         while not self._closed:
@@ -119,21 +121,35 @@ class Challenger:
             else:
                 time.sleep(_GATHER_SECONDS)
                 self._shadow([job, *self._others()])
+        self._metrics.challenger("dropped", sum(len(job.batch.customer_ids) for job in self._others()))
 
     def _answer(self, batch: Batch, raw: RawFeatures, done: "asyncio.Future[Scored]") -> None:
         if done.done():  # nobody waits any more
             return
         loop = done.get_loop()
         try:
+            if raw.unread is None and self.live.part_of(raw).unread is not None:
+                raise ValueError("what this model alone reads could not be read")
             scored = self._score(batch, raw)
         except Exception as error:
-            self._failed(len(batch.customer_ids), error)
-            loop.call_soon_threadsafe(_fail, done, error)
+            self._note_failure(error)
+            loop.call_soon_threadsafe(self._finish, done, error, len(batch.customer_ids))
         else:
-            loop.call_soon_threadsafe(_finish, done, scored)
+            loop.call_soon_threadsafe(self._finish, done, scored, len(batch.customer_ids))
+
+    def _finish(self, done: "asyncio.Future[Scored]", came: Scored | Exception, rows: int) -> None:
+        """On the loop: hand over what came, and count it unless it was too late, which was counted then."""
+        if done.done():
+            return
+        if isinstance(came, Exception):
+            self._metrics.challenger("failed", rows)
+            done.set_exception(came)
+        else:
+            self._metrics.challenger("scored", rows)
+            done.set_result(came)
 
     def _others(self) -> list[_Job]:
-        """What else waits for a shadow; one thread takes, so what is not empty stays so."""
+        """What else waits; one thread takes, so what is not empty stays so."""
         found = []
         while not self._jobs.empty():
             job = self._jobs.get()
@@ -144,18 +160,25 @@ class Challenger:
     def _shadow(self, jobs: list[_Job]) -> None:
         self._rows_taken += sum(len(job.batch.customer_ids) for job in jobs)
         plain = [job for job in jobs if not job.batch.overrides]
-        pairs = [(job.batch, job.raw) for job in jobs if job.batch.overrides]
-        if plain:
-            pairs.append((Batch.joined([job.batch for job in plain]), RawFeatures.joined([job.raw for job in plain])))
-        for batch, raw in pairs:
+        for together in [[job] for job in jobs if job.batch.overrides] + ([plain] if plain else []):
+            rows = sum(len(job.batch.customer_ids) for job in together)
             try:
-                scored = self._score(batch, raw)
+                self._score_and_log(together)
             except Exception as error:
-                self._failed(len(batch.customer_ids), error)
-                continue
-            if self._log is not None:
-                nobody = np.zeros(len(batch.customer_ids), dtype=bool)
-                self._log.put(answers_of(batch, raw, self.live.model, scored, nobody))
+                self._metrics.challenger("failed", rows)
+                self._note_failure(error)
+            else:
+                self._metrics.challenger("scored", rows)
+
+    def _score_and_log(self, jobs: list[_Job]) -> None:
+        batch, raw = jobs[0].batch, jobs[0].raw
+        if len(jobs) > 1:
+            batch = Batch.joined([job.batch for job in jobs])
+            raw = RawFeatures.joined([job.raw for job in jobs])
+        scored = self._score(batch, raw)
+        if self._log is not None:
+            nobody = np.zeros(len(batch.customer_ids), dtype=bool)
+            self._log.put(answers_of(batch, self.live.part_of(raw), self.live.model, scored, nobody))
 
     def _score(self, batch: Batch, raw: RawFeatures) -> Scored:
         started = time.perf_counter()
@@ -165,22 +188,10 @@ class Challenger:
         resolved = self.live.resolve(raw, batch.as_of_seconds, resolver.check_overrides(known))
         scored = self.live.scored(resolved, self.live.model.score(resolved.matrix), raw)
         self._metrics.stage("challenger", time.perf_counter() - started)
-        self._metrics.challenger("scored", len(batch.customer_ids))
         self._failing = False
         return scored
 
-    def _failed(self, rows: int, error: Exception) -> None:
-        self._metrics.challenger("failed", rows)
+    def _note_failure(self, error: Exception) -> None:
         if not self._failing:  # once, until it works again
             logger.warning("challenger %s fails: %s", self.live.model.tag, type(error).__name__)
         self._failing = True
-
-
-def _finish(done: "asyncio.Future[Scored]", scored: Scored) -> None:
-    if not done.done():
-        done.set_result(scored)
-
-
-def _fail(done: "asyncio.Future[Scored]", error: Exception) -> None:
-    if not done.done():
-        done.set_exception(error)

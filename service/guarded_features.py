@@ -41,7 +41,6 @@ class GuardedFeatures:
         self._metrics = metrics
         self._cache = cache
         self._breaker = CircuitBreaker(_FAILURES_TO_OPEN, _RETRY_SECONDS, time.monotonic, self._breaker_changed)
-        metrics.breaker(False)
 
     async def read(self, customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
         """See `OnlineFeatures.read`.

@@ -8,7 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from service.authentication import ApiKeys
-from service.errors import FeaturesRefusedError, OverloadedError, RequestTooLargeError, UnknownCustomerError
+from service.errors import (
+    FeaturesRefusedError,
+    NotExplainableError,
+    OverloadedError,
+    RequestTooLargeError,
+    UnknownCustomerError,
+)
 from service.explanation import LazyExplainer
 from service.http_exchange import Headers
 from service.metrics import ServiceMetrics
@@ -148,7 +154,11 @@ async def explain(serving: Serving, asked: Asked) -> dict[str, Any]:
             explainer = serving.challenger_explainer
         with span("explain"):
             # In a thread: the first one loads the pipeline, and trees take milliseconds.
-            explanation = await asyncio.to_thread(explainer.explain, resolved.matrix)
+            try:
+                explanation = await asyncio.to_thread(explainer.explain, resolved.matrix)
+            except NotExplainableError as error:
+                error.model = looked_up.prediction.challenger
+                raise
     issues = {issue.feature: issue for issue in looked_up.prediction.feature_issues}
     contributions = []
     for column, feature in enumerate(explainer.model.contract.inputs):
@@ -208,7 +218,9 @@ def _scored(prediction: Prediction) -> Prediction:
         UnknownCustomerError, FeaturesRefusedError: there is not, and a single request has no row to say so in.
     """
     if prediction.status == "unknown_customer":
-        raise UnknownCustomerError("no features are stored for this customer", field="customer_id")
+        unknown = UnknownCustomerError("no features are stored for this customer", field="customer_id")
+        unknown.model = prediction.challenger
+        raise unknown
     if prediction.status == "refused":
         refusing = [f"{issue.feature} is {issue.state}" for issue in prediction.feature_issues if issue.used is None]
         what = "the model has no probability for values as far out as these"

@@ -44,13 +44,17 @@ class LiveModel:
         self, raw: RawFeatures, as_of: NDArray[np.float64], overrides: Mapping[int, float] | None = None
     ) -> ResolvedFeatures:
         """See `Resolver.resolve`; `raw` is of the union."""
-        return self.resolver.resolve(self._part.of(raw), as_of, overrides)
+        return self.resolver.resolve(self.part_of(raw), as_of, overrides)
+
+    def part_of(self, raw: RawFeatures) -> RawFeatures:
+        """What this model takes of what was read for the union."""
+        return self._part.of(raw)
 
     def scored(self, resolved: ResolvedFeatures, scored: NDArray[np.float32], raw: RawFeatures) -> Scored:
         """Decide on n rows; one whose values come from a cache is degraded, whatever else there is to say of it."""
         made = outcomes(resolved, scored, self.model.contract.threshold.value)
         if raw.cached_seconds is not None:
-            made.statuses[made.statuses == OK] = DEGRADED
+            made.statuses[(made.statuses == OK) & ~np.isnan(raw.cached_seconds)] = DEGRADED
         return Scored(resolved, made)
 
 

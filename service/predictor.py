@@ -1,5 +1,6 @@
 """Customer ids → features → model → predictions. Plain Python: no feast, no mlflow, no bentoml, no HTTP."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -146,9 +147,7 @@ class Predictor:
         asked = list(dict.fromkeys(customer_ids)) if self._log is None else customer_ids
         n = len(asked)
         batch = Batch(asked, as_of_unix_us, (request_id,) * n, range(n), overrides)
-        worked = await self._work(batch, checked)
-        if worked.raw.unread is not None:
-            raise _unread()  # part of a batch would look like an answer
+        worked = await self._work(batch, checked, whole=True)  # part of a batch would look like an answer
         if n == len(customer_ids):
             return worked.predictions
         by_id = dict(zip(asked, worked.predictions, strict=True))
@@ -163,9 +162,7 @@ class Predictor:
     ) -> Lookup:
         """Predict for one customer and keep the vector that was scored, to explain it. Raises as `predict`."""
         batch = Batch((customer_id,), as_of_unix_us, (request_id,), (0,), overrides)
-        worked = await self._work(batch, self._checked(overrides))
-        if worked.raw.unread is not None:
-            raise _unread()
+        worked = await self._work(batch, self._checked(overrides), whole=True)
         answered = worked.champion if worked.challenger is None else worked.challenger
         return Lookup(worked.predictions[0], answered.resolved)
 
@@ -183,9 +180,15 @@ class Predictor:
         except OverrideError as error:
             raise InvalidRequestError(str(error), field=error.field) from None
 
-    async def _work(self, batch: Batch, overrides: Mapping[int, float] | None = None) -> "_Worked":
-        """Read once, let every live model score it, and log what was answered."""
+    async def _work(self, batch: Batch, overrides: Mapping[int, float] | None = None, whole: bool = False) -> "_Worked":
+        """Read once, let every live model score it, and log what was answered.
+
+        Args:
+            whole: all of them are answered, or none.
+        """
         raw = await self._read(batch)
+        if whole and raw.unread is not None:
+            raise _unread()
         resolved = self._champion.resolve(raw, batch.as_of_seconds, overrides)
         champion = self._champion.scored(resolved, self.score(resolved.matrix), raw)
         challenger = self.challenger
@@ -219,6 +222,7 @@ class Predictor:
             made = predictions(part, raw_part, theirs, self._metrics, model.identity)
             answers.update(zip(rows.tolist(), made, strict=True))
             if self._log is not None:
+                raw_part = challenger.live.part_of(raw_part)
                 self._log.put(answers_of(part, raw_part, model, theirs, np.ones(len(rows), dtype=bool)))
         return _Worked(raw, champion, theirs, [answers[row] for row in range(len(answers))])
 
@@ -253,7 +257,7 @@ class Predictor:
     async def close(self) -> None:
         """Close the online store and end the challenger."""
         if self.challenger is not None:
-            self.challenger.close()
+            await asyncio.to_thread(self.challenger.close)
         await self._features.close()
 
 

@@ -105,6 +105,12 @@ class ServiceSettings(BaseSettings):
             raise ValueError(f"SERVICE_MAX_ROWS must be at least SERVICE_MAX_BATCH ({self.max_batch})")
         return self
 
+    @model_validator(mode="after")
+    def _one_says_what_is_live(self) -> Self:
+        if self.follow_store and self.model_tag:
+            raise ValueError("SERVICE_MODEL_TAG names one model, SERVICE_FOLLOW_STORE follows others; set one of them")
+        return self
+
 
 def unknown_variables(variables: Iterable[str]) -> list[str]:
     """Those that are called like a setting and are none, most likely misspelt; sorted."""

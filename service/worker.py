@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -106,19 +106,40 @@ def open_parts(
             stall_seconds=settings.deadline_ms / 1000,
         )
 
+    _warm(model)
     refusal, challenge = asked.refusal, asked.challenge
     if challenge is not None:
         try:
             challenger = open_model(challenge.tag, role="challenger")
+            _warm(challenger)
             return Parts(model, opened(model, challenger), keys, challenge, challenger)
-        except (StartupError, ModelError, ContractError) as error:
-            refusal = f"challenger: {error}"
+        except Exception as error:  # whatever is wrong with it
+            refusal = f"challenger {challenge.tag}: {error}"
     return Parts(model, opened(model), keys, refusal=refusal)
 
 
-def assemble(parts: Parts, settings: ServiceSettings, metrics: ServiceMetrics, log: AnswerLog | None = None) -> Serving:
-    """Put the parts together."""
-    cache = LastKnownGood(settings.cache_rows, settings.cache_max_age_seconds) if settings.cache_rows else None
+def _warm(model: ImportedModel) -> None:
+    """The first call of a model takes longer than the others; and one that cannot score must not go live."""
+    model.score(np.array([[feature.default for feature in model.contract.inputs]], dtype=np.float32))
+
+
+def cache_of(settings: ServiceSettings) -> LastKnownGood | None:
+    """An empty one, if one is wanted."""
+    return LastKnownGood(settings.cache_rows, settings.cache_max_age_seconds) if settings.cache_rows else None
+
+
+def assemble(
+    parts: Parts,
+    settings: ServiceSettings,
+    metrics: ServiceMetrics,
+    log: AnswerLog | None = None,
+    cache: LastKnownGood | None = None,
+) -> Serving:
+    """Put the parts together.
+
+    Args:
+        cache: of rows of the parts' union.
+    """
     features = GuardedFeatures(parts.feast.features, settings.deadline_ms / 1000, metrics, cache)
     union, challenge, challenger = parts.feast.union, parts.challenge, None
     if challenge is not None and parts.challenger is not None:
@@ -145,7 +166,8 @@ class Worker:
         self._first = wanted(served_tag(settings, artefacts), artefacts.challenger)
         self._parts = open_parts(settings, artefacts, self._first)
         self._log = InferenceLog(artefacts.inference_log, settings, metrics) if settings.inference_log else None
-        self._serving = assemble(self._parts, settings, metrics, self._log)
+        self._cache = cache_of(settings)
+        self._serving = assemble(self._parts, settings, metrics, self._log, self._cache)
         self._tasks: set[asyncio.Task[None]] = set()
         self._go_live()
 
@@ -190,39 +212,64 @@ class Worker:
             await asyncio.to_thread(self._log.close)
 
     def _look(self) -> Wanted:
-        champion = self._first.champion
+        champion, refusal = self._parts.model.tag, ""
         if self._settings.follow_store:
-            champion = pinned_tag(self._artefacts)
-            if not is_exact(champion):
-                raise StartupError(f"{self._artefacts.model_tag} holds no exact model tag")
-        return wanted(champion, self._artefacts.challenger)
+            pinned = pinned_tag(self._artefacts)
+            if is_exact(pinned):
+                champion = pinned
+            else:
+                refusal = f"{self._artefacts.model_tag} holds no exact model tag"
+        asked = wanted(champion, self._artefacts.challenger)
+        return asked._replace(refusal="; ".join(filter(None, (refusal, asked.refusal))))
 
     async def _switch(self, asked: Wanted) -> str:
         """Load, verify, warm; then let the next request be answered by the new models.
 
+        Returns:
+            What of it could not be made live, empty if nothing.
+
         Raises:
             StartupError, ModelError, ContractError: nothing has changed.
         """
+        before = self._parts
         try:
-            parts = await asyncio.to_thread(open_parts, self._settings, self._artefacts, asked, self._parts.keys)
-            await asyncio.to_thread(_warm, parts)
-            serving = assemble(parts, self._settings, self._metrics, self._log)
+            parts = await asyncio.to_thread(self._open, asked)
+            if (parts.model.tag, parts.challenge) == (before.model.tag, before.challenge):
+                await parts.feast.features.close()  # what is live is all that can be
+                self._metrics.switched("failed")
+                return parts.refusal
+            cache = self._cache if parts.feast.union == before.feast.union else cache_of(self._settings)
+            serving = assemble(parts, self._settings, self._metrics, self._log, cache)
             if not await serving.predictor.can_read(time.time_ns() // 1000):
                 await serving.predictor.close()
                 raise StartupError("the online store does not answer; the models are changed when it does")
         except Exception:
             self._metrics.switched("failed")
             raise
-        before, self._parts = self._serving, parts
-        self._serving = before.with_models_of(serving)
+        replaced, self._parts, self._cache = self._serving, parts, cache
+        self._serving = replaced.with_models_of(serving)
         self._go_live()
         self._metrics.switched("done")
         logger.info("live from now on: %s", _named(parts))
-        self._spawn(_close_later(before))
+        self._spawn(_close_later(replaced))
         return parts.refusal
+
+    def _open(self, asked: Wanted) -> Parts:
+        """What is asked for; with the champion that is live, if the one asked for cannot be: a challenger can go."""
+        try:
+            return open_parts(self._settings, self._artefacts, asked, self._parts.keys)
+        except (StartupError, ModelError, ContractError) as error:
+            live = self._parts.model.tag
+            if asked.champion == live:
+                raise
+            refusal = "; ".join(filter(None, (str(error), asked.refusal)))
+            kept = asked._replace(champion=live, refusal=refusal)
+            parts = open_parts(self._settings, self._artefacts, kept, self._parts.keys)
+            return replace(parts, refusal="; ".join(dict.fromkeys(filter(None, (refusal, parts.refusal)))))
 
     def _go_live(self) -> None:
         self._slot.serving = self._serving
+        self._metrics.breaker(False)  # a new one, and closed
         challenger = self._parts.challenger
         self._metrics.live(self._parts.model.identity, *([challenger.identity] if challenger else []))
 
@@ -230,13 +277,6 @@ class Worker:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _warm(parts: Parts) -> None:
-    """The first call of a model takes longer than the others."""
-    for model in (parts.model, parts.challenger):
-        if model is not None:
-            model.score(np.array([[feature.default for feature in model.contract.inputs]], dtype=np.float32))
 
 
 async def _close_later(serving: Serving) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 from sklearn.pipeline import Pipeline
 
-from contract import ModelContract
-from contract.feature_union import FeatureUnion
+from contract import ModelContract, RawFeatures
+from contract.feature_union import FeatureUnion, UnionPart
 from scoring.inference_log import Answers
 from scoring.model import ImportedModel
+from scoring.outcomes import DEGRADED, OK
 from service.challenger import Challenger, Mode
+from service.errors import OnlineStoreUnavailableError
+from service.live_model import Batch
 from service.metrics import ServiceMetrics
 from service.predictor import Predictor
 from tests.fakes import (
@@ -270,3 +273,83 @@ async def test_what_the_champion_refuses_the_canary_may_answer_by_its_own_contra
 
     assert prediction.status == "degraded"
     assert set(NAMES) == {issue.feature for issue in prediction.feature_issues}  # and no feature it does not take
+
+
+async def test_rows_that_still_wait_for_a_shadow_when_it_ends_are_counted(both: Open) -> None:
+    busy, go_on = threading.Event(), threading.Event()
+
+    def hangs(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+        busy.set()
+        go_on.wait(30)
+        return np.full(len(matrix), 0.5, dtype=np.float32)
+
+    live = both({ANN: customer()}, "shadow", score=hangs)
+    await live.predictor.predict_one(ANN, NOW_US)
+    await live.until(busy.is_set)
+    await live.predictor.predict_one(ANN, NOW_US)
+    go_on.set()
+    live.challenger.close(seconds=20)
+
+    assert live.count("scored") + live.count("dropped") == 2
+
+
+async def test_of_rows_scored_together_only_those_from_the_cache_are_degraded(both: Open) -> None:
+    live = both({ANN: customer()}, "shadow")
+    batch = Batch([ANN, BOB], NOW_US, ["a", "b"], [0, 0])
+    fresh = await live.store.read([ANN, ANN], NOW_US)
+    raw = replace(fresh, cached_seconds=np.array([np.nan, 5.0]))
+
+    live.challenger.shadow(batch, raw)
+    await live.until(lambda: bool(live.log.kept))
+
+    assert [OK, DEGRADED] == live.log.kept[0].outcomes.statuses.tolist()
+
+
+async def test_what_only_the_canary_reads_and_cannot_be_read_is_answered_by_the_champion(both: Open) -> None:
+    live = both({ANN: customer()}, "canary")
+    whole = live.store.read
+
+    async def without_further(customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
+        return replace(await whole(customer_ids, as_of_unix_us), further_unread=np.ones(len(customer_ids), dtype=bool))
+
+    live.store.read = without_further  # type: ignore[method-assign]
+    live.challenger.live._part = UnionPart(np.array([4, 0]), None, reads_further=True)
+
+    (prediction,) = await live.predictor.predict([ANN], NOW_US)
+
+    assert ("ok", None) == (prediction.status, prediction.challenger)
+    assert live.count("failed") == 1
+
+
+async def test_a_late_answer_of_the_canary_is_counted_once(both: Open) -> None:
+    go_on = threading.Event()
+
+    def slow(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+        go_on.wait(30)
+        return np.full(len(matrix), 0.5, dtype=np.float32)
+
+    live = both({ANN: customer()}, "canary", score=slow, budget_seconds=0.02)
+    await live.predictor.predict_one(ANN, NOW_US)
+    go_on.set()
+    live.challenger.close(seconds=20)
+    await asyncio.sleep(0)
+
+    assert (1, 0) == (live.count("late"), live.count("scored"))
+
+
+async def test_only_rows_that_were_answered_are_logged(both: Open) -> None:
+    live = both({ANN: customer(), BOB: customer()}, "shadow")
+    live.store.unreadable = frozenset({BOB})
+
+    with pytest.raises(OnlineStoreUnavailableError):
+        await live.predictor.predict([ANN, BOB], NOW_US, request_id="batch")
+    one, other = await asyncio.gather(
+        live.predictor.predict_one(ANN, NOW_US, request_id="one"),
+        live.predictor.predict_one(BOB, NOW_US, request_id="other"),
+        return_exceptions=True,
+    )
+    await live.until(lambda: bool(live.log.rows("challenger")))
+
+    assert not isinstance(one, BaseException)
+    assert isinstance(other, OnlineStoreUnavailableError)
+    assert {("one", 0)} == live.log.rows("champion").keys() == live.log.rows("challenger").keys()

@@ -94,6 +94,14 @@ async def test_a_refusal_names_the_model_that_refused(tmp_path: Path) -> None:
         assert ORDERS in response.json()["error"]["message"]
 
 
+async def test_a_customer_whom_the_canary_does_not_know_is_unknown_to_the_canary(tmp_path: Path) -> None:
+    async with api(tmp_path, "canary", share=1.0) as (client, _):
+        response = await client.post("/predict", json={"customer_id": "nobody"})
+
+        assert response.status_code == 404
+        assert named(response) == CHALLENGER
+
+
 async def test_a_shadow_is_seen_in_no_answer_but_that_of_get_model(tmp_path: Path) -> None:
     async with api(tmp_path, "shadow") as (client, challenger):
         assert named(await client.post("/predict", json={"customer_id": "00001"})) == IDENTITY
