@@ -14,13 +14,14 @@ def with_inputs(contract: ModelContract, *names: str) -> ModelContract:
 def of_view(contract: ModelContract, view: str) -> ModelContract:
     """A contract that knows one stored view only."""
     schema = contract.feature_schema
+    features = tuple(f for f in schema.features if f.sources == (view,) and f.view == view)
     kept = {
         "views": tuple(v for v in schema.views if v.name == view),
-        "features": tuple(f for f in schema.features if f.sources == (view,) and f.view == view),
+        "features": features,
         "request_inputs": (),
         "feature_service": f"{view}_v1",
     }
-    names = {feature.name for feature in kept["features"]}
+    names = {feature.name for feature in features}
     return contract.model_copy(
         update={
             "feature_schema": schema.model_copy(update=kept),
