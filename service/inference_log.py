@@ -6,7 +6,7 @@ What a crash can lose: rows of the last `SERVICE_INFERENCE_LOG_FLUSH_SECONDS`, a
 import logging
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -184,9 +184,12 @@ class InferenceLog:
 def _pieces(batches: Sequence[Answers]) -> Iterator[list[Answers]]:
     """Batches of one model together, as many as it takes to have `_ROWS_PER_PIECE` rows."""
     by_model: dict[int, list[Answers]] = {}
+    rows: Counter[int] = Counter()
     for batch in batches:
-        piece = by_model.setdefault(id(batch.model), [])
-        piece.append(batch)
-        if sum(map(len, piece)) >= _ROWS_PER_PIECE:
-            yield by_model.pop(id(batch.model))
+        model = id(batch.model)
+        by_model.setdefault(model, []).append(batch)
+        rows[model] += len(batch)
+        if rows[model] >= _ROWS_PER_PIECE:
+            yield by_model.pop(model)
+            del rows[model]
     yield from by_model.values()
