@@ -156,15 +156,14 @@ class Worker:
         StartupError, ModelError, ContractError: why this process must not serve.
     """
 
-    def __init__(
-        self, settings: ServiceSettings, artefacts: Artefacts, metrics: ServiceMetrics, slot: ServingSlot
-    ) -> None:
+    def __init__(self, settings: ServiceSettings, artefacts: Artefacts, slot: ServingSlot) -> None:
         self._settings = settings
         self._artefacts = artefacts
         self._slot = slot
-        self._metrics = metrics
         self._first = wanted(served_tag(settings, artefacts), artefacts.challenger)
         self._parts = open_parts(settings, artefacts, self._first)
+        # After them: a worker whose metrics are there is one that serves.
+        self._metrics = metrics = ServiceMetrics()
         self._log = InferenceLog(artefacts.inference_log, settings, metrics) if settings.inference_log else None
         self._cache = cache_of(settings)
         self._serving = assemble(self._parts, settings, metrics, self._log, self._cache)

@@ -1,6 +1,7 @@
 """Two workers behind one port: metrics that add up, and what remains when one of them is killed."""
 
 import http.client
+import json
 import os
 import shutil
 import signal
@@ -60,8 +61,12 @@ def counted(folder: Path, worker: int) -> int | None:
 
 @contextmanager
 def connections(service: Service, folder: Path) -> Iterator[dict[int, http.client.HTTPConnection]]:
-    """A connection to each worker; which one accepts a connection is the kernel's choice."""
+    """A connection to each worker; which one accepts a connection is the kernel's choice.
+
+    An idle one may get them all, so those that are known already are kept busy meanwhile.
+    """
     found: dict[int, http.client.HTTPConnection] = {}
+    much = json.dumps({"customer_ids": [f"{number:05d}" for number in range(1000)]})
     with ExitStack() as stack:
         for _ in range(200):
             if len(found) == 2:
@@ -69,9 +74,14 @@ def connections(service: Service, folder: Path) -> Iterator[dict[int, http.clien
             connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
             stack.callback(connection.close)
             before = {worker: counted(folder, worker) for worker in workers(service)}
+            for busy in found.values():
+                busy.request("POST", "/predict_batch", much, {"Content-Type": "application/json"})
             get(connection, "/model")
-            (answering,) = [worker for worker in before if before[worker] != counted(folder, worker)]
-            found[answering] = connection
+            for busy in found.values():
+                busy.getresponse().read()
+            for worker in before.keys() - found.keys():
+                if before[worker] != counted(folder, worker):
+                    found[worker] = connection
         assert 2 == len(found), "one of the workers never answers"
         yield found
 
