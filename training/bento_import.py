@@ -20,7 +20,7 @@ from contract.artefacts import MODEL_FILES, PIPELINE_FILE, Artefacts
 from scoring.model import ImportedModel, load_model
 from training import onnx_model, registry
 from training.errors import ModelImportError
-from training.promotion import may_be_served
+from training.promotion import refuse_unpassed
 from training.registry import RegisteredModel
 
 COMPILED_PATH = "compiled"
@@ -126,9 +126,7 @@ def import_model(artefacts: Artefacts, name: str, alias_or_version: str, trackin
     """
     client = registry.open_registry(tracking_uri, name)
     version = registry.version_of(client, name, alias_or_version)
-    verdict = version.tags.get("gate", "it was never held to it")
-    if not may_be_served(verdict):
-        raise ModelImportError(f"model {name!r} version {version.version} did not pass the gate: {verdict}")
+    refuse_unpassed(version)
     servable = prepare(client, version)
     store(servable)
     pin(artefacts.model_tag, servable.tag)

@@ -9,10 +9,10 @@ from typing import Any, Literal
 from contract.artefacts import Artefacts
 from training import registry
 from training.bento_import import prepare, store, write_whole
-from training.errors import ModelImportError, TrainingError
+from training.errors import TrainingError
 from training.ledger import Recorded
 from training.opened_registry import OpenedRegistry, alone
-from training.promotion import may_be_served
+from training.promotion import refuse_unpassed
 from training.registry import CHAMPION
 
 
@@ -46,9 +46,7 @@ def challenge(
     version = registry.version_of(opened.client, opened.name, wanted)
     if str(version.version) == registry.aliases_of(opened.client, opened.name).get(CHAMPION):
         raise TrainingError(f"version {version.version} of {opened.name!r} is {CHAMPION}; it cannot challenge itself")
-    verdict = version.tags.get("gate", "it was never held to it")
-    if not may_be_served(verdict):
-        raise ModelImportError(f"model {opened.name!r} version {version.version} did not pass the gate: {verdict}")
+    refuse_unpassed(version)
     servable = prepare(opened.client, version)
     opened.refuse_unservable(servable)
     store(servable)

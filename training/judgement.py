@@ -18,7 +18,7 @@ from training import registry
 from training.bento_import import Servable, prepare
 from training.comparison import TIMED_ROWS, Comparison, Scored, compare, segments_of, time_calls
 from training.errors import TrainingError
-from training.promotion import PASSED, objections_against
+from training.promotion import PASSED, objections_against, own_verdict
 from training.registry import CHAMPION, TEST_COLUMNS
 from training.settings import TrainingSettings
 
@@ -53,7 +53,7 @@ def judge(client: MlflowClient, settings: TrainingSettings, candidate: Servable)
     """
     version = candidate.registered.version
     objections = []
-    if (verdict := version.tags.get("gate", "it was never held to it")) != PASSED:
+    if (verdict := own_verdict(version)) != PASSED:
         objections.append(f"the gate on its own: {verdict}")
     number = registry.aliases_of(client, version.name).get(CHAMPION)
     comparison = None

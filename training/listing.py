@@ -9,6 +9,7 @@ from training import registry
 from training.challenge import challenging
 from training.ledger import Chain, Recorded
 from training.opened_registry import OpenedRegistry
+from training.promotion import own_verdict
 from training.registry import CHAMPION
 
 _METRICS = ("active_roc_auc", "all_roc_auc", "all_brier", "all_calibration_error")
@@ -29,7 +30,7 @@ def models(opened: OpenedRegistry) -> str:
 def _row(opened: OpenedRegistry, version: ModelVersion, aliases: dict[str, str]) -> list[str]:
     number = str(version.version)
     metrics = opened.client.get_run(str(version.run_id)).data.metrics if version.run_id else {}
-    gate = _short(version.tags.get("gate", "not held to it"))
+    gate = _short(own_verdict(version))
     against = version.tags.get("gate_against_champion")
     return [
         number,

@@ -13,7 +13,7 @@ from training.errors import GateError, LedgerError, ModelImportError, TrainingEr
 from training.judgement import judge
 from training.ledger import Chain, Recorded
 from training.opened_registry import OpenedRegistry
-from training.promotion import FORCED, PASSED
+from training.promotion import FORCED, GATE, PASSED, own_verdict
 from training.registry import CHALLENGER, CHAMPION
 
 
@@ -85,8 +85,8 @@ def promote(opened: OpenedRegistry, wanted: str = CHALLENGER, reason: str = "", 
         evidence=judgement.evidence,
     )
     recorded = opened.move(entry, chain, version, pinned=servable)
-    if entry.forced and version.tags.get("gate") != PASSED:
-        opened.client.set_model_version_tag(opened.name, version.version, "gate", FORCED + reason)
+    if entry.forced and own_verdict(version) != PASSED:
+        opened.client.set_model_version_tag(opened.name, version.version, GATE, FORCED + reason)
     if registry.aliases_of(opened.client, opened.name).get(CHALLENGER) == str(version.version):
         opened.client.delete_registered_model_alias(opened.name, CHALLENGER)
     if challenging(opened.artefacts).get("tag") == servable.tag:

@@ -2,16 +2,22 @@
 
 from dataclasses import dataclass
 
+from mlflow.entities.model_registry import ModelVersion
+
 from contract import ModelContract
 from scoring.evaluation import Estimate
 from training.comparison import Comparison
+from training.errors import ModelImportError
 from training.settings import TrainingSettings
 
+GATE = "gate"
+"""Tag of a version that holds what the gate on its own said of it."""
+
 PASSED = "passed"
-"""Value of the tag `gate` of a version that may be served."""
+"""Its value for a version that may be served."""
 
 FORCED = "forced: "
-"""How that value begins where somebody let the version through against the gate; the reason follows."""
+"""How it begins where somebody let the version through against the gate; the reason follows."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,17 @@ def objections_against(comparison: Comparison, settings: TrainingSettings) -> li
     return found
 
 
-def may_be_served(verdict: str) -> bool:
-    """Whether a version whose tag `gate` says this may be imported."""
-    return verdict == PASSED or verdict.startswith(FORCED)
+def own_verdict(version: ModelVersion) -> str:
+    """What the gate on its own said of a version."""
+    return str(version.tags.get(GATE, "it was never held to it"))
+
+
+def refuse_unpassed(version: ModelVersion) -> None:
+    """Hold a version to what the gate on its own said of it.
+
+    Raises:
+        ModelImportError: it neither passed nor was forced.
+    """
+    verdict = own_verdict(version)
+    if verdict != PASSED and not verdict.startswith(FORCED):
+        raise ModelImportError(f"model {version.name!r} version {version.version} did not pass the gate: {verdict}")

@@ -39,7 +39,7 @@ from training import run_log
 from training.dataset import Cutoffs, LabelledRows, TrainingData, built_from, choose_cutoffs
 from training.errors import DatasetError, GateError
 from training.pipeline import CANDIDATES
-from training.promotion import PASSED, Evidence, objections
+from training.promotion import GATE, PASSED, Evidence, objections
 from training.settings import TrainingSettings
 
 CLASS_NAMES = ("retained", "churned")
@@ -150,7 +150,7 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
         contract=registered.contract,
     )
     found = objections(evidence, settings)
-    client.set_model_version_tag(version.name, version.version, "gate", "; ".join(found) or PASSED)
+    client.set_model_version_tag(version.name, version.version, GATE, "; ".join(found) or PASSED)
     if found:
         raise GateError(
             f"version {version.version} of {version.name!r} is registered without an alias, what is served stays: "

@@ -5,12 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
 from pydantic import ValidationError
 
 from scoring.evaluation import Estimate, Paired
 from tests.fakes import small_contract
 from training.comparison import Comparison, Segment
-from training.promotion import FORCED, PASSED, Evidence, may_be_served, objections, objections_against
+from training.errors import ModelImportError
+from training.promotion import FORCED, GATE, PASSED, Evidence, objections, objections_against, refuse_unpassed
 from training.settings import TrainingSettings
 
 SETTINGS = TrainingSettings(min_auc_margin=0.02, max_calibration_error=0.05)
@@ -156,10 +158,16 @@ def test_a_segment_is_worse_only_if_that_is_sure_and_much() -> None:
 
 
 def test_only_what_passed_or_was_forced_may_be_served() -> None:
-    assert may_be_served(PASSED)
-    assert may_be_served(FORCED + "it is all there is")
-    assert not may_be_served("ROC AUC 0.5 beats recency alone")
-    assert not may_be_served("passed by")
+    def version(**tags: str) -> ModelVersion:
+        return ModelVersion("churn", "7", 0, tags=[ModelVersionTag(*tag) for tag in tags.items()])
+
+    refuse_unpassed(version(**{GATE: PASSED}))
+    refuse_unpassed(version(**{GATE: FORCED + "it is all there is"}))
+    for verdict in ("ROC AUC 0.5 beats recency alone", "passed by"):
+        with pytest.raises(ModelImportError, match=rf"'churn' version 7 did not pass the gate: {verdict}"):
+            refuse_unpassed(version(**{GATE: verdict}))
+    with pytest.raises(ModelImportError, match="it was never held to it"):
+        refuse_unpassed(version())
 
 
 @pytest.mark.parametrize(
