@@ -215,9 +215,13 @@ def _told(tag: str, contract: ModelContract, rows: LatestRows, found: list[Drift
 
 def _write_metrics(file: Path, models: list[dict[str, Any]]) -> None:
     registry = CollectorRegistry()
-    psi = Gauge("drift_psi", "Population stability index against training", ["version", "column"], registry=registry)
-    drifted = Gauge("drift_columns", "Columns that have drifted since training", ["version"], registry=registry)
-    customers = Gauge("drift_customers", "Customers that were compared", ["version"], registry=registry)
+    psi = Gauge(
+        "churn_drift_psi", "Population stability index against training", ["version", "column"], registry=registry
+    )
+    drifted = Gauge("churn_drift_columns", "Columns that have drifted since training", ["version"], registry=registry)
+    customers = Gauge("churn_drift_customers", "Customers that were compared", ["version"], registry=registry)
+    reported = Gauge("churn_drift_last_report_timestamp_seconds", "When the last report was made", registry=registry)
+    reported.set_to_current_time()
     for model in models:
         drifted.labels(model["version"]).set(len(model["drifted"]))
         customers.labels(model["version"]).set(model["customers"])

@@ -96,7 +96,8 @@ def materialize(
 def _materialize(artefacts: Artefacts, record: RunRecord, replace: bool, full: bool, settings: JobsSettings) -> None:
     if artefacts.redis_url is None:
         raise JobError("REDIS_URL is not set and no embedded server runs; `make redis` starts one")
-    record.source = read_build(artefacts.offline_store).source
+    build = read_build(artefacts.offline_store)
+    record.source, record.newest_snapshot = build.source, build.newest_snapshot
     record.build = (artefacts.offline_store / "current").resolve().name
     store = open_feature_store(artefacts)
     views = store._get_feature_views_to_materialize(None)

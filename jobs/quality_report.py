@@ -1,9 +1,13 @@
 """How good live answers were, as a table, a page and JSON."""
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+
+from jobs.errors import JobError
 from jobs.report_pages import aligned, listed, page, paragraph, put_report, table
 
 FIGURE_NAMES = ("roc_auc", "brier", "calibration_error", "mean_probability", "base_rate", "lift_at_10pct")
@@ -56,7 +60,7 @@ def quality_lines(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def write(folder: Path, report: Mapping[str, Any]) -> None:
-    """Write `live_quality.json` and `live_quality.html`.
+    """Write `live_quality.json`, `live_quality.html` and `live_quality.prom`.
 
     Raises:
         JobError: the folder cannot be written to.
@@ -82,3 +86,32 @@ def write(folder: Path, report: Mapping[str, Any]) -> None:
         table("Run", ["", ""], run.items()),
     ]
     put_report(folder, "live_quality", report, page("Live quality", report["outcome"], parts))
+    try:
+        write_to_textfile(str(folder / "live_quality.prom"), _metrics(report))
+    except OSError as error:
+        raise JobError(f"{folder}: the metrics cannot be written: {error.strerror}") from None
+
+
+def _metrics(report: Mapping[str, Any]) -> CollectorRegistry:
+    """The newest week that could be judged, for the node exporter's textfile collector."""
+    registry = CollectorRegistry()
+
+    def gauge(name: str, meaning: str, *labels: str) -> Gauge:
+        return Gauge(f"churn_live_quality_{name}", meaning, labels, registry=registry)
+
+    live = gauge("roc_auc", "ROC AUC of the newest week that has figures", "model", "population")
+    training = gauge("training_roc_auc", "ROC AUC that training measured", "model", "population")
+    lost = gauge("lost", "1 if it surely lies further below training's than is allowed", "model", "population")
+    for verdict in report["verdicts"]:
+        model, population = labels = verdict["model"], verdict["population"]
+        (judged,) = (
+            quality
+            for quality in report["quality"]
+            if (quality["model"], quality["week"], quality["population"]) == (model, verdict["week"], population)
+        )
+        live.labels(*labels).set(judged["figures"]["roc_auc"]["value"])
+        training.labels(*labels).set(verdict["training"])
+        lost.labels(*labels).set(verdict["lost"])
+    judged_at = datetime.fromisoformat(report["judged_at"]).timestamp()
+    gauge("last_report_timestamp_seconds", "When the last report was made").set(judged_at)
+    return registry

@@ -1,14 +1,19 @@
-"""What each materialization did, one JSON object a line, for whoever looks after it."""
+"""What each materialization did: one JSON object a line for people, the latest as metrics for Prometheus."""
 
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
 from jobs.errors import JobError
 
 Outcome = Literal["done", "failed", "locked", "partly", "unverified"]
+
+METRICS_FILE = "materialize.prom"
+"""Beside the records, for the node exporter's textfile collector."""
 
 
 @dataclass
@@ -49,12 +54,14 @@ class RunRecord:
     until: rows with an event time up to this.
     build: the build of the offline store that was read.
     source: which orders it is made of.
+    newest_snapshot: ISO time of its newest windowed snapshot, from which the age of those features counts.
     """
 
     started: datetime
     until: datetime
     build: str = ""
     source: str = ""
+    newest_snapshot: str = ""
     outcome: Outcome = "failed"
     exit_code: int = JobError.exit_code
     seconds: float = 0.0
@@ -62,7 +69,7 @@ class RunRecord:
     views: list[ViewRecord] = field(default_factory=list)
 
     def append_to(self, path: Path) -> None:
-        """Add it as the last line of a file, which is made if need be.
+        """Add it as the last line of a file, which is made if need be, and renew the metrics beside it.
 
         Raises:
             JobError: it cannot be written.
@@ -72,6 +79,7 @@ class RunRecord:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("a") as file:
                 file.write(line + "\n")
+            write_to_textfile(str(path.with_name(METRICS_FILE)), _metrics(path))
         except OSError as error:
             raise JobError(f"{path}: the run cannot be recorded: {error.strerror}") from None
 
@@ -80,3 +88,45 @@ def _shown(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
     raise TypeError(type(value).__name__)
+
+
+def _metrics(records: Path) -> CollectorRegistry:
+    registry = CollectorRegistry()
+
+    def gauge(name: str, meaning: str, value: float) -> None:
+        Gauge(f"churn_materialize_{name}", meaning, registry=registry).set(value)
+
+    last, success = _last_runs(records)
+    if last is not None:
+        gauge("last_run_timestamp_seconds", "When the last run ended", _ended(last))
+        gauge("last_run_seconds", "How long the last run took", last["seconds"])
+        gauge("last_exit_code", "Of the last run, see docs/materialization.md", last["exit_code"])
+        written = Gauge("churn_materialize_written_rows", "Rows that the last run wrote", ["view"], registry=registry)
+        for view in last["views"]:
+            written.labels(view["view"]).set(view["written"])
+    if success is not None:
+        gauge("last_success_timestamp_seconds", "When the last run that did everything ended", _ended(success))
+        if snapshot := success.get("newest_snapshot"):
+            newest = datetime.fromisoformat(snapshot).timestamp()
+            gauge("newest_snapshot_timestamp_seconds", "Time of the newest snapshot that it found", newest)
+    return registry
+
+
+def _last_runs(records: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The last run, and the last that did everything; one that found another at work counts as none."""
+    last = None
+    for line in reversed(records.read_text().splitlines()):
+        try:
+            run = json.loads(line)
+        except ValueError:  # a crash cut it off
+            continue
+        if run["outcome"] != "locked":
+            last = last or run
+            if run["outcome"] == "done":
+                return last, run
+    return last, None
+
+
+def _ended(run: dict[str, Any]) -> float:
+    """Seconds since 1970."""
+    return datetime.fromisoformat(run["started"]).timestamp() + float(run["seconds"])

@@ -14,15 +14,19 @@ class StreamMetrics:
 
     def __init__(self, port: int | None, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
-        self._orders = Counter("stream_orders", "Orders by what became of them", ["outcome"], registry=self.registry)
+        self._orders = Counter(
+            "churn_stream_orders", "Orders by what became of them", ["outcome"], registry=self.registry
+        )
         self._predictions = Counter(
-            "stream_predictions", "Customers scored, by status", ["status"], registry=self.registry
+            "churn_stream_predictions", "Customers scored, by status", ["status"], registry=self.registry
         )
         self._lag = Gauge(
-            "stream_lag_seconds", "From the newest order's event time to the end of its batch", registry=self.registry
+            "churn_stream_lag_seconds",
+            "From the newest order's event time to the end of its batch",
+            registry=self.registry,
         )
         self._seconds = Histogram(
-            "stream_batch_seconds",
+            "churn_stream_batch_seconds",
             "How long a batch took",
             buckets=(0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
             registry=self.registry,

@@ -88,7 +88,7 @@ def test_customers_like_those_of_training_have_not_drifted(tmp_path: Path, model
     assert {*COLUMNS, SCORE} == {column["column"] for column in found["columns"]}
     assert report == json.loads((tmp_path / "out" / "drift.json").read_text())
     metrics = (tmp_path / "out" / "drift.prom").read_text()
-    assert 'drift_columns{version="7"} 0.0' in metrics
+    assert 'churn_drift_columns{version="7"} 0.0' in metrics
     page = (tmp_path / "out" / "drift-7.html").read_text()
     assert DAYS_SINCE in page
     assert not re.findall(r"<(?:script|link)[^>]+(?:src|href)=[\"']https?:", page)

@@ -16,6 +16,7 @@ from jobs.errors import JobError
 from jobs.live_quality import NothingLabelledError, QualityCheck, QualityError, live_quality
 from scoring.model import ImportedModel
 from tests.labelled_log import ACTIVE, MONDAY, WEEK, Asked, LabelledLog, small_model
+from tests.serving import samples
 
 # bentoml 1.4.39 on pathspec 1.0, while it is imported
 pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
@@ -42,6 +43,10 @@ def judge(log: LabelledLog, *models: ImportedModel, labels: Path | None = None, 
 def reported(log: LabelledLog) -> dict[str, Any]:
     report: dict[str, Any] = json.loads((log.root / "out" / "live_quality.json").read_text())
     return report
+
+
+def metrics(log: LabelledLog) -> str:
+    return (log.root / "out" / "live_quality.prom").read_text()
 
 
 def of(report: dict[str, Any], model: ImportedModel, week: str, population: str = "all") -> dict[str, Any]:
@@ -100,7 +105,13 @@ def test_a_newest_week_that_is_surely_worse_than_training_is_refused_and_an_olde
 
     assert 3 == lost.value.exit_code
     assert "worse than training" == reported(log)["outcome"]
+    of_it = {"model": model.tag, "population": "all"}
+    assert [1] == samples(metrics(log), "churn_live_quality_lost", **of_it)
+    assert [0.88] == samples(metrics(log), "churn_live_quality_training_roc_auc", **of_it)
+    auc = of(reported(log), model, "2024-W12")["figures"]["roc_auc"]["value"]
+    assert [auc] == samples(metrics(log), "churn_live_quality_roc_auc", **of_it)
     assert "ok" == judge(log, model, max_auc_loss=0.5)["outcome"]
+    assert [0] == samples(metrics(log), "churn_live_quality_lost", **of_it)
 
 
 def test_who_is_judged_is_whom_training_takes_for_its_headline(log: LabelledLog) -> None:
