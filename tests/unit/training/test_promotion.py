@@ -159,7 +159,7 @@ def test_a_segment_is_worse_only_if_that_is_sure_and_much() -> None:
 
 def test_only_what_passed_or_was_forced_may_be_served() -> None:
     def version(**tags: str) -> ModelVersion:
-        return ModelVersion("churn", "7", 0, tags=[ModelVersionTag(*tag) for tag in tags.items()])
+        return ModelVersion("churn", "7", 0, tags=[ModelVersionTag(*tag) for tag in tags.items()])  # type: ignore[no-untyped-call]
 
     refuse_unpassed(version(**{GATE: PASSED}))
     refuse_unpassed(version(**{GATE: FORCED + "it is all there is"}))
