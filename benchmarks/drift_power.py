@@ -20,7 +20,7 @@ from contract.histogram import Histogram
 from jobs.drift import SCORE, drifts
 from jobs.drift_statistics import ALPHA, drift
 from scoring.model_store import open_model, pinned_tag
-from training.dataset import TrainingData, choose_cutoffs
+from training.dataset import TrainingData
 from training.settings import TrainingSettings
 from training.train import model_input
 
@@ -124,14 +124,7 @@ def _population(artefacts: Artefacts, settings: TrainingSettings) -> _Population
     model = open_model(pinned_tag(artefacts))
     contract = model.contract
     data = TrainingData(artefacts, settings.feature_service)
-    cutoffs = choose_cutoffs(
-        data.first_order,
-        data.observed_until,
-        settings.label_days,
-        settings.training_cutoffs,
-        settings.cutoff_spacing_days,
-    )
-    rows = data.rows(cutoffs.training, settings.label_days, settings.active_days)
+    rows = data.rows(data.cutoffs(settings).training, settings.label_days, settings.active_days)
     names = [feature.name for feature in data.schema.features]
     values = pd.DataFrame(rows.raw.values, columns=names)[contract.feature_names]
     matrix = model_input(contract.inputs, contract.feature_schema, RawFeatures(values.to_numpy(), None))

@@ -18,6 +18,7 @@ from contract import FeatureSchema, RawFeatures
 from contract.artefacts import PROJECT_ROOT, Artefacts
 from contract.feature_schema import read_feature_schema
 from training.errors import DatasetError
+from training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -110,6 +111,16 @@ class TrainingData:
         """Time of the very first order, UTC."""
         first: datetime = self._orders["event_timestamp"].min().to_pydatetime()
         return first
+
+    def cutoffs(self, settings: TrainingSettings) -> Cutoffs:
+        """When these customers are looked at, as the settings have it. Raises as `choose_cutoffs`."""
+        return choose_cutoffs(
+            self.first_order,
+            self.observed_until,
+            settings.label_days,
+            settings.training_cutoffs,
+            settings.cutoff_spacing_days,
+        )
 
     def rows(self, cutoffs: tuple[datetime, ...], label_days: int, active_days: int) -> LabelledRows:
         """Every customer who ordered before a cut-off, with features at it and the label after it.

@@ -36,7 +36,7 @@ from scoring.evaluation import (
     youden_threshold,
 )
 from training import run_log
-from training.dataset import Cutoffs, LabelledRows, TrainingData, built_from, choose_cutoffs
+from training.dataset import Cutoffs, LabelledRows, TrainingData, built_from
 from training.errors import DatasetError, GateError
 from training.pipeline import CANDIDATES
 from training.promotion import GATE, PASSED, Evidence, objections
@@ -76,13 +76,7 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
     """
     _say("opening the feature store")
     data = TrainingData(artefacts, settings.feature_service)
-    cutoffs = choose_cutoffs(
-        data.first_order,
-        data.observed_until,
-        settings.label_days,
-        settings.training_cutoffs,
-        settings.cutoff_spacing_days,
-    )
+    cutoffs = data.cutoffs(settings)
     rows = {}
     for split, times in (
         ("training", cutoffs.training),
