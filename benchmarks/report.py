@@ -227,18 +227,20 @@ def _beside(found: Mapping[str, Any] | None) -> str:
     title = "## What stands beside the champion\n"
     if found is None:
         return f"{title}\n{NOT_MEASURED}\n"
+    columns = {
+        "single_32": "32 connections, requests/s",
+        "batch_100_4": "batches of 100, 4 connections, requests/s",
+    }
     rows = [
-        (name, variant["what"], *(with_spread(variant["scenarios"][s]["requests_per_second"], 0) for s in scenarios))
-        for scenarios in [("single_32", "batch_100_4")]
+        (name, variant["what"], *(with_spread(variant["scenarios"][s]["requests_per_second"], 0) for s in columns))
         for name, variant in found["variants"].items()
     ]
-    columns = ("", "", "32 connections, requests/s", "batches of 100, 4 connections, requests/s")
     return "\n".join(
         [
             title,
             prose("`make bench-beside`: the same service, one variant at a time, rounds interleaved."),
             verdicts(found["targets"]),
-            table(columns, rows, left=2),
+            table(("", "", *columns.values()), rows, left=2),
             machine(found),
         ]
     )
