@@ -19,7 +19,7 @@ from contract.artefacts import Artefacts
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
 from jobs.latest_rows import ViewSource, changed_customers, connect, customer_ranges
-from jobs.skew_log import LoggedRows, LogReading
+from jobs.log_reading import LoggedRows, LogReading
 from jobs.skew_replay import ModelReplay
 from jobs.skew_report import Found, summary, write
 from scoring.errors import ModelError

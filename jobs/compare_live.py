@@ -13,9 +13,9 @@ from contract.artefacts import Artefacts
 from jobs.errors import JobError
 from jobs.label_files import read_labels
 from jobs.live_quality import RESAMPLES, SEED, too_few
+from jobs.log_reading import LogReading
 from jobs.logged_scores import Active, LoggedScores, Opener, customer_numbers, open_scores
 from jobs.report_pages import aligned, listed, page, paragraph, put_report, table
-from jobs.skew_log import LogReading
 from scoring.evaluation import (
     PROBABILITY,
     RANKING,

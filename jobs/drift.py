@@ -19,7 +19,7 @@ from contract import ContractError, FeatureState, ModelContract
 from contract.histogram import Histogram
 from jobs.drift_statistics import ALPHA, Drift, drift
 from jobs.errors import JobError
-from jobs.skew_log import LoggedRows, LogReading
+from jobs.log_reading import LoggedRows, LogReading
 from scoring.errors import ModelError
 from scoring.model import ImportedModel
 from scoring.model_store import open_model

@@ -10,9 +10,9 @@ import pyarrow as pa
 from contract.artefacts import Artefacts
 from jobs.errors import JobError
 from jobs.latest_rows import rows_of
+from jobs.log_reading import LogReading
 from jobs.logged_scores import LoggedScores, open_scores
 from jobs.orders import Orders, find_orders
-from jobs.skew_log import LogReading
 from scoring.pseudonyms import PREFIX, Pseudonyms
 
 LABEL_DAYS = 90

@@ -11,9 +11,9 @@ import numpy as np
 from contract.artefacts import Artefacts
 from jobs.errors import JobError
 from jobs.label_files import read_labels
+from jobs.log_reading import LogReading
 from jobs.logged_scores import Active, LoggedScores, Opener, customer_numbers, open_scores
 from jobs.quality_report import loss_line, quality_lines, write
-from jobs.skew_log import LogReading
 from scoring.evaluation import (
     FEWEST_OF_A_CLASS,
     PROBABILITY,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from contract import ModelContract
 from jobs.errors import JobError
 from jobs.latest_rows import connect
-from jobs.skew_log import LogReading
+from jobs.log_reading import LogReading
 from scoring.errors import ModelError
 from scoring.model import ImportedModel
 from scoring.model_store import open_model

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from contract import FeatureState, ModelContract, ResolvedFeatures, Resolver
 from jobs.latest_rows import ViewSource, check_columns
+from jobs.log_reading import LoggedRows
 from jobs.offline_features import FeaturePlan, live_schema
 from jobs.skew_classes import (
     AGREES,
@@ -25,7 +26,6 @@ from jobs.skew_classes import (
     code,
     differing,
 )
-from jobs.skew_log import LoggedRows
 from jobs.skew_report import WHOLE_ROW, Found
 from jobs.skew_rows import TIMESTAMP, Moments, ViewHistory, Which
 from jobs.view_files import resolved

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from contract.artefacts import Artefacts
-from jobs import embedded_redis, skew_log
+from jobs import embedded_redis, log_reading
 from jobs.audit_skew import NothingToAuditError, SkewError
 from jobs.build_features import build_features
 from jobs.errors import JobError
@@ -201,7 +201,7 @@ def test_the_chunks_of_a_log_do_not_change_what_is_found(shop: Shop, monkeypatch
     shop.serve([*(f"{n:05d}" for n in range(1, 251)), "nobody"])
     whole = shop.audit()
 
-    monkeypatch.setattr(skew_log, "ROWS_PER_CHUNK", 37)
+    monkeypatch.setattr(log_reading, "ROWS_PER_CHUNK", 37)
 
     parts = shop.audit()
     assert whole["features"] == parts["features"]

@@ -1,4 +1,4 @@
-"""The logged decisions that an audit looks at: answered rows of a time, by model, in chunks of bounded size."""
+"""The rows of the inference log that a job looks at: those of a time, by model, in chunks of bounded size."""
 
 from collections import Counter
 from collections.abc import Iterator
