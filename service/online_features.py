@@ -191,6 +191,7 @@ def open_feast(
         raise StartupError("models of several feature services are read together by the compiled reader alone")
     # A store of its own: looking whether the promises are kept renews the registry of the store that is asked.
     serving = type(store)(config=store.config)
+    _keep_to_promised_code(serving, *contracts)
     # Feast's word for never: reads keep to what was held against the contract, whatever becomes of the registry.
     serving.registry.cached_registry_proto_ttl = timedelta(0)
     return OpenedFeast(FeastOnlineFeatures(serving, union), union, promises)
@@ -218,16 +219,32 @@ def open_store(
     from feast import FeatureStore
     from google.protobuf.message import DecodeError
 
+    from service.feast_config import online_config
+
     # It warns that serve_features_while_materializing matters only with a SQL registry; the YAML serves both.
     logging.getLogger("feast.repo_config").setLevel(logging.ERROR)
     try:
-        store = FeatureStore(repo_path=str(repo))
+        store = FeatureStore(config=online_config(repo))
+        _keep_to_promised_code(store, *contracts)
         found = broken_promises(store, *contracts)  # reads the registry for the first time
     except DecodeError:
         raise StartupError(f"{artefacts.feast_registry} is not a feature registry; run `make apply`") from None
     if found:
         raise ContractMismatchError(found)
     return store
+
+
+def _keep_to_promised_code(store: "FeatureStore", *contracts: ModelContract) -> None:
+    """From now on its registry hands on no code but what the contracts promise; of an SQL registry that is not so."""
+    from feast.infra.registry.registry import Registry
+
+    from service.promised_code import PromisedCodeOnly
+
+    if not isinstance(store.registry, Registry):
+        logger.warning("this kind of feature registry has its code run before it is held against the contract")
+        return
+    store.registry._registry_store = PromisedCodeOnly(store.registry._registry_store, store.project, contracts)
+    store.registry.refresh(store.project)
 
 
 def broken_promises(store: "FeatureStore", *contracts: ModelContract) -> list[str]:
@@ -243,6 +260,8 @@ def _broken_promises(store: "FeatureStore", contract: ModelContract) -> list[str
         live = read_feature_schema(store.registry, store.project, contract.feature_service)
     except FeastObjectNotFoundException:
         return [f"feature service {contract.feature_service!r} is not in registry {store.config.registry.path}"]
+    except ContractMismatchError as error:
+        return error.differences
     except ContractError as error:
         return [str(error)]
     return differences(contract.feature_schema, live)
