@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from contract.errors import ContractError
 from contract.redis_address import RedisAddress
 
 MODEL_FILES = {"onnx": "model.onnx", "sklearn": "model.skops"}
@@ -22,7 +23,8 @@ PROJECT_ROOT = Path(__file__).resolve().parents[1]
 class Artefacts(BaseModel):
     """Addresses, from the environment or from the project's own `var/` folder.
 
-    redis_url: `REDIS_URL`, else that of the embedded server if `make redis` has recorded one, else None.
+    redis_url: `REDIS_URL`, else what the file `REDIS_URL_FILE` holds, as secrets are mounted, else that of the embedded
+        server if `make redis` has recorded one, else None.
     feast_registry: `FEAST_REGISTRY`, a path or address as feast understands it.
     offline_store: `OFFLINE_STORE_DIR`, the folder of the offline store's Parquet files.
     orders: `ORDERS_PATH`, the Parquet file of orders.
@@ -50,12 +52,16 @@ class Artefacts(BaseModel):
 
     @classmethod
     def of(cls, environ: Mapping[str, str], root: Path = PROJECT_ROOT) -> "Artefacts":
-        """Read the addresses that `environ` gives and fill in the rest below `root`/var."""
+        """Read the addresses that `environ` gives and fill in the rest below `root`/var.
+
+        Raises:
+            ContractError: `REDIS_URL_FILE` cannot be read.
+        """
         var = root / "var"
         embedded = embedded_redis_url_file(root)
         recorded = embedded.read_text().strip() if embedded.exists() else None
         return cls(
-            redis_url=environ.get("REDIS_URL") or recorded or None,
+            redis_url=environ.get("REDIS_URL") or _redis_url_of_file(environ) or recorded or None,
             feast_registry=environ.get("FEAST_REGISTRY") or str(var / "feast" / "registry.db"),
             offline_store=Path(environ.get("OFFLINE_STORE_DIR") or var / "offline_store"),
             orders=Path(environ.get("ORDERS_PATH") or var / "data" / "orders.parquet"),
@@ -89,6 +95,15 @@ class Artefacts(BaseModel):
             "REDIS_SENTINEL_MASTER": master or "none",
             "REDIS_CONNECTION_STRING": connection,
         }
+
+
+def _redis_url_of_file(environ: Mapping[str, str]) -> str:
+    if not (file := environ.get("REDIS_URL_FILE")):
+        return ""
+    try:
+        return Path(file).read_text().strip()
+    except (OSError, ValueError) as error:
+        raise ContractError(f"REDIS_URL_FILE: {file} cannot be read: {type(error).__name__}") from None
 
 
 def embedded_redis_url_file(root: Path = PROJECT_ROOT) -> Path:

@@ -115,7 +115,7 @@ def _run(chosen: argparse.Namespace) -> None:
     if chosen.command == "redis-up":
         from jobs import embedded_redis
 
-        if os.environ.get("REDIS_URL"):
+        if os.environ.get("REDIS_URL") or os.environ.get("REDIS_URL_FILE"):
             print("using REDIS_URL from the environment")
         else:
             print(f"embedded Redis: {embedded_redis.start()}")

@@ -86,6 +86,7 @@ def bare_environment(home: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("SERVICE_", "JOBS_", "TRAINING_", "MLFLOW_"))}
     for name in (
         "REDIS_URL",
+        "REDIS_URL_FILE",
         "FEAST_REGISTRY",
         "OFFLINE_STORE_DIR",
         "ORDERS_PATH",

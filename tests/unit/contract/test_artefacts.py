@@ -49,6 +49,19 @@ def test_addresses_of_the_environment_win(tmp_path: Path) -> None:
     ) == Artefacts.of(environ, tmp_path)
 
 
+def test_the_address_of_redis_may_come_in_a_file_as_secrets_do(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text("redis://serving:secret@redis/0\n")
+
+    assert "redis://serving:secret@redis/0" == Artefacts.of({"REDIS_URL_FILE": str(file)}, tmp_path).redis_url
+    assert "redis://a" == Artefacts.of({"REDIS_URL_FILE": str(file), "REDIS_URL": "redis://a"}, tmp_path).redis_url
+
+
+def test_a_file_without_an_address_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match=r"REDIS_URL_FILE: .*/absent cannot be read: FileNotFoundError"):
+        Artefacts.of({"REDIS_URL_FILE": str(tmp_path / "absent")}, tmp_path)
+
+
 def test_the_embedded_server_is_used_only_when_redis_url_is_not_set(tmp_path: Path) -> None:
     recorded = embedded_redis_url_file(tmp_path)
     recorded.parent.mkdir(parents=True)
