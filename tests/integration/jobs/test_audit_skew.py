@@ -5,7 +5,6 @@ Each class of fault is planted where it would arise: in Redis, in the offline st
 
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from contract.artefacts import Artefacts
-from jobs import embedded_redis, feature_store
+from jobs import feature_store
 from jobs.feature_store import apply
 from service.guarded_features import GuardedFeatures, LastKnownGood
 from service.metrics import ServiceMetrics
@@ -41,18 +40,6 @@ from tests.integration.jobs.audited_shop import (
     take,
 )
 from training.dataset import TrainingData
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    root = tmp_path_factory.mktemp("skew")
-    yield Shop.in_folder(root, embedded_redis.start(root=root))
-    embedded_redis.stop(root=root)
-
-
-@pytest.fixture
-def shop(world: Shop, tmp_path: Path) -> Shop:
-    return world.logging_to(tmp_path)
 
 
 def test_a_clean_run_over_ten_thousand_served_rows_differs_in_nothing(shop: Shop) -> None:

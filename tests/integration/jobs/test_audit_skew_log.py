@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from contract.artefacts import Artefacts
-from jobs import embedded_redis, log_reading
+from jobs import log_reading
 from jobs.audit_skew import NothingToAuditError, SkewError
 from jobs.build_features import build_features
 from jobs.errors import JobError
@@ -39,18 +38,6 @@ from tests.integration.jobs.audited_shop import (
     take,
 )
 from tests.loop import SOURCE
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    root = tmp_path_factory.mktemp("skew")
-    yield Shop.in_folder(root, embedded_redis.start(root=root))
-    embedded_redis.stop(root=root)
-
-
-@pytest.fixture
-def shop(world: Shop, tmp_path: Path) -> Shop:
-    return world.logging_to(tmp_path)
 
 
 def test_damaged_files_and_models_that_cannot_be_used_are_named_and_the_rest_is_audited(shop: Shop) -> None:

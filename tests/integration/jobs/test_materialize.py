@@ -29,14 +29,6 @@ DAY = timedelta(days=1)
 LIFETIME, WINDOWED = VIEWS
 
 
-@pytest.fixture(autouse=True)
-def _environment_is_put_back() -> Iterator[None]:
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     with valkey(tmp_path_factory.mktemp("redis")) as server:

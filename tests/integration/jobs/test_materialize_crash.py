@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,14 +27,6 @@ from tests.redis_servers import valkey
 KILLS = 10
 CUSTOMERS = every(2_000)
 SETTINGS = {"materialize_chunk_rows": 100, "lock_seconds": 1, "materialize_verify_rows": 20}
-
-
-@pytest.fixture(autouse=True)
-def _environment_is_put_back() -> Iterator[None]:
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 class Reader(threading.Thread):

@@ -64,14 +64,6 @@ EXTRAS: dict[str, tuple[pa.DataType, list[Any]]] = {
 VIEWS = {"numbers": NUMBERS, "daily": DAILY, "extras": EXTRAS}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _environment_is_put_back() -> Iterator[None]:
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
-
-
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningServer, RunningServer]]:
     """One for this project's rows, one for Feast's."""

@@ -1,0 +1,35 @@
+"""What several tests of the jobs start from."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs import embedded_redis
+from tests.integration.jobs.audited_shop import Shop
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _environment_is_put_back() -> Iterator[None]:
+    """Feast is told by variables where everything is."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A shop to audit and its Redis."""
+    root = tmp_path_factory.mktemp("skew")
+    try:
+        yield Shop.in_folder(root, embedded_redis.start(root=root))
+    finally:
+        embedded_redis.stop(root=root)
+
+
+@pytest.fixture
+def shop(world: Shop, tmp_path: Path) -> Shop:
+    """The same with a log of the test's own."""
+    return world.logging_to(tmp_path)
