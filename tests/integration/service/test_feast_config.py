@@ -1,0 +1,64 @@
+"""The service takes Feast's configuration as it is written, but for the store that it never reads."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from service.feast_config import online_config
+from tests.integration.service.conftest import TinyFeast
+from tests.loop import SOURCE
+
+OPEN = """
+import sys
+sys.modules.update(dict.fromkeys(["duckdb", "ibis", "pyspark", "dask", "mlflow"]))  # as if they were not installed
+from pathlib import Path
+from contract import ModelContract
+from contract.artefacts import Artefacts
+from service.online_features import open_store
+artefacts = Artefacts.model_validate_json(sys.argv[2])
+print(open_store(Path(sys.argv[1]), artefacts, ModelContract.model_validate_json(sys.argv[3])).project)
+"""
+
+
+def test_the_online_store_and_the_registry_are_as_feast_reads_them(feast: TinyFeast) -> None:
+    from feast import FeatureStore
+
+    os.environ.update(feast.artefacts.feast_environment())
+    ours, theirs = online_config(feast.repo), FeatureStore(repo_path=str(feast.repo)).config
+
+    assert theirs.online_store == ours.online_store
+    assert theirs.registry == ours.registry
+    assert theirs.project == ours.project
+
+
+def test_a_store_is_opened_where_the_packages_of_the_offline_store_are_not_installed(feast: TinyFeast) -> None:
+    arguments = [str(feast.repo), feast.artefacts.model_dump_json(), feast.contract().model_dump_json()]
+
+    done = subprocess.run(
+        [sys.executable, "-c", OPEN, *arguments], cwd=SOURCE, capture_output=True, text=True, timeout=120, check=False
+    )
+
+    assert (0, "tiny") == (done.returncode, done.stdout.strip()), done.stderr
+
+
+def test_feasts_variable_for_another_file_is_obeyed(feast: TinyFeast, tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text((feast.repo / "feature_store.yaml").read_text().replace("project: tiny", "project: other"))
+
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c"),
+            "import sys; from pathlib import Path; from service.feast_config import online_config\n"
+            "print(online_config(Path(sys.argv[1])).project)",
+            str(feast.repo),
+        ],
+        cwd=SOURCE,
+        env={**os.environ, **feast.artefacts.feast_environment(), "FEAST_FS_YAML_FILE_PATH": str(other)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert (0, "other") == (done.returncode, done.stdout.strip()), done.stderr
