@@ -1,0 +1,48 @@
+{{/* A container of a job, but for its name and command: dict "root" $ "values" <of the job> "job" <what it needs> */}}
+{{- define "churn.jobContainer" -}}
+image: {{ include "churn.image" (dict "root" .root "image" .root.Values.jobs.image) }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+{{ include "churn.containerSecurity" . }}
+env:
+  {{- if .job.redis }}
+  {{- include "churn.redisUrl" (dict "root" .root "key" .root.Values.redis.jobsUrlKey) | nindent 2 }}
+  {{- end }}
+  {{- include "churn.registryUrl" (dict "root" .root "path" "/artefacts/feast/registry.db") | nindent 2 }}
+  {{- range $name, $place := dict
+    "ORDERS_PATH" "data/orders.parquet"
+    "STREAMED_ORDERS_DIR" "data/streamed_orders"
+    "OFFLINE_STORE_DIR" "offline_store"
+    "MATERIALIZE_RUNS_PATH" "reports/materialize/runs.jsonl"
+    "INFERENCE_LOG_DIR" "inference_log"
+    "MODEL_TAG_PATH" "model_tag"
+    "CHALLENGER_PATH" "challenger.json"
+    "BENTOML_HOME" "bentoml" }}
+  - name: {{ $name }}
+    value: /artefacts/{{ $place }}
+  {{- end }}
+  - name: HOME
+    value: /tmp
+  {{- with .root.Values.mlflow }}
+  {{- if .trackingUri }}
+  - name: MLFLOW_TRACKING_URI
+    value: {{ .trackingUri }}
+  {{- end }}
+  {{- if .existingSecret }}
+  - name: MLFLOW_TRACKING_USERNAME
+    valueFrom: {secretKeyRef: {name: {{ .existingSecret }}, key: username}}
+  - name: MLFLOW_TRACKING_PASSWORD
+    valueFrom: {secretKeyRef: {name: {{ .existingSecret }}, key: password}}
+  {{- end }}
+  {{- end }}
+  {{- include "churn.settings" .root.Values.jobs.settings | nindent 2 }}
+resources: {{- toYaml .values.resources | nindent 2 }}
+volumeMounts:
+  - {name: temporary, mountPath: /tmp}
+  - {name: artefacts, mountPath: /artefacts}
+  {{- if and .job.pseudonyms .root.Values.service.pseudonyms.existingSecret }}
+  - {name: pseudonyms, mountPath: /etc/pseudonyms, readOnly: true}
+  {{- end }}
+  {{- if .job.redis }}
+  {{- include "churn.tlsMount" .root | nindent 2 }}
+  {{- end }}
+{{- end }}

@@ -1,0 +1,73 @@
+{{/* Environment variables are text, and a whole number must not become 1e+06. */}}
+{{- define "churn.text" -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ int64 . }}{{ else }}{{ . }}{{ end }}
+{{- end }}
+
+{{- define "churn.settings" -}}
+{{- range $name, $value := . }}
+- name: {{ $name }}
+  value: {{ include "churn.text" $value | quote }}
+{{- end }}
+{{- end }}
+
+{{/* Of every pod: nobody in it is root, and none of them talks to Kubernetes. The argument is the user's id. */}}
+{{- define "churn.podSecurity" -}}
+automountServiceAccountToken: false
+# Else a Kubernetes service called "service" would bring variables called like our settings.
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: {{ . }}
+  runAsGroup: {{ . }}
+  fsGroup: {{ . }}
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile:
+    type: RuntimeDefault
+{{- end }}
+
+{{- define "churn.containerSecurity" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop: [ALL]
+{{- end }}
+
+{{/* Where Redis is, with user and password: dict "root" $ "key" <key of the secret> */}}
+{{- define "churn.redisUrl" -}}
+- name: REDIS_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ required "redis.existingSecret names the secret that holds the addresses of Redis" .root.Values.redis.existingSecret }}
+      key: {{ .key }}
+{{- end }}
+
+{{/* The registry: dict "root" $ "path" <where it is where it is a file> */}}
+{{- define "churn.registryUrl" -}}
+- name: FEAST_REGISTRY
+{{- if eq .root.Values.registry.source "secret" }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ .root.Values.registry.existingSecret }}
+      key: {{ .root.Values.registry.key }}
+{{- else }}
+  value: {{ .path }}
+{{- end }}
+{{- end }}
+
+{{/* What every pod that reads Redis mounts for TLS. */}}
+{{- define "churn.tlsMount" -}}
+{{- if .Values.redis.tlsSecret }}
+- name: redis-tls
+  mountPath: /etc/redis-tls
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{- define "churn.tlsVolume" -}}
+{{- if .Values.redis.tlsSecret }}
+- name: redis-tls
+  secret:
+    secretName: {{ .Values.redis.tlsSecret }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,40 @@
+{{/* What no schema can say: rules between values. Each names the keys that do not go together. */}}
+{{- define "churn.refusals" -}}
+{{- $v := .Values }}
+{{- $log := include "churn.logs" . }}
+{{- if not (or $v.service.apiKeys.existingSecret (index $v.service.settings "SERVICE_ALLOW_ANONYMOUS")) }}
+{{- fail "service.apiKeys.existingSecret: name a secret, or let anybody ask with service.settings.SERVICE_ALLOW_ANONYMOUS: true" }}
+{{- end }}
+{{- $least := ternary $v.autoscaling.minReplicas $v.service.replicas $v.autoscaling.enabled | int }}
+{{- if and $v.autoscaling.enabled (gt $least (int $v.autoscaling.maxReplicas)) }}
+{{- fail "autoscaling.minReplicas is above autoscaling.maxReplicas" }}
+{{- end }}
+{{- if and $v.disruptionBudget.enabled (ge (int $v.disruptionBudget.minAvailable) $least) }}
+{{- $key := ternary "autoscaling.minReplicas" "service.replicas" $v.autoscaling.enabled }}
+{{- fail (printf "disruptionBudget.minAvailable (%v) must be below %s (%v): no node could ever be drained" $v.disruptionBudget.minAvailable $key $least) }}
+{{- end }}
+{{- if and (eq $v.registry.source "configMap") (not $v.registry.configMap) }}
+{{- fail "registry.configMap names the ConfigMap that holds registry.db, where registry.source is configMap" }}
+{{- end }}
+{{- if and (eq $v.registry.source "secret") (not $v.registry.existingSecret) }}
+{{- fail "registry.existingSecret names the secret that holds the registry's address, where registry.source is secret" }}
+{{- end }}
+{{- if $v.jobs.enabled }}
+{{- range $name := list "auditSkew" "drift" }}
+{{- if and (index $v.jobs $name).enabled (not $log) }}
+{{- fail (printf "jobs.%s.enabled reads the inference log: set service.settings.SERVICE_INFERENCE_LOG: true" $name) }}
+{{- end }}
+{{- end }}
+{{- if and $v.jobs.retrain.enabled (not $v.mlflow.trackingUri) }}
+{{- fail "jobs.retrain.enabled needs mlflow.trackingUri, where versions are registered" }}
+{{- end }}
+{{- else if $v.monitoring.jobMetrics.enabled }}
+{{- fail "monitoring.jobMetrics.enabled serves the figures of the jobs: set jobs.enabled: true" }}
+{{- end }}
+{{- if and $v.monitoring.serviceMonitor.enabled $v.networkPolicy.enabled (not $v.networkPolicy.scrapers) }}
+{{- fail "networkPolicy.scrapers: say where Prometheus is, or monitoring.serviceMonitor.enabled finds a closed port" }}
+{{- end }}
+{{- if and $v.service.pseudonyms.existingSecret (not $log) }}
+{{- fail "service.pseudonyms.existingSecret is for the inference log: set service.settings.SERVICE_INFERENCE_LOG: true" }}
+{{- end }}
+{{- end }}

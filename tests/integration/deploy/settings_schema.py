@@ -1,0 +1,54 @@
+"""The settings classes as the chart's values.schema.json describes them; `python -m` this file writes them there."""
+
+import ast
+import inspect
+import json
+from typing import Any
+
+from pydantic_settings import BaseSettings
+
+from contract.artefacts import PROJECT_ROOT
+from jobs.settings import JobsSettings
+from service.settings import ServiceSettings
+from training.settings import TrainingSettings
+
+SCHEMA = PROJECT_ROOT / "deploy/helm/churn-service/values.schema.json"
+BY_REFERENCE = {"SERVICE_API_KEYS", "SERVICE_API_KEYS_FILE", "SERVICE_INFERENCE_LOG_ID_KEY_FILE"}
+"""What the chart sets itself, from the secrets that its values name."""
+
+
+def settings_schema(*classes: type[BaseSettings]) -> dict[str, Any]:
+    """Variable → its type, bounds and docstring, of all of them but those that are set `BY_REFERENCE`."""
+    described: dict[str, Any] = {}
+    for settings in classes:
+        said = _docstrings(settings)
+        for name, offered in settings.model_json_schema()["properties"].items():
+            variable = f"{settings.model_config['env_prefix']}{name}".upper()
+            if variable not in BY_REFERENCE:
+                value = next((v for v in offered.get("anyOf", []) if v["type"] != "null"), offered)
+                facts = {k: v for k, v in value.items() if k not in ("title", "default", "format")}
+                described[variable] = {"description": said[name], **facts}
+    return described
+
+
+def expected_settings() -> dict[str, dict[str, Any]]:
+    """Key of the values → the settings that may be in it."""
+    return {"service": settings_schema(ServiceSettings), "jobs": settings_schema(JobsSettings, TrainingSettings)}
+
+
+def _docstrings(settings: type[BaseSettings]) -> dict[str, str]:
+    (tree,) = ast.parse(inspect.getsource(settings)).body
+    assert isinstance(tree, ast.ClassDef)
+    return {
+        field.target.id: inspect.cleandoc(text.value.value)
+        for field, text in zip(tree.body, tree.body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
+    }
+
+
+if __name__ == "__main__":
+    document = json.loads(SCHEMA.read_text())
+    for key, properties in expected_settings().items():
+        document["properties"][key]["properties"]["settings"]["properties"] = properties
+    SCHEMA.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,131 @@
+"""The chart's values: every key is described, and what cannot be meant is refused with the key named."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from service.settings import ServiceSettings
+from tests.integration.deploy.chart import CHART, Refused, needs_helm, render, values_of, with_values
+from tests.integration.deploy.settings_schema import BY_REFERENCE, SCHEMA, expected_settings
+
+WRONG = [
+    ("service.replicas", "two", "/service/replicas"),
+    ("service.replicas", 0, "/service/replicas"),
+    ("service.replica", 2, "'replica'"),
+    ("colour", "blue", "'colour'"),
+    ("service.settings.SERVICE_DEADLIN_MS", 100, "'SERVICE_DEADLIN_MS'"),
+    ("service.settings.SERVICE_DEADLINE_MS", 3000, "/service/settings/SERVICE_DEADLINE_MS"),
+    ("service.settings.SERVICE_LOG_LEVEL", "LOUD", "/service/settings/SERVICE_LOG_LEVEL"),
+    ("service.settings.SERVICE_API_KEYS", "shop:0123", "'SERVICE_API_KEYS'"),
+    ("service.otel.OTEL_EXPORTER_OTLP_HEADERS", "authorization=…", "'OTEL_EXPORTER_OTLP_HEADERS'"),
+    ("service.resources.limits.memory", None, "/service/resources/limits"),
+    ("service.resources.requests.cpu", "a lot", "/service/resources/requests/cpu"),
+    ("service.drainSeconds", -1, "/service/drainSeconds"),
+    ("image.tag", "latest", "/image/tag"),
+    ("redis.inChart.image", "redis", "/redis/inChart/image"),
+    ("redis.existingSecret", "redis://user:password@host", "/redis/existingSecret"),
+    ("mlflow.trackingUri", "http://user:password@mlflow", "/mlflow/trackingUri"),
+    ("registry.source", "somewhere", "/registry/source"),
+    ("jobs.settings.JOBS_DAILY_SNAPSHOTS", 0, "/jobs/settings/JOBS_DAILY_SNAPSHOTS"),
+    ("jobs.drift.schedule", "daily", "/jobs/drift/schedule"),
+    ("networkPolicy.callers", [{"pods": {}}], "/networkPolicy/callers/0"),
+    # Rules between values, which a schema cannot say.
+    ("redis.existingSecret", "", "redis.existingSecret"),
+    ("service.apiKeys.existingSecret", "", "service.apiKeys.existingSecret"),
+    ("service.replicas", 1, "disruptionBudget.minAvailable (1) must be below service.replicas (1)"),
+    ("autoscaling", {"enabled": True, "minReplicas": 9, "maxReplicas": 3}, "autoscaling.minReplicas"),
+    ("autoscaling", {"enabled": True, "minReplicas": 1}, "autoscaling.minReplicas"),
+    ("registry", {"source": "configMap"}, "registry.configMap"),
+    ("registry", {"source": "secret"}, "registry.existingSecret"),
+    ("jobs.drift.enabled", True, "jobs.drift.enabled"),
+    ("jobs.auditSkew.enabled", True, "jobs.auditSkew.enabled"),
+    ("jobs.retrain.enabled", True, "mlflow.trackingUri"),
+    ("monitoring.serviceMonitor.enabled", True, "networkPolicy.scrapers"),
+    ("service.pseudonyms.existingSecret", "key", "service.pseudonyms.existingSecret"),
+]
+
+
+@needs_helm
+@pytest.mark.parametrize(("key", "value", "named"), WRONG, ids=[f"{key}={value}" for key, value, _ in WRONG])
+def test_a_value_that_cannot_be_meant_is_refused_with_its_key(key: str, value: object, named: str) -> None:
+    with pytest.raises(Refused) as said:
+        render(with_values("minimal", key, value))
+
+    assert named in str(said.value)
+
+
+@needs_helm
+def test_figures_of_jobs_need_jobs() -> None:
+    without = with_values("production", "jobs.enabled", False)
+
+    with pytest.raises(Refused, match=r"monitoring\.jobMetrics\.enabled"):
+        render(without)
+
+
+@needs_helm
+def test_with_a_copy_of_the_registry_and_no_jobs_there_is_no_claim() -> None:
+    values = {
+        **values_of("minimal"),
+        "registry": {"source": "configMap", "configMap": "features"},
+        "jobs": {"enabled": False},
+    }
+
+    assert "PersistentVolumeClaim" not in {m["kind"] for m in render(values)}
+    assert "persistentVolumeClaim" not in json.dumps(render(values))
+
+
+@needs_helm
+def test_a_claim_that_is_there_is_used_and_none_is_made() -> None:
+    rendered = render(with_values("minimal", "artefacts.existingClaim", "shared"))
+
+    assert "PersistentVolumeClaim" not in {m["kind"] for m in rendered}
+    assert '"claimName": "shared"' in json.dumps(rendered)
+
+
+def test_the_schema_knows_exactly_the_settings_that_there_are() -> None:
+    """`python -m tests.integration.deploy.settings_schema` brings it up to date."""
+    document = json.loads(SCHEMA.read_text())["properties"]
+
+    for key, expected in expected_settings().items():
+        assert document[key]["properties"]["settings"]["properties"] == expected
+    assert BY_REFERENCE <= {f"SERVICE_{name}".upper() for name in ServiceSettings.model_fields}
+
+
+def _keys(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, described in schema.get("properties", {}).items():
+        yield f"{path}/{name}", described
+        yield from _keys(described, f"{path}/{name}")
+    if isinstance(schema.get("items"), dict):
+        yield from _keys(schema["items"], f"{path}[]")
+
+
+def test_every_key_is_described_and_no_other_is_taken() -> None:
+    document = json.loads(SCHEMA.read_text())
+    shared = document["$defs"].items()
+    described = [
+        *_keys(document),
+        *((f"#{n}", d) for n, d in shared),
+        *(k for n, d in shared for k in _keys(d, f"#{n}")),
+    ]
+
+    assert [path for path, schema in described if not schema.get("description")] == []
+    objects = [(path, s) for path, s in described if "properties" in s]
+    assert [path for path, schema in objects if schema.get("additionalProperties") is not False] == []
+
+
+def test_every_key_has_a_default_but_the_settings() -> None:
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+
+    def undefined(schema: dict[str, Any], values: Any, path: str) -> Iterator[str]:
+        for name, described in schema.get("properties", {}).items():
+            if f"{path}.{name}" in (".global", ".service.settings", ".jobs.settings"):
+                continue
+            if name not in values:
+                yield f"{path}.{name}"
+            else:
+                yield from undefined(described, values[name], f"{path}.{name}")
+
+    assert list(undefined(json.loads(SCHEMA.read_text()), defaults, "")) == []
