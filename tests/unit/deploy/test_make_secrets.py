@@ -1,0 +1,65 @@
+"""The secrets of `make up`: made once, kept, and known to servers by their hashes."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+from contract.redis_address import RedisAddress
+from deploy import make_secrets
+from service.authentication import ApiKeys
+from tests.loop import SOURCE
+
+
+def test_a_second_run_keeps_what_the_first_made(tmp_path: Path) -> None:
+    made = make_secrets.make(tmp_path / "secrets")
+    before = {file.name: file.read_text() for file in (tmp_path / "secrets").iterdir()}
+
+    assert sorted(made) == sorted(before)
+    assert [] == make_secrets.make(tmp_path / "secrets")
+    assert before == {file.name: file.read_text() for file in (tmp_path / "secrets").iterdir()}
+
+
+def test_a_pair_of_which_one_is_gone_is_made_anew_together(tmp_path: Path) -> None:
+    make_secrets.make(tmp_path)
+    (tmp_path / "api_key").unlink()
+
+    assert ["api_key", "api_keys"] == make_secrets.make(tmp_path)
+
+
+def test_redis_knows_the_passwords_by_their_hashes(tmp_path: Path) -> None:
+    make_secrets.make(tmp_path)
+    users = (tmp_path / "redis_users.acl").read_text()
+
+    for user in ("serving", "jobs"):
+        address = RedisAddress.of((tmp_path / f"redis_{user}_url").read_text().strip())
+        assert user == address.username
+        assert address.password not in users
+        assert f"user {user} on #{hashlib.sha256(address.password.encode()).hexdigest()} " in users
+    assert "{" not in users
+
+
+def test_the_service_takes_the_first_key(tmp_path: Path) -> None:
+    make_secrets.make(tmp_path)
+
+    keys = ApiKeys.of("", str(tmp_path / "api_keys"))
+
+    assert "first" == keys.authenticate(b"Bearer " + (tmp_path / "api_key").read_bytes().strip())
+
+
+def test_other_users_of_the_machine_cannot_reach_them(tmp_path: Path) -> None:
+    make_secrets.make(tmp_path / "secrets")
+
+    assert 0o700 == (tmp_path / "secrets").stat().st_mode & 0o777
+
+
+@pytest.mark.parametrize("user", ["serving", "jobs"])
+def test_the_users_have_the_rights_that_the_documentation_gives_them(user: str) -> None:
+    """And what those are good for is held by tests/integration/service/redis/test_redis_rights.py."""
+    (documented,) = re.findall(rf"^ACL SETUSER {user} on >PASSWORD (.*)$", (SOURCE / "docs/redis.md").read_text(), re.M)
+    (line,) = re.findall(rf"^user {user} (.*)$", make_secrets.USERS.read_text(), re.M)
+
+    rights = [word for word in line.split() if word[0] in "~%+"]
+    assert documented.split() == rights
+    assert "resetkeys resetchannels -@all" in line
