@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from contract import FeatureInput, ModelContract
 from jobs.errors import JobError
+from jobs.report_pages import aligned
 from scoring.errors import ModelError
 from scoring.explanation import Explainer, Explanation
 from scoring.inference_log import log_files, read_log
@@ -143,9 +144,7 @@ def _inputs(logged: dict[str, Any], contract: ModelContract, explained: Explanat
                 _policy(feature, ttl),
             )
         )
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for line in cells:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+    yield from aligned(cells)
     yield ""
     if isinstance(explained, str):
         yield f"no explanation: {explained}"
