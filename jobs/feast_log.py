@@ -17,9 +17,9 @@ from contract import FeatureState, ModelContract
 from contract.artefacts import Artefacts
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
+from jobs.log_reading import refuse_foreign
 from scoring.errors import ModelError
 from scoring.inference_log import COMPLETE_SUFFIX, STATES, log_files, read_log
-from scoring.model import ImportedModel
 from scoring.model_store import open_model
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ def publish_log(artefacts: Artefacts, since: datetime | None = None, until: date
     for file in files:
         try:
             for served in _by_model(read_log(file, pc.field("answered") & pc.field("inputs").is_valid())):
-                if _publish(store, _contract(opened(served["model_tag"][0].as_py()), served), served, file.stem):
+                model = opened(served["model_tag"][0].as_py())
+                refuse_foreign(served, model)
+                if _publish(store, model.contract, served, file.stem):
                     published, rows = published + 1, rows + len(served)
         except (ModelError, pa.ArrowException) as error:
             problems.append(f"{file.name}: {error}")
@@ -57,12 +59,6 @@ def publish_log(artefacts: Artefacts, since: datetime | None = None, until: date
 def _by_model(rows: pa.Table) -> Iterator[pa.Table]:
     for tag in pc.unique(rows["model_tag"]):
         yield rows.filter(pc.equal(rows["model_tag"], tag))
-
-
-def _contract(model: ImportedModel, served: pa.Table) -> ModelContract:
-    if not pc.all(pc.equal(served["contract_sha256"], model.contract_sha256)).as_py():
-        raise ModelError(f"model {model.tag} has another contract than the rows were logged with")
-    return model.contract
 
 
 def _publish(store: "FeatureStore", contract: ModelContract, served: pa.Table, name: str) -> bool:

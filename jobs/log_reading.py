@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from contract import FeatureState
 from scoring.errors import ModelError
 from scoring.inference_log import STATES, TIMESTAMP, log_files, read_log
+from scoring.model import ImportedModel
 
 ROWS_PER_CHUNK = 20_000
 _SEED = 20_240_601
@@ -99,6 +100,16 @@ class LoggedRows:
             probability=self.probability[rows],
             decision=self.decision[rows],
         )
+
+
+def refuse_foreign(table: pa.Table, model: ImportedModel) -> None:
+    """Hold rows of `INFERENCE_LOG` against the model that is stored under their tag.
+
+    Raises:
+        ModelError: they were scored under another contract than it has.
+    """
+    if not pc.all(pc.equal(table["contract_sha256"], model.contract_sha256)).as_py():
+        raise ModelError(f"model {model.tag} has another contract than the rows were logged with")
 
 
 @dataclass

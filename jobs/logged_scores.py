@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from contract import ModelContract
 from jobs.errors import JobError
 from jobs.latest_rows import connect
-from jobs.log_reading import LogReading
+from jobs.log_reading import LogReading, refuse_foreign
 from scoring.errors import ModelError
 from scoring.model import ImportedModel
 from scoring.model_store import open_model
@@ -94,17 +95,18 @@ def _load(scores: LoggedScores, reading: LogReading, active: Active | None, open
         "churn BOOLEAN, active BOOLEAN)"
     )
     refused = set[str]()
+    opened = cache(opened)
     for tag, table in reading.chunks():
         recent = pa.nulls(table.num_rows, pa.bool_())
         if active and tag not in refused:
             try:
-                contract = scores.contracts.get(tag) or opened(tag).contract
-                recent = _active(table, contract, active)
-                scores.contracts[tag] = contract
+                model = opened(tag)
+                recent = _active(table, model, active)
+                scores.contracts[tag] = model.contract
             except ModelError as error:
                 refused.add(tag)
                 scores.contracts.pop(tag, None)
-                scores.problems.append(f"model {tag}: {error}")
+                scores.problems.append(str(error))
         connection.register("chunk", table.select(_COLUMNS).append_column("active", recent))
         connection.execute("INSERT INTO logged FROM chunk")
         connection.unregister("chunk")
@@ -119,10 +121,10 @@ def _load(scores: LoggedScores, reading: LogReading, active: Active | None, open
     connection.execute("DROP TABLE logged")
 
 
-def _active(table: pa.Table, contract: ModelContract, active: Active) -> pa.Array:
-    """Raises: ModelError, the rows are not of this contract."""
-    if pc.any(pc.not_equal(table["contract_sha256"], contract.sha256)).as_py():
-        raise ModelError("rows were logged under another contract than the model has now")
+def _active(table: pa.Table, model: ImportedModel, active: Active) -> pa.Array:
+    """Raises: ModelError, the rows are not of this model."""
+    refuse_foreign(table, model)
+    contract = model.contract
     if active.feature not in contract.feature_names:
         return pa.nulls(table.num_rows, pa.bool_())
     column = contract.feature_names.index(active.feature)
@@ -130,7 +132,7 @@ def _active(table: pa.Table, contract: ModelContract, active: Active) -> pa.Arra
         days = pc.list_element(table["inputs"], column)
         defaulted = pc.list_element(table["defaulted"], column)
     except pa.ArrowInvalid:
-        raise ModelError(f"rows have not the model's {len(contract.inputs)} inputs") from None
+        raise ModelError(f"rows of model {model.tag} have not its {len(contract.inputs)} inputs") from None
     return pc.if_else(defaulted, pa.scalar(None, pa.bool_()), pc.less_equal(days, active.days)).combine_chunks()
 
 

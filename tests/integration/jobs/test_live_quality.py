@@ -90,6 +90,23 @@ def test_every_model_and_week_has_the_figures_of_its_own_rows(
     assert reported(log) == report
 
 
+def test_a_contract_that_was_written_before_a_member_was_known_is_still_its_own(
+    log: LabelledLog, model: ImportedModel
+) -> None:
+    """Its hash is that of the document, not that of what this code would write."""
+    older = replace(model, contract_sha256="0" * 64)
+    log.serve(older, Asked.some(200, MONDAY, seed=1))
+
+    assert "ok" == judge(log, older)["outcome"]
+
+
+def test_rows_under_another_contract_than_the_models_are_named(log: LabelledLog, model: ImportedModel) -> None:
+    log.serve(replace(model, contract_sha256="0" * 64), Asked.some(200, MONDAY, seed=1))
+
+    with pytest.raises(JobError, match=r"small_churn:v7 has another contract than the rows were logged with"):
+        judge(log, model)
+
+
 def test_a_newest_week_that_is_surely_worse_than_training_is_refused_and_an_older_one_is_not(
     log: LabelledLog, model: ImportedModel
 ) -> None:
