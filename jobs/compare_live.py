@@ -286,4 +286,5 @@ def _write(folder: Path, report: Mapping[str, Any]) -> None:
         listed("Notes", [*report["notes"], *(f"no rows: {file}" for file in report["empty"])]),
         *(table(f"{pair['champion']} and {pair['challenger']}", ["", ""], pair_rows(pair)) for pair in report["pairs"]),
     ]
-    put_report(folder, "compare_live", report, page("Champion and challenger", report["outcome"], parts))
+    html = page("Champion and challenger", report["outcome"], parts)
+    put_report(folder, "compare_live", report, {"compare_live.html": html})

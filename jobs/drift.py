@@ -3,7 +3,6 @@
 Each customer counts once, with the latest row: a customer who is asked for often is no evidence of a change.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -13,13 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+from prometheus_client import CollectorRegistry, Gauge
 
 from contract import ContractError, FeatureState, ModelContract
 from contract.histogram import Histogram
 from jobs.drift_statistics import ALPHA, Drift, drift
 from jobs.errors import JobError
-from jobs.log_reading import LoggedRows, LogReading
+from jobs.log_reading import LoggedRows, LogReading, refuse_foreign
+from jobs.report_pages import put_report
 from scoring.errors import ModelError
 from scoring.model import ImportedModel
 from scoring.model_store import open_model
@@ -113,7 +113,7 @@ def drifts(live: pd.DataFrame, trained: Mapping[str, Histogram]) -> list[Drift]:
 
 
 def watch_drift(
-    artefacts_log: Path,
+    log: Path,
     out: Path,
     since: datetime | None = None,
     until: datetime | None = None,
@@ -122,7 +122,7 @@ def watch_drift(
     """Compare every model's answered rows with its training; write `drift.json`, `drift-<version>.html`, `drift.prom`.
 
     Args:
-        artefacts_log: the inference log's folder.
+        log: the inference log's folder.
         since, until: rows of [since, until), UTC.
 
     Returns:
@@ -133,15 +133,15 @@ def watch_drift(
         DriftError: the report is written and something has drifted.
         JobError: the report is written, and a file or a model could not be used; or nothing could.
     """
-    reading = LogReading(artefacts_log, since, until)
+    reading = LogReading(log, since, until)
     latest, problems = _latest(reading, opened)
     problems += reading.damaged
     few = [f"{len(rows):,} customers of {tag}" for tag, (_, rows) in latest.items() if len(rows) < FEWEST_CUSTOMERS]
-    models = []
-    out.mkdir(parents=True, exist_ok=True)
-    for tag, (contract, rows) in latest.items():
+    models, pages = [], {}
+    for tag, (model, rows) in latest.items():
         if len(rows) < FEWEST_CUSTOMERS:
             continue
+        contract = model.contract
         try:
             trained = histograms_of(contract)
         except JobError as error:
@@ -149,19 +149,24 @@ def watch_drift(
             continue
         live = rows.frame()
         found = drifts(live, trained)
-        page = out / f"drift-{contract.model_version}.html"
-        from jobs.drift_report import write_page  # evidently takes ten seconds to import
+        from jobs.drift_report import drift_page  # evidently takes ten seconds to import
 
-        write_page(page, contract, live, trained, found)
+        page = f"drift-{contract.model_version}.html"
+        pages[page] = drift_page(contract, live, trained, found)
         models.append(_told(tag, contract, rows, found, page))
     if not models:
         if problems:
             raise JobError("nothing could be compared: " + "; ".join(problems))
         enough = f"at least {FEWEST_CUSTOMERS} customers are needed"
-        raise NothingToCompareError(f"{artefacts_log}: {', '.join(few) or 'no answered rows'}; {enough}")
-    report = {"compared_at": datetime.now(UTC).isoformat(), "alpha": ALPHA, "models": models, "problems": problems}
-    (out / "drift.json").write_text(json.dumps(report, indent=2) + "\n")
-    _write_metrics(out / "drift.prom", models)
+        raise NothingToCompareError(f"{log}: {', '.join(few) or 'no answered rows'}; {enough}")
+    report = {
+        "compared_at": datetime.now(UTC).isoformat(),
+        "alpha": ALPHA,
+        "models": models,
+        "too_few": few,
+        "problems": problems,
+    }
+    put_report(out, "drift", report, pages, _metrics(models))
     drifted = [f"{model['version']}: {', '.join(model['drifted'])}" for model in models if model["drifted"]]
     if drifted:
         raise DriftError(f"drifted since training, model version {'; '.join([*drifted, *problems])}; see {out}")
@@ -172,33 +177,35 @@ def watch_drift(
 
 def outcome_line(report: Mapping[str, Any]) -> str:
     """What was compared, for people."""
-    return "\n".join(
+    compared = (
         f"version {model['version']}: {len(model['columns'])} columns of {model['customers']:,} customers, none drifted"
         for model in report["models"]
     )
+    return "\n".join([*compared, *(f"not compared: {few}" for few in report["too_few"])])
 
 
 def _latest(
     reading: LogReading, opened: Callable[[str], ImportedModel]
-) -> tuple[dict[str, tuple[ModelContract, LatestRows]], list[str]]:
-    found: dict[str, tuple[ModelContract, LatestRows]] = {}
+) -> tuple[dict[str, tuple[ImportedModel, LatestRows]], list[str]]:
+    found: dict[str, tuple[ImportedModel, LatestRows]] = {}
     problems: dict[str, str] = {}
     for tag, table in reading.chunks():
         if tag in problems:
             continue
         try:
             if tag not in found:
-                contract = opened(tag).contract
-                found[tag] = contract, LatestRows(contract.feature_names)
-            contract, rows = found[tag]
-            rows.add(LoggedRows.of(table, table["customer_id"].combine_chunks(), len(contract.inputs)))
+                model = opened(tag)
+                found[tag] = model, LatestRows(model.contract.feature_names)
+            model, rows = found[tag]
+            refuse_foreign(table, model)
+            rows.add(LoggedRows.of(table, table["customer_id"].combine_chunks(), len(rows.names)))
         except (ModelError, ContractError) as error:
             problems[tag] = f"rows of model {tag}: {error}"
             found.pop(tag, None)
     return found, list(problems.values())
 
 
-def _told(tag: str, contract: ModelContract, rows: LatestRows, found: list[Drift], page: Path) -> dict[str, Any]:
+def _told(tag: str, contract: ModelContract, rows: LatestRows, found: list[Drift], page: str) -> dict[str, Any]:
     times = [datetime.fromtimestamp(us / 1e6, UTC).isoformat() for us in (rows.times.min(), rows.times.max())]
     return {
         "tag": tag,
@@ -209,11 +216,11 @@ def _told(tag: str, contract: ModelContract, rows: LatestRows, found: list[Drift
         "level": ALPHA / len(found),
         "drifted": [column.column for column in found if column.drifted],
         "columns": [asdict(column) for column in found],
-        "page": page.name,
+        "page": page,
     }
 
 
-def _write_metrics(file: Path, models: list[dict[str, Any]]) -> None:
+def _metrics(models: list[dict[str, Any]]) -> CollectorRegistry:
     registry = CollectorRegistry()
     psi = Gauge(
         "churn_drift_psi", "Population stability index against training", ["version", "column"], registry=registry
@@ -227,4 +234,4 @@ def _write_metrics(file: Path, models: list[dict[str, Any]]) -> None:
         customers.labels(model["version"]).set(model["customers"])
         for column in model["columns"]:
             psi.labels(model["version"], column["column"]).set(column["psi"])
-    write_to_textfile(str(file), registry)
+    return registry

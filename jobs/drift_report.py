@@ -3,7 +3,6 @@
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,10 +17,10 @@ _TRAINING_ROWS = 5_000
 """That stand for training's distribution in the drawings."""
 
 
-def write_page(
-    file: Path, contract: ModelContract, live: pd.DataFrame, trained: Mapping[str, Histogram], found: Sequence[Drift]
-) -> None:
-    """Write a page that needs nothing beside it.
+def drift_page(
+    contract: ModelContract, live: pd.DataFrame, trained: Mapping[str, Histogram], found: Sequence[Drift]
+) -> str:
+    """HTML in one file that loads nothing.
 
     Args:
         live: one row for each customer, a column for each of `trained`.
@@ -44,7 +43,8 @@ def write_page(
             Dataset.from_pandas(live[names], data_definition=definition),
             Dataset.from_pandas(reference, data_definition=definition),
         )
-        made.save_html(str(file))
+        html: str = made.get_html_str(as_iframe=False)
+        return html
 
 
 def stand_ins(histogram: Histogram, whole: bool) -> NDArray[np.float64]:

@@ -5,9 +5,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+from prometheus_client import CollectorRegistry, Gauge
 
-from jobs.errors import JobError
 from jobs.report_pages import aligned, listed, page, paragraph, put_report, table
 
 FIGURE_NAMES = ("roc_auc", "brier", "calibration_error", "mean_probability", "base_rate", "lift_at_10pct")
@@ -85,15 +84,12 @@ def write(folder: Path, report: Mapping[str, Any]) -> None:
         table("Quality", heads, rows),
         table("Run", ["", ""], run.items()),
     ]
-    put_report(folder, "live_quality", report, page("Live quality", report["outcome"], parts))
-    try:
-        write_to_textfile(str(folder / "live_quality.prom"), _metrics(report))
-    except OSError as error:
-        raise JobError(f"{folder}: the metrics cannot be written: {error.strerror}") from None
+    html = page("Live quality", report["outcome"], parts)
+    put_report(folder, "live_quality", report, {"live_quality.html": html}, _metrics(report))
 
 
 def _metrics(report: Mapping[str, Any]) -> CollectorRegistry:
-    """The newest week that could be judged, for the node exporter's textfile collector."""
+    """Of the newest week that could be judged."""
     registry = CollectorRegistry()
 
     def gauge(name: str, meaning: str, *labels: str) -> Gauge:

@@ -7,6 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import CollectorRegistry, write_to_textfile
+
 from jobs.errors import JobError
 
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem;color:#222}h1,h2{font-weight:600}
@@ -21,16 +23,29 @@ def put(file: Path, text: str) -> None:
     partial.replace(file)
 
 
-def put_report(folder: Path, name: str, report: Mapping[str, Any], html: str) -> None:
-    """Write `name`.json and `name`.html.
+def put_report(
+    folder: Path,
+    name: str,
+    report: Mapping[str, Any],
+    pages: Mapping[str, str],
+    metrics: CollectorRegistry | None = None,
+) -> None:
+    """Write `name`.json, the pages, and `name`.prom where there are metrics; each in one step.
+
+    Args:
+        pages: name of the file → HTML.
+        metrics: for the node exporter's textfile collector.
 
     Raises:
         JobError: the folder cannot be written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for file, html in pages.items():
+            put(folder / file, html)
         put(folder / f"{name}.json", json.dumps(report, indent=2, ensure_ascii=False, default=shown) + "\n")
-        put(folder / f"{name}.html", html)
+        if metrics is not None:
+            write_to_textfile(str(folder / f"{name}.prom"), metrics)
     except OSError as error:
         raise JobError(f"{folder}: the report cannot be written: {error.strerror}") from None
 

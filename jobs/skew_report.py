@@ -1,6 +1,5 @@
 """What an audit found, counted, and written as JSON, as a page for people and as metrics."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,10 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+from prometheus_client import CollectorRegistry, Gauge
 
-from jobs.errors import JobError
-from jobs.report_pages import listed, page, paragraph, put, shown, table
+from jobs.report_pages import listed, page, paragraph, put_report, table
 from jobs.skew_classes import CLASSES, FINDINGS, Finding
 
 EXAMPLES = 20
@@ -135,17 +133,11 @@ def write(folder: Path, found: Found, report: Mapping[str, Any], now: datetime) 
     Raises:
         JobError: the folder cannot be written to.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        put(folder / "skew.json", json.dumps(report, indent=2, ensure_ascii=False, default=shown) + "\n")
-        put(folder / "skew.html", skew_page(report))
-        write_to_textfile(str(folder / "skew.prom"), _metrics(found, now))
-    except OSError as error:
-        raise JobError(f"{folder}: the report cannot be written: {error.strerror}") from None
+    put_report(folder, "skew", report, {"skew.html": skew_page(report)}, _metrics(found, now))
 
 
 def _metrics(found: Found, now: datetime) -> CollectorRegistry:
-    """For the node exporter's textfile collector; no customer and no value of one is in them."""
+    """No customer and no value of one is in them."""
     registry = CollectorRegistry()
 
     def gauge(name: str, meaning: str, value: float) -> None:

@@ -15,7 +15,7 @@ import pytest
 from contract import FeatureInput, ModelContract, RawFeatures, Resolver
 from contract.histogram import Histogram
 from jobs.__main__ import main
-from jobs.drift import SCORE, DriftError, NothingToCompareError, watch_drift
+from jobs.drift import SCORE, DriftError, NothingToCompareError, outcome_line, watch_drift
 from jobs.errors import JobError
 from scoring.inference_log import Answers, log_table
 from scoring.model import ImportedModel
@@ -135,7 +135,7 @@ def test_too_few_customers_say_nothing(tmp_path: Path, model: ImportedModel) -> 
         watch_drift(tmp_path / "log", tmp_path / "out", opened=lambda _: model)
 
     assert raised.value.exit_code == 4
-    assert not (tmp_path / "out" / "drift.json").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_model_from_before_contracts_counted_is_refused_by_version(tmp_path: Path, model: ImportedModel) -> None:
@@ -144,6 +144,32 @@ def test_a_model_from_before_contracts_counted_is_refused_by_version(tmp_path: P
 
     with pytest.raises(JobError, match="model version 7 was trained before contracts counted"):
         watch_drift(tmp_path / "log", tmp_path / "out", opened=lambda _: old)
+
+
+def test_rows_under_another_contract_than_the_models_are_not_compared(tmp_path: Path, model: ImportedModel) -> None:
+    log(tmp_path / "log", replace(model, contract_sha256="0" * 64))
+
+    with pytest.raises(JobError, match="small_churn:v7 has another contract than the rows were logged with"):
+        watch_drift(tmp_path / "log", tmp_path / "out", opened=lambda _: model)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path, model: ImportedModel) -> None:
+    log(tmp_path / "log", model)
+    (tmp_path / "file").touch()
+
+    with pytest.raises(JobError, match="file/out: the report cannot be written: Not a directory"):
+        watch_drift(tmp_path / "log", tmp_path / "file" / "out", opened=lambda _: model)
+
+
+def test_a_model_of_too_few_customers_is_named_beside_the_others(tmp_path: Path, model: ImportedModel) -> None:
+    log(tmp_path / "log", model)
+    log(tmp_path / "log", replace(model, tag="small_churn:v8"), count=100, name="new")
+
+    report = watch_drift(tmp_path / "log", tmp_path / "out", opened=lambda tag: replace(model, tag=tag))
+
+    assert ["100 customers of small_churn:v8"] == report["too_few"]
+    assert "not compared: 100 customers of small_churn:v8" in outcome_line(report)
 
 
 def test_a_damaged_file_is_named_and_the_others_are_compared(tmp_path: Path, model: ImportedModel) -> None:
