@@ -62,9 +62,12 @@ $(FEATURES): $(ORDERS_FILE) $(MAKES_FEATURES)
 	@echo "features:"; $(MAKE) --no-print-directory features
 
 ## Feast
-.PHONY: apply redis materialize feast-env
+.PHONY: apply check-contracts redis materialize feast-env
 apply: $(INSTALLED) ## register the definitions of feature_repo/
 	@$(PY) -m jobs apply && mkdir -p var/stamps && touch $(APPLIED)
+check-contracts: $(INSTALLED) ## would the definitions of feature_repo/ break a live model? [CONTRACTS="answer-of-get-model.json …"]
+	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && export FEAST_REGISTRY="$$scratch/registry.db" && \
+		$(PY) -m jobs apply && $(PY) -m training check-contracts $(CONTRACTS)
 redis: $(INSTALLED) ## start the embedded Redis, or reuse it; nothing where REDIS_URL is set
 	@$(PY) -m jobs redis-up
 materialize: redis $(FEATURES) $(APPLIED) ## offline store → Redis: what changed [FULL=1] [UNTIL=2026-01-31T00:00] [REPLACE=1]

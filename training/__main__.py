@@ -42,6 +42,10 @@ def main(arguments: list[str] | None = None) -> int:
     challenge.add_argument("--version", default="challenger", help="alias or version number")
     challenge.add_argument("--mode", choices=["shadow", "canary", "off"], required=True)
     challenge.add_argument("--share", type=_share, default=0.1, help="of customers that a canary answers")
+    kept = commands.add_parser("check-contracts", help="does the feature registry keep what live models were promised?")
+    kept.add_argument(
+        "files", nargs="*", type=Path, help="contracts, or answers of GET /model; default those registered"
+    )
     chosen = parser.parse_args(arguments)
     if chosen.command == "promote" and chosen.force and not chosen.reason:
         parser.error("--force needs a --reason, which is recorded")
@@ -128,6 +132,18 @@ def _run(chosen: argparse.Namespace) -> None:
         from training.bento_import import import_model
 
         print(f"imported {import_model(artefacts, settings.model_name, chosen.model, artefacts.mlflow_tracking_uri)}")
+        return
+    if chosen.command == "check-contracts":
+        from training.contract_check import check_contracts, contract_in, registered_contracts
+        from training.registry import open_registry
+
+        if chosen.files:
+            live = [contract_in(file) for file in chosen.files]
+        else:
+            client = open_registry(artefacts.mlflow_tracking_uri, settings.model_name)
+            live = registered_contracts(client, settings.model_name)
+        check_contracts(artefacts, live)
+        print("kept: " + ", ".join(each.owner for each in live))
         return
     from training.opened_registry import OpenedRegistry
 

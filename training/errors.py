@@ -6,6 +6,7 @@ TrainingError
 ├── GateError         a model did not earn its alias
 ├── LedgerError       a move cannot be made or recorded, because somebody else moved
 ├── ModelImportError  a registered model cannot be imported for serving
+├── BrokenPromisesError  definitions of features break a live contract
 └── LockedError       another run is under way
 """
 
@@ -39,6 +40,10 @@ class LedgerError(TrainingError):
 
 class ModelImportError(TrainingError):
     """The registered model cannot be imported for serving."""
+
+
+class BrokenPromisesError(TrainingError):
+    """Definitions of features do not keep what live models were promised; names model and difference."""
 
 
 class LockedError(TrainingError):
