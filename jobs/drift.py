@@ -166,7 +166,7 @@ def watch_drift(
         "too_few": few,
         "problems": problems,
     }
-    put_report(out, "drift", report, pages, _metrics(models))
+    put_report(out, "drift", report, pages, metrics_of(models))
     drifted = [f"{model['version']}: {', '.join(model['drifted'])}" for model in models if model["drifted"]]
     if drifted:
         raise DriftError(f"drifted since training, model version {'; '.join([*drifted, *problems])}; see {out}")
@@ -220,7 +220,8 @@ def _told(tag: str, contract: ModelContract, rows: LatestRows, found: list[Drift
     }
 
 
-def _metrics(models: list[dict[str, Any]]) -> CollectorRegistry:
+def metrics_of(models: list[dict[str, Any]]) -> CollectorRegistry:
+    """What Prometheus is told; no customer and no value of one is in it."""
     registry = CollectorRegistry()
     psi = Gauge(
         "churn_drift_psi", "Population stability index against training", ["version", "column"], registry=registry

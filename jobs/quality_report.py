@@ -85,11 +85,11 @@ def write(folder: Path, report: Mapping[str, Any]) -> None:
         table("Run", ["", ""], run.items()),
     ]
     html = page("Live quality", report["outcome"], parts)
-    put_report(folder, "live_quality", report, {"live_quality.html": html}, _metrics(report))
+    put_report(folder, "live_quality", report, {"live_quality.html": html}, metrics_of(report))
 
 
-def _metrics(report: Mapping[str, Any]) -> CollectorRegistry:
-    """Of the newest week that could be judged."""
+def metrics_of(report: Mapping[str, Any]) -> CollectorRegistry:
+    """What Prometheus is told: of the newest week that could be judged."""
     registry = CollectorRegistry()
 
     def gauge(name: str, meaning: str, *labels: str) -> Gauge:

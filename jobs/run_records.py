@@ -79,7 +79,7 @@ class RunRecord:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("a") as file:
                 file.write(line + "\n")
-            write_to_textfile(str(path.with_name(METRICS_FILE)), _metrics(path))
+            write_to_textfile(str(path.with_name(METRICS_FILE)), metrics_of(path))
         except OSError as error:
             raise JobError(f"{path}: the run cannot be recorded: {error.strerror}") from None
 
@@ -90,7 +90,8 @@ def _shown(value: object) -> str:
     raise TypeError(type(value).__name__)
 
 
-def _metrics(records: Path) -> CollectorRegistry:
+def metrics_of(records: Path) -> CollectorRegistry:
+    """What Prometheus is told of the runs in a file."""
     registry = CollectorRegistry()
 
     def gauge(name: str, meaning: str, value: float) -> None:

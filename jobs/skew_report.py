@@ -133,11 +133,11 @@ def write(folder: Path, found: Found, report: Mapping[str, Any], now: datetime) 
     Raises:
         JobError: the folder cannot be written to.
     """
-    put_report(folder, "skew", report, {"skew.html": skew_page(report)}, _metrics(found, now))
+    put_report(folder, "skew", report, {"skew.html": skew_page(report)}, metrics_of(found, now))
 
 
-def _metrics(found: Found, now: datetime) -> CollectorRegistry:
-    """No customer and no value of one is in them."""
+def metrics_of(found: Found, now: datetime) -> CollectorRegistry:
+    """What Prometheus is told; no customer and no value of one is in it."""
     registry = CollectorRegistry()
 
     def gauge(name: str, meaning: str, value: float) -> None:
