@@ -10,6 +10,9 @@ import hiredis
 FAILURES = (OSError, hiredis.HiredisError)
 """Whatever a network, TLS or Redis may do; anything else is a fault of ours."""
 
+_LONGEST_REPLY_BYTES = 16 * 1024 * 1024
+"""Of one command, a thousand times what the features of a customer take; only something that is no Redis goes on."""
+
 
 def pack(*words: bytes) -> bytes:
     """One command in the Redis protocol."""
@@ -38,6 +41,7 @@ class RedisPipe(asyncio.Protocol):
         self._owed: deque[_Expected] = deque()
         self._reader = hiredis.Reader()
         self._heard = 0.0
+        self._unfinished_bytes = 0
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -45,9 +49,11 @@ class RedisPipe(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard = self._loop.time()
+        self._unfinished_bytes += len(data)
         try:
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not False:
+                self._unfinished_bytes = 0
                 if not self._owed:
                     # Redis says what nobody asked for only before it hangs up. Kept for the next command, it would
                     # shift every answer by one, and one customer would get another's features.
@@ -61,6 +67,8 @@ class RedisPipe(asyncio.Protocol):
                         first.future.set_result(first.replies)
         except hiredis.ProtocolError as error:
             self.abort(error)
+        if self._unfinished_bytes > _LONGEST_REPLY_BYTES:
+            self.abort(ConnectionError("a reply without end"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail(exc if isinstance(exc, FAILURES) else ConnectionError("closed by the server"))

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -128,6 +128,26 @@ async def test_a_reply_that_nobody_asked_for_is_never_taken_for_an_answer(connec
 
     assert [b"mine"] * 3 == answers
     assert 2 == opened
+
+
+async def test_a_reply_without_end_is_hung_up_on_before_it_fills_the_memory(connect: Connect) -> None:
+    sent = 0
+
+    async def floods(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.read(100)
+        writer.write(b"$500000000\r\n")
+        with suppress(ConnectionError):
+            while sent < 500_000_000:
+                writer.write(bytes(1_000_000))
+                sent += 1_000_000
+                await writer.drain()
+
+    async with server_that(floods) as url:
+        with pytest.raises(OnlineStoreUnavailableError):
+            await connect(url).execute(PING, 1)
+
+    assert 16_000_000 < sent < 50_000_000
 
 
 async def test_a_closed_port_is_unavailable_at_once(connect: Connect) -> None:
