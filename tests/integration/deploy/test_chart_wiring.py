@@ -20,6 +20,7 @@ from tests.integration.deploy.chart import (
 
 pytestmark = needs_helm
 RULES = PROJECT_ROOT / "deploy/prometheus/rules.yaml"
+REDIS_CONF = PROJECT_ROOT / "deploy/redis/redis.conf"
 
 
 def test_service_and_jobs_are_two_users_of_redis(manifests: list[Manifest]) -> None:
@@ -104,6 +105,19 @@ def test_the_redis_in_the_chart_lets_service_and_jobs_in_and_nobody_else(everyth
         ]
         assert [p["port"] for rule in towards for p in rule["ports"]] == [port["containerPort"]]
     assert of_kind(render(values_of("minimal")), "StatefulSet") == []
+
+
+def test_the_redis_in_the_chart_has_the_project_s_configuration_and_the_secret_s_users(
+    everything: list[Manifest],
+) -> None:
+    (configuration,) = of_kind(everything, "ConfigMap")
+    pod = dict(pod_templates(everything))["demo-churn-service-redis"]["spec"]
+    users = next(v["secret"] for v in pod["volumes"] if v["name"] == "users")
+    place = next(m["mountPath"] for m in pod["containers"][0]["volumeMounts"] if m["name"] == "users")
+
+    assert configuration["data"]["redis.conf"].rstrip() == REDIS_CONF.read_text().rstrip()
+    assert users == {"secretName": "churn-redis", "items": [{"key": "users.acl", "path": "redis_users.acl"}]}
+    assert f"aclfile {place}/redis_users.acl" in REDIS_CONF.read_text().splitlines()
 
 
 def test_what_the_operator_of_prometheus_gets_is_complete(everything: list[Manifest]) -> None:
