@@ -192,12 +192,12 @@ def read_log(file: Path, only: pc.Expression | None = None) -> pa.Table:
                 return read_log(file.with_suffix(COMPLETE_SUFFIX), only)
             return table if only is None else table.filter(only)
         table = pq.read_table(file, filters=only, partitioning=None)
+        missing = [name for name in INFERENCE_LOG.names if name not in table.column_names]
+        if missing:
+            raise ModelError(f"{file}: has no column {missing[0]}; it is not an inference log")
+        return table.select(INFERENCE_LOG.names).cast(INFERENCE_LOG)
     except (pa.ArrowException, OSError) as error:
         raise ModelError(f"{file}: cannot be read as inference log: {str(error).splitlines()[0]}") from None
-    missing = [name for name in INFERENCE_LOG.names if name not in table.column_names]
-    if missing:
-        raise ModelError(f"{file}: has no column {missing[0]}; it is not an inference log")
-    return table.select(INFERENCE_LOG.names).cast(INFERENCE_LOG)
 
 
 def flushed(stream: Path) -> Iterator[pa.RecordBatch]:

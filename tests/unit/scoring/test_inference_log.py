@@ -86,6 +86,15 @@ def test_what_is_no_log_is_named(tmp_path: Path, content: bytes | None, said: st
         read_log(file)
 
 
+def test_a_column_of_another_type_is_no_log_either(tmp_path: Path, model: ImportedModel) -> None:
+    made = log_table(answers(model, 2))
+    as_text = made.set_column(made.column_names.index("inputs"), "inputs", pa.array(["0.5", "a few"]))
+    pq.write_table(as_text, tmp_path / "x.parquet")
+
+    with pytest.raises(ModelError, match=rf"{tmp_path}/x.parquet: cannot be read as inference log"):
+        read_log(tmp_path / "x.parquet")
+
+
 def test_columns_beyond_those_of_the_log_are_no_hindrance(tmp_path: Path, model: ImportedModel) -> None:
     made = log_table(answers(model, 2))
     pq.write_table(made.append_column("later", pa.array([1, 2])), tmp_path / "x.parquet")
