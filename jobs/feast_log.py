@@ -63,10 +63,14 @@ def _by_model(rows: pa.Table) -> Iterator[pa.Table]:
 
 def _publish(store: "FeatureStore", contract: ModelContract, served: pa.Table, name: str) -> bool:
     """False if it was published before."""
+    from feast.errors import FeatureServiceNotFoundException
     from feast.feature_logging import FeatureServiceLoggingSource, LoggingConfig
     from feast.infra.offline_stores.file_source import FileLoggingDestination
 
-    service = store.get_feature_service(contract.feature_service)
+    try:
+        service = store.get_feature_service(contract.feature_service)
+    except FeatureServiceNotFoundException:
+        raise ModelError(f"feature service {contract.feature_service!r} is not registered any more") from None
     destination = service.logging_config and service.logging_config.destination
     if not isinstance(destination, FileLoggingDestination):
         raise JobError(f"feature service {service.name!r} is registered without a folder for its log; run `make apply`")

@@ -20,6 +20,7 @@ from bentoml._internal.models import ModelStore
 
 from contract import RawFeatures, Resolver
 from contract.artefacts import Artefacts
+from jobs import feast_log
 from jobs.errors import JobError
 from jobs.feast_log import publish_log
 from jobs.feature_store import FEATURE_REPO, apply, open_feature_store
@@ -184,6 +185,23 @@ def test_a_damaged_file_and_a_model_that_is_gone_are_named_and_the_others_are_pu
     damaged.write_bytes(b"PAR1")
 
     with pytest.raises(JobError, match=r"2 of 3 files were not published.*test_churn:v9 is not in.*damaged\.parquet"):
+        publish_log(shop.artefacts)
+
+    assert 9 == len(shop.ids())
+
+
+def test_rows_of_a_feature_service_that_is_gone_are_named_and_the_others_are_published(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = shop.model.contract.feature_schema.model_copy(update={"feature_service": "churn_v0"})
+    old = replace(shop.model, tag="old:v1", contract=shop.model.contract.model_copy(update={"feature_schema": schema}))
+    shop.log(0, model=old)
+    shop.log(10)
+    monkeypatch.setattr(feast_log, "open_model", {"old:v1": old, "test_churn:v1": shop.model}.__getitem__)
+
+    with pytest.raises(
+        JobError, match=r"1 of 2 files were not published.*feature service 'churn_v0' is not registered"
+    ):
         publish_log(shop.artefacts)
 
     assert 9 == len(shop.ids())
