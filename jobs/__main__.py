@@ -13,6 +13,7 @@ from contract import ContractError
 from contract.artefacts import Artefacts
 from contract.errors import setting_problem
 from jobs.errors import JobError
+from jobs.times import refuse_nothing_between
 from scoring.errors import ModelError
 
 
@@ -112,6 +113,7 @@ def _utc(text: str) -> datetime:
 
 def _run(chosen: argparse.Namespace) -> None:
     artefacts = Artefacts.of(os.environ)
+    refuse_nothing_between(getattr(chosen, "since", None), getattr(chosen, "until", None))
     if chosen.command == "redis-up":
         from jobs import embedded_redis
 

@@ -22,6 +22,7 @@ from jobs.latest_rows import ViewSource, changed_customers, connect, customer_ra
 from jobs.log_reading import LoggedRows, LogReading
 from jobs.skew_replay import ModelReplay
 from jobs.skew_report import Found, summary, write
+from jobs.times import refuse_nothing_between
 from scoring.errors import ModelError
 from scoring.model import ImportedModel
 from scoring.model_store import open_model
@@ -75,8 +76,7 @@ class Audit:
             raise JobError(f"--max-unexplained {self.max_unexplained}: expected 0 or more values")
         if not 0 <= self.max_moved <= 1:
             raise JobError(f"--max-moved {self.max_moved}: expected a share from 0 to 1")
-        if self.since and self.until and self.since >= self.until:
-            raise JobError(f"--since {self.since.isoformat()} is not before --until {self.until.isoformat()}")
+        refuse_nothing_between(self.since, self.until)
 
 
 Opener = Callable[[str], ImportedModel]

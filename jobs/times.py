@@ -1,6 +1,8 @@
-"""Points in time as whole microseconds since 1970, which every engine computes with exactly."""
+"""Points in time as whole microseconds since 1970, which every engine computes with exactly, and spans of them."""
 
 from datetime import UTC, datetime, timedelta
+
+from jobs.errors import JobError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -8,3 +10,13 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def unix_us(at: datetime) -> int:
     """Microseconds since 1970; rounded down."""
     return (at - EPOCH) // timedelta(microseconds=1)
+
+
+def refuse_nothing_between(since: datetime | None, until: datetime | None) -> None:
+    """None is an open end.
+
+    Raises:
+        JobError: no time is in [since, until).
+    """
+    if since and until and since >= until:
+        raise JobError(f"--since {since.isoformat()} is not before --until {until.isoformat()}")
