@@ -6,10 +6,14 @@ tests/e2e/test_openapi.py has the requests that a document can describe.
 import gzip
 import http.client
 import json
+import os
+import pickle
 import random
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -217,6 +221,29 @@ def test_an_odd_request_is_answered_or_refused_and_the_next_one_is_answered(
     assert status == found, answer[:500]
     assert b"Traceback" not in answer
     assert 200 == loop.call("POST", "/predict", {"customer_id": "00042"}).status
+
+
+class LeavesAFolder:
+    """Unpickling it leaves a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self._path),)
+
+
+@pytest.mark.parametrize("path", [*CALLS, "/", "/readyz", "/schema.json", "/docs.json", "/anything"])
+@pytest.mark.parametrize("content_type", [b"application/vnd.bentoml+pickle", b"multipart/form-data; boundary=x"])
+def test_no_content_type_has_a_body_unpickled(loop: Loop, tmp_path: Path, path: str, content_type: bytes) -> None:
+    """BentoML's own endpoints have unpickled bodies of such a type (CVE-2024-2912, CVE-2025-27520)."""
+    body = pickle.dumps(LeavesAFolder(tmp_path / "ran"))
+    headers = (b"Content-Type: " + content_type, b"Payload-Container: NdarrayContainer", b"Payload-Meta: {}")
+
+    status, _ = exchange(loop, post(path.encode(), *headers, body=body))
+
+    assert status in (404, 405, 415)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_body_that_ends_early_does_no_harm(loop: Loop) -> None:
