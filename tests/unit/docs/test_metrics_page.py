@@ -2,11 +2,7 @@
 
 import re
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.metrics import MetricWrapperBase
-
-from service.errors import ServiceError
-from service.metrics import ServiceMetrics
+from tests.exposed_metrics import error_codes, of_service
 from tests.loop import SOURCE
 
 PAGE = (SOURCE / "docs" / "metrics.md").read_text()
@@ -15,13 +11,7 @@ ROW = re.compile(r"^\| `(churn_\w+)` \| (\w+) \| ([^|]*) \| ([^|]+) \| ([^|]+) \
 
 def metrics() -> dict[str, tuple[str, list[str]]]:
     """Name as Prometheus sees it → type, labels."""
-    made = [
-        value for value in vars(ServiceMetrics(CollectorRegistry())).values() if isinstance(value, MetricWrapperBase)
-    ]
-    return {
-        metric._name + ("_total" if metric._type == "counter" else ""): (str(metric._type), list(metric._labelnames))
-        for metric in made
-    }
+    return {name: (metric.kind, metric.labels) for name, metric in of_service().items()}
 
 
 def test_the_page_has_every_metric_with_its_type_and_labels_and_no_other() -> None:
@@ -38,14 +28,11 @@ def test_every_metric_says_what_it_means_and_what_to_do() -> None:
 
 
 def test_every_outcome_is_explained() -> None:
-    def codes(error: type[ServiceError]) -> set[str]:
-        return {code for kind in error.__subclasses__() for code in {kind.code} | codes(kind)}
-
     section = PAGE.partition("## Outcomes")[2].partition("## PromQL")[0]
     shown = {
         word for row in re.findall(r"^\| (`[^|]*) \|", section, re.MULTILINE) for word in re.findall(r"`(\w+)`", row)
     }
-    assert {"ok", "cancelled", "internal"} | codes(ServiceError) == shown
+    assert {"ok", "cancelled", "internal"} | error_codes() == shown
 
 
 def test_queries_name_metrics_labels_and_values_that_exist() -> None:

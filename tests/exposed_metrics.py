@@ -1,0 +1,115 @@
+"""Every metric that the service and the jobs expose, found by making them as they do."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import get_args
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics import MetricWrapperBase
+
+from contract import FeatureState
+from jobs import drift, quality_report, run_records, skew_report
+from jobs.skew_classes import CLASSES
+from jobs.stream_metrics import StreamMetrics
+from scoring.outcomes import STATUSES
+from service.errors import ServiceError
+from service.http_api import ROUTES
+from service.metrics import ChallengerOutcome, LogOutcome, ServiceMetrics, Stage
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+OF_TARGETS = ("job", "instance")
+"""Labels that Prometheus adds to whatever it scrapes."""
+
+
+def error_codes(error: type[ServiceError] = ServiceError) -> set[str]:
+    """Of all errors that a client may be told."""
+    return {code for kind in error.__subclasses__() for code in {kind.code} | error_codes(kind)}
+
+
+_STATUSES: set[str] = set(STATUSES)
+_CALLS = {route.name for route in ROUTES.values()} | {"page", "unknown"}
+_VALUES: dict[str, dict[str, set[str]]] = {
+    "churn_requests_total": {
+        "call": _CALLS,
+        "outcome": {"ok", "cancelled", "internal"} | error_codes(),
+    },
+    "churn_request_seconds": {"call": _CALLS},
+    "churn_stage_seconds": {"stage": set(get_args(Stage))},
+    "churn_predictions_total": {"status": _STATUSES},
+    "churn_feature_issues_total": {"state": {state.name.lower() for state in FeatureState} - {"fresh"}},
+    "churn_model_live": {"role": {"champion", "challenger"}},
+    "churn_model_switches_total": {"outcome": {"done", "failed"}},
+    "churn_challenger_rows_total": {"outcome": set(get_args(ChallengerOutcome))},
+    "churn_log_rows_total": {"outcome": set(get_args(LogOutcome))},
+    "churn_skew_differences": {"class": set(CLASSES)},
+    "churn_stream_orders_total": {"outcome": {"new", "late", "repeated", "refused"}},
+    "churn_stream_predictions_total": {"status": _STATUSES},
+}
+"""Metric → label → every value that it can have, where these are known beforehand."""
+
+
+@dataclass(frozen=True)
+class Exposed:
+    """A metric.
+
+    values: see `_VALUES`; the bounds of a histogram among them, as `le`.
+    """
+
+    kind: str
+    labels: list[str]
+    values: dict[str, set[str]] = field(default_factory=dict)
+
+
+def of_service() -> dict[str, Exposed]:
+    """By the names that Prometheus sees."""
+    made = vars(ServiceMetrics(CollectorRegistry())).values()
+    return dict(_exposed(metric) for metric in made if isinstance(metric, MetricWrapperBase))
+
+
+def of_jobs(folder: Path) -> dict[str, Exposed]:
+    """By the names that Prometheus sees.
+
+    Args:
+        folder: to write in.
+    """
+    snapshot = NOW.isoformat()
+    run_records.RunRecord(NOW, NOW, outcome="done", newest_snapshot=snapshot).append_to(folder / "runs.jsonl")
+    judged = {"verdicts": [], "quality": [], "judged_at": NOW.isoformat()}
+    registries = [
+        run_records.metrics_of(folder / "runs.jsonl"),
+        skew_report.metrics_of(skew_report.Found(), NOW),
+        drift.metrics_of([]),
+        quality_report.metrics_of(judged),
+        StreamMetrics(None).registry,
+    ]
+    made = (metric for registry in registries for metric in registry._collector_to_names)
+    return dict(_exposed(metric) for metric in made if isinstance(metric, MetricWrapperBase))
+
+
+def _exposed(metric: MetricWrapperBase) -> tuple[str, Exposed]:
+    kind = str(metric._type)
+    name = metric._name + ("_total" if kind == "counter" else "")
+    values = dict(_VALUES.get(name, {}))
+    if kind == "histogram":
+        values["le"] = {str(float(bound)) for bound in metric._kwargs["buckets"]}
+    return name, Exposed(kind, list(metric._labelnames), values)
+
+
+def objection(known: dict[str, Exposed], metric: str, label: str = "", values: Sequence[str] = ()) -> str:
+    """Why a query cannot mean what it says; empty if it can.
+
+    Args:
+        values: of the label; plain, or regular expressions.
+    """
+    base = metric if metric in known else re.sub(r"_(bucket|sum|count)$", "", metric)
+    found = known.get(base)
+    if found is None or (base != metric and found.kind != "histogram"):
+        return f"nothing exposes {metric}"
+    if label and label not in {*found.labels, *OF_TARGETS, *(["le"] if metric.endswith("_bucket") else [])}:
+        return f"{metric} has no label {label}"
+    possible = found.values.get(label)
+    never = [value for value in values if possible and not any(re.fullmatch(value, one) for one in possible)]
+    return f"{label} of {metric} is never {' or '.join(never)}" if never else ""
