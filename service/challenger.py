@@ -10,9 +10,11 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from contract import RawFeatures
 from contract.feature_union import FeatureUnion
@@ -78,6 +80,18 @@ class Challenger:
         digest = hashlib.blake2b(customer_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         return int.from_bytes(digest, "big") < self.share * 2**64
 
+    def chosen(self, customer_ids: Sequence[str], raw: RawFeatures) -> NDArray[np.bool_]:
+        """Bool (n,): whose answers it gives. Not where what it needs could not be read: those are the champion's."""
+        chosen = np.array([self.answers(customer_id) for customer_id in customer_ids], dtype=bool)
+        unread = self.live.part_of(raw).unread
+        if unread is not None:
+            alone = unread if raw.unread is None else unread & ~raw.unread
+            lost = int(np.count_nonzero(chosen & alone))
+            if lost:
+                self._metrics.challenger("failed", lost)
+            chosen &= ~unread
+        return chosen
+
     def shadow(self, batch: Batch, raw: RawFeatures) -> None:
         """Score these rows some time, unless too many wait already."""
         rows = len(batch.customer_ids)
@@ -128,9 +142,7 @@ class Challenger:
             return
         loop = done.get_loop()
         try:
-            if raw.unread is None and self.live.part_of(raw).unread is not None:
-                raise ValueError("what this model alone reads could not be read")
-            scored = self._score(batch, raw)
+            scored = self._score(batch, self.live.part_of(raw))
         except Exception as error:
             self._note_failure(error)
             loop.call_soon_threadsafe(self._finish, done, error, len(batch.customer_ids))
@@ -175,18 +187,18 @@ class Challenger:
         if len(jobs) > 1:
             batch = Batch.joined([job.batch for job in jobs])
             raw = RawFeatures.joined([job.raw for job in jobs])
-        scored = self._score(batch, raw)
+        part = self.live.part_of(raw)
+        scored = self._score(batch, part)
         if self._log is not None:
-            nobody = np.zeros(len(batch.customer_ids), dtype=bool)
-            self._log.put(answers_of(batch, self.live.part_of(raw), self.live.model, scored, nobody))
+            self._log.put(answers_of(batch, part, self.live.model, scored, answered=False))
 
-    def _score(self, batch: Batch, raw: RawFeatures) -> Scored:
+    def _score(self, batch: Batch, part: RawFeatures) -> Scored:
         started = time.perf_counter()
         resolver = self.live.resolver
         # The champion's contract has checked them; what this model does not take is nothing to it.
         known = {name: value for name, value in (batch.overrides or {}).items() if name in resolver.names}
-        resolved = self.live.resolve(raw, batch.as_of_seconds, resolver.check_overrides(known))
-        scored = self.live.scored(resolved, self.live.model.score(resolved.matrix), raw)
+        resolved = resolver.resolve(part, batch.as_of_seconds, resolver.check_overrides(known))
+        scored = self.live.scored(resolved, self.live.model.score(resolved.matrix), part)
         self._metrics.stage("challenger", time.perf_counter() - started)
         self._failing = False
         return scored

@@ -40,21 +40,15 @@ class LiveModel:
         self.resolver = Resolver.of(model.contract)
         self._part = union.part(model.contract)
 
-    def resolve(
-        self, raw: RawFeatures, as_of: NDArray[np.float64], overrides: Mapping[int, float] | None = None
-    ) -> ResolvedFeatures:
-        """See `Resolver.resolve`; `raw` is of the union."""
-        return self.resolver.resolve(self.part_of(raw), as_of, overrides)
-
     def part_of(self, raw: RawFeatures) -> RawFeatures:
         """What this model takes of what was read for the union."""
         return self._part.of(raw)
 
-    def scored(self, resolved: ResolvedFeatures, scored: NDArray[np.float32], raw: RawFeatures) -> Scored:
+    def scored(self, resolved: ResolvedFeatures, scored: NDArray[np.float32], part: RawFeatures) -> Scored:
         """Decide on n rows; one whose values come from a cache is degraded, whatever else there is to say of it."""
         made = outcomes(resolved, scored, self.model.contract.threshold.value)
-        if raw.cached_seconds is not None:
-            made.statuses[(made.statuses == OK) & ~np.isnan(raw.cached_seconds)] = DEGRADED
+        if part.cached_seconds is not None:
+            made.statuses[(made.statuses == OK) & ~np.isnan(part.cached_seconds)] = DEGRADED
         return Scored(resolved, made)
 
 
@@ -100,22 +94,24 @@ class Batch(NamedTuple):
         )
 
 
-def answers_of(
-    batch: Batch, raw: RawFeatures, model: ImportedModel, scored: Scored, answered: NDArray[np.bool_]
-) -> Answers:
-    """N rows as they are logged, without those that could not be read and had no answer."""
-    if raw.unread is not None:
-        rows = np.flatnonzero(~raw.unread)
-        batch, raw, answered = batch.take(rows), raw.take(rows), answered[rows]
-        scored = scored.take(rows)
+def answers_of(batch: Batch, part: RawFeatures, model: ImportedModel, scored: Scored, answered: bool) -> Answers:
+    """N rows as they are logged, without those that could not be read and had no answer.
+
+    Args:
+        part: what the model takes of what was read.
+        answered: whether it is this model that gave the answers.
+    """
+    if part.unread is not None:
+        rows = np.flatnonzero(~part.unread)
+        batch, part, scored = batch.take(rows), part.take(rows), scored.take(rows)
     return Answers(
         request_ids=batch.request_ids,
         rows=batch.rows,
         customer_ids=batch.customer_ids,
         as_of_unix_us=batch.as_of_unix_us,
         model=model,
-        answered=answered,
+        answered=np.full(len(batch.customer_ids), answered),
         resolved=scored.resolved,
         outcomes=scored.outcomes,
-        cached_seconds=raw.cached_seconds,
+        cached_seconds=part.cached_seconds,
     )

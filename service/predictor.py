@@ -51,16 +51,30 @@ class Lookup:
     resolved: ResolvedFeatures
 
 
-class _Worked(NamedTuple):
-    """What was read for n customers, what the models made of it, and the answers.
+@dataclass(frozen=True, slots=True)
+class _Later:
+    """The answer for one of those whom the challenger answers: nobody else waits for it.
 
-    challenger: of those whom it answered; None if it answered nobody.
+    made: what answered them in the end, and their predictions.
     """
+
+    made: "asyncio.Task[tuple[Scored, list[Prediction]]]"
+    row: int
+
+    async def answer(self) -> tuple[Scored, Prediction]:
+        """What was scored with it, and the prediction; one that stops waiting does not stop it for the others."""
+        if not self.made.done():
+            await asyncio.shield(self.made)
+        scored, made = self.made.result()
+        return scored, made[self.row]
+
+
+class _Worked(NamedTuple):
+    """What was read for n customers, what the champion made of it, and the answers."""
 
     raw: RawFeatures
     champion: Scored
-    challenger: Scored | None
-    predictions: list[Prediction]
+    answers: Sequence[Prediction | _Later]
 
 
 class Predictor:
@@ -89,9 +103,8 @@ class Predictor:
         self._champion = LiveModel(model, self._union)
         self._views = [view.name for view in self._union.views]
         self._log = log
-        self._coalescer = Coalescer(self._predict_together, _LARGEST_COALESCED)
-        # Apart, so that nobody waits for the challenger but those whom it answers.
-        self._canary = Coalescer(self._predict_together, _LARGEST_COALESCED)
+        self._coalescer: Coalescer[_Asked, Prediction | _Later] = Coalescer(self._predict_together, _LARGEST_COALESCED)
+        self._canaries: set[asyncio.Task[tuple[Scored, list[Prediction]]]] = set()  # asyncio holds tasks only weakly
 
     async def predict_one(
         self,
@@ -104,22 +117,20 @@ class Predictor:
         if overrides:
             (prediction,) = await self.predict([customer_id], as_of_unix_us, overrides, request_id)
             return prediction
-        asked = _Asked(customer_id, as_of_unix_us, request_id, current_request())
-        if self.challenger is not None and self.challenger.answers(customer_id):
-            return await self._canary.submit(asked)
-        return await self._coalescer.submit(asked)
+        found = await self._coalescer.submit(_Asked(customer_id, as_of_unix_us, request_id, current_request()))
+        return found if isinstance(found, Prediction) else (await found.answer())[1]
 
-    async def _predict_together(self, asked: Sequence[_Asked]) -> Sequence[Prediction | BaseException]:
+    async def _predict_together(self, asked: Sequence[_Asked]) -> Sequence[Prediction | _Later | BaseException]:
         self._metrics.coalesced(len(asked))
         customer_ids, times, request_ids, requests = zip(*asked, strict=True)
         batch = Batch(customer_ids, np.array(times, dtype=np.int64), request_ids, (0,) * len(asked))
         with together(requests):
             worked = await self._work(batch)
         if worked.raw.unread is None:
-            return worked.predictions
+            return worked.answers
         # They came together only by chance: what is wrong with one of them is not the others' concern.
         unread = worked.raw.unread.tolist()
-        return [_unread() if gone else made for gone, made in zip(unread, worked.predictions, strict=True)]
+        return [_unread() if gone else made for gone, made in zip(unread, worked.answers, strict=True)]
 
     async def predict(
         self,
@@ -148,9 +159,10 @@ class Predictor:
         n = len(asked)
         batch = Batch(asked, as_of_unix_us, (request_id,) * n, range(n), overrides)
         worked = await self._work(batch, checked, whole=True)  # part of a batch would look like an answer
+        made = [found if isinstance(found, Prediction) else (await found.answer())[1] for found in worked.answers]
         if n == len(customer_ids):
-            return worked.predictions
-        by_id = dict(zip(asked, worked.predictions, strict=True))
+            return made
+        by_id = dict(zip(asked, made, strict=True))
         return [by_id[customer_id] for customer_id in customer_ids]
 
     async def look_up(
@@ -163,8 +175,11 @@ class Predictor:
         """Predict for one customer and keep the vector that was scored, to explain it. Raises as `predict`."""
         batch = Batch((customer_id,), as_of_unix_us, (request_id,), (0,), overrides)
         worked = await self._work(batch, self._checked(overrides), whole=True)
-        answered = worked.champion if worked.challenger is None else worked.challenger
-        return Lookup(worked.predictions[0], answered.resolved)
+        (found,) = worked.answers
+        if isinstance(found, Prediction):
+            return Lookup(found, worked.champion.resolved)
+        scored, prediction = await found.answer()
+        return Lookup(prediction, scored.resolved)
 
     def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
         """Positive-class probability, float32 (n,), of n finished vectors, float32 (n, k)."""
@@ -180,7 +195,7 @@ class Predictor:
         except OverrideError as error:
             raise InvalidRequestError(str(error), field=error.field) from None
 
-    async def _work(self, batch: Batch, overrides: Mapping[int, float] | None = None, whole: bool = False) -> "_Worked":
+    async def _work(self, batch: Batch, overrides: Mapping[int, float] | None = None, whole: bool = False) -> _Worked:
         """Read once, let every live model score it, and log what was answered.
 
         Args:
@@ -189,42 +204,55 @@ class Predictor:
         raw = await self._read(batch)
         if whole and raw.unread is not None:
             raise _unread()
-        resolved = self._champion.resolve(raw, batch.as_of_seconds, overrides)
-        champion = self._champion.scored(resolved, self.score(resolved.matrix), raw)
+        part = self._champion.part_of(raw)
+        resolved = self._champion.resolver.resolve(part, batch.as_of_seconds, overrides)
+        champion = self._champion.scored(resolved, self.score(resolved.matrix), part)
         challenger = self.challenger
         if challenger is not None and challenger.mode == "canary":
-            worked = await self._with_canary(challenger, batch, raw, champion)
-        else:
-            worked = _Worked(raw, champion, None, predictions(batch, raw, champion, self._metrics))
-            if self._log is not None:
-                everybody = np.ones(len(batch.customer_ids), dtype=bool)
-                self._log.put(answers_of(batch, raw, self.model, champion, everybody))
-            if challenger is not None:
-                challenger.shadow(batch, raw)
-        return worked
+            return _Worked(raw, champion, self._with_canary(challenger, batch, raw, part, champion))
+        answers = self._answers(batch, part, champion)
+        if challenger is not None:
+            challenger.shadow(batch, raw)
+        return _Worked(raw, champion, answers)
 
-    async def _with_canary(self, challenger: Challenger, batch: Batch, raw: RawFeatures, champion: Scored) -> "_Worked":
-        """The challenger answers its share, the champion the others, and all of them if the challenger does not."""
-        chosen = np.array([challenger.answers(customer_id) for customer_id in batch.customer_ids], dtype=bool)
-        rows = np.flatnonzero(chosen)
-        theirs = await challenger.answer(batch.take(rows), raw.take(rows)) if len(rows) else None
-        if theirs is None:
-            chosen[:] = False
-            rows = rows[:0]
-        others = np.flatnonzero(~chosen)
-        alone = champion.take(others)
-        made = predictions(batch.take(others), raw.take(others), alone, self._metrics)
-        answers = dict(zip(others.tolist(), made, strict=True))
+    def _answers(self, batch: Batch, part: RawFeatures, champion: Scored) -> list[Prediction]:
+        """What the champion answers, counted and logged."""
+        self._keep(batch, part, self.model, champion, answered=True)
+        return predictions(batch, part, champion, self._metrics)
+
+    def _with_canary(
+        self, challenger: Challenger, batch: Batch, raw: RawFeatures, part: RawFeatures, champion: Scored
+    ) -> list[Prediction | _Later]:
+        """The challenger's share is answered later, the others now."""
+        chosen = challenger.chosen(batch.customer_ids, raw)
+        rows, others = np.flatnonzero(chosen), np.flatnonzero(~chosen)
+        if not len(rows):
+            return list(self._answers(batch, part, champion))
+        answering = self._canary(challenger, batch.take(rows), raw.take(rows), champion.take(rows))
+        later = asyncio.ensure_future(answering)
+        self._canaries.add(later)
+        later.add_done_callback(self._canaries.discard)
+        theirs = (_Later(later, row) for row in range(len(rows)))
+        ours = iter(self._answers(batch.take(others), part.take(others), champion.take(others)))
+        return [next(theirs) if is_theirs else next(ours) for is_theirs in chosen.tolist()]
+
+    async def _canary(
+        self, challenger: Challenger, batch: Batch, raw: RawFeatures, champion: Scored
+    ) -> tuple[Scored, list[Prediction]]:
+        """What the challenger answers; where it does not, what the champion does, which has scored them too."""
+        part = self._champion.part_of(raw)
+        scored = await challenger.answer(batch, raw)
+        if scored is None:
+            return champion, self._answers(batch, part, champion)
+        model = challenger.live.model
+        self._keep(batch, part, self.model, champion, answered=False)
+        part = challenger.live.part_of(raw)
+        self._keep(batch, part, model, scored, answered=True)
+        return scored, predictions(batch, part, scored, self._metrics, model.identity)
+
+    def _keep(self, batch: Batch, part: RawFeatures, model: ImportedModel, scored: Scored, answered: bool) -> None:
         if self._log is not None:
-            self._log.put(answers_of(batch, raw, self.model, champion, ~chosen))
-        if theirs is not None:
-            model, part, raw_part = challenger.live.model, batch.take(rows), raw.take(rows)
-            made = predictions(part, raw_part, theirs, self._metrics, model.identity)
-            answers.update(zip(rows.tolist(), made, strict=True))
-            if self._log is not None:
-                raw_part = challenger.live.part_of(raw_part)
-                self._log.put(answers_of(part, raw_part, model, theirs, np.ones(len(rows), dtype=bool)))
-        return _Worked(raw, champion, theirs, [answers[row] for row in range(len(answers))])
+            self._log.put(answers_of(batch, part, model, scored, answered))
 
     async def _read(self, batch: Batch) -> RawFeatures:
         started = time.perf_counter()

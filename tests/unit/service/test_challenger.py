@@ -321,6 +321,28 @@ async def test_what_only_the_canary_reads_and_cannot_be_read_is_answered_by_the_
     assert live.count("failed") == 1
 
 
+async def test_who_cannot_be_read_at_all_does_not_hide_what_only_the_canary_cannot_read(both: Open) -> None:
+    live = both({ANN: customer(), BOB: customer()}, "canary")
+    live.store.unreadable = frozenset({BOB})
+    whole = live.store.read
+
+    async def without_further(customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
+        return replace(await whole(customer_ids, as_of_unix_us), further_unread=np.ones(len(customer_ids), dtype=bool))
+
+    live.store.read = without_further  # type: ignore[method-assign]
+    live.challenger.live._part = UnionPart(np.array([4, 0]), None, reads_further=True)
+
+    # One more before them, so that these two are read together.
+    _, ann, bob = await asyncio.gather(
+        *(live.predictor.predict_one(customer_id, NOW_US) for customer_id in (ANN, ANN, BOB)), return_exceptions=True
+    )
+
+    assert not isinstance(ann, BaseException)
+    assert ("ok", None) == (ann.status, ann.challenger)
+    assert isinstance(bob, OnlineStoreUnavailableError)
+    assert live.count("failed") == 2  # Ann's, twice; nobody answers for Bob
+
+
 async def test_a_late_answer_of_the_canary_is_counted_once(both: Open) -> None:
     go_on = threading.Event()
 
