@@ -58,6 +58,15 @@ def test_a_value_that_cannot_be_meant_is_refused_with_its_key(key: str, value: o
 
 
 @needs_helm
+@pytest.mark.parametrize("job", ["auditSkew", "drift", "retrain"])
+def test_what_reads_models_says_that_it_needs_mlflow(job: str) -> None:
+    values = {**values_of("production"), "mlflow": {}, "jobs": {job: {"enabled": True}}}
+
+    with pytest.raises(Refused, match=rf"jobs\.{job}\.enabled needs mlflow\.trackingUri"):
+        render(values)
+
+
+@needs_helm
 def test_figures_of_jobs_need_jobs() -> None:
     without = with_values("production", "jobs.enabled", False)
 

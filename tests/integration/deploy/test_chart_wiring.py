@@ -34,6 +34,23 @@ def test_service_and_jobs_are_two_users_of_redis(manifests: list[Manifest]) -> N
     assert keys == {"": "service-url", "-features": "jobs-url", "-materialize": "jobs-url"}
 
 
+def test_the_image_is_run_as_it_was_built(everything: list[Manifest]) -> None:
+    built = (PROJECT_ROOT / "deploy/image/Containerfile").read_text()
+    pod = dict(pod_templates(everything))["demo-churn-service"]["spec"]
+    (container,) = pod["containers"]
+    mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+    registry = re.search(r"FEAST_REGISTRY=(\S+)/registry\.db", built)
+
+    assert f"USER {pod['securityContext']['runAsUser']}:{pod['securityContext']['runAsGroup']}\n" in built
+    assert f"EXPOSE {container['ports'][0]['containerPort']}\n" in built
+    assert registry
+    of_claim = dict(pod_templates(render(values_of("minimal"))))["demo-churn-service"]["spec"]["containers"][0]
+    assert registry.group(1) in {mount["mountPath"] for mount in of_claim["volumeMounts"]}
+    assert re.search(r"HOME=/tmp\b", built)
+    assert "/tmp" in mounted  # noqa: S108  # in the container
+    assert not {"command", "args"} & container.keys()
+
+
 def test_every_selector_selects_its_pods_and_no_others(manifests: list[Manifest]) -> None:
     templates = dict(pod_templates(manifests))
     for manifest in manifests:

@@ -25,8 +25,10 @@
 {{- fail (printf "jobs.%s.enabled reads the inference log: set service.settings.SERVICE_INFERENCE_LOG: true" $name) }}
 {{- end }}
 {{- end }}
-{{- if and $v.jobs.retrain.enabled (not $v.mlflow.trackingUri) }}
-{{- fail "jobs.retrain.enabled needs mlflow.trackingUri, where versions are registered" }}
+{{- range $name := list "auditSkew" "drift" "retrain" }}
+{{- if and (index $v.jobs $name).enabled (not $v.mlflow.trackingUri) }}
+{{- fail (printf "jobs.%s.enabled needs mlflow.trackingUri, where models are registered" $name) }}
+{{- end }}
 {{- end }}
 {{- else if $v.monitoring.jobMetrics.enabled }}
 {{- fail "monitoring.jobMetrics.enabled serves the figures of the jobs: set jobs.enabled: true" }}
