@@ -1,7 +1,7 @@
-"""All tests, as `make test` runs them: two processes side by side, since most tests wait for servers to start.
+"""All tests, as `make test` runs them: three processes side by side, since most tests wait for servers to start.
 
-The halves share nothing. Tests that need the whole loop (`make run`, minutes) are in one; it ends with those that
-measure time, which wait until the other half is done. What that half printed is shown at the end.
+They share nothing. Two have the whole loop (`make run`, minutes), each its own. The first ends with the tests that
+measure time, which wait until the others are done. What those printed is shown at the end.
 """
 
 import fcntl
@@ -9,35 +9,56 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
 
-WITH_THE_LOOP = (
+MEASURED_LAST = (
     "tests/e2e",
     "tests/integration/test_parity.py",
     "tests/integration/test_feast_commands.py",
     "tests/faults",
 )
+WITH_A_LOOP_OF_THEIR_OWN = (
+    "tests/e2e/test_alerts.py",
+    "tests/e2e/test_least_privilege.py",
+    "tests/e2e/test_planes.py",
+    "tests/e2e/test_stream.py",
+)
 BESIDE = "TESTS_BESIDE"
-"""Variable with the file that the other half keeps locked."""
+"""Variable with the file that the other processes keep locked."""
 
 
 def main() -> int:
     """Exit code 0 if every test passed."""
-    pytest = [sys.executable, "-m", "pytest", *sys.argv[1:]]
-    others = ["tests", *(f"--ignore={path}" for path in WITH_THE_LOOP)]
-    with tempfile.TemporaryFile("w+") as said, tempfile.NamedTemporaryFile("w") as running:
-        # The lock is the other half's alone: it ends with that process, however it ends.
+    pytest = [sys.executable, "-m", "pytest", "--durations=15", *sys.argv[1:]]
+    first = [*MEASURED_LAST, *_without(WITH_A_LOOP_OF_THEIR_OWN)]
+    others = [WITH_A_LOOP_OF_THEIR_OWN, ["tests", *_without(MEASURED_LAST)]]
+    with ExitStack() as files:
+        running = files.enter_context(tempfile.NamedTemporaryFile("w"))
+        said = [files.enter_context(tempfile.TemporaryFile("w+")) for _ in others]
+        # The lock is the other processes' alone: it ends with the last of them, however they end.
         held = os.open(running.name, os.O_RDWR)
         fcntl.flock(held, fcntl.LOCK_EX)
-        beside = subprocess.Popen([*pytest, *others], stdout=said, stderr=subprocess.STDOUT, pass_fds=[held])
+        beside = [
+            subprocess.Popen([*pytest, *tests], stdout=output, stderr=subprocess.STDOUT, pass_fds=[held])
+            for tests, output in zip(others, said, strict=True)
+        ]
         os.close(held)
         try:
             environment = {**os.environ, BESIDE: running.name}
-            codes = [subprocess.run([*pytest, *WITH_THE_LOOP], env=environment, check=False).returncode, beside.wait()]
+            codes = [subprocess.run([*pytest, *first], env=environment, check=False).returncode]
+            codes += [process.wait() for process in beside]
         finally:
-            beside.terminate()
-        said.seek(0)
-        sys.stdout.write(said.read())
+            for process in beside:
+                process.terminate()
+        for output in said:
+            output.seek(0)
+            sys.stdout.write(output.read())
     return max(codes)
+
+
+def _without(tests: Sequence[str]) -> list[str]:
+    return [f"--ignore={path}" for path in tests]
 
 
 if __name__ == "__main__":
