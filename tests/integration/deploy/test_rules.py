@@ -1,0 +1,75 @@
+"""What deploy/ gives to Prometheus and Alertmanager is what they take; their own tools test every rule."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.loop import SOURCE
+from tests.monitoring import ALERTMANAGER, PROMETHEUS, needs_prometheus
+
+pytestmark = needs_prometheus
+
+UNIT_TESTS = sorted((PROMETHEUS / "tests").glob("*.yaml"))
+DASHBOARD = SOURCE / "deploy" / "grafana" / "dashboards" / "churn-service.json"
+
+
+def run(*command: str | Path) -> str:
+    """What it printed, after it ended well."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert 0 == done.returncode, done.stdout + done.stderr
+    return done.stdout
+
+
+def rules() -> list[dict[str, Any]]:
+    groups = yaml.safe_load((PROMETHEUS / "rules.yaml").read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def test_prometheus_takes_its_configuration_and_the_rules() -> None:
+    assert f"SUCCESS: {len(rules())} rules found" in run("promtool", "check", "config", PROMETHEUS / "prometheus.yaml")
+
+
+def test_alertmanager_takes_its_configuration() -> None:
+    assert "SUCCESS" in run("amtool", "check-config", ALERTMANAGER)
+
+
+def test_alertmanager_tells_the_same_people_of_whatever_fires() -> None:
+    for severity in ("critical", "warning"):
+        routed = run("amtool", "config", "routes", "test", f"--config.file={ALERTMANAGER}", f"severity={severity}")
+        assert "people" == routed.strip()
+
+
+@pytest.mark.parametrize("file", UNIT_TESTS, ids=lambda file: file.stem)
+def test_alerts_fire_beyond_their_bounds_only(file: Path) -> None:
+    assert "SUCCESS" in run("promtool", "test", "rules", file)
+
+
+def test_every_alert_is_seen_to_be_quiet_to_fire_and_to_end() -> None:
+    seen: dict[str, list[str]] = {}
+    for test in (test for file in UNIT_TESTS for test in yaml.safe_load(file.read_text())["tests"]):
+        states: dict[str, str] = {}
+        for check in test["alert_rule_test"]:
+            states.setdefault(check["alertname"], "")
+            states[check["alertname"]] += "!" if check["exp_alerts"] else "."
+        for alert, history in states.items():
+            seen.setdefault(alert, []).append(history)
+
+    alerts = {rule["alert"] for rule in rules() if "alert" in rule}
+    assert alerts == seen.keys()
+    assert [] == [alert for alert in alerts if ".!." not in seen[alert]]
+
+
+def test_prometheus_understands_every_query_of_the_dashboard(tmp_path: Path) -> None:
+    queries = [
+        target["expr"].replace("$__rate_interval", "1m")
+        for panel in json.loads(DASHBOARD.read_text())["panels"]
+        for target in panel.get("targets", [])
+    ]
+    recording = [{"record": f"panel:{n}", "expr": query} for n, query in enumerate(queries)]
+    (tmp_path / "panels.yaml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": recording}]}))
+
+    assert f"SUCCESS: {len(queries)} rules found" in run("promtool", "check", "rules", tmp_path / "panels.yaml")
