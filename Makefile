@@ -148,7 +148,7 @@ compare-live: $(INSTALLED) ## champion and challenger on rows that both scored �
 		$(if $(OUT),--out "$(OUT)")
 
 ## Measure
-.PHONY: bench soak bench-beside bench-jobs drift-power
+.PHONY: bench soak bench-beside bench-capacity bench-jobs drift-power
 bench: $(MODEL_TAG) materialize ## beside what else could be run → docs/performance.md; 13 quiet minutes [ROUNDS=3] [SECONDS=2]
 	@$(PY) -m benchmarks online --rounds $(or $(ROUNDS),3) --seconds $(or $(SECONDS),2)
 	@$(PY) -m benchmarks breakdown && $(PY) -m benchmarks report
@@ -156,6 +156,8 @@ soak: $(MODEL_TAG) materialize ## 200,000 requests through one worker → docs/p
 	@$(PY) -m benchmarks soak && $(PY) -m benchmarks report
 bench-beside: $(MODEL_TAG) materialize ## what the inference log and a challenger cost → docs/performance.md; five quiet minutes
 	@$(PY) -m benchmarks beside && $(PY) -m benchmarks report
+bench-capacity: $(MODEL_TAG) materialize ## what a replica and Redis take → docs/operations.md; one quiet minute
+	@$(PY) -m benchmarks capacity && $(PY) -m benchmarks report
 bench-jobs: $(MODEL_TAG) ## the jobs beside stock tools → docs/performance.md; 25 quiet minutes [SIZES=200000,1000000] [LARGEST=5000000]
 	@$(PY) -m benchmarks jobs $(if $(SIZES),--sizes "$(SIZES)") $(if $(LARGEST),--largest "$(LARGEST)") && $(PY) -m benchmarks report
 drift-power: $(MODEL_TAG) ## false alarms and power of the test of drift → docs/monitoring.md; three minutes

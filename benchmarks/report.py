@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.capacity_guide import capacity_guide
 from benchmarks.jobs_report import FIGURE as JOBS_FIGURE
 from benchmarks.jobs_report import jobs_section
 from benchmarks.jobs_scale import scale_figures
@@ -17,6 +18,8 @@ SCALE_PAGE = PROJECT_ROOT / "docs" / "scale.md"
 SCALE_BEGIN, SCALE_END = "<!-- figures: written by `python -m benchmarks report` -->", "<!-- figures: end -->"
 MONITORING_PAGE = PROJECT_ROOT / "docs" / "monitoring.md"
 DRIFT_BEGIN, DRIFT_END = "<!-- drift: written by `python -m benchmarks report` -->", "<!-- drift: end -->"
+OPERATIONS_PAGE = PROJECT_ROOT / "docs" / "operations.md"
+CAPACITY_BEGIN, CAPACITY_END = "<!-- capacity: written by `python -m benchmarks report` -->", "<!-- capacity: end -->"
 FIGURE = "figures/online.svg"
 _BUSY = 0.8
 
@@ -89,6 +92,8 @@ def write(results: Path) -> None:
     MONITORING_PAGE.write_text(drifted)
     plan = between(SCALE_PAGE.read_text(), SCALE_BEGIN, SCALE_END, scale_figures(document.get("jobs")))
     SCALE_PAGE.write_text(plan)
+    guide = between(OPERATIONS_PAGE.read_text(), CAPACITY_BEGIN, CAPACITY_END, capacity_guide(document))
+    OPERATIONS_PAGE.write_text(guide)
     print(f"wrote {PAGE.relative_to(PROJECT_ROOT)} and the figures of {SCALE_PAGE.relative_to(PROJECT_ROOT)}")
 
 
