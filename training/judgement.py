@@ -23,7 +23,8 @@ from training.registry import CHAMPION, TEST_COLUMNS
 from training.settings import TrainingSettings
 
 _TIMED_CALLS = 200
-_AGAINST_CHAMPION = "gate_against_champion"
+AGAINST_CHAMPION = "gate_against_champion"
+"""Tag of a version: which champion it was last held against, and what the gate said."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def judge(client: MlflowClient, settings: TrainingSettings, candidate: Servable)
             objections.append(f"it cannot be held against the {CHAMPION}, version {number}: {error}")
         said = "refused: " + "; ".join(objections) if objections else PASSED
         client.set_model_version_tag(
-            version.name, version.version, _AGAINST_CHAMPION, f"against version {number}: {said}"
+            version.name, version.version, AGAINST_CHAMPION, f"against version {number}: {said}"
         )
     evidence: dict[str, Any] = {"champion": number, "objections": objections}
     if comparison is not None:

@@ -7,6 +7,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from training import registry
 from training.challenge import challenging
+from training.judgement import AGAINST_CHAMPION
 from training.ledger import Chain, Recorded
 from training.opened_registry import OpenedRegistry
 from training.promotion import own_verdict
@@ -31,7 +32,7 @@ def _row(opened: OpenedRegistry, version: ModelVersion, aliases: dict[str, str])
     number = str(version.version)
     metrics = opened.client.get_run(str(version.run_id)).data.metrics if version.run_id else {}
     gate = _short(own_verdict(version))
-    against = version.tags.get("gate_against_champion")
+    against = version.tags.get(AGAINST_CHAMPION)
     return [
         number,
         " ".join(sorted(alias for alias, to in aliases.items() if to == number)),

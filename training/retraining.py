@@ -5,19 +5,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mlflow.entities.model_registry import ModelVersion
+
 from training import registry
 from training.bento_import import prepare
 from training.dataset import built_from
 from training.errors import DatasetError, GateError, LockedError
-from training.judgement import judge
+from training.judgement import AGAINST_CHAMPION, judge
 from training.ledger import Recorded
 from training.opened_registry import OpenedRegistry
+from training.promotion import GATE, PASSED, own_verdict
 from training.registry import CHALLENGER, FEATURES_SHA256
 from training.train import train_version
 
 
 def retrain(opened: OpenedRegistry) -> Recorded | None:
     """Train a challenger if the features were built from something that the newest version has not seen.
+
+    One that was trained, but cut off before the gate had spoken, is taken up where it was.
 
     Returns:
         The move of the alias `challenger`; None if there is nothing new.
@@ -28,13 +33,17 @@ def retrain(opened: OpenedRegistry) -> Recorded | None:
         GateError: the new version is registered without the alias.
     """
     with _one_at_a_time(opened.artefacts.model_tag.with_name("retrain.lock")):
+        opened.settled()  # said before the minutes of training, not after
         built = built_from(opened.artefacts)
         if not built:
             raise DatasetError(f"{opened.artefacts.offline_store}: no features; run `make features` first")
-        newest = registry.versions_of(opened.client, opened.name)[:1]
-        if newest and newest[0].tags.get(FEATURES_SHA256) == built:
+        newest = next(iter(registry.versions_of(opened.client, opened.name)), None)
+        if newest is None or newest.tags.get(FEATURES_SHA256) != built or GATE not in newest.tags:
+            version = train_version(opened.client, opened.artefacts, opened.settings)
+        elif _was_cut_off(opened, newest):
+            version = newest
+        else:
             return None
-        version = train_version(opened.client, opened.artefacts, opened.settings)
         chain = opened.settled()
         servable = prepare(opened.client, version)
         judgement = judge(opened.client, opened.settings, servable)
@@ -47,6 +56,15 @@ def retrain(opened: OpenedRegistry) -> Recorded | None:
         why = "trained on new data, and passed the gate"
         entry = opened.entry("retrain", CHALLENGER, version, why, served=servable.identity, evidence=judgement.evidence)
         return opened.move(entry, chain, version)
+
+
+def _was_cut_off(opened: OpenedRegistry, version: ModelVersion) -> bool:
+    """True for one that passed its own gate, and then neither became anything nor was refused beside the champion."""
+    number = str(version.version)
+    moved = any(r.entry.to_version == number for r in opened.ledger.read().recorded if r.behind is None)
+    moved = moved or number in registry.aliases_of(opened.client, opened.name).values()
+    refused = "refused: " in version.tags.get(AGAINST_CHAMPION, "")
+    return own_verdict(version) == PASSED and not moved and not refused
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from tests.integration.training.conftest import ALIKE, GOOD, NAME, WORSE, Regist
 from training import registry, retraining
 from training.__main__ import main
 from training.dataset import built_from
-from training.errors import DatasetError, GateError, LockedError
+from training.errors import DatasetError, GateError, LedgerError, LockedError
 from training.registry import FEATURES_SHA256
 from training.retraining import retrain
 
@@ -36,11 +36,21 @@ def fresh(models: Registry, monkeypatch: pytest.MonkeyPatch) -> Registry:
     return models
 
 
+def newest_has_seen(models: Registry, built: str) -> None:
+    """The newest version was trained on this build and refused the alias."""
+    models.opened.client.set_model_version_tag(NAME, WORSE, FEATURES_SHA256, built)
+    models.opened.client.set_model_version_tag(NAME, WORSE, "gate_against_champion", "against version 1: refused: x")
+
+
 def training_gives(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     def given(client: MlflowClient, *_: object) -> ModelVersion:
         return registry.version_of(client, NAME, version)
 
     monkeypatch.setattr(retraining, "train_version", given)
+
+
+def not_again(*_: object) -> ModelVersion:
+    raise AssertionError("trained")
 
 
 def test_new_data_give_a_challenger_and_the_champion_stays(fresh: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +79,7 @@ def test_a_version_that_the_gate_refuses_stays_registered_without_alias(
 
 def test_without_new_data_nothing_is_trained(fresh: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     built = built_from(fresh.opened.artefacts)
-    fresh.opened.client.set_model_version_tag(NAME, WORSE, FEATURES_SHA256, built)  # the newest
+    newest_has_seen(fresh, built)
     before = fresh.state
 
     assert retrain(fresh.opened) is None
@@ -81,11 +91,51 @@ def test_without_new_data_nothing_is_trained(fresh: Registry, monkeypatch: pytes
     assert built == built_from(fresh.opened.artefacts)
 
 
+def test_a_retraining_that_was_cut_off_before_the_gate_is_taken_up_where_it_was(
+    fresh: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = fresh.opened.client
+    client.delete_model_version(NAME, WORSE)
+    client.set_model_version_tag(NAME, ALIKE, FEATURES_SHA256, built_from(fresh.opened.artefacts))
+    monkeypatch.setattr(retraining, "train_version", not_again)
+
+    recorded = retrain(fresh.opened)
+
+    assert recorded is not None
+    assert ("challenger", ALIKE) == (recorded.entry.alias, recorded.entry.to_version)
+    assert retrain(fresh.opened) is None
+
+
+@pytest.mark.parametrize("verdict", [None, "hardly beats recency"])
+def test_a_version_that_its_own_gate_has_not_passed_is_not_taken_up(
+    fresh: Registry, monkeypatch: pytest.MonkeyPatch, verdict: str | None
+) -> None:
+    """One that it refused is done with; one that it never saw is trained anew."""
+    client = fresh.opened.client
+    client.set_model_version_tag(NAME, WORSE, FEATURES_SHA256, built_from(fresh.opened.artefacts))
+    client.delete_model_version_tag(NAME, WORSE, "gate")
+    training_gives(monkeypatch, ALIKE)
+    if verdict:
+        client.set_model_version_tag(NAME, WORSE, "gate", verdict)
+
+    assert (verdict is None) == (retrain(fresh.opened) is not None)
+
+
+def test_an_alias_that_was_moved_by_hand_is_told_before_the_minutes_of_training(
+    fresh: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh.opened.client.set_registered_model_alias(NAME, "champion", WORSE)
+    monkeypatch.setattr(retraining, "train_version", not_again)
+
+    with pytest.raises(LedgerError, match="was moved by hand"):
+        retrain(fresh.opened)
+
+
 def test_the_command_says_that_nothing_is_new_and_ends_well(
     fresh: Registry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     artefacts = fresh.opened.artefacts
-    fresh.opened.client.set_model_version_tag(NAME, WORSE, FEATURES_SHA256, built_from(artefacts))
+    newest_has_seen(fresh, built_from(artefacts))
     monkeypatch.setenv("TRAINING_MODEL_NAME", NAME)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", artefacts.mlflow_tracking_uri)
     monkeypatch.setenv("OFFLINE_STORE_DIR", str(artefacts.offline_store))
