@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     except TrainingError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except (ContractError, ModelError) as error:
+    except (ContractError, ModelError, OSError) as error:  # of a folder that cannot be written to
         print(f"error: {error}", file=sys.stderr)
         return 1
     except ValidationError as error:

@@ -1,9 +1,11 @@
 """A version of the MLflow registry → the BentoML model store, compiled, checked and pinned."""
 
+import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -122,14 +124,17 @@ def import_model(artefacts: Artefacts, name: str, alias_or_version: str, trackin
     Raises:
         TrainingError: no such version or alias.
         ModelImportError: it did not pass the gate, an artifact is missing or altered, or ONNX and
-            scikit-learn disagree.
+            scikit-learn disagree; or the alias was moved meanwhile.
     """
     client = registry.open_registry(tracking_uri, name)
     version = registry.version_of(client, name, alias_or_version)
     refuse_unpassed(version)
     servable = prepare(client, version)
-    store(servable)
-    pin(artefacts.model_tag, servable.tag)
+    store(artefacts, servable)
+    with alone(artefacts):
+        if registry.version_of(client, name, alias_or_version).version != version.version:
+            raise ModelImportError(f"alias {alias_or_version!r} of {name!r} was moved meanwhile; run again")
+        pin(artefacts.model_tag, servable.tag)
     return servable
 
 
@@ -200,21 +205,22 @@ def _kept(version: ModelVersion, digest: str) -> bytes:
     return compiled
 
 
-def store(servable: Servable) -> None:
+def store(artefacts: Artefacts, servable: Servable) -> None:
     """Put it into the BentoML model store, unless it is there whole.
 
     Raises:
         ModelImportError: the store cannot be written.
     """
-    if _is_stored_whole(servable):
-        return
-    try:
-        with bentoml.models.create(
-            servable.tag, module="training.bento_import", labels=servable.labels, metadata=servable.metadata
-        ) as stored:
-            servable.write(Path(stored.path))
-    except OSError as error:
-        raise ModelImportError(f"the BentoML model store cannot be written: {error.strerror}") from None
+    with alone(artefacts):  # BentoML shows a model while it is still being written
+        if _is_stored_whole(servable):
+            return
+        try:
+            with bentoml.models.create(
+                servable.tag, module="training.bento_import", labels=servable.labels, metadata=servable.metadata
+            ) as stored:
+                servable.write(Path(stored.path))
+        except OSError as error:
+            raise ModelImportError(f"the BentoML model store cannot be written: {error.strerror}") from None
 
 
 def _digests(files: Mapping[str, bytes], served_file: str) -> dict[str, str]:
@@ -229,18 +235,30 @@ def _is_stored_whole(servable: Servable) -> bool:
     """True if the store has this tag as it would be imported now; a damaged one is removed to be replaced."""
     try:
         stored = bentoml.models.get(servable.tag)
+        files = {name: (Path(stored.path) / name).read_bytes() for name in servable.files}
+        wanted = servable.digests
+        said = {key: stored.info.metadata.get(key) for key in wanted}
+        if wanted == said == _digests(files, MODEL_FILES[servable.runtime]):
+            return True
     except NotFound:
         return False
-    folder, wanted = Path(stored.path), servable.digests
-    try:
-        found = _digests({name: (folder / name).read_bytes() for name in servable.files}, MODEL_FILES[servable.runtime])
-    except (OSError, ValueError):
+    except Exception:  # noqa: S110  # bentoml, yaml and json each raise their own for what a killed import left
         pass
-    else:
-        if found == wanted == {key: stored.info.metadata.get(key) for key in wanted}:
-            return True
     bentoml.models.delete(servable.tag)
     return False
+
+
+@contextmanager
+def alone(artefacts: Artefacts) -> Iterator[None]:
+    """One at a time on this machine puts models into the store and moves; so the last claim is the last pin.
+
+    Held for moments.
+    """
+    file = artefacts.model_tag.with_name(f"{artefacts.model_tag.name}.lock")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def pin(file: Path, tag: str) -> None:

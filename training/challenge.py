@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from contract.artefacts import Artefacts
 from training import registry
-from training.bento_import import prepare, store, write_whole
-from training.errors import TrainingError
+from training.bento_import import alone, prepare, store, write_whole
+from training.errors import LedgerError, TrainingError
 from training.ledger import Recorded
-from training.opened_registry import OpenedRegistry, alone
+from training.opened_registry import OpenedRegistry
 from training.promotion import refuse_unpassed
 from training.registry import CHAMPION
 
@@ -29,6 +29,7 @@ def challenge(
 
     Raises:
         ModelImportError: it may not be served, is missing or altered.
+        LedgerError: another move came first; or it is recorded, but the file cannot be written.
     """
     file = opened.artefacts.challenger
     before = challenging(opened.artefacts)
@@ -37,7 +38,9 @@ def challenge(
     if mode == "off":
         if not file.exists():
             return None
-        version = registry.version_of(opened.client, opened.name, from_version or CHAMPION)
+        versions = {str(v.version): v for v in registry.versions_of(opened.client, opened.name)}
+        # The entry needs some version to point at, also where the challenger's is gone.
+        version = versions.get(str(from_version)) or registry.version_of(opened.client, opened.name, CHAMPION)
         entry = opened.entry("challenge", None, None, f"off, on {_here()}")
         with alone(opened.artefacts):
             recorded = opened.ledger.append(entry.model_copy(update={"from_version": from_version}), chain, version)
@@ -49,12 +52,18 @@ def challenge(
     refuse_unpassed(version)
     servable = prepare(opened.client, version)
     opened.refuse_unservable(servable)
-    store(servable)
+    store(opened.artefacts, servable)
     part = f"canary for {share:.0%} of the customers" if mode == "canary" else mode
     entry = opened.entry("challenge", None, version, f"{part}, on {_here()}", served=servable.identity)
     with alone(opened.artefacts):
         recorded = opened.ledger.append(entry.model_copy(update={"from_version": from_version}), chain, version)
-        write_whole(file, json.dumps({"tag": servable.tag, "mode": mode, "share": share}) + "\n")
+        try:
+            write_whole(file, json.dumps({"tag": servable.tag, "mode": mode, "share": share}) + "\n")
+        except OSError as error:
+            raise LedgerError(
+                f"entry {recorded.number} says {entry.why}, but {file} cannot be written: {error.strerror}; "
+                "mend that and run again"
+            ) from None
     return recorded
 
 

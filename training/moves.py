@@ -74,7 +74,7 @@ def promote(opened: OpenedRegistry, wanted: str = CHALLENGER, reason: str = "", 
             + "; ".join(judgement.objections)
             + '. FORCE=1 REASON="…" promotes it all the same'
         )
-    store(servable)
+    store(opened.artefacts, servable)
     entry = opened.entry(
         "promote",
         CHAMPION,
@@ -110,6 +110,8 @@ def roll_back(opened: OpenedRegistry, to: int | None, reason: str) -> Recorded:
     latest = chain.champions[-1].entry.to_version
     if target.entry.to_version == champion == latest:
         raise LedgerError(f"entry {target.number} made version {champion} champion, which it is; nothing to roll back")
+    if "file_sha256" not in target.entry.served:
+        raise LedgerError(f"entry {target.number} does not say which files it served; name another, or promote")
     version = registry.version_of(opened.client, opened.name, str(target.entry.to_version))
     servable = prepare(opened.client, version, target.entry.served["file_sha256"])
     for name, digest in target.entry.served.items():
@@ -119,7 +121,7 @@ def roll_back(opened: OpenedRegistry, to: int | None, reason: str) -> Recorded:
                 f"entry {target.number} served {digest}"
             )
     opened.refuse_unservable(servable)
-    store(servable)
+    store(opened.artefacts, servable)
     restores = target.entry.restores or target.number
     entry = opened.entry("rollback", CHAMPION, version, reason, restores=restores, served=servable.identity)
     return opened.move(entry, chain, version, pinned=servable)

@@ -1,8 +1,5 @@
 """A registered model with its ledger, opened to move its aliases: how a move is made, whatever decided it."""
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +10,7 @@ from mlflow.tracking import MlflowClient
 from contract import differences
 from contract.artefacts import Artefacts
 from training import registry
-from training.bento_import import Servable, pin
+from training.bento_import import Servable, alone, pin
 from training.dataset import live_schema
 from training.errors import LedgerError, ModelImportError
 from training.ledger import Alias, Chain, Entry, Ledger, Move, Recorded, actor
@@ -120,13 +117,3 @@ class OpenedRegistry:
                 f"model {self.name!r} version {version.version} cannot be served with the live feature registry: "
                 + "; ".join(found)
             )
-
-
-@contextmanager
-def alone(artefacts: Artefacts) -> Iterator[None]:
-    """One move at a time on this machine, so that the last claim in the ledger is the last pin. Held for moments."""
-    file = artefacts.model_tag.with_name(f"{artefacts.model_tag.name}.lock")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

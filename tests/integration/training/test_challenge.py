@@ -1,6 +1,7 @@
 """A second model beside the champion on this machine: a file, an entry, and nothing else."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from scoring.model_store import open_model
 from tests.integration.training.conftest import ALIKE, GOOD, NAME, WORSE, Registry, trained
 from training.__main__ import main
 from training.challenge import challenge
-from training.errors import ModelImportError, TrainingError
+from training.errors import LedgerError, ModelImportError, TrainingError
 from training.moves import promote
 
 
@@ -53,6 +54,28 @@ def test_a_challenger_that_becomes_champion_challenges_no_longer(models: Registr
     promote(models.opened, ALIKE)
 
     assert not models.opened.artefacts.challenger.exists()
+
+
+def test_a_challenger_whose_version_is_gone_can_still_be_switched_off(models: Registry) -> None:
+    trained(models)
+    challenge(models.opened, ALIKE, "shadow", 0.1)
+    models.opened.client.delete_model_version(NAME, ALIKE)
+
+    off = challenge(models.opened, "", "off", 0.1)
+
+    assert off is not None
+    assert (ALIKE, None) == (off.entry.from_version, off.entry.to_version)
+    assert not models.opened.artefacts.challenger.exists()
+
+
+def test_a_file_of_the_challenger_that_cannot_be_written_is_told_with_the_entry(models: Registry) -> None:
+    trained(models)
+    file = models.opened.artefacts.challenger
+    file.with_name(f"{file.name}.{os.getpid()}").mkdir()  # in the way of the new one
+
+    with pytest.raises(LedgerError, match=r"entry 2 says .*shadow.*, but .*challenger\.json cannot be written: Is a"):
+        challenge(models.opened, ALIKE, "shadow", 0.1)
+    assert not file.exists()
 
 
 def test_the_champion_a_version_that_failed_its_gate_and_a_damaged_one_do_not_challenge(models: Registry) -> None:

@@ -1,19 +1,25 @@
 """A champion is replaced only by a version that the gate lets through, and then everywhere at once."""
 
 import json
+import shutil
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
+from threading import Barrier
 from typing import Any
 
+import bentoml
 import pytest
 
 from scoring.model_store import open_model
 from tests.integration.training.conftest import ALIKE, DAMAGES, GOOD, NAME, WORSE, Registry, damaged, trained
-from training import registry
-from training.bento_import import import_model
+from training import bento_import, registry
+from training.__main__ import main
+from training.bento_import import Servable, import_model
 from training.errors import GateError, LedgerError, ModelImportError, TrainingError
-from training.moves import promote
+from training.moves import promote, promote_trained
 
 
 def test_the_first_promotion_needs_no_champion(models: Registry) -> None:
@@ -87,6 +93,69 @@ def test_rows_that_the_champion_was_fitted_on_decide_nothing(models: Registry) -
         GateError, match=r"version 1 was fitted on labels until 2026-06-02.*after the test cut-off 2026-06"
     ):
         promote(models.opened, ALIKE)
+
+
+def test_an_import_that_a_promotion_overtakes_does_not_pin_what_was_champion_before(
+    models: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(models)
+    prepared = bento_import.prepare
+
+    def overtaken(*arguments: Any) -> Servable:
+        servable = prepared(*arguments)
+        monkeypatch.undo()
+        promote(models.opened, ALIKE)
+        return servable
+
+    monkeypatch.setattr(bento_import, "prepare", overtaken)
+
+    with pytest.raises(ModelImportError, match="'champion' of 'test_churn' was moved meanwhile"):
+        import_model(models.opened.artefacts, NAME, "champion", models.opened.artefacts.mlflow_tracking_uri)
+    assert (ALIKE, ALIKE) == (models.champion, open_model(models.pinned).contract.model_version)
+
+
+@pytest.mark.parametrize("left", [None, "labels: {"], ids=["nothing", "half its description"])
+def test_an_import_that_was_killed_half_way_is_made_good_by_the_next(models: Registry, left: str | None) -> None:
+    trained(models)
+    folder = Path(bentoml.models.get(models.pinned).path)
+    shutil.rmtree(folder)
+    folder.mkdir()
+    if left:
+        (folder / "model.yaml").write_text(left)
+
+    import_model(models.opened.artefacts, NAME, "champion", models.opened.artefacts.mlflow_tracking_uri)
+
+    assert GOOD == open_model(models.pinned).contract.model_version
+
+
+def test_two_imports_of_one_version_at_once_both_find_it_whole(models: Registry) -> None:
+    promote_trained(models.opened, registry.version_of(models.opened.client, NAME, GOOD))
+    servable = bento_import.prepare(models.opened.client, registry.version_of(models.opened.client, NAME, GOOD))
+    both = Barrier(4)
+
+    def at_once(_: int) -> None:
+        both.wait()
+        bento_import.store(models.opened.artefacts, servable)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(at_once, range(4)))
+    assert GOOD == open_model(servable.tag).contract.model_version
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_clear_line(
+    models: Registry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained(models)
+    (models.root / "file").touch()
+    monkeypatch.setenv("TRAINING_MODEL_NAME", NAME)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", models.opened.artefacts.mlflow_tracking_uri)
+    monkeypatch.setenv("MODEL_TAG_PATH", str(models.root / "file" / "model_tag"))
+    capsys.readouterr()
+
+    assert 1 == main(["import-model"])
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert 1 == len(said)
+    assert "/file" in said[0]
 
 
 def test_the_champion_cannot_be_promoted_again(models: Registry) -> None:

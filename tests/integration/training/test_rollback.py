@@ -8,7 +8,7 @@ import bentoml
 import pytest
 
 from tests.integration.training.conftest import ALIKE, DAMAGES, GOOD, NAME, WORSE, Registry, damaged, sha256_of
-from training import onnx_model
+from training import onnx_model, registry
 from training.errors import LedgerError, ModelImportError
 from training.moves import promote, roll_back
 
@@ -102,6 +102,15 @@ def test_a_pin_that_cannot_be_written_is_told_and_what_is_served_here_stays(thre
     with pytest.raises(LedgerError, match=r"entry 4 made version 2 champion, but .*model_tag cannot be written: Is a"):
         roll_back(three.opened, None, "it was worse")
     assert (ALIKE, pinned) == (three.champion, three.pinned)
+
+
+def test_an_entry_that_does_not_say_what_it_served_cannot_be_brought_back(three: Registry) -> None:
+    version = registry.version_of(three.opened.client, NAME, GOOD)
+    entry = three.opened.entry("promote", "champion", version, "by other code")
+    three.opened.ledger.append(entry, three.opened.ledger.read(), version)
+
+    with pytest.raises(LedgerError, match="entry 4 does not say which files it served"):
+        roll_back(three.opened, 4, "settle it")
 
 
 def test_without_a_ledger_there_is_nothing_to_roll_back_to(models: Registry) -> None:
