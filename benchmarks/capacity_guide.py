@@ -85,8 +85,8 @@ def _customers(jobs: Mapping[str, Any]) -> str:
     build_gb, fill_gb = measured["features"]["duckdb"]["peak_rss_mb"] / 1e3, fill["peak_rss_mb"] / 1e3
     about = f"""
         Redis holds {in_redis:,.0f} bytes a customer and gets {1 / REDIS_FILL:.1f} times that. At {int(largest):,}
-        customers a build took {build_gb:,.1f} GB of memory at most and a fill {fill_gb:,.1f} GB, which `JOBS_MEMORY_LIMIT_MB` and
-        `JOBS_MATERIALIZE_CHUNK_ROWS` bound; all else is in proportion to their number.
+        customers a build took {build_gb:,.1f} GB of memory at most and a fill {fill_gb:,.1f} GB, which
+        `JOBS_MEMORY_LIMIT_MB` and `JOBS_MATERIALIZE_CHUNK_ROWS` bound; all else is in proportion to their number.
         """
     columns = ("customers", "data in Redis", "memory of Redis", "first fill", "a day's fill", "offline store")
     return f"{prose(about)}\n{table(columns, rows, left=0)}"
