@@ -19,7 +19,7 @@ from typing import Any
 SOURCE = Path(__file__).resolve().parents[1]
 ROOMS = ("contract", "feature_repo", "jobs", "requirements", "scoring", "service", "training")
 FILES = ("Makefile", "bentofile.yaml", "pyproject.toml", "README.md")
-READY_SECONDS = 400
+READY_SECONDS = 550
 
 
 @dataclass(frozen=True)
