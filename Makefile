@@ -102,7 +102,7 @@ $(MODEL_TAG): $(TRAINED)
 	@echo "import:"; $(MAKE) --no-print-directory import-model
 
 ## Serve
-.PHONY: serve api-key build
+.PHONY: serve api-key
 serve: $(INSTALLED) port-free ## the service on [HOST=127.0.0.1] [PORT=3000]; Ctrl-C ends it
 	@$(PY) -m jobs first-prediction --url http://$(HOST):$(PORT) & exec $(VENV)/bin/bentoml serve --host $(HOST) --port $(PORT)
 
@@ -113,8 +113,18 @@ port-free:  # said before the minutes of training, not after
 
 api-key: $(INSTALLED) ## a new API key, shown once: NAME=shop [KEYS_FILE=.api_keys]
 	@$(PY) -m service new-key "$(NAME)" --file "$(or $(KEYS_FILE),.api_keys)"
-build: $(MODEL_TAG) ## a Bento with the pinned model
-	@$(VENV)/bin/bentoml build
+
+## Package (docs/operations.md)
+.PHONY: build containerize image-size sbom
+build: $(MODEL_TAG) ## a Bento with the pinned model, labelled with version and commit
+	@$(VENV)/bin/bentoml build --label "version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
+		--label "commit=$$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null)"
+containerize: $(INSTALLED) ## an OCI image of a built Bento [BENTO=churn:latest] [BUILDER=docker|podman|buildah] [OPTIONS="--network=host"]
+	@$(PY) -m deploy.image.containerize --bento "$(BENTO)" --builder "$(BUILDER)" -- $(OPTIONS)
+image-size: $(INSTALLED) ## what takes up the image's room [BENTO=…] [BUILDER=…]
+	@$(PY) -m deploy.image.containerize --size-only --bento "$(BENTO)" --builder "$(BUILDER)"
+sbom: $(INSTALLED) ## the image's software bill of materials, CycloneDX → var/sbom.json [BENTO=…] [BUILDER=…] [OUT=…]
+	@$(PY) -m deploy.image.sbom --bento "$(BENTO)" --builder "$(BUILDER)" --out "$(or $(OUT),var/sbom.json)"
 
 ## Score without HTTP
 .PHONY: score-batch score-stream

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 from service.authentication import ApiKeys
@@ -21,6 +21,7 @@ from service.metrics import ServiceMetrics
 from service.openapi import openapi_document
 from service.predictions import Prediction
 from service.predictor import Predictor
+from service.release import Release
 from service.schemas import ExplainRequest, PredictBatchRequest, PredictRequest, parse
 from service.scoring_protocol import ScoringProtocol
 from service.settings import ServiceSettings
@@ -90,6 +91,7 @@ class Serving:
     rows: Places
     explanations: Places
     clock: Callable[[], int] = time.time_ns
+    release: Release = field(default_factory=Release)
 
     @classmethod
     def of(cls, predictor: Predictor, settings: ServiceSettings, metrics: ServiceMetrics, keys: ApiKeys) -> "Serving":
@@ -113,7 +115,14 @@ class Serving:
 
     def with_models_of(self, other: "Serving") -> "Serving":
         """The same worker with other models: what is in flight stays bounded over both."""
-        return replace(other, requests=self.requests, rows=self.rows, explanations=self.explanations, clock=self.clock)
+        return replace(
+            other,
+            requests=self.requests,
+            rows=self.rows,
+            explanations=self.explanations,
+            clock=self.clock,
+            release=self.release,
+        )
 
 
 def model_headers(identity: Mapping[str, str]) -> Headers:
@@ -203,6 +212,7 @@ async def model(serving: Serving, _: Asked) -> dict[str, Any]:
         "contract_sha256": served.contract_sha256,
         "contract": serving.contract_body,
         "challenger": beside,
+        "release": asdict(serving.release),
     }
 
 

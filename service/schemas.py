@@ -134,6 +134,15 @@ class ChallengerBody(BaseModel):
     share: Probability
 
 
+class ReleaseBody(BaseModel):
+    """What this process runs: null is what it cannot know, as when it serves from the source tree."""
+
+    version: str | None
+    commit: str | None
+    bento: str | None
+    image: str | None
+
+
 class ModelResponse(BaseModel):
     """Answer of `GET /model`."""
 
@@ -143,6 +152,7 @@ class ModelResponse(BaseModel):
     contract_sha256: Sha256
     contract: ModelContract
     challenger: ChallengerBody | None
+    release: ReleaseBody
 
 
 class ErrorDetail(BaseModel):

@@ -17,6 +17,7 @@ from service.errors import StartupError
 from service.http_api import BeforeBentoML, ServingSlot
 from service.http_limits import bound_request_heads
 from service.logs import start_logging
+from service.release import Release
 from service.settings import ServiceSettings, unknown_variables
 from service.tracing import start_tracing, stop_tracing
 from service.worker import Worker, open_parts, served_tag
@@ -75,7 +76,8 @@ class ChurnService:
         start_logging(settings)
         if settings.tracing:
             start_tracing()
-        self._worker = Worker(settings, Artefacts.of(os.environ), slot)
+        release = Release.of(ChurnService.bento, settings.image)  # type: ignore[attr-defined]  # as below, a Service
+        self._worker = Worker(settings, Artefacts.of(os.environ), slot, release)
         gc.collect()
         gc.freeze()  # the start-up heap is never garbage; scanning it would stall requests for 0.1 s
         self._worker.introduce()

@@ -15,6 +15,9 @@ class ServiceSettings(BaseSettings):
     model_tag: str = ""
     """Tag in the BentoML model store; empty takes the one that `make import-model` pinned in `var/model_tag`."""
 
+    image: str = ""
+    """The image this process runs from, which `GET /model` tells; the image itself sets it."""
+
     deadline_ms: float = Field(default=250, gt=0, le=2500)
     """Milliseconds within which the online store must have answered a request."""
 

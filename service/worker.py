@@ -28,6 +28,7 @@ from service.live_models import Challenge, Wanted, follow, wanted
 from service.metrics import ServiceMetrics
 from service.online_features import OpenedFeast, open_feast
 from service.predictor import Predictor
+from service.release import Release
 from service.settings import ServiceSettings
 
 logger = logging.getLogger("service")
@@ -156,7 +157,7 @@ class Worker:
         StartupError, ModelError, ContractError: why this process must not serve.
     """
 
-    def __init__(self, settings: ServiceSettings, artefacts: Artefacts, slot: ServingSlot) -> None:
+    def __init__(self, settings: ServiceSettings, artefacts: Artefacts, slot: ServingSlot, release: Release) -> None:
         self._settings = settings
         self._artefacts = artefacts
         self._slot = slot
@@ -166,7 +167,7 @@ class Worker:
         self._metrics = metrics = ServiceMetrics()
         self._log = InferenceLog(artefacts.inference_log, settings, metrics) if settings.inference_log else None
         self._cache = cache_of(settings)
-        self._serving = assemble(self._parts, settings, metrics, self._log, self._cache)
+        self._serving = replace(assemble(self._parts, settings, metrics, self._log, self._cache), release=release)
         self._tasks: set[asyncio.Task[None]] = set()
         self._go_live()
 

@@ -109,6 +109,7 @@ def test_the_model_call_shows_the_live_contract(loop: Loop) -> None:
     assert 27 == len(body["contract"]["inputs"])
     assert "churn_v1" == body["contract"]["feature_schema"]["feature_service"]
     assert body["tag"] == (loop.root / "var" / "model_tag").read_text().strip()
+    assert {None} == set(body["release"].values())  # from the source tree
 
 
 def test_metrics_count_requests_by_outcome(loop: Loop) -> None:

@@ -99,6 +99,7 @@ async def test_model_answers_with_the_live_contract(open_api: OpenApi) -> None:
         "contract_sha256": contract.sha256,
         "contract": contract.model_dump(mode="json"),
         "challenger": None,
+        "release": {"version": None, "commit": None, "bento": None, "image": None},
     } == body
 
 

@@ -1,0 +1,95 @@
+"""The program that builds and runs images here: docker, podman or buildah, whichever is there."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+NAMES = ("docker", "podman", "buildah")
+
+
+class ImageError(Exception):
+    """An image cannot be made or looked into; the message says why."""
+
+
+@dataclass(frozen=True)
+class Builder:
+    """One of `NAMES`."""
+
+    name: str
+
+    def build(self, context: Path, image: str, options: Sequence[str]) -> None:
+        """Build the context's Containerfile; what the builder says goes to this process' output.
+
+        Raises:
+            ImageError: it failed; it has said why.
+        """
+        command = [self.name, "build", "--file", str(context / "Containerfile"), "--tag", image, *options, str(context)]
+        if subprocess.run(command, check=False).returncode:
+            raise ImageError(f"{self.name} could not build {image}; what it says is above")
+
+    def python(self, image: str, code: str) -> Any:
+        """Run code with the image's own Python, in a container of its own, without a network.
+
+        Returns:
+            What it printed, read as JSON.
+
+        Raises:
+            ImageError: there is no such image, or the code failed.
+        """
+        if self.name != "buildah":
+            return json.loads(self._said("run", "--rm", "--network=none", "--entrypoint=python3", image, "-c", code))
+        container = self._said("from", "--pull-never", image).strip()
+        try:
+            return json.loads(self._said("run", "--network=none", container, "--", "python3", "-c", code))
+        finally:
+            self._said("rm", container)
+
+    def bytes_of(self, image: str) -> int:
+        """The size that is stored and pulled before compression, hidden files of lower layers included."""
+        if self.name != "buildah":
+            return int(self._said("image", "inspect", "--format", "{{.Size}}", image))
+        found: list[dict[str, Any]] = json.loads(self._said("images", "--json", image))
+        return _bytes(str(found[0]["size"]))
+
+    def _said(self, *arguments: str) -> str:
+        done = subprocess.run([self.name, *arguments], capture_output=True, text=True, check=False)
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            raise ImageError(f"{self.name} {arguments[0]}: {said[-1]}")
+        return done.stdout
+
+
+def _bytes(size: str) -> int:
+    number, unit = size.split()
+    return round(float(number) * {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9}[unit.upper()])
+
+
+def find_builder(asked: str = "", works: Callable[[str], bool] | None = None) -> Builder:
+    """The builder asked for, else the first of `NAMES` that works.
+
+    Args:
+        works: whether a program can be used; by default it is installed and, of docker, its engine answers.
+
+    Raises:
+        ImageError: none works, or not the one asked for.
+    """
+    works = works or _works
+    if asked and asked not in NAMES:
+        raise ImageError(f"BUILDER is {asked!r}, not one of {', '.join(NAMES)}")
+    for name in [asked] if asked else NAMES:
+        if works(name):
+            return Builder(name)
+    raise ImageError(
+        f"{asked or 'none of docker, podman and buildah'} can be used here (docker needs an engine that runs); "
+        "on Debian: apt-get install podman"
+    )
+
+
+def _works(name: str) -> bool:
+    if shutil.which(name) is None:
+        return False
+    return name != "docker" or subprocess.run([name, "info"], capture_output=True, check=False).returncode == 0

@@ -1,0 +1,152 @@
+"""`make containerize`: an OCI image of a built Bento; `make image-size`: what takes up its room."""
+
+import argparse
+import configparser
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import bentoml
+from bentoml import Bento
+from bentoml.exceptions import BentoMLException
+
+from deploy.image import inventory
+from deploy.image.builder import Builder, ImageError, find_builder
+
+FOLDER = Path(__file__).parent
+CA_SECRET = "/run/secrets/ca.pem"  # noqa: S105  # where the Containerfile mounts it
+LARGEST = 12
+
+
+def built_bento(tag: str) -> Bento:
+    """A Bento of the local store.
+
+    Args:
+        tag: `churn:<version>`, or empty for the latest.
+
+    Raises:
+        ImageError: there is none.
+    """
+    try:
+        return bentoml.bentos.get(tag or "churn:latest")
+    except BentoMLException as error:
+        raise ImageError(f"{error}; run `make build`") from None
+
+
+def labels(bento: Bento) -> dict[str, str]:
+    """By which an image is traced back, as OCI annotations and two of our own."""
+    (model,) = bento.info.all_models
+    return {
+        "org.opencontainers.image.title": "churn-service",
+        "org.opencontainers.image.version": bento.info.labels.get("version", ""),
+        "org.opencontainers.image.revision": bento.info.labels.get("commit", ""),
+        "churn.bento": str(bento.tag),
+        "churn.model": str(model.tag),
+    }
+
+
+def pip_configuration(environ: Mapping[str, str], configured_index: str) -> str:
+    """How pip reaches its index on this machine, as a pip.conf for the build alone.
+
+    Args:
+        configured_index: what pip's own configuration says; the environment goes before it.
+    """
+    index = environ.get("PIP_INDEX_URL") or environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL")
+    said = {"index-url": index or configured_index, "cert": CA_SECRET if authorities(environ) else ""}
+    parser = configparser.RawConfigParser()
+    parser["global"] = {name: value for name, value in said.items() if value}
+    lines = ["[global]", *(f"{name} = {value}" for name, value in parser["global"].items())]
+    return "\n".join(lines) + "\n"
+
+
+def authorities(environ: Mapping[str, str]) -> Path | None:
+    """The file of certificate authorities that this machine is told to trust, if it is told."""
+    for name in ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+        if environ.get(name):
+            return Path(environ[name])
+    return None
+
+
+def containerize(builder: Builder, bento: Bento, image: str, options: Sequence[str]) -> None:
+    """Build the image.
+
+    Args:
+        image: its tag, which `GET /model` will tell, too.
+        options: further ones for the builder.
+
+    Raises:
+        ImageError: it could not be built.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        context, secrets = Path(folder, "context"), Path(folder, "secrets")
+        context.mkdir()
+        secrets.mkdir()
+        bentoml.export_bento(str(bento.tag), str(context / "bento"), output_format="folder")
+        shutil.copy2(FOLDER / "Containerfile", context)
+        (secrets / "pip.conf").write_text(pip_configuration(os.environ, _configured_index()))
+        trusted = authorities(os.environ)
+        (secrets / "ca.pem").write_bytes(trusted.read_bytes() if trusted else b"")
+        builder.build(
+            context,
+            image,
+            [
+                *(f"--secret=id={file.name},src={file}" for file in sorted(secrets.iterdir())),
+                f"--build-arg=IMAGE={image}",
+                *(f"--label={name}={value}" for name, value in labels(bento).items()),
+                *options,
+            ],
+        )
+
+
+def _configured_index() -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "get", "global.index-url"], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()
+
+
+def contents(builder: Builder, image: str) -> Any:
+    """What `deploy/image/inventory.py` finds in an image."""
+    return builder.python(image, Path(inventory.__file__).read_text())
+
+
+def size_table(found: Any, whole: int) -> str:
+    """The whole, Debian's and Python's share of it, and the largest Python packages, in MB of a million bytes."""
+    python = sorted(found["python"], key=lambda package: -int(package["bytes"]))
+    rows = [
+        ("the image", whole),
+        (f"Debian, {len(found['debian'])} packages", sum(package["bytes"] for package in found["debian"])),
+        (f"Python, {len(python)} packages", sum(package["bytes"] for package in python)),
+        *((f"{package['name']} {package['version']}", package["bytes"]) for package in python[:LARGEST]),
+    ]
+    return "\n".join(f"| {name} | {size / 1e6:.0f} MB |" for name, size in rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0, or 1 after one line that says what is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.image.containerize", description=__doc__)
+    parser.add_argument("--bento", default="", help="its tag; the latest unless given")
+    parser.add_argument("--builder", default="", help="docker, podman or buildah; the first that works unless given")
+    parser.add_argument("--size-only", action="store_true", help="build nothing, look into the image that is there")
+    parser.add_argument("options", nargs="*", help="further options of the builder, after --")
+    asked = parser.parse_args(arguments)
+    try:
+        builder, bento = find_builder(asked.builder), built_bento(asked.bento)
+        image = str(bento.tag)
+        if not asked.size_only:
+            containerize(builder, bento, image, asked.options)
+            sys.stdout.write(f"{image}, by {builder.name}\n")
+        sys.stdout.write(size_table(contents(builder, image), builder.bytes_of(image)) + "\n")
+    except (ImageError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
