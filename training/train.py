@@ -74,6 +74,7 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
         DatasetError: no training set can be made.
         GateError: the model was registered but may not be served.
     """
+    built = built_from(artefacts)  # before its rows are read: a build that comes meanwhile is still new data
     _say("opening the feature store")
     data = TrainingData(artefacts, settings.feature_service)
     cutoffs = data.cutoffs(settings)
@@ -133,7 +134,7 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
             churned=test.rows.churned,
             probability=probability,
         )
-        registered = run_log.register(client, pipeline, test_set, drafted, built_from(artefacts))
+        registered = run_log.register(client, pipeline, test_set, drafted, built)
     version = registered.version
     _say(f"registered {settings.model_name} version {version.version}")
     evidence = Evidence(

@@ -102,8 +102,8 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = contract.feature_names
     window = {"labels_until": TEST_CUTOFF}
     drafted = contract.model_copy(update={"training_window": window, "metrics": {"active_roc_auc": 0.8}})
-    train, churned = _customers(names, seed=1)
-    test, test_churned = _customers(names, seed=2)
+    train, churned = customers(names, seed=1)
+    test, test_churned = customers(names, seed=2)
     for version, seed in ((GOOD, 3), (ALIKE, 4), (WORSE, 5)):
         rows = np.random.default_rng(seed).choice(len(train), len(train) - 20, replace=False)
         labels = np.random.default_rng(seed).permutation(churned) if version == WORSE else churned
@@ -120,7 +120,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def _customers(names: list[str], seed: int) -> tuple[pd.DataFrame, "np.ndarray[Any, np.dtype[np.bool_]]"]:
+def customers(names: list[str], seed: int) -> tuple[pd.DataFrame, "np.ndarray[Any, np.dtype[np.bool_]]"]:
     random = np.random.default_rng(seed)
     matrix = pd.DataFrame(random.exponential(20, (600, len(names))).astype(np.float32), columns=names)
     log_odds = (matrix[SETTINGS.recency_feature] - matrix["customer_lifetime__order_count"]).to_numpy() / 8

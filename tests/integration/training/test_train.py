@@ -1,0 +1,56 @@
+"""Training from rows to a registered version, on a few made-up customers."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from contract import RawFeatures
+from tests.churn_model import churn_contract
+from tests.integration.training.conftest import NAME, Registry, customers
+from training import train
+from training.dataset import Cutoffs, LabelledRows, built_from
+from training.registry import FEATURES_SHA256
+from training.train import train_version
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+def build(models: Registry, definition: str) -> str:
+    """A build of the features comes in place; what it says it is made of."""
+    file = models.opened.artefacts.offline_store / "current" / "build.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"source": "x", "observed_until": "y", "days": {}, "definition": definition}))
+    return built_from(models.opened.artefacts)
+
+
+def test_a_build_that_comes_while_a_model_is_trained_is_still_new_data(
+    models: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = churn_contract(models.opened.artefacts).feature_schema
+    names = [feature.name for feature in schema.features]
+
+    class Data:
+        """Rows as the point-in-time join gives them; with the last of them comes another build."""
+
+        def __init__(self, *_: object) -> None:
+            self.schema = schema
+
+        def cutoffs(self, _: object) -> Cutoffs:
+            return Cutoffs((NOW - timedelta(days=270),), NOW - timedelta(days=180), NOW - timedelta(days=90))
+
+        def rows(self, times: tuple[datetime, ...], *_: int) -> LabelledRows:
+            build(models, f"newer than {times[0]}")
+            matrix, churned = customers(names, seed=times[0].month)
+            ids = pd.DataFrame({"customer_id": [str(n) for n in range(len(matrix))], "event_timestamp": times[0]})
+            return LabelledRows(ids, RawFeatures(matrix.to_numpy(np.float64), None), churned, churned | True)
+
+    monkeypatch.setattr(train, "TrainingData", Data)
+    was_built = build(models, "before")
+
+    version = train_version(models.opened.client, models.opened.artefacts, models.opened.settings)
+
+    assert was_built == version.tags[FEATURES_SHA256] != built_from(models.opened.artefacts)
+    assert NAME == version.name
