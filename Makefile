@@ -126,6 +126,21 @@ image-size: $(INSTALLED) ## what takes up the image's room [BENTO=…] [BUILDER=
 sbom: $(INSTALLED) ## the image's software bill of materials, CycloneDX → var/sbom.json [BENTO=…] [BUILDER=…] [OUT=…]
 	@$(PY) -m deploy.image.sbom --bento "$(BENTO)" --builder "$(BUILDER)" --out "$(or $(OUT),var/sbom.json)"
 
+## Ship
+.PHONY: release scan push deploy chart
+release: $(INSTALLED) ## the registry's champion in an image, with its bill of materials
+	@$(MAKE) --no-print-directory import-model && $(MAKE) --no-print-directory --old-file=$(MODEL_TAG) build containerize sbom
+scan: $(INSTALLED) ## known vulnerabilities of the packages in the image; asks the package index
+	@$(VENV)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements/service.txt
+push: $(INSTALLED) ## the image to its registry, as REGISTRY_USER with REGISTRY_PASSWORD where they are set: IMAGE=registry/churn-service:v1.0.0
+	@$(PY) -m deploy.image.push --image "$(IMAGE)" --bento "$(BENTO)" --builder "$(BUILDER)"
+deploy: ## an image on a cluster, with helm: IMAGE=registry/churn-service:v1.0.0 VALUES=values.yaml [RELEASE=churn-service] [NAMESPACE=churn]
+	@image="$(IMAGE)"; helm upgrade --install "$(or $(RELEASE),churn-service)" deploy/helm/churn-service --namespace "$(or $(NAMESPACE),churn)" \
+		--values "$(VALUES)" --set "image.repository=$${image%:*},image.tag=$${image##*:}" --wait --timeout 10m
+chart: $(INSTALLED) ## the Helm chart: linted, rendered, validated, packed → var/chart
+	@$(PY) -m pytest -q $(wildcard tests/integration/deploy/test_chart*.py)
+	@mkdir -p var/chart && $(PY) -c 'import helm_python; print(helm_python.package("deploy/helm/churn-service", destination="var/chart"))'
+
 ## Score without HTTP
 .PHONY: score-batch score-stream
 score-batch: $(MODEL_TAG) ## everybody's prediction as Parquet [AS_OF=2026-01-31T00:00] [OUT=var/predictions] [CUSTOMERS=file.csv] [ENGINE=spark]
@@ -174,10 +189,13 @@ drift-power: $(MODEL_TAG) ## false alarms and power of the test of drift → doc
 	@$(PY) -m benchmarks drift-power && $(PY) -m benchmarks report
 
 ## Quality
-.PHONY: check lint format test test-unit faults clean
+.PHONY: check ci lint format test test-unit faults clean
 check: lint test ## what CI runs
-lint: $(INSTALLED) ## style, types, import rules
+ci: ## the same on a bare machine, as root: Debian's packages first
+	@.ci/run
+lint: $(INSTALLED) ## style, types, import rules, workflows
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/lint-imports
+	@$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yaml && $(VENV)/bin/zizmor --quiet --offline --pedantic .github
 format: $(INSTALLED) ## rewrite to style
 	@$(VENV)/bin/ruff check --fix . ; $(VENV)/bin/ruff format .
 test: $(INSTALLED) ## all tests [TESTS=tests/unit]

@@ -13,18 +13,18 @@ from service.settings import ServiceSettings
 from training.settings import TrainingSettings
 
 SCHEMA = PROJECT_ROOT / "deploy/helm/churn-service/values.schema.json"
-BY_REFERENCE = {"SERVICE_API_KEYS", "SERVICE_API_KEYS_FILE", "SERVICE_INFERENCE_LOG_ID_KEY_FILE"}
-"""What the chart sets itself, from the secrets that its values name."""
+NOT_TAKEN = {"SERVICE_API_KEYS", "SERVICE_API_KEYS_FILE", "SERVICE_INFERENCE_LOG_ID_KEY_FILE", "SERVICE_IMAGE"}
+"""What the chart sets itself, from secrets that its values name and from the image; and keys, which are no values."""
 
 
 def settings_schema(*classes: type[BaseSettings]) -> dict[str, Any]:
-    """Variable → its type, bounds and docstring, of all of them but those that are set `BY_REFERENCE`."""
+    """Variable → its type, bounds and docstring, of all but what is `NOT_TAKEN`."""
     described: dict[str, Any] = {}
     for settings in classes:
         said = _docstrings(settings)
         for name, offered in settings.model_json_schema()["properties"].items():
             variable = f"{settings.model_config['env_prefix']}{name}".upper()
-            if variable not in BY_REFERENCE:
+            if variable not in NOT_TAKEN:
                 value = next((v for v in offered.get("anyOf", []) if v["type"] != "null"), offered)
                 facts = {k: v for k, v in value.items() if k not in ("title", "default", "format")}
                 described[variable] = {"description": said[name], **facts}

@@ -132,6 +132,7 @@ def test_numbers_and_switches_are_text_that_the_settings_understand(everything: 
     assert given["SERVICE_MAX_BODY_BYTES"] == "2000000"
     assert given["SERVICE_DEADLINE_MS"] == "100.5"
     assert given["SERVICE_TRACING"] == "true"
+    assert given["SERVICE_IMAGE"] == containers(deployment)[0]["image"]
     assert given["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector.tracing.svc:4318"
 
 

@@ -9,7 +9,7 @@ import yaml
 
 from service.settings import ServiceSettings
 from tests.integration.deploy.chart import CHART, Refused, needs_helm, render, values_of, with_values
-from tests.integration.deploy.settings_schema import BY_REFERENCE, SCHEMA, expected_settings
+from tests.integration.deploy.settings_schema import NOT_TAKEN, SCHEMA, expected_settings
 
 WRONG = [
     ("service.replicas", "two", "/service/replicas"),
@@ -100,7 +100,7 @@ def test_the_schema_knows_exactly_the_settings_that_there_are() -> None:
 
     for key, expected in expected_settings().items():
         assert document[key]["properties"]["settings"]["properties"] == expected
-    assert BY_REFERENCE <= {f"SERVICE_{name}".upper() for name in ServiceSettings.model_fields}
+    assert NOT_TAKEN <= {f"SERVICE_{name}".upper() for name in ServiceSettings.model_fields}
 
 
 def _keys(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:

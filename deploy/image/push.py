@@ -1,0 +1,55 @@
+"""`make push`: the image of a built Bento, under the name of a release, to its registry."""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+from deploy.image.builder import Builder, ImageError, find_builder
+
+
+def push(builder: Builder, image: str, name: str, environ: Mapping[str, str]) -> None:
+    """Log in where `REGISTRY_USER` and `REGISTRY_PASSWORD` are set, and push.
+
+    Args:
+        name: `registry/repository:tag`.
+
+    Raises:
+        ImageError: the name is none, or the builder could not; it has said why.
+    """
+    registry, slash, rest = name.partition("/")
+    if not slash or ":" not in rest or rest.endswith((":", ":latest")):
+        raise ImageError(f"IMAGE is {name!r}, not registry/repository:tag, and never latest")
+    password = environ.get("REGISTRY_PASSWORD", "")
+    if password:
+        user = environ.get("REGISTRY_USER", "")
+        _run(builder, "login", "--username", user, "--password-stdin", registry, said=password)
+    _run(builder, "tag", image, name)
+    _run(builder, "push", name)
+
+
+def _run(builder: Builder, *arguments: str, said: str = "") -> None:
+    if subprocess.run([builder.name, *arguments], input=said, text=True, check=False).returncode:
+        raise ImageError(f"{builder.name} {arguments[0]} failed; what it says is above")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0, or 1 after one line that says what is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.image.push", description=__doc__)
+    parser.add_argument("--image", required=True, help="registry/repository:tag")
+    parser.add_argument("--bento", default="", help="its tag; the latest unless given")
+    parser.add_argument("--builder", default="", help="docker, podman or buildah; the first that works unless given")
+    asked = parser.parse_args(arguments)
+    from deploy.image.containerize import built_bento  # imports bentoml, which takes seconds
+
+    try:
+        push(find_builder(asked.builder), str(built_bento(asked.bento).tag), asked.image, os.environ)
+    except ImageError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""What a release does before anything leaves this machine."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from contract.artefacts import PROJECT_ROOT
+from deploy.image.builder import Builder, ImageError
+from deploy.image.push import push
+
+
+def test_a_release_builds_the_registry_s_champion_and_trains_nothing(tmp_path: Path) -> None:
+    """In a clean clone no stamp says that a model was trained, and make must not do what is missing."""
+    shutil.copy(PROJECT_ROOT / "Makefile", tmp_path)
+    shutil.copytree(PROJECT_ROOT / "requirements", tmp_path / "requirements")
+
+    told = subprocess.run(
+        ["make", "--dry-run", "release", f"VENV={tmp_path / '.venv'}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    steps = ["-m training import-model", "bentoml build", "-m deploy.image.containerize", "-m deploy.image.sbom"]
+    assert sorted(steps, key=told.index) == steps
+    for step in ("training train", "training data", "jobs features"):
+        assert step not in told
+
+
+@pytest.mark.parametrize(
+    "name", ["", "churn-service", "churn-service:v1", "registry/churn-service", "registry/churn-service:latest"]
+)
+def test_an_image_is_pushed_under_the_name_of_a_release_only(name: str) -> None:
+    with pytest.raises(ImageError, match="not registry/repository:tag"):
+        push(Builder("docker"), "churn:abc", name, {})
