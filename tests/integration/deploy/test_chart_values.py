@@ -1,12 +1,16 @@
 """The chart's values: every key is described, and what cannot be meant is refused with the key named."""
 
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from contract.artefacts import PROJECT_ROOT
+from deploy.make_secrets import make
 from service.settings import ServiceSettings
 from tests.integration.deploy.chart import CHART, Refused, needs_helm, render, values_of, with_values
 from tests.integration.deploy.settings_schema import NOT_TAKEN, SCHEMA, expected_settings
@@ -92,6 +96,28 @@ def test_a_claim_that_is_there_is_used_and_none_is_made() -> None:
 
     assert "PersistentVolumeClaim" not in {m["kind"] for m in rendered}
     assert '"claimName": "shared"' in json.dumps(rendered)
+
+
+@needs_helm
+def test_the_first_install_in_the_guide_names_what_there_is(tmp_path: Path) -> None:
+    guide = (PROJECT_ROOT / "docs/operations.md").read_text()
+    section = guide[guide.index("## Clusters: Helm") : guide.index("**The registry.**")]
+    values = with_values("minimal", "redis.inChart.enabled", True)
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+    rendered = render(values, release="churn-service")
+    redis, keys = defaults["redis"], defaults["service"]["apiKeys"]
+
+    made = set(make(tmp_path))
+    assert {f for f in re.findall(r"var/secrets/([\w.]+)", section) if "*" not in f} - {"redis_"} <= made
+    for key in (redis["serviceUrlKey"], redis["jobsUrlKey"], redis["inChart"]["aclKey"], keys["key"]):
+        assert re.search(rf"--from-(file|literal)={re.escape(key)}=", section), key
+    for secret in (values["redis"]["existingSecret"], values["service"]["apiKeys"]["existingSecret"]):
+        assert f"create secret generic {secret} " in section
+    named = {(m["kind"], m["metadata"]["name"]) for m in rendered}
+    assert {("CronJob", name) for name in re.findall(r"--from=cronjob/([\w-]+)", section)} <= named
+    assert {("Service", name) for name in re.findall(r"@redis:/@([\w-]+):/", section)} <= named
+    assert "--from=cronjob/" in section
+    assert "@redis:" in (tmp_path / "redis_serving_url").read_text()
 
 
 def test_the_schema_knows_exactly_the_settings_that_there_are() -> None:
