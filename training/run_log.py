@@ -1,6 +1,7 @@
 """What one training run leaves in MLflow: metrics, figures, the test set, the model, and the version's tags."""
 
 import hashlib
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -116,6 +117,8 @@ def register(
 
 
 def _git_commit() -> str:
+    if shutil.which("git") is None:  # as in the jobs' image
+        return "unknown"
     command = ["git", "describe", "--always", "--dirty"]
     done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"
