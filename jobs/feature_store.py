@@ -24,7 +24,8 @@ def apply(artefacts: Artefacts) -> None:
     Raises:
         JobError: `feast apply` failed; its last lines are quoted.
     """
-    Path(artefacts.feast_registry).parent.mkdir(parents=True, exist_ok=True)
+    if "://" not in artefacts.feast_registry:  # else it is the address of a database
+        Path(artefacts.feast_registry).parent.mkdir(parents=True, exist_ok=True)
     feast = Path(sys.executable).with_name("feast")
     done = subprocess.run(
         [str(feast), "apply"],
