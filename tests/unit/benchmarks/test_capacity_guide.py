@@ -1,10 +1,12 @@
 from typing import Any
 
 import pytest
+import yaml
 
-from benchmarks.capacity_guide import capacity_guide, planned_rate
+from benchmarks.capacity_guide import BUSY, capacity_guide, planned_rate
 from benchmarks.report import CAPACITY_BEGIN, CAPACITY_END, OPERATIONS_PAGE
 from benchmarks.results import load_all
+from contract.artefacts import PROJECT_ROOT
 from tests.unit.benchmarks.test_report import ABOUT
 
 
@@ -68,6 +70,16 @@ def test_a_guide_needs_every_measurement(missing: str) -> None:
 def test_a_replica_that_never_filled_its_core_is_planned_with_the_highest_rate_that_was_tried() -> None:
     assert planned_rate([rate(1000, 0.2), rate(4000, 0.5)]) == 4000
     assert planned_rate([rate(1000, 0.4), rate(2000, 0.6), rate(3000, 0.8)]) == 2000
+
+
+def test_the_chart_s_replicas_are_as_large_and_scaled_as_the_guide_says() -> None:
+    values = yaml.safe_load((PROJECT_ROOT / "deploy/helm/churn-service/values.yaml").read_text())
+    requests = values["service"]["resources"]["requests"]
+    memory = load_all()["capacity"]["memory_mb"]
+
+    assert values["autoscaling"]["targetCPUPercent"] == pytest.approx(100 * BUSY)
+    assert (requests["cpu"], requests["memory"]) == ("1", "768Mi")
+    assert memory < 768 * 1.048576 * 0.8
 
 
 def test_the_page_shows_what_the_stored_results_give() -> None:
