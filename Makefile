@@ -35,7 +35,7 @@ down: ## stop the embedded Redis; its data stay in var/redis
 install: $(INSTALLED) ## the environment, exactly as locked
 lock: $(INSTALLED) ## renew requirements/*.txt from pyproject.toml
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --group dev -o requirements/dev.txt
-	for group in service training jobs spark; do \
+	for group in service training jobs spark jobs-image; do \
 		$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 			--group $$group -c requirements/dev.txt -o requirements/$$group.txt || exit 1; \
 	done

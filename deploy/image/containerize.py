@@ -85,22 +85,27 @@ def containerize(builder: Builder, bento: Bento, image: str, options: Sequence[s
     with tempfile.TemporaryDirectory() as folder:
         context, secrets = Path(folder, "context"), Path(folder, "secrets")
         context.mkdir()
-        secrets.mkdir()
         bentoml.export_bento(str(bento.tag), str(context / "bento"), output_format="folder")
         shutil.copy2(FOLDER / "Containerfile", context)
-        (secrets / "pip.conf").write_text(pip_configuration(os.environ, _configured_index()))
-        trusted = authorities(os.environ)
-        (secrets / "ca.pem").write_bytes(trusted.read_bytes() if trusted else b"")
         builder.build(
             context,
             image,
             [
-                *(f"--secret=id={file.name},src={file}" for file in sorted(secrets.iterdir())),
+                *index_secrets(secrets),
                 f"--build-arg=IMAGE={image}",
                 *(f"--label={name}={value}" for name, value in labels(bento).items()),
                 *options,
             ],
         )
+
+
+def index_secrets(folder: Path) -> list[str]:
+    """Write how pip reaches its index into a new folder; the builder's options that show it to the build alone."""
+    folder.mkdir()
+    (folder / "pip.conf").write_text(pip_configuration(os.environ, _configured_index()))
+    trusted = authorities(os.environ)
+    (folder / "ca.pem").write_bytes(trusted.read_bytes() if trusted else b"")
+    return [f"--secret=id={file.name},src={file}" for file in sorted(folder.iterdir())]
 
 
 def _configured_index() -> str:

@@ -1,0 +1,87 @@
+"""The jobs of deploy/compose.yaml, each at its time, one after the other: `python deploy/jobs/schedule.py [first]`.
+
+A process of a container instead of cron, which wants root, a writable root and a log file. Times are UTC. `first` runs
+once what everything else stands on: orders, features, the online store, a champion.
+"""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+FIRST = (
+    ("training", "data"),
+    ("jobs", "apply"),
+    ("jobs", "features"),
+    ("jobs", "materialize"),
+    ("training", "train"),
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Commands, each of which runs if the one before it went well.
+
+    minute, hour, weekday: when; None is every one, weekday 0 is Monday.
+    """
+
+    name: str
+    commands: Sequence[Sequence[str]]
+    minute: int
+    hour: int | None = None
+    weekday: int | None = None
+
+    def next_after(self, moment: datetime) -> datetime:
+        """The first time after `moment` at which it is due."""
+        due = moment.replace(minute=self.minute, second=0, microsecond=0)
+        while due <= moment or self.hour not in (None, due.hour) or self.weekday not in (None, due.weekday()):
+            due += timedelta(hours=1)
+        return due
+
+
+REPORTS = "/artefacts/reports"
+IMPORT = ("training", "import-model")  # what the reports are about: the champion, which the store here keeps
+JOBS = (
+    Job("features", (("jobs", "apply"), ("jobs", "features")), minute=15, hour=0),
+    Job("materialize", (("jobs", "materialize"),), minute=45),
+    Job("audit-skew", (IMPORT, ("jobs", "audit-skew", "--out", f"{REPORTS}/skew")), minute=30, hour=2),
+    Job("drift", (IMPORT, ("jobs", "drift", "--out", f"{REPORTS}/drift")), minute=30, hour=3),
+    Job("retrain", (("training", "retrain"),), minute=30, hour=4, weekday=6),
+)
+
+
+def run(name: str, commands: Iterable[Sequence[str]]) -> int:
+    """Run them in turn; the exit code of the first that failed, else 0."""
+    for command in commands:
+        began = time.monotonic()
+        code = subprocess.run([sys.executable, "-m", *command], check=False).returncode
+        print(f"{name}: {' '.join(command)}: exit code {code} after {time.monotonic() - began:.0f} s", flush=True)
+        if code:
+            return code
+    return 0
+
+
+def for_ever(jobs: Sequence[Job]) -> None:
+    """Run each when it is due. One that is due while another runs comes after it, once."""
+    due = {job: job.next_after(datetime.now(UTC)) for job in jobs}
+    while True:
+        job = min(due, key=lambda job: due[job])
+        while (wait := (due[job] - datetime.now(UTC)).total_seconds()) > 0:
+            time.sleep(min(wait, 60))  # a clock that is set does not make it late by more
+        due[job] = job.next_after(datetime.now(UTC))
+        run(job.name, job.commands)
+
+
+def _end(*_: Any) -> None:
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)
+    if sys.argv[1:] == ["first"]:
+        sys.exit(run("first", FIRST))
+    for_ever(JOBS)

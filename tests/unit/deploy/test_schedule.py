@@ -1,0 +1,41 @@
+"""When the jobs of compose are due, and that what they call exists."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from deploy.jobs.schedule import FIRST, JOBS, Job, run
+from tests.loop import SOURCE
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("job", "now", "due"),
+    [
+        (Job("hourly", (), minute=45), "2026-01-31T23:44:59", "2026-01-31T23:45:00"),
+        (Job("hourly", (), minute=45), "2026-01-31T23:45:00", "2026-02-01T00:45:00"),
+        (Job("daily", (), minute=15, hour=0), "2026-01-31T00:15:00.5", "2026-02-01T00:15:00"),
+        (Job("weekly", (), minute=30, hour=4, weekday=6), "2026-02-01T04:29:00", "2026-02-01T04:30:00"),
+        (Job("weekly", (), minute=30, hour=4, weekday=6), "2026-02-01T04:30:00", "2026-02-08T04:30:00"),
+    ],
+)
+def test_a_job_is_due_at_the_next_of_its_times(job: Job, now: str, due: str) -> None:
+    assert at(due) == job.next_after(at(now))
+
+
+def test_every_command_is_one_of_jobs_or_training() -> None:
+    commands = [*FIRST, *(command for job in JOBS for command in job.commands)]
+    for room, command, *_ in commands:
+        text = (SOURCE / room / "__main__.py").read_text()
+        assert f'add_parser("{command}"' in text or f'"{command}"' in text
+
+
+def test_what_follows_a_command_that_failed_does_not_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 1 == run("both", (("no_such_module",), ("this",)))
+
+    said = capsys.readouterr().out
+    assert "both: no_such_module: exit code 1" in said
+    assert "both: this" not in said
