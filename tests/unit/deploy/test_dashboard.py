@@ -115,6 +115,19 @@ def test_a_name_that_nothing_exposes_is_objected_to(known: dict[str, Exposed]) -
     )
 
 
+def test_the_objective_counts_the_faults_that_the_page_of_metrics_names() -> None:
+    page = (SOURCE / "docs" / "metrics.md").read_text()
+    counted = {
+        matcher
+        for rule in RULES
+        if rule.get("record", "").startswith("job:churn_faults:")
+        for matcher in re.findall(r"\{.*?\}", rule["expr"])
+    }
+
+    assert 2 == len(counted)
+    assert counted <= set(re.findall(r"\{.*?\}", page))
+
+
 def test_the_dashboard_that_grafana_reads_is_made_of_the_panels() -> None:
     assert dashboard() == json.loads(FILE.read_text()), "run `python -m deploy.grafana.dashboard`"
 
