@@ -78,10 +78,10 @@ def started(loop: Loop, folder: Path, *options: str, **environment: str) -> Iter
         folder: for its BentoML home and its log. A home of its own, because two servers on one wipe each other's
             metrics.
         options: of `bentoml serve`.
-        environment: what it has beyond the loop's.
+        environment: what it has beyond the loop's; BENTOML_PORT, if it is to have a certain one.
     """
     shutil.copytree(Path(loop.environment["BENTOML_HOME"]) / "models", folder / "bentoml" / "models")
-    log, port = folder / "serve.log", free_port()
+    log, port = folder / "serve.log", int(environment.get("BENTOML_PORT", free_port()))
     with log.open("w") as output:
         process = subprocess.Popen(
             [f"{loop.environment['VENV']}/bin/bentoml", "serve", "--port", str(port), *options],

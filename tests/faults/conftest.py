@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -66,6 +67,16 @@ def redis_url(port: int) -> str:
     return f"redis://:{PASSWORD}@127.0.0.1:{port}/0"
 
 
+def answers_of(service: Service) -> list[dict[str, Any]]:
+    """What the customers are answered now, asked for one by one."""
+    rows = []
+    for customer_id in CUSTOMERS:
+        answer = service.call("POST", "/predict", {"customer_id": customer_id})
+        assert 200 == answer.status, answer
+        rows.append({key: value for key, value in answer.body.items() if key not in ("request_id", "model")})
+    return rows
+
+
 @dataclass
 class FaultInProgress:
     """What is filled in once the load after the fault has ended."""
@@ -100,12 +111,8 @@ class Bench:
         return {"REDIS_URL": redis_url(self.redis.port), "FEAST_REGISTRY": str(self.registry)}
 
     def truth(self) -> Truth:
-        """What the customers are answered now, asked for one by one."""
-        rows = []
-        for customer_id in CUSTOMERS:
-            answer = self.service.call("POST", "/predict", {"customer_id": customer_id})
-            assert 200 == answer.status, answer
-            rows.append({key: value for key, value in answer.body.items() if key not in ("request_id", "model")})
+        """What the customers are answered now."""
+        rows = answers_of(self.service)
         others = self.service.call("POST", "/predict_batch", {"customer_ids": list(self.others)}).body["predictions"]
         return Truth.of(rows).with_others(others)
 
@@ -117,21 +124,30 @@ class Bench:
             designed: which answers, beside the right ones, the failure table names for this fault.
         """
         wait_until(lambda: self.service.health() == (200, 200), 20)
-        truth = self.truth()
         workers = children(self.service.process.pid)
-        with Load(self.service.port, CUSTOMERS, self.per_second, lambda: [*workers, self.redis.process.pid]) as load:
-            progress = FaultInProgress(load)
-            time.sleep(CALM_SECONDS)
-            began = time.monotonic()
+        load = Load(self.service.port, CUSTOMERS, self.per_second, lambda: [*workers, self.redis.process.pid])
+        with under_load(load, name, self.truth(), designed, self.table) as progress:
             yield progress
-            ended = time.monotonic()
-            time.sleep(_AFTER_SECONDS)
-        measurement, wrong = measure(name, load, truth, designed, began, ended)
-        progress.measurement = measurement
-        self.table.append(measurement)
-        assert not wrong, f"{len(wrong)} wrong answers, the first: {wrong[0]}"
-        assert measurement.longest - measurement.lost <= LONGEST_SECONDS, measurement
-        assert measurement.recovery <= RECOVERY_SECONDS, measurement
+
+
+@contextmanager
+def under_load(
+    load: Load, name: str, truth: Truth, designed: Designed, table: list[Measurement]
+) -> Iterator[FaultInProgress]:
+    """The block causes a fault and ends it while the load lasts, and the promises are held against what came."""
+    with load:
+        progress = FaultInProgress(load)
+        time.sleep(CALM_SECONDS)
+        began = time.monotonic()
+        yield progress
+        ended = time.monotonic()
+        time.sleep(_AFTER_SECONDS)
+    measurement, wrong = measure(name, load, truth, designed, began, ended)
+    progress.measurement = measurement
+    table.append(measurement)
+    assert not wrong, f"{len(wrong)} wrong answers, the first: {wrong[0]}"
+    assert measurement.longest - measurement.lost <= LONGEST_SECONDS, measurement
+    assert measurement.recovery <= RECOVERY_SECONDS, measurement
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,9 @@ class Heartbeat:
 
     def lost(self, since: float, until: float) -> float:
         """The most that any one of them has lost between two points in time, seconds."""
-        late = sum(max(0.0, min(end, until) - max(begin, since)) for begin, end in self._late)
+        first = bisect_left(self._late, since, key=lambda beat: beat[1])
+        last = bisect_right(self._late, until, key=lambda beat: beat[0])
+        late = sum(max(0.0, min(end, until) - max(begin, since)) for begin, end in self._late[first:last])
         before = self._waited[max(0, bisect_right(self._times, since) - 1)]
         after = self._waited[min(len(self._waited) - 1, bisect_left(self._times, until))]
         waited = (after[process] - before[process] for process in after.keys() & before.keys())

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -69,14 +69,25 @@ class Truth:
         return flagged and self.agrees({**row, "status": right["status"], "cached_seconds": None})
 
 
+@dataclass(frozen=True)
+class TruthOfEach(Truth):
+    """What each customer is to be answered by each of several models: an answer must be right by the one it names."""
+
+    of_version: Mapping[str, Truth] = field(default_factory=dict)
+
+    def agrees(self, row: Mapping[str, Any]) -> bool:
+        """True if this is the right row for the customer and the model version that it names."""
+        return self.of_version[row["model"]["version"]].agrees(row)
+
+
 def _issues(row: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Without the ages, which grow."""
     return [(issue["feature"], issue["state"], issue["used"]) for issue in row["feature_issues"]]
 
 
 def rows_of(exchange: Exchange) -> list[dict[str, Any]]:
-    """The rows of a 200, if they are those of the customers asked for, in their order; else none."""
-    rows = exchange.body.get("predictions", [exchange.body])
+    """The rows of a 200, each with its model, if they are those asked for, in that order; else none."""
+    rows = [{"model": exchange.body["model"], **row} for row in exchange.body.get("predictions", [exchange.body])]
     return rows if [row.get("customer_id") for row in rows] == list(exchange.asked) else []
 
 
@@ -108,7 +119,7 @@ def verdict(exchange: Exchange, truth: Truth, designed: Designed) -> Verdict:
         rows = rows_of(exchange)
         if rows and all(truth.agrees(row) for row in rows):
             return "right"
-    return "designed" if exchange.status is not None and designed(exchange) else "wrong"
+    return "designed" if designed(exchange) else "wrong"
 
 
 def outcome(exchange: Exchange, was: Verdict) -> str:
