@@ -1,4 +1,4 @@
-"""`make push`: the image of a built Bento, under the name of a release, to its registry."""
+"""`make push`: the image of a built Bento and that of the jobs, under the names of a release, to their registry."""
 
 import argparse
 import os
@@ -13,6 +13,7 @@ def push(builder: Builder, image: str, name: str, environ: Mapping[str, str]) ->
     """Log in where `REGISTRY_USER` and `REGISTRY_PASSWORD` are set, and push.
 
     Args:
+        image: its name here.
         name: `registry/repository:tag`.
 
     Raises:
@@ -20,7 +21,7 @@ def push(builder: Builder, image: str, name: str, environ: Mapping[str, str]) ->
     """
     registry, slash, rest = name.partition("/")
     if not slash or ":" not in rest or rest.endswith((":", ":latest")):
-        raise ImageError(f"IMAGE is {name!r}, not registry/repository:tag, and never latest")
+        raise ImageError(f"{name!r} is not registry/repository:tag, and never latest")
     password = environ.get("REGISTRY_PASSWORD", "")
     if password:
         user = environ.get("REGISTRY_USER", "")
@@ -37,14 +38,18 @@ def _run(builder: Builder, *arguments: str, said: str = "") -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, or 1 after one line that says what is wrong."""
     parser = argparse.ArgumentParser(prog="python -m deploy.image.push", description=__doc__)
-    parser.add_argument("--image", required=True, help="registry/repository:tag")
+    parser.add_argument("--image", required=True, help="registry/repository:tag of the service's")
+    parser.add_argument("--jobs-image", required=True, help="registry/repository:tag of the jobs'")
     parser.add_argument("--bento", default="", help="its tag; the latest unless given")
     parser.add_argument("--builder", default="", help="docker, podman or buildah; the first that works unless given")
     asked = parser.parse_args(arguments)
-    from deploy.image.containerize import built_bento  # imports bentoml, which takes seconds
+    from deploy.image import jobs_image  # imports bentoml, which takes seconds
+    from deploy.image.containerize import built_bento
 
     try:
-        push(find_builder(asked.builder), str(built_bento(asked.bento).tag), asked.image, os.environ)
+        builder = find_builder(asked.builder)
+        push(builder, str(built_bento(asked.bento).tag), asked.image, os.environ)
+        push(builder, jobs_image.IMAGE, asked.jobs_image, os.environ)
     except ImageError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

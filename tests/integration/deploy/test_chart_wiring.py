@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from contract.artefacts import PROJECT_ROOT
+from deploy.jobs.schedule import JOBS
 from tests.integration.deploy.chart import (
     Manifest,
     containers,
@@ -101,6 +102,26 @@ def test_service_and_jobs_reach_redis_and_nothing_but_what_they_need() -> None:
     assert reaches("demo-churn-service-jobs") == [dns, redis, mlflow]
     assert "ingress" not in policies["demo-churn-service-jobs"]
     assert all("Egress" in p["policyTypes"] and "Ingress" in p["policyTypes"] for p in policies.values())
+
+
+def test_the_cluster_runs_the_jobs_of_one_machine_at_the_same_times() -> None:
+    values = {**values_of("production")}
+    values["service"] = {**values["service"], "pseudonyms": {"existingSecret": ""}}
+    crons = {m["metadata"]["name"].removeprefix("demo-churn-service-"): m for m in of_kind(render(values), "CronJob")}
+    compose = yaml.safe_load((PROJECT_ROOT / "deploy/compose.yaml").read_text())["services"]["jobs"]["environment"]
+
+    assert {job.name for job in JOBS} == crons.keys()
+    for job in JOBS:
+        cron = crons[job.name]["spec"]
+        run = containers(cron["jobTemplate"]["spec"]["template"])
+        weekday = "*" if job.weekday is None else (job.weekday + 1) % 7
+        hour = "*" if job.hour is None else job.hour
+        assert cron["schedule"] == f"{job.minute} {hour} * * {weekday}"
+        assert [tuple(c["command"][2:]) for c in run] == list(job.commands)
+        given = environment(run[-1])
+        shared = given.keys() & compose.keys() - {"MLFLOW_TRACKING_URI"}
+        assert {"ORDERS_PATH", "OFFLINE_STORE_DIR", "FEAST_REGISTRY", "BENTOML_HOME"} <= shared
+        assert {name: given[name] for name in shared} == {name: compose[name] for name in shared}
 
 
 def test_the_redis_in_the_chart_lets_service_and_jobs_in_and_nobody_else(everything: list[Manifest]) -> None:

@@ -34,5 +34,5 @@ def test_a_release_builds_the_registry_s_champion_and_trains_nothing(tmp_path: P
     "name", ["", "churn-service", "churn-service:v1", "registry/churn-service", "registry/churn-service:latest"]
 )
 def test_an_image_is_pushed_under_the_name_of_a_release_only(name: str) -> None:
-    with pytest.raises(ImageError, match="not registry/repository:tag"):
+    with pytest.raises(ImageError, match="is not registry/repository:tag"):
         push(Builder("docker"), "churn:abc", name, {})
