@@ -7,7 +7,7 @@ alias, pin. Whatever fails before the claim leaves alias and pin as they were.
 from mlflow.entities.model_registry import ModelVersion
 
 from training import registry
-from training.bento_import import prepare, store
+from training.bento_import import Servable, prepare, store
 from training.challenge import challenging
 from training.errors import GateError, LedgerError, ModelImportError, TrainingError
 from training.judgement import judge
@@ -87,10 +87,7 @@ def promote(opened: OpenedRegistry, wanted: str = CHALLENGER, reason: str = "", 
     recorded = opened.move(entry, chain, version, pinned=servable)
     if entry.forced and own_verdict(version) != PASSED:
         opened.client.set_model_version_tag(opened.name, version.version, GATE, FORCED + reason)
-    if registry.aliases_of(opened.client, opened.name).get(CHALLENGER) == str(version.version):
-        opened.client.delete_registered_model_alias(opened.name, CHALLENGER)
-    if challenging(opened.artefacts).get("tag") == servable.tag:
-        opened.artefacts.challenger.unlink()  # nobody challenges itself
+    _challenges_no_longer(opened, servable)
     return recorded
 
 
@@ -124,7 +121,17 @@ def roll_back(opened: OpenedRegistry, to: int | None, reason: str) -> Recorded:
     store(opened.artefacts, servable)
     restores = target.entry.restores or target.number
     entry = opened.entry("rollback", CHAMPION, version, reason, restores=restores, served=servable.identity)
-    return opened.move(entry, chain, version, pinned=servable)
+    recorded = opened.move(entry, chain, version, pinned=servable)
+    _challenges_no_longer(opened, servable)
+    return recorded
+
+
+def _challenges_no_longer(opened: OpenedRegistry, servable: Servable) -> None:
+    """Nobody challenges itself."""
+    if registry.aliases_of(opened.client, opened.name).get(CHALLENGER) == str(servable.registered.version.version):
+        opened.client.delete_registered_model_alias(opened.name, CHALLENGER)
+    if challenging(opened.artefacts).get("tag") == servable.tag:
+        opened.artefacts.challenger.unlink(missing_ok=True)
 
 
 def _target(chain: Chain, to: int | None) -> Recorded:

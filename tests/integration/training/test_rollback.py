@@ -9,6 +9,7 @@ import pytest
 
 from tests.integration.training.conftest import ALIKE, DAMAGES, GOOD, NAME, WORSE, Registry, damaged, sha256_of
 from training import onnx_model, registry
+from training.challenge import challenge
 from training.errors import LedgerError, ModelImportError
 from training.moves import promote, roll_back
 
@@ -26,6 +27,16 @@ def test_a_rollback_goes_to_the_entry_before_and_each_further_one_goes_further(t
     with pytest.raises(LedgerError, match="entry 1 is the first of the ledger"):
         roll_back(three.opened, None, "further still")
     assert GOOD == three.champion
+
+
+def test_a_challenger_that_a_rollback_makes_champion_challenges_no_longer(three: Registry) -> None:
+    three.opened.client.set_registered_model_alias(NAME, "challenger", ALIKE)
+    challenge(three.opened, ALIKE, "shadow", 0.1)
+
+    roll_back(three.opened, None, "the shadow was better")
+
+    assert {"champion": ALIKE} == registry.aliases_of(three.opened.client, NAME)
+    assert not three.opened.artefacts.challenger.exists()
 
 
 def test_a_rollback_goes_to_any_entry(three: Registry) -> None:
