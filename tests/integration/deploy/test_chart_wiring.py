@@ -35,6 +35,14 @@ def test_service_and_jobs_are_two_users_of_redis(manifests: list[Manifest]) -> N
     assert keys == {"": "service-url", "-features": "jobs-url", "-materialize": "jobs-url"}
 
 
+def test_the_jobs_image_is_run_as_the_user_that_it_was_built_for(everything: list[Manifest]) -> None:
+    built = (PROJECT_ROOT / "deploy/image/Containerfile.jobs").read_text()
+
+    for name, template in pod_templates(of_kind(everything, "CronJob")):
+        user = template["spec"]["securityContext"]
+        assert f"USER {user['runAsUser']}:{user['runAsGroup']}\n" in built, name
+
+
 def test_the_image_is_run_as_it_was_built(everything: list[Manifest]) -> None:
     built = (PROJECT_ROOT / "deploy/image/Containerfile").read_text()
     pod = dict(pod_templates(everything))["demo-churn-service"]["spec"]
