@@ -9,21 +9,23 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bentoml
-from bentoml import Bento
 from bentoml.exceptions import BentoMLException
 
 from deploy.image import inventory
 from deploy.image.builder import Builder, ImageError, find_builder
+
+if TYPE_CHECKING:
+    from bentoml import Bento
 
 FOLDER = Path(__file__).parent
 CA_SECRET = "/run/secrets/ca.pem"  # noqa: S105  # where the Containerfile mounts it
 LARGEST = 12
 
 
-def built_bento(tag: str) -> Bento:
+def built_bento(tag: str) -> "Bento":
     """A Bento of the local store.
 
     Args:
@@ -38,7 +40,7 @@ def built_bento(tag: str) -> Bento:
         raise ImageError(f"{error}; run `make build`") from None
 
 
-def labels(bento: Bento) -> dict[str, str]:
+def labels(bento: "Bento") -> dict[str, str]:
     """By which an image is traced back, as OCI annotations and two of our own."""
     (model,) = bento.info.all_models
     return {
@@ -72,7 +74,7 @@ def authorities(environ: Mapping[str, str]) -> Path | None:
     return None
 
 
-def containerize(builder: Builder, bento: Bento, image: str, options: Sequence[str]) -> None:
+def containerize(builder: Builder, bento: "Bento", image: str, options: Sequence[str]) -> None:
     """Build the image.
 
     Args:
@@ -121,12 +123,13 @@ def contents(builder: Builder, image: str) -> Any:
 
 
 def size_table(found: Any, whole: int) -> str:
-    """The whole, Debian's and Python's share of it, and the largest Python packages, in MB of a million bytes."""
+    """The whole, Python's packages, what is left, and the largest packages, in MB of a million bytes."""
     python = sorted(found["python"], key=lambda package: -int(package["bytes"]))
+    packages = sum(package["bytes"] for package in python)
     rows = [
         ("the image", whole),
-        (f"Debian, {len(found['debian'])} packages", sum(package["bytes"] for package in found["debian"])),
-        (f"Python, {len(python)} packages", sum(package["bytes"] for package in python)),
+        (f"Python packages, {len(python)}", packages),
+        ("the base, Python itself, model and Bento", whole - packages),
         *((f"{package['name']} {package['version']}", package["bytes"]) for package in python[:LARGEST]),
     ]
     return "\n".join(f"| {name} | {size / 1e6:.0f} MB |" for name, size in rows)

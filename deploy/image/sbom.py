@@ -31,7 +31,7 @@ def bill_of_materials(image: str, described: dict[str, str], found: Any) -> str:
         ImageError: it is not valid.
     """
     bom = Bom()
-    bom.metadata.component = Component(
+    bom.metadata.component = whole = Component(
         name=image,
         type=ComponentType.CONTAINER,
         version=described["org.opencontainers.image.version"] or None,
@@ -45,6 +45,7 @@ def bill_of_materials(image: str, described: dict[str, str], found: Any) -> str:
         qualifiers = {"arch": package["architecture"]}
         url = PackageURL("deb", "debian", package["name"], package["version"], qualifiers)
         bom.components.add(_library(package, url, OrganizationalEntity(name="Debian")))
+    bom.register_dependency(whole, bom.components)
     text = JsonV1Dot6(bom).output_as_string(indent=1)
     if (invalid := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)) is not None:
         raise ImageError(f"the bill of materials is not valid: {invalid}")

@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from contract.artefacts import Artefacts
-from tests.loop import Loop, call, free_port
+from tests.loop import SOURCE, Loop, call, free_port
 
 
 def serve(loop: Loop, target: str = ".", **environment: str) -> subprocess.CompletedProcess[str]:
@@ -113,10 +113,14 @@ def test_a_built_bento_holds_the_rooms_it_needs_and_serves_by_itself(loop: Loop)
     assert 0 == done.returncode, done.stderr
     (bento,) = [p for p in (Path(loop.environment["BENTOML_HOME"]) / "bentos" / "churn").iterdir() if p.is_dir()]
     packed = {str(p.relative_to(bento / "src")) for p in (bento / "src").rglob("*") if p.is_file()}
-
-    foreign = {p for p in packed if not p.startswith(("service/", "scoring/", "contract/"))}
-    assert {"feature_repo/feature_store.yaml", "var/model_tag", "bentofile.yaml"} >= foreign
-    assert {"service/service.py", "contract/resolve.py", "feature_repo/feature_store.yaml", "var/model_tag"} <= packed
+    rooms = ("service", "contract", "scoring")
+    code = {str(p.relative_to(loop.root)) for room in rooms for p in (loop.root / room).rglob("*.py")}
+    beside = {"feature_repo/feature_store.yaml", "requirements/service.txt", "var/model_tag", "bentofile.yaml"}
+    assert code | beside == packed
+    lock = bento / "src" / "requirements" / "service.txt"
+    assert (SOURCE / "requirements" / "service.txt").read_bytes() == lock.read_bytes()
+    made_by_bentoml = {"README.md", "bento.yaml", *(f"{folder}/" for folder in ("apis", "env", "src"))}
+    assert made_by_bentoml == {p.name + "/" * p.is_dir() for p in bento.iterdir()}
 
     manifest = yaml.safe_load((bento / "bento.yaml").read_text())
     assert [(loop.root / "var" / "model_tag").read_text().strip()] == [
