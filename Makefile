@@ -173,7 +173,7 @@ compare-live: $(INSTALLED) ## champion and challenger on rows that both scored �
 		$(if $(OUT),--out "$(OUT)")
 
 ## Measure
-.PHONY: bench soak bench-beside bench-capacity bench-jobs drift-power
+.PHONY: bench soak bench-beside bench-capacity bench-jobs bench-log drift-power
 bench: $(MODEL_TAG) materialize ## beside what else could be run → docs/performance.md; 13 quiet minutes [ROUNDS=3] [SECONDS=2]
 	@$(PY) -m benchmarks online --rounds $(or $(ROUNDS),3) --seconds $(or $(SECONDS),2)
 	@$(PY) -m benchmarks breakdown && $(PY) -m benchmarks report
@@ -185,6 +185,8 @@ bench-capacity: $(MODEL_TAG) materialize ## what a replica and Redis take → do
 	@$(PY) -m benchmarks capacity && $(PY) -m benchmarks report
 bench-jobs: $(MODEL_TAG) ## the jobs beside stock tools → docs/performance.md; 25 quiet minutes [SIZES=200000,1000000] [LARGEST=5000000]
 	@$(PY) -m benchmarks jobs $(if $(SIZES),--sizes "$(SIZES)") $(if $(LARGEST),--largest "$(LARGEST)") && $(PY) -m benchmarks report
+bench-log: $(MODEL_TAG) ## what the inference log and the jobs that read it cost → docs/inference-log.md; three quiet minutes
+	@$(PY) -m benchmarks log && $(PY) -m benchmarks report
 drift-power: $(MODEL_TAG) ## false alarms and power of the test of drift → docs/monitoring.md; three minutes
 	@$(PY) -m benchmarks drift-power && $(PY) -m benchmarks report
 

@@ -24,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     beside.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
     beside.add_argument("--rounds", type=int, default=5)
     commands.add_parser("capacity", help="what a replica and Redis take at rates of requests")
+    commands.add_parser("log", help="what the inference log costs, and the jobs that read it")
     commands.add_parser("drift-power", help="false alarms and power of the test of drift")
     jobs = commands.add_parser("jobs", help="features, materialization, batch and stream at several sizes")
     jobs.add_argument("--sizes", type=_sizes, default=[200_000, 1_000_000], help="customers, between commas")
@@ -72,6 +73,10 @@ def _run(chosen: argparse.Namespace) -> None:
         from benchmarks import capacity
 
         capacity.run(chosen.results)
+    elif chosen.command == "log":
+        from benchmarks import answer_log
+
+        answer_log.run(chosen.results)
     elif chosen.command == "drift-power":
         from benchmarks import drift_power
 

@@ -20,6 +20,8 @@ MONITORING_PAGE = PROJECT_ROOT / "docs" / "monitoring.md"
 DRIFT_BEGIN, DRIFT_END = "<!-- drift: written by `python -m benchmarks report` -->", "<!-- drift: end -->"
 OPERATIONS_PAGE = PROJECT_ROOT / "docs" / "operations.md"
 CAPACITY_BEGIN, CAPACITY_END = "<!-- capacity: written by `python -m benchmarks report` -->", "<!-- capacity: end -->"
+LOG_PAGE = PROJECT_ROOT / "docs" / "inference-log.md"
+LOG_BEGIN, LOG_END = "<!-- log: written by `python -m benchmarks report` -->", "<!-- log: end -->"
 FIGURE = "figures/online.svg"
 _BUSY = 0.8
 
@@ -77,6 +79,7 @@ _STAGES = """
 
 def write(results: Path) -> None:
     """Write the page and its figures, and the figures of the plan for more customers."""
+    from benchmarks.answer_log import section as log_section
     from benchmarks.drift_power import section as drift_section
     from benchmarks.jobs_plot import jobs_figure
     from benchmarks.plot import figure
@@ -90,6 +93,7 @@ def write(results: Path) -> None:
     PAGE.write_text(page(document))
     drifted = between(MONITORING_PAGE.read_text(), DRIFT_BEGIN, DRIFT_END, drift_section(document.get("drift")))
     MONITORING_PAGE.write_text(drifted)
+    LOG_PAGE.write_text(between(LOG_PAGE.read_text(), LOG_BEGIN, LOG_END, log_section(document.get("answer_log"))))
     plan = between(SCALE_PAGE.read_text(), SCALE_BEGIN, SCALE_END, scale_figures(document.get("jobs")))
     SCALE_PAGE.write_text(plan)
     guide = between(OPERATIONS_PAGE.read_text(), CAPACITY_BEGIN, CAPACITY_END, capacity_guide(document))

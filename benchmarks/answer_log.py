@@ -1,0 +1,197 @@
+"""What the inference log costs the process that writes it, and what the jobs that read it cost."""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+
+from benchmarks.machine import machine, provenance
+from benchmarks.markdown import NOT_MEASURED, prose, table
+from benchmarks.process_usage import StepError, usage_of
+from benchmarks.results import store
+from contract import RawFeatures, Resolver
+from contract.artefacts import Artefacts
+from jobs.times import unix_us
+from scoring.inference_log import COMPLETE_SUFFIX, OPEN_SUFFIX, Answers, log_table, together
+from scoring.model import ImportedModel
+from scoring.model_store import open_model, pinned_tag
+from scoring.outcomes import outcomes
+from service.inference_log import ROWS_PER_FLUSH, InferenceLog
+from service.inference_log_files import Limits, LogFiles
+from service.metrics import ServiceMetrics
+from service.settings import ServiceSettings
+from training.dataset import TrainingData
+from training.settings import TrainingSettings
+
+BATCH = 100
+_SINGLES = 10_000
+_MOST_SECONDS = 1800
+_THRESHOLD_EXCEEDED = 3
+"""Exit code of a job that has found what it looks for."""
+_SEED = 31
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """n customers at one time, with the features that the point-in-time join gives them then."""
+
+    at: datetime
+    customer_ids: list[str]
+    values: NDArray[np.float64]
+
+    def answers(self, model: ImportedModel, size: int, most: int | None = None) -> Iterator[Answers]:
+        """As the service logs them, so many customers in a request. When their rows were stored is made up."""
+        seconds = unix_us(self.at) / 1e6
+        resolver = Resolver.of(model.contract)
+        ages = np.random.default_rng(_SEED).uniform(0, 86_400, (len(self.values), len(resolver.views)))
+        for first in range(0, len(self.values) if most is None else most, size):
+            rows = slice(first, first + size)
+            resolved = resolver.resolve(RawFeatures(self.values[rows], seconds - ages[rows]), seconds)
+            customers = self.customer_ids[rows]
+            yield Answers(
+                request_ids=[f"{self.at:%Y%m%d}-{first}"] * len(customers),
+                rows=list(range(len(customers))),
+                customer_ids=customers,
+                as_of_unix_us=unix_us(self.at),
+                model=model,
+                answered=np.full(len(customers), model.role == "champion"),
+                resolved=resolved,
+                outcomes=outcomes(resolved, model.score(resolved.matrix), model.contract.threshold.value),
+            )
+
+
+def run(output: Path) -> None:
+    """Log every customer at every cut-off that training has, run the jobs on it, and write the results."""
+    artefacts, settings = Artefacts.of(os.environ), TrainingSettings()
+    model = open_model(pinned_tag(artefacts))
+    about = {**provenance(), "machine": machine(), "inputs": len(model.contract.inputs)}
+    asked = _asked(artefacts, settings, model)
+    with tempfile.TemporaryDirectory(prefix="bench-log-") as name:
+        folder = Path(name)
+        writing = _writing(folder, asked[0], model)
+        jobs = _jobs(folder, asked, model)
+    store(output, "answer_log", {**about, "writing": writing, "jobs": jobs})
+
+
+def section(found: Mapping[str, Any] | None) -> str:
+    """The tables of docs/inference-log.md."""
+    if found is None:
+        return NOT_MEASURED
+    on, writing = found["machine"], found["writing"]
+    text = prose(
+        f"`make bench-log`, {found['measured_at'][:10]}, commit `{found['git_commit']}`, {on['cores']} cores of "
+        f"{on['processor']}, load average before it {on['load_average_before']:.2f}; {found['inputs']} inputs a row, "
+        f"real customers of the orders in place, {BATCH} in a request unless it says otherwise."
+    )
+    costs = [
+        ("handing a request over", f"{writing['put_us']:.1f} µs"),
+        ("processor time of the writer, a row", f"{writing['batch_us']:.0f} µs"),
+        ("… with pseudonyms", f"{writing['pseudonyms_us']:.0f} µs"),
+        ("… of requests for one customer", f"{writing['single_us']:.0f} µs"),
+        ("a row in the open file", f"{writing['open_bytes']:,.0f} bytes"),
+        ("a row in Parquet", f"{writing['parquet_bytes']:,.0f} bytes, 1/{writing['ratio']:.1f}"),
+    ]
+    jobs = [
+        (job["what"], f"{job['rows']:,}", f"{job['seconds']:,.0f}", f"{job['peak_rss_mb']:,.0f}")
+        for job in found["jobs"]
+    ]
+    heads = ("job", "rows in the log", "seconds, start included", "peak memory MB")
+    return f"{text}\n{table(('', ''), costs, left=1)}\n{table(heads, jobs, left=1)}".rstrip("\n")
+
+
+def _asked(artefacts: Artefacts, settings: TrainingSettings, model: ImportedModel) -> list[_Asked]:
+    data = TrainingData(artefacts, settings.feature_service)
+    names = [feature.name for feature in data.schema.features]
+    columns = [names.index(name) for name in model.contract.feature_names]
+    cutoffs = data.cutoffs(settings)
+    found = []
+    for at in (*cutoffs.training, cutoffs.validation, cutoffs.test):
+        rows = data.rows((at,), settings.label_days, settings.active_days)
+        found.append(_Asked(at, rows.entities["customer_id"].tolist(), rows.raw.values[:, columns]))
+    return found
+
+
+def _writing(folder: Path, asked: _Asked, model: ImportedModel) -> dict[str, float]:
+    key = folder / "key"
+    key.write_text("k" * 64)
+    batches, singles = list(asked.answers(model, BATCH)), list(asked.answers(model, 1, _SINGLES))
+    batch_us, _ = _written(folder / "batches", batches)
+    pseudonyms_us, _ = _written(folder / "pseudonyms", batches, inference_log_id_key_file=str(key))
+    single_us, put_us = _written(folder / "singles", singles)
+    open_bytes, parquet_bytes = _sizes(folder, batches)
+    return {
+        "put_us": put_us,
+        "batch_us": batch_us,
+        "pseudonyms_us": pseudonyms_us,
+        "single_us": single_us,
+        "open_bytes": open_bytes,
+        "parquet_bytes": parquet_bytes,
+        "ratio": open_bytes / parquet_bytes,
+    }
+
+
+def _written(folder: Path, batches: Sequence[Answers], **settings: Any) -> tuple[float, float]:
+    """Write them as the service does; processor time a row, and the median call to hand a request over, in µs."""
+    every_row = ServiceSettings(inference_log_queue_rows=10**9, **settings)
+    log = InferenceLog(folder, every_row, ServiceMetrics(CollectorRegistry()))
+    began, calls = time.process_time(), []
+    for batch in batches:
+        start = time.perf_counter()
+        log.put(batch)
+        calls.append(time.perf_counter() - start)
+    log.close(_MOST_SECONDS)
+    return (time.process_time() - began) / sum(map(len, batches)) * 1e6, float(np.median(calls)) * 1e6
+
+
+def _sizes(folder: Path, batches: Sequence[Answers]) -> tuple[float, float]:
+    """Bytes a row while the file is open, and as Parquet."""
+    rows = log_table(together(batches))
+    files, now = LogFiles(folder / "sizes", Limits(10**12, _MOST_SECONDS, 1)), datetime.now(UTC)
+    for first in range(0, len(rows), ROWS_PER_FLUSH):
+        files.append(rows.slice(first, ROWS_PER_FLUSH), now)
+    sizes = []
+    for suffix in (OPEN_SUFFIX, COMPLETE_SUFFIX):
+        sizes.append(sum(file.stat().st_size for file in (folder / "sizes").rglob(f"*{suffix}")) / len(rows))
+        files.close()
+    return sizes[0], sizes[1]
+
+
+def _jobs(folder: Path, asked: Sequence[_Asked], model: ImportedModel) -> list[dict[str, Any]]:
+    shadow = replace(model, role="challenger")
+    one_more = np.arange(len(model.contract.inputs)) == 0
+    others = [replace(one, values=one.values + one_more) for one in asked]
+    logged = {
+        "log": [answers for one in asked for by in (model, shadow) for answers in one.answers(by, BATCH)],
+        "differing": [answers for one in others for answers in one.answers(model, BATCH)],
+    }
+    for name, batches in logged.items():
+        _written(folder / name, batches)
+    labels = str(folder / "labels.parquet")
+    commands = {
+        "`make labels`": ("log", "labels", "--out", labels),
+        "`make live-quality`": ("log", "live-quality", "--labels", labels),
+        "`make compare-live`": ("log", "compare-live", "--labels", labels),
+        "`make drift`": ("log", "drift"),
+        "`make audit-skew`": ("log", "audit-skew"),
+        "… of 10,000 rows at random": ("log", "audit-skew", "--sample", "10000"),
+        "… where every row differs": ("differing", "audit-skew"),
+    }
+    found = []
+    for number, (what, (log, job, *options)) in enumerate(commands.items()):
+        out = [] if job == "labels" else ["--out", str(folder / str(number))]
+        environment = {**os.environ, "INFERENCE_LOG_DIR": str(folder / log)}
+        cost = usage_of([sys.executable, "-m", "jobs", job, *options, *out], environment, _MOST_SECONDS)
+        if cost.exit_code not in (0, _THRESHOLD_EXCEEDED):
+            raise StepError(f"jobs {job} ended with {cost.exit_code}:\n{cost.last_words()}")
+        print(f"  {what:34} {cost.seconds:7.1f} s {cost.peak_rss_mb:8,.0f} MB", flush=True)
+        found.append({"what": what, "rows": sum(map(len, logged[log])), **cost.figures()})
+    return found
