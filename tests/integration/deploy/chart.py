@@ -45,7 +45,13 @@ def with_values(name: str, path: str, value: object) -> dict[str, Any]:
 
 
 def render(values: Mapping[str, Any], release: str = "demo") -> list[Manifest]:
-    """Every manifest that is not empty.
+    """Every manifest that is not empty. Raises: as `files_of`."""
+    texts = [text for name, text in files_of(values, release).items() if name.endswith(".yaml")]
+    return [document for text in texts for document in yaml.safe_load_all(text) if document]
+
+
+def files_of(values: Mapping[str, Any], release: str) -> dict[str, str]:
+    """File of the chart → what it renders to.
 
     Raises:
         Refused: with what Helm says about the values.
@@ -54,10 +60,10 @@ def render(values: Mapping[str, Any], release: str = "demo") -> list[Manifest]:
 
     with helm_python.Chart.load(CHART) as chart:
         try:
-            files = chart.render(dict(values), name=release, namespace="churn")
+            rendered: dict[str, str] = chart.render(dict(values), name=release, namespace="churn")
         except (helm_python.HelmValuesError, helm_python.HelmRenderError) as error:
             raise Refused(str(error)) from None
-    return [document for text in files.values() for document in yaml.safe_load_all(text) if document]
+    return rendered
 
 
 def of_kind(manifests: list[Manifest], kind: str) -> list[Manifest]:

@@ -12,7 +12,7 @@ import yaml
 from contract.artefacts import PROJECT_ROOT
 from deploy.make_secrets import make
 from service.settings import ServiceSettings
-from tests.integration.deploy.chart import CHART, Refused, needs_helm, render, values_of, with_values
+from tests.integration.deploy.chart import CHART, Refused, files_of, needs_helm, render, values_of, with_values
 from tests.integration.deploy.settings_schema import NOT_TAKEN, SCHEMA, expected_settings
 
 WRONG = [
@@ -116,7 +116,13 @@ def test_the_first_install_in_the_guide_names_what_there_is(tmp_path: Path) -> N
     named = {(m["kind"], m["metadata"]["name"]) for m in rendered}
     assert {("CronJob", name) for name in re.findall(r"--from=cronjob/([\w-]+)", section)} <= named
     assert {("Service", name) for name in re.findall(r"@redis:/@([\w-]+):/", section)} <= named
-    assert "--from=cronjob/" in section
+    notes = files_of(values, "churn-service")["churn-service/templates/NOTES.txt"]
+    first = re.findall(r"--from=cronjob/([\w-]+)", notes)
+    assert (
+        first
+        == re.findall(r"--from=cronjob/([\w-]+)", section)
+        == ["churn-service-features", "churn-service-materialize"]
+    )
     assert "@redis:" in (tmp_path / "redis_serving_url").read_text()
 
 
