@@ -66,7 +66,7 @@ $(FEATURES): $(ORDERS_FILE) $(MAKES_FEATURES)
 apply: $(INSTALLED) ## register the definitions of feature_repo/
 	@$(PY) -m jobs apply && mkdir -p var/stamps && touch $(APPLIED)
 check-contracts: $(INSTALLED) ## would the definitions of feature_repo/ break a live model? [CONTRACTS="answer-of-get-model.json …"]
-	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && export FEAST_REGISTRY="$$scratch/registry.db" && \
+	@unset FEAST_FS_YAML_FILE_PATH OFFLINE_STORE_TYPE; scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && export FEAST_REGISTRY="$$scratch/registry.db" && \
 		$(PY) -m jobs apply && $(PY) -m training check-contracts $(CONTRACTS)
 redis: $(INSTALLED) ## start the embedded Redis, or reuse it; nothing where REDIS_URL is set
 	@$(PY) -m jobs redis-up
@@ -132,11 +132,13 @@ release: $(INSTALLED) ## the registry's champion in an image, with its bill of m
 	@$(MAKE) --no-print-directory import-model && $(MAKE) --no-print-directory --old-file=$(MODEL_TAG) build containerize sbom
 scan: $(INSTALLED) ## known vulnerabilities of the packages in the image; asks the package index
 	@$(VENV)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements/service.txt
-push: $(INSTALLED) ## the image to its registry, as REGISTRY_USER with REGISTRY_PASSWORD where they are set: IMAGE=registry/churn-service:v1.0.0
-	@$(PY) -m deploy.image.push --image "$(IMAGE)" --bento "$(BENTO)" --builder "$(BUILDER)"
-deploy: ## an image on a cluster, with helm: IMAGE=registry/churn-service:v1.0.0 VALUES=values.yaml [RELEASE=churn-service] [NAMESPACE=churn]
-	@image="$(IMAGE)"; helm upgrade --install "$(or $(RELEASE),churn-service)" deploy/helm/churn-service --namespace "$(or $(NAMESPACE),churn)" \
-		--values "$(VALUES)" --set "image.repository=$${image%:*},image.tag=$${image##*:}" --wait --timeout 10m
+push: $(INSTALLED) ## both images to their registry, as REGISTRY_USER with REGISTRY_PASSWORD if set: IMAGE=registry/churn-service:v1.0.0 JOBS_IMAGE=…
+	@$(PY) -m deploy.image.push --image "$(IMAGE)" --jobs-image "$(JOBS_IMAGE)" --bento "$(BENTO)" --builder "$(BUILDER)"
+deploy: ## both on a cluster, with helm: IMAGE=… JOBS_IMAGE=… VALUES=values.yaml [RELEASE=churn-service] [NAMESPACE=churn]
+	@image="$(IMAGE)" jobs="$(JOBS_IMAGE)"; helm upgrade --install "$(or $(RELEASE),churn-service)" deploy/helm/churn-service \
+		--namespace "$(or $(NAMESPACE),churn)" --values "$(VALUES)" --wait --timeout 10m \
+		--set "image.repository=$${image%:*},image.tag=$${image##*:},image.digest=" \
+		--set "jobs.image.repository=$${jobs%:*},jobs.image.tag=$${jobs##*:},jobs.image.digest="
 chart: $(INSTALLED) ## the Helm chart: linted, rendered, validated, packed → var/chart
 	@$(PY) -m pytest -q $(wildcard tests/integration/deploy/test_chart*.py)
 	@mkdir -p var/chart && $(PY) -c 'import helm_python; print(helm_python.package("deploy/helm/churn-service", destination="var/chart"))'
