@@ -127,11 +127,12 @@ def test_the_first_install_in_the_guide_names_what_there_is(tmp_path: Path) -> N
 
 
 def test_the_schema_knows_exactly_the_settings_that_there_are() -> None:
-    """`python -m tests.integration.deploy.settings_schema` brings it up to date."""
     document = json.loads(SCHEMA.read_text())["properties"]
 
     for key, expected in expected_settings().items():
-        assert document[key]["properties"]["settings"]["properties"] == expected
+        assert document[key]["properties"]["settings"]["properties"] == expected, (
+            "`python -m tests.integration.deploy.settings_schema` brings it up to date"
+        )
     assert NOT_TAKEN <= {f"SERVICE_{name}".upper() for name in ServiceSettings.model_fields}
 
 
