@@ -18,6 +18,8 @@ TRAINED := var/stamps/trained
 MODEL_TAG := $(or $(MODEL_TAG_PATH),var/model_tag)
 MAKES_FEATURES := feature_repo/transformations.py $(addprefix jobs/,build_features.py builds.py engines.py duckdb_engine.py spark_engine.py orders.py)
 MAKE_ORDERS = $(PY) -m training data $(if $(ORDERS),--orders "$(ORDERS)") $(if $(SYNTHETIC),--synthetic "$(SYNTHETIC)") $(if $(SEED),--seed "$(SEED)") $(if $(REFERENCE_DATE),--reference-date "$(REFERENCE_DATE)")
+COMPOSE := docker compose --file deploy/compose.yaml
+COMPOSED := $(CURDIR)/var/compose
 DEFINITIONS := $(filter-out feature_repo/transformations.py,$(wildcard feature_repo/*.py)) feature_repo/feature_store.yaml
 
 .PHONY: help
@@ -25,10 +27,25 @@ help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## Start here
-.PHONY: run down
+.PHONY: run up rollout down
 run: port-free $(MODEL_TAG) materialize serve ## everything up to a served prediction; prints a curl that works
-down: ## stop the embedded Redis; its data stay in var/redis
+up: $(INSTALLED) ## all of it in containers, by docker compose (docs/operations.md) [PORT=3000]
+	@docker compose version > /dev/null 2>&1 || { echo "error: docker compose is needed; without it: make run" >&2; exit 1; }
+	@$(PYTHON) deploy/make_secrets.py deploy/secrets
+	@$(MAKE) --no-print-directory jobs-image BUILDER=docker
+	@$(COMPOSE) up --detach --wait redis mlflow
+	@[ -f $(COMPOSED)/model_tag ] || $(COMPOSE) run --rm jobs python deploy/jobs/schedule.py first
+	@$(MAKE) --no-print-directory composed-image && SERVICE_IMAGE=$$(cat $(COMPOSED)/image) PORT=$(PORT) $(COMPOSE) up --detach --wait
+	@echo 'Ready. Ask it: curl -s http://127.0.0.1:$(PORT)/predict -H "Authorization: Bearer '"$$(cat deploy/secrets/api_key)"'" -d '"'"'{"customer_id": "00042"}'"'"
+rollout: $(INSTALLED) ## the champion of compose's MLflow in a new image, one replica after the other
+	@$(MAKE) --no-print-directory composed-image && SERVICE_IMAGE=$$(cat $(COMPOSED)/image) deploy/rollout.sh
+down: ## stop what make up or make redis started; its data stay
 	@if [ -x $(PY) ]; then $(PY) -m jobs redis-down; fi
+	@if [ -d $(COMPOSED) ]; then $(COMPOSE) down; fi
+
+composed-image:  # MLflow's server is the one of compose, and nothing of what `make run` made is touched
+	@mkdir -p $(COMPOSED) && MLFLOW_TRACKING_URI=http://127.0.0.1:$(or $(MLFLOW_PORT),5000) MODEL_TAG_PATH=$(COMPOSED)/model_tag $(MAKE) --no-print-directory release BUILDER=docker
+	@$(PY) -c 'import bentoml; print(bentoml.bentos.get("churn:latest").tag)' > $(COMPOSED)/image
 
 ## Environment
 .PHONY: install lock
@@ -115,12 +132,14 @@ api-key: $(INSTALLED) ## a new API key, shown once: NAME=shop [KEYS_FILE=.api_ke
 	@$(PY) -m service new-key "$(NAME)" --file "$(or $(KEYS_FILE),.api_keys)"
 
 ## Package (docs/operations.md)
-.PHONY: build containerize image-size sbom
+.PHONY: build containerize jobs-image image-size sbom
 build: $(MODEL_TAG) ## a Bento with the pinned model, labelled with version and commit
 	@$(VENV)/bin/bentoml build --label "version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
 		--label "commit=$$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null)"
 containerize: $(INSTALLED) ## an OCI image of a built Bento [BENTO=churn:latest] [BUILDER=docker|podman|buildah] [OPTIONS="--network=host"]
 	@$(PY) -m deploy.image.containerize --bento "$(BENTO)" --builder "$(BUILDER)" -- $(OPTIONS)
+jobs-image: $(INSTALLED) ## the image of jobs, training and MLflow's server: churn-jobs:latest [BUILDER=…] [OPTIONS=…]
+	@$(PY) -m deploy.image.jobs_image --builder "$(BUILDER)" -- $(OPTIONS)
 image-size: $(INSTALLED) ## what takes up the image's room [BENTO=…] [BUILDER=…]
 	@$(PY) -m deploy.image.containerize --size-only --bento "$(BENTO)" --builder "$(BUILDER)"
 sbom: $(INSTALLED) ## the image's software bill of materials, CycloneDX → var/sbom.json [BENTO=…] [BUILDER=…] [OUT=…]
