@@ -97,6 +97,13 @@ class Shop:
         """The same with a log and a report of its own."""
         return replace(self, artefacts=self.artefacts.model_copy(update={"inference_log": folder / "log"}), root=folder)
 
+    def anew(self, folder: Path, orders: list[tuple[str, datetime, float]]) -> "Shop":
+        """The same Redis and model over other orders, whose builds no other test sees."""
+        artefacts = Artefacts.of({"REDIS_URL": str(self.artefacts.redis_url)}, root=folder)
+        take(artefacts, orders)
+        apply(artefacts)
+        return replace(self, artefacts=artefacts, root=folder)
+
     def put(self, answers: Answers) -> None:
         """As `service.live_model.AnswerLog`: a file for each call."""
         table = log_table(answers)

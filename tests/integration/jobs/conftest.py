@@ -1,6 +1,5 @@
 """What several tests of the jobs start from."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,15 +7,6 @@ import pytest
 
 from jobs import embedded_redis
 from tests.integration.jobs.audited_shop import Shop
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _environment_is_put_back() -> Iterator[None]:
-    """Feast is told by variables where everything is."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ import pyarrow.dataset as ds
 import pytest
 from prometheus_client import CollectorRegistry
 
-from contract.artefacts import Artefacts
 from jobs import feature_store
 from jobs.feature_store import apply
 from service.guarded_features import GuardedFeatures, LastKnownGood
@@ -113,15 +112,12 @@ def test_a_row_that_became_known_after_the_decision_is_a_late_event(shop: Shop) 
 
 
 def test_an_order_that_a_later_build_added_is_a_late_event_by_the_build_before(tmp_path: Path, world: Shop) -> None:
-    artefacts = Artefacts.of({"REDIS_URL": str(world.artefacts.redis_url)}, root=tmp_path)
     orders = some_orders()[:200]
-    take(artefacts, orders)
-    apply(artefacts)
-    shop = replace(world, artefacts=artefacts, root=tmp_path)
+    shop = world.anew(tmp_path, orders)
     shop.fill()
     shop.serve()
     # A build stamps its rows with the midnight before it: only its name says that this one was made after the decision.
-    take(artefacts, [*orders, (FEW[0], MIDNIGHT - timedelta(days=1, hours=3), 9.0)])
+    take(shop.artefacts, [*orders, (FEW[0], MIDNIGHT - timedelta(days=1, hours=3), 9.0)])
 
     report = shop.audit()
 

@@ -16,12 +16,10 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from contract.artefacts import Artefacts
 from jobs import log_reading
 from jobs.audit_skew import NothingToAuditError, SkewError
 from jobs.build_features import build_features
 from jobs.errors import JobError
-from jobs.feature_store import apply
 from scoring.pseudonyms import Pseudonyms
 from tests.integration.jobs.audited_shop import (
     FEW,
@@ -35,7 +33,6 @@ from tests.integration.jobs.audited_shop import (
     in_redis,
     of_class,
     some_orders,
-    take,
 )
 from tests.loop import SOURCE
 
@@ -259,16 +256,12 @@ def test_a_row_that_nothing_offline_explains_is_unexplained_and_fails_the_audit(
 def test_decisions_of_which_the_offline_store_has_dropped_the_snapshot_are_said_to_be_so(
     world: Shop, tmp_path: Path
 ) -> None:
-    artefacts = Artefacts.of({"REDIS_URL": str(world.artefacts.redis_url)}, root=tmp_path)
-    orders = some_orders()[:200]
-    take(artefacts, orders)
-    apply(artefacts)
-    shop = replace(world, artefacts=artefacts, root=tmp_path)
+    shop = world.anew(tmp_path, some_orders()[:200])
     shop.fill()
     shop.serve()
     # Builds of two weeks later keep daily snapshots of one.
     for days in (14, 15):
-        build_features(artefacts, SETTINGS, NOW + timedelta(days=days))
+        build_features(shop.artefacts, SETTINGS, NOW + timedelta(days=days))
 
     report = shop.audit(max_unexplained=0, max_moved=0.0)
 

@@ -16,9 +16,6 @@ from jobs.errors import JobError
 from scoring.model import ImportedModel
 from tests.labelled_log import ACTIVE, MONDAY, WEEK, Asked, LabelledLog, small_model
 
-# bentoml 1.4.39 on pathspec 1.0, while it is imported
-pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
-
 
 @pytest.fixture(scope="module")
 def champion(tmp_path_factory: pytest.TempPathFactory) -> ImportedModel:

@@ -32,9 +32,6 @@ from service.inference_log_files import Limits, LogFiles
 from tests.churn_model import churn_contract, churn_pipeline
 from tests.fakes import store_model
 
-# bentoml 1.4.39 on pathspec 1.0, while it is imported
-pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
-
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 COUNT, SPEND_7D, RECENCY = (
     "customer_lifetime__order_count",

@@ -17,9 +17,6 @@ from scoring.pseudonyms import Pseudonyms
 from tests.labelled_log import Asked, LabelledLog, small_model
 from tests.orders import Order, write_orders
 
-# bentoml 1.4.39 on pathspec 1.0, while it is imported
-pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
-
 OBSERVED = datetime.fromisoformat("2024-06-10T00:00:00+00:00")  # as `write_orders` describes them
 DUE = OBSERVED - timedelta(days=90)
 MICROSECOND = timedelta(microseconds=1)

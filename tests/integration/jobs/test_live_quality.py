@@ -18,9 +18,6 @@ from scoring.model import ImportedModel
 from tests.labelled_log import ACTIVE, MONDAY, WEEK, Asked, LabelledLog, small_model
 from tests.serving import samples
 
-# bentoml 1.4.39 on pathspec 1.0, while it is imported
-pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
-
 PROMISED = {"all_roc_auc": 0.88, "all_brier": 0.13}
 
 

@@ -23,9 +23,6 @@ from service.settings import ServiceSettings
 from tests.answers import answers
 from tests.fakes import DAYS_SINCE, DEFAULTS, ORDERS_30D, SPEND, small_contract, store_model
 
-# bentoml 1.4.39 on pathspec 1.0, while it is imported
-pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
-
 STALE, MISSING, UNKNOWN = 1, 2, 3
 
 

@@ -177,15 +177,6 @@ def tiny_feast(
     return TinyFeast(repo, artefacts).with_redis(redis_url)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _environment_is_put_back() -> Iterator[None]:
-    """Feast reads its addresses from the process's environment, so opening it changes that."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
-
-
 @pytest.fixture(scope="module")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server that only this module uses."""

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -175,14 +174,6 @@ def _copied(origin: Path, root: Path) -> Iterator[Registry]:
     BentoMLContainer.model_store.set(ModelStore(store))
     yield Registry(root, OpenedRegistry.of(Artefacts.of({}, root), SETTINGS))
     BentoMLContainer.model_store.reset()
-
-
-@pytest.fixture(autouse=True)
-def _settings_of_feast_stay_here() -> Iterator[None]:
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 DAMAGES = ("altered", "truncated", "missing")
