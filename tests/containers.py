@@ -74,7 +74,6 @@ def podman_in(folder: Path) -> Iterator[Podman]:
         yield podman
     finally:
         podman("rm", "--all", "--force", "--time=0")
-        podman("rmi", "--all", "--force")
         subprocess.run(["umount", folder / "overlay" / "overlay"], capture_output=True, check=False)
         shutil.rmtree(folder, ignore_errors=True)
 

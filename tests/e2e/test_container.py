@@ -35,10 +35,16 @@ RESTRICTED = (
 
 @dataclass(frozen=True)
 class Image:
-    """bento: the tag of the Bento, which is the image's, too; environment: in which `make` finds both."""
+    """An image, its Bento and where they came from.
+
+    bento: the tag of the Bento, which is the image's, too.
+    commit: that of the source, empty where there is no git.
+    environment: in which `make` finds Bento and image.
+    """
 
     podman: Podman
     bento: str
+    commit: str
     environment: dict[str, str]
 
     def python(self, code: str) -> Any:
@@ -90,6 +96,7 @@ def image(loop: Loop, podman: Podman, tmp_path_factory: pytest.TempPathFactory) 
     home.mkdir()
     (home / "models").symlink_to(Path(loop.environment["BENTOML_HOME"]) / "models")
     environment = {**podman.environment, **loop.environment, "BENTOML_HOME": str(home)}
+    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=SOURCE, capture_output=True, text=True, check=False)
     repository = {"GIT_DIR": str(SOURCE / ".git"), "GIT_WORK_TREE": str(SOURCE)}
     built = make(loop.root, {**environment, **repository}, "build")
     assert built.returncode == 0, built.stderr
@@ -97,7 +104,7 @@ def image(loop: Loop, podman: Podman, tmp_path_factory: pytest.TempPathFactory) 
     assert done.returncode == 0, done.stdout + done.stderr
     said = re.search(r"^(churn:\w+), by podman$", done.stdout, re.MULTILINE)
     assert said, done.stdout
-    return Image(podman, said.group(1), environment)
+    return Image(podman, said.group(1), git.stdout.strip(), environment)
 
 
 @contextmanager
@@ -143,12 +150,11 @@ def test_it_predicts_and_explains_what_the_service_outside_does(container: Conta
 
 def test_it_says_from_which_commit_bento_and_image_it_came(container: Container, image: Image) -> None:
     version = tomllib.loads((SOURCE / "pyproject.toml").read_text())["project"]["version"]
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=SOURCE, capture_output=True, text=True, check=False)
     body = container.call("GET", "/model").body
     labels = json.loads(image.podman.said("image", "inspect", "--format={{json .Labels}}", image.bento))
 
     commit = body["release"].pop("commit")
-    assert (commit or "").removesuffix("-dirty") == done.stdout.strip()
+    assert image.commit == (commit or "").removesuffix("-dirty")
     assert {"version": version, "bento": image.bento, "image": image.bento} == body["release"]
     assert (version, commit or "") == tuple(
         labels[f"org.opencontainers.image.{name}"] for name in ("version", "revision")
