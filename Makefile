@@ -36,7 +36,7 @@ up: $(INSTALLED) ## all of it in containers, by docker compose (docs/operations.
 	@$(COMPOSE) up --detach --wait redis mlflow
 	@[ -f $(COMPOSED)/model_tag ] || $(COMPOSE) run --rm jobs python deploy/jobs/schedule.py first
 	@$(MAKE) --no-print-directory composed-image && SERVICE_IMAGE=$$(cat $(COMPOSED)/image) PORT=$(PORT) $(COMPOSE) up --detach --wait
-	@echo 'Ready. Ask it: curl -s http://127.0.0.1:$(PORT)/predict -H "Authorization: Bearer '"$$(cat deploy/secrets/api_key)"'" -d '"'"'{"customer_id": "00042"}'"'"
+	@echo "Ready. Ask it:"; echo "  curl -s http://127.0.0.1:$(PORT)/predict -H 'Authorization: Bearer $$(cat deploy/secrets/api_key)' -H 'Content-Type: application/json' -d '{\"customer_id\": \"00042\"}'"
 rollout: $(INSTALLED) ## the champion of compose's MLflow in a new image, one replica after the other
 	@$(MAKE) --no-print-directory composed-image && SERVICE_IMAGE=$$(cat $(COMPOSED)/image) deploy/rollout.sh
 down: ## stop what make up or make redis started; its data stay
