@@ -39,7 +39,7 @@ _WRITTEN: dict[str, Any] = {
 class Limits:
     """When a stream becomes Parquet, and for how long that is kept.
 
-    size: bytes of the stream, which are some ten times those of the Parquet.
+    size: bytes of the stream; the Parquet is a fraction of them.
     age: seconds since it was opened.
     days: folders of days before these are removed.
     """

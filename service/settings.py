@@ -88,7 +88,7 @@ class ServiceSettings(BaseSettings):
     """Rows per worker that may wait to be written; beyond them rows are dropped and counted."""
 
     inference_log_file_mb: int = Field(default=64, ge=1)
-    """Size in MB at which the open file becomes Parquet, which is about a tenth of it."""
+    """Size in MB at which the open file becomes Parquet, which is a fraction of it."""
 
     inference_log_file_seconds: float = Field(default=600, gt=0)
     """Seconds after which it does, whatever its size."""
