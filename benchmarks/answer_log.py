@@ -34,6 +34,8 @@ from training.settings import TrainingSettings
 
 BATCH = 100
 _SINGLES = 10_000
+_TIMES = 3
+"""That each figure of writing is measured; the least counts, since other work only adds to it."""
 _MOST_SECONDS = 1800
 _THRESHOLD_EXCEEDED = 3
 """Exit code of a job that has found what it looks for."""
@@ -52,13 +54,14 @@ class _Asked:
         """As the service logs them, so many customers in a request. When their rows were stored is made up."""
         seconds = unix_us(self.at) / 1e6
         resolver = Resolver.of(model.contract)
-        ages = np.random.default_rng(_SEED).uniform(0, 86_400, (len(self.values), len(resolver.views)))
+        random = np.random.default_rng([_SEED, unix_us(self.at)])  # every model is asked by the same request ids
+        ages = random.uniform(0, 86_400, (len(self.values), len(resolver.views)))
         for first in range(0, len(self.values) if most is None else most, size):
             rows = slice(first, first + size)
             resolved = resolver.resolve(RawFeatures(self.values[rows], seconds - ages[rows]), seconds)
             customers = self.customer_ids[rows]
             yield Answers(
-                request_ids=[f"{self.at:%Y%m%d}-{first}"] * len(customers),
+                request_ids=[random.bytes(16).hex()] * len(customers),
                 rows=list(range(len(customers))),
                 customer_ids=customers,
                 as_of_unix_us=unix_us(self.at),
@@ -97,8 +100,8 @@ def section(found: Mapping[str, Any] | None) -> str:
         ("processor time of the writer, a row", f"{writing['batch_us']:.0f} µs"),
         ("… with pseudonyms", f"{writing['pseudonyms_us']:.0f} µs"),
         ("… of requests for one customer", f"{writing['single_us']:.0f} µs"),
-        ("a row in the open file", f"{writing['open_bytes']:,.0f} bytes"),
-        ("a row in Parquet", f"{writing['parquet_bytes']:,.0f} bytes, 1/{writing['ratio']:.1f}"),
+        ("… in the open file", f"{writing['open_bytes']:,.0f} bytes a row"),
+        ("… in Parquet", f"{writing['parquet_bytes']:,.0f} bytes a row"),
     ]
     jobs = [
         (job["what"], f"{job['rows']:,}", f"{job['seconds']:,.0f}", f"{job['peak_rss_mb']:,.0f}")
@@ -124,10 +127,10 @@ def _writing(folder: Path, asked: _Asked, model: ImportedModel) -> dict[str, flo
     key = folder / "key"
     key.write_text("k" * 64)
     batches, singles = list(asked.answers(model, BATCH)), list(asked.answers(model, 1, _SINGLES))
-    batch_us, _ = _written(folder / "batches", batches)
-    pseudonyms_us, _ = _written(folder / "pseudonyms", batches, inference_log_id_key_file=str(key))
-    single_us, put_us = _written(folder / "singles", singles)
-    open_bytes, parquet_bytes = _sizes(folder, batches)
+    batch_us, _ = _least(folder / "batches", batches)
+    pseudonyms_us, _ = _least(folder / "pseudonyms", batches, inference_log_id_key_file=str(key))
+    single_us, put_us = _least(folder / "singles", singles)
+    open_bytes, parquet_bytes = _sizes(folder, singles)
     return {
         "put_us": put_us,
         "batch_us": batch_us,
@@ -135,8 +138,12 @@ def _writing(folder: Path, asked: _Asked, model: ImportedModel) -> dict[str, flo
         "single_us": single_us,
         "open_bytes": open_bytes,
         "parquet_bytes": parquet_bytes,
-        "ratio": open_bytes / parquet_bytes,
     }
+
+
+def _least(folder: Path, batches: Sequence[Answers], **settings: Any) -> tuple[float, float]:
+    rounds = [_written(folder / str(n), batches, **settings) for n in range(_TIMES)]
+    return min(cpu for cpu, _ in rounds), min(call for _, call in rounds)
 
 
 def _written(folder: Path, batches: Sequence[Answers], **settings: Any) -> tuple[float, float]:

@@ -17,7 +17,6 @@ MEASURED: dict[str, Any] = {
         "single_us": 30.0,
         "open_bytes": 900.0,
         "parquet_bytes": 150.0,
-        "ratio": 6.0,
     },
     "jobs": [{"what": "`make labels`", "rows": 240_000, "seconds": 7.1, "peak_rss_mb": 746.0, "cpu_seconds": 6.0}],
 }
@@ -27,7 +26,7 @@ def test_what_writing_costs_and_each_job_are_shown_with_their_units() -> None:
     text = section(MEASURED)
 
     assert "| handing a request over | 0.4 µs |" in text
-    assert "| a row in Parquet | 150 bytes, 1/6.0 |" in text
+    assert "| … in Parquet | 150 bytes a row |" in text
     assert "| `make labels` | 240,000 | 7 | 746 |" in text
 
 
