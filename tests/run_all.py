@@ -20,6 +20,7 @@ MEASURED_LAST = (
 )
 WITH_A_LOOP_OF_THEIR_OWN = (
     "tests/e2e/test_alerts.py",
+    "tests/e2e/test_container.py",
     "tests/e2e/test_least_privilege.py",
     "tests/e2e/test_planes.py",
     "tests/e2e/test_stream.py",
