@@ -14,7 +14,7 @@ from contract.artefacts import PROJECT_ROOT
 CHART = PROJECT_ROOT / "deploy/helm/churn-service"
 VALUE_SETS = {file.stem: file for file in sorted((PROJECT_ROOT / "deploy/helm/values").glob("*.yaml"))}
 KUBERNETES = "1.31"
-"""The oldest that the chart is for."""
+"""The oldest that the chart is for, as Chart.yaml says."""
 
 needs_helm = pytest.mark.skipif(
     importlib.util.find_spec("helm_python") is None and os.environ.get("CI") != "true",

@@ -40,11 +40,12 @@ def test_helm_s_linter_has_nothing_to_say(name: str | None) -> None:
     assert found["errors"] == []
 
 
-def test_every_manifest_is_valid_to_the_letter(manifests: list[Manifest]) -> None:
+@pytest.mark.parametrize("version", [KUBERNETES, kubernetes_validate.latest_version()])
+def test_every_manifest_is_valid_to_the_letter(manifests: list[Manifest], version: str) -> None:
     of_kubernetes = [m for m in manifests if m["kind"] not in OPERATORS_KINDS]
 
     for manifest in of_kubernetes:
-        kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+        kubernetes_validate.validate(manifest, version, strict=True)
 
     assert {"Deployment", "Service", "ServiceAccount", "CronJob"} <= {m["kind"] for m in of_kubernetes}
 
@@ -185,4 +186,5 @@ def test_the_chart_has_the_project_s_version() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
 
     assert (chart["version"], chart["appVersion"]) == (project["version"], project["version"])
+    assert chart["kubeVersion"] == f">={KUBERNETES}.0-0"
     assert json.loads((CHART / "values.schema.json").read_text())["additionalProperties"] is False
