@@ -140,10 +140,17 @@ class Ledger:
             LedgerError: somebody came first, and the entry does not count; or the registry refused it.
         """
         document = entry.model_copy(update={"previous": after.head}).model_dump_json()
+        source = str(version.source)
         try:
             self._create()
             made = self._client.create_model_version(
-                self.name, str(version.source), version.run_id, tags={ENTRY: document}, await_creation_for=0
+                self.name,
+                source,
+                version.run_id,
+                tags={ENTRY: document},
+                await_creation_for=0,
+                # A server takes a logged model as source only if its id stands beside it; a version does not tell that.
+                model_id=source.removeprefix("models:/") if source.startswith("models:/m-") else None,
             )
         except MlflowException as error:
             raise LedgerError(f"{self.name}: the move cannot be recorded: {str(error).splitlines()[0]}") from None
