@@ -189,9 +189,11 @@ def open_feast(
             return OpenedFeast(RedisFeatures(plan, connection), union, promises)
     if len(union.feature_services) > 1:
         raise StartupError("models of several feature services are read together by the compiled reader alone")
+    from service.promised_code import keep_to_promised_code  # imports feast
+
     # A store of its own: looking whether the promises are kept renews the registry of the store that is asked.
     serving = type(store)(config=store.config)
-    _keep_to_promised_code(serving, *contracts)
+    keep_to_promised_code(serving, contracts)
     # Feast's word for never: reads keep to what was held against the contract, whatever becomes of the registry.
     serving.registry.cached_registry_proto_ttl = timedelta(0)
     return OpenedFeast(FeastOnlineFeatures(serving, union), union, promises)
@@ -220,31 +222,19 @@ def open_store(
     from google.protobuf.message import DecodeError
 
     from service.feast_config import online_config
+    from service.promised_code import keep_to_promised_code
 
     # It warns that serve_features_while_materializing matters only with a SQL registry; the YAML serves both.
     logging.getLogger("feast.repo_config").setLevel(logging.ERROR)
     try:
         store = FeatureStore(config=online_config(repo))
-        _keep_to_promised_code(store, *contracts)
+        keep_to_promised_code(store, contracts)
         found = broken_promises(store, *contracts)  # reads the registry for the first time
     except DecodeError:
         raise StartupError(f"{artefacts.feast_registry} is not a feature registry; run `make apply`") from None
     if found:
         raise ContractMismatchError(found)
     return store
-
-
-def _keep_to_promised_code(store: "FeatureStore", *contracts: ModelContract) -> None:
-    """From now on its registry hands on no code but what the contracts promise; of an SQL registry that is not so."""
-    from feast.infra.registry.registry import Registry
-
-    from service.promised_code import PromisedCodeOnly
-
-    if not isinstance(store.registry, Registry):
-        logger.warning("this kind of feature registry has its code run before it is held against the contract")
-        return
-    store.registry._registry_store = PromisedCodeOnly(store.registry._registry_store, store.project, contracts)
-    store.registry.refresh(store.project)
 
 
 def broken_promises(store: "FeatureStore", *contracts: ModelContract) -> list[str]:

@@ -5,9 +5,11 @@ compared afterwards comes too late. This stands between Feast and the registry's
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
+from feast.infra.registry.registry import Registry as FileRegistry
 from feast.infra.registry.registry_store import RegistryStore
 from feast.protos.feast.core.Registry_pb2 import Registry
 from feast.protos.feast.core.Transformation_pb2 import UserDefinedFunctionV2
@@ -15,20 +17,41 @@ from feast.transformation.udf_rehydrate import rehydrate_udf_from_source
 
 from contract import ContractMismatchError, ModelContract
 
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
 _WITHOUT_CODE = ("registry_schema_version", "version_id", "entities", "data_sources", "projects")
 
 
+def keep_to_promised_code(store: "FeatureStore", contracts: Iterable[ModelContract]) -> None:
+    """From now on a store's registry hands on no code but what the contracts promise.
+
+    Raises:
+        ContractMismatchError: a promised on-demand view has other code; none of it has run.
+    """
+    registry = store.registry
+    if isinstance(registry, FileRegistry):
+        read = registry._registry_store.get_registry_proto
+    else:  # SQL and others make objects of single rows; as one message they can be read without
+        read = registry.proto
+        registry = store._registry = FileRegistry(store.project, None, None)
+        registry.serve_features_while_materializing = store.config.registry.serve_features_while_materializing
+        registry.cached_registry_proto_ttl = timedelta(seconds=store.config.registry.cache_ttl_seconds)
+    registry._registry_store = PromisedCodeOnly(read, store.project, contracts)
+    registry.refresh(store.project)
+
+
 class PromisedCodeOnly(RegistryStore):  # type: ignore[misc]  # feast publishes no types
-    """What a store holds, without any code but the on-demand views of contracts, each of which has the promised hash.
+    """What a registry holds, without any code but the on-demand views of contracts, each with the promised hash.
 
     Other views that carry code are as if they were not there, and nothing pickled is handed on.
 
     Args:
-        store: the registry's own.
+        read: the registry as it is now, before Feast makes objects of it.
     """
 
-    def __init__(self, store: RegistryStore, project: str, contracts: Iterable[ModelContract]) -> None:
-        self._store = store
+    def __init__(self, read: Callable[[], Registry], project: str, contracts: Iterable[ModelContract]) -> None:
+        self._read = read
         self._project = project
         self._promised: dict[str, set[str]] = {}
         for contract in contracts:
@@ -41,7 +64,7 @@ class PromisedCodeOnly(RegistryStore):  # type: ignore[misc]  # feast publishes 
         Raises:
             ContractMismatchError: a promised on-demand view has other code; none of it has run.
         """
-        return only_promised(self._store.get_registry_proto(), self._project, self._promised)
+        return only_promised(self._read(), self._project, self._promised)
 
     def update_registry_proto(self, registry_proto: Registry) -> None:
         """The service only reads; what it reads is less than there is."""

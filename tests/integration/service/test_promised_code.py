@@ -6,17 +6,20 @@ Each piece of hostile code leaves a folder behind. `test_feast_itself_runs_it` s
 import hashlib
 import os
 import pickle
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from feast import FeatureStore
 from feast.protos.feast.core.Registry_pb2 import Registry
 
 from contract import ContractMismatchError, ModelContract
 from tests.fakes import NOW_US, customer
-from tests.integration.service.conftest import COMPILED, TinyFeast
+from tests.integration.service.conftest import COMPILED, FEATURE_STORE_YAML, TinyFeast, tiny_feast
 
 Attack = Callable[[Registry, Path], None]
 SOURCE = "import os\ndef recency(inputs):\n    return inputs\nos.mkdir({path!r})\n"
@@ -164,6 +167,42 @@ def test_a_registry_that_turns_hostile_while_the_service_runs_is_named_and_not_r
     (found,) = opened.broken_promises()
     assert "on-demand view 'recency': source sha256 is" in found
     assert not ran.exists()
+
+
+@pytest.fixture
+def in_sql(valkey: str, tmp_path: Path) -> TinyFeast:
+    """The repository with its registry in a database."""
+    yaml = FEATURE_STORE_YAML.replace("registry_type: file", "registry_type: sql")
+    feast = tiny_feast(tmp_path / "sql", valkey, yaml=yaml)
+    database = f"sqlite:///{tmp_path / 'registry.sqlite'}"
+    feast = TinyFeast(feast.repo, feast.artefacts.model_copy(update={"feast_registry": database}))
+    feast.apply()
+    return feast
+
+
+@pytest.mark.parametrize("compiled", COMPILED.values(), ids=COMPILED.keys())
+async def test_a_registry_in_a_database_passes_the_same_way(
+    in_sql: TinyFeast, contract: ModelContract, tmp_path: Path, compiled: bool
+) -> None:
+    in_sql.write({"00042": customer()})
+    opened = in_sql.open(contract, compiled=compiled)
+    read = await opened.features.read(["00042"], NOW_US)
+    await opened.features.close()
+    assert not np.isnan(read.values).any()
+
+    with closing(sqlite3.connect(tmp_path / "registry.sqlite")) as database, database:
+        ((row,),) = database.execute("SELECT feature_view_proto FROM on_demand_feature_views").fetchall()
+        registry = Registry()
+        registry.on_demand_feature_views.add().ParseFromString(row)
+        other_source(registry, tmp_path / "ran")
+        changed = registry.on_demand_feature_views[0].SerializeToString()
+        database.execute("UPDATE on_demand_feature_views SET feature_view_proto = ?", (changed,))
+
+    (found,) = opened.broken_promises()
+    assert "on-demand view 'recency': source sha256 is" in found
+    with pytest.raises(ContractMismatchError, match="on-demand view 'recency': source sha256 is"):
+        in_sql.open(contract, compiled=compiled)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_source_that_does_not_run_by_itself_is_refused_rather_than_unpickled(
