@@ -22,7 +22,7 @@ from tests.containers import Podman, import_stand_in_base, needs_podman, podman_
 from tests.loop import SOURCE, Answer, Loop, call, free_port, make
 from tests.serving import wait_until
 
-pytestmark = needs_podman
+pytestmark = [needs_podman, pytest.mark.timeout(1200)]  # base and image are made in the first test's time
 
 LARGEST_BYTES = 1_000_000_000
 START_CPU_SECONDS = 10.0
@@ -97,7 +97,7 @@ def image(loop: Loop, podman: Podman, tmp_path_factory: pytest.TempPathFactory) 
     repository = {"GIT_DIR": str(SOURCE / ".git"), "GIT_WORK_TREE": str(SOURCE)}
     built = make(loop.root, {**environment, **repository}, "build")
     assert built.returncode == 0, built.stderr
-    done = make(SOURCE, environment, "containerize", "BUILDER=podman", "OPTIONS=--layers=false", timeout=550)
+    done = make(SOURCE, environment, "containerize", "BUILDER=podman", "OPTIONS=--layers=false", timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     said = re.search(r"^(churn:\w+), by podman$", done.stdout, re.MULTILINE)
     assert said, done.stdout
