@@ -4,25 +4,19 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from contract import ContractError, ModelContract, content_sha256
 from contract.artefacts import MODEL_FILES, PIPELINE_FILE
 from contract.trusted_types import TRUSTED_TYPES
 from scoring.errors import ModelError
+from scoring.onnx_scorer import Scorer, onnx_scorer
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
-
-
-class Scorer(Protocol):
-    """A compiled model: float32 (n, k) in contract order → positive-class probability, float32 (n,)."""
-
-    def __call__(self, matrix: NDArray[np.float32], /) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True)
@@ -97,7 +91,7 @@ def load_model(
     if pipeline_sha256 is not None:
         _verified(tag, folder / PIPELINE_FILE, pipeline_sha256)
     try:
-        score = _onnx_scorer(model) if runtime == "onnx" else _sklearn_scorer(model, contract.feature_names)
+        score = onnx_scorer(model) if runtime == "onnx" else _sklearn_scorer(model, contract.feature_names)
     except Exception as error:  # onnxruntime, zipfile and skops each raise their own for "this is no model"
         raise ModelError(_cannot_be_loaded(tag, file.name, error)) from error
     return ImportedModel(
@@ -128,22 +122,6 @@ def _check(tag: str, file: str, imported: object, found: str) -> None:
 def _cannot_be_loaded(tag: str, file: str, error: Exception) -> str:
     first_line = (str(error).splitlines() or [type(error).__name__])[0]
     return f"model {tag}: {file} cannot be loaded: {first_line}"
-
-
-def _onnx_scorer(model: bytes) -> Scorer:
-    options = onnxruntime.SessionOptions()
-    # One row takes microseconds; handing it to a thread pool would cost more than it.
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    output = session.get_outputs()[1].name
-
-    def score(matrix: NDArray[np.float32], /) -> NDArray[np.float32]:
-        (both,) = session.run([output], {name: matrix})
-        return np.asarray(both[:, 1], dtype=np.float32)
-
-    return score
 
 
 def _sklearn_scorer(model: bytes, names: list[str]) -> Scorer:

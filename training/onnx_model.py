@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-import onnxruntime
 import pandas as pd
-from numpy.typing import NDArray
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.pipeline import Pipeline
 
+from scoring.onnx_scorer import onnx_scorer
 from training.errors import ModelImportError
 
 MAX_DIFFERENCE = 1e-5
@@ -43,15 +42,6 @@ def compile_to_onnx(pipeline: Pipeline, inputs: int) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def probabilities(onnx_model: bytes, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Positive-class probability of each row, float32 (n,)."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(onnx_model, options, providers=["CPUExecutionProvider"])
-    _, both = session.run(None, {session.get_inputs()[0].name: matrix})
-    return np.asarray(both[:, 1], dtype=np.float32)
-
-
 def compare(pipeline: Pipeline, onnx_model: bytes, matrix: pd.DataFrame, threshold: float) -> Comparison:
     """Hold ONNX against scikit-learn on every row.
 
@@ -60,7 +50,8 @@ def compare(pipeline: Pipeline, onnx_model: bytes, matrix: pd.DataFrame, thresho
         threshold: at or above it the positive class is decided.
     """
     expected = pipeline.predict_proba(matrix)[:, 1]
-    found = probabilities(onnx_model, np.ascontiguousarray(matrix.to_numpy(dtype=np.float32))).astype(np.float64)
+    score = onnx_scorer(onnx_model)
+    found = score(np.ascontiguousarray(matrix.to_numpy(dtype=np.float32))).astype(np.float64)
     return Comparison(
         rows=len(matrix),
         largest_difference=float(np.abs(expected - found).max()),

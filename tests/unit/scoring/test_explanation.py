@@ -18,8 +18,9 @@ from sklearn.preprocessing import PowerTransformer, QuantileTransformer, Standar
 
 from scoring.errors import ExplanationError
 from scoring.explanation import Explainer
+from scoring.onnx_scorer import onnx_scorer
 from tests.fakes import DAYS_SINCE, DEFAULTS, MEMBER, SPEND, training_rows
-from training.onnx_model import MAX_DIFFERENCE, compile_to_onnx, probabilities
+from training.onnx_model import MAX_DIFFERENCE, compile_to_onnx
 from training.pipeline import histogram_boosting, logistic
 
 NAMES = list(DEFAULTS)
@@ -103,7 +104,7 @@ def test_contributions_and_base_add_up_to_the_served_probability(kind: Callable[
     expected = pipeline.predict_proba(frame(pipeline, matrix))[:, 1]
     np.testing.assert_allclose(probability(total), expected, rtol=0, atol=1e-12)
     if kind is not twice_transformed:  # ONNX has no quantile transform
-        served = probabilities(compile_to_onnx(pipeline, len(NAMES)), matrix)
+        served = onnx_scorer(compile_to_onnx(pipeline, len(NAMES)))(matrix)
         np.testing.assert_allclose(probability(total), served, rtol=0, atol=1e-6)
 
 
@@ -139,7 +140,7 @@ def test_the_served_probability_is_never_further_off_than_the_import_allows(
 
 @functools.cache
 def compiled(kind: Callable[[], Pipeline]) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    return functools.partial(probabilities, compile_to_onnx(fitted(kind), len(NAMES)))
+    return onnx_scorer(compile_to_onnx(fitted(kind), len(NAMES)))
 
 
 @pytest.mark.parametrize("kind", [trees, scaled_trees])

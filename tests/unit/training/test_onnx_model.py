@@ -7,9 +7,10 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
+from scoring.onnx_scorer import onnx_scorer
 from tests.fakes import DAYS_SINCE, DEFAULTS, training_rows
 from training.errors import ModelImportError
-from training.onnx_model import MAX_DIFFERENCE, compare, compile_to_onnx, probabilities
+from training.onnx_model import MAX_DIFFERENCE, compare, compile_to_onnx
 from training.pipeline import CANDIDATES
 
 # skl2onnx hands booleans to integer fields; raised as an error inside protobuf, this reads "cannot be expressed"
@@ -46,7 +47,7 @@ def extremes() -> pd.DataFrame:
 def test_a_compiled_candidate_answers_extreme_but_finite_rows_with_a_probability(candidate: str) -> None:
     compiled = compile_to_onnx(fitted(candidate), INPUTS)
 
-    answered = probabilities(compiled, extremes().to_numpy(dtype=np.float32))
+    answered = onnx_scorer(compiled)(extremes().to_numpy(dtype=np.float32))
 
     assert [] == [str(row) for row, p in zip(extremes().to_dict("records"), answered, strict=True) if not 0 <= p <= 1]
 
@@ -59,7 +60,7 @@ def test_a_candidate_and_its_compiled_form_agree_on_extreme_but_finite_rows(cand
     rows = rows[(rows > np.finfo(np.float32).min).all(axis=1)]
 
     expected = pipeline.predict_proba(rows)[:, 1]
-    found = probabilities(compile_to_onnx(pipeline, INPUTS), rows.to_numpy(dtype=np.float32))
+    found = onnx_scorer(compile_to_onnx(pipeline, INPUTS))(rows.to_numpy(dtype=np.float32))
 
     apart = [
         f"{row}: {e} and {f}"
@@ -74,8 +75,9 @@ def test_compiling_answers_each_row_by_itself(candidate: str) -> None:
     compiled = compile_to_onnx(fitted(candidate), INPUTS)
     matrix = training_rows(seed=8, rows=20)[0].to_numpy(dtype=np.float32)
 
-    together = probabilities(compiled, matrix)
-    alone = np.array([probabilities(compiled, matrix[i : i + 1])[0] for i in range(len(matrix))])
+    score = onnx_scorer(compiled)
+    together = score(matrix)
+    alone = np.array([score(matrix[i : i + 1])[0] for i in range(len(matrix))])
 
     assert (20,) == together.shape
     np.testing.assert_allclose(alone, together, rtol=0, atol=1e-6)
@@ -111,7 +113,7 @@ def test_comparing_reports_a_difference_of_a_single_row() -> None:
     pushed.iloc[int(answers.argmax()), list(rows.columns).index(DAYS_SINCE)] = 0.0
     compiled = compile_to_onnx(pipeline, INPUTS)
 
-    moved = np.abs(probabilities(compiled, pushed.to_numpy(dtype=np.float32)) - answers)
+    moved = np.abs(onnx_scorer(compiled)(pushed.to_numpy(dtype=np.float32)) - answers)
 
     assert 1 == int((moved > MAX_DIFFERENCE).sum())
 
