@@ -205,7 +205,7 @@ async def model(serving: Serving, _: Asked) -> dict[str, Any]:
             "version": other.contract.model_version,
             "contract_sha256": other.contract_sha256,
             "mode": challenger.mode,
-            "share": challenger.share,
+            "share": challenger.share if challenger.mode == "canary" else None,
         }
     return {
         "tag": served.tag,

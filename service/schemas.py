@@ -131,7 +131,7 @@ class ChallengerBody(BaseModel):
     version: str
     contract_sha256: Sha256
     mode: Literal["shadow", "canary"]
-    share: Probability
+    share: Probability | None = Field(description="of a canary")
 
 
 class ReleaseBody(BaseModel):

@@ -175,7 +175,14 @@ class Worker:
         """Log what is served and to whom."""
         parts = self._parts
         named = ", ".join(parts.keys.names) or "none: anybody who reaches this process may ask"
-        logger.info("serving %s, contract %s, API keys: %s", _named(parts), parts.model.contract_sha256[:12], named)
+        logger.info(
+            "serving %s, contract %s, API keys: %s, inference log %s, store %s",
+            _named(parts),
+            parts.model.contract_sha256[:12],
+            named,
+            "off" if self._log is None else "on",
+            "followed" if self._settings.follow_store else "not followed",
+        )
         if parts.refusal:
             logger.error("what should be live is not: %s", parts.refusal)
 
@@ -286,4 +293,7 @@ async def _close_later(serving: Serving) -> None:
 
 def _named(parts: Parts) -> str:
     beside = parts.challenge
-    return parts.model.tag + (f" beside {beside.tag} ({beside.mode}, {beside.share:g})" if beside else "")
+    if beside is None:
+        return parts.model.tag
+    share = f", {beside.share:g}" if beside.mode == "canary" else ""
+    return f"{parts.model.tag} beside {beside.tag} ({beside.mode}{share})"

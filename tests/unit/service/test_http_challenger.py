@@ -113,5 +113,5 @@ async def test_a_shadow_is_seen_in_no_answer_but_that_of_get_model(tmp_path: Pat
             "version": "8",
             "contract_sha256": challenger.live.model.contract_sha256,
             "mode": "shadow",
-            "share": 0.5,
+            "share": None,
         } == response.json()["challenger"]
