@@ -53,9 +53,7 @@ class ImportedModel:
             ModelError: it is missing, not what was imported, or holds a type that is not allowed.
         """
         if self.pipeline_sha256 is None:
-            raise ModelError(
-                f"model {self.tag} was imported without its pipeline; import it again (`make import-model`)"
-            )
+            raise ModelError(f"model {self.tag} was imported without its pipeline; run `make import-model`")
         document = _verified(self.tag, self.folder / PIPELINE_FILE, self.pipeline_sha256)
         try:
             return _pipeline(document)
@@ -86,7 +84,7 @@ def load_model(
     _check(tag, "contract.json", metadata.get("contract_sha256"), contract_sha256)
     runtime = labels.get("runtime", "")
     if runtime not in MODEL_FILES:
-        raise ModelError(f"model {tag}: runtime {runtime!r} is unknown; import it again (`make import-model`)")
+        raise ModelError(f"model {tag}: runtime {runtime!r} is unknown; run `make import-model`")
     file = folder / MODEL_FILES[runtime]
     model = _verified(tag, file, metadata.get("file_sha256"))
     pipeline_sha256 = metadata.get("pipeline_sha256")
@@ -111,16 +109,14 @@ def _verified(tag: str, file: Path, imported: object) -> bytes:
     try:
         content = file.read_bytes()
     except OSError:
-        raise ModelError(f"model {tag}: {file.name} is missing; import it again (`make import-model`)") from None
+        raise ModelError(f"model {tag}: {file.name} is missing; run `make import-model`") from None
     _check(tag, file.name, imported, hashlib.sha256(content).hexdigest())
     return content
 
 
 def _check(tag: str, file: str, imported: object, found: str) -> None:
     if imported != found:
-        raise ModelError(
-            f"model {tag}: {file} was altered since it was imported; import it again (`make import-model`)"
-        )
+        raise ModelError(f"model {tag}: {file} was altered since it was imported; run `make import-model`")
 
 
 def _cannot_be_loaded(tag: str, file: str, error: Exception) -> str:

@@ -64,7 +64,7 @@ def test_a_model_imported_without_its_pipeline_serves_and_says_how_to_get_explan
     model = Stored(tmp_path, stored.labels, metadata).load()
 
     assert (1,) == model.score(ROW).shape
-    with pytest.raises(NotExplainableError, match=r"small_churn:v7 .* import it again"):
+    with pytest.raises(NotExplainableError, match=r"small_churn:v7 .* run `make import-model`"):
         LazyExplainer(model).explain(ROW)
 
 
