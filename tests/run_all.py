@@ -1,4 +1,4 @@
-"""All tests, as `make test` runs them: three processes side by side, since most tests wait for servers to start.
+"""All tests, as `make test` runs them: four processes side by side, since most tests wait for servers to start.
 
 They share nothing. Two have the whole loop (`make run`, minutes), each its own. The first ends with the tests that
 measure time, which wait until the others are done. What those printed is shown at the end.
@@ -25,6 +25,7 @@ WITH_A_LOOP_OF_THEIR_OWN = (
     "tests/e2e/test_planes.py",
     "tests/e2e/test_stream.py",
 )
+JOBS = ("tests/integration/jobs", "tests/integration/deploy")
 BESIDE = "TESTS_BESIDE"
 """Variable with the file that the other processes keep locked."""
 
@@ -33,7 +34,7 @@ def main() -> int:
     """Exit code 0 if every test passed."""
     pytest = [sys.executable, "-m", "pytest", "--durations=15", *sys.argv[1:]]
     first = [*MEASURED_LAST, *_without(WITH_A_LOOP_OF_THEIR_OWN)]
-    others = [WITH_A_LOOP_OF_THEIR_OWN, ["tests", *_without(MEASURED_LAST)]]
+    others = [WITH_A_LOOP_OF_THEIR_OWN, JOBS, ["tests", *_without([*MEASURED_LAST, *JOBS])]]
     with ExitStack() as files:
         running = files.enter_context(tempfile.NamedTemporaryFile("w"))
         said = [files.enter_context(tempfile.TemporaryFile("w+")) for _ in others]
