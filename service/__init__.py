@@ -1,1 +1,3 @@
 """The Bento service: a customer id in, a prediction out. Knows the contract and no other room."""
+
+import scoring  # noqa: F401  # before feast, see scoring/quick_feast.py

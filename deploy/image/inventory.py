@@ -21,7 +21,7 @@ def distributions() -> list[dict[str, object]]:
             path = Path(str(distribution.locate_file(file)))
             files = [path]
             if path.suffix == ".py":
-                files.append(Path(importlib.util.cache_from_source(str(path), optimization="1")))
+                files.append(Path(importlib.util.cache_from_source(str(path))))
             size += sum(each.stat().st_size for each in files if each.is_file())
         found.append({"name": distribution.metadata["Name"], "version": distribution.version, "bytes": size})
     return found
