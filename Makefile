@@ -24,7 +24,7 @@ DEFINITIONS := $(filter-out feature_repo/transformations.py,$(wildcard feature_r
 
 .PHONY: help
 help: ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## Start here
 .PHONY: run up rollout down
@@ -102,8 +102,8 @@ train: $(FEATURES) $(APPLIED) ## train, evaluate, register, promote through the 
 	@$(PY) -m training train && touch $(TRAINED)
 import-model: $(INSTALLED) ## MLflow registry → BentoML model store [MODEL=champion]
 	@$(PY) -m training import-model $(if $(MODEL),--model "$(MODEL)")
-retrain: $(INSTALLED) $(APPLIED) ## new data → features → challenger, through the gate; nothing without new data
-	@$(MAKE) --no-print-directory features && $(PY) -m training retrain
+retrain: $(INSTALLED) $(APPLIED) ## new data → features → challenger, through the gate; nothing without new data, but for [FORCE=1]
+	@$(MAKE) --no-print-directory features && $(PY) -m training retrain $(if $(FORCE),--force)
 promote: $(INSTALLED) ## make a version champion, through the gate [VERSION=challenger] [FORCE=1] [REASON="…"]
 	@$(PY) -m training promote $(if $(VERSION),--version "$(VERSION)") $(if $(FORCE),--force) $(if $(REASON),--reason "$(REASON)")
 rollback: $(INSTALLED) ## bring back an earlier champion, byte for byte: REASON="…" [TO=ledger entry]
@@ -177,16 +177,16 @@ why: $(INSTALLED) ## a logged decision, rebuilt: REQUEST=<request_id> [ROW=0] [S
 	@$(PY) -m jobs why --request "$(REQUEST)" $(if $(ROW),--row "$(ROW)") $(if $(SINCE),--since "$(SINCE)") $(if $(UNTIL),--until "$(UNTIL)")
 publish-log: $(INSTALLED) ## inference log → Feast's log of served features, each file once [SINCE=2026-01-31] [UNTIL=2026-02-01]
 	@$(PY) -m jobs publish-log $(if $(SINCE),--since "$(SINCE)") $(if $(UNTIL),--until "$(UNTIL)")
-audit-skew: $(INSTALLED) ## what was served against the offline store, value by value → var/skew [SINCE=2026-01-31] [UNTIL=…] [SAMPLE=10000] [OUT=…] [ID_KEY_FILE=…]
+audit-skew: $(INSTALLED) ## what was served against the offline store, value by value → var/skew [SINCE=2026-01-31] [UNTIL=…] [SAMPLE=10000] [OUT=…] [ID_KEY_FILE=…] [MAX_UNEXPLAINED=0] [MAX_FAULTS=0] [MAX_MOVED=0.01]
 	@$(PY) -m jobs audit-skew $(if $(SINCE),--since "$(SINCE)") $(if $(UNTIL),--until "$(UNTIL)") $(if $(SAMPLE),--sample "$(SAMPLE)") \
 		$(if $(OUT),--out "$(OUT)") $(if $(ID_KEY_FILE),--id-key-file "$(ID_KEY_FILE)") \
-		$(if $(MAX_UNEXPLAINED),--max-unexplained "$(MAX_UNEXPLAINED)") $(if $(MAX_MOVED),--max-moved "$(MAX_MOVED)")
+		$(if $(MAX_UNEXPLAINED),--max-unexplained "$(MAX_UNEXPLAINED)") $(if $(MAX_FAULTS),--max-faults "$(MAX_FAULTS)") $(if $(MAX_MOVED),--max-moved "$(MAX_MOVED)")
 drift: $(INSTALLED) ## live inputs and scores against training → var/drift [SINCE=2026-01-31] [UNTIL=…] [OUT=…]
 	@$(PY) -m jobs drift $(if $(SINCE),--since "$(SINCE)") $(if $(UNTIL),--until "$(UNTIL)") $(if $(OUT),--out "$(OUT)")
 labels: $(INSTALLED) ## who of the answered had left, once due → var/labels.parquet [DAYS=90] [SINCE=2026-01-31] [UNTIL=…] [OUT=…] [ID_KEY_FILE=…]
 	@$(PY) -m jobs labels --out "$(or $(OUT),var/labels.parquet)" $(if $(DAYS),--days "$(DAYS)") $(if $(SINCE),--since "$(SINCE)") \
 		$(if $(UNTIL),--until "$(UNTIL)") $(if $(ID_KEY_FILE),--id-key-file "$(ID_KEY_FILE)")
-live-quality: $(INSTALLED) ## answers held against labels, by model and week → var/live_quality [LABELS=var/labels.parquet] [SINCE=2026-01-31] [UNTIL=…] [OUT=…]
+live-quality: $(INSTALLED) ## answers held against labels, by model and week → var/live_quality [LABELS=var/labels.parquet] [SINCE=2026-01-31] [UNTIL=…] [OUT=…] [MAX_AUC_LOSS=0.05]
 	@$(PY) -m jobs live-quality --labels "$(or $(LABELS),var/labels.parquet)" $(if $(SINCE),--since "$(SINCE)") $(if $(UNTIL),--until "$(UNTIL)") \
 		$(if $(OUT),--out "$(OUT)") $(if $(MAX_AUC_LOSS),--max-auc-loss "$(MAX_AUC_LOSS)")
 compare-live: $(INSTALLED) ## champion and challenger on rows that both scored → var/live_quality [LABELS=file.parquet|csv] [SINCE=2026-01-31] [UNTIL=…] [OUT=…]

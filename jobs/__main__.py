@@ -6,6 +6,7 @@ import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 from pydantic import ValidationError
 
@@ -17,9 +18,20 @@ from jobs.times import refuse_nothing_between
 from scoring.errors import ModelError
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the arguments; --help has the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\n")
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run one job; 0 on success, else the error's exit code, with one line on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m jobs", description=__doc__)
+    """Run one job; 0 on success, else the error's exit code, with one line on stderr.
+
+    Raises:
+        SystemExit: of code 2, the arguments are wrong.
+    """
+    parser = _Parser(prog="python -m jobs", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("redis-up", help="start the embedded Redis unless REDIS_URL is set")
     commands.add_parser("redis-down", help="stop the embedded Redis")
@@ -55,6 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     skew.add_argument("--out", type=Path, default=Path("var/skew"), help="folder of the report")
     skew.add_argument("--sample", type=int, default=None, help="so many rows at random; default all")
     skew.add_argument("--max-unexplained", type=int, default=0, help="differences that may lack an explanation")
+    skew.add_argument("--max-faults", type=int, default=0, help="differences by other types, order or code")
     skew.add_argument("--max-moved", type=float, default=0.01, help="share of decisions that may come out otherwise")
     skew.add_argument("--id-key-file", type=Path, default=None, help="key of the log's pseudonyms, if it has any")
     watched = commands.add_parser("drift", help="what was served, held against what the model was trained on")
@@ -176,7 +189,7 @@ def _run(chosen: argparse.Namespace) -> None:
     elif chosen.command == "audit-skew":
         from jobs.audit_skew import Audit, audit_skew, outcome_line
 
-        allowed = (chosen.max_unexplained, chosen.max_moved)
+        allowed = (chosen.max_unexplained, chosen.max_faults, chosen.max_moved)
         audit = Audit(chosen.out, chosen.since, chosen.until, chosen.sample, chosen.id_key_file, *allowed)
         print(f"{outcome_line(audit_skew(artefacts, audit))}\n  {chosen.out / 'skew.html'}")
     elif chosen.command == "drift":

@@ -16,10 +16,11 @@ import pyarrow.compute as pc
 
 from contract import ContractError
 from contract.artefacts import Artefacts
-from jobs.errors import JobError
+from jobs.errors import ArgumentError, JobError
 from jobs.feature_store import open_feature_store
 from jobs.latest_rows import ViewSource, changed_customers, connect, customer_ranges
 from jobs.log_reading import LoggedRows, LogReading
+from jobs.skew_classes import FAULTS
 from jobs.skew_replay import ModelReplay
 from jobs.skew_report import Found, summary, write
 from jobs.times import refuse_nothing_between
@@ -41,7 +42,7 @@ class NothingToAuditError(JobError):
 
 
 class SkewError(JobError):
-    """More than is allowed differs without an explanation, or more decisions would have been others."""
+    """More than is allowed differs without an explanation or by a fault, or more decisions would have been others."""
 
     exit_code = 3
 
@@ -55,10 +56,11 @@ class Audit:
     sample: at most so many rows, drawn at random; None for all.
     id_key_file: the key with which the log's customer ids were made pseudonyms.
     max_unexplained: values that may differ without an explanation.
+    max_faults: values that may differ by one of `skew_classes.FAULTS`.
     max_moved: share of decisions that may come out otherwise by the offline vector.
 
     Raises:
-        JobError: a number is out of range, or the time is empty.
+        ArgumentError: a number is out of range, or the time is empty.
     """
 
     out: Path
@@ -67,15 +69,18 @@ class Audit:
     sample: int | None = None
     id_key_file: Path | None = None
     max_unexplained: int = 0
+    max_faults: int = 0
     max_moved: float = 0.01
 
     def __post_init__(self) -> None:
         if self.sample is not None and self.sample < 1:
-            raise JobError(f"--sample {self.sample}: expected at least 1 row")
+            raise ArgumentError(f"--sample {self.sample}: expected at least 1 row")
         if self.max_unexplained < 0:
-            raise JobError(f"--max-unexplained {self.max_unexplained}: expected 0 or more values")
+            raise ArgumentError(f"--max-unexplained {self.max_unexplained}: expected 0 or more values")
+        if self.max_faults < 0:
+            raise ArgumentError(f"--max-faults {self.max_faults}: expected 0 or more values")
         if not 0 <= self.max_moved <= 1:
-            raise JobError(f"--max-moved {self.max_moved}: expected a share from 0 to 1")
+            raise ArgumentError(f"--max-moved {self.max_moved}: expected a share from 0 to 1")
         refuse_nothing_between(self.since, self.until)
 
 
@@ -118,6 +123,7 @@ def audit_skew(artefacts: Artefacts, audit: Audit, opened: Opener = open_model) 
         "files": reading.files,
         "empty": reading.empty,
         "max_unexplained": audit.max_unexplained,
+        "max_faults": audit.max_faults,
         "max_moved": audit.max_moved,
     }
     report = summary(found, run)
@@ -200,6 +206,9 @@ def _exceeded(audit: Audit, found: Found) -> list[str]:
     if found.unexplained > audit.max_unexplained:
         again = f" ({found.not_reproduced:,} probabilities are not the model's)" if found.not_reproduced else ""
         exceeded.append(f"{found.unexplained:,} are unexplained{again}, {audit.max_unexplained:,} are allowed")
+    if found.faults > audit.max_faults:
+        kinds = ", ".join(f"{found.by_class[kind]:,} {kind}" for kind in FAULTS if found.by_class[kind])
+        exceeded.append(f"{kinds}: {audit.max_faults:,} faults are allowed")
     if found.moved_share > audit.max_moved:
         exceeded.append(
             f"{found.moved_decisions:,} of {found.compared_rows:,} decisions ({found.moved_share:.2%}) would be others "

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.artefacts import Artefacts
-from jobs.errors import JobError
+from jobs.errors import ArgumentError, JobError
 from jobs.label_files import read_labels
 from jobs.live_quality import RESAMPLES, SEED, too_few
 from jobs.log_reading import LogReading
@@ -46,7 +46,7 @@ class LiveComparison:
     active: which customers are.
 
     Raises:
-        JobError: a number is out of range.
+        ArgumentError: a number is out of range.
     """
 
     out: Path
@@ -58,7 +58,7 @@ class LiveComparison:
 
     def __post_init__(self) -> None:
         if self.resamples < 20:
-            raise JobError(f"--resamples {self.resamples}: expected at least 20")
+            raise ArgumentError(f"--resamples {self.resamples}: expected at least 20")
 
 
 @dataclass(frozen=True)

@@ -8,3 +8,9 @@ class JobError(Exception):
     """
 
     exit_code = 1
+
+
+class ArgumentError(JobError):
+    """What was asked for cannot be; it ends as an argument that the command line cannot read."""
+
+    exit_code = 2

@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 
 from contract.artefacts import Artefacts
-from jobs.errors import JobError
+from jobs.errors import ArgumentError, JobError
 from jobs.latest_rows import rows_of
 from jobs.log_reading import LogReading
 from jobs.logged_scores import LoggedScores, open_scores
@@ -35,7 +35,7 @@ class LabelRequest:
     id_key_file: the key with which the log's customer ids were made pseudonyms.
 
     Raises:
-        JobError: a value is out of range.
+        ArgumentError: a value is out of range.
     """
 
     out: Path
@@ -46,7 +46,7 @@ class LabelRequest:
 
     def __post_init__(self) -> None:
         if not 1 <= self.days <= 3650:
-            raise JobError(f"--days {self.days}: expected 1 to 3,650 days")
+            raise ArgumentError(f"--days {self.days}: expected 1 to 3,650 days")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from contract.artefacts import Artefacts
-from jobs.errors import JobError
+from jobs.errors import ArgumentError, JobError
 from jobs.label_files import read_labels
 from jobs.log_reading import LogReading
 from jobs.logged_scores import Active, LoggedScores, Opener, customer_numbers, open_scores
@@ -63,7 +63,7 @@ class QualityCheck:
     active: which customers are.
 
     Raises:
-        JobError: a number is out of range.
+        ArgumentError: a number is out of range.
     """
 
     labels: Path
@@ -76,9 +76,9 @@ class QualityCheck:
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_auc_loss <= 1:
-            raise JobError(f"--max-auc-loss {self.max_auc_loss}: expected 0 to 1")
+            raise ArgumentError(f"--max-auc-loss {self.max_auc_loss}: expected 0 to 1")
         if self.resamples < 20:
-            raise JobError(f"--resamples {self.resamples}: expected at least 20")
+            raise ArgumentError(f"--resamples {self.resamples}: expected at least 20")
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,8 @@ FINDINGS = tuple(Finding)
 AGREES = 0
 """Code of a value that does not differ; the others are 1 + the position in `FINDINGS`."""
 CLASSES = tuple(dict.fromkeys(finding.kind for finding in FINDINGS))
+FAULTS = ("type_or_order_fault", "transformation_changed")
+"""Classes of which the cause is known and wrong, however late or old the rows were."""
 
 
 def code(finding: Finding) -> int:
@@ -174,14 +176,15 @@ def classify(evidence: Evidence) -> NDArray[np.uint8]:
     # From here on the rows do not explain the value: it is held against what the very row that was served says offline.
     reference = _of_the_served_row(evidence)
     comparable = ~served.defaulted & ~reference.missing
-    take(Finding.SWAPPED, _swapped(served.values, reference.values, unexplained & comparable))
+    # A writer that mixes up or cuts values keeps their times. By other rows a value is like another by chance.
+    same_event = comparable & np.equal(served.event_us, reference.event_us)
+    take(Finding.SWAPPED, _swapped(served.values, reference.values, unexplained & same_event))
     with np.errstate(over="ignore"):
         half = reference.values.astype(np.float16).astype(np.float32)
-    take(Finding.TRUNCATED, comparable & np.equal(served.values, np.trunc(reference.values)))
-    take(Finding.HALF_PRECISION, comparable & np.equal(served.values, half))
+    take(Finding.TRUNCATED, same_event & np.equal(served.values, np.trunc(reference.values)))
+    take(Finding.HALF_PRECISION, same_event & np.equal(served.values, half))
 
     on_demand = np.isin(np.arange(served.values.shape[1]), list(evidence.computed_from))
-    same_event = comparable & np.equal(served.event_us, reference.event_us)
     no_newer = ~np.greater(reference.created_us, as_of)
     take(Finding.COMPUTED, same_event & _inputs_agree(evidence, reference) & on_demand)
     take(Finding.STORED, same_event & no_newer & ~on_demand)

@@ -10,7 +10,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Gauge
 
 from jobs.report_pages import listed, page, paragraph, put_report, table
-from jobs.skew_classes import CLASSES, FINDINGS, Finding
+from jobs.skew_classes import CLASSES, FAULTS, FINDINGS, Finding
 
 EXAMPLES = 20
 _EXAMPLES_PER_FINDING = 3
@@ -72,6 +72,11 @@ class Found:
         return self.by_class["unexplained"] + self.not_reproduced
 
     @property
+    def faults(self) -> int:
+        """Values of a class that names a fault."""
+        return sum(self.by_class[kind] for kind in FAULTS)
+
+    @property
     def moved_share(self) -> float:
         """Share of the compared decisions that would have been another."""
         return self.moved_decisions / self.compared_rows if self.compared_rows else 0.0
@@ -102,6 +107,7 @@ def summary(found: Found, run: Mapping[str, Any]) -> dict[str, Any]:
         "models": dict(found.models),
         "differences": found.differences,
         "unexplained": found.unexplained,
+        "faults": found.faults,
         "defaulted_alike": found.defaulted_alike,
         "rows_with_differences": found.differing_rows,
         "classes": found.by_class,
@@ -169,6 +175,7 @@ def skew_page(report: Mapping[str, Any]) -> str:
         "differences": f"{report['differences']:,} in {report['rows_with_differences']:,} rows",
         "unexplained": f"{report['unexplained']:,} (allowed: {report['max_unexplained']:,}), of them "
         f"{report['not_reproduced']:,} probabilities that the model does not give for the logged inputs",
+        "faults": f"{report['faults']:,} (allowed: {report['max_faults']:,}): {' and '.join(FAULTS)}",
         "decisions that would move": f"{moved['decisions']:,} of {moved['rows']:,}, {moved['share']:.2%} "
         f"(allowed: {report['max_moved']:.2%})",
         "probability would move": f"by {moved['probability_max']:.3g} at most, "

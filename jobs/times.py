@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from jobs.errors import JobError
+from jobs.errors import ArgumentError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -16,7 +16,7 @@ def refuse_nothing_between(since: datetime | None, until: datetime | None) -> No
     """None is an open end.
 
     Raises:
-        JobError: no time is in [since, until).
+        ArgumentError: no time is in [since, until).
     """
     if since and until and since >= until:
-        raise JobError(f"--since {since.isoformat()} is not before --until {until.isoformat()}")
+        raise ArgumentError(f"--since {since.isoformat()} is not before --until {until.isoformat()}")

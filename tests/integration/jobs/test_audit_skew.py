@@ -17,6 +17,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from jobs import feature_store
+from jobs.audit_skew import SkewError
 from jobs.feature_store import apply
 from service.guarded_features import GuardedFeatures, LastKnownGood
 from service.metrics import ServiceMetrics
@@ -188,6 +189,8 @@ def test_swapped_columns_are_a_fault_of_order(shop: Shop) -> None:
     names = {shop.model.contract.feature_names[column] for column in (3, 8)}
     assert {name: {"type_or_order_fault": len(FEW)} for name in names} == report["features"]
     assert report["moved"]["probability_max"] > 1e-3
+    with pytest.raises(SkewError, match=f"^{2 * len(FEW)} type_or_order_fault: 0 faults are allowed; see "):
+        shop.audit(max_faults=0)
 
 
 @pytest.mark.parametrize("as_what", ["int64", "float16"])

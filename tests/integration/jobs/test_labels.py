@@ -189,5 +189,5 @@ def test_the_command_says_what_it_wrote_and_ends_with_a_code(
 
     assert (4, 0) == (nothing, main(arguments))
     assert f"  {shop.out}\n" in capsys.readouterr().out
-    assert 1 == main([*arguments, "--days", "0"])
+    assert 2 == main([*arguments, "--days", "0"])
     assert "error: --days 0: expected 1 to 3,650 days\n" == capsys.readouterr().err

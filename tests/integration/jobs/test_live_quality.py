@@ -288,4 +288,4 @@ def test_the_command_says_what_is_wrong_in_a_line_and_ends_with_a_code(
     assert 1 == said.err.count("\n")
     assert "small_churn:v7 is not in the BentoML model store" in said.err
     assert "2024-W10" in said.out
-    assert 1 == main([*arguments, "--max-auc-loss", "2"])
+    assert 2 == main([*arguments, "--max-auc-loss", "2"])

@@ -182,6 +182,14 @@ def test_a_swap_in_a_row_that_lags_is_held_against_that_row() -> None:
     assert [Finding.SWAPPED, Finding.SWAPPED, None, None] == says
 
 
+def test_values_of_a_row_that_is_not_stored_are_no_swap_and_no_cast_though_they_look_like_one() -> None:
+    replaced = rows(values(546.75, 547.75, 3.0, 0.7))
+
+    for by_chance in (values(547.75, 546.75, 3.0, 0.7), values(546.0, 547.0, 3.0, 0.7)):
+        says = found(served(by_chance, event_us=OLD), replaced, versions=(NOT_THERE, NOT_THERE))
+        assert [Finding.NO_ROW_OFFLINE, Finding.NO_ROW_OFFLINE, None, None] == says
+
+
 def test_lossy_casts_are_faults_of_type_and_a_change_of_unit_is_not() -> None:
     exact = cell(A, 1234.567)
     half = float(np.float16(1234.567))

@@ -16,7 +16,7 @@ NOW = datetime(2026, 1, 31, tzinfo=UTC)
 RUN = {
     **dict.fromkeys(("since", "until", "sample")),
     **{"audited_at": NOW, "outcome": "ok", "log": "log", "files": 2, "empty": [], "seconds": 1.5},
-    **{"max_unexplained": 0, "max_moved": 0.01},
+    **{"max_unexplained": 0, "max_faults": 0, "max_moved": 0.01},
 }
 
 
@@ -25,6 +25,7 @@ RUN = {
     [
         ({"sample": 0}, "--sample 0"),
         ({"max_unexplained": -1}, "--max-unexplained -1"),
+        ({"max_faults": -1}, "--max-faults -1"),
         ({"max_moved": 1.5}, r"--max-moved 1\.5"),
         ({"max_moved": float("nan")}, "--max-moved nan"),
         ({"since": NOW, "until": NOW}, "is not before --until"),

@@ -1,0 +1,42 @@
+"""What a job can be asked for: anything else is one line that names it, and code 2."""
+
+import pytest
+
+from jobs.__main__ import main
+
+
+@pytest.mark.parametrize("command", ["audit-skew", "compare-live", "drift", "publish-log"])
+@pytest.mark.parametrize("until", ["2026-01-30", "2026-01-31T01:00:00+01:00"])
+def test_a_time_that_ends_before_it_begins_is_refused_and_not_looked_for(
+    command: str, until: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 2 == main([command, "--since", "2026-01-31", "--until", until])
+    assert capsys.readouterr().err.startswith(
+        "error: --since 2026-01-31T00:00:00+00:00 is not before --until 2026-01-3"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["drift", "--since", "yesterday"], "argument --since: 'yesterday' is not an ISO date or time"),
+        (["why", "--request", "r", "--row", "first"], "argument --row: invalid int value: 'first'"),
+        (["why"], "the following arguments are required: --request"),
+        (["features", "--engine", "polars"], "argument --engine: invalid choice: 'polars'"),
+        (["drifts"], "argument command: invalid choice: 'drifts'"),
+    ],
+)
+def test_a_wrong_argument_is_named_in_one_line_without_the_usage(
+    arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(arguments)
+
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {named}")
+    assert 1 == said.count("\n")
+
+
+def test_a_number_out_of_range_ends_as_another_wrong_argument_does(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 2 == main(["audit-skew", "--sample", "0"])
+    assert "error: --sample 0: expected at least 1 row\n" == capsys.readouterr().err
