@@ -5,6 +5,7 @@ import os
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import NoReturn
 
 from pydantic import ValidationError
 
@@ -15,9 +16,16 @@ from scoring.errors import ModelError
 from training.errors import TrainingError
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as every other error here."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\n")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one step; 0 on success, else the error's exit code, with one line on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser = _Parser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     data = commands.add_parser("data", help="fetch CDNOW, or check and take your own orders")
     data.add_argument("--orders", type=Path, help="your own orders, .csv or .parquet")
@@ -25,7 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     data.add_argument("--seed", type=_seed, help="of synthetic orders; default 1")
     data.add_argument("--reference-date", type=_date, help="the day after the last order; default today, UTC")
     commands.add_parser("train", help="train, evaluate, register, promote through the gate")
-    commands.add_parser("retrain", help="new data → challenger, if the gate lets it; 0 also if nothing is new")
+    retrain = commands.add_parser("retrain", help="new data → challenger, through the gate; 0 also if nothing is new")
+    retrain.add_argument("--force", action="store_true", help="although nothing is new, as after a changed setting")
     import_model = commands.add_parser("import-model", help="MLflow registry → BentoML model store")
     import_model.add_argument("--model", default="champion", help="alias or version number")
     promote = commands.add_parser("promote", help="make a version champion, if the gate lets it, and pin it")
@@ -48,9 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     chosen = parser.parse_args(arguments)
     if chosen.command == "promote" and chosen.force and not chosen.reason:
-        parser.error("--force needs a --reason, which is recorded")
+        parser.error('--force needs a --reason, which is recorded; with make: FORCE=1 REASON="…"')
     if chosen.command == "rollback" and not chosen.reason:
-        parser.error("a rollback needs a --reason, which is recorded")
+        parser.error('a rollback needs a --reason, which is recorded; with make: REASON="…"')
     if chosen.command == "data" and chosen.orders and chosen.reference_date:
         parser.error("--reference-date does not move your own orders; they keep their dates")
     if chosen.command == "data" and chosen.orders and chosen.synthetic:
@@ -125,6 +134,14 @@ def _run(chosen: argparse.Namespace) -> None:
             f"  {written.source}; every order before {written.observed_until:%Y-%m-%d %H:%M} UTC is in it"
         )
         return
+    if chosen.command == "challenge" and chosen.mode == "off":  # before what takes seconds to load
+        from training.served_here import switch_off
+
+        off = switch_off(artefacts)
+        if off is None:
+            print("there is no challenger here")
+            return
+        print(f"{off.get('tag', 'what challenged')} challenges here no longer", flush=True)
     from training.settings import TrainingSettings
 
     settings = TrainingSettings()
@@ -154,13 +171,15 @@ def _run(chosen: argparse.Namespace) -> None:
 
         opened.settled()  # said before the minutes of training, not after
         moved = promote_trained(opened, train_version(opened.client, artefacts, settings))
-        print(f"{opened.name} version {moved.entry.to_version} is champion")
+        before = moved.entry.from_version
+        instead = f" instead of version {before}, which it was not held against" if before else ""
+        print(f"{opened.name} version {moved.entry.to_version} is champion{instead}")
     elif chosen.command == "retrain":
         from training.retraining import retrain
 
-        challenger = retrain(opened)
+        challenger = retrain(opened, chosen.force)
         if challenger is None:
-            print("no new data since the newest version was trained; nothing to do")
+            print("no new data since the newest version was trained; nothing to do (FORCE=1 trains all the same)")
         else:
             print(
                 f"{opened.name} version {challenger.entry.to_version} is challenger; `make promote` makes it champion"
@@ -170,10 +189,13 @@ def _run(chosen: argparse.Namespace) -> None:
 
         print(models(opened))
     elif chosen.command == "challenge":
-        from training.challenge import challenge
+        from training.challenge import challenge, record_off
 
-        entry = challenge(opened, chosen.version, chosen.mode, chosen.share)
-        print("there is no challenger here" if entry is None else f"entry {entry.number}: {entry.entry.why}")
+        if chosen.mode == "off":
+            made = record_off(opened, off or {})
+        else:
+            made = challenge(opened, chosen.version, chosen.mode, chosen.share)
+        print(f"entry {made.number} of {opened.ledger.name}: {opened.name} {made.entry.why}")
     else:
         from training.moves import promote, roll_back
 

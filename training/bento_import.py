@@ -1,11 +1,8 @@
 """A version of the MLflow registry → the BentoML model store, compiled, checked and pinned."""
 
-import fcntl
 import hashlib
-import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ from training import onnx_model, registry
 from training.errors import ModelImportError
 from training.promotion import refuse_unpassed
 from training.registry import RegisteredModel
+from training.served_here import alone, pin
 
 COMPILED_PATH = "compiled"
 """Where a run keeps what its model was compiled to, each file named by its sha256: compiling twice need not give the
@@ -73,10 +71,7 @@ class Servable:
     @property
     def tag(self) -> str:
         """In the model store; one tag, one set of bytes."""
-        version = self.registered.version
-        parts = [version.tags["contract_sha256"], version.tags["model_sha256"], self.digests["file_sha256"]]
-        digest = hashlib.sha256(" ".join(parts).encode()).hexdigest()
-        return f"{version.name}:v{version.version}-{digest[:12]}"
+        return _tag(self.registered.version, self.digests)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -134,7 +129,7 @@ def import_model(artefacts: Artefacts, name: str, alias_or_version: str, trackin
     with alone(artefacts):
         if registry.version_of(client, name, alias_or_version).version != version.version:
             raise ModelImportError(f"alias {alias_or_version!r} of {name!r} was moved meanwhile; run again")
-        pin(artefacts.model_tag, servable.tag)
+        pin(artefacts, servable.tag)
     return servable
 
 
@@ -231,44 +226,37 @@ def _digests(files: Mapping[str, bytes], served_file: str) -> dict[str, str]:
     }
 
 
+def stored(version: ModelVersion, tag: str) -> dict[str, str] | None:
+    """Tag and digests of a version that lies in the store under `tag`, whole and as it is registered; else None."""
+    try:
+        digests = _stored_digests(tag)
+    except Exception:  # bentoml, yaml and json each raise their own for what a killed import left
+        return None
+    return {"tag": tag, **digests} if digests and _tag(version, digests) == tag else None
+
+
 def _is_stored_whole(servable: Servable) -> bool:
     """True if the store has this tag as it would be imported now; a damaged one is removed to be replaced."""
     try:
-        stored = bentoml.models.get(servable.tag)
-        files = {name: (Path(stored.path) / name).read_bytes() for name in servable.files}
-        wanted = servable.digests
-        said = {key: stored.info.metadata.get(key) for key in wanted}
-        if wanted == said == _digests(files, MODEL_FILES[servable.runtime]):
+        if _stored_digests(servable.tag) == servable.digests:
             return True
     except NotFound:
         return False
-    except Exception:  # noqa: S110  # bentoml, yaml and json each raise their own for what a killed import left
+    except Exception:  # noqa: S110  # as above
         pass
     bentoml.models.delete(servable.tag)
     return False
 
 
-@contextmanager
-def alone(artefacts: Artefacts) -> Iterator[None]:
-    """One at a time on this machine puts models into the store and moves; so the last claim is the last pin.
-
-    Held for moments.
-    """
-    file = artefacts.model_tag.with_name(f"{artefacts.model_tag.name}.lock")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _stored_digests(tag: str) -> dict[str, str]:
+    """Those of the files in the store; empty if they are not what the store says of them."""
+    found = bentoml.models.get(tag)
+    served_file = MODEL_FILES[found.info.labels["runtime"]]
+    files = {name: (Path(found.path) / name).read_bytes() for name in ("contract.json", PIPELINE_FILE, served_file)}
+    digests = _digests(files, served_file)
+    return digests if all(found.info.metadata.get(key) == value for key, value in digests.items()) else {}
 
 
-def pin(file: Path, tag: str) -> None:
-    """Name the model that is served from here, in one step."""
-    write_whole(file, tag + "\n")
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Replace a file in one step, so that no reader ever sees half of it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.{os.getpid()}")
-    partial.write_text(text)
-    partial.replace(file)
+def _tag(version: ModelVersion, digests: Mapping[str, str]) -> str:
+    parts = [version.tags["contract_sha256"], version.tags["model_sha256"], digests["file_sha256"]]
+    return f"{version.name}:v{version.version}-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:12]}"

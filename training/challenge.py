@@ -1,64 +1,60 @@
-"""A second model beside the champion: `make challenge` says which, and what it is to do."""
+"""A second model beside the one that is served here: `make challenge` says which, and what it is to do."""
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from contract.artefacts import Artefacts
 from training import registry
-from training.bento_import import alone, prepare, store, write_whole
+from training.bento_import import prepare, store, stored
 from training.errors import LedgerError, TrainingError
 from training.ledger import Recorded
 from training.opened_registry import OpenedRegistry
 from training.promotion import refuse_unpassed
 from training.registry import CHAMPION
+from training.served_here import alone, challenging, pinned, version_in, write_whole
 
 
-def challenge(
-    opened: OpenedRegistry, wanted: str, mode: Literal["shadow", "canary", "off"], share: float
-) -> Recorded | None:
-    """Have a second model score beside the champion on this machine, or no longer; no alias and no pin is moved.
+def challenge(opened: OpenedRegistry, wanted: str, mode: Literal["shadow", "canary"], share: float) -> Recorded:
+    """Have a second model score beside the one that is pinned here; no alias and no pin is moved.
+
+    One that challenges here already is not imported again: only what it is to do changes.
 
     Args:
+        wanted: version or alias.
         share: of customers that a canary answers, in (0, 1].
 
-    Returns:
-        The entry; None if there was nothing to switch off.
-
     Raises:
+        TrainingError: it is what is served here.
         ModelImportError: it may not be served, is missing or altered.
         LedgerError: another move came first; or it is recorded, but the file cannot be written.
     """
     file = opened.artefacts.challenger
     before = challenging(opened.artefacts)
-    from_version = _version_in(before)
     chain = opened.ledger.read()
-    if mode == "off":
-        if not file.exists():
-            return None
-        versions = {str(v.version): v for v in registry.versions_of(opened.client, opened.name)}
-        # The entry needs some version to point at, also where the challenger's is gone.
-        version = versions.get(str(from_version)) or registry.version_of(opened.client, opened.name, CHAMPION)
-        entry = opened.entry("challenge", None, None, f"off, on {_here()}")
-        with alone(opened.artefacts):
-            recorded = opened.ledger.append(entry.model_copy(update={"from_version": from_version}), chain, version)
-            file.unlink(missing_ok=True)
-        return recorded
     version = registry.version_of(opened.client, opened.name, wanted)
-    if str(version.version) == registry.aliases_of(opened.client, opened.name).get(CHAMPION):
-        raise TrainingError(f"version {version.version} of {opened.name!r} is {CHAMPION}; it cannot challenge itself")
+    # What is pinned and not the alias: the champion may be one that this machine does not serve yet.
+    served = version_in(pinned(opened.artefacts))
+    beside = served or str(registry.version_of(opened.client, opened.name, CHAMPION).version)
+    if str(version.version) == beside:
+        what = "pinned here" if served else CHAMPION
+        raise TrainingError(f"version {version.version} of {opened.name!r} is {what}; it cannot challenge itself")
     refuse_unpassed(version)
-    servable = prepare(opened.client, version)
-    opened.refuse_unservable(servable)
-    store(opened.artefacts, servable)
-    part = f"canary for {share:.0%} of the customers" if mode == "canary" else mode
-    entry = opened.entry("challenge", None, version, f"{part}, on {_here()}", served=servable.identity)
+    identity = stored(version, str(before.get("tag")))
+    if identity is None:
+        servable = prepare(opened.client, version)
+        opened.refuse_unservable(servable)
+        store(opened.artefacts, servable)
+        identity = servable.identity
+    does = f"is canary for {share:.0%} of the customers of" if mode == "canary" else "shadows"
+    why = f"version {version.version} {does} version {beside}, on {_here()}"
+    entry = opened.entry("challenge", None, version, why, served=identity)
     with alone(opened.artefacts):
-        recorded = opened.ledger.append(entry.model_copy(update={"from_version": from_version}), chain, version)
+        recorded = opened.ledger.append(
+            entry.model_copy(update={"from_version": version_in(before.get("tag"))}), chain, version
+        )
         try:
-            write_whole(file, json.dumps({"tag": servable.tag, "mode": mode, "share": share}) + "\n")
+            write_whole(file, json.dumps({"tag": identity["tag"], "mode": mode, "share": share}) + "\n")
         except OSError as error:
             raise LedgerError(
                 f"entry {recorded.number} says {entry.why}, but {file} cannot be written: {error.strerror}; "
@@ -67,19 +63,27 @@ def challenge(
     return recorded
 
 
+def record_off(opened: OpenedRegistry, before: Mapping[str, Any]) -> Recorded:
+    """Record that a model challenges here no longer. The only move that is made first: it must not wait for a registry.
+
+    Args:
+        before: as `training.served_here.switch_off` gave it.
+
+    Raises:
+        TrainingError: it cannot be recorded.
+    """
+    number = version_in(before.get("tag"))
+    chain = opened.ledger.read()
+    versions = {str(v.version): v for v in registry.versions_of(opened.client, opened.name)}
+    # The entry needs some version to point at, also where the challenger's is gone.
+    version = versions.get(str(number)) or registry.version_of(opened.client, opened.name, CHAMPION)
+    why = f"version {number or 'unknown'} challenges no longer, on {_here()}"
+    entry = opened.entry("challenge", None, None, why)
+    try:
+        return opened.ledger.append(entry.model_copy(update={"from_version": number}), chain, version)
+    except LedgerError as error:
+        raise LedgerError(f"{why}, but the ledger does not say so: {error}") from None
+
+
 def _here() -> str:
     return os.uname().nodename
-
-
-def challenging(artefacts: Artefacts) -> Mapping[str, Any]:
-    """What the file of the challenger says; empty without one, or where it cannot be read."""
-    try:
-        found = json.loads(artefacts.challenger.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _version_in(challenger: Mapping[str, Any]) -> str | None:
-    found = re.search(r":v(\d+)-", str(challenger.get("tag", "")))
-    return found.group(1) if found else None

@@ -75,9 +75,9 @@ def choose_cutoffs(
         DatasetError: the orders span too little time for one training cut-off.
     """
     label = timedelta(days=label_days)
-    end = observed_until.replace(hour=0, minute=0, second=0, microsecond=0)
-    test, validation = end - label, end - 2 * label
-    wanted = [end - 3 * label - timedelta(days=k * spacing_days) for k in range(training)]
+    test = last_labelled(observed_until, label_days)
+    end, validation = test + label, test - label
+    wanted = [validation - label - timedelta(days=k * spacing_days) for k in range(training)]
     usable = tuple(sorted(t for t in wanted if t > first_order))
     if not usable:
         raise DatasetError(
@@ -85,6 +85,23 @@ def choose_cutoffs(
             f"each need a label window of {label_days} days after the first order"
         )
     return Cutoffs(training=usable, validation=validation, test=test)
+
+
+def last_labelled(observed_until: datetime, label_days: int) -> datetime:
+    """The last midnight whose label window was wholly observed: the test cut-off."""
+    return observed_until.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=label_days)
+
+
+def observed_until(artefacts: Artefacts) -> datetime:
+    """Before when every order is known, UTC, as the orders file says.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    if not artefacts.orders.exists():
+        raise DatasetError(f"{artefacts.orders}: no orders; run `make data` first")
+    described: dict[str, str] = json.loads(pq.read_schema(artefacts.orders).metadata[b"orders"])
+    return datetime.fromisoformat(described["observed_until"])
 
 
 class TrainingData:
@@ -96,12 +113,10 @@ class TrainingData:
     """
 
     def __init__(self, artefacts: Artefacts, feature_service: str) -> None:
-        if not artefacts.orders.exists():
-            raise DatasetError(f"{artefacts.orders}: no orders; run `make data` first")
+        self.observed_until = observed_until(artefacts)
         table = pq.read_table(artefacts.orders, columns=["order_id", "customer_id", "event_timestamp"])
         # As docs/features.md has it: rows with one customer and order_id are one order, at its first time.
         self._orders = table.to_pandas().sort_values("event_timestamp").drop_duplicates(["customer_id", "order_id"])
-        self.observed_until = datetime.fromisoformat(json.loads(table.schema.metadata[b"orders"])["observed_until"])
         self._store = _open_feature_store(artefacts)
         self._service = _feature_service(self._store, artefacts, feature_service)
         self.schema: FeatureSchema = read_feature_schema(self._store.registry, self._store.project, feature_service)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -143,9 +143,17 @@ def _refuse_tainted(champion: Servable, candidate: Servable, rows: pd.DataFrame)
         raise TrainingError(f"the test rows lack inputs that the champion takes: {', '.join(lacking)}")
     cutoff = rows["event_timestamp"].min()
     for servable in (champion, candidate):
-        until = servable.contract.training_window.get("labels_until")
-        if until is None or pd.Timestamp(until) > cutoff:
-            raise TrainingError(
-                f"version {servable.registered.version.version} was fitted on labels until "
-                f"{until or 'nobody knows when'}, after the test cut-off {cutoff:%Y-%m-%d}: the rows are not untouched"
-            )
+        said = tainted(servable.registered.version.version, servable.contract.training_window, cutoff)
+        if said:
+            raise TrainingError(f"{said}: the rows are not untouched")
+
+
+def tainted(version: str, training_window: Mapping[str, str], cutoff: datetime) -> str:
+    """Why rows at a test cut-off are none that a version was not fitted on; empty if they are."""
+    until = training_window.get("labels_until")
+    if until is not None and pd.Timestamp(until) <= cutoff:
+        return ""
+    return (
+        f"version {version} was fitted on labels until {until or 'nobody knows when'}, "
+        f"after the test cut-off {cutoff:%Y-%m-%d}"
+    )

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from mlflow.entities.model_registry import ModelVersion
 
 from training import registry
-from training.challenge import challenging
 from training.judgement import AGAINST_CHAMPION
 from training.ledger import Chain, Recorded
 from training.opened_registry import OpenedRegistry
 from training.promotion import own_verdict
 from training.registry import CHAMPION
+from training.served_here import challenging, pinned
 
 _METRICS = ("active_roc_auc", "all_roc_auc", "all_brier", "all_calibration_error")
 
@@ -45,10 +45,8 @@ def _row(opened: OpenedRegistry, version: ModelVersion, aliases: dict[str, str])
 
 def _here(opened: OpenedRegistry, number: str) -> str:
     """What this machine does with a version."""
-    file, second = opened.artefacts.model_tag, challenging(opened.artefacts)
-    pinned = file.read_text().strip() if file.exists() else ""
-    of_version = f"{opened.name}:v{number}-"
-    said = ["pinned"] if pinned.startswith(of_version) else []
+    second, of_version = challenging(opened.artefacts), f"{opened.name}:v{number}-"
+    said = ["pinned"] if pinned(opened.artefacts).startswith(of_version) else []
     if str(second.get("tag", "")).startswith(of_version):
         said.append(str(second.get("mode")))
     return ", ".join(said)

@@ -8,7 +8,6 @@ from mlflow.entities.model_registry import ModelVersion
 
 from training import registry
 from training.bento_import import Servable, prepare, store
-from training.challenge import challenging
 from training.errors import GateError, LedgerError, ModelImportError, TrainingError
 from training.judgement import judge
 from training.ledger import Chain, Recorded
@@ -60,6 +59,7 @@ def promote(opened: OpenedRegistry, wanted: str = CHALLENGER, reason: str = "", 
         GateError: the gate does not let it.
         TrainingError: it cannot be served whoever wants it, or another move came first.
     """
+    registry.version_of(opened.client, opened.name, wanted)  # a wrong one is told before anything is fetched
     chain = _begun(opened)
     version = registry.version_of(opened.client, opened.name, wanted)
     if str(version.version) == registry.aliases_of(opened.client, opened.name).get(CHAMPION):
@@ -127,11 +127,9 @@ def roll_back(opened: OpenedRegistry, to: int | None, reason: str) -> Recorded:
 
 
 def _challenges_no_longer(opened: OpenedRegistry, servable: Servable) -> None:
-    """Nobody challenges itself."""
+    """A champion is nobody's challenger."""
     if registry.aliases_of(opened.client, opened.name).get(CHALLENGER) == str(servable.registered.version.version):
         opened.client.delete_registered_model_alias(opened.name, CHALLENGER)
-    if challenging(opened.artefacts).get("tag") == servable.tag:
-        opened.artefacts.challenger.unlink(missing_ok=True)
 
 
 def _target(chain: Chain, to: int | None) -> Recorded:

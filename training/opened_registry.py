@@ -10,11 +10,12 @@ from mlflow.tracking import MlflowClient
 from contract import differences
 from contract.artefacts import Artefacts
 from training import registry
-from training.bento_import import Servable, alone, pin
+from training.bento_import import Servable
 from training.dataset import live_schema
 from training.errors import LedgerError, ModelImportError
 from training.ledger import Alias, Chain, Entry, Ledger, Move, Recorded, actor
 from training.registry import CHAMPION
+from training.served_here import alone, pin
 from training.settings import TrainingSettings
 
 
@@ -70,7 +71,7 @@ class OpenedRegistry:
                 self._follow(entry.alias)
             if pinned is not None:
                 try:
-                    pin(self.artefacts.model_tag, pinned.tag)
+                    pin(self.artefacts, pinned.tag)
                 except OSError as error:
                     raise LedgerError(
                         f"entry {recorded.number} made version {version.version} champion, but "

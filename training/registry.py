@@ -89,6 +89,8 @@ def version_of(client: MlflowClient, name: str, alias_or_version: str) -> ModelV
             "`make retrain` makes one, or name a VERSION"
             if alias_or_version == CHALLENGER
             else "run `make train` first"
+            if alias_or_version == CHAMPION
+            else "`make models` lists aliases and versions"
         )
         raise TrainingError(f"model {name!r} has no alias {alias_or_version!r}; {hint}")
     try:

@@ -1,6 +1,7 @@
 """Training on a schedule: only when there is something new, and never further than the alias `challenger`."""
 
 import fcntl
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,20 +10,23 @@ from mlflow.entities.model_registry import ModelVersion
 
 from training import registry
 from training.bento_import import prepare
-from training.dataset import built_from
-from training.errors import DatasetError, GateError, LockedError
-from training.judgement import AGAINST_CHAMPION, judge
+from training.dataset import built_from, last_labelled, observed_until
+from training.errors import DatasetError, GateError, LockedError, ModelImportError
+from training.judgement import AGAINST_CHAMPION, judge, tainted
 from training.ledger import Recorded
 from training.opened_registry import OpenedRegistry
 from training.promotion import GATE, PASSED, own_verdict
-from training.registry import CHALLENGER, FEATURES_SHA256
+from training.registry import CHALLENGER, CHAMPION, FEATURES_SHA256
 from training.train import train_version
 
 
-def retrain(opened: OpenedRegistry) -> Recorded | None:
+def retrain(opened: OpenedRegistry, force: bool = False) -> Recorded | None:
     """Train a challenger if the features were built from something that the newest version has not seen.
 
     One that was trained, but cut off before the gate had spoken, is taken up where it was.
+
+    Args:
+        force: train although there is nothing new, as after a change of settings or candidates; the gate still decides.
 
     Returns:
         The move of the alias `challenger`; None if there is nothing new.
@@ -38,7 +42,9 @@ def retrain(opened: OpenedRegistry) -> Recorded | None:
         if not built:
             raise DatasetError(f"{opened.artefacts.offline_store}: no features; run `make features` first")
         newest = next(iter(registry.versions_of(opened.client, opened.name)), None)
-        if newest is None or newest.tags.get(FEATURES_SHA256) != built or GATE not in newest.tags:
+        new = newest is None or newest.tags.get(FEATURES_SHA256) != built
+        if force or new or newest is None or GATE not in newest.tags:
+            _refuse_earlier_labels(opened)
             version = train_version(opened.client, opened.artefacts, opened.settings)
         elif _was_cut_off(opened, newest):
             version = newest
@@ -53,9 +59,28 @@ def retrain(opened: OpenedRegistry) -> Recorded | None:
                 f"version {version.version} of {opened.name!r} is registered without an alias, what is served stays: "
                 + "; ".join(judgement.objections)
             )
-        why = "trained on new data, and passed the gate"
+        why = f"trained {'on new data' if new else 'again on the same data'}, and passed the gate"
         entry = opened.entry("retrain", CHALLENGER, version, why, served=servable.identity, evidence=judgement.evidence)
         return opened.move(entry, chain, version)
+
+
+def _refuse_earlier_labels(opened: OpenedRegistry) -> None:
+    """Told before the minutes of training: the gate holds no version against a champion that has seen later labels."""
+    number = registry.aliases_of(opened.client, opened.name).get(CHAMPION)
+    if number is None:
+        return
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            version = registry.version_of(opened.client, opened.name, number)
+            window = registry.download(version, Path(folder)).contract.training_window
+    except ModelImportError:
+        return  # a champion that is damaged is the gate's to object to
+    cutoff = last_labelled(observed_until(opened.artefacts), opened.settings.label_days)
+    if said := tainted(number, window, cutoff):
+        raise DatasetError(
+            f"the champion, {said}; a version trained now could not be held against it. Take later orders, "
+            "or `make rollback` to an earlier champion"
+        )
 
 
 def _was_cut_off(opened: OpenedRegistry, version: ModelVersion) -> bool:

@@ -4,14 +4,22 @@ import json
 import os
 from pathlib import Path
 
+import bentoml
 import pytest
 
 from scoring.model_store import open_model
 from tests.integration.training.conftest import ALIKE, GOOD, NAME, WORSE, Registry, trained
 from training.__main__ import main
-from training.challenge import challenge
+from training.bento_import import import_model
+from training.challenge import challenge, record_off
 from training.errors import LedgerError, ModelImportError, TrainingError
-from training.moves import promote
+from training.moves import promote, promote_trained
+from training.registry import version_of
+from training.served_here import switch_off
+
+
+def imported_again(*_: object) -> None:
+    raise AssertionError("imported again")
 
 
 def told(models: Registry) -> dict[str, object]:
@@ -25,12 +33,11 @@ def test_a_challenger_is_stored_named_and_recorded_and_the_champion_stays(models
 
     recorded = challenge(models.opened, ALIKE, "canary", 0.25)
 
-    assert recorded is not None
     assert {"tag": recorded.entry.served["tag"], "mode": "canary", "share": 0.25} == told(models)
     assert ALIKE == open_model(str(told(models)["tag"])).contract.model_version
     assert (GOOD, pinned) == (models.champion, models.pinned)
     assert (None, ALIKE) == (recorded.entry.from_version, recorded.entry.to_version)
-    assert "canary for 25%" in recorded.entry.why
+    assert recorded.entry.why.startswith("version 2 is canary for 25% of the customers of version 1, on ")
 
 
 def test_another_takes_its_place_and_off_removes_it(models: Registry) -> None:
@@ -38,22 +45,84 @@ def test_another_takes_its_place_and_off_removes_it(models: Registry) -> None:
     challenge(models.opened, ALIKE, "shadow", 0.1)
 
     other = challenge(models.opened, WORSE, "shadow", 0.1)
-    off = challenge(models.opened, "", "off", 0.1)
+    off = record_off(models.opened, switch_off(models.opened.artefacts) or {})
 
-    assert other is not None
-    assert off is not None
     assert [(ALIKE, WORSE), (WORSE, None)] == [(r.entry.from_version, r.entry.to_version) for r in (other, off)]
     assert not models.opened.artefacts.challenger.exists()
-    assert challenge(models.opened, "", "off", 0.1) is None
+    assert switch_off(models.opened.artefacts) is None
 
 
-def test_a_challenger_that_becomes_champion_challenges_no_longer(models: Registry) -> None:
+def test_a_challenger_that_only_does_something_else_is_not_imported_again(
+    models: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trained(models)
-    challenge(models.opened, ALIKE, "shadow", 0.1)
+    shadow = challenge(models.opened, ALIKE, "shadow", 0.1)
+    monkeypatch.setattr("training.challenge.prepare", imported_again)
+
+    canary = challenge(models.opened, ALIKE, "canary", 0.2)
+
+    assert shadow.entry.served == canary.entry.served
+    assert {"tag": canary.entry.served["tag"], "mode": "canary", "share": 0.2} == told(models)
+    with pytest.raises(AssertionError, match="imported again"):
+        challenge(models.opened, WORSE, "canary", 0.2)
+    Path(bentoml.models.get(str(told(models)["tag"])).path, "model.onnx").write_bytes(b"damaged")
+    with pytest.raises(AssertionError, match="imported again"):
+        challenge(models.opened, ALIKE, "shadow", 0.2)
+
+
+def test_a_challenger_that_is_pinned_challenges_no_longer_and_that_is_said(
+    models: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained(models)
+    tag = challenge(models.opened, ALIKE, "shadow", 0.1).entry.served["tag"]
 
     promote(models.opened, ALIKE)
 
     assert not models.opened.artefacts.challenger.exists()
+    assert f"{tag} was the challenger here; there is none now" in capsys.readouterr().out
+
+
+def test_who_challenges_is_held_against_what_is_pinned_here_not_against_the_alias(models: Registry) -> None:
+    """A champion that this machine does not serve yet may be tried beside the one that it serves."""
+    trained(models)
+    opened = models.opened
+    promote_trained(opened, version_of(opened.client, NAME, ALIKE))
+
+    with pytest.raises(TrainingError, match="version 1 of 'test_churn' is pinned here; it cannot challenge itself"):
+        challenge(opened, GOOD, "shadow", 0.1)
+    recorded = challenge(opened, "champion", "shadow", 0.1)
+
+    assert recorded.entry.why.startswith("version 2 shadows version 1, on ")
+    import_model(opened.artefacts, NAME, "champion", opened.artefacts.mlflow_tracking_uri)
+    assert not opened.artefacts.challenger.exists()
+
+
+def test_where_nothing_is_pinned_the_champion_does_not_challenge(models: Registry) -> None:
+    trained(models)
+    models.opened.artefacts.model_tag.unlink()
+
+    with pytest.raises(TrainingError, match="version 1 of 'test_churn' is champion; it cannot challenge itself"):
+        challenge(models.opened, GOOD, "shadow", 0.1)
+
+
+def test_a_challenger_is_off_also_where_the_registry_cannot_be_reached(
+    models: Registry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained(models)
+    artefacts = models.opened.artefacts
+    tag = challenge(models.opened, ALIKE, "canary", 0.1).entry.served["tag"]
+    monkeypatch.setenv("CHALLENGER_PATH", str(artefacts.challenger))
+    monkeypatch.setenv("MODEL_TAG_PATH", str(artefacts.model_tag))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nowhere://")
+
+    assert 1 == main(["challenge", "--mode", "off"])
+
+    said = capsys.readouterr()
+    assert f"{tag} challenges here no longer\n" == said.out
+    assert said.err.startswith("error: the MLflow registry cannot be opened")
+    assert not artefacts.challenger.exists()
+    assert 0 == main(["challenge", "--mode", "off"])
+    assert "there is no challenger here\n" == capsys.readouterr().out
 
 
 def test_a_challenger_whose_version_is_gone_can_still_be_switched_off(models: Registry) -> None:
@@ -61,9 +130,8 @@ def test_a_challenger_whose_version_is_gone_can_still_be_switched_off(models: Re
     challenge(models.opened, ALIKE, "shadow", 0.1)
     models.opened.client.delete_model_version(NAME, ALIKE)
 
-    off = challenge(models.opened, "", "off", 0.1)
+    off = record_off(models.opened, switch_off(models.opened.artefacts) or {})
 
-    assert off is not None
     assert (ALIKE, None) == (off.entry.from_version, off.entry.to_version)
     assert not models.opened.artefacts.challenger.exists()
 
@@ -84,7 +152,7 @@ def test_the_champion_a_version_that_failed_its_gate_and_a_damaged_one_do_not_ch
     models.artifact(ALIKE, "model.skops").write_bytes(b"PK")
     before = models.state
 
-    with pytest.raises(TrainingError, match="version 1 of 'test_churn' is champion; it cannot challenge itself"):
+    with pytest.raises(TrainingError, match="version 1 of 'test_churn' is pinned here; it cannot challenge itself"):
         challenge(models.opened, GOOD, "shadow", 0.1)
     with pytest.raises(ModelImportError, match="did not pass the gate: hardly beats recency"):
         challenge(models.opened, WORSE, "shadow", 0.1)
@@ -113,5 +181,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_opened(
         main(arguments)
 
     assert 2 == ended.value.code
-    assert said in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert said in told
+    assert ("error: ", 1) == (told[:7], told.count("\n"))
     assert [] == list(tmp_path.iterdir())

@@ -49,6 +49,14 @@ def test_a_version_that_is_no_worse_takes_the_champions_place_and_the_evidence_i
     assert 600 == kept["rows"] == sum(segment["rows"] for segment in kept["segments"])
 
 
+def test_a_wrong_alias_is_told_before_anything_is_fetched(models: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    models.opened.client.set_registered_model_alias(NAME, "champion", GOOD)  # of before there was a ledger
+    monkeypatch.delattr("training.moves.prepare")
+
+    with pytest.raises(TrainingError, match="no alias 'abc'; `make models` lists aliases and versions"):
+        promote(models.opened, "abc")
+
+
 def test_a_worse_version_is_refused_with_every_reason_and_nothing_moves(models: Registry) -> None:
     trained(models)
     before = models.state

@@ -5,11 +5,15 @@ What training itself does is held by the tests of the whole loop; here a version
 
 import fcntl
 import json
+from datetime import datetime, timedelta
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
+from tests.integration.training import conftest
 from tests.integration.training.conftest import ALIKE, GOOD, NAME, WORSE, Registry, trained
 from training import registry, retraining
 from training.__main__ import main
@@ -18,9 +22,19 @@ from training.errors import DatasetError, GateError, LedgerError, LockedError
 from training.registry import FEATURES_SHA256
 from training.retraining import retrain
 
+TEST_CUTOFF = datetime.fromisoformat(conftest.TEST_CUTOFF)
+
+
+def known(models: Registry, until: datetime) -> None:
+    """An orders file that says before when every order is known."""
+    described = pa.schema([], metadata={"orders": json.dumps({"observed_until": until.isoformat()})})
+    models.opened.artefacts.orders.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(described.empty_table(), models.opened.artefacts.orders)
+
 
 def build(models: Registry, orders: int) -> None:
-    """What a build of the features leaves, as far as a retraining looks at it."""
+    """What a build of the features and the orders leave, as far as a retraining looks at it."""
+    known(models, TEST_CUTOFF + timedelta(days=90))
     file = models.opened.artefacts.offline_store / "current" / "build.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     days = {"20000": {"orders": orders, "hash": str(orders * 7)}}
@@ -89,6 +103,36 @@ def test_without_new_data_nothing_is_trained(fresh: Registry, monkeypatch: pytes
     assert built != built_from(fresh.opened.artefacts)
     build(fresh, orders=11)
     assert built == built_from(fresh.opened.artefacts)
+
+
+@pytest.mark.parametrize(("version", "passes"), [(ALIKE, True), (WORSE, False)])
+def test_without_new_data_a_forced_retraining_trains_and_the_gate_decides_as_ever(
+    fresh: Registry, monkeypatch: pytest.MonkeyPatch, version: str, passes: bool
+) -> None:
+    newest_has_seen(fresh, built_from(fresh.opened.artefacts))
+    training_gives(monkeypatch, version)
+    if not passes:
+        with pytest.raises(GateError, match="version 3 of 'test_churn' is registered without an alias"):
+            retrain(fresh.opened, force=True)
+        return
+
+    recorded = retrain(fresh.opened, force=True)
+
+    assert recorded is not None
+    assert "trained again on the same data, and passed the gate" == recorded.entry.why
+    assert {"champion": GOOD, "challenger": ALIKE} == registry.aliases_of(fresh.opened.client, NAME)
+
+
+def test_orders_that_end_before_the_champions_labels_are_told_before_the_minutes_of_training(
+    fresh: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known(fresh, TEST_CUTOFF + timedelta(days=89))
+    monkeypatch.setattr(retraining, "train_version", not_again)
+
+    with pytest.raises(
+        DatasetError, match=r"version 1 .* labels until 2026-06-01.*cut-off 2026-05-31; a ver"
+    ):
+        retrain(fresh.opened)
 
 
 def test_a_retraining_that_was_cut_off_before_the_gate_is_taken_up_where_it_was(
