@@ -143,17 +143,13 @@ def _refuse_tainted(champion: Servable, candidate: Servable, rows: pd.DataFrame)
         raise TrainingError(f"the test rows lack inputs that the champion takes: {', '.join(lacking)}")
     cutoff = rows["event_timestamp"].min()
     for servable in (champion, candidate):
-        said = tainted(servable.registered.version.version, servable.contract.training_window, cutoff)
-        if said:
-            raise TrainingError(f"{said}: the rows are not untouched")
+        if said := tainted(servable.contract.training_window, cutoff):
+            raise TrainingError(f"version {servable.registered.version.version} {said}: the rows are not untouched")
 
 
-def tainted(version: str, training_window: Mapping[str, str], cutoff: datetime) -> str:
-    """Why rows at a test cut-off are none that a version was not fitted on; empty if they are."""
+def tainted(training_window: Mapping[str, str], cutoff: datetime) -> str:
+    """Why rows at a test cut-off are not untouched by who was trained in that window; empty if they are."""
     until = training_window.get("labels_until")
     if until is not None and pd.Timestamp(until) <= cutoff:
         return ""
-    return (
-        f"version {version} was fitted on labels until {until or 'nobody knows when'}, "
-        f"after the test cut-off {cutoff:%Y-%m-%d}"
-    )
+    return f"was fitted on labels until {until or 'nobody knows when'}, after the test cut-off {cutoff:%Y-%m-%d}"

@@ -76,10 +76,10 @@ def _refuse_earlier_labels(opened: OpenedRegistry) -> None:
     except ModelImportError:
         return  # a champion that is damaged is the gate's to object to
     cutoff = last_labelled(observed_until(opened.artefacts), opened.settings.label_days)
-    if said := tainted(number, window, cutoff):
+    if said := tainted(window, cutoff):
         raise DatasetError(
-            f"the champion, {said}; a version trained now could not be held against it. Take later orders, "
-            "or `make rollback` to an earlier champion"
+            f"the champion, version {number}, {said}; a version trained now could not be held against it. Take later "
+            "orders, or `make train`, which holds a version against no champion"
         )
 
 

@@ -129,7 +129,7 @@ def test_orders_that_end_before_the_champions_labels_are_told_before_the_minutes
     known(fresh, TEST_CUTOFF + timedelta(days=89))
     monkeypatch.setattr(retraining, "train_version", not_again)
 
-    with pytest.raises(DatasetError, match=r"version 1 .* labels until 2026-06-01.*cut-off 2026-05-31; a ver"):
+    with pytest.raises(DatasetError, match=r"version 1, .* labels until 2026-06-01.*cut-off 2026-05-31; a ver"):
         retrain(fresh.opened)
 
 
