@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         _run(chosen)
     except JobError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{error.prefix}: {error}", file=sys.stderr)
         return error.exit_code
     except (ModelError, ContractError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -209,6 +209,7 @@ def _run(chosen: argparse.Namespace) -> None:
         times = (chosen.since, chosen.until)
         check = QualityCheck(chosen.labels, chosen.out, *times, chosen.max_auc_loss, chosen.resamples, active)
         live_quality(artefacts, check)
+        print(f"  {chosen.out / 'live_quality.html'}")
     elif chosen.command == "compare-live":
         from jobs.compare_live import LiveComparison, compare_live
         from jobs.logged_scores import Active
@@ -216,6 +217,7 @@ def _run(chosen: argparse.Namespace) -> None:
         active = Active(chosen.active_feature, chosen.active_days)
         times = (chosen.since, chosen.until)
         compare_live(artefacts, LiveComparison(chosen.out, chosen.labels, *times, chosen.resamples, active))
+        print(f"  {chosen.out / 'compare_live.html'}")
     elif chosen.command == "feast-env":
         for name, value in artefacts.feast_environment().items():
             print(f"export {name}={shlex.quote(value)}")

@@ -19,11 +19,11 @@ from contract.artefacts import Artefacts
 from jobs.errors import ArgumentError, JobError
 from jobs.feature_store import open_feature_store
 from jobs.latest_rows import ViewSource, changed_customers, connect, customer_ranges
-from jobs.log_reading import LoggedRows, LogReading
+from jobs.log_reading import LoggedRows, LogReading, nothing_in
 from jobs.skew_classes import FAULTS
 from jobs.skew_replay import ModelReplay
 from jobs.skew_report import Found, summary, write
-from jobs.times import refuse_nothing_between
+from jobs.times import refuse_nothing_between, spoken
 from scoring.errors import ModelError
 from scoring.model import ImportedModel
 from scoring.model_store import open_model
@@ -109,7 +109,8 @@ def audit_skew(artefacts: Artefacts, audit: Audit, opened: Opener = open_model) 
     if not found.rows:
         if found.problems:
             raise JobError("nothing could be audited: " + "; ".join(found.problems))
-        raise NothingToAuditError(f"{reading.folder}: no answered row {_of_the_time(audit)}")
+        nothing = f"no answered row {spoken(audit.since, audit.until)}"
+        raise NothingToAuditError(nothing_in(reading.folder, nothing))
     exceeded = _exceeded(audit, found)
     now = datetime.now(UTC)
     run = {
@@ -215,11 +216,6 @@ def _exceeded(audit: Audit, found: Found) -> list[str]:
             f"by the offline vector, {audit.max_moved:.2%} are allowed"
         )
     return exceeded
-
-
-def _of_the_time(audit: Audit) -> str:
-    since = f"from {audit.since.isoformat()} " if audit.since else ""
-    return f"{since}until {audit.until.isoformat()}" if audit.until else since.strip() or "at all"
 
 
 def outcome_line(report: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from contract.artefacts import Artefacts
 from jobs.errors import ArgumentError, JobError
 from jobs.label_files import read_labels
 from jobs.live_quality import RESAMPLES, SEED, too_few
-from jobs.log_reading import LogReading
+from jobs.log_reading import LogReading, nothing_in
 from jobs.logged_scores import Active, LoggedScores, Opener, customer_numbers, open_scores
 from jobs.report_pages import aligned, listed, page, paragraph, put_report, table
 from scoring.evaluation import (
@@ -82,8 +82,9 @@ class PairReport:
     rows: that both looked at.
     scored: by both; agreement, differences and rank correlation are theirs. `champion_only` and `challenger_only` have
         a score of one and were refused by the other.
-    unpaired: rows of the champion without a row of the challenger, between the first and the last that have one: the
-        challenger was too slow, failed, or its customers' turn did not come.
+    unpaired: rows of the champion without a row of the challenger, between the first and the last that have one, of
+        customers whom the challenger scored in another row: it was too slow, or failed. All, if it answers nobody.
+    others: the same of customers whom a canary never scored, as those outside its share.
     agreement: share of equal decisions, each by the model's own threshold, with its Wilson interval.
     by_champion, by_challenger: share of the rows that it answered.
     """
@@ -97,6 +98,7 @@ class PairReport:
     champion_only: int
     challenger_only: int
     unpaired: int
+    others: int
     by_champion: float
     by_challenger: float
     agreement: Estimate | None
@@ -137,7 +139,7 @@ def compare_live(artefacts: Artefacts, wanted: LiveComparison, opened: Opener = 
         models = scores.connection.execute("SELECT DISTINCT champion, challenger FROM pairs ORDER BY ALL").fetchall()
         found = [_pair(scores, champion, challenger, wanted.resamples) for champion, challenger in models]
     if not found:
-        nothing = f"{reading.folder}: no row was scored by a champion and a challenger"
+        nothing = nothing_in(reading.folder, "no row was scored by a champion and a challenger")
         raise JobError("; ".join([nothing, *reading.damaged])) if reading.damaged else NothingPairedError(nothing)
     report = {
         "compared_at": datetime.now(UTC).isoformat(),
@@ -148,7 +150,7 @@ def compare_live(artefacts: Artefacts, wanted: LiveComparison, opened: Opener = 
         "files": reading.files,
         "empty": reading.empty,
         "labels": counts and {"file": str(wanted.labels), **counts.to_dict()},
-        "counted": str(counts or "no labels"),
+        "counted": str(counts or "no labels were given"),
         "resamples": wanted.resamples,
         "pairs": [asdict(pair) for pair in found],
         "notes": scores.problems,
@@ -172,11 +174,15 @@ def _pair(scores: LoggedScores, champion: str, challenger: str, resamples: int) 
     ).fetchone()
     assert row is not None  # noqa: S101  # an aggregate without groups is one row
     rows, before, now, scored, by_champion, by_challenger, agreed, first, last = row
-    unpaired = scores.count(
+    alone = (
         "SELECT count(*) FROM (FROM scores WHERE role = 'champion' AND model_tag = ? AND as_of BETWEEN ? AND ?) "
-        "ANTI JOIN (FROM scores WHERE role = 'challenger' AND model_tag = ?) USING (request_id, row)",
-        *(champion, first, last, challenger),
+        "ANTI JOIN (FROM scores WHERE role = 'challenger' AND model_tag = ?) USING (request_id, row) "
     )
+    period = (champion, first, last, challenger)
+    unpaired = everybodys = scores.count(alone, *period)
+    if by_challenger:  # a canary has customers of its own
+        its_customers = f"SEMI JOIN (SELECT customer_id {these}) USING (customer_id)"
+        unpaired = scores.count(alone + its_customers, *period, champion, challenger)
     both = scores.arrays(
         f"SELECT before, now {these} AND before + now IS NOT NULL",
         champion,
@@ -193,6 +199,7 @@ def _pair(scores: LoggedScores, champion: str, challenger: str, resamples: int) 
         champion_only=before - scored,
         challenger_only=now - scored,
         unpaired=unpaired,
+        others=everybodys - unpaired,
         by_champion=by_champion,
         by_challenger=by_challenger,
         agreement=proportion(agreed, scored) if scored else None,
@@ -244,7 +251,8 @@ def pair_rows(pair: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("rows of both", f"{pair['rows']:,} from {pair['since']} to {pair['until']}"),
         ("scored by both", f"{pair['scored']:,}"),
         ("scored by one", f"{pair['champion_only']:,} by the champion, {pair['challenger_only']:,} by the challenger"),
-        ("champion's without challenger", f"{pair['unpaired']:,} rows of the same time"),
+        ("missed by the challenger", f"{pair['unpaired']:,} rows of its customers in the same time"),
+        ("of others than its customers", f"{pair['others']:,} rows in the same time"),
         ("answered by", f"champion {pair['by_champion']:.1%}, challenger {pair['by_challenger']:.1%}"),
         ("equal decisions", _share(agreement) if agreement else "–"),
         ("difference of probability", f"mean {pair['mean_difference']:.4f}, largest {pair['max_difference']:.4f}"),

@@ -18,8 +18,9 @@ from contract import ContractError, FeatureState, ModelContract
 from contract.histogram import Histogram
 from jobs.drift_statistics import ALPHA, Drift, drift
 from jobs.errors import JobError
-from jobs.log_reading import LoggedRows, LogReading, refuse_foreign
+from jobs.log_reading import LoggedRows, LogReading, nothing_in, refuse_foreign
 from jobs.report_pages import put_report
+from jobs.times import spoken
 from scoring.errors import ModelError
 from scoring.model import ImportedModel
 from scoring.model_store import open_model
@@ -38,9 +39,10 @@ class NothingToCompareError(JobError):
 
 
 class DriftError(JobError):
-    """Live values differ from those of training."""
+    """Live values differ from those of training, which is no error of anybody."""
 
     exit_code = 3
+    prefix = "drifted"
 
 
 @dataclass
@@ -158,7 +160,8 @@ def watch_drift(
         if problems:
             raise JobError("nothing could be compared: " + "; ".join(problems))
         enough = f"at least {FEWEST_CUSTOMERS} customers are needed"
-        raise NothingToCompareError(f"{log}: {', '.join(few) or 'no answered rows'}; {enough}")
+        found_few = ", ".join(few) or f"no answered row {spoken(since, until)}"
+        raise NothingToCompareError(nothing_in(log, f"{found_few}; {enough}"))
     report = {
         "compared_at": datetime.now(UTC).isoformat(),
         "alpha": ALPHA,
@@ -169,7 +172,7 @@ def watch_drift(
     put_report(out, "drift", report, pages, metrics_of(models))
     drifted = [f"{model['version']}: {', '.join(model['drifted'])}" for model in models if model["drifted"]]
     if drifted:
-        raise DriftError(f"drifted since training, model version {'; '.join([*drifted, *problems])}; see {out}")
+        raise DriftError(f"since training, model version {'; '.join([*drifted, *problems])}; see {out}")
     if problems:
         raise JobError(f"not everything could be compared, the rest is in {out}: {'; '.join(problems)}")
     return report

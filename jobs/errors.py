@@ -5,9 +5,11 @@ class JobError(Exception):
     """A job could not do its work; nothing half-written is left behind.
 
     exit_code: what the command ends with.
+    prefix: what its line begins with.
     """
 
     exit_code = 1
+    prefix = "error"
 
 
 class ArgumentError(JobError):

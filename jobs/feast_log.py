@@ -17,7 +17,8 @@ from contract import FeatureState, ModelContract
 from contract.artefacts import Artefacts
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
-from jobs.log_reading import refuse_foreign
+from jobs.log_reading import nothing_in, refuse_foreign
+from jobs.times import spoken
 from scoring.errors import ModelError
 from scoring.inference_log import COMPLETE_SUFFIX, STATES, log_files, read_log
 from scoring.model_store import open_model
@@ -40,20 +41,26 @@ def publish_log(artefacts: Artefacts, since: datetime | None = None, until: date
     """
     store = open_feature_store(artefacts)
     opened = cache(open_model)
-    files = [file for file in log_files(artefacts.inference_log, since, until) if file.suffix == COMPLETE_SUFFIX]
-    published, rows, problems = 0, 0, []
+    logged = log_files(artefacts.inference_log, since, until)
+    if not logged:
+        return nothing_in(artefacts.inference_log, f"no file {spoken(since, until)}")
+    files = [file for file in logged if file.suffix == COMPLETE_SUFFIX]
+    published, rows, problems = set[Path](), 0, []
     for file in files:
         try:
             for served in _by_model(read_log(file, pc.field("answered") & pc.field("inputs").is_valid())):
                 model = opened(served["model_tag"][0].as_py())
                 refuse_foreign(served, model)
                 if _publish(store, model.contract, served, file.stem):
-                    published, rows = published + 1, rows + len(served)
+                    published.add(file)
+                    rows += len(served)
         except (ModelError, pa.ArrowException) as error:
             problems.append(f"{file.name}: {error}")
     if problems:
         raise JobError(f"{len(problems)} of {len(files)} files were not published: {'; '.join(problems)}")
-    return f"{rows:,} rows published, in {published} files; {len(files)} files of the log are complete"
+    still_open = len(logged) - len(files)
+    later = f"; {still_open} are still open, for SERVICE_INFERENCE_LOG_FILE_SECONDS at most" if still_open else ""
+    return f"{rows:,} rows published, of {len(published)} files; {len(files)} files of the log are complete{later}"
 
 
 def _by_model(rows: pa.Table) -> Iterator[pa.Table]:

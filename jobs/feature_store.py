@@ -48,4 +48,5 @@ def open_feature_store(artefacts: Artefacts) -> "FeatureStore":
     logging.getLogger("feast.repo_config").setLevel(logging.ERROR)
     # ibis 12 calls a name that duckdb 1.5 deprecates; feast switches the warning on.
     warnings.filterwarnings("ignore", "fetch_arrow_table", DeprecationWarning)
+    warnings.filterwarnings("ignore", "GitWildMatchPattern", DeprecationWarning)  # likewise bentoml 1.4.39 of pathspec
     return FeatureStore(repo_path=str(FEATURE_REPO))

@@ -73,7 +73,7 @@ def read_labels(scores: LoggedScores, file: Path) -> LabelCounts:
 
 def _as_text(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
     if not file.is_file():
-        raise JobError(f"{file}: no such file")
+        raise JobError(f"{file}: no such file; `make labels` writes one")
     if file.suffix == ".csv":
         name = str(file).replace("'", "''")
         source = f"read_csv('{name}', all_varchar = true, header = true, delim = ',', quote = '\"', escape = '\"')"

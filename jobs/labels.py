@@ -10,9 +10,10 @@ import pyarrow as pa
 from contract.artefacts import Artefacts
 from jobs.errors import ArgumentError, JobError
 from jobs.latest_rows import rows_of
-from jobs.log_reading import LogReading
+from jobs.log_reading import LogReading, nothing_in
 from jobs.logged_scores import LoggedScores, open_scores
 from jobs.orders import Orders, find_orders
+from jobs.times import spoken
 from scoring.pseudonyms import PREFIX, Pseudonyms
 
 LABEL_DAYS = 90
@@ -96,9 +97,13 @@ def make_labels(artefacts: Artefacts, request: LabelRequest) -> LabelsMade:
         if not due:
             if damaged:
                 raise JobError(f"no label could be made: {damaged}")
+            if not not_due:
+                nothing = f"no answered row {spoken(request.since, request.until)}"
+                raise NothingDueError(nothing_in(artefacts.inference_log, nothing))
             raise NothingDueError(
-                f"{artefacts.inference_log}: no answer is due for a label; orders are observed until "
-                f"{orders.observed_until.isoformat()}, {not_due:,} answers came less than {request.days} days before it"
+                f"{artefacts.inference_log}: no answer is due for a label: orders are observed until "
+                f"{orders.observed_until.isoformat()}, answers until {due_until.isoformat()}, {request.days} days "
+                f"before, have one, and {not_due:,} came later"
             )
         _load_orders(scores, orders, request.id_key_file)
         churned = _write(scores, request)

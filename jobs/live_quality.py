@@ -11,9 +11,10 @@ import numpy as np
 from contract.artefacts import Artefacts
 from jobs.errors import ArgumentError, JobError
 from jobs.label_files import read_labels
-from jobs.log_reading import LogReading
+from jobs.log_reading import LogReading, nothing_in
 from jobs.logged_scores import Active, LoggedScores, Opener, customer_numbers, open_scores
 from jobs.quality_report import loss_line, quality_lines, write
+from jobs.times import spoken
 from scoring.evaluation import (
     FEWEST_OF_A_CLASS,
     PROBABILITY,
@@ -122,11 +123,14 @@ def live_quality(artefacts: Artefacts, check: QualityCheck, opened: Opener = ope
     reading = LogReading(artefacts.inference_log, check.since, check.until)
     with open_scores(reading, check.active, opened) as scores:
         counts = read_labels(scores, check.labels)
+        answered = scores.count("SELECT count(*) FROM scores")
         problems = [*reading.damaged, *scores.problems]
         found = [quality for model in _models(scores) for quality in _judged(scores, model, check.resamples)]
         training = {tag: dict(contract.metrics) for tag, contract in scores.contracts.items()}
     if not found:
         nothing = f"no label belongs to a scored row: {counts}"
+        if not answered:
+            nothing = nothing_in(reading.folder, f"no answered row {spoken(check.since, check.until)}")
         raise JobError("; ".join([nothing, *problems])) if problems else NothingLabelledError(nothing)
     verdicts = _verdicts(found, training, check.max_auc_loss)
     lost = [verdict for verdict in verdicts if verdict["lost"]]

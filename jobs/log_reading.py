@@ -102,6 +102,13 @@ class LoggedRows:
         )
 
 
+def nothing_in(folder: Path, what: str) -> str:
+    """What to say where nothing was found: that, or that there is no log at all."""
+    if any(folder.glob("date=*")):
+        return f"{folder}: {what}"
+    return f"{folder}: no inference log is there; a service with SERVICE_INFERENCE_LOG=true writes one"
+
+
 def refuse_foreign(table: pa.Table, model: ImportedModel) -> None:
     """Hold rows of `INFERENCE_LOG` against the model that is stored under their tag.
 

@@ -12,6 +12,12 @@ def unix_us(at: datetime) -> int:
     return (at - EPOCH) // timedelta(microseconds=1)
 
 
+def spoken(since: datetime | None, until: datetime | None) -> str:
+    """[since, until) in words; None is an open end."""
+    ends = [("from", since), ("until", until)]
+    return " ".join(f"{word} {at.isoformat()}" for word, at in ends if at) or "at all"
+
+
 def refuse_nothing_between(since: datetime | None, until: datetime | None) -> None:
     """None is an open end.
 

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from contract import FeatureInput, ModelContract
-from jobs.errors import JobError
+from jobs.errors import ArgumentError, JobError
+from jobs.log_reading import nothing_in
 from jobs.report_pages import aligned
 from scoring.errors import ModelError
 from scoring.explanation import Explainer, Explanation
@@ -31,12 +32,22 @@ class NotReproducedError(JobError):
 
 @dataclass(frozen=True)
 class Asked:
-    """Which decision. since, until: between which times it was asked for, to read less; UTC."""
+    """Which decision. since, until: between which times it was asked for, to read less; UTC.
+
+    Raises:
+        ArgumentError: there is no request id, or no row of that number.
+    """
 
     request_id: str
     row: int = 0
     since: datetime | None = None
     until: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if not self.request_id:
+            raise ArgumentError("--request is empty: make why REQUEST=<request_id of an answer>")
+        if self.row < 0:
+            raise ArgumentError(f"--row {self.row}: rows of a batch are numbered from 0")
 
 
 def why(folder: Path, asked: Asked) -> Iterator[str]:
@@ -51,7 +62,8 @@ def why(folder: Path, asked: Asked) -> Iterator[str]:
     yield from (f"warning: {what}" for what in damaged)
     if not found:
         unread = f"; {len(damaged)} damaged files could not be searched" if damaged else ""
-        raise JobError(f"{folder}: no row {asked.row} of request {asked.request_id!r} in the inference log{unread}")
+        nothing = f"no row {asked.row} of request {asked.request_id!r} in the inference log{unread}"
+        raise JobError(nothing_in(folder, nothing))
     unsaid: list[Exception] = []
     for logged in found:
         try:

@@ -70,7 +70,10 @@ def test_the_command_ends_with_a_code_for_each_outcome_and_says_why_in_a_line(sh
     refused = command(shop, tmp_path, "--sample", "0")
 
     assert (4, 1, 2) == (nothing.returncode, no_model.returncode, refused.returncode)
-    assert re.fullmatch(r"error: .*log: no answered row at all\n", nothing.stderr)
+    assert re.fullmatch(
+        r"error: .*log: no inference log is there; .* SERVICE_INFERENCE_LOG=true writes one\n",
+        nothing.stderr,
+    )
     assert "error: nothing could be audited: rows of model small_churn:v7: model small_churn:v7 " in no_model.stderr
     assert "error: --sample 0: expected at least 1 row\n" == refused.stderr
     assert not (tmp_path / "out").exists()

@@ -100,12 +100,27 @@ def test_a_canary_answers_its_share_and_rows_that_the_challenger_missed_are_coun
         churned=asked.churned[10:],
     )
     log.put(replace(beside.answers(worse), answered=canary[10:]))
+    again = Asked.some(3, MONDAY, seed=3, name="again")
+    log.put(replace(again, customer_ids=asked.customer_ids[10:13]).answers(champion))
 
     (pair,) = compare(log)["pairs"]
 
     assert (90, 89, 0, 1) == (pair["rows"], pair["scored"], pair["champion_only"], pair["challenger_only"])
-    assert 10 == pair["unpaired"], "before the challenger was there, nobody missed it"
+    assert (3, 10) == (pair["unpaired"], pair["others"]), "before the challenger was there, nobody missed it"
     assert (75 / 90, 15 / 90) == pytest.approx((pair["by_champion"], pair["by_challenger"]))
+
+
+def test_whatever_has_no_row_of_a_shadow_was_missed(
+    log: LabelledLog, champion: ImportedModel, worse: ImportedModel
+) -> None:
+    both, one = Asked.some(12, MONDAY, seed=1), Asked.some(4, MONDAY, seed=2, name="missed")
+    log.put(both.answers(champion))
+    log.put(both.answers(worse, answered=False))
+    log.put(one.answers(champion))
+
+    (pair,) = compare(log)["pairs"]
+
+    assert (4, 0) == (pair["unpaired"], pair["others"])
 
 
 def test_every_pair_of_models_has_a_table_of_its_own(
@@ -130,6 +145,8 @@ def test_every_pair_of_models_has_a_table_of_its_own(
 
 
 def test_where_no_row_has_both_models_nothing_is_written(log: LabelledLog, champion: ImportedModel) -> None:
+    with pytest.raises(NothingPairedError, match="no inference log is there"):
+        compare(log)
     log.put(Asked.some(10, MONDAY, seed=1).answers(champion))
 
     with pytest.raises(NothingPairedError, match="no row was scored by a champion and a challenger") as caught:
@@ -169,6 +186,9 @@ def test_the_command_ends_with_a_code_for_each_outcome(
     log.put(asked.answers(worse, answered=False))
 
     assert (4, 0) == (nothing, main(arguments))
-    assert "small_churn:v8" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert said.startswith("ok: no labels were given\n")
+    assert "small_churn:v8" in said
+    assert said.endswith(f"\n  {log.root / 'out' / 'compare_live.html'}\n")
     assert 1 == main([*arguments, "--labels", str(log.root / "none.csv")])
-    assert f"error: {log.root / 'none.csv'}: no such file\n" == capsys.readouterr().err
+    assert f"error: {log.root / 'none.csv'}: no such file; `make labels` writes one\n" == capsys.readouterr().err

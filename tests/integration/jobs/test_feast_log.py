@@ -139,11 +139,26 @@ def test_where_the_model_saw_no_stored_value_there_is_none_and_the_status_says_w
     assert [(None, 4, False), (None, 2, False), (None, 3, True), (None, 0, False)] == found
 
 
+def test_a_file_that_is_still_open_is_told_and_a_log_that_is_not_there_too(shop: Shop) -> None:
+    assert "no inference log is there; a service with SERVICE_INFERENCE_LOG=true" in publish_log(shop.artefacts)
+    files = LogFiles(shop.artefacts.inference_log, Limits(10**9, 600, 30))
+    files.append(log_table(served(shop.model, 0, 10)), NOW)
+
+    said = publish_log(shop.artefacts)
+    files.close()
+
+    assert said == (
+        "0 rows published, of 0 files; 0 files of the log are complete; "
+        "1 are still open, for SERVICE_INFERENCE_LOG_FILE_SECONDS at most"
+    )
+    assert publish_log(shop.artefacts).startswith("9 rows published, of 1 files; 1 files of the log are complete")
+
+
 def test_each_file_is_published_once_and_new_ones_are_added(shop: Shop) -> None:
     shop.log(0)
     publish_log(shop.artefacts)
     once = shop.ids()
-    assert publish_log(shop.artefacts).startswith("0 rows published")
+    assert "0 rows published, of 0 files; 1 files of the log are complete" == publish_log(shop.artefacts)
     assert once == shop.ids()
 
     shop.log(10)

@@ -47,8 +47,8 @@ class Shop:
     def order(self, *times: tuple[str, datetime]) -> None:
         write_orders(self.artefacts.orders, [_order(n, *time) for n, time in enumerate(times)])
 
-    def label(self, days: int = 90, id_key_file: Path | None = None) -> LabelsMade:
-        return make_labels(self.artefacts, LabelRequest(self.out, days, id_key_file=id_key_file))
+    def label(self, days: int = 90, id_key_file: Path | None = None, until: datetime | None = None) -> LabelsMade:
+        return make_labels(self.artefacts, LabelRequest(self.out, days, until=until, id_key_file=id_key_file))
 
     def churned(self) -> dict[str, bool]:
         rows = pq.read_table(self.out).to_pylist()
@@ -140,11 +140,13 @@ def test_a_request_id_that_was_used_for_several_customers_gets_no_label(shop: Sh
 
 def test_where_nothing_is_due_nothing_is_written(shop: Shop) -> None:
     shop.order(("a", DUE))
-    with pytest.raises(NothingDueError, match="0 answers came less than 90 days before it"):
+    with pytest.raises(NothingDueError, match="no inference log is there"):
         shop.label()
     shop.ask(["a"], DUE + MICROSECOND)
 
-    with pytest.raises(NothingDueError, match=r"observed until 2024-06-10.*1 answers came less than 90 days") as caught:
+    with pytest.raises(NothingDueError, match="no answered row until 2024-03-12"):
+        shop.label(until=DUE)
+    with pytest.raises(NothingDueError, match=r"until 2024-06-10.*until 2024-03-12.*, and 1 came later") as caught:
         shop.label()
 
     assert 4 == caught.value.exit_code

@@ -1,6 +1,7 @@
 """Live quality on logs of real models, held against figures worked out from the same rows without the job."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from jobs.errors import JobError
 from jobs.live_quality import NothingLabelledError, QualityCheck, QualityError, live_quality
 from scoring.model import ImportedModel
 from tests.labelled_log import ACTIVE, MONDAY, WEEK, Asked, LabelledLog, small_model
+from tests.loop import SOURCE
 from tests.serving import samples
 
 PROMISED = {"all_roc_auc": 0.88, "all_brier": 0.13}
@@ -221,7 +223,11 @@ def test_labels_that_cannot_be_used_are_refused_by_name(
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("none.csv", "no such file"), ("torn.parquet", "cannot be read as parquet"), ("labels.txt", "expected a .csv or")],
+    [
+        ("none.csv", "no such file; `make labels` writes one"),
+        ("torn.parquet", "cannot be read as parquet"),
+        ("labels.txt", "expected a .csv or"),
+    ],
 )
 def test_a_file_that_is_no_file_of_labels_is_named(
     log: LabelledLog, model: ImportedModel, name: str, said: str
@@ -242,6 +248,22 @@ def test_where_no_label_belongs_to_the_log_nothing_is_written(log: LabelledLog, 
 
     assert 4 == caught.value.exit_code
     assert not (log.root / "out").exists()
+
+
+def test_the_recipe_for_labels_in_the_document_gives_a_report(
+    log: LabelledLog, model: ImportedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = re.findall(r"```python\n(.*?)```", (SOURCE / "docs" / "live-quality.md").read_text(), re.DOTALL)
+    log.put(Asked.some(400, MONDAY, seed=1).answers(model, unknown=[3]))
+    (log.root / "var").mkdir()
+    (log.root / "var" / "inference_log").symlink_to(log.root / "log")
+    monkeypatch.chdir(log.root)
+
+    exec("".join(recipe), {})  # noqa: S102  # our own words
+    report = judge(log, model, labels=Path("var/invented.csv"))
+
+    assert 399 == of(report, model, "2024-W10")["rows"]
+    assert {"labels": 399, "unknown": 0}.items() <= report["labels"].items()
 
 
 def test_damaged_files_and_models_that_are_gone_are_named_and_the_rest_is_judged(
@@ -284,6 +306,7 @@ def test_the_command_says_what_is_wrong_in_a_line_and_ends_with_a_code(
     nothing = main([*arguments, "--until", "2024-01-01"])
 
     assert (1, 4) == (no_model, nothing)
+    assert "log: no answered row until 2024-01-01T00:00:00+00:00\n" in capsys.readouterr().err
     assert said.err.startswith("error: not everything could be judged")
     assert 1 == said.err.count("\n")
     assert "small_churn:v7 is not in the BentoML model store" in said.err

@@ -159,6 +159,7 @@ def test_a_decision_that_contradicts_its_probability_ends_with_3(
 def test_a_request_that_is_not_in_the_log_is_an_error(
     folder: Path, model: ImportedModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert "no inference log is there; a service with SERVICE_INFERENCE_LOG=true" in why(capsys, "--request", "x")[2]
     log(folder, answers(model, 1))
 
     assert (1, f"error: {folder}: no row 0 of request 'x' in the inference log\n") == why(capsys, "--request", "x")[::2]

@@ -37,6 +37,16 @@ def test_a_wrong_argument_is_named_in_one_line_without_the_usage(
     assert 1 == said.count("\n")
 
 
-def test_a_number_out_of_range_ends_as_another_wrong_argument_does(capsys: pytest.CaptureFixture[str]) -> None:
-    assert 2 == main(["audit-skew", "--sample", "0"])
-    assert "error: --sample 0: expected at least 1 row\n" == capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["audit-skew", "--sample", "0"], "--sample 0: expected at least 1 row"),
+        (["why", "--request", ""], "--request is empty: make why REQUEST=<request_id of an answer>"),
+        (["why", "--request", "r", "--row", "-1"], "--row -1: rows of a batch are numbered from 0"),
+    ],
+)
+def test_a_value_out_of_range_ends_as_another_wrong_argument_does(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 2 == main(arguments)
+    assert f"error: {said}\n" == capsys.readouterr().err
