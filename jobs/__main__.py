@@ -13,7 +13,9 @@ from pydantic import ValidationError
 from contract import ContractError
 from contract.artefacts import Artefacts
 from contract.errors import setting_problem
+from contract.settings import unknown_variables
 from jobs.errors import JobError
+from jobs.settings import JobsSettings
 from jobs.times import refuse_nothing_between
 from scoring.errors import ModelError
 
@@ -86,6 +88,8 @@ def main(arguments: list[str] | None = None) -> int:
     first = commands.add_parser("first-prediction", help="wait for a service and show how to ask it")
     first.add_argument("--url", required=True)
     chosen = parser.parse_args(arguments)
+    if unknown := unknown_variables(os.environ, "JOBS_", JobsSettings.model_fields):
+        print(f"warning: no settings of the jobs, see README.md: {', '.join(unknown)}", file=sys.stderr)
     try:
         _run(chosen)
     except JobError as error:
@@ -140,7 +144,6 @@ def _run(chosen: argparse.Namespace) -> None:
         print("embedded Redis stopped" if embedded_redis.stop() else "no embedded Redis was up")
     elif chosen.command == "features":
         from jobs.build_features import build_features
-        from jobs.settings import JobsSettings
 
         build = build_features(artefacts, JobsSettings(), datetime.now(UTC), chosen.engine, chosen.full)
         print(f"features up to {build.newest_snapshot} in {artefacts.offline_store}")
@@ -162,14 +165,12 @@ def _run(chosen: argparse.Namespace) -> None:
         model = open_model(chosen.model or pinned_tag(artefacts))
         if chosen.engine == "spark":
             from jobs.score_batch_spark import score_batch_on_spark
-            from jobs.settings import JobsSettings
 
             print(report(score_batch_on_spark(artefacts, model, order, JobsSettings(), now)))
         else:
             print(report(score_batch(artefacts, model, order, now)))
     elif chosen.command == "score-stream":
         from jobs.score_stream import Stream, score_stream
-        from jobs.settings import JobsSettings
         from jobs.stream_batch import StreamFolders
         from scoring.model_store import open_model, pinned_tag
 

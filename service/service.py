@@ -12,13 +12,14 @@ from pydantic import ValidationError
 from contract import ContractError
 from contract.artefacts import Artefacts
 from contract.errors import setting_problem
+from contract.settings import unknown_variables
 from scoring.errors import ModelError
 from service.errors import StartupError
 from service.http_api import BeforeBentoML, ServingSlot
 from service.http_limits import bound_request_heads
 from service.logs import start_logging
 from service.release import Release
-from service.settings import ServiceSettings, unknown_variables
+from service.settings import ServiceSettings
 from service.tracing import start_tracing, stop_tracing
 from service.worker import Worker, open_parts, served_tag
 
@@ -63,7 +64,7 @@ class ChurnService:
         try:
             settings = ServiceSettings()
             start_logging(settings)
-            if unknown := unknown_variables(os.environ):
+            if unknown := unknown_variables(os.environ, "SERVICE_", ServiceSettings.model_fields):
                 logger.warning("no settings of the service, see README.md: %s", ", ".join(unknown))
             open_parts(settings, Artefacts.of(os.environ))
         except ValidationError as error:

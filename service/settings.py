@@ -1,6 +1,5 @@
 """Settings of the service: environment variables with the prefix SERVICE_."""
 
-from collections.abc import Iterable
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -113,10 +112,3 @@ class ServiceSettings(BaseSettings):
         if self.follow_store and self.model_tag:
             raise ValueError("SERVICE_MODEL_TAG names one model, SERVICE_FOLLOW_STORE follows others; set one of them")
         return self
-
-
-def unknown_variables(variables: Iterable[str]) -> list[str]:
-    """Those that are called like a setting and are none, most likely misspelt; sorted."""
-    prefix = ServiceSettings.model_config["env_prefix"]
-    known = {f"{prefix}{name}".upper() for name in ServiceSettings.model_fields}
-    return sorted(name for name in variables if name.upper().startswith(prefix) and name.upper() not in known)

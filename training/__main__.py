@@ -12,8 +12,10 @@ from pydantic import ValidationError
 from contract import ContractError
 from contract.artefacts import Artefacts
 from contract.errors import setting_problem
+from contract.settings import unknown_variables
 from scoring.errors import ModelError
 from training.errors import TrainingError
+from training.settings import TrainingSettings
 
 
 class _Parser(argparse.ArgumentParser):
@@ -66,6 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("either --orders or --synthetic")
     if chosen.command == "data" and chosen.seed is not None and not chosen.synthetic:
         parser.error("--seed is for --synthetic")
+    if unknown := unknown_variables(os.environ, "TRAINING_", TrainingSettings.model_fields):
+        print(f"warning: no settings of training, see README.md: {', '.join(unknown)}", file=sys.stderr)
     try:
         _run(chosen)
     except TrainingError as error:
@@ -142,8 +146,6 @@ def _run(chosen: argparse.Namespace) -> None:
             print("there is no challenger here")
             return
         print(f"{off.get('tag', 'what challenged')} challenges here no longer", flush=True)
-    from training.settings import TrainingSettings
-
     settings = TrainingSettings()
     if chosen.command == "import-model":
         from training.bento_import import import_model

