@@ -18,6 +18,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         tier = item.path.relative_to(tests).parts[0]
         if tier in _TIERS:
             item.add_marker(tier)
+        if tier == "faults":
+            item.add_marker(pytest.mark.timeout(1500))  # the first of them waits until the other processes are done
 
 
 @pytest.fixture(autouse=True)

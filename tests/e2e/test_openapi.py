@@ -17,7 +17,7 @@ import schemathesis
 
 from tests.loop import SOURCE, Loop
 
-SECONDS = 180
+SECONDS = 400
 """On two cores that do something else as well."""
 
 
