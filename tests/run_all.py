@@ -25,7 +25,7 @@ WITH_A_LOOP_OF_THEIR_OWN = (
     "tests/e2e/test_planes.py",
     "tests/e2e/test_stream.py",
 )
-JOBS = ("tests/integration/jobs", "tests/integration/deploy")
+JOBS = ("tests/integration/jobs", "tests/integration/deploy", "tests/integration/training")
 BESIDE = "TESTS_BESIDE"
 """Variable with the file that the other processes keep locked."""
 
