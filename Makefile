@@ -154,6 +154,9 @@ scan: $(INSTALLED) ## known vulnerabilities of the packages in the image; asks t
 push: $(INSTALLED) ## both images to their registry, as REGISTRY_USER with REGISTRY_PASSWORD if set: IMAGE=registry/churn-service:v1.0.0 JOBS_IMAGE=…
 	@$(PY) -m deploy.image.push --image "$(IMAGE)" --jobs-image "$(JOBS_IMAGE)" --bento "$(BENTO)" --builder "$(BUILDER)"
 deploy: ## both on a cluster, with helm: IMAGE=… JOBS_IMAGE=… VALUES=values.yaml [RELEASE=churn-service] [NAMESPACE=churn]
+	@for given in "IMAGE=$(IMAGE)" "JOBS_IMAGE=$(JOBS_IMAGE)"; do case "$$given" in *@*) echo "error: $$given: a tag, not a digest" >&2; exit 1;; \
+		*=*/*:*) ;; *) echo "error: $$given is not registry/repository:tag" >&2; exit 1;; esac; done
+	@[ -f "$(VALUES)" ] || { echo "error: VALUES=$(VALUES): no such file" >&2; exit 1; }
 	@image="$(IMAGE)" jobs="$(JOBS_IMAGE)"; helm upgrade --install "$(or $(RELEASE),churn-service)" deploy/helm/churn-service \
 		--namespace "$(or $(NAMESPACE),churn)" --values "$(VALUES)" --wait --timeout 10m \
 		--set "image.repository=$${image%:*},image.tag=$${image##*:},image.digest=" \

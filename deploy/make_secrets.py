@@ -50,5 +50,7 @@ def make(folder: Path) -> list[str]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("error: name the folder: python3 deploy/make_secrets.py deploy/secrets")
     for made in make(Path(sys.argv[1])):
         print(f"made {sys.argv[1]}/{made}")

@@ -4,6 +4,8 @@
 # other one goes on with what it had.
 set -eu
 cd "$(dirname "$0")"
+# Said before a replica is touched, not after the first.
+: "${SERVICE_IMAGE:?error: name the image: SERVICE_IMAGE=churn:… deploy/rollout.sh}"
 
 tell() { docker compose exec -T proxy sh -c "echo '$1' | nc 127.0.0.1 9999"; }
 

@@ -41,7 +41,8 @@ class Builder:
             ImageError: there is no such image, or the code failed.
         """
         if self.name != "buildah":
-            return json.loads(self._said("run", "--rm", "--network=none", "--entrypoint=python3", image, "-c", code))
+            options = ["--rm", "--pull=never", "--network=none", "--entrypoint=python3"]
+            return json.loads(self._said("run", *options, image, "-c", code))
         container = self._said("from", "--pull-never", image).strip()
         try:
             return json.loads(self._said("run", "--network=none", container, "--", "python3", "-c", code))
@@ -59,7 +60,7 @@ class Builder:
         done = subprocess.run([self.name, *arguments], capture_output=True, text=True, check=False)
         if done.returncode:
             said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-            raise ImageError(f"{self.name} {arguments[0]}: {said[-1]}")
+            raise ImageError(f"{self.name} {arguments[0]}: {said[-1]} (`make containerize` makes the image)")
         return done.stdout
 
 

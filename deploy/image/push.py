@@ -9,19 +9,31 @@ from collections.abc import Mapping, Sequence
 from deploy.image.builder import Builder, ImageError, find_builder
 
 
+def check_name(variable: str, name: str) -> None:
+    """Hold the name of a release's image to `registry/repository:tag`.
+
+    Args:
+        variable: of make, in which it came.
+
+    Raises:
+        ImageError: it is none, or its tag is `latest`.
+    """
+    _, slash, rest = name.partition("/")
+    if not slash or ":" not in rest or rest.endswith((":", ":latest")):
+        raise ImageError(f"{variable}={name} is not registry/repository:tag, and never latest")
+
+
 def push(builder: Builder, image: str, name: str, environ: Mapping[str, str]) -> None:
     """Log in where `REGISTRY_USER` and `REGISTRY_PASSWORD` are set, and push.
 
     Args:
         image: its name here.
-        name: `registry/repository:tag`.
+        name: as `check_name` takes it.
 
     Raises:
-        ImageError: the name is none, or the builder could not; it has said why.
+        ImageError: the builder could not; it has said why.
     """
-    registry, slash, rest = name.partition("/")
-    if not slash or ":" not in rest or rest.endswith((":", ":latest")):
-        raise ImageError(f"{name!r} is not registry/repository:tag, and never latest")
+    registry = name.partition("/")[0]
     password = environ.get("REGISTRY_PASSWORD", "")
     if password:
         user = environ.get("REGISTRY_USER", "")
@@ -47,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from deploy.image.containerize import built_bento
 
     try:
+        # Both before the first is pushed: half a release is none.
+        check_name("IMAGE", asked.image)
+        check_name("JOBS_IMAGE", asked.jobs_image)
         builder = find_builder(asked.builder)
         push(builder, str(built_bento(asked.bento).tag), asked.image, os.environ)
         push(builder, jobs_image.IMAGE, asked.jobs_image, os.environ)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from contract.artefacts import PROJECT_ROOT
-from deploy.image.builder import Builder, ImageError
-from deploy.image.push import push
+from deploy.image.builder import ImageError
+from deploy.image.push import check_name, main
 
 
 def test_a_release_builds_the_registry_s_champion_and_trains_nothing(tmp_path: Path) -> None:
@@ -34,5 +34,10 @@ def test_a_release_builds_the_registry_s_champion_and_trains_nothing(tmp_path: P
     "name", ["", "churn-service", "churn-service:v1", "registry/churn-service", "registry/churn-service:latest"]
 )
 def test_an_image_is_pushed_under_the_name_of_a_release_only(name: str) -> None:
-    with pytest.raises(ImageError, match="is not registry/repository:tag"):
-        push(Builder("docker"), "churn:abc", name, {})
+    with pytest.raises(ImageError, match=r"JOBS_IMAGE=.* is not registry/repository:tag"):
+        check_name("JOBS_IMAGE", name)
+
+
+def test_half_a_release_is_not_pushed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 1 == main(["--image", "registry/churn-service:v1", "--jobs-image", "", "--builder", "no such builder"])
+    assert "error: JOBS_IMAGE= is not registry/repository:tag, and never latest\n" == capsys.readouterr().err
