@@ -33,10 +33,10 @@ _MOST_ROWS = 20_000
 
 
 class _Job(NamedTuple):
-    """Rows to score; `done` is where a canary's answer is waited for."""
+    """Rows to score, with what this model takes of what was read; `done` is where a canary's answer is waited for."""
 
     batch: Batch
-    raw: RawFeatures
+    part: RawFeatures
     done: "asyncio.Future[Scored] | None"
 
 
@@ -80,10 +80,14 @@ class Challenger:
         digest = hashlib.blake2b(customer_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         return int.from_bytes(digest, "big") < self.share * 2**64
 
-    def chosen(self, customer_ids: Sequence[str], raw: RawFeatures) -> NDArray[np.bool_]:
-        """Bool (n,): whose answers it gives. Not where what it needs could not be read: those are the champion's."""
+    def chosen(self, customer_ids: Sequence[str], raw: RawFeatures, part: RawFeatures) -> NDArray[np.bool_]:
+        """Bool (n,): whose answers it gives. Not where what it needs could not be read: those are the champion's.
+
+        Args:
+            part: what this model takes of `raw`.
+        """
         chosen = np.array([self.answers(customer_id) for customer_id in customer_ids], dtype=bool)
-        unread = self.live.part_of(raw).unread
+        unread = part.unread
         if unread is not None:
             alone = unread if raw.unread is None else unread & ~raw.unread
             lost = int(np.count_nonzero(chosen & alone))
@@ -99,15 +103,15 @@ class Challenger:
             self._metrics.challenger("dropped", rows)
             return
         self._rows_put += rows
-        self._jobs.put(_Job(batch, raw, None))
+        self._jobs.put(_Job(batch, self.live.part_of(raw), None))
 
-    async def answer(self, batch: Batch, raw: RawFeatures) -> Scored | None:
+    async def answer(self, batch: Batch, part: RawFeatures) -> Scored | None:
         """Score these rows now; None if that fails or takes longer than the budget."""
         if self._behind:  # still busy with what it was too late for
             self._metrics.challenger("late", len(batch.customer_ids))
             return None
         done: asyncio.Future[Scored] = asyncio.get_running_loop().create_future()
-        self._jobs.put(_Job(batch, raw, done))
+        self._jobs.put(_Job(batch, part, done))
         try:
             async with asyncio.timeout(self._budget_seconds):
                 return await done
@@ -131,18 +135,18 @@ class Challenger:
             if job is None:
                 self._behind = False
             elif job.done is not None:
-                self._answer(job.batch, job.raw, job.done)
+                self._answer(job.batch, job.part, job.done)
             else:
                 time.sleep(_GATHER_SECONDS)
                 self._shadow([job, *self._others()])
         self._metrics.challenger("dropped", sum(len(job.batch.customer_ids) for job in self._others()))
 
-    def _answer(self, batch: Batch, raw: RawFeatures, done: "asyncio.Future[Scored]") -> None:
+    def _answer(self, batch: Batch, part: RawFeatures, done: "asyncio.Future[Scored]") -> None:
         if done.done():  # nobody waits any more
             return
         loop = done.get_loop()
         try:
-            scored = self._score(batch, self.live.part_of(raw))
+            scored = self._score(batch, part)
         except Exception as error:
             self._note_failure(error)
             loop.call_soon_threadsafe(self._finish, done, error, len(batch.customer_ids))
@@ -183,11 +187,10 @@ class Challenger:
                 self._metrics.challenger("scored", rows)
 
     def _score_and_log(self, jobs: list[_Job]) -> None:
-        batch, raw = jobs[0].batch, jobs[0].raw
+        batch, part = jobs[0].batch, jobs[0].part
         if len(jobs) > 1:
             batch = Batch.joined([job.batch for job in jobs])
-            raw = RawFeatures.joined([job.raw for job in jobs])
-        part = self.live.part_of(raw)
+            part = RawFeatures.joined([job.part for job in jobs])
         scored = self._score(batch, part)
         if self._log is not None:
             self._log.put(answers_of(batch, part, self.live.model, scored, answered=False))

@@ -217,19 +217,21 @@ class Predictor:
 
     def _answers(self, batch: Batch, part: RawFeatures, champion: Scored) -> list[Prediction]:
         """What the champion answers, counted and logged."""
+        made = predictions(batch, part, champion, self._metrics)
         self._keep(batch, part, self.model, champion, answered=True)
-        return predictions(batch, part, champion, self._metrics)
+        return made
 
     def _with_canary(
         self, challenger: Challenger, batch: Batch, raw: RawFeatures, part: RawFeatures, champion: Scored
     ) -> list[Prediction | _Later]:
         """The challenger's share is answered later, the others now."""
-        chosen = challenger.chosen(batch.customer_ids, raw)
+        its_part = challenger.live.part_of(raw)
+        chosen = challenger.chosen(batch.customer_ids, raw, its_part)
         rows, others = np.flatnonzero(chosen), np.flatnonzero(~chosen)
         if not len(rows):
             return list(self._answers(batch, part, champion))
-        answering = self._canary(challenger, batch.take(rows), raw.take(rows), champion.take(rows))
-        later = asyncio.ensure_future(answering)
+        fallback = part.take(rows), champion.take(rows)
+        later = asyncio.ensure_future(self._canary(challenger, batch.take(rows), its_part.take(rows), *fallback))
         self._canaries.add(later)
         later.add_done_callback(self._canaries.discard)
         theirs = (_Later(later, row) for row in range(len(rows)))
@@ -237,18 +239,17 @@ class Predictor:
         return [next(theirs) if is_theirs else next(ours) for is_theirs in chosen.tolist()]
 
     async def _canary(
-        self, challenger: Challenger, batch: Batch, raw: RawFeatures, champion: Scored
+        self, challenger: Challenger, batch: Batch, its_part: RawFeatures, part: RawFeatures, champion: Scored
     ) -> tuple[Scored, list[Prediction]]:
         """What the challenger answers; where it does not, what the champion does, which has scored them too."""
-        part = self._champion.part_of(raw)
-        scored = await challenger.answer(batch, raw)
+        scored = await challenger.answer(batch, its_part)
         if scored is None:
             return champion, self._answers(batch, part, champion)
         model = challenger.live.model
+        made = predictions(batch, its_part, scored, self._metrics, model.identity)
         self._keep(batch, part, self.model, champion, answered=False)
-        part = challenger.live.part_of(raw)
-        self._keep(batch, part, model, scored, answered=True)
-        return scored, predictions(batch, part, scored, self._metrics, model.identity)
+        self._keep(batch, its_part, model, scored, answered=True)
+        return scored, made
 
     def _keep(self, batch: Batch, part: RawFeatures, model: ImportedModel, scored: Scored, answered: bool) -> None:
         if self._log is not None:

@@ -1,3 +1,3 @@
-"""From orders to a registered, imported model. Knows the contract; never imported by the service."""
+"""From orders to a registered, imported model. Knows contract and scoring; never imported by the service."""
 
 import scoring  # noqa: F401  # before feast, see scoring/quick_feast.py
