@@ -6,25 +6,17 @@ import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
 
 from pydantic import ValidationError
 
 from contract import ContractError
 from contract.artefacts import Artefacts
+from contract.command_line import OneLineParser, warn_of_unknown
 from contract.errors import setting_problem
-from contract.settings import unknown_variables
 from jobs.errors import JobError
 from jobs.settings import JobsSettings
 from jobs.times import refuse_nothing_between
 from scoring.errors import ModelError
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong with the arguments; --help has the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}\n")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     Raises:
         SystemExit: of code 2, the arguments are wrong.
     """
-    parser = _Parser(prog="python -m jobs", description=__doc__)
+    parser = OneLineParser(prog="python -m jobs", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("redis-up", help="start the embedded Redis unless REDIS_URL is set")
     commands.add_parser("redis-down", help="stop the embedded Redis")
@@ -88,8 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     first = commands.add_parser("first-prediction", help="wait for a service and show how to ask it")
     first.add_argument("--url", required=True)
     chosen = parser.parse_args(arguments)
-    if unknown := unknown_variables(os.environ, "JOBS_", JobsSettings.model_fields):
-        print(f"warning: no settings of the jobs, see README.md: {', '.join(unknown)}", file=sys.stderr)
+    warn_of_unknown(os.environ, "JOBS_", JobsSettings.model_fields, "the jobs")
     try:
         _run(chosen)
     except JobError as error:

@@ -5,29 +5,21 @@ import os
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import NoReturn
 
 from pydantic import ValidationError
 
 from contract import ContractError
 from contract.artefacts import Artefacts
+from contract.command_line import OneLineParser, warn_of_unknown
 from contract.errors import setting_problem
-from contract.settings import unknown_variables
 from scoring.errors import ModelError
 from training.errors import TrainingError
 from training.settings import TrainingSettings
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as every other error here."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}\n")
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run one step; 0 on success, else the error's exit code, with one line on stderr."""
-    parser = _Parser(prog="python -m training", description=__doc__)
+    parser = OneLineParser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     data = commands.add_parser("data", help="fetch CDNOW, or check and take your own orders")
     data.add_argument("--orders", type=Path, help="your own orders, .csv or .parquet")
@@ -68,8 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("either --orders or --synthetic")
     if chosen.command == "data" and chosen.seed is not None and not chosen.synthetic:
         parser.error("--seed is for --synthetic")
-    if unknown := unknown_variables(os.environ, "TRAINING_", TrainingSettings.model_fields):
-        print(f"warning: no settings of training, see README.md: {', '.join(unknown)}", file=sys.stderr)
+    warn_of_unknown(os.environ, "TRAINING_", TrainingSettings.model_fields, "training")
     try:
         _run(chosen)
     except TrainingError as error:

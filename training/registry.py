@@ -85,13 +85,8 @@ def version_of(client: MlflowClient, name: str, alias_or_version: str) -> ModelV
     numbered = re.fullmatch(r"\d+", alias_or_version) is not None
     number = alias_or_version if numbered else aliases_of(client, name).get(alias_or_version)
     if number is None:
-        hint = (
-            "`make retrain` makes one, or name a VERSION"
-            if alias_or_version == CHALLENGER
-            else "run `make train` first"
-            if alias_or_version == CHAMPION
-            else "`make models` lists aliases and versions"
-        )
+        hints = {CHALLENGER: "`make retrain` makes one, or name a VERSION", CHAMPION: "run `make train` first"}
+        hint = hints.get(alias_or_version, "`make models` lists aliases and versions")
         raise TrainingError(f"model {name!r} has no alias {alias_or_version!r}; {hint}")
     try:
         return client.get_model_version(name, number)
