@@ -1,8 +1,11 @@
 """The program that builds and runs images here: docker, podman or buildah, whichever is there."""
 
+import argparse
+import functools
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,3 +97,23 @@ def _works(name: str) -> bool:
     if shutil.which(name) is None:
         return False
     return name != "docker" or subprocess.run([name, "info"], capture_output=True, check=False).returncode == 0
+
+
+def take_builder(parser: argparse.ArgumentParser) -> None:
+    """The option of every command here that says which builder works."""
+    parser.add_argument("--builder", default="", help="docker, podman or buildah; the first that works unless given")
+
+
+def one_line(command: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[str] | None], int]:
+    """A command with an exit code: 0, or 1 after one line that says what is wrong."""
+
+    @functools.wraps(command)
+    def told(arguments: Sequence[str] | None = None) -> int:
+        try:
+            command(arguments)
+        except (ImageError, OSError) as error:
+            sys.stderr.write(f"error: {error}\n")
+            return 1
+        return 0
+
+    return told

@@ -15,7 +15,7 @@ import bentoml
 from bentoml.exceptions import BentoMLException
 
 from deploy.image import inventory
-from deploy.image.builder import Builder, ImageError, find_builder
+from deploy.image.builder import Builder, ImageError, find_builder, one_line, take_builder
 
 if TYPE_CHECKING:
     from bentoml import Bento
@@ -135,26 +135,22 @@ def size_table(found: Any, whole: int) -> str:
     return "\n".join(f"| {name} | {size / 1e6:.0f} MB |" for name, size in rows)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0, or 1 after one line that says what is wrong."""
+@one_line
+def main(arguments: Sequence[str] | None) -> None:
+    """Build an image, or look into it."""
     parser = argparse.ArgumentParser(prog="python -m deploy.image.containerize", description=__doc__)
     parser.add_argument("--bento", default="", help="its tag; the latest unless given")
-    parser.add_argument("--builder", default="", help="docker, podman or buildah; the first that works unless given")
+    take_builder(parser)
     parser.add_argument("--size-only", action="store_true", help="build nothing, look into the image that is there")
     parser.add_argument("options", nargs="*", help="further options of the builder, after --")
     asked = parser.parse_args(arguments)
-    try:
-        builder, bento = find_builder(asked.builder), built_bento(asked.bento)
-        image = str(bento.tag)
-        if not asked.size_only:
-            containerize(builder, bento, image, asked.options)
-            sys.stdout.write(f"{image}, by {builder.name}\n")
-        sys.stdout.write(size_table(contents(builder, image), builder.bytes_of(image)) + "\n")
-    except (ImageError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    return 0
+    builder, bento = find_builder(asked.builder), built_bento(asked.bento)
+    image = str(bento.tag)
+    if not asked.size_only:
+        containerize(builder, bento, image, asked.options)
+        sys.stdout.write(f"{image}, by {builder.name}\n")
+    sys.stdout.write(size_table(contents(builder, image), builder.bytes_of(image)) + "\n")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(None))

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.image.builder import Builder, ImageError, find_builder
+from deploy.image.builder import Builder, find_builder, one_line, take_builder
 from deploy.image.containerize import FOLDER, index_secrets
 
 IMAGE = "churn-jobs:latest"
@@ -35,22 +35,18 @@ def build(builder: Builder, image: str, options: Sequence[str]) -> None:
         builder.build(context, image, [*index_secrets(Path(folder, "secrets")), *options])
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0, or 1 after one line that says what is wrong."""
+@one_line
+def main(arguments: Sequence[str] | None) -> None:
+    """Build it."""
     parser = argparse.ArgumentParser(prog="python -m deploy.image.jobs_image", description=__doc__)
-    parser.add_argument("--builder", default="", help="docker, podman or buildah; the first that works unless given")
+    take_builder(parser)
     parser.add_argument("--image", default="", help=f"its tag; {IMAGE} unless given")
     parser.add_argument("options", nargs="*", help="further options of the builder, after --")
     asked = parser.parse_args(arguments)
-    try:
-        builder = find_builder(asked.builder)
-        build(builder, asked.image or IMAGE, asked.options)
-    except (ImageError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
+    builder = find_builder(asked.builder)
+    build(builder, asked.image or IMAGE, asked.options)
     sys.stdout.write(f"{asked.image or IMAGE}, by {builder.name}\n")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(None))

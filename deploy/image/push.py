@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
-from deploy.image.builder import Builder, ImageError, find_builder
+from deploy.image.builder import Builder, ImageError, find_builder, one_line, take_builder
 
 
 def check_name(variable: str, name: str) -> None:
@@ -47,29 +47,25 @@ def _run(builder: Builder, *arguments: str, said: str = "") -> None:
         raise ImageError(f"{builder.name} {arguments[0]} failed; what it says is above")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0, or 1 after one line that says what is wrong."""
+@one_line
+def main(arguments: Sequence[str] | None) -> None:
+    """Push both."""
     parser = argparse.ArgumentParser(prog="python -m deploy.image.push", description=__doc__)
     parser.add_argument("--image", required=True, help="registry/repository:tag of the service's")
     parser.add_argument("--jobs-image", required=True, help="registry/repository:tag of the jobs'")
     parser.add_argument("--bento", default="", help="its tag; the latest unless given")
-    parser.add_argument("--builder", default="", help="docker, podman or buildah; the first that works unless given")
+    take_builder(parser)
     asked = parser.parse_args(arguments)
     from deploy.image import jobs_image  # imports bentoml, which takes seconds
     from deploy.image.containerize import built_bento
 
-    try:
-        # Both before the first is pushed: half a release is none.
-        check_name("IMAGE", asked.image)
-        check_name("JOBS_IMAGE", asked.jobs_image)
-        builder = find_builder(asked.builder)
-        push(builder, str(built_bento(asked.bento).tag), asked.image, os.environ)
-        push(builder, jobs_image.IMAGE, asked.jobs_image, os.environ)
-    except ImageError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    return 0
+    # Both before the first is pushed: half a release is none.
+    check_name("IMAGE", asked.image)
+    check_name("JOBS_IMAGE", asked.jobs_image)
+    builder = find_builder(asked.builder)
+    push(builder, str(built_bento(asked.bento).tag), asked.image, os.environ)
+    push(builder, jobs_image.IMAGE, asked.jobs_image, os.environ)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(None))

@@ -15,7 +15,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
-from deploy.image.builder import ImageError, find_builder
+from deploy.image.builder import ImageError, find_builder, one_line, take_builder
 from deploy.image.containerize import built_bento, contents, labels
 
 
@@ -63,24 +63,20 @@ def _library(package: Any, url: PackageURL, supplier: OrganizationalEntity | Non
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0, or 1 after one line that says what is wrong."""
+@one_line
+def main(arguments: Sequence[str] | None) -> None:
+    """Write it."""
     parser = argparse.ArgumentParser(prog="python -m deploy.image.sbom", description=__doc__)
     parser.add_argument("--bento", default="", help="tag of the Bento whose image it is; the latest unless given")
-    parser.add_argument("--builder", default="", help="docker, podman or buildah; the first that works unless given")
+    take_builder(parser)
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args(arguments)
-    try:
-        builder, bento = find_builder(asked.builder), built_bento(asked.bento)
-        found = contents(builder, str(bento.tag))
-        asked.out.parent.mkdir(parents=True, exist_ok=True)
-        asked.out.write_text(bill_of_materials(str(bento.tag), labels(bento), found))
-    except (ImageError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
+    builder, bento = find_builder(asked.builder), built_bento(asked.bento)
+    found = contents(builder, str(bento.tag))
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
+    asked.out.write_text(bill_of_materials(str(bento.tag), labels(bento), found))
     sys.stdout.write(f"{asked.out}: {len(found['python'])} Python and {len(found['debian'])} Debian packages\n")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(None))
