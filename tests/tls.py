@@ -1,7 +1,6 @@
 """A certificate authority for tests, and Redis servers that speak TLS with its certificates."""
 
 import ipaddress
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.loop import listens
 from tests.redis_servers import RunningServer, free_port, until, valkey
 
 TERMINATOR = Path(__file__).with_name("tls_terminator.py")
@@ -76,17 +76,11 @@ def tls_in_front_of_valkey(
             stderr=subprocess.STDOUT,
         )
         try:
-            until(lambda: _listens(port))
+            until(lambda: listens(port))
             yield TlsServer(port, server)
         finally:
             process.kill()
             process.wait(timeout=10)
-
-
-def _listens(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
 
 
 @contextmanager

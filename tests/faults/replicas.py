@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.faults.machine import children
-from tests.loop import SOURCE, Loop
+from tests.loop import SOURCE, Loop, listens
 from tests.redis_servers import free_port
 from tests.serving import START_SECONDS, Service, started, wait_until
 
@@ -124,15 +124,9 @@ def proxied(first: Replica, second: Replica, folder: Path) -> Iterator[Proxy]:
         )
     proxy = Proxy(port, admin, process)
     try:
-        wait_until(lambda: process.poll() is not None or _listens(admin))
+        wait_until(lambda: process.poll() is not None or listens(admin))
         assert process.poll() is None, log.read_text()
         yield proxy
     finally:
         process.kill()
         process.wait(timeout=10)
-
-
-def _listens(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
