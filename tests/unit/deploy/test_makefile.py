@@ -1,0 +1,190 @@
+"""make's variables reach commands as they were given: no shell and no make reads what stands in them."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from contract.artefacts import PROJECT_ROOT
+
+MAKEFILE = (PROJECT_ROOT / "Makefile").read_text()
+DESCRIBED = {
+    target: set(re.findall(r"\b([A-Z_]{2,})=", text))
+    for target, text in re.findall(r"^([a-z-]+):[^\n]*## (.*)$", MAKEFILE, re.MULTILINE)
+}
+WORDS = {"OPTIONS", "CONTRACTS", "TESTS"}
+"""Hold several arguments, between spaces."""
+SWITCHES = {"FORCE", "FULL", "ONCE", "REPLACE"}
+OTHERS = {"up", "deploy", "serve", "bench", "test", "data"}
+"""Need other programs, or numbers, or orders; what is said of all of the Makefile's text holds for them, too."""
+
+VALUES = [
+    "`touch ran`",
+    '";touch ran;"',
+    "';touch ran;'",
+    "$(touch ran)",
+    "$(shell touch ran)",
+    "${shell touch ran}",
+    "$(eval X:=$(shell touch ran))",
+    "$(info $(shell touch ran))",
+    "a; touch ran",
+    "a|touch ran",
+    "a&touch ran",
+    "a\ntouch ran",
+    "a\n\ttouch ran",
+    "a\nSHELL=/bin/false",
+    "a\rb",
+    "a#b",
+    "a'b",
+    'a"b',
+    "$",
+    "$$HOME",
+    "$HOME",
+    "$(",
+    "$(call",
+    "a\\",
+    "a\\\\",
+    "-x",
+    "--file=x",
+    "%d%s",
+    "*",
+    "~",
+    "a b  c",
+    "a=b:c",
+    "\x1b[31m",
+    "é [1] {x}",
+]
+
+# Says with which arguments it was called, in the place of each room: what the shell makes of a recipe is asked here.
+TELL = "import json, sys; open('told', 'a').write(json.dumps(sys.argv[1:]) + chr(10))\n"
+
+
+@dataclass(frozen=True)
+class Project:
+    """The Makefile alone, above rooms that only tell how they were called."""
+
+    root: Path
+
+    def make(self, *arguments: str, **environment: str) -> list[list[str]]:
+        """Run a target whose prerequisites are there; how commands were called."""
+        told = self.root / "told"
+        told.unlink(missing_ok=True)
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+        done = subprocess.run(
+            ["make", "--old-file=imported", "--old-file=redis", *arguments],
+            cwd=self.root,
+            env={**clean, "VENV": "venv", **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert not (self.root / "ran").exists(), f"a value was run: {arguments}"
+        assert done.returncode == 0, done.stdout + done.stderr
+        return [json.loads(line) for line in told.read_text().splitlines()] if told.exists() else []
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    root = tmp_path_factory.mktemp("project")
+    shutil.copy(PROJECT_ROOT / "Makefile", root)
+    shutil.copytree(PROJECT_ROOT / "feature_repo", root / "feature_repo")
+    for room in ("jobs", "training", "service", "benchmarks", "deploy/image"):
+        (root / room).mkdir(parents=True)
+        (root / room / "__main__.py").write_text(TELL)
+    for file in re.findall(r"[a-z_]+\.py", re.findall(r"addprefix jobs/,(.*)\)", MAKEFILE)[0]):
+        (root / "jobs" / file).touch()
+    for module in ("containerize", "jobs_image", "push", "sbom"):
+        (root / "deploy" / "image" / f"{module}.py").write_text(TELL)
+    for file in ("requirements/dev.txt", "venv/.installed", "var/data/orders.parquet", "var/stamps/applied"):
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).touch()
+    (root / "venv" / "bin").mkdir()
+    (root / "venv" / "bin" / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (root / "venv" / "bin" / "python").chmod(0o755)
+    return Project(root)
+
+
+def test_no_value_is_written_into_a_rule_or_a_recipe() -> None:
+    """Whether it comes from the command line or from the environment, and whatever stands in it."""
+    (values,) = re.findall(r"^VALUES_OF := ((?:.*\\\n)*.*)$", MAKEFILE, re.MULTILINE)
+    known = set(values.replace("\\", " ").split())
+
+    assert set().union(*DESCRIBED.values()) <= known
+    assert [line for line in MAKEFILE.splitlines() if re.search(rf"(?<!\$)\$[({{](?:{'|'.join(known)})[)}}:]", line)] == []
+    assert "CURDIR" not in MAKEFILE
+    read = set(re.findall(r"\$\$\{?([A-Z_]{2,})\b", MAKEFILE)) | set(re.findall(r"\$\(call \w+,([A-Z_]+),", MAKEFILE))
+    assert read - known <= {"PWD", "NAME", "SERVICE_IMAGE"}
+
+
+@pytest.mark.parametrize("value", VALUES, ids=ascii)
+def test_a_request_id_reaches_the_command_as_it_was_given(project: Project, value: str) -> None:
+    assert [["why", f"--request={value}"]] == project.make("why", REQUEST=value)
+    # make itself takes the spaces away that stand before the value of its command line
+    assert [["why", f"--request={value}"]] == project.make("why", f"REQUEST={value}")
+
+
+@pytest.mark.parametrize(
+    "value", ["';touch ran;$(shell touch ran)`touch ran`\"", "a\nPYTHON=$(shell touch ran)"], ids=ascii
+)
+@pytest.mark.parametrize(
+    "target", sorted(target for target, names in DESCRIBED.items() if names and target not in OTHERS)
+)
+def test_every_value_of_every_target_reaches_its_command(project: Project, target: str, value: str) -> None:
+    names = DESCRIBED[target]
+    given = [f"{name}={value}" for name in sorted(names)]
+
+    called = project.make(target, *given)
+    assert called[-1] == project.make(target, **dict.fromkeys(names, value))[-1]
+    told = "\n".join(argument for call in called for argument in call)
+    for name in names - WORDS - SWITCHES:
+        assert value in told, name
+    assert all(name not in names or value.split()[0] in told for name in WORDS)
+
+
+def test_a_value_that_nobody_reads_is_not_run_either(project: Project) -> None:
+    assert [["why", "--request=a"]] == project.make("why", "REQUEST=a", "ANYTHING=$(shell touch ran)`touch ran`")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["my orders.csv", "it's [1] 100% #2 ü.csv", "a:b;touch ran.csv", "a|b=c*.csv", "$(shell touch ran).csv", "(x).csv"],
+)
+def test_orders_may_have_any_name_and_are_taken_when_they_are_newer(project: Project, name: str) -> None:
+    def taken(*more: str) -> bool:
+        done = subprocess.run(
+            ["make", "var/stamps/ordered", f"ORDERS={given}", f"ORDERS_PATH={taken_to}", *more],
+            cwd=project.root,
+            env={**os.environ, "VENV": "venv"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert not (project.root / "ran").exists()
+        assert done.returncode == 0, done.stderr
+        return "orders:" in done.stdout
+
+    given, taken_to = project.root / name, project.root / f"taken {name}.parquet"
+    given.touch()
+    taken_to.touch()
+    os.utime(given, (1_000_000_000, 1_000_000_000))
+    assert not taken()
+    os.utime(taken_to, (999_999_999, 999_999_999))
+    assert taken()
+
+
+def test_orders_that_are_not_there_are_said_in_one_line(project: Project) -> None:
+    done = subprocess.run(
+        ["make", "features", "ORDERS=no such.csv"],
+        cwd=project.root,
+        env={**os.environ, "VENV": "venv"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "error: ORDERS=no such.csv: no such file" == done.stderr.splitlines()[0]
