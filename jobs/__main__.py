@@ -13,12 +13,14 @@ from contract import ContractError
 from contract.artefacts import Artefacts
 from contract.command_line import OneLineParser, warn_of_unknown
 from contract.errors import setting_problem
+from contract.printable import printable_output
 from jobs.errors import JobError
 from jobs.settings import JobsSettings
 from jobs.times import refuse_nothing_between
 from scoring.errors import ModelError
 
 
+@printable_output()
 def main(arguments: list[str] | None = None) -> int:
     """Run one job; 0 on success, else the error's exit code, with one line on stderr.
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from contract import OverrideError, Resolver
+from contract.printable import printable
 from jobs.errors import JobError
 
 
@@ -49,7 +50,7 @@ def read_customer_list(path: Path, join_key: str, resolver: Resolver) -> Custome
     """
     table = _read(path, join_key)
     if join_key not in table.column_names:
-        raise JobError(f"{path}: has no column {join_key!r}; found {', '.join(table.column_names)}")
+        raise JobError(f"{path}: has no column {join_key!r}; found {printable(', '.join(table.column_names))}")
     ids = table[join_key]
     if not pa.types.is_string(ids.type):
         raise JobError(f"{path}: column {join_key} is {ids.type}; ids are text (a number would lose its leading zeros)")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import time
 import urllib.error
 import urllib.request
@@ -34,7 +35,7 @@ def first_prediction(url: str, customer_id: str) -> None:
             raise JobError(f"{url} was not ready within {_WAIT_SECONDS:g} s")
         time.sleep(0.2)
     body = json.dumps({"customer_id": customer_id})
-    curl = f"curl -s {url}/predict -H 'Content-Type: application/json' -d '{body}'"
+    curl = f"curl -s {url}/predict -H 'Content-Type: application/json' -d {shlex.quote(body)}"
     stop = "Ctrl-C ends the service; `make down` stops the embedded Redis."
     request = urllib.request.Request(  # noqa: S310  # our own http:// address
         f"{url}/predict", body.encode(), {"Content-Type": "application/json"}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import duckdb
 
+from contract.printable import printable
 from jobs.errors import JobError
 from jobs.latest_rows import rows_of
 from jobs.logged_scores import LoggedScores
@@ -84,7 +85,7 @@ def _as_text(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
     columns = [column[0] for column in connection.execute(f"DESCRIBE FROM {source}").fetchall()]
     for wanted in ("request_id", "churned"):
         if wanted not in columns:
-            raise JobError(f"{file}: has no column {wanted!r}; found {', '.join(columns)}")
+            raise JobError(f"{file}: has no column {wanted!r}; found {printable(', '.join(columns))}")
     row = "trim(row::VARCHAR)" if "row" in columns else "'0'"
     connection.execute(
         "CREATE TABLE label_text AS SELECT row_number() OVER () AS line, request_id::VARCHAR AS request_id, "  # noqa: S608

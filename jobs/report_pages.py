@@ -9,6 +9,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, write_to_textfile
 
+from contract.printable import printable
 from jobs.errors import JobError
 
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem;color:#222}h1,h2{font-weight:600}
@@ -53,15 +54,15 @@ def put_report(
 def page(title: str, outcome: str, parts: Iterable[str]) -> str:
     """HTML in one file; parts that are empty leave no trace."""
     top = (
-        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(title)}</title>",
-        f"<style>{_STYLE}</style><h1>{escape(title)}: {escape(outcome)}</h1>",
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{_safe(title)}</title>",
+        f"<style>{_STYLE}</style><h1>{_safe(title)}: {_safe(outcome)}</h1>",
     )
     return "\n".join(part for part in (*top, *parts) if part) + "\n"
 
 
 def paragraph(text: str) -> str:
     """Some words."""
-    return f"<p>{escape(text)}</p>"
+    return f"<p>{_safe(text)}</p>"
 
 
 def table(title: str, heads: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
@@ -70,13 +71,13 @@ def table(title: str, heads: Iterable[str], rows: Iterable[Iterable[object]]) ->
     if not lines:
         return ""
     top = _row("th", heads) if any(heads := list(heads)) else ""
-    return f"<h2>{escape(title)}</h2><table>{top}{''.join(lines)}</table>"
+    return f"<h2>{_safe(title)}</h2><table>{top}{''.join(lines)}</table>"
 
 
 def listed(title: str, lines: list[str]) -> str:
     """A list under its title; nothing without lines."""
-    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f"<h2>{escape(title)}</h2><ul>{items}</ul>" if lines else ""
+    items = "".join(f"<li>{_safe(line)}</li>" for line in lines)
+    return f"<h2>{_safe(title)}</h2><ul>{items}</ul>" if lines else ""
 
 
 def shown(value: object) -> object:
@@ -84,8 +85,13 @@ def shown(value: object) -> object:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
+def _safe(text: str) -> str:
+    """Text for HTML, whoever wrote it."""
+    return escape(printable(text))
+
+
 def _row(cell: str, values: Iterable[object]) -> str:
-    return "<tr>" + "".join(f"<{cell}>{escape(_text(value))}</{cell}>" for value in values) + "</tr>"
+    return "<tr>" + "".join(f"<{cell}>{_safe(_text(value))}</{cell}>" for value in values) + "</tr>"
 
 
 def _text(value: object) -> str:
@@ -94,7 +100,7 @@ def _text(value: object) -> str:
 
 def aligned(rows: Iterable[Sequence[str]]) -> Iterator[str]:
     """A table as lines of text, its columns as wide as they need to be."""
-    cells = list(rows)
+    cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line in cells:
         yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from contract import FeatureInput, ModelContract
+from contract.printable import printable
 from jobs.errors import ArgumentError, JobError
 from jobs.log_reading import nothing_in
 from jobs.report_pages import aligned
@@ -67,7 +68,7 @@ def why(folder: Path, asked: Asked) -> Iterator[str]:
     unsaid: list[Exception] = []
     for logged in found:
         try:
-            yield from _told(logged)
+            yield from map(printable, _told(logged))
         except (ModelError, NotReproducedError) as error:
             unsaid.append(error)
         yield ""

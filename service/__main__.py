@@ -5,10 +5,12 @@ import os
 import sys
 from pathlib import Path
 
+from contract.printable import printable_output
 from service.authentication import new_key, read_keys
 from service.errors import StartupError
 
 
+@printable_output()
 def main(arguments: list[str] | None = None) -> int:
     """Make one key: the key to stdout, all else to stderr; 1 with one line where it could not be done."""
     parser = argparse.ArgumentParser(prog="python -m service", description=__doc__)

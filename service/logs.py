@@ -6,6 +6,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
+from contract.printable import printable
 from service.settings import ServiceSettings
 from service.tracing import trace_ids
 
@@ -38,14 +39,19 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """The same for people; a traceback takes lines of its own."""
+    """The same for people, who read it on a terminal; a traceback takes lines of its own."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # logging's own name
         """The line without the traceback."""
-        return " ".join([super().formatMessage(record), *(f"{name}={value}" for name, value in _about(record).items())])
+        about = (f"{name}={value}" for name, value in _about(record).items())
+        return printable(" ".join([super().formatMessage(record), *about]))
+
+    def formatException(self, ei: Any) -> str:  # logging's own name
+        """The traceback."""
+        return printable(super().formatException(ei), keep="\n")
 
 
 def _about(record: logging.LogRecord) -> dict[str, Any]:

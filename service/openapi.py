@@ -25,6 +25,7 @@ from service.errors import (
     UnknownCustomerError,
     UnsupportedMediaTypeError,
 )
+from service.http_exchange import REQUEST_ID
 from service.schemas import (
     ErrorResponse,
     ExplainRequest,
@@ -158,7 +159,7 @@ def _operation(operation: _Operation, guarded: list[Json]) -> Json:
                 "in": "header",
                 "required": False,
                 "description": "repeated in the answer and in logs, unless it is longer than 128 or holds anything but "
-                "visible ASCII; then, or if it is absent, one is made",
+                "letters and digits of ASCII and ._:/@+=-; then, or if it is absent, one is made",
                 "schema": {"type": "string"},
             }
         ],
@@ -185,7 +186,7 @@ def _error(status: int, codes: list[str]) -> Json:
 
 def _response(description: str, schema: Json, headers: dict[str, tuple[str, Json]]) -> Json:
     model = {f"X-Model-{name}": ("of the model", {"type": "string"}) for name in ("Name", "Version", "Role")}
-    everywhere = {"X-Request-ID": ("of this request", {"type": "string", "pattern": "^[!-~]{1,128}$"}), **model}
+    everywhere = {"X-Request-ID": ("of this request", {"type": "string", "pattern": f"^{REQUEST_ID}$"}), **model}
     return {
         "description": description,
         "headers": {

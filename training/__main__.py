@@ -12,11 +12,13 @@ from contract import ContractError
 from contract.artefacts import Artefacts
 from contract.command_line import OneLineParser, warn_of_unknown
 from contract.errors import setting_problem
+from contract.printable import printable_output
 from scoring.errors import ModelError
 from training.errors import TrainingError
 from training.settings import TrainingSettings
 
 
+@printable_output()
 def main(arguments: list[str] | None = None) -> int:
     """Run one step; 0 on success, else the error's exit code, with one line on stderr."""
     parser = OneLineParser(prog="python -m training", description=__doc__)

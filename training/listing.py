@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from mlflow.entities.model_registry import ModelVersion
 
+from contract.printable import printable
 from training import registry
 from training.judgement import AGAINST_CHAMPION
 from training.ledger import Chain, Recorded
@@ -83,13 +84,13 @@ def _entry(recorded: Recorded) -> list[str]:
         entry.move,
         entry.alias or "",
         f"{entry.from_version or '–'} → {entry.to_version or '–'}",
-        entry.who,
+        _short(entry.who),
         _short(why, 160),
     ]
 
 
 def _short(text: str, most: int = 60) -> str:
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     return line if len(line) <= most else line[: most - 1] + "…"
 
 

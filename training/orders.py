@@ -19,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from contract.printable import printable
 from training.errors import OrdersError
 
 _WHEEL = "lifetimes==0.11.3"  # ships the data set; its code is never installed
@@ -180,7 +181,7 @@ def _read(own: Path) -> pd.DataFrame:
     if missing:
         raise OrdersError(
             f"{own}: column {missing[0]} is missing; expected {', '.join(needed)}, "
-            f"found {', '.join(map(str, frame.columns))}"
+            f"found {printable(', '.join(map(str, frame.columns)))}"
         )
     if frame.empty:
         raise OrdersError(f"{own}: no rows; expected at least one order")

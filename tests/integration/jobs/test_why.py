@@ -231,3 +231,23 @@ def test_rows_are_found_before_their_file_is_complete(
     complete.unlink()
 
     assert 0 == why(capsys, "--request", "r")[0]
+
+
+def test_what_a_client_or_customer_wrote_is_told_without_being_obeyed_by_a_terminal(
+    folder: Path, model: ImportedModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logged = answers(model, 5)
+    hostile = "r`id`\x1b[31m\u202e\x9b2J\nstatus      ok"
+    log(folder, replace(logged, request_ids=[hostile] * 5, customer_ids=[f"\x1b]0;{n}\x07\n" for n in range(5)]))
+
+    code, told, errors = why(capsys, "--request", hostile, "--row", str(STALE))
+
+    assert (0, "") == (code, errors)
+    lines = told.splitlines()
+    assert all(line.isprintable() for line in lines)
+    assert "request     r`id`\\x1b[31m\\u202e\\x9b2J\\nstatus      ok row 1," in lines[0]
+    assert f"customer    \\x1b]0;{STALE}\\x07\\n" == lines[1]
+    assert "status      ok" not in lines
+
+    _, _, errors = why(capsys, "--request", "\x1b[31mnobody")
+    assert "\x1b" not in errors

@@ -116,7 +116,9 @@ def test_no_value_is_written_into_a_rule_or_a_recipe() -> None:
     known = set(values.replace("\\", " ").split())
 
     assert set().union(*DESCRIBED.values()) <= known
-    assert [line for line in MAKEFILE.splitlines() if re.search(rf"(?<!\$)\$[({{](?:{'|'.join(known)})[)}}:]", line)] == []
+    assert [
+        line for line in MAKEFILE.splitlines() if re.search(rf"(?<!\$)\$[({{](?:{'|'.join(known)})[)}}:]", line)
+    ] == []
     assert "CURDIR" not in MAKEFILE
     read = set(re.findall(r"\$\$\{?([A-Z_]{2,})\b", MAKEFILE)) | set(re.findall(r"\$\(call \w+,([A-Z_]+),", MAKEFILE))
     assert read - known <= {"PWD", "NAME", "SERVICE_IMAGE"}

@@ -125,7 +125,14 @@ async def test_a_content_type_with_a_charset_or_none_is_json(open_api: OpenApi) 
     assert 200 == (await api.client.post("/predict", content=body)).status_code
 
 
-@pytest.mark.parametrize("given", ["abc-123", "x" * 128, "~!@#$%^&*()"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("abc-123", "x" * 128, "550e8400-e29b-41d4-a716-446655440000", "01ARZ3NDEKTSV4RRFFQ69G5FAV"),
+        *("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "Root=1-67891233-abcdef012345678912345678"),
+        *("dGVzdC9pZCs=", "-_aBc", "shop@eu:orders/7.1"),
+    ],
+)
 async def test_a_safe_request_id_is_echoed(open_api: OpenApi, given: str) -> None:
     api = open_api({"a": live_customer()})
 
@@ -136,7 +143,13 @@ async def test_a_safe_request_id_is_echoed(open_api: OpenApi, given: str) -> Non
     assert given == response.json()["request_id"] == response.headers["X-Request-ID"]
 
 
-@pytest.mark.parametrize("given", [b"", b"x" * 129, b"two words", b"tab\there", b"caf\xc3\xa9", b"\x1b[31mred"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(b"", b"x" * 129, b"two words", b"tab\there", b"caf\xc3\xa9", b"\x1b[31mred", b"\xc2\x9b31m", b"a\n"),
+        *(b"a" + bytes([letter]) for letter in b"`$;|&<>()[]{}'\"\\!#%*?~^,"),
+    ],
+)
 async def test_an_unsafe_or_absent_request_id_is_replaced(open_api: OpenApi, given: bytes) -> None:
     response = await open_api({}).client.get("/model", headers=httpx.Headers([(b"X-Request-ID", given)]))
 

@@ -212,3 +212,12 @@ async def test_neither_customers_nor_values_are_logged(open_api: OpenApi, caplog
 
     assert 4 == len(lines(caplog))
     assert not {word for word in ("planted", "31337") if word in json.dumps(lines(caplog))}
+
+
+def test_text_for_people_holds_nothing_that_a_terminal_would_obey() -> None:
+    record = logging.LogRecord("service", logging.INFO, "", 0, "it says %s", ("\x1b[31mred\u202e\nforged line",), None)
+    record.client = "\x9b2J"
+
+    (line,) = TextFormatter().format(record).splitlines()
+    assert line.isprintable()
+    assert "it says \\x1b[31mred\\u202e\\nforged line client=\\x9b2J" in line

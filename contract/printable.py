@@ -1,0 +1,49 @@
+"""Text that others wrote, made safe to show: a terminal obeys control characters, and some letters reorder a line."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any, TextIO, cast
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""The text with everything invisible as an escape: control characters, marks of direction, halves of letters.
+
+    Args:
+        keep: characters that stay, such as the end of a line.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() or letter in keep else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+@contextmanager
+def printable_output() -> Iterator[None]:
+    """Let this process print printable text and ends of lines alone, to stdout and stderr, until the block ends."""
+    with redirect_stdout(_printing_on(sys.stdout)), redirect_stderr(_printing_on(sys.stderr)):
+        yield
+
+
+def _printing_on(stream: TextIO) -> TextIO:
+    return cast(TextIO, _PrintableStream(stream))
+
+
+class _PrintableStream:
+    """A text stream that is written to by `print` and in every other way has what the one below it has."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(printable(text, keep="\n\t"))
+        return len(text)
+
+    def writelines(self, lines: list[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
