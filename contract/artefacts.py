@@ -6,7 +6,7 @@ Every process finds Redis, the feature registry and the offline store by these r
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from contract.errors import ContractError
 from contract.redis_address import RedisAddress
@@ -39,13 +39,13 @@ class Artefacts(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    redis_url: str | None
-    feast_registry: str
+    redis_url: str | None = Field(repr=False)
+    feast_registry: str = Field(repr=False)
     offline_store: Path
     orders: Path
     streamed_orders: Path
     materialize_runs: Path
-    mlflow_tracking_uri: str
+    mlflow_tracking_uri: str = Field(repr=False)
     model_tag: Path
     challenger: Path
     inference_log: Path

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any, TextIO, cast
 
+from contract.redaction import redacted
+
 
 def printable(text: str, keep: str = "") -> str:
     r"""The text with everything invisible as an escape: control characters, marks of direction, halves of letters.
@@ -22,7 +24,7 @@ def printable(text: str, keep: str = "") -> str:
 
 @contextmanager
 def printable_output() -> Iterator[None]:
-    """Let this process print printable text and ends of lines alone, to stdout and stderr, until the block ends."""
+    """Let this process print printable text and ends of lines alone, and no passwords, until the block ends."""
     with redirect_stdout(_printing_on(sys.stdout)), redirect_stderr(_printing_on(sys.stderr)):
         yield
 
@@ -38,7 +40,7 @@ class _PrintableStream:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        self._stream.write(printable(text, keep="\n\t"))
+        self._stream.write(printable(redacted(text), keep="\n\t"))
         return len(text)
 
     def writelines(self, lines: list[str]) -> None:

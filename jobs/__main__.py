@@ -14,6 +14,7 @@ from contract.artefacts import Artefacts
 from contract.command_line import OneLineParser, warn_of_unknown
 from contract.errors import setting_problem
 from contract.printable import printable_output
+from contract.redaction import redacted
 from jobs.errors import JobError
 from jobs.settings import JobsSettings
 from jobs.times import refuse_nothing_between
@@ -144,7 +145,7 @@ def _run(chosen: argparse.Namespace) -> None:
         from jobs.feature_store import apply
 
         apply(artefacts)
-        print(f"applied feature_repo/ to {artefacts.feast_registry}")
+        print(f"applied feature_repo/ to {redacted(artefacts.feast_registry)}")
     elif chosen.command == "materialize":
         from jobs.materialize import materialize
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from contract.artefacts import PROJECT_ROOT, Artefacts
+from contract.redaction import redacted
 from jobs.errors import JobError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def apply(artefacts: Artefacts) -> None:
     )
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()[-5:] or ["it said nothing"]
-        raise JobError("feast apply failed:\n  " + "\n  ".join(said))
+        raise JobError("feast apply failed:\n  " + "\n  ".join(map(redacted, said)))
 
 
 def open_feature_store(artefacts: Artefacts) -> "FeatureStore":

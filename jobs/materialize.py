@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from contract.artefacts import Artefacts
+from contract.redaction import redacted
 from jobs.builds import read_build
 from jobs.chunks import ChunkReader
 from jobs.errors import JobError
@@ -102,7 +103,7 @@ def _materialize(artefacts: Artefacts, record: RunRecord, replace: bool, full: b
     store = open_feature_store(artefacts)
     views = store._get_feature_views_to_materialize(None)
     if not views:
-        raise JobError(f"{artefacts.feast_registry}: no feature views; run `make apply` first")
+        raise JobError(f"{redacted(artefacts.feast_registry)}: no feature views; run `make apply` first")
     if store.config.online_store.type != "redis":
         raise JobError("the online store is not Redis, in which runs are locked and remembered")
     try:

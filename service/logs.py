@@ -2,11 +2,13 @@
 
 import json
 import logging
+import os
 import sys
 from datetime import UTC, datetime
 from typing import Any
 
 from contract.printable import printable
+from contract.redaction import redacted, secrets_in
 from service.settings import ServiceSettings
 from service.tracing import trace_ids
 
@@ -24,17 +26,21 @@ class JsonFormatter(logging.Formatter):
     `error` is a traceback; `trace_id` and `span_id` are there while tracing is on.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._secrets = secrets_in(os.environ)
+
     def format(self, record: logging.LogRecord) -> str:
         """One line, in ASCII: there are letters beyond it that some readers take for the end of a line."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": redacted(record.getMessage(), self._secrets),
             **_about(record),
         }
         if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
+            line["error"] = redacted(self.formatException(record.exc_info), self._secrets)
         return json.dumps(line, default=str)
 
 
@@ -43,15 +49,16 @@ class TextFormatter(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self._secrets = secrets_in(os.environ)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # logging's own name
         """The line without the traceback."""
         about = (f"{name}={value}" for name, value in _about(record).items())
-        return printable(" ".join([super().formatMessage(record), *about]))
+        return printable(redacted(" ".join([super().formatMessage(record), *about]), self._secrets))
 
     def formatException(self, ei: Any) -> str:  # logging's own name
         """The traceback."""
-        return printable(super().formatException(ei), keep="\n")
+        return printable(redacted(super().formatException(ei), self._secrets), keep="\n")
 
 
 def _about(record: logging.LogRecord) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from contract import ContractError, ContractMismatchError, ModelContract, RawFea
 from contract.artefacts import Artefacts
 from contract.feature_schema import read_feature_schema
 from contract.feature_union import FeatureUnion
+from contract.redaction import redacted
 from contract.redis_address import RedisAddress
 from service.errors import OnlineStoreUnavailableError, StartupError
 from service.read_plan import UnsupportedFeatureServiceError, compile_plan
@@ -231,7 +232,9 @@ def open_store(
         keep_to_promised_code(store, contracts)
         found = broken_promises(store, *contracts)  # reads the registry for the first time
     except DecodeError:
-        raise StartupError(f"{artefacts.feast_registry} is not a feature registry; run `make apply`") from None
+        raise StartupError(
+            f"{redacted(artefacts.feast_registry)} is not a feature registry; run `make apply`"
+        ) from None
     if found:
         raise ContractMismatchError(found)
     return store

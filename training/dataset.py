@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from contract import FeatureSchema, RawFeatures
 from contract.artefacts import PROJECT_ROOT, Artefacts
 from contract.feature_schema import read_feature_schema
+from contract.redaction import redacted
 from training.errors import DatasetError
 from training.settings import TrainingSettings
 
@@ -230,7 +231,7 @@ def _feature_service(store: "FeatureStore", artefacts: Artefacts, name: str) -> 
         return store.get_feature_service(name)
     except Exception as error:
         raise DatasetError(
-            f"feature service {name!r} is not in {artefacts.feast_registry}; run `make apply` first"
+            f"feature service {name!r} is not in {redacted(artefacts.feast_registry)}; run `make apply` first"
         ) from error
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from mlflow.entities.model_registry import ModelVersion
 
 from contract.printable import printable
+from contract.redaction import redacted
 from training import registry
 from training.judgement import AGAINST_CHAMPION
 from training.ledger import Chain, Recorded
@@ -22,7 +23,7 @@ def models(opened: OpenedRegistry) -> str:
     aliases = registry.aliases_of(opened.client, opened.name)
     versions = registry.versions_of(opened.client, opened.name)
     if not versions:
-        return f"no version of {opened.name!r} is registered in {opened.artefacts.mlflow_tracking_uri}"
+        return f"no version of {opened.name!r} is registered in {redacted(opened.artefacts.mlflow_tracking_uri)}"
     header = ["version", "alias", "created (UTC)", "gate", *_METRICS, "here"]
     rows = [header, *(_row(opened, version, aliases) for version in versions)]
     chain = opened.ledger.read()

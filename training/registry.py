@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError  # which mlflow lets through
 
 from contract import ContractError, ModelContract, content_sha256
 from contract.artefacts import PIPELINE_FILE
+from contract.redaction import redacted
 from contract.trusted_types import TRUSTED_TYPES
 from training.errors import ModelImportError, TrainingError
 
@@ -71,8 +72,9 @@ def open_registry(uri: str, experiment: str) -> MlflowClient:
         if client.get_experiment_by_name(experiment) is None:
             client.create_experiment(experiment, artifact_location=location)
         mlflow.set_experiment(experiment)
-    except (MlflowException, SQLAlchemyError) as error:
-        raise TrainingError(f"the MLflow registry cannot be opened: {str(error).splitlines()[0]}") from None
+    except (MlflowException, SQLAlchemyError, ImportError, ValueError) as error:  # the latter of a URL, or its driver
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise TrainingError(f"the MLflow registry at {redacted(uri)} cannot be opened: {redacted(said)}") from None
     return client
 
 
