@@ -1,6 +1,8 @@
 """Where the offline store keeps the rows that `make features` writes."""
 
 import os
+import re
+from glob import escape
 from pathlib import Path
 
 from feast import FileSource
@@ -19,7 +21,9 @@ _BY_SPARK = os.environ.get("OFFLINE_STORE_TYPE", "") == "spark"
 
 def _rows_of(feature_view: str) -> FileSource | SparkSource:
     # `current` is a link that `make features` moves in one step from one complete build to the next.
-    rows = str(_OFFLINE_STORE / "current" / feature_view / "*" / "*.parquet")
+    # The path is a pattern: what stands for itself in the folder's name must not be taken for a part of it.
+    folder = re.sub(r"([][{}*?\\])", r"\\\1", str(_OFFLINE_STORE)) if _BY_SPARK else escape(str(_OFFLINE_STORE))
+    rows = str(Path(folder) / "current" / feature_view / "*" / "*.parquet")
     fields = {
         "name": feature_view,
         "timestamp_field": "event_timestamp",

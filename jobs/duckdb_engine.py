@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from jobs.engines import ISO_DATE_LENGTH, TIMESTAMP, Engine, Features, Period, stored_schema
 from jobs.errors import JobError
+from jobs.latest_rows import rows_of, text
 from jobs.orders import ORDER_COLUMNS
 from jobs.settings import JobsSettings
 
@@ -59,14 +60,14 @@ class _DuckDBEngine:
         self._run(
             "CREATE VIEW orders AS SELECT *, hash(COLUMNS(*))::BIT::BIGINT AS order_hash FROM ("  # noqa: S608
             "SELECT order_id, customer_id, epoch_us(event_timestamp) AS event_unix_us, amount, items "
-            f"FROM read_parquet({[str(file) for file in files]}))"
+            f"FROM {rows_of([str(file) for file in files])})"
         )
         return ibis.table({**ORDER_COLUMNS, "order_hash": "int64"}, name="orders")
 
     def keep(self, name: str, rows: ir.Table) -> ir.Table:
         file = self._scratch / f"{name}.parquet"
-        self._run(f"COPY ({self._sql(rows)}) TO '{file}' (FORMAT parquet)")
-        self._run(f"CREATE VIEW {name} AS FROM read_parquet('{file}')")
+        self._run(f"COPY ({self._sql(rows)}) TO {text(str(file))} (FORMAT parquet)")
+        self._run(f"CREATE VIEW {name} AS FROM {rows_of([str(file)])}")
         return ibis.table(rows.schema(), name=name)
 
     def fetch(self, rows: ir.Table) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import duckdb
 
 from contract.printable import printable
 from jobs.errors import JobError
-from jobs.latest_rows import rows_of
+from jobs.latest_rows import read_path, rows_of
 from jobs.logged_scores import LoggedScores
 
 
@@ -76,8 +76,7 @@ def _as_text(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
     if not file.is_file():
         raise JobError(f"{file}: no such file; `make labels` writes one")
     if file.suffix == ".csv":
-        name = str(file).replace("'", "''")
-        source = f"read_csv('{name}', all_varchar = true, header = true, delim = ',', quote = '\"', escape = '\"')"
+        source = f"read_csv({read_path(str(file))}, all_varchar = true, header = true, delim = ',', quote = '\"', escape = '\"')"
     elif file.suffix == ".parquet":
         source = rows_of([str(file)])
     else:

@@ -7,7 +7,7 @@ are sorted by customer, and a range opens only the row groups that it needs.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from glob import glob
+from glob import escape, glob
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -261,9 +261,19 @@ def run_query(
 
 def rows_of(files: Sequence[str], file_column: str | None = None) -> str:
     """The rows of Parquet files, for a FROM; where wanted with a column that names each one's file."""
-    names = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+    names = ", ".join(map(read_path, files))
     named = f", filename = '{file_column}'" if file_column else ""
     return f"read_parquet([{names}], hive_partitioning = false{named})"
+
+
+def read_path(file: str) -> str:
+    """The path of one file as SQL text; DuckDB would take `[1]`, `*` and `?` in it for a pattern."""
+    return text(escape(file))
+
+
+def text(value: str) -> str:
+    """A value as SQL text."""
+    return "'" + value.replace("'", "''") + "'"
 
 
 def quoted(name: str) -> str:

@@ -22,8 +22,9 @@ from jobs.partitions import replaced
 from jobs.predictions import ISSUE, PREDICTIONS, feature_issues, predictions
 from jobs.score_batch import Batch, Order, Scored, nobody_has_features, open_batch
 from jobs.settings import JobsSettings
-from jobs.spark import spark_session
+from jobs.spark import spark_path, spark_session
 from jobs.times import unix_us
+from jobs.view_files import parts
 from scoring.model import ImportedModel
 from scoring.outcomes import decide
 
@@ -58,7 +59,7 @@ def score_batch_on_spark(
         scored.write.parquet(str(folder / "spark"))
         for file in sorted((folder / "spark").glob("part-*.parquet")):
             file.rename(folder / file.name)
-        counted = session.read.parquet(f"{folder}/*.parquet").groupBy("status").count().collect()
+        counted = session.read.parquet(f"{spark_path(folder)}/*.parquet").groupBy("status").count().collect()
         done.statuses.update({row["status"]: row["count"] for row in counted})
         for left in (folder / "spark").iterdir():
             left.unlink()
@@ -126,7 +127,8 @@ def _latest(
     newest_first = Window.partitionBy(source.join_key).orderBy(
         col(source.timestamp_field).desc(), *created, *(col(field) for field in source.columns)
     )
-    rows = session.read.parquet(source.path)
+    folder, pattern = parts(source.path)
+    rows = session.read.parquet(f"{spark_path(folder)}/{pattern}")
     return (
         rows.where(col(source.join_key).isNotNull() & (col(source.timestamp_field) <= lit(as_of)))
         .withColumn("__newest", row_number().over(newest_first))

@@ -17,7 +17,7 @@ from jobs.feature_store import open_feature_store
 from jobs.order_events import Event, read_json, read_parquet, sorted_out
 from jobs.orders import streamed_batches
 from jobs.settings import JobsSettings
-from jobs.spark import spark_session
+from jobs.spark import spark_path, spark_session
 from jobs.stream_batch import BatchRecord, StreamBatches, StreamFolders
 from jobs.stream_metrics import StreamMetrics
 from scoring.model import ImportedModel
@@ -120,9 +120,9 @@ def _following(session: "SparkSession", stream: Stream, settings: JobsSettings) 
         return session.readStream.format("kafka").options(**kafka).load().selectExpr("CAST(value AS STRING) AS value")
     reader = session.readStream.option("maxFilesPerTrigger", settings.stream_files_per_batch)
     if stream.source == "json":
-        return reader.format("text").load(str(stream.incoming))
+        return reader.format("text").load(spark_path(stream.incoming))
     # Only their names: a damaged file would end the stream, and this process can say what is wrong with it.
-    return reader.format("binaryFile").schema(_BINARY_FILE).load(str(stream.incoming)).select("path")
+    return reader.format("binaryFile").schema(_BINARY_FILE).load(spark_path(stream.incoming)).select("path")
 
 
 _BINARY_FILE = "path STRING, modificationTime TIMESTAMP, length LONG, content BINARY"

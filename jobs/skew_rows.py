@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from jobs.builds import Build, kept_builds
 from jobs.latest_rows import ViewSource, declared, quoted, rows_of, run_query
 from jobs.offline_features import StoredRows
+from jobs.view_files import parts
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
@@ -92,14 +93,14 @@ class ViewHistory:
 
     def __init__(self, source: ViewSource) -> None:
         self._source = source
-        pattern = Path(source.path)
-        build = next((folder for folder in pattern.parents if (folder / "build.json").is_file()), None)
+        view, pattern = parts(source.path)
+        build = next((folder for folder in (view, *view.parents) if (folder / "build.json").is_file()), None)
         kept = kept_builds(build) if build else {}
         self._current = source.files()
         self._files = list(self._current)
         for other in kept:
             if build and other != build:
-                self._files += sorted(map(str, other.glob(str(pattern.relative_to(build)))))
+                self._files += sorted(map(str, (other / view.relative_to(build)).glob(pattern)))
         self._written = _written(self._files, source.name, kept)
         self._periods = list(kept[build].partitions.get(source.name, {})) if build in kept else []
 

@@ -77,6 +77,11 @@ def _builder(settings: JobsSettings, application: str, options: Mapping[str, str
     return builder
 
 
+def spark_path(path: Path | str) -> str:
+    """A path that Spark reads, by its own name: what would be a pattern in it is escaped, as Hadoop wants it."""
+    return re.sub(r"([][{}*?\\])", r"\\\1", str(path))
+
+
 def missing_for_spark() -> str | None:
     """What Spark needs and does not find on this machine, or None."""
     if find_spec("pyspark") is None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from jobs.engines import ISO_DATE_LENGTH, Engine, Features, Period
 from jobs.orders import ORDER_COLUMNS
 from jobs.settings import JobsSettings
-from jobs.spark import spark_session
+from jobs.spark import spark_path, spark_session
 
 _UNDER_WAY = "_written"  # Spark wants a folder of its own
 _ROW_GROUP_BYTES = 16 * 2**20  # readers take a part of the customers at a time; Spark's own are 128 MB
@@ -39,7 +39,7 @@ class _SparkEngine:
         self._scratch = scratch
 
     def orders(self, files: Sequence[Path]) -> ir.Table:
-        read = self._session.read.parquet(*map(str, files)).selectExpr(
+        read = self._session.read.parquet(*map(spark_path, files)).selectExpr(
             "order_id", "customer_id", "unix_micros(event_timestamp) AS event_unix_us", "amount", "items"
         )
         read.selectExpr("*", "xxhash64(*) AS order_hash").createOrReplaceTempView("orders")
@@ -48,7 +48,7 @@ class _SparkEngine:
     def keep(self, name: str, rows: ir.Table) -> ir.Table:
         file = str(self._scratch / f"{name}.parquet")
         self._rows(rows).write.parquet(file)
-        self._session.read.parquet(file).createOrReplaceTempView(name)
+        self._session.read.parquet(spark_path(file)).createOrReplaceTempView(name)
         return ibis.table(rows.schema(), name=name)
 
     def fetch(self, rows: ir.Table) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from jobs.build_features import lifetime_since, windowed_at
 from jobs.builds import STREAMED, read_build, switching
 from jobs.engines import Features, open_engine, stored_schema
 from jobs.errors import JobError
-from jobs.latest_rows import ViewSource, connect, latest_rows
+from jobs.latest_rows import ViewSource, connect, latest_rows, rows_of, text
 from jobs.offline_features import FeaturePlan, StoredRows
 from jobs.online_rows import OnlineRows
 from jobs.order_events import Refused
@@ -164,7 +164,7 @@ class StreamBatches:
         with connect() as connection:
             connection.register("batch", orders)
             connection.execute(
-                f"CREATE TABLE before AS SELECT {columns} FROM read_parquet({files}, hive_partitioning = false) "  # noqa: S608
+                f"CREATE TABLE before AS SELECT {columns} FROM {rows_of(files)} "  # noqa: S608
                 "WHERE customer_id IN (SELECT customer_id FROM batch)"
             )
             kept = connection.execute(f"SELECT DISTINCT {columns} FROM batch EXCEPT FROM before").to_arrow_table()  # noqa: S608
@@ -173,7 +173,7 @@ class StreamBatches:
                 "FROM kept ANTI JOIN before USING (customer_id, order_id) QUALIFY row_number() OVER "
                 "(PARTITION BY customer_id, order_id ORDER BY event_timestamp, amount, items) = 1"
             ).to_arrow_table()
-            connection.execute(f"COPY (FROM before UNION ALL FROM kept) TO '{history}' (FORMAT parquet)")
+            connection.execute(f"COPY (FROM before UNION ALL FROM kept) TO {text(str(history))} (FORMAT parquet)")
         made.orders, made.repeated = new.num_rows, orders.num_rows - new.num_rows
         if kept.num_rows:
             with replaced(own) as folder:

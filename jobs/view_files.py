@@ -1,6 +1,7 @@
 """The files of a feature view: which build they belong to, and which of them are new since they were last looked at."""
 
 import glob
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,11 +13,14 @@ import pyarrow.parquet as pq
 from jobs.errors import JobError
 from jobs.latest_rows import ViewSource
 
+_ESCAPED = re.compile(r"\[([*?[])\]")
+"""What `glob.escape` makes of a character that would else be a part of a pattern."""
+
 
 def resolved(source: ViewSource) -> ViewSource:
     """The same view over the build that is in place now, wherever the link `current` points later."""
-    folder, pattern = _parts(source.path)
-    return replace(source, path=str(folder.resolve() / pattern))
+    folder, pattern = parts(source.path)
+    return replace(source, path=str(Path(glob.escape(str(folder.resolve()))) / pattern))
 
 
 def replaced(of_build: ViewSource, source: ViewSource) -> bool:
@@ -32,7 +36,7 @@ def identities(source: ViewSource) -> dict[str, str]:
     Raises:
         JobError: there are no files.
     """
-    folder, _ = _parts(source.path)
+    folder, _ = parts(source.path)
     found = {}
     for file in source.files():
         try:
@@ -45,7 +49,7 @@ def identities(source: ViewSource) -> dict[str, str]:
 
 def limited_to(source: ViewSource, names: Iterable[str]) -> ViewSource:
     """The same view over some of its files, named as in `identities`."""
-    folder, _ = _parts(source.path)
+    folder, _ = parts(source.path)
     return replace(source, only=tuple(str(folder / name) for name in sorted(names)))
 
 
@@ -55,7 +59,7 @@ def newest_event_time(source: ViewSource, name: str) -> datetime | None:
     Raises:
         JobError: it is not readable as Parquet.
     """
-    folder, _ = _parts(source.path)
+    folder, _ = parts(source.path)
     try:
         metadata = pq.read_metadata(folder / name)
     except (pa.ArrowInvalid, OSError) as error:
@@ -72,8 +76,9 @@ def newest_event_time(source: ViewSource, name: str) -> datetime | None:
     return newest.replace(tzinfo=UTC) if newest is not None and newest.tzinfo is None else newest
 
 
-def _parts(path: str) -> tuple[Path, str]:
-    """The folder that a glob starts from, and the rest of it."""
-    parts = Path(path).parts
-    fixed = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
-    return Path(*parts[:fixed]), str(Path(*parts[fixed:]))
+def parts(path: str) -> tuple[Path, str]:
+    """The folder that a glob starts from, by its own name, and the rest of it."""
+    pattern = Path(path).parts
+    named = [_ESCAPED.sub(r"\1", part) for part in pattern]
+    fixed = next((n for n, part in enumerate(pattern) if glob.escape(named[n]) != part), len(pattern) - 1)
+    return Path(*named[:fixed]), str(Path(*pattern[fixed:]))

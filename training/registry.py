@@ -63,7 +63,7 @@ def open_registry(uri: str, experiment: str) -> MlflowClient:
     mlflow.environment_variables.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)  # type: ignore[no-untyped-call]
     location = None
     if uri.startswith("sqlite:///"):
-        folder = Path(uri.removeprefix("sqlite:///")).parent
+        folder = Path(uri.removeprefix("sqlite:///").partition("?")[0]).parent
         folder.mkdir(parents=True, exist_ok=True)
         location = (folder / "artifacts").resolve().as_uri()
     mlflow.set_tracking_uri(uri)

@@ -6,13 +6,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
 from contract.artefacts import PROJECT_ROOT
 from deploy.make_secrets import make
 from service.settings import ServiceSettings
-from tests.integration.deploy.chart import CHART, Refused, files_of, needs_helm, render, values_of, with_values
+from tests.integration.deploy.chart import (
+    CHART,
+    KUBERNETES,
+    Refused,
+    environment,
+    files_of,
+    needs_helm,
+    of_kind,
+    render,
+    values_of,
+    with_values,
+)
 from tests.integration.deploy.settings_schema import NOT_TAKEN, SCHEMA, expected_settings
 
 WRONG = [
@@ -25,7 +37,19 @@ WRONG = [
     ("service.settings.SERVICE_LOG_LEVEL", "LOUD", "/service/settings/SERVICE_LOG_LEVEL"),
     ("service.settings.SERVICE_API_KEYS", "shop:0123", "'SERVICE_API_KEYS'"),
     ("service.otel.OTEL_EXPORTER_OTLP_HEADERS", "authorization=…", "'OTEL_EXPORTER_OTLP_HEADERS'"),
-    ("service.resources.limits.memory", None, "/service/resources/limits"),
+    ("service.resources.limits.gpu", 1, "'gpu'"),
+    ("service.resources.requests.memory", "-1Gi", "/service/resources/requests/memory"),
+    ("service.resources.requests.memory", "1GB", "/service/resources/requests/memory"),
+    ("service.port", None, "'port'"),
+    ("jobs.drift.schedule", "@reboot", "/jobs/drift/schedule"),
+    ("jobs.drift.schedule", "TZ=UTC 0 0 * * *", "/jobs/drift/schedule"),
+    ("jobs.timeZone", "Local", "/jobs/timeZone"),
+    ("image.tag", 1.1, "image.tag is the number 1.1, and its text is lost: put the tag in quotes"),
+    ("jobs.image.tag", 1234.5, "jobs.image.tag is the number 1234.5"),
+    ("image.tag", 1e300, "/image/tag"),
+    ("image.tag", '1"\nx: y', "/image/tag"),
+    ("disruptionBudget.minAvailable", "100%", "/disruptionBudget/minAvailable"),
+    ("disruptionBudget.minAvailable", "51%", "disruptionBudget.minAvailable (51%) must be below service.replicas (2)"),
     ("service.resources.requests.cpu", "a lot", "/service/resources/requests/cpu"),
     ("service.drainSeconds", -1, "/service/drainSeconds"),
     ("image.tag", "latest", "/image/tag"),
@@ -59,6 +83,97 @@ def test_a_value_that_cannot_be_meant_is_refused_with_its_key(key: str, value: o
         render(with_values("minimal", key, value))
 
     assert named in str(said.value)
+
+
+LEGAL = [
+    ("image.tag", 20260101),
+    ("image.tag", "1.10"),
+    ("image.tag", "0777"),
+    ("image.tag", "1e3"),
+    ("jobs.image.tag", 20260101),
+    ("service.resources", {"limits": {"memory": "1Gi", "cpu": None}}),
+    ("service.resources", {"limits": None, "requests": {"cpu": 2, "memory": 1073741824}}),
+    ("service.resources", None),
+    ("service.resources.limits.cpu", 2),
+    ("service.resources.limits.cpu", 0.5),
+    ("service.resources.limits.memory", None),
+    ("service.resources.limits.memory", "1e9"),
+    ("service.resources.limits.memory", "1.5Gi"),
+    ("service.resources.limits.memory", 34359738368),
+    ("service.resources.limits", {"nvidia.com/gpu": 1, "ephemeral-storage": "2Gi", "hugepages-2Mi": "4Mi"}),
+    ("service.temporarySpace", 268435456),
+    ("artefacts.size", "1Ti"),
+    ("artefacts.size", 107374182400),
+    ("artefacts.existingClaim", "123"),
+    ("redis.existingSecret", "0123"),
+    ("service.apiKeys", {"existingSecret": "true", "key": "1e3"}),
+    ("redis.inChart", {"enabled": True, "maxMemory": 536870912, "resources": {"limits": {"cpu": None}}}),
+    ("disruptionBudget.minAvailable", "50%"),
+    ("service.otel", {"OTEL_BSP_MAX_QUEUE_SIZE": 2048, "OTEL_SERVICE_NAME": 'it\'s "churn" {{ .Values }}: #1\nno'}),
+    ("service.podAnnotations", {"example.org/said": 'it\'s "so": {{ .Release.Name }} # no\n- list'}),
+    ("service.settings.SERVICE_MODEL_TAG", '"; touch ran; #{{ fail "x" }}\n- name: x'),
+    ("mlflow.trackingUri", "http://mlflow:5000/a?b=c #d"),
+    ("jobs.features.args", None),
+    ("jobs.timeZone", "Europe/Berlin"),
+    ("service.nodeSelector", None),
+    ("service.tolerations", None),
+    ("service.topologyKeys", None),
+    ("service.settings", None),
+    ("jobs.settings", None),
+    ("imagePullSecrets", None),
+    *(
+        ("jobs.features.schedule", schedule)
+        for schedule in (
+            *("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly", "@every 1h30m"),
+            *("*/5 0-6,22 ? JAN-MAR mon", "0  4 * *\t0"),
+        )
+    ),
+]
+
+
+@needs_helm
+@pytest.mark.parametrize(("key", "value"), LEGAL, ids=[f"{key}={value}" for key, value in LEGAL])
+def test_whatever_kubernetes_takes_the_chart_takes(key: str, value: object) -> None:
+    rendered = render(with_values("minimal", key, value))
+
+    for manifest in rendered:
+        kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+
+
+@needs_helm
+def test_what_is_given_arrives_as_it_is_given() -> None:
+    values = with_values("minimal", "image.tag", 20260101)
+    values["service"]["resources"] = {"limits": {"cpu": 2, "memory": None, "nvidia.com/gpu": 1}}
+    values["service"]["settings"] = {"SERVICE_MODEL_TAG": 'a "b": {{ .c }} #d\ne'}
+    (deployment,) = of_kind(render(values, release="1234"), "Deployment")
+
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert "churn-service:20260101" == container["image"] == environment(container)["SERVICE_IMAGE"]
+    assert {"cpu": "2", "nvidia.com/gpu": "1"} == container["resources"]["limits"]
+    assert 'a "b": {{ .c }} #d\ne' == environment(container)["SERVICE_MODEL_TAG"]
+    assert "1234" == deployment["metadata"]["labels"]["app.kubernetes.io/instance"]
+
+
+def _leaves(values: dict[str, Any], path: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        yield f"{path}{name}"
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{path}{name}.")
+
+
+@needs_helm
+@pytest.mark.parametrize("key", list(_leaves(yaml.safe_load((CHART / "values.yaml").read_text()))))
+def test_a_default_can_be_taken_away_or_is_missed_by_name(key: str) -> None:
+    try:
+        rendered, refused = render(with_values("everything", key, None)), ""
+    except Refused as error:
+        rendered, refused = [], str(error)
+
+    assert not refused or key.split(".")[-1] in refused
+    assert "nil" not in refused.split(), "a template stumbles instead of saying which value it needs"
+    for manifest in rendered:
+        if manifest["apiVersion"] != "monitoring.coreos.com/v1":
+            kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
 
 
 @needs_helm

@@ -1,6 +1,6 @@
 {{/* A container of a job, but for its name and command: dict "root" $ "values" <of the job> "job" <what it needs> */}}
 {{- define "churn.jobContainer" -}}
-image: {{ include "churn.image" (dict "root" .root "image" .root.Values.jobs.image) }}
+image: {{ include "churn.image" (dict "root" .root "image" .root.Values.jobs.image) | quote }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 {{ include "churn.containerSecurity" . }}
 env:
@@ -25,17 +25,17 @@ env:
   {{- with .root.Values.mlflow }}
   {{- if .trackingUri }}
   - name: MLFLOW_TRACKING_URI
-    value: {{ .trackingUri }}
+    value: {{ .trackingUri | quote }}
   {{- end }}
   {{- if .existingSecret }}
   - name: MLFLOW_TRACKING_USERNAME
-    valueFrom: {secretKeyRef: {name: {{ .existingSecret }}, key: username}}
+    valueFrom: {secretKeyRef: {name: {{ .existingSecret | quote }}, key: username}}
   - name: MLFLOW_TRACKING_PASSWORD
-    valueFrom: {secretKeyRef: {name: {{ .existingSecret }}, key: password}}
+    valueFrom: {secretKeyRef: {name: {{ .existingSecret | quote }}, key: password}}
   {{- end }}
   {{- end }}
   {{- include "churn.settings" .root.Values.jobs.settings | nindent 2 }}
-resources: {{- toYaml .values.resources | nindent 2 }}
+resources: {{- include "churn.resources" .values.resources | nindent 2 }}
 volumeMounts:
   - {name: temporary, mountPath: /tmp}
   - {name: artefacts, mountPath: /artefacts}

@@ -7,21 +7,21 @@
 {{/* What Kubernetes selects by: dict "root" $ "component" "service" */}}
 {{- define "churn.selector" -}}
 app.kubernetes.io/name: {{ .root.Chart.Name }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
 {{- define "churn.labels" -}}
 {{ include "churn.selector" . }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service | quote }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end }}
 
 {{/* repository:tag, or repository@digest: dict "root" $ "image" .Values.image */}}
 {{- define "churn.image" -}}
 {{- if .image.digest }}{{ .image.repository }}@{{ .image.digest }}
-{{- else }}{{ .image.repository }}:{{ .image.tag | default .root.Chart.AppVersion }}{{ end }}
+{{- else }}{{ .image.repository }}:{{ include "churn.text" (.image.tag | default .root.Chart.AppVersion) }}{{ end }}
 {{- end }}
 
 {{- define "churn.claim" -}}
@@ -30,7 +30,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 
 {{/* Whether the service keeps a log of what it answered; nothing if not. */}}
 {{- define "churn.logs" -}}
-{{- if index .Values.service.settings "SERVICE_INFERENCE_LOG" }}true{{ end }}
+{{- if index (.Values.service.settings | default dict) "SERVICE_INFERENCE_LOG" }}true{{ end }}
 {{- end }}
 
 {{- define "churn.needsClaim" -}}

@@ -1,4 +1,4 @@
-{{/* Environment variables are text, and a whole number must not become 1e+06. */}}
+{{/* A value as text: a whole number must not become 1e+06. */}}
 {{- define "churn.text" -}}
 {{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ int64 . }}{{ else }}{{ . }}{{ end }}
 {{- end }}
@@ -38,8 +38,8 @@ securityContext:
 - name: REDIS_URL
   valueFrom:
     secretKeyRef:
-      name: {{ required "redis.existingSecret names the secret that holds the addresses of Redis" .root.Values.redis.existingSecret }}
-      key: {{ .key }}
+      name: {{ required "redis.existingSecret names the secret that holds the addresses of Redis" .root.Values.redis.existingSecret | quote }}
+      key: {{ .key | quote }}
 {{- end }}
 
 {{/* The registry: dict "root" $ "path" <where it is where it is a file> */}}
@@ -48,8 +48,8 @@ securityContext:
 {{- if eq .root.Values.registry.source "secret" }}
   valueFrom:
     secretKeyRef:
-      name: {{ .root.Values.registry.existingSecret }}
-      key: {{ .root.Values.registry.key }}
+      name: {{ .root.Values.registry.existingSecret | quote }}
+      key: {{ .root.Values.registry.key | quote }}
 {{- else }}
   value: {{ .path }}
 {{- end }}
@@ -68,6 +68,19 @@ securityContext:
 {{- if .Values.redis.tlsSecret }}
 - name: redis-tls
   secret:
-    secretName: {{ .Values.redis.tlsSecret }}
+    secretName: {{ .Values.redis.tlsSecret | quote }}
 {{- end }}
+{{- end }}
+
+{{/* Resources as Kubernetes takes them, amounts as text: the argument is requests, limits, both or neither. */}}
+{{- define "churn.resources" -}}
+{{- $resources := dict }}
+{{- range $kind, $amounts := . }}
+{{- $texts := dict }}
+{{- range $name, $amount := $amounts }}
+{{- $texts = set $texts $name (include "churn.text" $amount) }}
+{{- end }}
+{{- $resources = set $resources $kind $texts }}
+{{- end }}
+{{- toYaml $resources }}
 {{- end }}

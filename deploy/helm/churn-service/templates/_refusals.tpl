@@ -2,14 +2,21 @@
 {{- define "churn.refusals" -}}
 {{- $v := .Values }}
 {{- $log := include "churn.logs" . }}
-{{- if not (or $v.service.apiKeys.existingSecret (index $v.service.settings "SERVICE_ALLOW_ANONYMOUS")) }}
+{{- if not (or $v.service.apiKeys.existingSecret (index ($v.service.settings | default dict) "SERVICE_ALLOW_ANONYMOUS")) }}
 {{- fail "service.apiKeys.existingSecret: name a secret, or let anybody ask with service.settings.SERVICE_ALLOW_ANONYMOUS: true" }}
+{{- end }}
+{{- range $key, $image := dict "image" $v.image "jobs.image" $v.jobs.image }}
+{{- if and (kindIs "float64" $image.tag) (ne (floor $image.tag) $image.tag) }}
+{{- fail (printf "%s.tag is the number %v, and its text is lost: put the tag in quotes" $key $image.tag) }}
+{{- end }}
 {{- end }}
 {{- $least := ternary $v.autoscaling.minReplicas $v.service.replicas $v.autoscaling.enabled | int }}
 {{- if and $v.autoscaling.enabled (gt $least (int $v.autoscaling.maxReplicas)) }}
 {{- fail "autoscaling.minReplicas is above autoscaling.maxReplicas" }}
 {{- end }}
-{{- if and $v.disruptionBudget.enabled (ge (int $v.disruptionBudget.minAvailable) $least) }}
+{{- $kept := $v.disruptionBudget.minAvailable }}
+{{- if kindIs "string" $kept }}{{ $kept = ceil (divf (mulf (trimSuffix "%" $kept) $least) 100) }}{{ end }}
+{{- if and $v.disruptionBudget.enabled (ge (int $kept) $least) }}
 {{- $key := ternary "autoscaling.minReplicas" "service.replicas" $v.autoscaling.enabled }}
 {{- fail (printf "disruptionBudget.minAvailable (%v) must be below %s (%v): no node could ever be drained" $v.disruptionBudget.minAvailable $key $least) }}
 {{- end }}
