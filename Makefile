@@ -14,7 +14,7 @@ ROUNDS ?= 3
 SECONDS ?= 2
 GOALS := $(MAKECMDGOALS)
 VALUES_OF := AS_OF BENTO BUILDER CONTRACTS CUSTOMERS DAYS ENGINE FORCE FULL GOALS HOST ID_KEY_FILE IMAGE INCOMING JOBS_IMAGE KEYS_FILE \
-	LABELS LARGEST MAX_AUC_LOSS MAX_FAULTS MAX_MOVED MAX_UNEXPLAINED MLFLOW_PORT MODE MODEL MODEL_TAG_PATH NAME NAMESPACE ONCE OPTIONS \
+	LABELS LARGEST LINES MAX_AUC_LOSS MAX_FAULTS MAX_MOVED MAX_UNEXPLAINED MLFLOW_PORT MODE MODEL MODEL_TAG_PATH NAME NAMESPACE ONCE OPTIONS \
 	ORDERS ORDERS_PATH OUT PORT PYTHON REASON REFERENCE_DATE RELEASE REPLACE REQUEST ROUNDS ROW SAMPLE SECONDS SEED SHARE SINCE SIZES \
 	SOURCE SYNTHETIC TESTS TO UNTIL VALUES VENV VERSION
 # make runs the $(shell …) in a value of its command line when it exports it. Here every value becomes plain text before.
@@ -33,7 +33,7 @@ FEATURES := var/stamps/features-$(shell date -u +%Y-%m-%d)
 APPLIED := var/stamps/applied
 TRAINED := var/stamps/trained
 MAKES_FEATURES := feature_repo/transformations.py $(addprefix jobs/,build_features.py builds.py engines.py duckdb_engine.py spark_engine.py orders.py)
-MAKE_ORDERS = $(PY) -m training data $(call option,ORDERS,orders) $(call option,SYNTHETIC,synthetic) $(call option,SEED,seed) $(call option,REFERENCE_DATE,reference-date)
+MAKE_ORDERS = $(PY) -m training data $(call option,ORDERS,orders) $(call flag,LINES,lines) $(call option,SYNTHETIC,synthetic) $(call option,SEED,seed) $(call option,REFERENCE_DATE,reference-date)
 COMPOSE := docker compose --file deploy/compose.yaml
 COMPOSED := "$$PWD/var/compose"
 DEFINITIONS := $(filter-out feature_repo/transformations.py,$(wildcard feature_repo/*.py)) feature_repo/feature_store.yaml
@@ -44,7 +44,7 @@ help: ## this list
 
 ## Start here
 .PHONY: run up rollout down
-run: port-free imported materialize serve ## everything up to a served prediction; prints a curl that works
+run: port-free enough-orders imported materialize serve ## everything up to a served prediction; prints a curl that works
 up: installed ## all of it in containers, by docker compose (docs/operations.md) [PORT=3000]
 	@docker compose version > /dev/null 2>&1 || { echo "error: docker compose is needed; without it: make run" >&2; exit 1; }
 	@"$$PYTHON" deploy/make_secrets.py deploy/secrets
@@ -85,7 +85,7 @@ installed:
 
 ## Data → features
 .PHONY: data features
-data: installed ## fetch CDNOW [REFERENCE_DATE=2026-01-31], take your own [ORDERS=path.csv|parquet], or make some [SYNTHETIC=5000000] [SEED=1]
+data: installed ## fetch CDNOW [REFERENCE_DATE=2026-01-31], take your own [ORDERS=path.csv|parquet] [LINES=1], or make some [SYNTHETIC=5000000] [SEED=1]
 	@$(MAKE_ORDERS)
 features: $(ORDERED) ## orders → feature rows in the offline store [ENGINE=duckdb|spark] [FULL=1]
 	@$(PY) -m jobs features $(call option,ENGINE,engine) $(call flag,FULL,full) && mkdir -p var/stamps && rm -f var/stamps/features-* && touch $(FEATURES)
@@ -119,9 +119,11 @@ $(APPLIED): $(DEFINITIONS) | installed
 	@echo "apply:"; $(MAKE) --no-print-directory apply
 
 ## Model
-.PHONY: train import-model retrain promote rollback challenge models
-train: $(FEATURES) $(APPLIED) ## train, evaluate, register, promote through the gate
+.PHONY: train enough-orders import-model retrain promote rollback challenge models
+train: enough-orders $(FEATURES) $(APPLIED) ## train, evaluate, register, promote through the gate
 	@$(PY) -m training train && touch $(TRAINED)
+enough-orders: $(ORDERED) ## are there enough orders to train on? Said before the minutes of features
+	@$(PY) -m training check-orders
 import-model: installed ## MLflow registry → BentoML model store [MODEL=champion]
 	@$(PY) -m training import-model $(call option,MODEL,model)
 retrain: installed $(APPLIED) ## new data → features → challenger, through the gate; nothing without new data, but for [FORCE=1]

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import textwrap
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from contract.command_line import OneLineParser, warn_of_unknown
 from contract.errors import setting_problem
 from contract.printable import printable_output
 from scoring.errors import ModelError
-from training.errors import TrainingError
+from training.errors import DatasetError, TrainingError
 from training.settings import TrainingSettings
 
 
@@ -25,9 +26,11 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     data = commands.add_parser("data", help="fetch CDNOW, or check and take your own orders")
     data.add_argument("--orders", type=Path, help="your own orders, .csv or .parquet")
+    data.add_argument("--lines", action="store_true", help="rows of one customer and order_id are lines of one order")
     data.add_argument("--synthetic", type=_customers, help="make orders of so many customers")
     data.add_argument("--seed", type=_seed, help="of synthetic orders; default 1")
     data.add_argument("--reference-date", type=_date, help="the day after the last order; default today, UTC")
+    commands.add_parser("check-orders", help="are there enough orders to train on?")
     commands.add_parser("train", help="train, evaluate, register, promote through the gate")
     retrain = commands.add_parser("retrain", help="new data → challenger, through the gate; 0 also if nothing is new")
     retrain.add_argument("--force", action="store_true", help="although nothing is new, as after a changed setting")
@@ -60,6 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--reference-date does not move your own orders; they keep their dates")
     if chosen.command == "data" and chosen.orders and chosen.synthetic:
         parser.error("either --orders or --synthetic")
+    if chosen.command == "data" and chosen.lines and not chosen.orders:
+        parser.error("--lines is for --orders")
     if chosen.command == "data" and chosen.seed is not None and not chosen.synthetic:
         parser.error("--seed is for --synthetic")
     warn_of_unknown(os.environ, "TRAINING_", TrainingSettings.model_fields, "training")
@@ -115,21 +120,26 @@ def _share(text: str) -> float:
 def _run(chosen: argparse.Namespace) -> None:
     artefacts = Artefacts.of(os.environ)
     if chosen.command == "data":
-        from training.orders import write_cdnow, write_own
+        from training.orders import write_cdnow
+        from training.own_orders import write_own
         from training.synthetic_orders import write_synthetic
 
         now = datetime.now(UTC)
         if chosen.orders:
-            written = write_own(artefacts.orders, chosen.orders, now)
+            written = write_own(artefacts.orders, chosen.orders, now, chosen.lines)
         elif chosen.synthetic:
             seed = 1 if chosen.seed is None else chosen.seed
             written = write_synthetic(artefacts.orders, chosen.synthetic, seed, chosen.reference_date or now.date())
         else:
             written = write_cdnow(artefacts.orders, chosen.reference_date or now.date())
-        print(
-            f"{written.rows:,} orders of {written.customers:,} customers in {written.path}\n"
-            f"  {written.source}; every order before {written.observed_until:%Y-%m-%d %H:%M} UTC is in it"
-        )
+        from training.orders_summary import check_enough, summarise
+
+        print(f"{written.path}: {written.source}; every order before {written.observed_until:%Y-%m-%d %H:%M} UTC")
+        print(textwrap.indent(summarise(written.path, written.observed_until).described(now), "  "), flush=True)
+        try:
+            print(f"  {check_enough(artefacts, TrainingSettings())}")
+        except DatasetError as error:  # they can be scored all the same, by a model that there is
+            print(f"warning: these are not enough to train on: {error}", file=sys.stderr)
         return
     if chosen.command == "challenge" and chosen.mode == "off":  # before what takes seconds to load
         from training.served_here import switch_off
@@ -140,6 +150,11 @@ def _run(chosen: argparse.Namespace) -> None:
             return
         print(f"{off.get('tag', 'what challenged')} challenges here no longer", flush=True)
     settings = TrainingSettings()
+    if chosen.command == "check-orders":
+        from training.orders_summary import check_enough
+
+        print(check_enough(artefacts, settings))
+        return
     if chosen.command == "import-model":
         from training.bento_import import import_model
 

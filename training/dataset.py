@@ -83,7 +83,8 @@ def choose_cutoffs(
     if not usable:
         raise DatasetError(
             f"orders from {first_order:%Y-%m-%d} to {end:%Y-%m-%d} are too few: training, validation and test "
-            f"each need a label window of {label_days} days after the first order"
+            f"each need a label window of {label_days} days after the first order; "
+            "a shorter TRAINING_LABEL_DAYS needs less"
         )
     return Cutoffs(training=usable, validation=validation, test=test)
 

@@ -1,8 +1,7 @@
-"""The data: CDNOW, fetched and pinned by hash, or the user's own orders, checked row by row."""
+"""The orders file: how every kind of orders is written; and CDNOW, fetched and pinned by hash."""
 
 import hashlib
 import json
-import math
 import os
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contract.printable import printable
 from training.errors import OrdersError
 
 _WHEEL = "lifetimes==0.11.3"  # ships the data set; its code is never installed
@@ -107,24 +105,7 @@ def write_cdnow(path: Path, reference: date) -> OrdersWritten:
     shift = (reference - last).days - 1
     orders["event_timestamp"] += pd.Timedelta(days=shift)
     until = datetime(reference.year, reference.month, reference.day, tzinfo=UTC)
-    return _write(orders, path, f"CDNOW shifted by {shift} days", shift, until)
-
-
-def write_own(path: Path, own: Path, now: datetime) -> OrdersWritten:
-    """Check and write the user's own orders, dates as they are.
-
-    Args:
-        own: .csv or .parquet with the columns customer_id, event_timestamp (ISO 8601, UTC unless it
-            says otherwise), amount (≥ 0) and items (whole, ≥ 0), and order_id where an order may be in it
-            twice; without that column every row is an order of its own.
-        now: UTC; later orders are refused.
-
-    Raises:
-        OrdersError: names file, column, row (the line, for CSV) and what was expected.
-    """
-    orders = _checked(_read(own), own, now)
-    last_day = orders["event_timestamp"].max().to_pydatetime().replace(hour=0, minute=0, second=0, microsecond=0)
-    return _write(orders, path, f"own:{own.resolve()}", 0, min(last_day + timedelta(days=1), now))
+    return write_frame(orders, path, f"CDNOW shifted by {shift} days", shift, until)
 
 
 @contextmanager
@@ -163,77 +144,8 @@ def _check_sha256(what: str, content: bytes, expected: str) -> None:
         raise OrdersError(f"{what}: sha256 is {found}, expected {expected}; refusing to use it")
 
 
-def _read(own: Path) -> pd.DataFrame:
-    if not own.is_file():
-        raise OrdersError(f"{own}: no such file")
-    try:
-        if own.suffix == ".csv":
-            lines = pd.read_csv(own, dtype=str, keep_default_na=False, encoding="utf-8", skip_blank_lines=False)
-            frame = lines[(lines != "").any(axis=1)]  # the index stays that of the file's lines
-        elif own.suffix == ".parquet":
-            frame = pq.read_table(own).to_pandas()
-        else:
-            raise OrdersError(f"{own}: expected a .csv or .parquet file")
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError, pa.ArrowInvalid) as error:
-        raise OrdersError(f"{own}: cannot be read as {own.suffix[1:]}: {str(error).splitlines()[0]}") from None
-    needed = [name for name in ORDERS_SCHEMA.names if name != "order_id"]
-    missing = [name for name in needed if name not in frame.columns]
-    if missing:
-        raise OrdersError(
-            f"{own}: column {missing[0]} is missing; expected {', '.join(needed)}, "
-            f"found {printable(', '.join(map(str, frame.columns)))}"
-        )
-    if frame.empty:
-        raise OrdersError(f"{own}: no rows; expected at least one order")
-    if "order_id" not in frame.columns:
-        frame = frame.assign(order_id=[f"row-{number}" for number in range(1, len(frame) + 1)])
-    return frame
-
-
-def _checked(frame: pd.DataFrame, own: Path, now: datetime) -> pd.DataFrame:
-    first_line = 2 if own.suffix == ".csv" else 1
-
-    def refuse(column: str, bad: pd.Series, expected: str) -> None:
-        if bad.any():
-            index = int(np.flatnonzero(bad.to_numpy())[0])
-            row = int(frame.index[index]) + first_line
-            value = str(frame[column].iloc[index])[:80]
-            raise OrdersError(f"{own}: column {column}, row {row}: expected {expected}, found {value!r}")
-
-    for column, what in (("order_id", "an order id"), ("customer_id", "a customer id")):
-        ids = frame[column]
-        refuse(column, ids.isna(), what)
-        refuse(column, ids.map(lambda v: not isinstance(v, str)), "text (a number would lose its leading zeros)")
-        refuse(column, ids.str.strip() == "", what)
-
-    times = frame["event_timestamp"]
-    if not pd.api.types.is_datetime64_any_dtype(times):
-        times = pd.to_datetime(times.astype(str), utc=True, format="ISO8601", errors="coerce")
-    elif times.dt.tz is None:
-        times = times.dt.tz_localize(UTC)
-    times = times.dt.tz_convert(UTC)
-    refuse("event_timestamp", times.isna(), "an ISO 8601 date or time")
-    refuse("event_timestamp", times > pd.Timestamp(now), f"a time not after {now:%Y-%m-%d %H:%M} UTC")
-    refuse("event_timestamp", times < pd.Timestamp("1970-01-02", tz=UTC), "a time after 1970-01-01")
-
-    amounts = pd.to_numeric(frame["amount"], errors="coerce").astype(np.float64)
-    refuse("amount", pd.Series(~np.isfinite(amounts) | (amounts < 0)), "a number ≥ 0")
-    refuse("amount", amounts > 1e11, "an amount of at most 100,000,000,000 (sums are exact up to that)")
-    items = pd.to_numeric(frame["items"], errors="coerce").astype(np.float64)
-    is_whole: Callable[[float], bool] = lambda v: math.isfinite(v) and v >= 0 and v == int(v) and v < 2**31  # noqa: E731
-    refuse("items", ~items.map(is_whole), "a whole number ≥ 0")
-    return pd.DataFrame(
-        {
-            "order_id": frame["order_id"],
-            "customer_id": frame["customer_id"],
-            "event_timestamp": times,
-            "amount": amounts,
-            "items": items.astype(np.int64),
-        }
-    )
-
-
-def _write(orders: pd.DataFrame, path: Path, source: str, shift: int, until: datetime) -> OrdersWritten:
+def write_frame(orders: pd.DataFrame, path: Path, source: str, shift: int, until: datetime) -> OrdersWritten:
+    """Write orders that have the columns of `ORDERS_SCHEMA`, and say what was written."""
     table = pa.table(
         {
             "order_id": pa.array(orders["order_id"], pa.string()),

@@ -15,7 +15,7 @@ from jobs.feature_store import apply, open_feature_store
 from jobs.materialize import materialize
 from jobs.settings import JobsSettings
 from training.dataset import TrainingData
-from training.orders import write_own
+from training.own_orders import write_own
 
 NOW = datetime.now(UTC)
 Rows = list[tuple[str, int, float]]

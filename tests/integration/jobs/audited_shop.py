@@ -34,7 +34,7 @@ from service.metrics import ServiceMetrics
 from service.online_features import OnlineFeatures, open_feast
 from service.predictor import Predictor
 from tests.churn_model import churn_model
-from training.orders import write_own
+from training.own_orders import write_own
 
 CUSTOMERS = 2_700
 SETTINGS = JobsSettings(materialize_verify_rows=0)

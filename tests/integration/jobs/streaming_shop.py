@@ -22,7 +22,7 @@ from jobs.settings import JobsSettings
 from jobs.stream_batch import BatchRecord, StreamBatches, StreamFolders
 from scoring.model import ImportedModel
 from tests.churn_model import churn_model
-from training.orders import write_own
+from training.own_orders import write_own
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 MIDNIGHT = NOW.replace(hour=0, minute=0, second=0)

@@ -20,7 +20,7 @@ from jobs.score_batch import Order, Scored, score_batch
 from jobs.settings import JobsSettings
 from scoring.model import ImportedModel
 from tests.churn_model import churn_model
-from training.orders import write_own
+from training.own_orders import write_own
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 MIDNIGHT = NOW.replace(hour=0, minute=0, second=0)
@@ -250,11 +250,26 @@ def test_a_list_that_cannot_be_used_is_refused_with_its_column_and_row(
         shop.score(customers=listed(tmp_path, text))
 
 
-def test_a_list_with_numbers_for_ids_is_refused(shop: Shop, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())], ids=str)
+def test_a_list_may_hold_any_kind_of_text(shop: Shop, tmp_path: Path, kind: pa.DataType) -> None:
     file = tmp_path / "customers.parquet"
-    pq.write_table(pa.table({"customer_id": [1, 2]}), file)
+    pq.write_table(pa.table({"customer_id": pa.array([EARLY, NEW_TODAY]).cast(kind)}), file)
 
-    with pytest.raises(JobError, match="ids are text"):
+    assert {EARLY, NEW_TODAY} == set(shop.rows(customers=file))
+
+
+def test_whole_numbers_in_a_list_are_taken_as_text(shop: Shop, tmp_path: Path) -> None:
+    file = tmp_path / "customers.parquet"
+    pq.write_table(pa.table({"customer_id": [1, 2**53 + 1]}), file)
+
+    assert {"1", "9007199254740993"} == set(shop.rows(customers=file))
+
+
+def test_a_list_with_other_numbers_for_ids_is_refused(shop: Shop, tmp_path: Path) -> None:
+    file = tmp_path / "customers.parquet"
+    pq.write_table(pa.table({"customer_id": [1.0, 2.0]}), file)
+
+    with pytest.raises(JobError, match="column customer_id is double; expected text or whole numbers"):
         shop.score(customers=file)
 
 

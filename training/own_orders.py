@@ -1,0 +1,234 @@
+"""The user's own orders: read from CSV or Parquet and checked row by row before anything is written."""
+
+import csv
+import math
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from contract.printable import printable
+from training.errors import OrdersError
+from training.orders import ORDERS_SCHEMA, OrdersWritten, write_frame
+
+_LONGEST_ID = 256  # as in the HTTP API: a longer id could never be asked for
+_MONEY_UNIT = 10_000
+"""Parts of one unit of money in which lines are added up, as features are."""
+
+_RETURNS = (
+    "returns are no orders: leave them out, or give a return the order_id of its order and say LINES=1, "
+    "which takes it off that order"
+)
+_SEVERAL_ROWS = (
+    "if they are the lines of one order, LINES=1 adds them up; if the order was corrected, keep its last row alone"
+)
+_IDS = ("order_id", "customer_id")
+
+
+def write_own(path: Path, own: Path, now: datetime, lines: bool = False) -> OrdersWritten:
+    """Check and write the user's own orders, dates as they are.
+
+    Args:
+        own: .csv or .parquet with the columns customer_id (text or whole numbers), event_timestamp (ISO 8601, UTC
+            unless it says otherwise), amount (≥ 0) and items (whole, ≥ 0), and order_id (as customer_id) where an
+            order may be in it twice; without that column every row is an order of its own.
+        now: UTC; later orders are refused.
+        lines: rows with one customer and order_id are the lines of one order, which is their sum at the time of the
+            first; the amount and the items of a line may be negative, those of an order may not.
+
+    Raises:
+        OrdersError: names file, column, row (the line, for CSV) and what was expected.
+    """
+    read = _read(own)
+    if lines and "order_id" not in read.columns:
+        raise OrdersError(f"{own}: LINES=1 needs a column order_id, which says which lines are one order")
+    if "order_id" not in read.columns:
+        read = read.assign(order_id=[f"row-{number}" for number in range(1, len(read) + 1)])
+    rows = _Rows(read, own)
+    orders = rows.checked(now, negative=lines)
+    orders = rows.added_up(orders) if lines else rows.without_contradiction(orders)
+    last_day = orders["event_timestamp"].max().to_pydatetime().replace(hour=0, minute=0, second=0, microsecond=0)
+    return write_frame(orders, path, f"own:{own.resolve()}", 0, min(last_day + timedelta(days=1), now))
+
+
+def _read(own: Path) -> pd.DataFrame:
+    """The columns of `ORDERS_SCHEMA` that are there; the index is the row of the file, from 0, blank lines counted."""
+    if not own.is_file():
+        raise OrdersError(f"{own}: no such file")
+    readers = {".csv": _read_csv, ".parquet": _read_parquet}
+    if own.suffix not in readers:
+        raise OrdersError(f"{own}: expected a .csv or .parquet file")
+    try:
+        frame = readers[own.suffix](own)
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
+        raise OrdersError(f"{own}: cannot be read as {own.suffix[1:]}: {str(error).splitlines()[0]}") from None
+    if frame.empty:
+        raise OrdersError(f"{own}: no rows; expected at least one order")
+    return frame
+
+
+def _read_csv(own: Path) -> pd.DataFrame:
+    with own.open(encoding="utf-8-sig", newline="") as file:
+        names = [name.strip() for name in next(csv.reader(file), [])]
+    if not any(names):
+        raise OrdersError(f"{own}: cannot be read as csv: expected a first line with the names of the columns")
+    _check_names(own, names)
+    # One column more than there are names: else pandas takes the first value of a row that is too long for its index.
+    columns = [*range(len(names)), "beyond"]
+    lines = pd.read_csv(
+        own,
+        dtype=str,
+        keep_default_na=False,
+        encoding="utf-8-sig",
+        skip_blank_lines=False,
+        header=None,
+        names=columns,
+        skiprows=1,
+        index_col=False,
+    ).fillna("")
+    lines = lines[(lines != "").any(axis=1)]  # the index stays that of the file's lines
+    too_long = lines.index[lines["beyond"] != ""]
+    if len(too_long):
+        raise OrdersError(
+            f"{own}: cannot be read as csv: row {too_long[0] + 2} has more values than there are columns; "
+            "a value with a comma in it needs quotes"
+        )
+    return pd.DataFrame({name: lines[names.index(name)] for name in ORDERS_SCHEMA.names if name in names})
+
+
+def _read_parquet(own: Path) -> pd.DataFrame:
+    schema = pq.read_schema(own)
+    _check_names(own, schema.names)
+    table = pq.read_table(own, columns=[name for name in ORDERS_SCHEMA.names if name in schema.names])
+    for name in _IDS:
+        if name in table.column_names:
+            position = table.column_names.index(name)
+            table = table.set_column(position, name, _text_ids(own, name, table[name]))
+    # Without what pandas wrote of itself into the file: its index may be text, or one of our columns.
+    frame: pd.DataFrame = table.replace_schema_metadata(None).to_pandas()
+    return frame
+
+
+def _text_ids(own: Path, name: str, ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Ids as text, whatever they are stored as."""
+    kind = ids.type.value_type if pa.types.is_dictionary(ids.type) else ids.type
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    if not (is_text or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+        raise OrdersError(
+            f"{own}: column {name} is {ids.type}; expected text or whole numbers, which are taken as text"
+        )
+    return pc.cast(pc.cast(ids, kind) if kind is not ids.type else ids, pa.string())
+
+
+def _check_names(own: Path, names: list[str]) -> None:
+    needed = [name for name in ORDERS_SCHEMA.names if name != "order_id"]
+    missing = [name for name in needed if name not in names]
+    if missing:
+        hint = "; columns are separated by commas" if len(names) == 1 and own.suffix == ".csv" else ""
+        raise OrdersError(
+            f"{own}: column {missing[0]} is missing; expected {', '.join(needed)}, found {printable(', '.join(names))}{hint}"
+        )
+    twice = [name for name in ORDERS_SCHEMA.names if names.count(name) > 1]
+    if twice:
+        raise OrdersError(f"{own}: column {twice[0]} is there twice; expected it once")
+
+
+class _Rows:
+    """The rows of a file, and how to say which of them is wrong."""
+
+    def __init__(self, frame: pd.DataFrame, own: Path) -> None:
+        self._frame = frame
+        self._own = own
+        self._first = 2 if own.suffix == ".csv" else 1
+
+    def checked(self, now: datetime, negative: bool) -> pd.DataFrame:
+        """As `ORDERS_SCHEMA` has them, or the first that is not as it must be.
+
+        Args:
+            negative: amounts and items may be.
+        """
+        frame, refuse = self._frame, self._refuse
+        for column, what in (("order_id", "an order id"), ("customer_id", "a customer id")):
+            ids = frame[column]
+            refuse(column, ids.isna() | (ids.str.strip() == ""), what)
+            refuse(column, ids.str.len() > _LONGEST_ID, f"{what} of at most {_LONGEST_ID} characters")
+
+        times = frame["event_timestamp"]
+        if not pd.api.types.is_datetime64_any_dtype(times):
+            times = pd.to_datetime(times.astype(str), utc=True, format="ISO8601", errors="coerce")
+        elif times.dt.tz is None:
+            times = times.dt.tz_localize("UTC")
+        times = times.dt.tz_convert("UTC")
+        refuse("event_timestamp", times.isna(), "an ISO 8601 date or time")
+        refuse("event_timestamp", times > pd.Timestamp(now), f"a time not after {now:%Y-%m-%d %H:%M} UTC")
+        refuse("event_timestamp", times < pd.Timestamp("1970-01-02", tz="UTC"), "a time after 1970-01-01")
+
+        amounts = pd.to_numeric(frame["amount"], errors="coerce").astype(np.float64)
+        refuse("amount", ~np.isfinite(amounts), "a number" if negative else "a number ≥ 0")
+        if not negative:
+            refuse("amount", amounts < 0, "a number ≥ 0", _RETURNS)
+        refuse("amount", amounts.abs() > 1e11, "an amount of at most 100,000,000,000 (sums are exact up to that)")
+        items = pd.to_numeric(frame["items"], errors="coerce").astype(np.float64)
+        is_whole: Callable[[float], bool] = lambda v: math.isfinite(v) and v == int(v) and abs(v) < 2**31  # noqa: E731
+        refuse("items", ~items.map(is_whole), "a whole number" if negative else "a whole number ≥ 0")
+        if not negative:
+            refuse("items", items < 0, "a whole number ≥ 0", _RETURNS)
+        return pd.DataFrame(
+            {
+                "order_id": frame["order_id"],
+                "customer_id": frame["customer_id"],
+                "event_timestamp": times,
+                "amount": amounts,
+                "items": items.astype(np.int64),
+            }
+        )
+
+    def without_contradiction(self, orders: pd.DataFrame) -> pd.DataFrame:
+        """The same, if rows with one customer and order_id say the same."""
+        said = orders.drop_duplicates()
+        differ = said.index[said.duplicated(["customer_id", "order_id"])]
+        self._refuse(
+            "order_id",
+            pd.Series(orders.index.isin(differ), index=orders.index),
+            "one order under an id, but an earlier row has this id and says something else",
+            _SEVERAL_ROWS,
+        )
+        return orders
+
+    def added_up(self, lines: pd.DataFrame) -> pd.DataFrame:
+        """One row for each order, in the order of the first lines."""
+        # Whole numbers have one sum, whatever their order.
+        money = (lines["amount"] * _MONEY_UNIT).round().astype(np.int64)
+        of_order = lines.assign(money=money, row=np.arange(len(lines))).groupby(["customer_id", "order_id"], sort=False)
+        orders = of_order.agg(
+            event_timestamp=("event_timestamp", "min"),
+            money=("money", "sum"),
+            items=("items", "sum"),
+            row=("row", "last"),
+        ).reset_index()
+        for column in ("money", "items"):
+            below = orders.loc[orders[column] < 0, "row"]
+            if len(below):
+                row = int(below.iloc[0])
+                raise OrdersError(
+                    f"{self._own}: the lines of order {lines['order_id'].iloc[row]!r}, of which row "
+                    f"{int(lines.index[row]) + self._first} is the last, come to less than 0 "
+                    f"{'in amount' if column == 'money' else 'in items'}; an order cannot be less than nothing"
+                )
+        added: pd.DataFrame = orders.assign(amount=orders["money"] / _MONEY_UNIT)[ORDERS_SCHEMA.names]
+        return added
+
+    def _refuse(self, column: str, bad: pd.Series, expected: str, advice: str = "") -> None:
+        if bad.any():
+            index = int(np.flatnonzero(bad.to_numpy())[0])
+            row = int(self._frame.index[index]) + self._first
+            value = str(self._frame[column].iloc[index])[:80]
+            raise OrdersError(
+                f"{self._own}: column {column}, row {row}: expected {expected}, found {value!r}"
+                + (f"; {advice}" if advice else "")
+            )
