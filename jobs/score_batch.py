@@ -68,10 +68,13 @@ class Batch:
 
 
 def partition_of(order: Order, model: ImportedModel) -> Path:
-    """Where the predictions of one model version at one time lie; no colon, which not every file system takes."""
+    """Where the predictions of one model version at one time lie; no colon, which not every file system takes.
+
+    The folders are named unlike the columns: a reader of the whole of `out` takes them for columns of their own.
+    """
     micros = f".{order.as_of.microsecond:06d}" if order.as_of.microsecond else ""
     time_of_day = f"{order.as_of:%Y-%m-%dT%H%M%S}{micros}Z"
-    return order.out / f"model_version={model.contract.model_version}" / f"as_of={time_of_day}"
+    return order.out / f"version={model.contract.model_version}" / f"scored_as_of={time_of_day}"
 
 
 def open_batch(artefacts: Artefacts, model: ImportedModel, order: Order, now: datetime) -> Batch:

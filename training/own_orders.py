@@ -169,7 +169,7 @@ class _Rows:
         refuse("event_timestamp", times < pd.Timestamp("1970-01-02", tz="UTC"), "a time after 1970-01-01")
 
         amounts = pd.to_numeric(frame["amount"], errors="coerce").astype(np.float64)
-        refuse("amount", ~np.isfinite(amounts), "a number" if negative else "a number ≥ 0")
+        refuse("amount", pd.Series(~np.isfinite(amounts)), "a number" if negative else "a number ≥ 0")
         if not negative:
             refuse("amount", amounts < 0, "a number ≥ 0", _RETURNS)
         refuse("amount", amounts.abs() > 1e11, "an amount of at most 100,000,000,000 (sums are exact up to that)")

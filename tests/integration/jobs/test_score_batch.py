@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -153,6 +154,18 @@ def test_small_chunks_give_the_same_rows_as_one_large_one(shop: Shop, monkeypatc
     monkeypatch.setattr(batch, "CUSTOMERS_PER_CHUNK", 7)
 
     assert whole == shop.rows()
+
+
+def test_all_predictions_are_read_as_one_table(shop: Shop, tmp_path: Path) -> None:
+    elsewhere = replace(shop, out=tmp_path / "predictions")
+    times = [NOW, NOW - timedelta(days=1)]
+    made = [elsewhere.score(as_of).rows for as_of in times]
+
+    table = pd.read_parquet(elsewhere.out)
+
+    assert sum(made) == len(table)
+    assert {shop.model.contract.model_version} == set(table["model_version"])
+    assert set(times) == {at.to_pydatetime() for at in table["as_of"].unique()}
 
 
 def test_a_rerun_replaces_its_own_partition_and_no_other(shop: Shop, tmp_path: Path) -> None:
