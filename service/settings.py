@@ -92,8 +92,8 @@ class ServiceSettings(BaseSettings):
     inference_log_file_seconds: float = Field(default=600, gt=0)
     """Seconds after which it does, whatever its size."""
 
-    inference_log_days: int = Field(default=30, ge=1)
-    """Whole days for which the log is kept."""
+    inference_log_days: int = Field(default=120, ge=1)
+    """Whole days for which the log is kept; fewer than the days of a label, and live quality has nothing to judge."""
 
     inference_log_id_key_file: str = ""
     """File with a key by which customer ids in the log are replaced by pseudonyms; none keeps the ids."""

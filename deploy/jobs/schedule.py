@@ -44,12 +44,23 @@ class Job:
 
 
 REPORTS = "/artefacts/reports"
+LABELS = f"{REPORTS}/labels.parquet"
 IMPORT = ("training", "import-model")  # what the reports are about: the champion, which the store here keeps
 JOBS = (
     Job("features", (("jobs", "apply"), ("jobs", "features")), minute=15, hour=0),
     Job("materialize", (("jobs", "materialize"),), minute=45),
     Job("audit-skew", (IMPORT, ("jobs", "audit-skew", "--out", f"{REPORTS}/skew")), minute=30, hour=2),
     Job("drift", (IMPORT, ("jobs", "drift", "--out", f"{REPORTS}/drift")), minute=30, hour=3),
+    Job(
+        "live-quality",
+        (
+            IMPORT,
+            ("jobs", "labels", "--out", LABELS),
+            ("jobs", "live-quality", "--labels", LABELS, "--out", f"{REPORTS}/live_quality"),
+        ),
+        minute=30,
+        hour=5,
+    ),
     Job("retrain", (("training", "retrain"),), minute=30, hour=4, weekday=6),
 )
 

@@ -161,6 +161,7 @@ def test_jobs_do_not_overlap_and_a_verdict_is_not_tried_again(everything: list[M
         "materialize",
         "audit-skew",
         "drift",
+        "live-quality",
         "retrain",
     }
     for cron in crons:
@@ -168,7 +169,7 @@ def test_jobs_do_not_overlap_and_a_verdict_is_not_tried_again(everything: list[M
         job = cron["spec"]["jobTemplate"]["spec"]
         (verdicts, _) = job["podFailurePolicy"]["rules"]
         assert verdicts["action"] == "FailJob"
-        assert verdicts["onExitCodes"] == {"containerName": "job", "operator": "In", "values": [2, 3, 4]}
+        assert verdicts["onExitCodes"] == {"operator": "In", "values": [2, 3, 4]}
         assert job["template"]["spec"]["restartPolicy"] == "Never"  # a pod failure policy needs it
         assert "job" in [c["name"] for c in job["template"]["spec"]["containers"]]
 

@@ -177,7 +177,7 @@ def test_a_default_can_be_taken_away_or_is_missed_by_name(key: str) -> None:
 
 
 @needs_helm
-@pytest.mark.parametrize("job", ["auditSkew", "drift", "retrain"])
+@pytest.mark.parametrize("job", ["auditSkew", "drift", "liveQuality", "retrain"])
 def test_what_reads_models_says_that_it_needs_mlflow(job: str) -> None:
     values = {**values_of("production"), "mlflow": {}, "jobs": {job: {"enabled": True}}}
 

@@ -200,6 +200,8 @@ def test_the_figures_of_jobs_are_written_where_they_are_served_from(everything: 
     assert written == {
         "/artefacts/reports/skew",
         "/artefacts/reports/drift",
+        "/artefacts/reports/labels.parquet",
+        "/artefacts/reports/live_quality",
         "/artefacts/reports/materialize/runs.jsonl",
     }
 

@@ -1,10 +1,12 @@
 """When the jobs of compose are due, and that what they call exists."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from deploy.jobs.schedule import FIRST, JOBS, Job, run
+from jobs.labels import LABEL_DAYS
+from service.settings import ServiceSettings
 from tests.loop import SOURCE
 
 
@@ -39,3 +41,13 @@ def test_what_follows_a_command_that_failed_does_not_run(capsys: pytest.CaptureF
     said = capsys.readouterr().out
     assert "both: no_such_module: exit code 1" in said
     assert "both: this" not in said
+
+
+def test_the_log_is_kept_until_its_answers_have_labels_which_are_made_and_judged() -> None:
+    weeks_to_judge = timedelta(days=ServiceSettings.model_fields["inference_log_days"].default - LABEL_DAYS)
+
+    assert weeks_to_judge > timedelta(days=7)
+    (job,) = [job for job in JOBS if job.name == "live-quality"]
+    labels, judged = job.commands[-2:]
+    assert labels[:2] == ("jobs", "labels")
+    assert labels[labels.index("--out") + 1] == judged[judged.index("--labels") + 1]

@@ -1,7 +1,7 @@
 {{/* <release>-churn-service, or the release's name where it says so already. */}}
 {{- define "churn.name" -}}
-{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 40 | trimSuffix "-" }}
-{{- else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" }}{{ end }}
+{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 39 | trimSuffix "-" }}
+{{- else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 39 | trimSuffix "-" }}{{ end }}
 {{- end }}
 
 {{/* What Kubernetes selects by: dict "root" $ "component" "service" */}}

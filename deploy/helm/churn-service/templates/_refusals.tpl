@@ -27,12 +27,12 @@
 {{- fail "registry.existingSecret names the secret that holds the registry's address, where registry.source is secret" }}
 {{- end }}
 {{- if $v.jobs.enabled }}
-{{- range $name := list "auditSkew" "drift" }}
+{{- range $name := list "auditSkew" "drift" "liveQuality" }}
 {{- if and (index $v.jobs $name).enabled (not $log) }}
 {{- fail (printf "jobs.%s.enabled reads the inference log: set service.settings.SERVICE_INFERENCE_LOG: true" $name) }}
 {{- end }}
 {{- end }}
-{{- range $name := list "auditSkew" "drift" "retrain" }}
+{{- range $name := list "auditSkew" "drift" "liveQuality" "retrain" }}
 {{- if and (index $v.jobs $name).enabled (not $v.mlflow.trackingUri) }}
 {{- fail (printf "jobs.%s.enabled needs mlflow.trackingUri, where models are registered" $name) }}
 {{- end }}
