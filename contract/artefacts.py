@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from contract.errors import ContractError
+from contract.file_access import why_unreadable
 from contract.redis_address import RedisAddress
 
 MODEL_FILES = {"onnx": "model.onnx", "sklearn": "model.skops"}
@@ -102,6 +103,8 @@ def _redis_url_of_file(environ: Mapping[str, str]) -> str:
         return ""
     try:
         return Path(file).read_text().strip()
+    except PermissionError as error:
+        raise ContractError(f"REDIS_URL_FILE: {file} cannot be read: {why_unreadable(Path(file), error)}") from None
     except (OSError, ValueError) as error:
         raise ContractError(f"REDIS_URL_FILE: {file} cannot be read: {type(error).__name__}") from None
 

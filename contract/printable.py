@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import TextIOWrapper
 from typing import Any, TextIO, cast
 
 from contract.redaction import redacted
@@ -25,6 +26,9 @@ def printable(text: str, keep: str = "") -> str:
 @contextmanager
 def printable_output() -> Iterator[None]:
     """Let this process print printable text and ends of lines alone, and no passwords, until the block ends."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # letters that its encoding has not are escapes, too
+            stream.reconfigure(errors="backslashreplace")
     with redirect_stdout(_printing_on(sys.stdout)), redirect_stderr(_printing_on(sys.stderr)):
         yield
 

@@ -76,7 +76,8 @@ def _as_text(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
     if not file.is_file():
         raise JobError(f"{file}: no such file; `make labels` writes one")
     if file.suffix == ".csv":
-        source = f"read_csv({read_path(str(file))}, all_varchar = true, header = true, delim = ',', quote = '\"', escape = '\"')"
+        name = read_path(str(file))
+        source = f"read_csv({name}, all_varchar = true, header = true, delim = ',', quote = '\"', escape = '\"')"
     elif file.suffix == ".parquet":
         source = rows_of([str(file)])
     else:

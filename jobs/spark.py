@@ -78,8 +78,11 @@ def _builder(settings: JobsSettings, application: str, options: Mapping[str, str
 
 
 def spark_path(path: Path | str) -> str:
-    """A path that Spark reads, by its own name: what would be a pattern in it is escaped, as Hadoop wants it."""
-    return re.sub(r"([][{}*?\\])", r"\\\1", str(path))
+    """A path that Spark reads, by its own name: what would be a pattern in it is escaped, as Hadoop wants it.
+
+    Absolute, because Spark would put the working folder before it unescaped.
+    """
+    return re.sub(r"([][{}*?\\])", r"\\\1", str(Path(path).absolute()))
 
 
 def missing_for_spark() -> str | None:

@@ -5,6 +5,7 @@ import hmac
 from collections.abc import Iterable
 from pathlib import Path
 
+from contract.file_access import why_unreadable
 from scoring.errors import ModelError
 
 PREFIX = "p:"
@@ -28,7 +29,8 @@ class Pseudonyms:
         try:
             key = file.read_bytes().strip()
         except OSError as error:
-            raise ModelError(f"{file}: the key of the pseudonyms cannot be read: {error.strerror}") from None
+            why = why_unreadable(file, error)
+            raise ModelError(f"{file}: the key of the pseudonyms cannot be read: {why}") from None
         if len(key) < _SHORTEST_KEY:
             raise ModelError(
                 f"{file}: the key of the pseudonyms has {len(key)} characters, at least {_SHORTEST_KEY} are needed; "

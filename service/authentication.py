@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from contract.file_access import why_unreadable
 from service.errors import StartupError, UnauthenticatedError
 
 logger = logging.getLogger(__name__)
@@ -144,7 +145,7 @@ def read_keys(file: Path) -> tuple[StoredKey, ...]:
     try:
         text = file.read_bytes().decode("utf-8-sig", errors="replace")  # what is not UTF-8 is not an entry either
     except OSError as error:
-        raise StartupError(f"the API keys in {file} cannot be read: {error.strerror}") from None
+        raise StartupError(f"the API keys in {file} cannot be read: {why_unreadable(file, error)}") from None
     lines = ((number, line.strip()) for number, line in enumerate(text.split("\n"), start=1))
     return _parse((f"{file}, line {number}", line) for number, line in lines if line and not line.startswith("#"))
 

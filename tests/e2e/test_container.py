@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,13 +105,15 @@ def image(loop: Loop, podman: Podman, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @contextmanager
-def started(image: Image, loop: Loop, registry: Path) -> Iterator[Container]:
+def started(
+    image: Image, loop: Loop, registry: Path, access: Sequence[str] = ("--env=SERVICE_ALLOW_ANONYMOUS=true",)
+) -> Iterator[Container]:
     container = Container(image.podman, f"churn-{free_port()}", free_port())
     image.podman.said(
         *("run", "--detach", f"--name={container.name}", *RESTRICTED, f"--volume={registry}:/registry:ro"),
         f"--env=REDIS_URL={(loop.root / 'var' / 'redis' / 'url').read_text().strip()}",
         f"--env=BENTOML_PORT={container.port}",
-        *("--env=SERVICE_ALLOW_ANONYMOUS=true", image.bento),
+        *(*access, image.bento),
     )
     try:
         yield container
@@ -187,6 +189,35 @@ def test_on_sigterm_it_answers_what_it_has_taken_and_ends_well(image: Image, loo
 
         assert answer.startswith("HTTP/1.1 200 "), answer + container.log()
         assert 0 == container.state()["ExitCode"]
+
+
+def test_with_keys_it_starts_as_documented_and_says_why_it_does_not(image: Image, loop: Loop) -> None:
+    (documented,) = re.findall(
+        r"^(make api-key .*)\n(chmod .*)\n(docker run (?:.*\\\n)*.*)$",
+        (SOURCE / "docs" / "operations.md").read_text(),
+        re.MULTILINE,
+    )
+    *makes_keys, run = documented
+    mounted, named = re.search(r'-v "\$PWD/(keys:\S+)"', run), re.search(r"-e (SERVICE_API_KEYS_FILE=\S+)", run)
+    assert mounted
+    assert named
+    access = (f"--volume={loop.root}/{mounted[1]}", f"--env={named[1]}")
+
+    def did(command: str) -> str:
+        return subprocess.run(
+            ["sh", "-c", command], cwd=loop.root, env=loop.environment, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    key = did(makes_keys[0])
+    with started(image, loop, loop.root / "var" / "feast", access) as container:
+        wait_until(lambda: not container.state()["Running"], READY_SECONDS)
+        assert "it has mode 0600 and belongs to user 0 of group 0, this process is user 10001" in container.log()
+        assert "chmod a+r" in container.log()
+    did(makes_keys[1])
+    with started(image, loop, loop.root / "var" / "feast", access) as container:
+        wait_until(container.is_ready, READY_SECONDS)
+        asked = call(container.url, "GET", "/model", headers={"Authorization": f"Bearer {key}"})
+        assert (200, 401) == (asked.status, container.call("GET", "/model").status)
 
 
 def test_it_does_not_start_over_a_registry_that_breaks_the_contract(image: Image, loop: Loop, tmp_path: Path) -> None:
