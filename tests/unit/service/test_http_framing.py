@@ -81,7 +81,7 @@ async def test_many_upgrades_in_one_piece_are_many_requests(connection: Connecti
 
 
 async def test_a_connection_with_a_websocket_offer_ends_with_the_process(connection: Connection) -> None:
-    """As uvicorn has it, such a connection goes to a protocol that fails when the process ends, and all requests with it."""
+    """As uvicorn has it, such a connection goes to a protocol that fails when the process ends."""
     await connection.sends([post(OFFERS[1], length(b"abc"), body=b"a")])
     assert {connection.protocol} == connection.state.connections
     connection.protocol.shutdown()
