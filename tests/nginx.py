@@ -17,6 +17,7 @@ needs_nginx = pytest.mark.skipif(
 )
 
 _CONFIGURATION = """
+{user}
 daemon off;
 worker_processes 1;
 pid {folder}/nginx.pid;
@@ -59,7 +60,9 @@ def nginx(folder: Path, upstream: int) -> Iterator[int]:
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     configuration = folder / "nginx.conf"
-    configuration.write_text(_CONFIGURATION.format(folder=folder, upstream=upstream, port=port))
+    # Its workers must write large bodies into the folder; started by root, they would be somebody else.
+    user = "user root root;" if os.geteuid() == 0 else ""
+    configuration.write_text(_CONFIGURATION.format(user=user, folder=folder, upstream=upstream, port=port))
     command = ["nginx", "-e", str(folder / "error.log"), "-p", str(folder), "-c", str(configuration)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
