@@ -92,6 +92,10 @@ class UnsupportedMediaTypeError(ServiceError):
     code = "unsupported_media_type"
 
 
+class EncodedBodyError(UnsupportedMediaTypeError):
+    """The body is compressed; the answer carries `Accept-Encoding: identity`."""
+
+
 class FeaturesRefusedError(ServiceError):
     """The contract forbids scoring this customer with features in their present state."""
 

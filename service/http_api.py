@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from service.authentication import UNAUTHENTICATED
-from service.errors import MethodNotAllowedError, NotFoundError, ServiceError, UnsupportedMediaTypeError
+from service.errors import (
+    EncodedBodyError,
+    MethodNotAllowedError,
+    NotFoundError,
+    ServiceError,
+    UnsupportedMediaTypeError,
+)
 from service.http_calls import Asked, Serving, explain, invocations, model, model_headers, predict, predict_batch
 from service.http_exchange import (
     ClientGoneError,
@@ -24,6 +30,7 @@ from service.http_exchange import (
     answer,
     error_content,
     header,
+    is_encoded,
     read_body,
     request_id_of,
     send_bytes,
@@ -177,6 +184,10 @@ async def _answer_traced(
         if route.method == "POST":
             if route.json_only:
                 _check_json(content_type)
+            if is_encoded(scope):
+                raise EncodedBodyError(
+                    "Content-Encoding must be absent: send the body uncompressed", field="Content-Encoding"
+                )
             raw = await read_body(receive, serving.settings.body_timeout_ms / 1000, serving.settings.max_body_bytes)
             started = time.perf_counter()  # how slowly a client sends is not our latency, nor does it take a place
         with serving.requests.take():
@@ -225,6 +236,8 @@ def _error_headers(error: ServiceError, route: Route) -> Headers:
         headers.append((b"retry-after", b"%d" % error.retry_after_seconds))
     if isinstance(error, SlowBodyError):
         headers.append((b"connection", b"close"))
+    if isinstance(error, EncodedBodyError):
+        headers.append((b"accept-encoding", b"identity"))
     if error.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     if error.status == 405:

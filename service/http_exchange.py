@@ -42,6 +42,14 @@ def header(scope: Scope, name: bytes) -> bytes | None:
     return None
 
 
+def is_encoded(scope: Scope) -> bool:
+    """True if the body is to be decoded before it can be read."""
+    for name, value in scope["headers"]:
+        if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            return True
+    return False
+
+
 def request_id_of(scope: Scope) -> str:
     """The client's `X-Request-ID` if it is safe to repeat wherever it comes to stand, else a new one."""
     given = header(scope, b"x-request-id")

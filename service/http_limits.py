@@ -5,13 +5,20 @@ rest for ever. One client with 16 MB of header would hold up all others for half
 """
 
 import asyncio
+from typing import Any, ClassVar
 
+import httptools
 import uvicorn.protocols.http.auto
-from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from service.http_framing import StrictHttpProtocol
 
 MAX_HEAD_BYTES = 65_536
 """Of URL and headers, trailers included; of a header that has not ended, beyond the piece it begins in."""
+
+HEAD_SECONDS = 5.0
+"""For a connection's first byte, and from the first byte of a head to its end."""
 
 LINGER_SECONDS = 1.0
 """For which a refused client may read so: closing at once would reset the connection of one that is still sending."""
@@ -26,53 +33,59 @@ class _HeadTooLargeError(Exception):
     """Raised to the parser, which parses no further."""
 
 
-class BoundedHttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, but a connection without a request must have the head of one in time.
+class BoundedHttpProtocol(StrictHttpProtocol):
+    """Of a connection without a request, the head of one must come in time and be of a bearable size.
 
-    In time is what uvicorn allows an idle connection: `bentoml serve --timeout-keep-alive`, 5 s.
+    keep_alive_seconds: for which a connection may be idle between two requests; None is what uvicorn was started with.
     """
 
-    _head_timer: asyncio.TimerHandle | None = None
+    keep_alive_seconds: ClassVar[int | None] = None
+
+    _late_timer: asyncio.TimerHandle | None = None
     _writing_timer: asyncio.TimerHandle | None = None
-    _answering: RequestResponseCycle | None = None
     _moved_on = False
     _silent_bytes = 0
     _head_bytes = 0
-    _refused = False
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        if self.keep_alive_seconds is not None:
+            self.timeout_keep_alive = self.keep_alive_seconds
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Expect a head."""
+        """Expect a first byte."""
         super().connection_made(transport)
-        self._expect_head()
+        self.timeout_keep_alive_task = self.loop.call_later(self._head_seconds(), self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Expect nothing any more, and tell the request that is being answered; uvicorn only tells the last to come."""
-        self._stop_head_timer()
+        """Expect nothing any more."""
+        self._stop_late_timer()
         self._stop_writing_timer()
-        if self._answering is not None and not self._answering.response_complete:
-            self._answering.disconnected = True
-            self._answering.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse, and give the connection up if its head, or what follows its last chunk, grows too large."""
-        if self._refused:
+        if self._reads_no_more:
             return
-        no_request = self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]  # None at first
-        if self._head_timer is None and no_request:
-            self._expect_head()
         self._moved_on = False
         super().data_received(data)
         self._silent_bytes = 0 if self._moved_on else self._silent_bytes + len(data)
-        if self._silent_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self._refuse()
+        if self._silent_bytes > MAX_HEAD_BYTES and not self._reads_no_more:
+            self._refuse_head()
+        self._bound_waiting()
 
-    def send_400_response(self, msg: str) -> None:
+    def parsing_failed(self, error: httptools.HttpParserError) -> None:
         """Called for whatever ends the parsing."""
         if self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse()
+            self._refuse_head()
         else:
-            super().send_400_response(msg)
+            super().parsing_failed(error)
 
     def on_message_begin(self) -> None:
         """See httptools."""
@@ -93,7 +106,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """See httptools."""
         self._moved_on = True
-        self._stop_head_timer()
+        self._stop_late_timer()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -105,6 +118,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """See httptools."""
         self._moved_on = True
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Called when an answer has been written."""
+        super().on_response_complete()
+        self._bound_waiting()
 
     def pause_writing(self) -> None:
         """Give the connection up if its client does not read on."""
@@ -127,49 +145,54 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().shutdown()
         self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._answering = cycle
-        super()._start_asgi_task(cycle, app)
-
     def _count_head(self, length: int) -> None:
         self._head_bytes += length
         if self._head_bytes > MAX_HEAD_BYTES:
             raise _HeadTooLargeError
 
-    def _refuse(self) -> None:
-        """Read no more; answer 431, or what is still due for a whole request before, and close."""
-        if self._refused:
+    def _refuse_head(self) -> None:
+        """Answer 431; or, where a whole request before is still due an answer, have that one close."""
+        if self._is_answering() and not self._in_body:
+            self.cycle.keep_alive = False
+        self.read_no_more(_TOO_LARGE, LINGER_SECONDS)
+
+    def _bound_waiting(self) -> None:
+        """See that the client goes on, unless the application waits for it, and bounds that itself.
+
+        What has begun must end in time, were it the body of a request that is answered already.
+        """
+        if self._reads_no_more or self._is_answering() or self.transport.is_closing():
             return
-        self._refused = True
-        self._stop_head_timer()
-        self.flow.pause_reading()
-        cycle = self._answering
-        if cycle is not None and not cycle.response_complete:
-            if not cycle.more_body:
-                cycle.keep_alive = False
-                return
-            cycle.disconnected = True
-            cycle.message_event.set()
-        self.transport.write(_TOO_LARGE)
-        self.loop.call_later(LINGER_SECONDS, self.transport.close)
+        if self._in_head or self._in_body or self._silent_bytes:
+            if self._late_timer is None:
+                self._late_timer = self.loop.call_later(self._head_seconds(), self.timeout_keep_alive_handler)
+            return
+        self._stop_late_timer()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def _head_seconds(self) -> float:
+        return min(HEAD_SECONDS, self.timeout_keep_alive)
 
     def _stop_writing_timer(self) -> None:
         if self._writing_timer is not None:
             self._writing_timer.cancel()
             self._writing_timer = None
 
-    def _expect_head(self) -> None:
-        self._head_timer = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
-
-    def _stop_head_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _stop_late_timer(self) -> None:
+        if self._late_timer is not None:
+            self._late_timer.cancel()
+            self._late_timer = None
 
 
-def bound_request_heads() -> None:
+def bound_request_heads(keep_alive_seconds: int | None = None) -> None:
     """Let uvicorn, which BentoML starts and offers no setting for this, take the protocol above.
 
     To be called when the service is imported: uvicorn looks the class up before it starts the application.
     """
-    uvicorn.protocols.http.auto.AutoHTTPProtocol = BoundedHttpProtocol
+    protocol = BoundedHttpProtocol
+    if keep_alive_seconds is not None:
+        protocol = type("KeptHttpProtocol", (BoundedHttpProtocol,), {"keep_alive_seconds": keep_alive_seconds})
+    uvicorn.protocols.http.auto.AutoHTTPProtocol = protocol

@@ -28,13 +28,26 @@ logger = logging.getLogger("service")
 slot = ServingSlot()
 
 
-def pinned_model() -> BentoModel | None:
-    """What `bentoml build` packs: the model to serve, if there is one. The hook below says if there is none."""
+def settings_at_import() -> ServiceSettings | None:
+    """The settings, for what BentoML and uvicorn look up before they start; the hook below says what is wrong."""
     try:
-        stored = bentoml.models.get(served_tag(ServiceSettings(), Artefacts.of(os.environ)))
-    except (StartupError, ContractError, NotFound, ValidationError):
+        return ServiceSettings()
+    except ValidationError:
+        return None
+
+
+def pinned_model(settings: ServiceSettings | None) -> BentoModel | None:
+    """What `bentoml build` packs: the model to serve, if there is one. The hook below says if there is none."""
+    if settings is None:
+        return None
+    try:
+        stored = bentoml.models.get(served_tag(settings, Artefacts.of(os.environ)))
+    except (StartupError, ContractError, NotFound):
         return None
     return BentoModel(stored.tag)
+
+
+at_import = settings_at_import()
 
 
 @bentoml.service(
@@ -54,8 +67,8 @@ def pinned_model() -> BentoModel | None:
 class ChurnService:
     """Answers a customer id with the probability that this customer will not order again in 90 days."""
 
-    # BentoML packs the models it finds as class attributes, so this one setting is read at import.
-    model = pinned_model()
+    # BentoML packs the models it finds as class attributes.
+    model = pinned_model(at_import)
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]  # bentoml publishes no types for it
     @staticmethod
@@ -99,4 +112,4 @@ class ChurnService:
 
 
 ChurnService.add_asgi_middleware(BeforeBentoML, slot=slot)  # type: ignore[attr-defined]  # the decorator made it a Service
-bound_request_heads()
+bound_request_heads(None if at_import is None else at_import.keep_alive_seconds)

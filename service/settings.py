@@ -23,6 +23,9 @@ class ServiceSettings(BaseSettings):
     body_timeout_ms: float = Field(default=2000, gt=0, le=2000)
     """Milliseconds within which a request's body must have arrived."""
 
+    keep_alive_seconds: int = Field(default=75, ge=1, le=3600)
+    """Seconds for which a connection may be idle between two requests; longer than a proxy in front keeps it."""
+
     max_batch: int = Field(default=1000, ge=1)
     """Most customer ids in one batch."""
 

@@ -192,7 +192,7 @@ def post(path: bytes, *headers: bytes, body: bytes = GOOD, length: int | None = 
         (200, post(b"/predict", b"Content-Type: application/json; charset=\xff")),
         (415, post(b"/predict", b"Content-Type: \xff\xfe")),
         (415, post(b"/predict", b"Content-Type: " + b"a" * 10_000)),
-        (400, post(b"/predict", b"Content-Encoding: gzip", body=gzip.compress(GOOD))),
+        (415, post(b"/predict", b"Content-Encoding: gzip", body=gzip.compress(GOOD))),
         (415, post(b"/invocations")),
         (415, post(b"/invocations", b"Content-Type: \xff\xfe")),
         (200, post(b"/predict", b"Authorization: \xff")),

@@ -11,34 +11,10 @@ from uvicorn.server import ServerState
 import service.http_limits as http_limits
 from service.http_exchange import Receive, Scope, Send, read_body, send_bytes
 from service.http_limits import MAX_HEAD_BYTES, BoundedHttpProtocol
+from tests.unit.service.connections import Wire
 
 REQUEST = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
 PIECE = b"a" * 16_384
-
-
-class Wire(asyncio.Transport):
-    """A connection that keeps what the server says."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.said = b""
-        self.closed = asyncio.Event()
-        self.paused = False
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.said += bytes(data)
-
-    def close(self) -> None:
-        self.closed.set()
-
-    def is_closing(self) -> bool:
-        return self.closed.is_set()
-
-    def pause_reading(self) -> None:
-        self.paused = True
-
-    def resume_reading(self) -> None:
-        self.paused = False
 
 
 Connect = Callable[..., tuple[BoundedHttpProtocol, Wire]]
@@ -241,6 +217,15 @@ def test_uvicorn_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     config.load()
 
     assert config.http_protocol_class is BoundedHttpProtocol
+
+    http_limits.bound_request_heads(keep_alive_seconds=75)
+    config = uvicorn.Config(lambda: None, lifespan="off", ws="none", log_config=None)
+    config.load()
+    protocol: type[BoundedHttpProtocol] = config.http_protocol_class  # type: ignore[assignment]  # as just said
+
+    assert issubclass(protocol, BoundedHttpProtocol)
+    assert 75 == protocol(config, ServerState(), {}, asyncio.new_event_loop()).timeout_keep_alive
+    assert BoundedHttpProtocol.keep_alive_seconds is None
 
 
 async def refused(wire: Wire) -> None:
