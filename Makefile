@@ -121,12 +121,12 @@ $(MODEL_TAG): $(TRAINED)
 ## Serve
 .PHONY: serve api-key
 serve: $(INSTALLED) port-free ## the service on [HOST=127.0.0.1] [PORT=3000]; Ctrl-C ends it
-	@$(PY) -m jobs first-prediction --url http://$(HOST):$(PORT) & exec $(VENV)/bin/bentoml serve --host $(HOST) --port $(PORT)
+	@address=$$($(PYTHON) jobs/listening.py --host "$(HOST)" --port "$(PORT)") || exit 1; \
+		$(PY) -m jobs first-prediction --host "$$address" --port "$(PORT)" & \
+		exec $(VENV)/bin/bentoml serve --host "$$address" --port "$(PORT)"
 
 port-free:  # said before the minutes of training, not after
-	@$(PYTHON) -c 'import socket, sys; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); \
-	e = s.connect_ex(("$(HOST)", $(PORT))); \
-	sys.exit(e == 0 and "error: $(HOST):$(PORT) is taken; choose another: make $(or $(MAKECMDGOALS),serve) PORT=3001")'
+	@$(PYTHON) jobs/listening.py --host "$(HOST)" --port "$(PORT)" --target "$(MAKECMDGOALS)" > /dev/null
 
 api-key: $(INSTALLED) ## a new API key, shown once: NAME=shop [KEYS_FILE=.api_keys]
 	@$(PY) -m service new-key "$(NAME)" --file "$(or $(KEYS_FILE),.api_keys)"

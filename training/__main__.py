@@ -12,6 +12,7 @@ from contract import ContractError
 from contract.artefacts import Artefacts
 from contract.command_line import OneLineParser, warn_of_unknown
 from contract.errors import setting_problem
+from contract.loopback import keep_loopback_direct
 from scoring.errors import ModelError
 from training.errors import TrainingError
 from training.settings import TrainingSettings
@@ -60,6 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("either --orders or --synthetic")
     if chosen.command == "data" and chosen.seed is not None and not chosen.synthetic:
         parser.error("--seed is for --synthetic")
+    keep_loopback_direct(os.environ)
     warn_of_unknown(os.environ, "TRAINING_", TrainingSettings.model_fields, "training")
     try:
         _run(chosen)
