@@ -27,7 +27,7 @@ def has_ipv6() -> bool:
     return True
 
 
-needs_ipv6 = pytest.mark.skipif(not os.environ.get("CI") and not has_ipv6(), reason="no IPv6 on this machine")
+needs_ipv6 = pytest.mark.skipif(os.environ.get("CI") != "true" and not has_ipv6(), reason="no IPv6 on this machine")
 
 
 @contextmanager
