@@ -145,14 +145,12 @@ imported: $(TRAINED)
 ## Serve
 .PHONY: serve api-key
 serve: installed port-free ## the service on [HOST=127.0.0.1] [PORT=3000]; Ctrl-C ends it
-	@$(PY) -m jobs first-prediction "--url=http://$$HOST:$$PORT" & exec $(BIN)/bentoml serve "--host=$$HOST" "--port=$$PORT"
+	@address=$$("$$PYTHON" jobs/listening.py "--host=$$HOST" "--port=$$PORT") || exit 1; \
+		$(PY) -m jobs first-prediction "--host=$$address" "--port=$$PORT" & \
+		exec $(BIN)/bentoml serve "--host=$$address" "--port=$$PORT"
 
 port-free:  # said before the minutes of training, not after
-	@"$$PYTHON" -c 'import os, socket, sys; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); \
-	host, port = os.environ["HOST"], os.environ["PORT"]; \
-	port.isdecimal() and 0 < int(port) < 65536 or sys.exit(f"error: PORT={port!r} is not a port"); \
-	e = s.connect_ex((host, int(port))); \
-	sys.exit(e == 0 and "error: %s:%s is taken; choose another: make %s PORT=3001" % (host, port, os.environ["GOALS"] or "serve"))'
+	@"$$PYTHON" jobs/listening.py "--host=$$HOST" "--port=$$PORT" "--target=$$GOALS" > /dev/null
 
 api-key: installed ## a new API key, shown once: NAME=shop [KEYS_FILE=.api_keys]
 	@$(PY) -m service new-key "--file=$${KEYS_FILE:-.api_keys}" -- "$$NAME"

@@ -81,7 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
     _add_judging(commands.add_parser("compare-live", help="champion and challenger on the rows that both scored"))
     commands.add_parser("feast-env", help="the variables that feast's own commands need, as shell exports")
     first = commands.add_parser("first-prediction", help="wait for a service and show how to ask it")
-    first.add_argument("--url", required=True)
+    first.add_argument("--host", required=True, help="the IP address that it listens on")
+    first.add_argument("--port", type=int, required=True)
     chosen = parser.parse_args(arguments)
     warn_of_unknown(os.environ, "JOBS_", JobsSettings.model_fields, "the jobs")
     try:
@@ -218,8 +219,9 @@ def _run(chosen: argparse.Namespace) -> None:
             print(f"export {name}={shlex.quote(value)}")
     elif chosen.command == "first-prediction":
         from jobs.first_prediction import first_prediction, known_customer
+        from jobs.listening import url_of
 
-        first_prediction(chosen.url, known_customer(artefacts.orders))
+        first_prediction(url_of(chosen.host, chosen.port), known_customer(artefacts.orders))
 
 
 if __name__ == "__main__":

@@ -151,7 +151,7 @@ def _tree_ensemble(classifier: "ClassifierMixin") -> _ExplainedClassifier:
         raise ExplanationError("there is no exact explanation of trees with categorical splits")
     try:
         import shap  # here, because with numba it takes most of a second and 95 MB
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise ExplanationError("shap, with which tree ensembles are explained, cannot be imported") from error
 
     explainer = shap.TreeExplainer(classifier, feature_perturbation="tree_path_dependent")

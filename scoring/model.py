@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from contract import ContractError, ModelContract, content_sha256
 from contract.artefacts import MODEL_FILES, PIPELINE_FILE
 from contract.trusted_types import TRUSTED_TYPES
-from scoring.errors import ModelError
+from scoring.errors import MissingFileError, ModelError, UnreadableFileError
 from scoring.onnx_scorer import Scorer, onnx_scorer
 
 if TYPE_CHECKING:
@@ -50,13 +50,16 @@ class ImportedModel:
         it in a thread.
 
         Raises:
-            ModelError: it is missing, not what was imported, or holds a type that is not allowed.
+            MissingFileError, UnreadableFileError: it, or a library it needs, cannot be read now; it may be tried again.
+            ModelError: it is not what was imported, or holds a type that is not allowed.
         """
         if self.pipeline_sha256 is None:
             raise ModelError(f"model {self.tag} was imported without its pipeline; run `make import-model`")
         document = _verified(self.tag, self.folder / PIPELINE_FILE, self.pipeline_sha256)
         try:
             return _pipeline(document)
+        except (OSError, ImportError, MemoryError) as error:  # of the libraries that it needs, not of what it holds
+            raise UnreadableFileError(_cannot_be_loaded(self.tag, PIPELINE_FILE, error)) from error
         except Exception as error:  # as in load_model
             raise ModelError(_cannot_be_loaded(self.tag, PIPELINE_FILE, error)) from error
 
@@ -108,8 +111,10 @@ def load_model(
 def _verified(tag: str, file: Path, imported: object) -> bytes:
     try:
         content = file.read_bytes()
-    except OSError:
-        raise ModelError(f"model {tag}: {file.name} is missing; run `make import-model`") from None
+    except FileNotFoundError:
+        raise MissingFileError(f"model {tag}: {file.name} is missing; run `make import-model`") from None
+    except OSError as error:
+        raise UnreadableFileError(f"model {tag}: {file.name} cannot be read: {error.strerror}") from None
     _check(tag, file.name, imported, hashlib.sha256(content).hexdigest())
     return content
 

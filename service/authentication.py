@@ -28,6 +28,12 @@ _ENTRY = re.compile(rf"({KEY_NAME.pattern}):([0-9a-fA-F]{{64}})")
 _SCHEME = b"bearer "
 _LONGEST_HEADER = 512
 _SECONDS_BETWEEN_CHECKS = 1.0
+_SECONDS_WITHOUT_THE_FILE = 60.0
+"""For which the keys stay valid while their file cannot be read: one of them may have been taken out of it."""
+
+
+class UnreadableKeysError(StartupError):
+    """The file cannot be read: it may be gone, or no file descriptor may be free. The next attempt may succeed."""
 
 
 class StoredKey(NamedTuple):
@@ -59,6 +65,8 @@ class ApiKeys:
         self._clock = clock
         self._next_check = clock() + _SECONDS_BETWEEN_CHECKS
         self._stamp = None if file is None else _stamp(file)
+        self._unread_since: float | None = None
+        self._shut = False
         self._keys = self._read()
         self.configured = file is not None or bool(from_variable)
 
@@ -92,7 +100,8 @@ class ApiKeys:
         """The name of the key in an `Authorization` header; `anonymous` if no keys are configured.
 
         All stored hashes are compared, each in constant time, so that the time tells nothing about them. The file of
-        keys is read again at most once a second, if it has changed; one that is broken leaves the keys as they were.
+        keys is read again at most once a second, if it has changed. One with a wrong line leaves the keys as they were.
+        One that cannot be read is tried again every second, and after a minute its keys are valid no more.
 
         Raises:
             UnauthenticatedError: there is no `Bearer` key in it, or not one of ours.
@@ -101,7 +110,7 @@ class ApiKeys:
             return ANONYMOUS
         if self._file is not None and (now := self._clock()) >= self._next_check:
             self._next_check = now + _SECONDS_BETWEEN_CHECKS
-            self._read_again_if_changed(self._file)
+            self._read_again_if_changed(self._file, now)
         if header is None or len(header) > _LONGEST_HEADER or header[: len(_SCHEME)].lower() != _SCHEME:
             raise UnauthenticatedError("an API key is needed, as `Authorization: Bearer <key>`")
         token = header[len(_SCHEME) :].strip(b" \t")
@@ -122,30 +131,44 @@ class ApiKeys:
             raise StartupError(f"{self._file} holds a key that SERVICE_API_KEYS holds too")
         return keys
 
-    def _read_again_if_changed(self, file: Path) -> None:
+    def _read_again_if_changed(self, file: Path, now: float) -> None:
         stamp = _stamp(file)
-        if stamp == self._stamp:
+        if stamp == self._stamp and self._unread_since is None:
             return
-        self._stamp = stamp
         try:
             self._keys = self._read()
+        except UnreadableKeysError as error:
+            self._go_without(error, now)
+            return
         except StartupError as error:
             logger.warning("%s; the API keys stay as they were", error)
         else:
             # An empty file is obeyed: taking out the last key must shut its holder out.
             logger.log(logging.INFO if self._keys else logging.WARNING, "API keys of %s: %s", file, self.names)
+        self._stamp, self._unread_since, self._shut = stamp, None, False
+
+    def _go_without(self, error: UnreadableKeysError, now: float) -> None:
+        """What the file says now is not known: keep its keys for a while, then take none of them."""
+        if self._unread_since is None:
+            self._unread_since = now
+            stay = f"the API keys stay as they were for at most {_SECONDS_WITHOUT_THE_FILE:g} s"
+            logger.warning("%s; it is tried again every second, %s", error, stay)
+        elif not self._shut and now - self._unread_since >= _SECONDS_WITHOUT_THE_FILE:
+            self._shut, self._keys = True, self._from_variable
+            logger.error("%s; none of its API keys is valid until it can be read again", error)
 
 
 def read_keys(file: Path) -> tuple[StoredKey, ...]:
     """The keys of a file; none if it holds none.
 
     Raises:
-        StartupError: the file cannot be read or a line is wrong. It names the line and never repeats it.
+        UnreadableKeysError: the file cannot be read.
+        StartupError: a line is wrong. It names the line and never repeats it.
     """
     try:
         text = file.read_bytes().decode("utf-8-sig", errors="replace")  # what is not UTF-8 is not an entry either
     except OSError as error:
-        raise StartupError(f"the API keys in {file} cannot be read: {why_unreadable(file, error)}") from None
+        raise UnreadableKeysError(f"the API keys in {file} cannot be read: {why_unreadable(file, error)}") from None
     lines = ((number, line.strip()) for number, line in enumerate(text.split("\n"), start=1))
     return _parse((f"{file}, line {number}", line) for number, line in lines if line and not line.startswith("#"))
 

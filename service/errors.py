@@ -11,6 +11,7 @@ ServiceError
 ├── FeaturesRefusedError         422  the contract forbids scoring with features in this state
 ├── OverloadedError              429  over the concurrency limit
 ├── NotExplainableError          501  predictions of this model cannot be taken apart exactly
+├── ExplainerUnavailableError    503  what explanations need cannot be read just now
 ├── OnlineStoreUnavailableError  503  the online store refused, broke off or answered nonsense
 └── DeadlineExceededError        503  the online store did not answer in time
 StartupError                          the process must not start; never reaches a client
@@ -116,6 +117,14 @@ class NotExplainableError(ServiceError):
 
     status = 501
     code = "not_explainable"
+
+
+class ExplainerUnavailableError(ServiceError):
+    """The pipeline, or a library that it needs, could not be read; the next request tries again."""
+
+    status = 503
+    code = "explainer_unavailable"
+    retry_after_seconds = 1
 
 
 class OnlineStoreUnavailableError(ServiceError):

@@ -1,14 +1,17 @@
 """The explainer of a served model: loaded late, and once."""
 
+import logging
 import threading
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.errors import ExplanationError, ModelError
+from scoring.errors import ExplanationError, MissingFileError, ModelError, UnreadableFileError
 from scoring.explanation import Explainer, Explanation
 from scoring.model import ImportedModel
-from service.errors import NotExplainableError
+from service.errors import ExplainerUnavailableError, NotExplainableError
+
+logger = logging.getLogger(__name__)
 
 
 class LazyExplainer:
@@ -28,6 +31,7 @@ class LazyExplainer:
 
         Raises:
             NotExplainableError: this model or this row cannot be explained.
+            ExplainerUnavailableError: it cannot be told just now.
         """
         explainer = self.load()
         try:
@@ -36,10 +40,13 @@ class LazyExplainer:
             raise NotExplainableError(str(error)) from error
 
     def load(self) -> Explainer:
-        """Make the explainer now, unless it is made already; once only, also where that fails.
+        """Make the explainer now, unless it is made already; once only, also where the model is the reason not to.
+
+        What fails for a reason of the moment, as a file that cannot be read, is tried again by the next call.
 
         Raises:
             NotExplainableError: this model cannot be explained.
+            ExplainerUnavailableError: what it needs cannot be read just now.
         """
         with self._lock:
             if self._refusal:
@@ -47,6 +54,11 @@ class LazyExplainer:
             if self._explainer is None:
                 try:
                     self._explainer = Explainer.of(self.model.load_pipeline(), self.model.contract.feature_names)
+                except MissingFileError as error:
+                    raise NotExplainableError(str(error)) from error
+                except (UnreadableFileError, OSError, ImportError, MemoryError) as error:
+                    logger.warning("the explainer cannot be made, the next request tries again: %s", error)
+                    raise ExplainerUnavailableError("what explanations need cannot be read just now") from error
                 except ModelError as error:
                     self._refusal = str(error)
                     raise NotExplainableError(self._refusal) from error

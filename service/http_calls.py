@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from service.authentication import ApiKeys
 from service.errors import (
+    ExplainerUnavailableError,
     FeaturesRefusedError,
     NotExplainableError,
     OverloadedError,
@@ -165,7 +166,7 @@ async def explain(serving: Serving, asked: Asked) -> dict[str, Any]:
             # In a thread: the first one loads the pipeline, and trees take milliseconds.
             try:
                 explanation = await asyncio.to_thread(explainer.explain, resolved.matrix)
-            except NotExplainableError as error:
+            except (NotExplainableError, ExplainerUnavailableError) as error:
                 error.model = looked_up.prediction.challenger
                 raise
     issues = {issue.feature: issue for issue in looked_up.prediction.feature_issues}

@@ -90,9 +90,9 @@ class LogFiles:
         self.take_over()
 
     def _end(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        stream, self._stream = self._stream, None  # also where closing fails: its descriptor is of no more use
+        if stream is not None:
+            stream.close()
 
     def take_over(self) -> None:
         """Make Parquet of every stream that no process writes any more. Raises as `rotate`."""

@@ -55,6 +55,7 @@ def read_challenge(file: Path) -> Challenge | None:
 
     Raises:
         StartupError: it asks for nothing that can be done; the message names the member.
+        OSError: it cannot be read just now.
     """
     try:
         challenge = Challenge.model_validate(json.loads(file.read_text()))
@@ -64,7 +65,7 @@ def read_challenge(file: Path) -> Challenge | None:
         problem = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in problem["loc"])
         raise StartupError(f"{file}: {where}: {problem['msg']}") from None
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise StartupError(f"{file}: cannot be read: {error}") from None
     if not is_exact(challenge.tag):
         raise StartupError(f"{file}: tag: {challenge.tag!r} is not an exact model tag")
@@ -72,11 +73,23 @@ def read_challenge(file: Path) -> Challenge | None:
 
 
 def wanted(champion: str, challenger_file: Path) -> Wanted:
-    """What should be live, the champion being known."""
+    """What should be live, the champion being known.
+
+    Raises:
+        OSError: a challenger's file cannot be read just now, which says nothing against the challenger that is live.
+    """
     try:
         return Wanted(champion, read_challenge(challenger_file))
     except StartupError as error:
         return Wanted(champion, refusal=str(error))
+
+
+def wanted_at_start(champion: str, challenger_file: Path) -> Wanted:
+    """As `wanted`, but no file of a challenger is a reason not to start."""
+    try:
+        return wanted(champion, challenger_file)
+    except OSError as error:
+        return Wanted(champion, refusal=f"{challenger_file}: cannot be read: {error.strerror}")
 
 
 async def follow(

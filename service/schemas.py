@@ -6,7 +6,11 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, StrictStr, StringCo
 from pydantic.json_schema import SkipJsonSchema
 
 from contract import ModelContract
+from service.body_work import refuse_many_parts
 from service.errors import InvalidRequestError
+
+_MOST_PARTS = 1000
+"""Lists and objects of one body: two are enough, and what is wrong is still named where there are some more."""
 
 Body = TypeVar("Body", bound=BaseModel)
 CustomerId = Annotated[StrictStr, StringConstraints(min_length=1, max_length=256)]
@@ -178,8 +182,10 @@ def parse(body: type[Body], raw: bytes) -> Body:
     """Read a request body.
 
     Raises:
-        InvalidRequestError: names the first member that is wrong, and never repeats its value.
+        InvalidRequestError: names the first member that is wrong, and never repeats its value; or says that the
+            body holds more lists and objects than any right one.
     """
+    refuse_many_parts(raw, _MOST_PARTS)
     try:
         parsed = body.model_validate_json(raw)
     except ValidationError as error:

@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 
+from service.body_work import MOST_BLANK_LINES, MOST_COLUMNS
 from service.errors import InvalidRequestError, RequestTooLargeError
 
 _NUMBER = re.compile(r"[ \t\v\f]*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?[ \t\v\f]*", re.ASCII)
@@ -28,7 +29,7 @@ def read_csv(raw: bytes, names: Sequence[str], max_rows: int) -> list[tuple[str,
         n rows of k numbers as text, n ≥ 1.
 
     Raises:
-        RequestTooLargeError: more than `max_rows` rows.
+        RequestTooLargeError: more than `max_rows` rows, `MOST_COLUMNS` columns or `MOST_BLANK_LINES` blank lines.
         InvalidRequestError: anything else that is wrong; `field` is `csv.<row>.<column>` or part of it.
     """
     try:
@@ -36,6 +37,8 @@ def read_csv(raw: bytes, names: Sequence[str], max_rows: int) -> list[tuple[str,
         header = next(lines, None)
         if header is None:
             raise InvalidRequestError("the body is empty; a CSV begins with its header")
+        if len(header) > MOST_COLUMNS:
+            raise RequestTooLargeError(f"csv: at most {MOST_COLUMNS} columns", field="csv")
         for name in names:
             if name not in header:
                 raise InvalidRequestError.at(f"csv.{name}", "is missing, and the model needs it")
@@ -48,9 +51,14 @@ def read_csv(raw: bytes, names: Sequence[str], max_rows: int) -> list[tuple[str,
 
 def _lines(raw: bytes) -> Iterator[list[str]]:
     """Every line that is not blank, as its fields. A line that holds only an empty text in quotes is not blank."""
+    blank = 0
     for fields in csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline=""), strict=True):
         if len(fields) > 1 or fields == [""] or (fields and fields[0].strip(" \t")):
             yield fields
+            continue
+        blank += 1
+        if blank > MOST_BLANK_LINES:
+            raise RequestTooLargeError(f"csv: at most {MOST_BLANK_LINES} blank lines", field="csv")
 
 
 def _rows(lines: Iterator[list[str]], header: list[str], names: Sequence[str], max_rows: int) -> list[list[str]]:

@@ -24,7 +24,7 @@ from service.http_api import ServingSlot
 from service.http_calls import Serving
 from service.inference_log import InferenceLog, pseudonyms_of
 from service.live_model import AnswerLog
-from service.live_models import Challenge, Wanted, follow, wanted
+from service.live_models import Challenge, Wanted, follow, wanted, wanted_at_start
 from service.metrics import ServiceMetrics
 from service.online_features import OpenedFeast, open_feast
 from service.predictor import Predictor
@@ -95,7 +95,7 @@ def open_parts(
         keys = open_keys(settings)
         if settings.inference_log:
             pseudonyms_of(settings)
-    asked = asked or wanted(served_tag(settings, artefacts), artefacts.challenger)
+    asked = asked or wanted_at_start(served_tag(settings, artefacts), artefacts.challenger)
     model = open_model(asked.champion)
 
     def opened(*models: ImportedModel) -> OpenedFeast:
@@ -161,7 +161,7 @@ class Worker:
         self._settings = settings
         self._artefacts = artefacts
         self._slot = slot
-        self._first = wanted(served_tag(settings, artefacts), artefacts.challenger)
+        self._first = wanted_at_start(served_tag(settings, artefacts), artefacts.challenger)
         self._parts = open_parts(settings, artefacts, self._first)
         # After them: a worker whose metrics are there is one that serves.
         self._metrics = metrics = ServiceMetrics()

@@ -1,5 +1,6 @@
 """Markers from the path, and no sockets in unit tests."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,9 +8,12 @@ import prometheus_client  # noqa: F401  # before feast, which would have it shar
 import pytest
 from pytest_socket import disable_socket, enable_socket
 
+from contract.loopback import keep_loopback_direct
 from tests.loop import Loop, bare_environment, copy_source, make, make_run
 
 _TIERS = ("unit", "integration", "e2e", "faults")
+
+keep_loopback_direct(os.environ)  # all servers of the tests are on this machine
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

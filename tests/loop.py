@@ -122,13 +122,21 @@ def listens(port: int) -> bool:
 
 
 @contextmanager
-def make_run(root: Path, environment: dict[str, str]) -> Iterator[Loop]:
-    """`make run` until it is ready; ended, with all it started but Redis, when the block ends."""
+def make_run(
+    root: Path, environment: dict[str, str], target: str = "run", host: str = "", url: str = "http://127.0.0.1"
+) -> Iterator[Loop]:
+    """`make run` until it is ready; ended, with all it started but Redis, when the block ends.
+
+    Args:
+        target: `serve` serves what `run` has made before.
+        host: its HOST; empty leaves it out.
+        url: where it is asked, without the port.
+    """
     port = free_port()
-    log = root / "make-run.log"
+    log = root / f"make-{target}.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            ["make", "run", f"PORT={port}"],
+            ["make", target, f"PORT={port}", *([f"HOST={host}"] if host else [])],
             cwd=root,
             env=environment,
             stdout=output,
@@ -138,10 +146,10 @@ def make_run(root: Path, environment: dict[str, str]) -> Iterator[Loop]:
     try:
         deadline = time.monotonic() + READY_SECONDS
         while "Ready." not in log.read_text() or "Ctrl-C ends" not in log.read_text():
-            assert process.poll() is None, f"make run ended early:\n{log.read_text()}"
-            assert time.monotonic() < deadline, f"make run was not ready in time:\n{log.read_text()}"
+            assert process.poll() is None, f"make {target} ended early:\n{log.read_text()}"
+            assert time.monotonic() < deadline, f"make {target} was not ready in time:\n{log.read_text()}"
             time.sleep(0.2)
-        yield Loop(root, environment, f"http://127.0.0.1:{port}", log.read_text())
+        yield Loop(root, environment, f"{url}:{port}", log.read_text())
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)

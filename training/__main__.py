@@ -13,6 +13,7 @@ from contract import ContractError
 from contract.artefacts import Artefacts
 from contract.command_line import OneLineParser, warn_of_unknown
 from contract.errors import setting_problem
+from contract.loopback import keep_loopback_direct
 from contract.printable import printable_output
 from scoring.errors import ModelError
 from training.errors import DatasetError, TrainingError
@@ -67,6 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--lines is for --orders")
     if chosen.command == "data" and chosen.seed is not None and not chosen.synthetic:
         parser.error("--seed is for --synthetic")
+    keep_loopback_direct(os.environ)
     warn_of_unknown(os.environ, "TRAINING_", TrainingSettings.model_fields, "training")
     try:
         _run(chosen)

@@ -1,10 +1,12 @@
 """What a newcomer sees: `make run` in a fresh tree, the curl it prints, the model it made."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +15,8 @@ import pytest
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
-from tests.loop import Loop, make_run
+from tests.integration.jobs.test_listening import needs_ipv6
+from tests.loop import Loop, free_port, make_run
 
 
 def test_the_curl_that_make_run_prints_answers_what_it_printed(loop: Loop) -> None:
@@ -30,6 +33,38 @@ def test_the_curl_that_make_run_prints_answers_what_it_printed(loop: Loop) -> No
     # The request's time is part of the features, so seconds later the probability differs in late decimals.
     assert printed["churn_probability"] == pytest.approx(answer["churn_probability"], abs=1e-3)
     assert printed["model"] == answer["model"]
+
+
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+
+@pytest.mark.parametrize(
+    ("host", "url", "variables"),
+    [
+        pytest.param("[::1]", "http://[::1]", PROXIES, marks=needs_ipv6),
+        ("0.0.0.0", "http://127.0.0.1", [name.upper() for name in PROXIES]),  # noqa: S104
+    ],
+)
+def test_the_service_on_other_addresses_and_behind_a_proxy_is_ready_and_its_curl_works(
+    loop: Loop, tmp_path: Path, host: str, url: str, variables: Sequence[str]
+) -> None:
+    home = shutil.copytree(loop.environment["BENTOML_HOME"], tmp_path / "bentoml")
+    environment = {name: value for name, value in loop.environment.items() if not name.lower().endswith("_proxy")}
+    environment |= dict.fromkeys(variables, f"http://127.0.0.1:{free_port()}")  # nobody listens there
+    environment |= {"BENTOML_HOME": str(home), "SERVICE_ALLOW_ANONYMOUS": "true"}
+
+    with make_run(loop.root, environment, "serve", host, url) as served:
+        command = re.search(r"^  (curl .*)$", served.output, re.MULTILINE)
+        assert command, served.output
+        assert f"{served.url}/predict" in command.group(1)
+        answer = served.call("POST", "/predict", {"customer_id": "00042"})
+        assert (200, "00042") == (answer.status, answer.body["customer_id"])
+        if shutil.which("curl") is None and os.environ.get("CI") != "true":
+            pytest.skip("no curl on this machine")
+        done = subprocess.run(  # noqa: S602  # as a user would paste it
+            command.group(1), shell=True, env=environment, capture_output=True, text=True, timeout=30, check=True
+        )
+    assert "00042" == json.loads(done.stdout)["customer_id"]
 
 
 def test_make_run_a_second_time_trains_nothing_and_answers_the_same(loop: Loop, tmp_path: Path) -> None:
