@@ -4,6 +4,13 @@
 .NOTPARALLEL:
 SHELL := /bin/sh
 
+# As scoring/no_telemetry.py, for commands that load none of our rooms.
+export BENTOML_DO_NOT_TRACK := True
+export DO_NOT_TRACK := true
+export ITERATIVE_DO_NOT_TRACK := true
+export MLFLOW_DISABLE_TELEMETRY := true
+export ORT_DISABLE_TELEMETRY := 1
+
 PYTHON ?= python3
 VENV ?= .venv
 HOST ?= 127.0.0.1
