@@ -4,6 +4,13 @@
 .NOTPARALLEL:
 SHELL := /bin/sh
 
+# As scoring/no_telemetry.py, for commands that load none of our rooms.
+export BENTOML_DO_NOT_TRACK := True
+export DO_NOT_TRACK := true
+export ITERATIVE_DO_NOT_TRACK := true
+export MLFLOW_DISABLE_TELEMETRY := true
+export ORT_DISABLE_TELEMETRY := 1
+
 # A value may hold what somebody else wrote, a request id from a client among it. So no value is written into a rule or a
 # recipe: recipes read it from their environment, "$$NAME", and hand it on as "--option=$$NAME", which may begin with "-".
 PYTHON ?= python3

@@ -1,6 +1,5 @@
 """The page about drift, drawn by Evidently; what has drifted is decided before, by `jobs.drift_statistics`."""
 
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 
@@ -25,7 +24,6 @@ def drift_page(
     Args:
         live: one row for each customer, a column for each of `trained`.
     """
-    os.environ["DO_NOT_TRACK"] = "1"  # it would tell its makers that it was used
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its own dependencies, and of columns that are constant
         from evidently import DataDefinition, Dataset, Report

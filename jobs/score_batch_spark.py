@@ -1,32 +1,30 @@
 """Batch scoring on Spark: the same plan, `resolve` and outcomes as on one machine, over partitions of customers.
 
-The model is MLflow's own `spark_udf` of the registered version that was imported into the BentoML store.
+The model is the imported one, as on one machine: its file is sent to the executors, each of which verifies it before it
+loads it. MLflow's `spark_udf` would load whatever the registry holds now, and the code that it names.
 """
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
 from contract import ModelContract, Resolver
 from contract.artefacts import PROJECT_ROOT, Artefacts
 from jobs.customer_list import CustomerList
-from jobs.errors import JobError
 from jobs.latest_rows import ViewSource
 from jobs.offline_features import FeaturePlan, StoredRows
 from jobs.partitions import replaced
-from jobs.predictions import ISSUE, PREDICTIONS, feature_issues, predictions
+from jobs.predictions import PREDICTIONS, feature_issues, predictions
 from jobs.score_batch import Batch, Order, Scored, nobody_has_features, open_batch
 from jobs.settings import JobsSettings
 from jobs.spark import spark_path, spark_session
 from jobs.times import unix_us
 from jobs.view_files import parts
-from scoring.model import ImportedModel
-from scoring.outcomes import decide
+from scoring.model import ImportedModel, PackedScorer
+from scoring.outcomes import outcomes
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
 
 Batches = Iterator[pa.RecordBatch]
 
-_PROBABILITIES, _KNOWN, _FLAGGED, _REFUSED, _ISSUES = "probabilities", "known", "flagged", "refused", "feature_issues"
 _EVENT_TIME = "event_timestamp"
 _OVERRIDE = "override__"
 
@@ -46,10 +43,10 @@ def score_batch_on_spark(
     """As `score_batch`, with Spark's partitions for chunks.
 
     Raises:
-        JobError, ContractError: as `score_batch`; or Spark or the model's registry cannot be used.
+        JobError, ContractError: as `score_batch`; or Spark cannot be used.
+        ModelError: the model's file is not what was imported any more.
     """
     batch = open_batch(artefacts, model, order, now)
-    _check_registry(artefacts, model.contract)
     done = Scored(batch.partition)
     started = time.monotonic()
     options = {"spark.executorEnv.PYTHONPATH": str(PROJECT_ROOT)}
@@ -70,41 +67,12 @@ def score_batch_on_spark(
     return done
 
 
-def _check_registry(artefacts: Artefacts, contract: ModelContract) -> None:
-    """The registered version must be the one whose contract was imported."""
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    mlflow.set_tracking_uri(artefacts.mlflow_tracking_uri)
-    what = f"model {contract.model_name!r} version {contract.model_version}"
-    try:
-        registered = mlflow.MlflowClient().get_model_version(contract.model_name, contract.model_version)
-    except MlflowException as error:
-        raise JobError(f"{what} is not in the MLflow registry: {str(error).splitlines()[0]}") from None
-    if registered.run_id != contract.run_id:
-        raise JobError(
-            f"{what} in the MLflow registry is of run {registered.run_id}, the contract of {contract.run_id}"
-        )
-
-
 def _scored(session: "SparkSession", batch: Batch, as_of: "datetime") -> "DataFrame":
-    import mlflow.pyfunc
-    from pyspark.sql.functions import struct
     from pyspark.sql.pandas.types import from_arrow_schema
 
-    contract = batch.model.contract
-    resolved = _features(session, batch, as_of).mapInArrow(
-        _resolving(batch.plan, contract, list(batch.listed.overrides) if batch.listed else [], as_of),
-        from_arrow_schema(_resolved_schema(contract)),
-    )
-    # It warns that it makes no environment of the model's own; the executors' is the one that is locked.
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-    mlflow.environment_variables.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)  # type: ignore[no-untyped-call]
-    model_uri = f"models:/{contract.model_name}/{contract.model_version}"
-    probabilities = mlflow.pyfunc.spark_udf(session, model_uri, result_type="array<double>", env_manager="local")
-    return resolved.withColumn(_PROBABILITIES, probabilities(struct(*contract.feature_names))).mapInArrow(
-        _deciding(contract, as_of), from_arrow_schema(PREDICTIONS)
-    )
+    overridden = list(batch.listed.overrides) if batch.listed else []
+    scoring = _scoring(batch.plan, batch.model.contract, batch.model.packed(), overridden, as_of)
+    return _features(session, batch, as_of).mapInArrow(scoring, from_arrow_schema(PREDICTIONS))
 
 
 def _features(session: "SparkSession", batch: Batch, as_of: "datetime") -> "DataFrame":
@@ -151,26 +119,14 @@ def _listed(session: "SparkSession", listed: CustomerList, key: str) -> "DataFra
     return session.createDataFrame(pa.table(columns))
 
 
-def _resolved_schema(contract: ModelContract) -> pa.Schema:
-    return pa.schema(
-        [
-            ("customer_id", pa.string()),
-            *((name, pa.float32()) for name in contract.feature_names),
-            *((name, pa.bool_()) for name in (_KNOWN, _FLAGGED, _REFUSED)),
-            (_ISSUES, pa.list_(ISSUE)),
-        ]
-    )
-
-
-def _resolving(
-    plan: FeaturePlan, contract: ModelContract, overridden: Sequence[int], as_of: "datetime"
+def _scoring(
+    plan: FeaturePlan, contract: ModelContract, packed: PackedScorer, overridden: Sequence[int], as_of: "datetime"
 ) -> Callable[[Batches], Batches]:
-    """What an executor does before the model: joined rows in, vectors and what is to be said of them out."""
+    """What an executor does: joined rows in, rows of `PREDICTIONS` out."""
     as_of_us = unix_us(as_of)
-    schema = _resolved_schema(contract)
 
-    def resolve(batches: Batches) -> Batches:
-        resolver = Resolver.of(contract)
+    def score(batches: Batches) -> Batches:
+        resolver, scorer = Resolver.of(contract), packed.open()
         for joined in batches:
             customer_ids = joined[plan.join_key]
             rows = {
@@ -183,38 +139,11 @@ def _resolving(
             raw = plan.assemble(customer_ids, rows, as_of_us)
             overrides = {n: _floats(joined[f"{_OVERRIDE}{n}"]) for n in overridden}
             resolved = resolver.resolve(raw, as_of_us / 1e6, overrides)
-            yield pa.record_batch(
-                [
-                    customer_ids,
-                    *(pa.array(resolved.matrix[:, column]) for column in range(len(contract.inputs))),
-                    pa.array(resolved.known),
-                    pa.array(np.any(resolved.states, axis=1)),
-                    pa.array(resolved.refused),
-                    feature_issues(resolved),
-                ],
-                schema=schema,
-            )
+            made = outcomes(resolved, scorer(resolved.matrix), contract.threshold.value)
+            yield from predictions(customer_ids, made, feature_issues(resolved), contract, as_of).to_batches()
 
-    return resolve
+    return score
 
 
 def _floats(column: Any) -> Any:
     return column.to_numpy(zero_copy_only=False)  # null is NaN
-
-
-def _deciding(contract: ModelContract, as_of: "datetime") -> Callable[[Batches], Batches]:
-    """What an executor does after the model: probabilities in, rows of `PREDICTIONS` out."""
-    positive_class = 1
-
-    def made(batches: Batches) -> Batches:
-        for scored in batches:
-            both = scored[_PROBABILITIES].flatten().to_numpy(zero_copy_only=False).reshape(-1, 2)
-            known, flagged, refused = (
-                scored[name].to_numpy(zero_copy_only=False) for name in (_KNOWN, _FLAGGED, _REFUSED)
-            )
-            probabilities = both[:, positive_class].astype(np.float32)
-            outcome = decide(probabilities, contract.threshold.value, known, flagged, refused)
-            table = predictions(scored["customer_id"], outcome, scored[_ISSUES], contract, as_of)
-            yield from table.to_batches()
-
-    return made

@@ -47,10 +47,17 @@ def spark_session(
         session = _builder(settings, application, options or {}).getOrCreate()
         yield session
     except (PySparkException, Py4JError) as error:
-        raise JobError(f"Spark: {str(error).strip().splitlines()[0]}") from None
+        raise JobError(f"Spark: {_said(error)}") from None
     finally:
         if session is not None and running is None:
             session.stop()
+
+
+def _said(error: Exception) -> str:
+    """Its first line, or what our own code said on an executor, which comes last in a long trace."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    ours = [line for line in lines if re.match(r"(contract|jobs|scoring)(\.\w+)+: ", line)]
+    return ours[-1].partition(": ")[2] if ours else lines[0]
 
 
 def _builder(settings: JobsSettings, application: str, options: Mapping[str, str]) -> Any:

@@ -20,6 +20,33 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class PackedScorer:
+    """The file that a model scores with, to be sent to another process, which verifies it before loading it.
+
+    sha256: of the file as it was imported.
+    """
+
+    tag: str
+    runtime: str
+    names: list[str]
+    sha256: str
+    content: bytes
+
+    def open(self) -> Scorer:
+        """Load it. Nothing is unpickled.
+
+        Raises:
+            ModelError: it is not what was imported, or no model.
+        """
+        name = MODEL_FILES[self.runtime]
+        _check(self.tag, name, self.sha256, hashlib.sha256(self.content).hexdigest())
+        try:
+            return onnx_scorer(self.content) if self.runtime == "onnx" else _sklearn_scorer(self.content, self.names)
+        except Exception as error:  # onnxruntime, zipfile and skops each raise their own for "this is no model"
+            raise ModelError(_cannot_be_loaded(self.tag, name, error)) from error
+
+
+@dataclass(frozen=True)
 class ImportedModel:
     """One model version, ready to score.
 
@@ -27,6 +54,8 @@ class ImportedModel:
     role: which part it plays here.
     contract_sha256: hash of the contract as it was registered, whatever members this code knows beyond it.
     folder: the model's folder in the store.
+    runtime: key of `MODEL_FILES`.
+    file_sha256: of the file it scores with.
     pipeline_sha256: of the pipeline's file there; None if it was imported before pipelines were stored.
     """
 
@@ -36,12 +65,23 @@ class ImportedModel:
     contract_sha256: str
     score: Scorer
     folder: Path
+    runtime: str
+    file_sha256: str
     pipeline_sha256: str | None
 
     @property
     def identity(self) -> dict[str, str]:
         """What every response says about the model that answered."""
         return {"name": self.contract.model_name, "version": self.contract.model_version, "role": self.role}
+
+    def packed(self) -> PackedScorer:
+        """What `score` was made of, read and verified again, for processes of other machines.
+
+        Raises:
+            ModelError: it is missing, or not what was imported.
+        """
+        content = _verified(self.tag, self.folder / MODEL_FILES[self.runtime], self.file_sha256)
+        return PackedScorer(self.tag, self.runtime, self.contract.feature_names, self.file_sha256, content)
 
     def load_pipeline(self) -> "Pipeline":
         """The scikit-learn pipeline behind `score`, read, verified and built anew by each call. Nothing is unpickled.
@@ -88,22 +128,20 @@ def load_model(
     runtime = labels.get("runtime", "")
     if runtime not in MODEL_FILES:
         raise ModelError(f"model {tag}: runtime {runtime!r} is unknown; run `make import-model`")
-    file = folder / MODEL_FILES[runtime]
-    model = _verified(tag, file, metadata.get("file_sha256"))
+    file_sha256 = str(metadata.get("file_sha256"))
+    model = _verified(tag, folder / MODEL_FILES[runtime], file_sha256)
     pipeline_sha256 = metadata.get("pipeline_sha256")
     if pipeline_sha256 is not None:
         _verified(tag, folder / PIPELINE_FILE, pipeline_sha256)
-    try:
-        score = onnx_scorer(model) if runtime == "onnx" else _sklearn_scorer(model, contract.feature_names)
-    except Exception as error:  # onnxruntime, zipfile and skops each raise their own for "this is no model"
-        raise ModelError(_cannot_be_loaded(tag, file.name, error)) from error
     return ImportedModel(
         tag=tag,
         role=role,
         contract=contract,
         contract_sha256=contract_sha256,
-        score=score,
+        score=PackedScorer(tag, runtime, contract.feature_names, file_sha256, model).open(),
         folder=folder,
+        runtime=runtime,
+        file_sha256=file_sha256,
         pipeline_sha256=pipeline_sha256,
     )
 

@@ -1,15 +1,10 @@
 """A compiled model and the one way to call it: training, which proves it, and every plane score with it."""
 
-import os
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
-
-# Before it is imported: ONNX Runtime 1.31 collects events for its makers otherwise, and keeps a device's id at home.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
 import onnxruntime
+from numpy.typing import NDArray
 
 
 class Scorer(Protocol):

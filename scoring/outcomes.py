@@ -39,30 +39,18 @@ class Outcomes:
 
 
 def outcomes(resolved: ResolvedFeatures, scored: NDArray[np.float32], threshold: float) -> Outcomes:
-    """`decide` on n resolved rows.
+    """Decide on n resolved rows.
+
+    A row without any stored row is of an unknown customer. It is refused where the contract forbids scoring it, or
+    where the model has no probability: values that are finite themselves can be so far out that its arithmetic
+    overflows. It is degraded where at least one feature was not simply fresh.
 
     Args:
         scored: float32 (n,), what the model says of `resolved.matrix`.
     """
-    return decide(scored, threshold, resolved.known, np.any(resolved.states, axis=1), resolved.refused)
-
-
-def decide(
-    scored: NDArray[np.float32],
-    threshold: float,
-    known: NDArray[np.bool_],
-    flagged: NDArray[np.bool_],
-    refused: NDArray[np.bool_],
-) -> Outcomes:
-    """Decide on n rows.
-
-    A row without any stored row is of an unknown customer. It is refused where the contract forbids scoring it, or
-    where the model has no probability: values that are finite themselves can be so far out that its arithmetic
-    overflows. It is degraded where at least one feature was not simply fresh (`flagged`).
-    """
     # Compared as it is answered, in float64, so that nobody can find a decision that contradicts its number.
     probabilities = scored.astype(np.float64)
-    statuses: NDArray[np.uint8] = flagged.astype(np.uint8)
-    statuses[refused | ~np.isfinite(probabilities)] = REFUSED
-    statuses[~known] = UNKNOWN_CUSTOMER
+    statuses: NDArray[np.uint8] = np.any(resolved.states, axis=1).astype(np.uint8)
+    statuses[resolved.refused | ~np.isfinite(probabilities)] = REFUSED
+    statuses[~resolved.known] = UNKNOWN_CUSTOMER
     return Outcomes(probabilities, np.greater_equal(probabilities, threshold), statuses)

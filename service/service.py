@@ -5,6 +5,7 @@ import logging
 import os
 
 import bentoml
+from bentoml._internal.utils.analytics import usage_stats
 from bentoml.exceptions import NotFound
 from bentoml.models import BentoModel
 from pydantic import ValidationError
@@ -74,7 +75,10 @@ class ChurnService:
     @staticmethod
     def refuse_to_start_on_mismatch() -> None:
         """Runs once before any worker: a worker that fails is started again for ever, this ends the process."""
+        from service.supervisor import close_to_everybody  # the workers need no ZeroMQ
+
         try:
+            close_to_everybody()
             settings = ServiceSettings()
             start_logging(settings)
             if unknown := unknown_variables(os.environ, "SERVICE_", ServiceSettings.model_fields):
@@ -113,3 +117,6 @@ class ChurnService:
 
 ChurnService.add_asgi_middleware(BeforeBentoML, slot=slot)  # type: ignore[attr-defined]  # the decorator made it a Service
 bound_request_heads(None if at_import is None else at_import.keep_alive_seconds)
+# `bentoml serve` and `bentoml build` ask whether to tell their makers before they load this, and keep the answer; there
+# is no public way to have them ask again. What scoring/no_telemetry.py has set meanwhile is to count.
+usage_stats.do_not_track.cache_clear()

@@ -1,0 +1,1 @@
+import scoring  # noqa: F401  # before the libraries, see scoring/no_telemetry.py

@@ -23,6 +23,8 @@ from contract.artefacts import PIPELINE_FILE
 from contract.redaction import redacted
 from contract.trusted_types import TRUSTED_TYPES
 from training.errors import ModelImportError, TrainingError
+from training.model_form import MLMODEL_FILE, REGISTERED_META, refuse_foreign_code
+from training.redirections import ignore_redirections
 
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
@@ -31,6 +33,9 @@ TEST_SET_PATH = "test/test_set.parquet"
 TEST_COLUMNS = ("event_timestamp", "active", "churned", "probability")
 """What a version keeps of each test row beside the model's input: the cut-off, whether the customer was active before
 it, whether it churned after it, and what the model said."""
+
+MLMODEL_SHA256 = "mlmodel_sha256"
+"""Tag of a version: sha256 of its `MLmodel`."""
 
 FEATURES_SHA256 = "features_sha256"
 """Tag of a version: what the features were built from that it was trained on, see `training.dataset.built_from`."""
@@ -61,14 +66,16 @@ def open_registry(uri: str, experiment: str) -> MlflowClient:
     """
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # its progress is told in our own words
     mlflow.environment_variables.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)  # type: ignore[no-untyped-call]
+    ignore_redirections()
     location = None
     if uri.startswith("sqlite:///"):
         folder = Path(uri.removeprefix("sqlite:///").partition("?")[0]).parent
         folder.mkdir(parents=True, exist_ok=True)
         location = (folder / "artifacts").resolve().as_uri()
     mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
     try:
-        client = MlflowClient(uri)
+        client = MlflowClient(uri, uri)
         if client.get_experiment_by_name(experiment) is None:
             client.create_experiment(experiment, artifact_location=location)
         mlflow.set_experiment(experiment)
@@ -142,11 +149,14 @@ def download(version: ModelVersion, folder: Path) -> RegisteredModel:
         contract = ModelContract.from_json(document)
     except ContractError as error:
         raise ModelImportError(f"{what}: {error}") from None
+    refuse_foreign_code(model, what)
     digests = {
         "contract_sha256": content_sha256(document),
         "model_sha256": digest_of(model),
         "test_set_sha256": hashlib.sha256(Path(test_file).read_bytes()).hexdigest(),
     }
+    if MLMODEL_SHA256 in version.tags:  # versions of before it was recorded stand on their form alone
+        digests[MLMODEL_SHA256] = hashlib.sha256((model / MLMODEL_FILE).read_bytes()).hexdigest()
     for tag, found in digests.items():
         if version.tags.get(tag) != found:
             raise ModelImportError(
@@ -164,10 +174,13 @@ def download(version: ModelVersion, folder: Path) -> RegisteredModel:
 
 
 def digest_of(folder: Path) -> str:
-    """sha256 over the names and bytes of all files of a model, except the lines MLflow adds on registering."""
+    """sha256 over the names and bytes of all files of a model, except the two that MLflow writes on registering.
+
+    What is in `MLmodel` has a digest of its own, `MLMODEL_SHA256`; the other, nobody reads.
+    """
     digest = hashlib.sha256()
     for file in sorted(p for p in folder.rglob("*") if p.is_file()):
-        if file.name in ("MLmodel", "registered_model_meta"):
+        if str(file.relative_to(folder)) in (MLMODEL_FILE, REGISTERED_META):
             continue
         digest.update(str(file.relative_to(folder)).encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()

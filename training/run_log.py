@@ -4,7 +4,8 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -16,6 +17,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import infer_signature
 from mlflow.models.model import ModelInfo
 from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME, MLFLOW_USER
 from sklearn.pipeline import Pipeline
 
 from contract import ModelContract
@@ -23,7 +25,19 @@ from contract.artefacts import PROJECT_ROOT
 from contract.trusted_types import TRUSTED_TYPES
 from scoring.evaluation import Bools, Estimate, Floats
 from training import registry
+from training.ledger import actor
+from training.model_form import MLMODEL_FILE
 from training.plots import figures
+
+
+@contextmanager
+def new_run(client: MlflowClient, experiment: str) -> Iterator[None]:
+    """A run of this moment, the active one for as long as the block runs; whatever the environment says."""
+    found = client.get_experiment_by_name(experiment) or client.get_experiment(client.create_experiment(experiment))
+    tags = {MLFLOW_USER: actor(), MLFLOW_SOURCE_NAME: "training"}
+    made = client.create_run(found.experiment_id, tags=tags)
+    with mlflow.start_run(run_id=made.info.run_id):
+        yield
 
 
 def log_metrics(estimates: Mapping[str, Estimate], calibration_error: float) -> None:
@@ -101,10 +115,12 @@ def register(
     with tempfile.TemporaryDirectory() as folder:
         files = Path(mlflow.artifacts.download_artifacts(version.source, dst_path=folder))
         model_sha256 = registry.digest_of(files)
+        mlmodel_sha256 = hashlib.sha256((files / MLMODEL_FILE).read_bytes()).hexdigest()
     # What this version is, so that the import can tell whether it was altered since.
     tags = {
         "contract_sha256": contract.sha256,
         "model_sha256": model_sha256,
+        registry.MLMODEL_SHA256: mlmodel_sha256,
         "test_set_sha256": test_set_sha256,
         "feature_service_sha256": contract.feature_schema.sha256,
         "data_fingerprint": contract.data_fingerprint,

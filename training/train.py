@@ -98,7 +98,7 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
         Split(rows, model_input(inputs, data.schema, rows.raw)) for rows in (train_rows, validation_rows, test_rows)
     )
 
-    with mlflow.start_run():
+    with run_log.new_run(client, settings.model_name):
         name, threshold = _choose(training, validation, settings)
         both = pd.concat([training.matrix, validation.matrix], ignore_index=True)
         labels = np.concatenate([training.rows.churned, validation.rows.churned])

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -113,7 +112,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
             churned=test_churned,
             probability=pipeline.predict_proba(test)[:, 1],
         )
-        with mlflow.start_run():
+        with run_log.new_run(opened.client, NAME):
             made = run_log.register(opened.client, pipeline, test_set, drafted, features_sha256=f"{seed:064}")
         opened.client.set_model_version_tag(NAME, made.version.version, "gate", PASSED)
     return root

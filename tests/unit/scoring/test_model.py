@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import zipfile
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from sklearn.pipeline import Pipeline
 
 from contract import ModelContract
 from scoring.errors import ModelError
-from scoring.model import load_model
+from scoring.model import PackedScorer, load_model
 from tests.fakes import Stored, small_contract, small_pipeline, store_model, training_rows
 from training.pipeline import CANDIDATES
 
@@ -53,6 +54,24 @@ def test_a_loaded_model_scores_any_number_of_rows(tmp_path: Path, runtime: str, 
     matrix = _float32(training_rows()[0])
 
     assert (rows,) == model.score(matrix[:rows]).shape
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "sklearn"])
+def test_a_model_that_was_sent_to_another_process_says_the_same(tmp_path: Path, runtime: str) -> None:
+    model = store_model(tmp_path, small_contract(), runtime=runtime).load()
+    matrix = _float32(training_rows()[0])
+
+    arrived: PackedScorer = pickle.loads(pickle.dumps(model.packed()))  # noqa: S301  # as Spark sends it
+
+    np.testing.assert_array_equal(model.score(matrix), arrived.open()(matrix))
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "sklearn"])
+def test_a_model_that_arrives_altered_is_refused_by_name(tmp_path: Path, runtime: str) -> None:
+    packed = store_model(tmp_path, small_contract(), runtime=runtime).load().packed()
+
+    with pytest.raises(ModelError, match=r"model\.\w+ was altered since it was imported"):
+        replace(packed, content=packed.content[:-1]).open()
 
 
 def test_a_loaded_model_says_which_it_is(tmp_path: Path) -> None:

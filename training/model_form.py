@@ -1,0 +1,80 @@
+"""What a registered model consists of: the files that training writes, and nothing that would bring code with it.
+
+Ours reads `model.skops` alone. Other tools load what `MLmodel` names, and code that lies beside it, before they look at
+the model; so a version of any other form is refused, whatever its digests say.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from contract.artefacts import PIPELINE_FILE
+from training.errors import ModelImportError
+
+MLMODEL_FILE: Final = "MLmodel"
+REGISTERED_META: Final = "registered_model_meta"
+"""Of which version a downloaded model is; MLflow writes it while downloading."""
+
+_NEEDED = frozenset({MLMODEL_FILE, PIPELINE_FILE})
+_ALLOWED = _NEEDED | {
+    REGISTERED_META,
+    "conda.yaml",
+    "input_example.json",
+    "python_env.yaml",
+    "requirements.txt",
+    "serving_input_example.json",
+}
+_PYFUNC: Mapping[str, tuple[Any, ...]] = {
+    "loader_module": ("mlflow.sklearn",),
+    "model_path": (PIPELINE_FILE,),
+    "predict_fn": ("predict_proba",),
+}
+_SKLEARN: Mapping[str, tuple[Any, ...]] = {
+    "code": (None,),
+    "pickled_model": (PIPELINE_FILE,),
+    "serialization_format": ("skops",),
+}
+_FLAVORS: Mapping[str, tuple[Mapping[str, tuple[Any, ...]], frozenset[str]]] = {
+    "python_function": (_PYFUNC, frozenset({"env", "python_version"})),
+    "sklearn": (_SKLEARN, frozenset({"sklearn_version", "skops_trusted_types"})),
+}
+"""Flavour → what its entries must be, and the entries that load nothing."""
+
+
+def refuse_foreign_code(folder: Path, what: str) -> None:
+    """Hold the files of a downloaded model against what training writes.
+
+    Args:
+        what: the version, for messages.
+
+    Raises:
+        ModelImportError: a file is missing or foreign, or `MLmodel` would have something else loaded.
+    """
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
+    plain = {name for name in found if (folder / name).is_file() and not (folder / name).is_symlink()}
+    if foreign := sorted(found - _ALLOWED | found - plain):
+        raise ModelImportError(f"{what}: {foreign[0]!r} is no file of a model of ours; train it again")
+    if missing := sorted(_NEEDED - found):
+        raise ModelImportError(f"{what}: {missing[0]} is missing")
+    try:
+        described = yaml.safe_load((folder / MLMODEL_FILE).read_bytes())
+        flavors = {name: dict(entries) for name, entries in described["flavors"].items()}
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, TypeError, KeyError, ValueError, AttributeError):
+        raise ModelImportError(f"{what}: {MLMODEL_FILE} cannot be read; it was altered since") from None
+    if objection := _objection(flavors):
+        raise ModelImportError(f"{what}: {MLMODEL_FILE} {objection}; it was altered since, or is no model of ours")
+
+
+def _objection(flavors: Mapping[Any, Mapping[Any, Any]]) -> str:
+    if flavors.keys() != _FLAVORS.keys():
+        return f"has the flavours {', '.join(sorted(map(str, flavors)))} instead of {', '.join(sorted(_FLAVORS))}"
+    for name, (fixed, free) in _FLAVORS.items():
+        entries = flavors[name]
+        for entry, allowed in fixed.items():
+            if entries.get(entry) not in allowed:
+                return f"has {entries.get(entry)!r} for {name}.{entry}"
+        if unknown := sorted(map(str, entries.keys() - fixed.keys() - free)):
+            return f"has an entry {name}.{unknown[0]}"
+    return ""
