@@ -20,6 +20,7 @@ from scoring.errors import ModelError
 from scoring.model_store import is_exact
 from service.challenger import Mode
 from service.errors import StartupError
+from service.own_threads import in_own_thread
 
 logger = logging.getLogger("service")
 
@@ -100,7 +101,7 @@ async def follow(
         await asyncio.sleep(every_seconds)
         before, asked = refusal, tried
         try:
-            asked = await asyncio.to_thread(look)
+            asked = await in_own_thread(look)
             if asked == tried and (not refusal or time.monotonic() < retry_at):
                 continue
             refusal = await switch(asked)

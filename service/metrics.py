@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
 from contract import FeatureIssue
+from service.own_threads import in_own_thread
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric
@@ -220,7 +221,7 @@ class ServiceMetrics:
     async def scrape(self) -> bytes:
         """As `exposition`, in a thread; who asks meanwhile gets the same, so that no client can start many."""
         if self._scraping is None or self._scraping.done():
-            self._scraping = asyncio.ensure_future(asyncio.to_thread(self.exposition))
+            self._scraping = asyncio.ensure_future(in_own_thread(self.exposition))
         return await asyncio.shield(self._scraping)
 
     def exposition(self) -> bytes:
