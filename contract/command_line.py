@@ -1,11 +1,19 @@
 """What the commands of several planes have in common: whatever is wrong is said in one line."""
 
 import argparse
+import io
 import sys
 from collections.abc import Iterable
 from typing import NoReturn
 
 from contract.settings import unknown_variables
+
+
+def print_whatever_the_locale() -> None:
+    """Have what a terminal's or a pipe's encoding cannot express printed as escapes, instead of a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # pytest and notebooks put others there
+            stream.reconfigure(errors="backslashreplace")
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from contract import ContractError
 from contract.artefacts import Artefacts
-from contract.command_line import OneLineParser, warn_of_unknown
+from contract.command_line import OneLineParser, print_whatever_the_locale, warn_of_unknown
 from contract.errors import setting_problem
 from jobs.errors import JobError
 from jobs.settings import JobsSettings
@@ -25,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     Raises:
         SystemExit: of code 2, the arguments are wrong.
     """
+    print_whatever_the_locale()
     parser = OneLineParser(prog="python -m jobs", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("redis-up", help="start the embedded Redis unless REDIS_URL is set")

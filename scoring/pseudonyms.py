@@ -5,6 +5,7 @@ import hmac
 from collections.abc import Iterable
 from pathlib import Path
 
+from contract.small_files import read_small_file
 from scoring.errors import ModelError
 
 PREFIX = "p:"
@@ -26,7 +27,7 @@ class Pseudonyms:
             ModelError: the file cannot be read, or the key is empty or short.
         """
         try:
-            key = file.read_bytes().strip()
+            key = read_small_file(file).strip()
         except OSError as error:
             raise ModelError(f"{file}: the key of the pseudonyms cannot be read: {error.strerror}") from None
         if len(key) < _SHORTEST_KEY:

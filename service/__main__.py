@@ -5,12 +5,15 @@ import os
 import sys
 from pathlib import Path
 
+from contract.command_line import print_whatever_the_locale
+from contract.small_files import read_small_file
 from service.authentication import new_key, read_keys
 from service.errors import StartupError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Make one key: the key to stdout, all else to stderr; 1 with one line where it could not be done."""
+    print_whatever_the_locale()
     parser = argparse.ArgumentParser(prog="python -m service", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     new = commands.add_parser("new-key", help="make an API key; stdout gets the key, which is shown this once")
@@ -42,9 +45,9 @@ def _append(file: Path, entry: str) -> None:
     started = ""
     if file.exists():
         read_keys(file)  # a file that the service would refuse is not added to
-        started = "" if file.read_bytes()[-1:] in (b"", b"\n") else "\n"
+        started = "" if read_small_file(file)[-1:] in (b"", b"\n") else "\n"
     descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    with os.fdopen(descriptor, "a") as opened:
+    with os.fdopen(descriptor, "a", encoding="utf-8") as opened:
         opened.write(f"{started}{entry}\n")
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from contract import ContractError
+from contract.small_files import read_small_text
 from scoring.errors import ModelError
 from scoring.model_store import is_exact
 from service.challenger import Mode
@@ -58,14 +59,16 @@ def read_challenge(file: Path) -> Challenge | None:
         StartupError: it asks for nothing that can be done; the message names the member.
     """
     try:
-        challenge = Challenge.model_validate(json.loads(file.read_text()))
+        challenge = Challenge.model_validate(json.loads(read_small_text(file)))
     except FileNotFoundError:
         return None
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in problem["loc"])
         raise StartupError(f"{file}: {where}: {problem['msg']}") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise StartupError(f"{file}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         raise StartupError(f"{file}: cannot be read: {error}") from None
     if not is_exact(challenge.tag):
         raise StartupError(f"{file}: tag: {challenge.tag!r} is not an exact model tag")

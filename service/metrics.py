@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
 from contract import FeatureIssue
+from service.metrics_files import merged
 from service.own_threads import in_own_thread
 
 if TYPE_CHECKING:
@@ -247,10 +248,13 @@ class _EveryWorker:
 
     def collect(self) -> "list[Metric]":
         """See prometheus_client."""
-        from prometheus_client.multiprocess import MultiProcessCollector
+        from prometheus_client.core import GaugeMetricFamily
 
-        collected = MultiProcessCollector(None, str(self._folder)).collect()  # type: ignore[no-untyped-call]
-        return [metric for metric in collected if metric.name.startswith(_PREFIX)]
+        collected, left_out = merged(self._folder)
+        unreadable = GaugeMetricFamily(
+            "churn_metrics_files_unreadable", "Files of workers' metrics that are damaged and left out", left_out
+        )
+        return [*(metric for metric in collected if metric.name.startswith(_PREFIX)), unreadable]
 
 
 def _announce(folder: Path) -> IO[bytes]:
@@ -268,7 +272,9 @@ def _forget_dead_workers(folder: Path) -> None:
     from prometheus_client.multiprocess import mark_process_dead
 
     for file in folder.glob("*.alive"):
-        with suppress(FileNotFoundError, BlockingIOError), file.open("rb") as lock:  # another was faster; it is alive
+        if not (file.stem.isascii() and file.stem.isdecimal() and file.is_file()):
+            continue
+        with suppress(OSError), file.open("rb") as lock:  # another was faster; it is alive; it is none of ours
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             mark_process_dead(int(file.stem), str(folder))  # type: ignore[no-untyped-call]
             file.unlink()

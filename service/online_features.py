@@ -20,7 +20,7 @@ from contract.feature_union import FeatureUnion
 from contract.redis_address import RedisAddress
 from service.errors import OnlineStoreUnavailableError, StartupError
 from service.read_plan import UnsupportedFeatureServiceError, compile_plan
-from service.redis_connection import RedisConnection
+from service.redis_connection import RedisConnection, refuse_unreadable_tls_files
 from service.redis_features import RedisFeatures
 
 if TYPE_CHECKING:
@@ -199,7 +199,9 @@ def open_store(
         twice = sorted({name for name in bare if bare.count(name) > 1})
         raise StartupError(f"contract: two feature views share the feature names {twice}, which feast cannot serve")
     options = dict(_REDIS_OPTIONS)
-    if RedisAddress.of(artefacts.redis_url).kind == "redis_cluster":
+    address = RedisAddress.of(artefacts.redis_url)
+    refuse_unreadable_tls_files(address)  # Feast's client would open them, too
+    if address.kind == "redis_cluster":
         # redis-py looks for the master that took over from a hanging one after its own timeout, never after ours.
         options["socket_timeout"] = f"{stall_seconds / 2:g}"
     os.environ.update(artefacts.feast_environment(options))

@@ -32,7 +32,7 @@ def pinned_model() -> BentoModel | None:
     """What `bentoml build` packs: the model to serve, if there is one. The hook below says if there is none."""
     try:
         stored = bentoml.models.get(served_tag(ServiceSettings(), Artefacts.of(os.environ)))
-    except (StartupError, ContractError, NotFound, ValidationError):
+    except (StartupError, ModelError, ContractError, NotFound, ValidationError):
         return None
     return BentoModel(stored.tag)
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from contract import ContractError
 from contract.artefacts import Artefacts
-from contract.command_line import OneLineParser, warn_of_unknown
+from contract.command_line import OneLineParser, print_whatever_the_locale, warn_of_unknown
 from contract.errors import setting_problem
 from scoring.errors import ModelError
 from training.errors import TrainingError
@@ -19,6 +19,7 @@ from training.settings import TrainingSettings
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one step; 0 on success, else the error's exit code, with one line on stderr."""
+    print_whatever_the_locale()
     parser = OneLineParser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     data = commands.add_parser("data", help="fetch CDNOW, or check and take your own orders")

@@ -5,6 +5,7 @@ The class lies in a module that leaves a folder and ends the process when it is 
 """
 
 import asyncio
+import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from feast.protos.feast.core.Registry_pb2 import Registry
 
 from contract import ContractMismatchError, ModelContract
 from service.contract_watch import watch_contract
+from service.errors import StartupError
 from service.promised_code import only_promised
 from tests.fakes import NOW_US, customer
 from tests.integration.service.conftest import COMPILED, FEATURE_STORE_YAML, TinyFeast, tiny_feast
@@ -268,3 +270,35 @@ def test_an_empty_registry_is_refused_as_none(attacked: Callable[[Attack], TinyF
         attacked(empty).open(contract)
 
     assert not isinstance(caught.value, ContractMismatchError)
+
+
+def a_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def a_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def a_huge_file(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 10 * 1024**3)
+
+
+@pytest.mark.parametrize(
+    ("odd", "said"),
+    [(a_pipe, "a named pipe"), (a_device, "a device"), (os.mkdir, "a directory"), (a_huge_file, "larger")],
+)
+def test_a_registry_that_is_no_file_of_a_registrys_size_hangs_neither_start_nor_watch(
+    attacked: Callable[[Attack], TinyFeast], contract: ModelContract, odd: Callable[[Path], None], said: str
+) -> None:
+    feast = attacked(lambda _: None)
+    opened = feast.open(contract)
+    file = Path(feast.artefacts.feast_registry)
+    file.unlink()
+    odd(file)
+
+    with pytest.raises(OSError, match=said):
+        opened.broken_promises()
+    with pytest.raises(StartupError, match=f"FEAST_REGISTRY: .*registry.db cannot be read: {said}"):
+        feast.open(contract)
