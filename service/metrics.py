@@ -19,6 +19,8 @@ Stage = Literal["features", "model", "challenger"]
 LogOutcome = Literal["written", "dropped_full", "dropped_failed"]
 ChallengerOutcome = Literal["scored", "late", "failed", "dropped"]
 _PREFIX = "churn_"
+_UNREADABLE = "churn_metrics_files_unreadable"
+_UNREADABLE_HELP = "Files of workers' metrics that are damaged and left out"
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 _HOUR, _DAY = 3600.0, 86_400.0
@@ -134,6 +136,8 @@ class ServiceMetrics:
             multiprocess_mode="livesum",
             registry=to,
         )
+        # Always 0 in itself: `_EveryWorker` tells how many it has just found.
+        self._unreadable = Gauge(_UNREADABLE, _UNREADABLE_HELP, multiprocess_mode="livemax", registry=to)
         self._identities: tuple[dict[str, str], ...] = ()
         # Looking labels up takes as long as counting; these are needed for every request.
         self._by_outcome: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
@@ -251,10 +255,8 @@ class _EveryWorker:
         from prometheus_client.core import GaugeMetricFamily
 
         collected, left_out = merged(self._folder)
-        unreadable = GaugeMetricFamily(
-            "churn_metrics_files_unreadable", "Files of workers' metrics that are damaged and left out", left_out
-        )
-        return [*(metric for metric in collected if metric.name.startswith(_PREFIX)), unreadable]
+        ours = [metric for metric in collected if metric.name.startswith(_PREFIX) and metric.name != _UNREADABLE]
+        return [*ours, GaugeMetricFamily(_UNREADABLE, _UNREADABLE_HELP, left_out)]
 
 
 def _announce(folder: Path) -> IO[bytes]:

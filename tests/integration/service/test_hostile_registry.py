@@ -8,6 +8,7 @@ import asyncio
 import os
 import sqlite3
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -302,3 +303,23 @@ def test_a_registry_that_is_no_file_of_a_registrys_size_hangs_neither_start_nor_
         opened.broken_promises()
     with pytest.raises(StartupError, match=f"FEAST_REGISTRY: .*registry.db cannot be read: {said}"):
         feast.open(contract)
+
+
+@pytest.mark.parametrize("half", [0, 0.5], ids=["emptied", "half written"])
+def test_a_registry_that_is_being_rewritten_is_read_again_and_nothing_is_said_against_it(
+    attacked: Callable[[Attack], TinyFeast], contract: ModelContract, half: float
+) -> None:
+    feast = attacked(lambda _: None)
+    opened = feast.open(contract)
+    file = Path(feast.artefacts.feast_registry)
+    whole = file.read_bytes()
+    found: list[list[str]] = []
+
+    for look in (opened.broken_promises, lambda: feast.open(contract).broken_promises()):
+        file.write_bytes(whole[: int(len(whole) * half)])
+        writing = threading.Timer(0.4, file.write_bytes, [whole])
+        writing.start()
+        found.append(look())
+        writing.join()
+
+    assert [[], []] == found

@@ -67,7 +67,7 @@ def endless_name(path: Path) -> Path:
 
 Odd = Callable[[Path], Path]
 ODD: list[Odd] = [pipe, folder, device, huge, listening, loop, endless_name]
-SAID = {
+SAID: dict[Odd, str] = {
     pipe: "a named pipe, not a regular file",
     folder: "a directory, not a regular file",
     device: "a device, not a regular file",
@@ -85,7 +85,7 @@ def test_what_is_no_small_file_is_refused_and_named(tmp_path: Path, monkeypatch:
         read_small_file(file)
 
     assert str(file) == str(caught.value.filename)
-    assert SAID.get(odd, caught.value.strerror) == caught.value.strerror
+    assert SAID.get(odd, "") in str(caught.value.strerror)
 
 
 def test_a_file_up_to_the_limit_is_read_through_links_too(tmp_path: Path) -> None:
