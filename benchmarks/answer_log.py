@@ -125,7 +125,7 @@ def _asked(artefacts: Artefacts, settings: TrainingSettings, model: ImportedMode
 
 def _writing(folder: Path, asked: _Asked, model: ImportedModel) -> dict[str, float]:
     key = folder / "key"
-    key.write_text("k" * 64)
+    key.write_text("k" * 64, encoding="utf-8")
     batches, singles = list(asked.answers(model, BATCH)), list(asked.answers(model, 1, _SINGLES))
     batch_us, _ = _least(folder / "batches", batches)
     pseudonyms_us, _ = _least(folder / "pseudonyms", batches, inference_log_id_key_file=str(key))

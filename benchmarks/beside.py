@@ -55,7 +55,7 @@ def _variants(ready: Bench) -> list[Peer]:
     def challenger(mode: str, share: float) -> dict[str, str]:
         # The champion once more: a challenger of exactly its size.
         file = ready.folder / f"{mode}.json"
-        file.write_text(json.dumps({"tag": ready.workload.model_tag, "mode": mode, "share": share}))
+        file.write_text(json.dumps({"tag": ready.workload.model_tag, "mode": mode, "share": share}), encoding="utf-8")
         return {"CHALLENGER_PATH": str(file)}
 
     shadow = challenger("shadow", 0.1)

@@ -69,7 +69,9 @@ class Scratch:
 
     def last_materialization(self) -> dict[str, Any]:
         """Its record."""
-        record: dict[str, Any] = json.loads(self.artefacts.materialize_runs.read_text().splitlines()[-1])
+        record: dict[str, Any] = json.loads(
+            self.artefacts.materialize_runs.read_text(encoding="utf-8").splitlines()[-1]
+        )
         return record
 
     def redis_memory(self) -> dict[str, float]:

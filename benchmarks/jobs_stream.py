@@ -100,7 +100,9 @@ class _Drops:
         for number in range(files):
             own = rows[number * orders : (number + 1) * orders]
             file = self.aside / f"{name}-{number}.json"
-            file.write_text("".join(json.dumps(row, default=datetime.isoformat) + "\n" for row in own))
+            file.write_text(
+                "".join(json.dumps(row, default=datetime.isoformat) + "\n" for row in own), encoding="utf-8"
+            )
             made.append(_Drop(file, self.incoming, [row["customer_id"] for row in own]))
         return made
 

@@ -73,11 +73,12 @@ def _git(*words: str) -> str:
         ["git", *words],  # noqa: S607  # whichever git the user has
         cwd=PROJECT_ROOT,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
     )
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _lines(file: Path) -> list[str]:
-    return file.read_text().splitlines() if file.exists() else []
+    return file.read_text(encoding="utf-8").splitlines() if file.exists() else []

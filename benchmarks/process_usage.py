@@ -159,7 +159,7 @@ def watched(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
         errors="replace",
         preexec_fn=None if core is None else pin,
     )

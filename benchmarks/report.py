@@ -90,14 +90,19 @@ def write(results: Path) -> None:
         figure(document["online"]["peers"], PAGE.parent / FIGURE)
     if "jobs" in document:
         jobs_figure(document["jobs"]["sizes"], PAGE.parent / JOBS_FIGURE)
-    PAGE.write_text(page(document))
-    drifted = between(MONITORING_PAGE.read_text(), DRIFT_BEGIN, DRIFT_END, drift_section(document.get("drift")))
-    MONITORING_PAGE.write_text(drifted)
-    LOG_PAGE.write_text(between(LOG_PAGE.read_text(), LOG_BEGIN, LOG_END, log_section(document.get("answer_log"))))
-    plan = between(SCALE_PAGE.read_text(), SCALE_BEGIN, SCALE_END, scale_figures(document.get("jobs")))
-    SCALE_PAGE.write_text(plan)
-    guide = between(OPERATIONS_PAGE.read_text(), CAPACITY_BEGIN, CAPACITY_END, capacity_guide(document))
-    OPERATIONS_PAGE.write_text(guide)
+    PAGE.write_text(page(document), encoding="utf-8")
+    drifted = between(
+        MONITORING_PAGE.read_text(encoding="utf-8"), DRIFT_BEGIN, DRIFT_END, drift_section(document.get("drift"))
+    )
+    MONITORING_PAGE.write_text(drifted, encoding="utf-8")
+    LOG_PAGE.write_text(
+        between(LOG_PAGE.read_text(encoding="utf-8"), LOG_BEGIN, LOG_END, log_section(document.get("answer_log"))),
+        encoding="utf-8",
+    )
+    plan = between(SCALE_PAGE.read_text(encoding="utf-8"), SCALE_BEGIN, SCALE_END, scale_figures(document.get("jobs")))
+    SCALE_PAGE.write_text(plan, encoding="utf-8")
+    guide = between(OPERATIONS_PAGE.read_text(encoding="utf-8"), CAPACITY_BEGIN, CAPACITY_END, capacity_guide(document))
+    OPERATIONS_PAGE.write_text(guide, encoding="utf-8")
     print(f"wrote {PAGE.relative_to(PROJECT_ROOT)} and the figures of {SCALE_PAGE.relative_to(PROJECT_ROOT)}")
 
 

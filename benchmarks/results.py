@@ -13,7 +13,7 @@ JOBS_FILE = "jobs.json"
 
 def load(file: Path = RESULTS) -> dict[str, Any]:
     """All sections; empty where nothing has been measured."""
-    document: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     return document
 
 
@@ -27,7 +27,7 @@ def store(file: Path, section: str, content: dict[str, Any]) -> None:
     document = {**load(file), section: _rounded(content)}
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(document, indent=1) + "\n")
+    partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     partial.replace(file)
 
 

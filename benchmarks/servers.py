@@ -83,7 +83,7 @@ def running(
         if core is not None:
             os.sched_setaffinity(0, {core})
 
-    with log.open("w") as output:
+    with log.open("w", encoding="utf-8") as output:
         started = subprocess.Popen(
             list(command),
             cwd=PROJECT_ROOT,
@@ -120,7 +120,7 @@ def end(process: psutil.Process) -> None:
 
 
 def _tail(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
 
 
 def _answers(port: int, probe: bytes) -> bool:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from contract.errors import ContractError
 from contract.file_access import why_unreadable
 from contract.redis_address import RedisAddress
+from contract.small_files import read_small_text
 
 MODEL_FILES = {"onnx": "model.onnx", "sklearn": "model.skops"}
 """Runtime → file of a model in the BentoML store; `contract.json` lies beside it."""
@@ -56,13 +57,11 @@ class Artefacts(BaseModel):
         """Read the addresses that `environ` gives and fill in the rest below `root`/var.
 
         Raises:
-            ContractError: `REDIS_URL_FILE` cannot be read.
+            ContractError: `REDIS_URL_FILE`, or the record of the embedded server, cannot be read.
         """
         var = root / "var"
-        embedded = embedded_redis_url_file(root)
-        recorded = embedded.read_text().strip() if embedded.exists() else None
         return cls(
-            redis_url=environ.get("REDIS_URL") or _redis_url_of_file(environ) or recorded or None,
+            redis_url=environ.get("REDIS_URL") or _redis_url_of_file(environ) or _recorded_redis_url(root) or None,
             feast_registry=environ.get("FEAST_REGISTRY") or str(var / "feast" / "registry.db"),
             offline_store=Path(environ.get("OFFLINE_STORE_DIR") or var / "offline_store"),
             orders=Path(environ.get("ORDERS_PATH") or var / "data" / "orders.parquet"),
@@ -102,11 +101,23 @@ def _redis_url_of_file(environ: Mapping[str, str]) -> str:
     if not (file := environ.get("REDIS_URL_FILE")):
         return ""
     try:
-        return Path(file).read_text().strip()
-    except PermissionError as error:
+        return read_small_text(file).strip()
+    except OSError as error:
         raise ContractError(f"REDIS_URL_FILE: {file} cannot be read: {why_unreadable(Path(file), error)}") from None
-    except (OSError, ValueError) as error:
-        raise ContractError(f"REDIS_URL_FILE: {file} cannot be read: {type(error).__name__}") from None
+    except ValueError as error:  # no path
+        raise ContractError(f"REDIS_URL_FILE: {file!r} cannot be read: {error}") from None
+
+
+def _recorded_redis_url(root: Path) -> str:
+    file = embedded_redis_url_file(root)
+    try:
+        return read_small_text(file).strip()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise ContractError(
+            f"{file} cannot be read: {why_unreadable(file, error)}; remove it and run `make redis`"
+        ) from None
 
 
 def embedded_redis_url_file(root: Path = PROJECT_ROOT) -> Path:

@@ -15,7 +15,7 @@ USERS = Path(__file__).parent / "redis" / "users.acl"
 def redis_secrets() -> dict[str, str]:
     """File → content: the users, of whom the server sees only hashes, and the address of each with its password."""
     passwords = {user: secrets.token_urlsafe(32) for user in ("serving", "jobs")}
-    users = USERS.read_text()
+    users = USERS.read_text(encoding="utf-8")
     for user, password in passwords.items():
         users = users.replace(f"{{{user.upper()}_SHA256}}", hashlib.sha256(password.encode()).hexdigest())
     urls = {f"redis_{user}_url": f"redis://{user}:{password}@redis:6379/0\n" for user, password in passwords.items()}
@@ -43,7 +43,7 @@ def make(folder: Path) -> list[str]:
             continue
         for name, content in together.items():
             (folder / name).unlink(missing_ok=True)
-            (folder / name).write_text(content)
+            (folder / name).write_text(content, encoding="utf-8")
             (folder / name).chmod(0o444)
             written.append(name)
     return written

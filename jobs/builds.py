@@ -85,7 +85,7 @@ def kept_builds(build: Path) -> dict[Path, Build]:
 
 
 def _described(build: Path) -> Build:
-    return Build(**json.loads((build / "build.json").read_text()))
+    return Build(**json.loads((build / "build.json").read_text(encoding="utf-8")))
 
 
 @contextmanager
@@ -97,7 +97,7 @@ def only_build(offline_store: Path) -> Iterator[Path]:
     """
     builds = offline_store / "builds"
     builds.mkdir(parents=True, exist_ok=True)
-    with (builds / ".lock").open("w") as lock:
+    with (builds / ".lock").open("w", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -119,7 +119,7 @@ def _remove_partial(builds: Path) -> None:
 @contextmanager
 def switching(offline_store: Path) -> Iterator[None]:
     """Alone to change what `current` shows: a build moves it, the stream adds rows to it. Hold it for milliseconds."""
-    with (offline_store / ".switch.lock").open("w") as lock:
+    with (offline_store / ".switch.lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -137,7 +137,7 @@ def put_in_place(partial: Path, build: Build, offline_store: Path) -> None:
 
     Rows that the stream has added since, of batches that the build does not include, are taken over.
     """
-    (partial / "build.json").write_text(json.dumps(asdict(build), indent=2) + "\n")
+    (partial / "build.json").write_text(json.dumps(asdict(build), indent=2) + "\n", encoding="utf-8")
     current, complete = offline_store / "current", offline_store / "builds" / build.name
     with switching(offline_store):
         previous = current.resolve() if current.is_symlink() else None

@@ -33,14 +33,14 @@ def start(root: Path = PROJECT_ROOT) -> str:
     url_file = embedded_redis_url_file(root)
     folder = url_file.parent
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    with (folder / ".lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two starts at once would run two servers over one folder
         return _start(url_file, folder)
 
 
 def _start(url_file: Path, folder: Path) -> str:
-    if url_file.exists() and _is_ours(url_file.read_text().strip(), folder):
-        return url_file.read_text().strip()
+    if url_file.exists() and _is_ours(url_file.read_text(encoding="utf-8").strip(), folder):
+        return url_file.read_text(encoding="utf-8").strip()
     port_file = folder / "port"
     port = _free_port(port_file)
     url = f"redis://127.0.0.1:{port}/0"
@@ -74,7 +74,7 @@ def stop(root: Path = PROJECT_ROOT) -> bool:
     url_file = embedded_redis_url_file(root)
     if not url_file.exists():
         return False
-    url = url_file.read_text().strip()
+    url = url_file.read_text(encoding="utf-8").strip()
     up = _is_ours(url, url_file.parent)
     if up:
         with redis.Redis.from_url(url) as client:
@@ -85,7 +85,7 @@ def stop(root: Path = PROJECT_ROOT) -> bool:
 
 def _free_port(port_file: Path) -> int:
     with suppress(OSError, ValueError, OverflowError):  # not recorded, or taken; damaged
-        return _bound(int(port_file.read_text()))
+        return _bound(int(port_file.read_text(encoding="utf-8")))
     return _bound(0)
 
 
@@ -100,7 +100,7 @@ def _bound(port: int) -> int:
 
 def _record(file: Path, text: str) -> None:
     partial = file.with_suffix(".partial")
-    partial.write_text(text + "\n")
+    partial.write_text(text + "\n", encoding="utf-8")
     partial.replace(file)
 
 

@@ -33,7 +33,8 @@ def apply(artefacts: Artefacts) -> None:
         cwd=FEATURE_REPO,
         env={**os.environ, **artefacts.feast_environment()},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()[-5:] or ["it said nothing"]

@@ -20,7 +20,7 @@ vertical-align:top}th{background:#f2f2f2}"""
 def put(file: Path, text: str) -> None:
     """Write a file whose readers find the old text or the new one, whole."""
     partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(text)
+    partial.write_text(text, encoding="utf-8")
     partial.replace(file)
 
 

@@ -77,7 +77,7 @@ class RunRecord:
         line = json.dumps(asdict(self), default=_shown, ensure_ascii=False)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a") as file:
+            with path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
             write_to_textfile(str(path.with_name(METRICS_FILE)), metrics_of(path))
         except OSError as error:
@@ -116,7 +116,7 @@ def metrics_of(records: Path) -> CollectorRegistry:
 def _last_runs(records: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """The last run, and the last that did everything; one that found another at work counts as none."""
     last = None
-    for line in reversed(records.read_text().splitlines()):
+    for line in reversed(records.read_text(encoding="utf-8").splitlines()):
         try:
             run = json.loads(line)
         except ValueError:  # a crash cut it off

@@ -103,9 +103,9 @@ def _first_batch(checkpoint: Path, streamed_orders: Path) -> int:
     if not file.exists():
         checkpoint.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(".partial")
-        partial.write_text(str(max(streamed_batches(streamed_orders), default=-1) + 1))
+        partial.write_text(str(max(streamed_batches(streamed_orders), default=-1) + 1), encoding="utf-8")
         partial.replace(file)
-    return int(file.read_text())
+    return int(file.read_text(encoding="utf-8"))
 
 
 def _following(session: "SparkSession", stream: Stream, settings: JobsSettings) -> "DataFrame":

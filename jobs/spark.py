@@ -101,7 +101,9 @@ def missing_for_spark() -> str | None:
     if java is None or not os.access(java, os.X_OK):
         where = f"JAVA_HOME is {home}" if home else "there is no java on the PATH"
         return f"Spark needs Java {JAVA_NEEDED} or later, and {where}"
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    said = subprocess.run(
+        [java, "-version"], capture_output=True, encoding="utf-8", errors="replace", check=False
+    ).stderr
     version = re.search(r'version "(\d+)', said)
     if version is None or int(version[1]) < JAVA_NEEDED:
         found = said.strip().splitlines()[0] if said.strip() else "a java that says nothing"

@@ -147,7 +147,7 @@ class StreamBatches:
         if refused:
             with replaced(self._folders.dead_letters / f"batch={number}") as folder:
                 lines = [json.dumps({"event": one.event, "reason": one.reason}) + "\n" for one in refused]
-                (folder / "events.jsonl").write_text("".join(lines))
+                (folder / "events.jsonl").write_text("".join(lines), encoding="utf-8")
 
     def _take_in(self, number: int, orders: pa.Table, history: Path, made: BatchRecord) -> pa.Table:
         """Add the batch's orders to the streamed ones, and write all orders of their customers to `history`.

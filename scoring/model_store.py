@@ -6,13 +6,23 @@ import bentoml
 from bentoml.exceptions import BentoMLException, NotFound
 
 from contract.artefacts import Artefacts
+from contract.small_files import read_small_text
 from scoring.errors import ModelError
 from scoring.model import ImportedModel, load_model
 
 
 def pinned_tag(artefacts: Artefacts) -> str:
-    """The tag that the import pinned; empty if nothing was imported."""
-    return artefacts.model_tag.read_text().strip() if artefacts.model_tag.exists() else ""
+    """The tag that the import pinned; empty if nothing was imported.
+
+    Raises:
+        ModelError: there is a file, and it cannot be read.
+    """
+    try:
+        return read_small_text(artefacts.model_tag).strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        raise ModelError(f"{artefacts.model_tag} cannot be read: {error.strerror}; run `make import-model`") from None
 
 
 def is_exact(tag: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from contract.file_access import why_unreadable
+from contract.small_files import read_small_file
 from scoring.errors import ModelError
 
 PREFIX = "p:"
@@ -27,7 +28,7 @@ class Pseudonyms:
             ModelError: the file cannot be read, or the key is empty or short.
         """
         try:
-            key = file.read_bytes().strip()
+            key = read_small_file(file).strip()
         except OSError as error:
             why = why_unreadable(file, error)
             raise ModelError(f"{file}: the key of the pseudonyms cannot be read: {why}") from None

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from contract.printable import printable_output
+from contract.small_files import read_small_file
 from service.authentication import new_key, read_keys
 from service.errors import StartupError
 
@@ -44,9 +45,9 @@ def _append(file: Path, entry: str) -> None:
     started = ""
     if file.exists():
         read_keys(file)  # a file that the service would refuse is not added to
-        started = "" if file.read_bytes()[-1:] in (b"", b"\n") else "\n"
+        started = "" if read_small_file(file)[-1:] in (b"", b"\n") else "\n"
     descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    with os.fdopen(descriptor, "a") as opened:
+    with os.fdopen(descriptor, "a", encoding="utf-8") as opened:
         opened.write(f"{started}{entry}\n")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from contract.file_access import why_unreadable
+from contract.small_files import read_small_file
 from service.errors import StartupError, UnauthenticatedError
 
 logger = logging.getLogger(__name__)
@@ -166,7 +167,7 @@ def read_keys(file: Path) -> tuple[StoredKey, ...]:
         StartupError: a line is wrong. It names the line and never repeats it.
     """
     try:
-        text = file.read_bytes().decode("utf-8-sig", errors="replace")  # what is not UTF-8 is not an entry either
+        text = read_small_file(file).decode("utf-8-sig", errors="replace")  # what is not UTF-8 is not an entry either
     except OSError as error:
         raise UnreadableKeysError(f"the API keys in {file} cannot be read: {why_unreadable(file, error)}") from None
     lines = ((number, line.strip()) for number, line in enumerate(text.split("\n"), start=1))

@@ -4,6 +4,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from service.own_threads import in_own_thread
+
 logger = logging.getLogger(__name__)
 
 
@@ -23,12 +25,19 @@ async def watch_contract(
     while True:
         await asyncio.sleep(every_seconds)
         try:
-            found = await asyncio.to_thread(broken_promises)
+            found = await in_own_thread(broken_promises)
         except Exception as error:  # the registry cannot be read just now; what was known of it stands
-            logger.warning("the feature registry cannot be read: %s", type(error).__name__)
+            logger.warning("the feature registry cannot be read: %s", _said(error))
             continue
         if found != known:
             known = found
             tell(bool(found))
             said = "; ".join(found) or "they agree again"
             logger.log(logging.ERROR if found else logging.INFO, "contract and live feature registry: %s", said)
+
+
+def _said(error: Exception) -> str:
+    """What is wrong with a file is worth knowing; what a database says may hold its password."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return type(error).__name__

@@ -7,6 +7,9 @@ import yaml
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from feast.utils import get_default_yaml_file_path
 
+from contract.small_files import read_small_text
+from service.errors import StartupError
+
 
 class NoOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]  # feast publishes no types
     """Stands where the offline store's configuration would."""
@@ -23,7 +26,11 @@ def online_config(repo: Path) -> RepoConfig:
     Args:
         repo: folder of `feature_store.yaml`; `FEAST_FS_YAML_FILE_PATH` names another file, as it does for Feast.
     """
-    text = Path(get_default_yaml_file_path(repo)).read_text()
+    file = get_default_yaml_file_path(repo)
+    try:
+        text = read_small_text(file)
+    except OSError as error:
+        raise StartupError(f"{file} cannot be read: {error.strerror}") from None
     config = RepoConfig(**{**yaml.safe_load(os.path.expandvars(text)), "offline_store": NoOfflineStoreConfig()})
     config.repo_path = repo
     return config

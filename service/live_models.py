@@ -16,10 +16,12 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from contract import ContractError
+from contract.small_files import read_small_text
 from scoring.errors import ModelError
 from scoring.model_store import is_exact
 from service.challenger import Mode
 from service.errors import StartupError
+from service.own_threads import in_own_thread
 
 logger = logging.getLogger("service")
 
@@ -58,14 +60,14 @@ def read_challenge(file: Path) -> Challenge | None:
         OSError: it cannot be read just now.
     """
     try:
-        challenge = Challenge.model_validate(json.loads(file.read_text()))
+        challenge = Challenge.model_validate(json.loads(read_small_text(file)))
     except FileNotFoundError:
         return None
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in problem["loc"])
         raise StartupError(f"{file}: {where}: {problem['msg']}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StartupError(f"{file}: cannot be read: {error}") from None
     if not is_exact(challenge.tag):
         raise StartupError(f"{file}: tag: {challenge.tag!r} is not an exact model tag")
@@ -113,7 +115,7 @@ async def follow(
         await asyncio.sleep(every_seconds)
         before, asked = refusal, tried
         try:
-            asked = await asyncio.to_thread(look)
+            asked = await in_own_thread(look)
             if asked == tried and (not refusal or time.monotonic() < retry_at):
                 continue
             refusal = await switch(asked)

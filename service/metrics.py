@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
 from contract import FeatureIssue
+from service.metrics_files import merged
+from service.own_threads import in_own_thread
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric
@@ -17,6 +19,8 @@ Stage = Literal["features", "model", "challenger"]
 LogOutcome = Literal["written", "dropped_full", "dropped_failed"]
 ChallengerOutcome = Literal["scored", "late", "failed", "dropped"]
 _PREFIX = "churn_"
+_UNREADABLE = "churn_metrics_files_unreadable"
+_UNREADABLE_HELP = "Files of workers' metrics that are damaged and left out"
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 _HOUR, _DAY = 3600.0, 86_400.0
@@ -132,6 +136,8 @@ class ServiceMetrics:
             multiprocess_mode="livesum",
             registry=to,
         )
+        # Always 0 in itself: `_EveryWorker` tells how many it has just found.
+        self._unreadable = Gauge(_UNREADABLE, _UNREADABLE_HELP, multiprocess_mode="livemax", registry=to)
         self._identities: tuple[dict[str, str], ...] = ()
         # Looking labels up takes as long as counting; these are needed for every request.
         self._by_outcome: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
@@ -220,7 +226,7 @@ class ServiceMetrics:
     async def scrape(self) -> bytes:
         """As `exposition`, in a thread; who asks meanwhile gets the same, so that no client can start many."""
         if self._scraping is None or self._scraping.done():
-            self._scraping = asyncio.ensure_future(asyncio.to_thread(self.exposition))
+            self._scraping = asyncio.ensure_future(in_own_thread(self.exposition))
         return await asyncio.shield(self._scraping)
 
     def exposition(self) -> bytes:
@@ -246,10 +252,11 @@ class _EveryWorker:
 
     def collect(self) -> "list[Metric]":
         """See prometheus_client."""
-        from prometheus_client.multiprocess import MultiProcessCollector
+        from prometheus_client.core import GaugeMetricFamily
 
-        collected = MultiProcessCollector(None, str(self._folder)).collect()  # type: ignore[no-untyped-call]
-        return [metric for metric in collected if metric.name.startswith(_PREFIX)]
+        collected, left_out = merged(self._folder)
+        ours = [metric for metric in collected if metric.name.startswith(_PREFIX) and metric.name != _UNREADABLE]
+        return [*ours, GaugeMetricFamily(_UNREADABLE, _UNREADABLE_HELP, left_out)]
 
 
 def _announce(folder: Path) -> IO[bytes]:
@@ -267,7 +274,9 @@ def _forget_dead_workers(folder: Path) -> None:
     from prometheus_client.multiprocess import mark_process_dead
 
     for file in folder.glob("*.alive"):
-        with suppress(FileNotFoundError, BlockingIOError), file.open("rb") as lock:  # another was faster; it is alive
+        if not (file.stem.isascii() and file.stem.isdecimal() and file.is_file()):
+            continue
+        with suppress(OSError), file.open("rb") as lock:  # another was faster; it is alive; it is none of ours
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             mark_process_dead(int(file.stem), str(folder))  # type: ignore[no-untyped-call]
             file.unlink()

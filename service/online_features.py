@@ -5,7 +5,6 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,17 +15,18 @@ from redis.exceptions import RedisClusterException
 
 from contract import ContractError, ContractMismatchError, ModelContract, RawFeatures, differences
 from contract.artefacts import Artefacts
-from contract.feature_schema import read_feature_schema
+from contract.feature_schema import FeatureRegistry, read_feature_schema
 from contract.feature_union import FeatureUnion
 from contract.redaction import redacted
 from contract.redis_address import RedisAddress
 from service.errors import OnlineStoreUnavailableError, StartupError
 from service.read_plan import UnsupportedFeatureServiceError, compile_plan
-from service.redis_connection import RedisConnection
+from service.redis_connection import RedisConnection, refuse_unreadable_tls_files
 from service.redis_features import RedisFeatures
 
 if TYPE_CHECKING:
     from feast import FeatureStore
+    from feast.protos.feast.core.Registry_pb2 import Registry
 
 logger = logging.getLogger(__name__)
 
@@ -135,18 +135,13 @@ class FeastOnlineFeatures:
             await client.aclose()
 
 
-def _check_registry_file(registry: str) -> None:
-    """Feast would make an empty registry where there is none; addresses of other kinds are left to it."""
-    if "://" not in registry and not Path(registry).is_file():
-        raise StartupError(f"no feature registry at {registry}; set FEAST_REGISTRY or run `make apply`")
-
-
 @dataclass(frozen=True)
 class OpenedFeast:
     """A store that can be read, and a way to ask whether its registry still keeps the contracts.
 
     features: reads the `union` of what the models take.
-    broken_promises: reads the cached registry, which takes milliseconds: call it in a thread.
+    broken_promises: reads the registry, which takes milliseconds, or seconds while it is being written: call it in a
+        thread of its own.
     """
 
     features: OnlineFeatures
@@ -173,9 +168,7 @@ def open_feast(
     """
     store = open_store(repo, artefacts, *contracts, stall_seconds=stall_seconds)
     union = FeatureUnion.of(*contracts)
-
-    def promises() -> list[str]:
-        return broken_promises(store, *contracts)
+    promises = _watched(store, contracts)
 
     if compiled and artefacts.redis_url is not None:
         try:
@@ -190,14 +183,7 @@ def open_feast(
             return OpenedFeast(RedisFeatures(plan, connection), union, promises)
     if len(union.feature_services) > 1:
         raise StartupError("models of several feature services are read together by the compiled reader alone")
-    from service.promised_code import keep_to_promised_code  # imports feast
-
-    # A store of its own: looking whether the promises are kept renews the registry of the store that is asked.
-    serving = type(store)(config=store.config)
-    keep_to_promised_code(serving, contracts)
-    # Feast's word for never: reads keep to what was held against the contract, whatever becomes of the registry.
-    serving.registry.cached_registry_proto_ttl = timedelta(0)
-    return OpenedFeast(FeastOnlineFeatures(serving, union), union, promises)
+    return OpenedFeast(FeastOnlineFeatures(store, union), union, promises)
 
 
 def open_store(
@@ -213,9 +199,10 @@ def open_store(
     if len(set(bare)) != len(bare):
         twice = sorted({name for name in bare if bare.count(name) > 1})
         raise StartupError(f"contract: two feature views share the feature names {twice}, which feast cannot serve")
-    _check_registry_file(artefacts.feast_registry)
     options = dict(_REDIS_OPTIONS)
-    if RedisAddress.of(artefacts.redis_url).kind == "redis_cluster":
+    address = RedisAddress.of(artefacts.redis_url)
+    refuse_unreadable_tls_files(address)  # Feast's client would open them, too
+    if address.kind == "redis_cluster":
         # redis-py looks for the master that took over from a hanging one after its own timeout, never after ours.
         options["socket_timeout"] = f"{stall_seconds / 2:g}"
     os.environ.update(artefacts.feast_environment(options))
@@ -223,38 +210,67 @@ def open_store(
     from google.protobuf.message import DecodeError
 
     from service.feast_config import online_config
-    from service.promised_code import keep_to_promised_code
+    from service.feature_registry import RegistryReader
+    from service.promised_code import give_registry, only_promised
 
     # It warns that serve_features_while_materializing matters only with a SQL registry; the YAML serves both.
     logging.getLogger("feast.repo_config").setLevel(logging.ERROR)
+    store = FeatureStore(config=online_config(repo))
+
+    def opened(registry: "Registry") -> list[str]:
+        give_registry(store, only_promised(registry, store.project, contracts))
+        return broken_promises(store.registry, store.project, *contracts)
+
     try:
-        store = FeatureStore(config=online_config(repo))
-        keep_to_promised_code(store, contracts)
-        found = broken_promises(store, *contracts)  # reads the registry for the first time
+        found = RegistryReader(store.config).judged(opened, is_well=lambda found: not found)
     except DecodeError:
         raise StartupError(
             f"{redacted(artefacts.feast_registry)} is not a feature registry; run `make apply`"
+        ) from None
+    except FileNotFoundError:
+        raise StartupError(
+            f"no feature registry at {redacted(artefacts.feast_registry)}; set FEAST_REGISTRY or run `make apply`"
+        ) from None
+    except OSError as error:
+        raise StartupError(
+            f"FEAST_REGISTRY: {redacted(artefacts.feast_registry)} cannot be read: {error.strerror}"
         ) from None
     if found:
         raise ContractMismatchError(found)
     return store
 
 
-def broken_promises(store: "FeatureStore", *contracts: ModelContract) -> list[str]:
-    """In which points the registry, as Feast has cached it, no longer keeps the contracts; empty if in none."""
-    found = [broken for contract in contracts for broken in _broken_promises(store, contract)]
+def _watched(store: "FeatureStore", contracts: Sequence[ModelContract]) -> Callable[[], list[str]]:
+    """A look at the registry as it is by then, without a change to what the store has been given."""
+    from service.feature_registry import RegistryReader
+    from service.promised_code import only_promised, registry_of
+
+    reader, project = RegistryReader(store.config), store.project
+
+    def broken(registry: "Registry") -> list[str]:
+        try:
+            return broken_promises(
+                registry_of(only_promised(registry, project, contracts), project), project, *contracts
+            )
+        except ContractMismatchError as error:
+            return error.differences
+
+    return lambda: reader.judged(broken, is_well=lambda found: not found)
+
+
+def broken_promises(registry: FeatureRegistry, project: str, *contracts: ModelContract) -> list[str]:
+    """In which points a registry no longer keeps the contracts; empty if in none."""
+    found = [broken for contract in contracts for broken in _broken_promises(registry, project, contract)]
     return list(dict.fromkeys(found))
 
 
-def _broken_promises(store: "FeatureStore", contract: ModelContract) -> list[str]:
+def _broken_promises(registry: FeatureRegistry, project: str, contract: ModelContract) -> list[str]:
     from feast.errors import FeastObjectNotFoundException
 
     try:
-        live = read_feature_schema(store.registry, store.project, contract.feature_service)
+        live = read_feature_schema(registry, project, contract.feature_service)
     except FeastObjectNotFoundException:
-        return [f"feature service {contract.feature_service!r} is not in registry {store.config.registry.path}"]
-    except ContractMismatchError as error:
-        return error.differences
+        return [f"feature service {contract.feature_service!r} is not in the feature registry"]
     except ContractError as error:
         return [str(error)]
     return differences(contract.feature_schema, live)

@@ -1,16 +1,23 @@
-"""Feast runs the code that it finds in its registry, while it reads it: here only promised code gets that far.
+"""Feast runs the code and imports the classes that its registry names, while it reads it: none gets that far here.
 
-The source of an on-demand view is executed, or its function unpickled, as soon as Feast reads the view, so that a hash
-compared afterwards comes too late. This stands between Feast and the registry's bytes, at every reading of them.
+The source of an on-demand view is executed, or its function unpickled, and the class of a data source is imported as
+soon as Feast makes an object of it, so that whatever is compared afterwards comes too late. What Feast is given is made
+anew from the registry's message, member by member, of nothing but what answering takes.
 """
 
+import ast
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from feast.infra.registry.registry import Registry as FileRegistry
 from feast.infra.registry.registry_store import RegistryStore
+from feast.protos.feast.core.DataSource_pb2 import DataSource
+from feast.protos.feast.core.Feature_pb2 import FeatureSpecV2
+from feast.protos.feast.core.FeatureView_pb2 import FeatureView
+from feast.protos.feast.core.FeatureViewProjection_pb2 import FeatureViewProjection
+from feast.protos.feast.core.OnDemandFeatureView_pb2 import OnDemandFeatureView, OnDemandSource
 from feast.protos.feast.core.Registry_pb2 import Registry
 from feast.protos.feast.core.Transformation_pb2 import UserDefinedFunctionV2
 from feast.transformation.udf_rehydrate import rehydrate_udf_from_source
@@ -20,51 +27,52 @@ from contract import ContractMismatchError, ModelContract
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-_WITHOUT_CODE = ("registry_schema_version", "version_id", "entities", "data_sources", "projects")
+_FIELD_TAGS = ("on_stale", "on_missing", "default", "filled_by")
+"""What `contract.feature_schema` reads. Feast builds types of others."""
+
+# Of every kind of message, the members that are handed on as they are: none of them names code, a class or a file.
+_ENTITY = ("name", "project", "value_type", "join_key")
+_FIELD = ("name", "value_type", "vector_index", "vector_search_metric", "vector_length")
+_VIEW = ("name", "project", "entities", "ttl", "online", "version", "disabled")
+_VIEW_META = ("current_version_number", "state")
+_ON_DEMAND = (
+    *("name", "project", "mode", "write_to_online_store", "singleton", "entities", "aggregations"),
+    *("version", "disabled"),
+)
+_PROJECTION = (
+    *("feature_view_name", "feature_view_name_alias", "join_key_map", "timestamp_field", "date_partition_column"),
+    *("created_timestamp_column", "version_tag", "view_type"),
+)
 
 
-def keep_to_promised_code(store: "FeatureStore", contracts: Iterable[ModelContract]) -> None:
-    """From now on a store's registry hands on no code but what the contracts promise.
-
-    Raises:
-        ContractMismatchError: a promised on-demand view has other code; none of it has run.
-    """
-    registry = store.registry
-    if isinstance(registry, FileRegistry):
-        read = registry._registry_store.get_registry_proto
-    else:  # SQL and others make objects of single rows; as one message they can be read without
-        read = registry.proto
-        registry = store._registry = FileRegistry(store.project, None, None)
-        registry.serve_features_while_materializing = store.config.registry.serve_features_while_materializing
-        registry.cached_registry_proto_ttl = timedelta(seconds=store.config.registry.cache_ttl_seconds)
-    registry._registry_store = PromisedCodeOnly(read, store.project, contracts)
-    registry.refresh(store.project)
-
-
-class PromisedCodeOnly(RegistryStore):  # type: ignore[misc]  # feast publishes no types
-    """What a registry holds, without any code but the on-demand views of contracts, each with the promised hash.
-
-    Other views that carry code are as if they were not there, and nothing pickled is handed on.
+def registry_of(message: Registry, project: str) -> FileRegistry:
+    """Feast's registry over one message, whatever becomes of the file or the database that it was read from.
 
     Args:
-        read: the registry as it is now, before Feast makes objects of it.
+        message: made by `only_promised`.
     """
+    registry = FileRegistry(project, None, None)
+    registry.cached_registry_proto_ttl = timedelta(0)  # Feast's word for never
+    registry._registry_store = _Held(message)
+    registry.refresh(project)
+    return registry
 
-    def __init__(self, read: Callable[[], Registry], project: str, contracts: Iterable[ModelContract]) -> None:
-        self._read = read
-        self._project = project
-        self._promised: dict[str, set[str]] = {}
-        for contract in contracts:
-            for view, sha256 in contract.feature_schema.transformations.items():
-                self._promised.setdefault(view, set()).add(sha256)
+
+def give_registry(store: "FeatureStore", message: Registry) -> None:
+    """From now on a store knows what a message says, and nothing else."""
+    store._registry = registry_of(message, store.project)
+    store._registry.serve_features_while_materializing = store.config.registry.serve_features_while_materializing
+
+
+class _Held(RegistryStore):  # type: ignore[misc]  # feast publishes no types
+    """One message, for good."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
 
     def get_registry_proto(self) -> Registry:
-        """Read it.
-
-        Raises:
-            ContractMismatchError: a promised on-demand view has other code; none of it has run.
-        """
-        return only_promised(self._read(), self._project, self._promised)
+        """That message."""
+        return self._registry
 
     def update_registry_proto(self, registry_proto: Registry) -> None:
         """The service only reads; what it reads is less than there is."""
@@ -75,39 +83,42 @@ class PromisedCodeOnly(RegistryStore):  # type: ignore[misc]  # feast publishes 
         raise NotImplementedError("the service does not write Feast's registry")
 
 
-def only_promised(registry: Registry, project: str, promised: Mapping[str, set[str]]) -> Registry:
-    """A copy of one project of a registry with no code but what was promised.
+def only_promised(registry: Registry, project: str, contracts: Iterable[ModelContract]) -> Registry:
+    """One project of a registry, with no code but the on-demand views of contracts, each with the promised hash.
 
-    Args:
-        promised: on-demand view → the hashes that its source may have.
+    Other views that carry code are as if they were not there; nothing pickled and no name of a class is handed on.
 
     Raises:
-        ContractMismatchError: one of them has other code.
+        ContractMismatchError: a promised on-demand view has other code; none of it has run.
     """
-    kept = Registry()
-    for name in _WITHOUT_CODE:
-        if isinstance(value := getattr(registry, name), str):
-            setattr(kept, name, value)
-        else:
-            getattr(kept, name).MergeFrom(value)
+    promised: dict[str, set[str]] = {}
+    for contract in contracts:
+        for name, sha256 in contract.feature_schema.transformations.items():
+            promised.setdefault(name, set()).add(sha256)
+    kept = Registry(registry_schema_version=registry.registry_schema_version, version_id=registry.version_id)
+    kept.projects.add().spec.name = project
+    for entity in _of(project, registry.entities):
+        _copy(kept.entities.add().spec, entity.spec, _ENTITY)
     left_out = set()
     found: list[str] = []
-    for view in (view for view in registry.on_demand_feature_views if view.spec.project == project):
+    for view in _of(project, registry.on_demand_feature_views):
         if view.spec.name in promised:
             found += _broken(view, promised[view.spec.name])
-            _strip(kept.on_demand_feature_views.add(), view)
+            kept.on_demand_feature_views.append(_on_demand(view))
         else:
             left_out.add(view.spec.name)
     if found:
         raise ContractMismatchError(found)
-    for view in registry.feature_views:
-        _without_code(kept.feature_views.add(), view)
-    for service in registry.feature_services:
-        copy = kept.feature_services.add()
-        copy.CopyFrom(service)
-        del copy.spec.features[:]
-        copy.spec.features.extend(f for f in service.spec.features if f.feature_view_name not in left_out)
+    kept.feature_views.extend(_stored(view) for view in _of(project, registry.feature_views))
+    for service in _of(project, registry.feature_services):
+        copy = kept.feature_services.add().spec
+        _copy(copy, service.spec, ("name", "project"))
+        copy.features.extend(_projection(f) for f in service.spec.features if f.feature_view_name not in left_out)
     return kept
+
+
+def _of(project: str, messages: Iterable[Any]) -> Iterable[Any]:
+    return (message for message in messages if message.spec.project == project)
 
 
 def _broken(view: Any, promised: set[str]) -> list[str]:
@@ -117,26 +128,87 @@ def _broken(view: Any, promised: set[str]) -> list[str]:
     name = f"on-demand view {view.spec.name!r}"
     if sha256 not in promised:
         return [f"{name}: source sha256 is {sha256!r}, the contract says {' or '.join(map(repr, sorted(promised)))}"]
-    if rehydrate_udf_from_source(source, preferred_name=view.spec.name) is None:
+    try:
+        runs = rehydrate_udf_from_source(source, preferred_name=_function_in(source)) is not None
+    except SystemExit:
+        runs = False
+    if not runs:
         return [f"{name}: its source does not run by itself; import what it needs inside the function"]
     return []
 
 
-def _strip(copy: Any, view: Any) -> None:
-    """Only the source is left, of which the hash was taken; no pickled function can stand in for it."""
-    copy.CopyFrom(view)
-    copy.spec.ClearField("user_defined_function")
-    function = view.spec.feature_transformation.user_defined_function
+def _function_in(source: str) -> str:
+    """The function that a source defines. The registry names one, too, and nobody promised which it names."""
+    try:
+        module = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ""
+    return next((s.name for s in module.body if isinstance(s, ast.FunctionDef | ast.AsyncFunctionDef)), "")
+
+
+def _copy(to: Any, message: Any, members: Iterable[str]) -> None:
+    """Hand on the members that are set; of maps and lists, all of them."""
+    wanted = set(members)
+    for member, value in message.ListFields():
+        if member.name not in wanted:
+            continue
+        if isinstance(value, bool | int | float | str | bytes):
+            setattr(to, member.name, value)
+        else:
+            getattr(to, member.name).MergeFrom(value)
+
+
+def _fields(fields: Iterable[Any]) -> Iterable[FeatureSpecV2]:
+    for field in fields:
+        copy = FeatureSpecV2()
+        _copy(copy, field, _FIELD)
+        for tag in _FIELD_TAGS:
+            if tag in field.tags:
+                copy.tags[tag] = field.tags[tag]
+        yield copy
+
+
+def _stored(view: Any) -> FeatureView:
+    """A stored view needs neither its sources nor its code to be read."""
+    copy = FeatureView()
+    _copy(copy.spec, view.spec, _VIEW)
+    copy.spec.features.extend(_fields(view.spec.features))
+    copy.spec.entity_columns.extend(_fields(view.spec.entity_columns))
+    _copy(copy.meta, view.meta, _VIEW_META)
+    return copy
+
+
+def _projection(projection: Any) -> FeatureViewProjection:
+    copy = FeatureViewProjection()
+    _copy(copy, projection, _PROJECTION)
+    copy.feature_columns.extend(_fields(projection.feature_columns))
+    return copy
+
+
+def _on_demand(view: Any) -> OnDemandFeatureView:
+    """Of its code only the source is left, of which the hash was taken; no pickled function can stand in for it."""
+    copy = OnDemandFeatureView()
+    _copy(copy.spec, view.spec, _ON_DEMAND)
+    copy.spec.features.extend(_fields(view.spec.features))
+    copy.spec.entity_columns.extend(_fields(view.spec.entity_columns))
+    _copy(copy.meta, view.meta, _VIEW_META)
+    source = view.spec.feature_transformation.user_defined_function.body_text
     copy.spec.feature_transformation.user_defined_function.CopyFrom(
-        UserDefinedFunctionV2(name=function.name, body_text=function.body_text, mode=function.mode)
+        UserDefinedFunctionV2(name=_function_in(source), body_text=source)
     )
-    for source in copy.spec.sources.values():
-        if source.HasField("feature_view"):
-            _without_code(source.feature_view, source.feature_view)
+    for name, given in view.spec.sources.items():
+        copy.spec.sources[name].CopyFrom(_source(given))
+    return copy
 
 
-def _without_code(copy: Any, view: Any) -> None:
-    """A stored view needs none to be read."""
-    copy.CopyFrom(view)
-    copy.spec.ClearField("feature_transformation")
-    copy.spec.ClearField("source_views")
+def _source(given: Any) -> OnDemandSource:
+    kind = given.WhichOneof("source")
+    if kind == "feature_view":
+        return OnDemandSource(feature_view=_stored(given.feature_view))
+    if kind == "feature_view_projection":
+        return OnDemandSource(feature_view_projection=_projection(given.feature_view_projection))
+    request = DataSource(type=DataSource.REQUEST_SOURCE)
+    if kind == "request_data_source":
+        request.name = given.request_data_source.name
+        request.request_data_options.schema.extend(_fields(given.request_data_source.request_data_options.schema))
+    return OnDemandSource(request_data_source=request)

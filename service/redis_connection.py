@@ -8,12 +8,12 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import hiredis
 
 from contract.redis_address import RedisAddress
+from contract.small_files import read_small_file
 from service.errors import OnlineStoreUnavailableError, StartupError
 from service.redis_pipe import FAILURES, RedisPipe, open_pipe, pack
 
@@ -24,6 +24,8 @@ _MASTER_LOST = "MASTERDOWN"
 
 _OF_ONE_KEY = "WRONGTYPE"
 """Something else is stored under one key: left among the replies, because it says nothing of the others."""
+
+_LARGEST_TLS_FILE_BYTES = 16 * 1024 * 1024
 
 _TOO_MANY = "ERR max number of clients"
 """A reply whose code alone would not tell an operator what to do."""
@@ -191,10 +193,23 @@ async def _ask_sentinel(host: str, port: int, master: str) -> tuple[str, int]:
         pipe.abort(ConnectionError("asked and answered"))
 
 
-def _tls_context(address: RedisAddress) -> ssl.SSLContext:
+def refuse_unreadable_tls_files(address: RedisAddress) -> None:
+    """OpenSSL would wait for what a pipe says, or read a device for ever.
+
+    Raises:
+        StartupError: the first that is no readable file of a sensible size.
+    """
     for name, path in address.tls_files.items():
-        if not Path(path).is_file():
-            raise StartupError(f"REDIS_URL: {name}: there is no file {path}")
+        try:
+            read_small_file(path, _LARGEST_TLS_FILE_BYTES)
+        except FileNotFoundError:
+            raise StartupError(f"REDIS_URL: {name}: there is no file {path}") from None
+        except OSError as error:
+            raise StartupError(f"REDIS_URL: {name}: {path} cannot be read: {error.strerror}") from None
+
+
+def _tls_context(address: RedisAddress) -> ssl.SSLContext:
+    refuse_unreadable_tls_files(address)
     files = address.tls_files
     try:
         context = ssl.create_default_context(cafile=files.get("ssl_ca_certs"))

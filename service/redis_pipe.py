@@ -7,6 +7,8 @@ from typing import Any, cast
 
 import hiredis
 
+from service.addresses import HOSTS
+
 FAILURES = (OSError, hiredis.HiredisError)
 """Whatever a network, TLS or Redis may do; anything else is a fault of ours."""
 
@@ -107,6 +109,14 @@ class RedisPipe(asyncio.Protocol):
 async def open_pipe(host: str, port: int, tls: ssl.SSLContext | None = None) -> RedisPipe:
     """Connect, with TLS if a context is given; nothing is said yet."""
     loop = asyncio.get_running_loop()
-    server_hostname = host if tls else None
-    _, pipe = await loop.create_connection(RedisPipe, host, port, ssl=tls, server_hostname=server_hostname)
-    return pipe
+    failed: OSError = ConnectionError(f"{host} has no address")
+    for address in await HOSTS.of(host):
+        try:
+            _, pipe = await loop.create_connection(
+                RedisPipe, address, port, ssl=tls, server_hostname=host if tls else None
+            )
+        except OSError as error:
+            failed = error
+        else:
+            return pipe
+    raise failed

@@ -43,7 +43,7 @@ def pinned_model(settings: ServiceSettings | None) -> BentoModel | None:
         return None
     try:
         stored = bentoml.models.get(served_tag(settings, Artefacts.of(os.environ)))
-    except (StartupError, ContractError, NotFound):
+    except (StartupError, ModelError, ContractError, NotFound):
         return None
     return BentoModel(stored.tag)
 

@@ -27,6 +27,7 @@ from service.live_model import AnswerLog
 from service.live_models import Challenge, Wanted, follow, wanted, wanted_at_start
 from service.metrics import ServiceMetrics
 from service.online_features import OpenedFeast, open_feast
+from service.own_threads import in_own_thread
 from service.predictor import Predictor
 from service.release import Release
 from service.settings import ServiceSettings
@@ -216,7 +217,7 @@ class Worker:
             task.cancel()
         await self._serving.predictor.close()
         if self._log is not None:
-            await asyncio.to_thread(self._log.close)
+            await in_own_thread(self._log.close)
 
     def _look(self) -> Wanted:
         champion, refusal = self._parts.model.tag, ""
@@ -240,7 +241,7 @@ class Worker:
         """
         before = self._parts
         try:
-            parts = await asyncio.to_thread(self._open, asked)
+            parts = await in_own_thread(self._open, asked)
             if (parts.model.tag, parts.challenge) == (before.model.tag, before.challenge):
                 await parts.feast.features.close()  # what is live is all that can be
                 self._metrics.switched("failed")

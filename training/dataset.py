@@ -220,7 +220,7 @@ def built_from(artefacts: Artefacts) -> str:
     whatever day it is made on.
     """
     try:
-        build = json.loads((artefacts.offline_store / "current" / "build.json").read_text())
+        build = json.loads((artefacts.offline_store / "current" / "build.json").read_text(encoding="utf-8"))
         made_of = {name: build[name] for name in ("source", "observed_until", "days", "definition")}
     except (OSError, ValueError, KeyError):
         return ""

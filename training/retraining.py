@@ -95,7 +95,7 @@ def _was_cut_off(opened: OpenedRegistry, version: ModelVersion) -> bool:
 @contextmanager
 def _one_at_a_time(file: Path) -> Iterator[None]:
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as lock:
+    with file.open("w", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -136,5 +136,7 @@ def _git_commit() -> str:
     if shutil.which("git") is None:  # as in the jobs' image
         return "unknown"
     command = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=PROJECT_ROOT, capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     return done.stdout.strip() or "unknown"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.artefacts import Artefacts
+from contract.small_files import read_small_text
 
 
 @contextmanager
@@ -20,14 +21,17 @@ def alone(artefacts: Artefacts) -> Iterator[None]:
     """
     file = artefacts.model_tag.with_name(f"{artefacts.model_tag.name}.lock")
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as lock:
+    with file.open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def pinned(artefacts: Artefacts) -> str:
-    """Tag of the model that is served from here; empty without one."""
-    return artefacts.model_tag.read_text().strip() if artefacts.model_tag.exists() else ""
+    """Tag of the model that is served from here; empty without one, or where it cannot be read."""
+    try:
+        return read_small_text(artefacts.model_tag).strip()
+    except OSError:
+        return ""
 
 
 def pin(artefacts: Artefacts, tag: str) -> None:
@@ -41,7 +45,7 @@ def pin(artefacts: Artefacts, tag: str) -> None:
 def challenging(artefacts: Artefacts) -> Mapping[str, Any]:
     """What the file of the challenger says; empty without one, or where it cannot be read."""
     try:
-        found = json.loads(artefacts.challenger.read_text())
+        found = json.loads(read_small_text(artefacts.challenger))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -72,5 +76,5 @@ def write_whole(file: Path, text: str) -> None:
     """Replace a file in one step, so that no reader ever sees half of it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f"{file.name}.{os.getpid()}")
-    partial.write_text(text)
+    partial.write_text(text, encoding="utf-8")
     partial.replace(file)

@@ -17,7 +17,7 @@ def dashboard() -> dict[str, Any]:
     """What Grafana reads."""
     panels: list[dict[str, Any]] = []
     y = 0
-    for row, shown in yaml.safe_load((FOLDER / "panels.yaml").read_text()).items():
+    for row, shown in yaml.safe_load((FOLDER / "panels.yaml").read_text(encoding="utf-8")).items():
         panels.append({"type": "row", "title": row, "panels": [], "gridPos": {"x": 0, "y": y, "w": 24, "h": 1}})
         for n, panel in enumerate(shown):
             down, across = divmod(n, _ACROSS)
@@ -61,4 +61,4 @@ def _drawn(panel: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    FILE.write_text(json.dumps(dashboard(), indent=1) + "\n")
+    FILE.write_text(json.dumps(dashboard(), indent=1) + "\n", encoding="utf-8")

@@ -60,7 +60,9 @@ class Builder:
         return _bytes(str(found[0]["size"]))
 
     def _said(self, *arguments: str) -> str:
-        done = subprocess.run([self.name, *arguments], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [self.name, *arguments], capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
         if done.returncode:
             said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
             raise ImageError(f"{self.name} {arguments[0]}: {said[-1]} (`make containerize` makes the image)")

@@ -104,7 +104,7 @@ def containerize(builder: Builder, bento: "Bento", image: str, options: Sequence
 def index_secrets(folder: Path) -> list[str]:
     """Write how pip reaches its index into a new folder; the builder's options that show it to the build alone."""
     folder.mkdir()
-    (folder / "pip.conf").write_text(pip_configuration(os.environ, _configured_index()))
+    (folder / "pip.conf").write_text(pip_configuration(os.environ, _configured_index()), encoding="utf-8")
     trusted = authorities(os.environ)
     (folder / "ca.pem").write_bytes(trusted.read_bytes() if trusted else b"")
     return [f"--secret=id={file.name},src={file}" for file in sorted(folder.iterdir())]
@@ -112,14 +112,18 @@ def index_secrets(folder: Path) -> list[str]:
 
 def _configured_index() -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "get", "global.index-url"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pip", "config", "get", "global.index-url"],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
     )
     return done.stdout.strip()
 
 
 def contents(builder: Builder, image: str) -> Any:
     """What `deploy/image/inventory.py` finds in an image."""
-    return builder.python(image, Path(inventory.__file__).read_text())
+    return builder.python(image, Path(inventory.__file__).read_text(encoding="utf-8"))
 
 
 def size_table(found: Any, whole: int) -> str:

@@ -32,7 +32,8 @@ def debian_packages() -> list[dict[str, object]]:
     listed = subprocess.run(
         ["dpkg-query", "--show", "--showformat=${Package}\t${Version}\t${Architecture}\t${Installed-Size}\n"],  # noqa: S607
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=True,
     ).stdout
     rows = (line.split("\t") for line in listed.splitlines())

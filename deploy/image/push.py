@@ -43,7 +43,9 @@ def push(builder: Builder, image: str, name: str, environ: Mapping[str, str]) ->
 
 
 def _run(builder: Builder, *arguments: str, said: str = "") -> None:
-    if subprocess.run([builder.name, *arguments], input=said, text=True, check=False).returncode:
+    if subprocess.run(
+        [builder.name, *arguments], input=said, encoding="utf-8", errors="replace", check=False
+    ).returncode:
         raise ImageError(f"{builder.name} {arguments[0]} failed; what it says is above")
 
 

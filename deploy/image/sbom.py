@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None) -> None:
     builder, bento = find_builder(asked.builder), built_bento(asked.bento)
     found = contents(builder, str(bento.tag))
     asked.out.parent.mkdir(parents=True, exist_ok=True)
-    asked.out.write_text(bill_of_materials(str(bento.tag), labels(bento), found))
+    asked.out.write_text(bill_of_materials(str(bento.tag), labels(bento), found), encoding="utf-8")
     sys.stdout.write(f"{asked.out}: {len(found['python'])} Python and {len(found['debian'])} Debian packages\n")
 
 

@@ -2,15 +2,18 @@
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
+from service import metrics_files
+from service.metrics import _forget_dead_workers
 from tests.loop import SOURCE
 from tests.serving import samples
 
@@ -130,3 +133,62 @@ def test_feasts_own_metrics_are_left_out(start_worker: StartWorker, tmp_path: Pa
 
     assert {line.split("_")[0] for line in text.splitlines() if not line.startswith("#")} == {"churn"}
     assert "# HELP churn_requests_total Requests by call" in text
+
+
+def no_metrics(path: Path) -> None:
+    path.write_bytes(b"\x00 no metrics \xff" * 500)
+
+
+def endless(path: Path) -> None:
+    """A part of it says that it is of negative length: whoever believes it reads the same part for ever."""
+    path.write_bytes(struct.pack("iiii", 4096, 0, -24, 0) + bytes(4080))
+
+
+def no_json(path: Path) -> None:
+    key = b"no json!".ljust(12)
+    path.write_bytes(struct.pack("ii", 8 + 4 + 12 + 16, 0) + struct.pack("i12sdd", 12, key, 1.0, 0.0))
+
+
+def half_written(path: Path) -> None:
+    path.write_bytes(b"\x10")
+
+
+def huge(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 10 * 1024**3)
+
+
+@pytest.mark.parametrize("name", ["counter_99.db", "gauge_livemax_99.db", "gauge_99.db", "histogram_x.db", "99.alive"])
+@pytest.mark.parametrize("damage", [no_metrics, endless, no_json, half_written, huge, os.mkfifo, os.mkdir])
+def test_a_damaged_file_is_left_out_and_counted_and_everybody_elses_metrics_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, damage: Callable[[Path], None]
+) -> None:
+    (tmp_path / "gauge_livemax_7.db").touch()  # a worker is making it
+    damage(tmp_path / name)
+    monkeypatch.setattr(metrics_files, "_said", set())
+
+    with bounded(20):
+        metrics, left_out = metrics_files.merged(tmp_path)
+        _forget_dead_workers(tmp_path)
+
+    assert (name.endswith(".db"), []) == (bool(left_out), metrics)
+
+
+@contextmanager
+def bounded(seconds: float) -> Iterator[None]:
+    """Ends what reads for ever."""
+    signal.alarm(int(seconds))
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+def test_the_exposition_goes_on_beside_a_damaged_file(tmp_path: Path, start_worker: StartWorker) -> None:
+    start_worker()
+    no_metrics(tmp_path / "counter_12345.db")
+
+    told = exposition()
+
+    assert 'churn_requests_total{call="predict",client="anonymous",outcome="ok"} 2.0\n' in told
+    assert "churn_metrics_files_unreadable 1.0\n" in told

@@ -69,7 +69,7 @@ def test_a_registry_that_keeps_its_promises_is_opened(feast: TinyFeast, contract
         pytest.param(
             'FeatureService(name="tiny_v1"',
             'FeatureService(name="tiny_v2"',
-            "feature service 'tiny_v1' is not in registry",
+            "feature service 'tiny_v1' is not in the feature registry",
             id="a lost feature service",
         ),
     ],
@@ -151,5 +151,5 @@ def test_the_registry_can_be_held_against_the_contract_again_and_again(
     assert [] == opened.broken_promises()
     assert [] == opened.broken_promises()
     store = open_store(feast.repo, feast.artefacts, contract)
-    (found,) = broken_promises(store, contract.model_copy(update={"feature_schema": longer}))
+    (found,) = broken_promises(store.registry, store.project, contract.model_copy(update={"feature_schema": longer}))
     assert "feature view 'activity': ttl_seconds" in found

@@ -58,7 +58,7 @@ def test_the_address_of_redis_may_come_in_a_file_as_secrets_do(tmp_path: Path) -
 
 
 def test_a_file_without_an_address_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(ContractError, match=r"REDIS_URL_FILE: .*/absent cannot be read: FileNotFoundError"):
+    with pytest.raises(ContractError, match=r"REDIS_URL_FILE: .*/absent cannot be read: No such file"):
         Artefacts.of({"REDIS_URL_FILE": str(tmp_path / "absent")}, tmp_path)
 
 
