@@ -23,9 +23,10 @@ from tests.integration.service.conftest import TinyFeast, tiny_feast
 from tests.integration.service.test_compiled_reader import COMPLETE, TwoReaders, _open
 from tests.integration.service.typed_values import DEFINITIONS, entity_key
 
-CUSTOMERS = 40_000
+CUSTOMERS = {"numbers_v1": 36_000, "typed_v1": 4_000}
+"""With the replies of `redis/test_reply_stream.py`, 100,000 cases; on-demand code over every type takes longest."""
 AT_ONCE = 1_000
-THROUGH_THE_SDK_ALONE = 400
+THROUGH_THE_SDK_ALONE = 120
 
 FIELDS: dict[str, bytes] = {
     f"{view}:{name}": value.SerializeToString() for view, row in COMPLETE.items() for name, value in row.values.items()
@@ -143,11 +144,12 @@ def assert_equal(expected: RawFeatures, actual: RawFeatures, rows: Any) -> None:
 def test_whatever_is_stored_of_some_customers_the_others_are_answered(
     readers: TwoReaders, caplog: pytest.LogCaptureFixture
 ) -> None:
-    chance = random.Random(sum(map(ord, readers.contract.feature_schema.feature_service)))
+    customers = CUSTOMERS[readers.contract.feature_schema.feature_service]
+    chance = random.Random(customers)
     store(readers.redis_url, [("sound", {**FIELDS, **TIMES})])
     sound = readers.read(readers.compiled, ["sound"], NOW_US)
     read = unread = 0
-    for batch in range(CUSTOMERS // 2 // AT_ONCE):
+    for batch in range(customers // AT_ONCE):
         spoilt_ids = [f"{batch}-{number}" for number in range(AT_ONCE)]
         store(readers.redis_url, [(customer_id, spoilt(chance)) for customer_id in spoilt_ids])
         asked = [*spoilt_ids, *["sound"] * 50, *["nobody"] * 50]
@@ -170,7 +172,7 @@ def test_whatever_is_stored_of_some_customers_the_others_are_answered(
         assert_equal(through_the_sdk, raw.take(rows), ~refused)
         read, unread = read + len(rows), unread + int(failed.sum())
 
-    assert min(read, unread) > CUSTOMERS // 20, "too few of one kind to say anything"
+    assert min(read, unread) > customers // 10, "too few of one kind to say anything"
 
 
 def test_through_the_sdk_too_what_cannot_be_read_is_nobody_elses_failure(readers: TwoReaders) -> None:
