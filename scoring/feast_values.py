@@ -29,7 +29,12 @@ def read_timestamp(stored: bytes) -> float:
     at = Timestamp.FromString(stored)
     if not _FIRST_SECOND <= at.seconds <= _LAST_SECOND:
         raise ValueError("outside the years that a protobuf Timestamp may hold")
-    return float(at.seconds + at.nanos / 1e9)
+    if not 0 <= at.nanos < 1_000_000_000:
+        raise ValueError("more or less than the parts of one second")
+    seconds = float(at.seconds + at.nanos / 1e9)
+    if seconds >= _LAST_SECOND + 1:  # in which case it was rounded up to the year 10000
+        raise ValueError("outside the years that a protobuf Timestamp may hold")
+    return seconds
 
 
 def numbers_of(column: list[Any], field: Any) -> list[float]:

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import RawFeatures
+from contract.feature_union import FeatureUnion
 from service.circuit_breaker import CircuitBreaker, State
 from service.errors import DeadlineExceededError, OnlineStoreUnavailableError, ServiceError
 from service.metrics import ServiceMetrics
 from service.online_features import OnlineFeatures
+from service.row_rules import RowRules
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ class GuardedFeatures:
     Args:
         deadline_seconds: within which a read must have answered.
         cache: where values of earlier reads stand in for a failed one; None: nothing does.
+        union: what is read; None: every row is believed.
     """
 
     def __init__(
@@ -35,11 +38,13 @@ class GuardedFeatures:
         deadline_seconds: float,
         metrics: ServiceMetrics,
         cache: "LastKnownGood | None" = None,
+        union: FeatureUnion | None = None,
     ) -> None:
         self._features = features
         self._deadline_seconds = deadline_seconds
         self._metrics = metrics
         self._cache = cache
+        self._rules = None if union is None else RowRules(union)
         self._breaker = CircuitBreaker(_FAILURES_TO_OPEN, _RETRY_SECONDS, time.monotonic, self._breaker_changed)
 
     async def read(self, customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
@@ -58,6 +63,10 @@ class GuardedFeatures:
             unread = 0 if cached.unread is None else int(cached.unread.sum())
             self._metrics.cached_rows(len(customer_ids) - unread)
             return cached
+        if self._rules is not None:
+            raw, unreadable = self._rules.apply(raw, as_of_unix_us)
+            for reason, rows in unreadable.items():
+                self._metrics.unreadable(reason, rows)
         if self._cache is not None:
             self._cache.put(customer_ids, raw)
         return raw

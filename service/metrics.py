@@ -84,6 +84,12 @@ class ServiceMetrics:
             registry=to,
         )
         self._cached = Counter("churn_cached_rows", "Rows answered with last known good values", registry=to)
+        self._unreadable = Counter(
+            "churn_unreadable_rows",
+            "Customers who were not answered because of what is stored of them, by reason",
+            ["reason"],
+            registry=to,
+        )
         self._breaker = Gauge(
             "churn_breaker_open",
             "Workers whose circuit breaker keeps requests away from the online store",
@@ -181,6 +187,10 @@ class ServiceMetrics:
     def cached_rows(self, rows: int) -> None:
         """Count rows that the last-known-good cache answered."""
         self._cached.inc(rows)
+
+    def unreadable(self, reason: str, rows: int) -> None:
+        """Count customers whose stored rows cannot be decoded or are not believed."""
+        self._unreadable.labels(reason).inc(rows)
 
     def breaker(self, is_open: bool) -> None:
         """Tell whether the circuit breaker keeps requests away from the online store."""

@@ -1,17 +1,14 @@
-"""Where the predictor gets raw features from: the narrow port, and its adapter to Feast's SDK."""
+"""Where the predictor gets raw features from: the narrow port, and which reader stands behind it."""
 
-import asyncio
 import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import redis
 from numpy.typing import NDArray
-from redis.exceptions import RedisClusterException
 
 from contract import ContractError, ContractMismatchError, ModelContract, RawFeatures, differences
 from contract.artefacts import Artefacts
@@ -19,7 +16,8 @@ from contract.feature_schema import FeatureRegistry, read_feature_schema
 from contract.feature_union import FeatureUnion
 from contract.redaction import redacted
 from contract.redis_address import RedisAddress
-from service.errors import OnlineStoreUnavailableError, StartupError
+from service.errors import StartupError
+from service.feast_features import FeastOnlineFeatures
 from service.read_plan import UnsupportedFeatureServiceError, compile_plan
 from service.redis_connection import RedisConnection, refuse_unreadable_tls_files
 from service.redis_features import RedisFeatures
@@ -33,10 +31,6 @@ logger = logging.getLogger(__name__)
 # Feast hands these to redis-py, whose default of ten retries with back-off blocks for seconds.
 _CONNECT_SECONDS = 0.2
 _REDIS_OPTIONS = {"retry": "null", "socket_connect_timeout": f"{_CONNECT_SECONDS:g}", "socket_timeout": "1"}
-
-
-_CHUNK = 100
-"""Ids looked up in one call of the SDK, which then decodes for about 15 ms without a pause."""
 
 
 class OnlineFeatures(Protocol):
@@ -58,81 +52,6 @@ class OnlineFeatures(Protocol):
     async def close(self) -> None:
         """Give back connections; nothing is read afterwards."""
         ...
-
-
-class FeastOnlineFeatures:
-    """Reads through Feast's SDK, whatever online store it is configured with.
-
-    What the SDK leaves open is settled here: the order of features differs from process to process, a
-    customer without a row is `PRESENT` with the event time 1970-01-01, no TTL is enforced, and with
-    `full_feature_names=True` every output of a Python on-demand view is silently left out, so features are
-    asked for by their bare names.
-    """
-
-    def __init__(self, store: "FeatureStore", union: FeatureUnion) -> None:
-        from scoring import feast_values  # imports feast
-
-        self._number, self._unix_seconds = feast_values.number, feast_values.row_unix_seconds
-        self._store = store
-        # Resolved once: looking it up takes milliseconds.
-        (service,) = union.feature_services
-        self._service = store.get_feature_service(service)
-        (key,) = union.entity_keys
-        self._join_key = key.join_key
-        self._request_inputs = [r.name for r in union.request_inputs]
-        self._columns = {f.field_name: column for column, f in enumerate(union.features)}
-        # One stored feature of each view tells the event time of that view's row.
-        self._views = {view.name: position for position, view in enumerate(union.views)}
-        self._tells_time = {
-            next(f.field_name for f in union.offered if f.view == view): position
-            for view, position in self._views.items()
-        }
-
-    async def read(self, customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
-        """See `OnlineFeatures.read`."""
-        as_of = np.broadcast_to(np.asarray(as_of_unix_us, dtype=np.int64), (len(customer_ids),)).tolist()
-        parts = []
-        for start in range(0, len(customer_ids), _CHUNK):
-            chunk = slice(start, start + _CHUNK)
-            parts.append(await self._read(customer_ids[chunk], as_of[chunk]))
-            await asyncio.sleep(0)  # decoding holds the event loop; others get their turn between chunks
-        return RawFeatures(
-            values=np.concatenate([values for values, _ in parts]),
-            event_times=np.concatenate([times for _, times in parts]),
-        )
-
-    async def _read(
-        self, customer_ids: Sequence[str], as_of_unix_us: list[int]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        n = len(customer_ids)
-        rows: dict[str, Any] = {self._join_key: list(customer_ids)}
-        rows.update({name: as_of_unix_us for name in self._request_inputs})
-        try:
-            response = await self._store.get_online_features_async(
-                features=self._service, entity_rows=rows, full_feature_names=False
-            )
-        except (redis.RedisError, RedisClusterException, OSError) as error:  # the second is no case of the first
-            logger.warning("online store unavailable: %s", type(error).__name__)
-            raise OnlineStoreUnavailableError("the online store is not available") from error
-        values = np.full((n, len(self._columns)), np.nan)
-        event_times = np.full((n, len(self._views)), np.nan)
-        proto = response.proto
-        for name, result in zip(proto.metadata.feature_names.val, proto.results, strict=True):
-            if (column := self._columns.get(name)) is not None:
-                values[:, column] = [self._number(value) for value in result.values]
-            if (view := self._tells_time.get(name)) is not None:
-                event_times[:, view] = [self._unix_seconds(at) for at in result.event_timestamps]
-        return values, event_times
-
-    async def close(self) -> None:
-        """Close Feast's connections; its own `close` leaves those to Redis and to Sentinels open."""
-        await self._store.close()
-        client = getattr(self._store._get_provider().online_store, "_client_async", None)
-        if client is not None:
-            pool = getattr(client, "connection_pool", None)
-            for sentinel in getattr(getattr(pool, "sentinel_manager", None), "sentinels", ()):
-                await sentinel.aclose()
-            await client.aclose()
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,11 @@ class ReadPlan:
     read_number: Callable[[bytes], float]
     read_timestamp: Callable[[bytes], float]
 
+    @property
+    def parts(self) -> tuple[ReadInputs, ...]:
+        """`first`, and `further` if there is any."""
+        return (self.first,) if self.further is None else (self.first, self.further)
+
     def key(self, customer_id: str) -> bytes:
         """The Redis key of one customer."""
         raw = customer_id.encode()

@@ -15,7 +15,7 @@ import hiredis
 from contract.redis_address import RedisAddress
 from contract.small_files import read_small_file
 from service.errors import OnlineStoreUnavailableError, StartupError
-from service.redis_pipe import FAILURES, RedisPipe, open_pipe, pack
+from service.redis_pipe import FAILURES, MixedUpRepliesError, RedisPipe, SuspiciousReplyError, open_pipe, pack
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,14 @@ _LARGEST_TLS_FILE_BYTES = 16 * 1024 * 1024
 
 _TOO_MANY = "ERR max number of clients"
 """A reply whose code alone would not tell an operator what to do."""
+
+
+_NOT_ALLOWED = "NOPERM (grant its user +multi +echo +exec: docs/redis.md, Rights)"
+"""What the user of an older ACL lacks. Without a proof nothing is read: it might be somebody else's."""
+
+
+class ProofNotAllowedError(ConnectionError):
+    """The user may not run the commands that prove whose replies come."""
 
 
 class MasterNotFoundError(ConnectionError):
@@ -60,9 +68,13 @@ class RedisConnection:
         self._pipe: RedisPipe | None = None
         self._connecting: asyncio.Task[RedisPipe] | None = None
         self._closed = False
+        self._careful = False
 
     async def execute(self, commands: bytes, replies: int) -> list[Any]:
         """Send packed commands and give their replies, as hiredis decodes them; `WRONGTYPE` errors are among them.
+
+        The replies are proved to be those of these commands. Where others came, the commands are sent once more, on a
+        connection of which nothing is known yet.
 
         May be cancelled at any time; the replies are then thrown away when they come.
 
@@ -70,16 +82,26 @@ class RedisConnection:
             OnlineStoreUnavailableError: no connection, it broke, or Redis answered a command with an error.
         """
         try:
-            pipe = await self._connected()
-            answers = await pipe.send(commands, replies)
+            try:
+                answers = await self._asked(commands, replies)
+            except MixedUpRepliesError as mixed_up:
+                self._careful = self._careful or isinstance(mixed_up, SuspiciousReplyError)
+                answers = await self._asked(commands, replies)
         except FAILURES as error:
             raise _unavailable(error) from (None if isinstance(error, hiredis.ReplyError) else error)
         for answer in answers:
             if isinstance(answer, hiredis.ReplyError) and _code(answer) != _OF_ONE_KEY:
-                if _code(answer) == _MASTER_LOST:
-                    pipe.abort(answer)
                 raise _unavailable(answer) from None
         return answers
+
+    async def _asked(self, commands: bytes, replies: int) -> list[Any]:
+        pipe = await self._connected()
+        try:
+            return await pipe.ask(commands, replies)
+        except hiredis.ReplyError as error:
+            if _code(error) == _MASTER_LOST:
+                pipe.abort(error)
+            raise
 
     async def _connected(self) -> RedisPipe:
         if self._closed:
@@ -102,7 +124,7 @@ class RedisConnection:
     async def _connect(self) -> RedisPipe:
         async with asyncio.timeout(self._connect_seconds):
             host, port = await _locate(self._address)
-            pipe = await open_pipe(host, port, self._tls)
+            pipe = await open_pipe(host, port, self._tls, self._careful)
             try:
                 await _log_in(pipe, self._address)
             except BaseException as error:
@@ -123,6 +145,8 @@ class RedisConnection:
 
 def _code(error: Exception) -> str:
     """What went wrong, in words that hold neither a user's name nor a key: the first of a reply is its code."""
+    if isinstance(error, ProofNotAllowedError):
+        return _NOT_ALLOWED
     if not isinstance(error, hiredis.ReplyError):
         return type(error).__name__
     said = str(error)
@@ -147,8 +171,16 @@ async def _log_in(pipe: RedisPipe, address: RedisAddress) -> None:
         steps.append(pack(b"AUTH", *user, address.password.encode()))
     if address.database:
         steps.append(pack(b"SELECT", str(address.database).encode()))
-    if steps:
-        _first_error(await pipe.send(b"".join(steps), len(steps)))
+    outcomes = await asyncio.gather(*pipe.log_in(b"".join(steps), len(steps)), return_exceptions=True)
+    *answers, proved = outcomes
+    for outcome in answers:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        _first_error(outcome)
+    if isinstance(proved, hiredis.ReplyError) and _code(proved) == "NOPERM":
+        raise ProofNotAllowedError
+    if isinstance(proved, BaseException):
+        raise proved
 
 
 def _first_error(answers: Sequence[Any]) -> None:

@@ -6,11 +6,11 @@ points: an explicit `null_val` is null to on-demand code, not 0, and that code s
 """
 
 import asyncio
-import logging
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Protocol
 
+import hiredis
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,9 +18,8 @@ from contract import RawFeatures
 from scoring.on_demand import OnDemandView
 from service.read_plan import ReadInputs, ReadPlan, StoredColumn
 from service.redis_pipe import pack
-from service.stored_values import Stored, TimestampDecoder, UnreadableValueError, ValueDecoder
-
-logger = logging.getLogger(__name__)
+from service.stored_values import OTHER_FORM, Stored, TimestampDecoder, UnreadableValueError, ValueDecoder
+from service.unreadable_rows import Findings, is_odd
 
 _CHUNK = 250
 """Customers decoded without a pause; about 2 ms."""
@@ -75,53 +74,120 @@ class RedisFeatures:
         try:
             return self._decode(replies, customer_ids, as_of)
         except Exception:
-            return self._decode_one_by_one(replies, customer_ids, as_of)
+            return await self._decode_the_readable(replies, customer_ids, as_of)
 
-    def _decode_one_by_one(
+    def _decode(self, replies: Sequence[Any], customer_ids: Sequence[str], as_of: NDArray[np.int64]) -> RawFeatures:
+        if not all(map(self._is_row, replies)):
+            raise UnreadableValueError(OTHER_FORM)
+        fields: list[tuple[Stored, ...]] = list(zip(*replies, strict=True))
+        raw, given = self._nothing_yet(customer_ids), self._given(customer_ids, as_of)
+        for inputs in self._plan.parts:
+            self._fill(raw, inputs, fields, given)
+        return raw
+
+    def _is_row(self, reply: Any) -> bool:
+        return type(reply) is list and len(reply) == len(self._plan.fields)
+
+    def _nothing_yet(self, customer_ids: Sequence[str]) -> RawFeatures:
+        n = len(customer_ids)
+        return RawFeatures(np.full((n, self._plan.columns), np.nan), np.full((n, self._plan.views), np.nan))
+
+    def _given(self, customer_ids: Sequence[str], as_of: NDArray[np.int64]) -> dict[str, list[Any]]:
+        given: dict[str, list[Any]] = {self._plan.join_key: list(customer_ids)}
+        given.update((name, as_of.tolist()) for name in self._plan.request_inputs)
+        return given
+
+    async def _decode_the_readable(
         self, replies: Sequence[Any], customer_ids: Sequence[str], as_of: NDArray[np.int64]
     ) -> RawFeatures:
-        """What is wrong with one of them must not be all others' failure: only that one is `unread`.
+        """What is wrong with some of them must not be the others' failure: only those are `unread`.
 
         Raises:
             Exception: of on-demand code that fails for all of them.
         """
-        parts, failed = [], 0
-        for row in range(len(replies)):
-            one = slice(row, row + 1)
-            try:
-                parts.append(self._decode(replies[one], customer_ids[one], as_of[one]))
-                continue
-            except UnreadableValueError as unreadable:
-                logger.warning("online store: what is stored of a customer cannot be read: %s", unreadable)
-            except Exception:
-                failed += 1
-                if failed == len(replies):
-                    raise
-                logger.exception("on-demand features of a customer cannot be computed")
-            nothing = np.full((1, self._plan.columns), np.nan), np.full((1, self._plan.views), np.nan)
-            parts.append(RawFeatures(*nothing, unread=np.array([True])))
-        return RawFeatures.joined(parts)
+        n, found = len(replies), Findings(len(replies))
+        for row, reply in enumerate(replies):
+            if isinstance(reply, hiredis.ReplyError):  # something else is stored under this key
+                found.unreadable([row], str(reply).partition(" ")[0])
+            elif not self._is_row(reply):
+                # Redis gives one answer for each field, whatever is stored. Who made this may have mixed up the rows.
+                found.unreadable(range(n), OTHER_FORM)
+        nothing = (None,) * len(self._plan.fields)
+        rows = [nothing if found.unread[row] else reply for row, reply in enumerate(replies)]
+        fields: list[tuple[Stored, ...]] = list(zip(*rows, strict=True))
+        raw, given = self._nothing_yet(customer_ids), self._given(customer_ids, as_of)
+        further = None
+        for inputs in self._plan.parts:
+            of_part = found if inputs is self._plan.first else Findings(n, found.unread)
+            for column, read in self._columns_of(inputs, fields):
+                of_part.look(column, read)
+            await self._fill_the_sound(raw, inputs, fields, given, of_part, np.flatnonzero(~of_part.unread))
+            if of_part is found:
+                found.log("what is stored", raise_if_all=True)
+            else:
+                of_part.log("what the challenger alone reads")
+                further = of_part.unread
+        values, event_times = raw.values, raw.event_times
+        values[found.unread] = np.nan
+        if event_times is not None:
+            event_times[found.unread] = np.nan
+        unread = found.unread if found.unread.any() else None
+        return RawFeatures(values, event_times, unread=unread, further_unread=further)
 
-    def _decode(self, replies: Sequence[Any], customer_ids: Sequence[str], as_of: NDArray[np.int64]) -> RawFeatures:
-        plan = self._plan
-        if not all(isinstance(reply, list) and len(reply) == len(plan.fields) for reply in replies):
-            raise UnreadableValueError("a reply of another form")
-        fields: list[tuple[Stored, ...]] = list(zip(*replies, strict=True))
-        n = len(replies)
-        raw = RawFeatures(np.full((n, plan.columns), np.nan), np.full((n, plan.views), np.nan))
-        given: dict[str, list[Any]] = {plan.join_key: list(customer_ids)}
-        given.update((name, as_of.tolist()) for name in plan.request_inputs)
-        self._fill(raw, plan.first, fields, given)
-        if plan.further is not None:
-            try:
-                self._fill(raw, plan.further, fields, given)
-            except Exception as error:
-                logger.warning("what the challenger alone reads cannot be read: %s", type(error).__name__)
-                raw = replace(raw, further_unread=np.ones(n, dtype=bool))
-        return raw
+    def _columns_of(
+        self, inputs: ReadInputs, fields: Sequence[tuple[Stored, ...]]
+    ) -> Iterator[tuple[tuple[Stored, ...], Callable[[Sequence[Stored]], Any]]]:
+        """Every column of these inputs, and how it is decoded."""
+        for group in inputs.stored:
+            for position in group.positions:
+                yield fields[position], partial(self._values.numbers, dtype=group.dtype)
+        for view in inputs.views:
+            yield fields[view - self._plan.views], self._timestamps.unix_seconds
+        for on_demand in inputs.on_demand:
+            for stored in on_demand.inputs:
+                yield fields[stored.position], partial(self._values.python_values, dtype=stored.dtype)
+
+    async def _fill_the_sound(
+        self,
+        raw: RawFeatures,
+        inputs: ReadInputs,
+        fields: Sequence[tuple[Stored, ...]],
+        given: dict[str, list[Any]],
+        found: Findings,
+        rows: NDArray[np.intp],
+    ) -> None:
+        """As `_fill` for some of the rows; halved until those are alone on whom on-demand code fails."""
+        if not len(rows):
+            return
+        part = raw.take(rows)
+        of_rows = [tuple(column[row] for row in rows) for column in fields]
+        try:
+            self._fill(part, inputs, of_rows, {name: [column[row] for row in rows] for name, column in given.items()})
+        except Exception as error:
+            if len(rows) > 1:
+                for half in np.array_split(rows, 2):
+                    await self._fill_the_sound(raw, inputs, fields, given, found, half)
+                    await asyncio.sleep(0)  # others get their turn
+            elif self._has_odd_inputs(inputs, of_rows):
+                found.unreadable(rows.tolist(), type(error).__name__)
+            else:
+                found.failed(int(rows[0]), error)
+            return
+        raw.values[rows] = part.values
+        if raw.event_times is not None and part.event_times is not None:
+            raw.event_times[rows] = part.event_times
+
+    def _has_odd_inputs(self, inputs: ReadInputs, fields: Sequence[tuple[Stored, ...]]) -> bool:
+        """True if on-demand code was given something other than the types that it declares."""
+        return any(
+            is_odd(value, stored.dtype)
+            for on_demand in inputs.on_demand
+            for stored in on_demand.inputs
+            for value in self._values.python_values(fields[stored.position], stored.dtype)
+        )
 
     def _fill(
-        self, raw: RawFeatures, inputs: ReadInputs, fields: list[tuple[Stored, ...]], given: dict[str, list[Any]]
+        self, raw: RawFeatures, inputs: ReadInputs, fields: Sequence[tuple[Stored, ...]], given: dict[str, list[Any]]
     ) -> None:
         """Decode what is stored and compute what is made of it, into the columns of `raw`."""
         n = len(raw.values)

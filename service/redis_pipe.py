@@ -1,6 +1,14 @@
-"""The socket's side of a connection to Redis: commands go out as they come, replies go to whoever is owed them."""
+"""The socket's side of a connection to Redis: commands go out as they come, replies go to whoever is owed them.
+
+Redis has no request ids. A reply too many or too few, wherever it comes from, would hand every later caller somebody
+else's. So commands are asked as a transaction that ends with a number of its own: Redis answers with one reply that
+holds the answers and that number, and `+OK` and `+QUEUED` before it. Nothing else is believed.
+"""
 
 import asyncio
+import itertools
+import logging
+import secrets
 import ssl
 from collections import deque
 from typing import Any, cast
@@ -8,12 +16,18 @@ from typing import Any, cast
 import hiredis
 
 from service.addresses import HOSTS
+from service.reply_stream import HugeReplyCheck, whole_replies
+
+logger = logging.getLogger(__name__)
 
 FAILURES = (OSError, hiredis.HiredisError)
 """Whatever a network, TLS or Redis may do; anything else is a fault of ours."""
 
 _LONGEST_REPLY_BYTES = 16 * 1024 * 1024
-"""Of one command, a thousand times what the features of a customer take; only something that is no Redis goes on."""
+"""A thousand times what the features of a customer take; only something that is no Redis goes on."""
+
+_LONGEST_FURTHER_BYTES = 256 * 1024
+"""What each further command of a transaction, whose answers come as one reply, may add to that."""
 
 
 def pack(*words: bytes) -> bytes:
@@ -21,70 +35,159 @@ def pack(*words: bytes) -> bytes:
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
 
 
+_BEGIN, _END = pack(b"MULTI"), pack(b"EXEC")
+
+
+class MixedUpRepliesError(ConnectionError):
+    """A reply came that cannot be the one that is owed: nothing on this connection can be believed."""
+
+
+class SuspiciousReplyError(MixedUpRepliesError):
+    """What came may be a huge reply, or a stored value that looks like one: a careful connection can tell."""
+
+
 class _Expected:
-    """The replies that one write is owed, in the order in which Redis sends them."""
+    """The replies that one write is owed, in the order in which Redis sends them.
 
-    __slots__ = ("future", "replies", "sent", "wanted")
+    proof: the last answer of a transaction; None where the replies prove nothing.
+    refused: the first error among the replies of a transaction, which then has no outcome.
+    """
 
-    def __init__(self, future: "asyncio.Future[list[Any]]", wanted: int, sent: float) -> None:
-        self.future, self.wanted, self.sent = future, wanted, sent
+    __slots__ = ("future", "proof", "refused", "replies", "sent", "wanted")
+
+    def __init__(
+        self, future: "asyncio.Future[list[Any]]", wanted: int, sent: float, proof: bytes | None = None
+    ) -> None:
+        self.future, self.wanted, self.sent, self.proof = future, wanted, sent, proof
+        self.refused: hiredis.ReplyError | None = None
         self.replies: list[Any] = []
+
+    def take(self, reply: Any) -> bool:
+        """Keep a reply; False if it cannot be one of these."""
+        self.replies.append(reply)
+        if self.proof is None or self.refused is not None:
+            return True
+        if isinstance(reply, hiredis.ReplyError):
+            self.refused = reply
+            return True
+        place = len(self.replies)
+        if place < self.wanted:
+            return type(reply) is bytes and reply == (b"OK" if place == 1 else b"QUEUED")
+        return type(reply) is list and len(reply) == self.wanted - 2 and reply[-1] == self.proof
+
+    def answer(self) -> None:
+        """Hand over what came, unless nobody waits any more."""
+        if self.future.done():
+            return
+        if self.refused is not None:
+            self.future.set_exception(self.refused)
+        else:
+            self.future.set_result(self.replies if self.proof is None else self.replies[-1][:-1])
 
 
 class RedisPipe(asyncio.Protocol):
     """The socket's side: hands replies to whoever is owed them.
 
     lost: why nothing more will be answered, once that is so.
+
+    Args:
+        careful: look at every header before it is parsed, for a store whose values look like huge replies.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, careful: bool = False) -> None:
         self.lost: Exception | None = None
         self._loop = asyncio.get_running_loop()
         self._owed: deque[_Expected] = deque()
         self._reader = hiredis.Reader()
         self._heard = 0.0
         self._unfinished_bytes = 0
+        self._check = HugeReplyCheck()
+        self._held = bytearray() if careful else None  # what is not yet known to be whole
+        self._numbers = itertools.count(secrets.randbits(62))  # no two connections count the same
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        if self.lost is not None:
+            return  # what was still on its way when it was given up
         self._heard = self._loop.time()
         self._unfinished_bytes += len(data)
         try:
+            if self._held is not None:
+                self._held += data
+                end = whole_replies(self._held)
+                data = bytes(self._held[:end])
+                del self._held[:end]
+            elif self._check.suspects(data):
+                raise SuspiciousReplyError("a huge reply, or a value that looks like one")
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not False:
                 self._unfinished_bytes = 0
                 if not self._owed:
                     # Redis says what nobody asked for only before it hangs up. Kept for the next command, it would
                     # shift every answer by one, and one customer would get another's features.
-                    self.abort(reply if isinstance(reply, hiredis.ReplyError) else ConnectionError("unasked reply"))
+                    unasked = MixedUpRepliesError("unasked reply")
+                    self.abort(reply if isinstance(reply, hiredis.ReplyError) else unasked)
                     return
                 first = self._owed[0]
-                first.replies.append(reply)
+                if not first.take(reply):
+                    raise MixedUpRepliesError("a reply to something else")
                 if len(first.replies) == first.wanted:
                     self._owed.popleft()
-                    if not first.future.done():
-                        first.future.set_result(first.replies)
-        except hiredis.ProtocolError as error:
-            self.abort(error)
-        if self._unfinished_bytes > _LONGEST_REPLY_BYTES:
+                    first.answer()
+        except MixedUpRepliesError as mixed_up:
+            logger.warning("online store: %s; what is owed is read again on another connection", mixed_up)
+            self.abort(mixed_up)
+        except Exception as error:  # hiredis fails in many ways over what is no Redis
+            self.abort(error if isinstance(error, FAILURES) else hiredis.ProtocolError(type(error).__name__))
+        further = self._owed[0].wanted if self._owed else 0
+        if self._unfinished_bytes > _LONGEST_REPLY_BYTES + further * _LONGEST_FURTHER_BYTES:
             self.abort(ConnectionError("a reply without end"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail(exc if isinstance(exc, FAILURES) else ConnectionError("closed by the server"))
 
     def send(self, data: bytes, replies: int) -> "asyncio.Future[list[Any]]":
-        """Write commands; the future is done when `replies` ≥ 1 replies have come, or fails with the connection."""
+        """Write commands; the future is done when `replies` ≥ 1 replies have come, or fails with the connection.
+
+        Nothing proves that they are the replies to these commands.
+        """
+        (future,) = self._write((data, replies, None))
+        return future
+
+    def ask(self, commands: bytes, answers: int) -> "asyncio.Future[list[Any]]":
+        """Write commands as one transaction; the future holds their answers, which are proved to be theirs.
+
+        It fails with the error of the first command that Redis does not take, with `MixedUpRepliesError` if anything
+        came but the replies to these commands, and with the connection.
+        """
+        (future,) = self._write(self._transaction(commands, answers))
+        return future
+
+    def log_in(self, commands: bytes, replies: int) -> "list[asyncio.Future[list[Any]]]":
+        """As `send`, and an empty transaction: it proves that nothing came but the replies to the first words.
+
+        All in one go, because a server that takes no more clients hangs up on the second.
+        """
+        first = [(commands, replies, None)] if replies else []
+        return self._write(*first, self._transaction(b"", 0))
+
+    def _transaction(self, commands: bytes, answers: int) -> tuple[bytes, int, bytes]:
+        proof = b"%016x" % next(self._numbers)
+        return b"%b%b%b%b" % (_BEGIN, commands, pack(b"ECHO", proof), _END), answers + 3, proof
+
+    def _write(self, *asked: tuple[bytes, int, bytes | None]) -> "list[asyncio.Future[list[Any]]]":
         if self.lost is not None:
             raise self.lost.with_traceback(None)
         if asyncio.get_running_loop() is not self._loop:
             raise RuntimeError("a connection to Redis belongs to the event loop that made it")
-        future: asyncio.Future[list[Any]] = self._loop.create_future()
-        self._owed.append(_Expected(future, replies, self._loop.time()))
-        self._transport.write(data)
-        return future
+        now = self._loop.time()
+        owed = [_Expected(self._loop.create_future(), replies, now, proof) for _, replies, proof in asked]
+        self._owed += owed
+        self._transport.write(b"".join([data for data, _, _ in asked]))
+        return [each.future for each in owed]
 
     def silent_seconds(self) -> float:
         """For how long replies are owed and nothing has come; a server that is slow but answers is not silent."""
@@ -106,14 +209,14 @@ class RedisPipe(asyncio.Protocol):
                 future.set_exception(reason)
 
 
-async def open_pipe(host: str, port: int, tls: ssl.SSLContext | None = None) -> RedisPipe:
-    """Connect, with TLS if a context is given; nothing is said yet."""
+async def open_pipe(host: str, port: int, tls: ssl.SSLContext | None = None, careful: bool = False) -> RedisPipe:
+    """Connect, with TLS if a context is given; nothing is said yet. Args as of `RedisPipe`."""
     loop = asyncio.get_running_loop()
     failed: OSError = ConnectionError(f"{host} has no address")
     for address in await HOSTS.of(host):
         try:
             _, pipe = await loop.create_connection(
-                RedisPipe, address, port, ssl=tls, server_hostname=host if tls else None
+                lambda: RedisPipe(careful), address, port, ssl=tls, server_hostname=host if tls else None
             )
         except OSError as error:
             failed = error

@@ -24,6 +24,9 @@ class UnreadableValueError(Exception):
     """Stored bytes that do not say what they should; names the kind of error, never a value."""
 
 
+OTHER_FORM = "a reply of another form"
+
+
 class _FixedWidth:
     """Values of which each has the same tag and length."""
 
@@ -31,12 +34,17 @@ class _FixedWidth:
         self._tag = tag
         self._dtype = np.dtype([("tag", "u1"), ("value", code)])
         self._lengths = {self._dtype.itemsize}
-        self._null = bytes([tag]) + struct.pack(code, float("nan"))
+        null = bytes([tag]) + struct.pack(code, float("nan"))
+        self._nulls = {None: null, b"": null}
 
     def decode(self, column: Sequence[Stored]) -> NDArray[np.float64] | None:
         """float64 (n,), NaN for null; None if some value is of another kind."""
-        filled = [value or self._null for value in column]
-        if set(map(len, filled)) != self._lengths:
+        try:
+            # Not everything that is false is null: 0 and an empty list are no stored value at all.
+            filled = [value or self._nulls[value] for value in column]
+            if set(map(len, filled)) != self._lengths:
+                return None
+        except (TypeError, KeyError):
             return None
         cells = np.frombuffer(b"".join(filled), dtype=self._dtype)
         if not (cells["tag"] == self._tag).all():
@@ -56,8 +64,10 @@ class _Memo(dict[Stored, Any]):
         self._read, self._null = read, null
 
     def __missing__(self, stored: Stored) -> Any:
-        if not stored:
+        if stored is None or stored == b"":
             value = self._null
+        elif not isinstance(stored, bytes):
+            raise UnreadableValueError(OTHER_FORM)
         else:
             try:
                 value = self._read(stored)
@@ -97,7 +107,7 @@ class ValueDecoder:
             decoded = fixed.decode(column)
             if decoded is not None:
                 return decoded
-        return np.array(list(map(self._numbers.__getitem__, column)), dtype=np.float64)
+        return np.array(_looked_up(self._numbers, column), dtype=np.float64)
 
     def python_values(self, column: Sequence[Stored], dtype: str) -> list[Any]:
         """List n Python values, None for null: what Feast hands an on-demand view."""
@@ -107,12 +117,19 @@ class ValueDecoder:
                 numbers = decoded.tolist()
                 return [number if stored else None for number, stored in zip(numbers, column, strict=True)]
         if dtype == "int64" and len(column) >= _VECTOR_FROM:
-            present = [stored for stored in column if stored]
-            integers = _equally_long_int64(present)
+            present = [stored for stored in column if stored is not None and stored != b""]
+            integers = _equally_long_int64(present) if set(map(type, present)) == {bytes} else None
             if integers is not None:
                 following = iter(integers.tolist())
                 return [next(following) if stored else None for stored in column]
-        return list(map(self._values.__getitem__, column))
+        return _looked_up(self._values, column)
+
+
+def _looked_up(memo: _Memo, column: Sequence[Stored]) -> list[Any]:
+    try:
+        return list(map(memo.__getitem__, column))
+    except TypeError:  # a list or the like, which is no key of a dictionary
+        raise UnreadableValueError(OTHER_FORM) from None
 
 
 def _equally_long_int64(column: Sequence[bytes]) -> NDArray[np.int64] | None:
@@ -142,4 +159,4 @@ class TimestampDecoder:
 
     def unix_seconds(self, column: Sequence[Stored]) -> NDArray[np.float64]:
         """float64 (n,), NaN where there is no row. Raises `UnreadableValueError`."""
-        return np.array(list(map(self._seconds.__getitem__, column)), dtype=np.float64)
+        return np.array(_looked_up(self._seconds, column), dtype=np.float64)

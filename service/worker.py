@@ -142,7 +142,8 @@ def assemble(
     Args:
         cache: of rows of the parts' union.
     """
-    features = GuardedFeatures(parts.feast.features, settings.deadline_ms / 1000, metrics, cache)
+    deadline_seconds = settings.deadline_ms / 1000
+    features = GuardedFeatures(parts.feast.features, deadline_seconds, metrics, cache, parts.feast.union)
     union, challenge, challenger = parts.feast.union, parts.challenge, None
     if challenge is not None and parts.challenger is not None:
         budget = settings.challenger_budget_ms / 1000

@@ -115,6 +115,7 @@ def test_it_predicts_without_mlflow_and_offline_store_as_a_user_who_may_only_rea
         "ACL LIST",
         "SHUTDOWN NOSAVE",
         "PUBLISH channel word",
+        "WATCH {key}",
         "REPLICAOF 127.0.0.1 1",
         "MODULE LIST",
         "DEBUG SLEEP 0",

@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that delays, throttles, cuts and swallows what passes through it."""
+"""A TCP proxy on loopback that delays, throttles, cuts, swallows and mixes up what passes through it."""
 
 import asyncio
 import threading
@@ -6,9 +6,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Literal
+
+from service.reply_stream import whole_replies
 
 _POLL_SECONDS = 0.005
 _SLICE = 64  # bytes written at once while throttled
+
+
+Mixing = Literal["double", "drop", "push", "swap"]
 
 
 @dataclass
@@ -20,6 +26,8 @@ class TcpProxy:
     silent: connections are taken and nothing ever comes back; what is held comes when it ends.
     cut_every: every so many chunks of replies, half of one is passed on and the connection closed; 0: never.
     scramble: replies become bytes that are no protocol.
+    mixing: what is done to a reply of Redis: it comes twice, not at all, after a `+OK`, or after the next one.
+    mix_every, mix_most: which replies, by their number, and to how many of them at most.
     """
 
     upstream: int
@@ -29,14 +37,18 @@ class TcpProxy:
     silent: bool = False
     cut_every: int = 0
     scramble: bool = False
+    mixing: Mixing | None = None
+    mix_every: int = 1
+    mix_most: int = 0
     cuts: int = 0
+    mixed: int = 0
     _replies: int = 0
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def heal(self) -> None:
         """Pass everything on from now on, at once and unchanged."""
         self.delay_seconds, self.bytes_per_second, self.silent = 0.0, None, False
-        self.cut_every, self.scramble = 0, False
+        self.cut_every, self.scramble, self.mixing = 0, False, None
 
     async def serve(self, listening: threading.Event, over: threading.Event) -> None:
         server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
@@ -91,10 +103,32 @@ class TcpProxy:
             while data := await source.read(65536):
                 held.put_nowait((time.monotonic(), data))
 
+    def _mixed(self, replies: list[bytes], mixing: Mixing) -> Iterator[bytes]:
+        held = b""
+        for reply in replies:
+            self._replies += 1
+            if self.mixed >= self.mix_most or self._replies % self.mix_every:
+                yield reply + held
+                held = b""
+                continue
+            self.mixed += 1
+            match mixing:
+                case "double":
+                    yield reply * 2
+                case "push":
+                    yield b"+OK\r\n" + reply
+                case "swap":
+                    held = reply
+                case "drop":
+                    pass
+        yield held
+
     async def _write(self, sink: asyncio.StreamWriter, data: bytes, replies: bool) -> bool:
         """False if the connection is to end now."""
         if replies and self.scramble:
             data = b"HTTP/1.1 418 I'm a teapot\r\n\r\n"
+        if replies and self.mixing is not None and whole_replies(data) == len(data):
+            data = b"".join(self._mixed(list(_cut(data)), self.mixing))
         if replies and self.cut_every:
             self._replies += 1
             if self._replies % self.cut_every == 0:
@@ -109,6 +143,15 @@ class TcpProxy:
             rate = self.bytes_per_second
             await asyncio.sleep(_SLICE / rate if rate else 0)
         return not sink.is_closing()
+
+
+def _cut(data: bytes) -> Iterator[bytes]:
+    """The replies one by one."""
+    start = 0
+    for end in range(3, len(data) + 1):
+        if data[end - 2 : end] == b"\r\n" and whole_replies(data[start:end]) == end - start:
+            yield data[start:end]
+            start = end
 
 
 @contextmanager

@@ -135,4 +135,4 @@ def _connections(server: RunningServer) -> int:
     """How many read from it; those that wrote do not count, nor the one that asks."""
     clients = server.command("CLIENT", "LIST")
     lines = clients if isinstance(clients, list) else clients.splitlines()
-    return sum("hmget" in str(line) for line in lines)
+    return sum("cmd=exec" in str(line) for line in lines)

@@ -19,7 +19,8 @@ async def server_that(
     answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
 ) -> AsyncIterator[str]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await answer(reader, writer)
+        with suppress(OSError, asyncio.IncompleteReadError):  # the other side hung up
+            await answer(reader, writer)
         writer.close()
 
     port = free_port()
@@ -28,9 +29,28 @@ async def server_that(
     await asyncio.sleep(0.05)
 
 
+_ECHO = b"$4\r\nECHO\r\n$16\r\n"
+
+
+async def asked(reader: asyncio.StreamReader) -> bytes:
+    """The number that proves the replies to the next transaction."""
+    said = await reader.readuntil(b"EXEC\r\n")
+    return said.rpartition(_ECHO)[2][:16]
+
+
+def replies(proof: bytes, *answers: bytes) -> bytes:
+    """What Redis says to a transaction."""
+    queued = b"+OK\r\n" + b"+QUEUED\r\n" * (len(answers) + 1)
+    return b"%b*%d\r\n%b$16\r\n%b\r\n" % (queued, len(answers) + 1, b"".join(answers), proof)
+
+
+async def log_in(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(replies(await asked(reader)))
+
+
 async def _in_single_bytes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.read(100)
-    for byte in b"*2\r\n$5\r\nhe\r\no\r\n$-1\r\n+OK\r\n":
+    await log_in(reader, writer)
+    for byte in replies(await asked(reader), b"*2\r\n$5\r\nhe\r\no\r\n$-1\r\n", b"+OK\r\n"):
         writer.write(bytes([byte]))
         await writer.drain()
         await asyncio.sleep(0.001)
@@ -47,9 +67,10 @@ async def test_a_server_that_is_slow_but_answers_is_not_given_up(connect: Connec
     async def ten_answers_a_second(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal opened
         opened += 1
+        await log_in(reader, writer)
         for number in range(9):
             await asyncio.sleep(0.1)
-            writer.write(b":%d\r\n" % number)
+            writer.write(replies(await asked(reader), b":%d\r\n" % number))
             await writer.drain()
 
     async with server_that(ten_answers_a_second) as url:
@@ -68,8 +89,8 @@ async def _like_a_web_server(reader: asyncio.StreamReader, writer: asyncio.Strea
 
 
 async def _hangs_up_in_mid_reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.read(100)
-    writer.write(b"+PONG\r\n$100\r\nhalf")
+    await log_in(reader, writer)
+    writer.write(replies(await asked(reader), b"$100\r\nhalf")[:50])
 
 
 async def _hangs_up_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -113,10 +134,9 @@ async def test_a_reply_that_nobody_asked_for_is_never_taken_for_an_answer(connec
     async def greets_then_echoes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal opened
         opened += 1
-        await reader.read(100)
-        writer.write(b"+mine\r\n+stray\r\n" if opened == 1 else b"+mine\r\n")
-        await reader.read(100)
-        writer.write(b"+mine\r\n")
+        await log_in(reader, writer)
+        writer.write(replies(await asked(reader), b"+mine\r\n") + (b"+stray\r\n" if opened == 1 else b""))
+        writer.write(replies(await asked(reader), b"+mine\r\n"))
 
     async with server_that(greets_then_echoes) as url:
         connection = connect(url)
@@ -148,6 +168,51 @@ async def test_a_reply_without_end_is_hung_up_on_before_it_fills_the_memory(conn
             await connect(url).execute(PING, 1)
 
     assert 16_000_000 < sent < 50_000_000
+
+
+_HUGE = [b"*2147483647\r\n", b"%2147483647\r\n", b"~2147483647\r\n", b">2147483647\r\n", b"|2147483647\r\n"]
+_NO_REPLY = [
+    *_HUGE,
+    *(b"+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n*3\r\n" + huge for huge in _HUGE),
+    b"$2147483647\r\n",
+    b"*1\r\n" * 100_000,
+    b"%1\r\n*1\r\n+a\r\n+b\r\n",
+    b"(" + b"9" * 100_000 + b"\r\n",
+    b"=7\r\ntxt:abc\r\n",
+    b",nan\r\n",
+    b"#t\r\n",
+    b"_\r\n",
+    b"*?\r\n",
+    b"$-7\r\n",
+]
+
+
+@pytest.mark.parametrize(
+    ("reply", "when"),
+    [*((reply, "later") for reply in _NO_REPLY), (_HUGE[0], "at login"), (_HUGE[0], "unasked")],
+    ids=range(len(_NO_REPLY) + 2),
+)
+async def test_a_huge_length_is_refused_before_memory_is_set_aside_for_it(
+    connect: Connect, reply: bytes, when: str
+) -> None:
+    async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if when != "unasked":
+            proof = await asked(reader)
+            writer.write(replies(proof) if when == "later" else b"")
+        if when == "later":
+            await asked(reader)
+        writer.write(reply)
+        await reader.read()
+
+    async with server_that(answers) as url:
+        connection = connect(url)
+        started = time.process_time()
+        with pytest.raises((OnlineStoreUnavailableError, TimeoutError)):
+            async with asyncio.timeout(0.5):  # a text that never ends is waited for
+                await connection.execute(PING, 1)
+        await connection.close()
+
+    assert time.process_time() - started < 2
 
 
 async def test_a_closed_port_is_unavailable_at_once(connect: Connect) -> None:

@@ -105,6 +105,7 @@ async def test_the_service_reads_what_the_jobs_have_written(
         ("GET tiny:materialized_source", "no permissions to run the 'get' command"),
         ("HMGET tiny:materialized_source field", "No permissions to access a key"),
         ("HMGET 42churn field", "No permissions to access a key"),
+        ("MSET 42tiny value", "no permissions to run the 'mset' command"),
     ],
 )
 async def test_the_services_user_can_do_nothing_but_read_customers(url_of: Url, command: str, says: str) -> None:

@@ -194,7 +194,9 @@ async def test_a_master_that_nobody_names_is_unavailable_and_the_reason_is_said(
 
 
 async def test_it_logs_in_at_the_master_and_not_at_the_sentinels(watched: Watched, connect: Connect) -> None:
-    watched.master.command("ACL", "SETUSER", "serving", "on", ">secret", "+hmget", "+select", "~*")
+    watched.master.command(
+        "ACL", "SETUSER", "serving", "on", ">secret", "+hmget", "+multi", "+echo", "+exec", "+select", "~*"
+    )
     connection = connect(watched.url.replace("//", "//serving:secret@") + "/1")
 
     assert [[None]] == await connection.execute(pack(b"HMGET", b"key", b"field"), 1)

@@ -1,0 +1,212 @@
+"""Features read through Feast's SDK: where no compiled plan can be made, several times slower."""
+
+import asyncio
+import errno
+import logging
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import redis
+from numpy.typing import NDArray
+from redis.exceptions import RedisClusterException
+
+from contract import RawFeatures
+from contract.feature_union import FeatureUnion
+from service.errors import OnlineStoreUnavailableError
+from service.proved_redis import MixedUpRepliesError, ProofNotAllowedError, prove_replies
+from service.unreadable_rows import Findings
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+logger = logging.getLogger(__name__)
+
+_CHUNK = 100
+"""Ids looked up in one call of the SDK, which then decodes for about 15 ms without a pause."""
+
+_SEARCH_SECONDS = 0.1
+"""How long a read may look for those among its customers whose stored bytes make the SDK fail for all of them."""
+
+_KINDS = {
+    "bool": "bool_val",
+    "int32": "int32_val",
+    "int64": "int64_val",
+    "float32": "float_val",
+    "float64": "double_val",
+    "string": "string_val",
+    "bytes": "bytes_val",
+}
+"""Declared type → how Feast stores a value of it; other types are taken as they are."""
+
+
+class FeastOnlineFeatures:
+    """Reads through Feast's SDK, whatever online store it is configured with.
+
+    What the SDK leaves open is settled here: the order of features differs from process to process, a
+    customer without a row is `PRESENT` with the event time 1970-01-01, no TTL is enforced, and with
+    `full_feature_names=True` every output of a Python on-demand view is silently left out, so features are
+    asked for by their bare names. One customer's bytes that are no value make it fail for all who are asked for
+    together, so it is asked again for fewer until those are found.
+    """
+
+    def __init__(self, store: "FeatureStore", union: FeatureUnion) -> None:
+        from scoring import feast_values  # imports feast
+
+        self._number, self._unix_seconds = feast_values.number, feast_values.row_unix_seconds
+        self._store = store
+        # Resolved once: looking it up takes milliseconds.
+        (service,) = union.feature_services
+        self._service = store.get_feature_service(service)
+        (key,) = union.entity_keys
+        self._join_key = key.join_key
+        self._request_inputs = [r.name for r in union.request_inputs]
+        self._columns = {f.field_name: column for column, f in enumerate(union.features)}
+        # One stored feature of each view tells the event time of that view's row.
+        self._views = {view.name: position for position, view in enumerate(union.views)}
+        self._tells_time = {
+            next(f.field_name for f in union.offered if f.view == view): position
+            for view, position in self._views.items()
+        }
+        self._proves = False
+
+    async def read(self, customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
+        """See `OnlineFeatures.read`."""
+        n = len(customer_ids)
+        as_of = np.broadcast_to(np.asarray(as_of_unix_us, dtype=np.int64), (n,)).tolist()
+        raw = RawFeatures(np.full((n, len(self._columns)), np.nan), np.full((n, len(self._views)), np.nan))
+        found, give_up = Findings(n), time.monotonic() + _SEARCH_SECONDS
+        for start in range(0, n, _CHUNK):
+            rows = range(start, min(start + _CHUNK, n))
+            await self._fill(raw, customer_ids, as_of, rows, found, give_up)
+            await asyncio.sleep(0)  # decoding holds the event loop; others get their turn between chunks
+        found.log("what is stored", raise_if_all=True)
+        return raw if not found.unread.any() else RawFeatures(raw.values, raw.event_times, unread=found.unread)
+
+    async def _fill(
+        self,
+        raw: RawFeatures,
+        customer_ids: Sequence[str],
+        as_of: list[int],
+        rows: range,
+        found: Findings,
+        give_up: float,
+    ) -> None:
+        """Read some of the rows; halved until those are alone for whom the SDK fails."""
+        some = slice(rows.start, rows.stop)
+        try:
+            values, event_times = await self._read(customer_ids[some], as_of[some])
+        except OnlineStoreUnavailableError:
+            raise
+        except Exception as error:
+            if len(rows) == 1:
+                if await self._is_sound(customer_ids[rows.start]):
+                    found.failed(rows.start, error)
+                else:
+                    found.unreadable(rows, type(error).__name__)
+            elif time.monotonic() > give_up:
+                found.unreadable(rows, "too many to look for each")
+            else:
+                half = len(rows) // 2
+                for part in (rows[:half], rows[half:]):
+                    await self._fill(raw, customer_ids, as_of, part, found, give_up)
+            return
+        raw.values[some] = values
+        if raw.event_times is not None:
+            raw.event_times[some] = event_times
+
+    async def _read(
+        self, customer_ids: Sequence[str], as_of_unix_us: list[int]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        n = len(customer_ids)
+        rows: dict[str, Any] = {self._join_key: list(customer_ids)}
+        rows.update({name: as_of_unix_us for name in self._request_inputs})
+        response = await self._asked(self._service, rows)
+        values = np.full((n, len(self._columns)), np.nan)
+        event_times = np.full((n, len(self._views)), np.nan)
+        proto = response.proto
+        for name, result in zip(proto.metadata.feature_names.val, proto.results, strict=True):
+            if (column := self._columns.get(name)) is not None:
+                values[:, column] = [self._number(value) for value in result.values]
+            if (view := self._tells_time.get(name)) is not None:
+                event_times[:, view] = [self._unix_seconds(at) for at in result.event_timestamps]
+        return values, event_times
+
+    async def _asked(self, features: Any, rows: dict[str, Any], *, full_names: bool = False) -> Any:
+        try:
+            if not self._proves:
+                await self._prove_replies()
+            try:
+                return await self._look_up(features, rows, full_names)
+            except MixedUpRepliesError:
+                logger.warning("online store: replies to something else; they are read again on another connection")
+                return await self._look_up(features, rows, full_names)
+        except (redis.RedisError, RedisClusterException, OSError) as error:  # the second is no case of the first
+            if isinstance(error, OSError) and error.errno == errno.EOVERFLOW:
+                raise ValueError("an event time that no calendar holds") from None  # of this machine's C library
+            what = type(error).__name__
+            if isinstance(error, ProofNotAllowedError):
+                what = "NoPermissionError (grant its user +multi +echo +exec: docs/redis.md, Rights)"
+            logger.warning("online store unavailable: %s", what)
+            raise OnlineStoreUnavailableError("the online store is not available") from error
+
+    async def _look_up(self, features: Any, rows: dict[str, Any], full_names: bool) -> Any:
+        return await self._store.get_online_features_async(
+            features=features, entity_rows=rows, full_feature_names=full_names
+        )
+
+    async def _prove_replies(self) -> None:
+        """Before the first read; Feast makes its client from an address alone, so there is no other way in."""
+        from feast.infra.online_stores.redis import RedisOnlineStore
+
+        online_store = self._store._get_provider().online_store
+        if isinstance(online_store, RedisOnlineStore):
+            prove_replies(await online_store._get_client_async(self._store.config.online_store))
+        self._proves = True
+
+    async def _is_sound(self, customer_id: str) -> bool:
+        """True if all that is stored of a customer is readable and of the declared types, on-demand inputs, too."""
+        declared = self._declared()
+        try:
+            rows = {self._join_key: [customer_id]}
+            response = await self._asked(list(declared), rows, full_names=True)
+        except OnlineStoreUnavailableError:
+            raise
+        except Exception:
+            return False
+        proto = response.proto
+        kinds = {reference.replace(":", "__"): kind for reference, kind in declared.items()}
+        for name, result in zip(proto.metadata.feature_names.val, proto.results, strict=True):
+            kind = kinds.get(name)
+            for value in result.values:
+                found = value.WhichOneof("val")
+                if kind is None or found in (None, "null_val"):
+                    continue
+                if found != kind or not (kind not in ("float_val", "double_val") or np.isfinite(getattr(value, found))):
+                    return False
+        return True
+
+    def _declared(self) -> dict[str, str | None]:
+        """`view:feature` of all that is stored and read, with how Feast stores a value of its type."""
+        projections = {p.name: p for p in self._service.feature_view_projections}
+        stored = {name: list(p.features) for name, p in projections.items() if name in self._views}
+        for name in projections.keys() - self._views.keys():
+            view = self._store.registry.get_on_demand_feature_view(name, self._store.project)
+            for source in view.source_feature_view_projections.values():
+                stored.setdefault(source.name, []).extend(source.features)
+        return {
+            f"{view}:{field.name}": _KINDS.get(str(field.dtype).lower())
+            for view, fields in stored.items()
+            for field in fields
+        }
+
+    async def close(self) -> None:
+        """Close Feast's connections; its own `close` leaves those to Redis and to Sentinels open."""
+        await self._store.close()
+        client = getattr(self._store._get_provider().online_store, "_client_async", None)
+        if client is not None:
+            pool = getattr(client, "connection_pool", None)
+            for sentinel in getattr(getattr(pool, "sentinel_manager", None), "sentinels", ()):
+                await sentinel.aclose()
+            await client.aclose()

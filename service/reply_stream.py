@@ -1,0 +1,79 @@
+"""What is let through to the C parser of Redis' replies, which believes every length that it is told.
+
+A header like `*2147483647` makes hiredis set aside memory for all of it at once: seconds in which nobody is answered.
+No reply of ours has `_MOST_ELEMENTS`, so such a header is refused before it is parsed.
+"""
+
+import re
+
+import hiredis
+import numpy as np
+
+_MOST_ELEMENTS = 99_999
+_HUGE = re.compile(rb"\n[*%~>|]\d{6}")
+_BEFORE = 7  # bytes of a header that may have come with the data before
+_VECTOR_FROM = 4096  # bytes; below it the expression alone is faster than numpy's constant cost
+_LINES = b"+-:,(#_"  # replies that end with their line
+_TEXTS = b"$=!"  # replies that are as long as their line says
+
+
+class HugeReplyCheck:
+    """Looks for huge headers in bytes as they come, split in any way; so fast that it costs a read nothing.
+
+    It does not know where a stored value begins and ends: one may hold such bytes, too. `whole_replies` does.
+    """
+
+    def __init__(self) -> None:
+        self._before = b"\n"
+
+    def suspects(self, data: bytes) -> bool:
+        """True if what begins here may be an array or the like of more elements than any reply of ours."""
+        if len(data) >= _VECTOR_FROM and not _six_digits_in_a_row(data):
+            found = _HUGE.search(self._before + data[:_BEFORE])
+        else:
+            found = _HUGE.search(self._before + data)
+        self._before = (self._before + data[-_BEFORE:])[-_BEFORE:]
+        return found is not None
+
+
+def _six_digits_in_a_row(data: bytes) -> bool:
+    digit = (np.frombuffer(data, dtype=np.uint8) - np.uint8(48)) < 10
+    two = digit[:-1] & digit[1:]
+    four = two[:-2] & two[2:]
+    return bool((four[:-2] & two[4:]).any())
+
+
+def whole_replies(data: bytes | bytearray) -> int:
+    """The length of the replies at the beginning of `data` that are whole.
+
+    It looks at every header, in Python: for connections on which there is reason to.
+
+    Raises:
+        hiredis.ProtocolError: a header that is none, or of too many elements.
+    """
+    whole = at = 0
+    while at < len(data):
+        missing = 1  # replies until this one is whole
+        while missing:
+            end = data.find(b"\r\n", at)
+            if end < 0:
+                return whole
+            kind, count = data[at], data[at + 1 : end]
+            at = end + 2
+            missing -= 1
+            if kind in _LINES:
+                continue
+            try:
+                size = int(count)
+            except ValueError:
+                raise hiredis.ProtocolError("a length that is none") from None
+            if kind in _TEXTS:
+                at += size + 2 if size >= 0 else 0
+            elif kind in b"*%~>|" and size <= _MOST_ELEMENTS:
+                missing += max(size, 0) * (2 if kind in b"%|" else 1) + (kind in b"|")
+            else:
+                raise hiredis.ProtocolError("a reply of too many elements, or of no kind that there is")
+            if at > len(data):
+                return whole
+        whole = at
+    return whole
