@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from contract import ContractError, ModelContract, content_sha256
 from contract.artefacts import MODEL_FILES, PIPELINE_FILE
-from contract.trusted_types import TRUSTED_TYPES
+from scoring.classes import check_classifier, check_probabilities
 from scoring.errors import ModelError
 from scoring.onnx_scorer import Scorer, onnx_scorer
+from scoring.stored_pipeline import read_pipeline
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -28,6 +29,7 @@ class ImportedModel:
     contract_sha256: hash of the contract as it was registered, whatever members this code knows beyond it.
     folder: the model's folder in the store.
     pipeline_sha256: of the pipeline's file there; None if it was imported before pipelines were stored.
+    reason: why scikit-learn serves it; empty if ONNX does, or if it was imported before reasons were stored.
     """
 
     tag: str
@@ -37,6 +39,7 @@ class ImportedModel:
     score: Scorer
     folder: Path
     pipeline_sha256: str | None
+    reason: str = ""
 
     @property
     def identity(self) -> dict[str, str]:
@@ -56,7 +59,7 @@ class ImportedModel:
             raise ModelError(f"model {self.tag} was imported without its pipeline; run `make import-model`")
         document = _verified(self.tag, self.folder / PIPELINE_FILE, self.pipeline_sha256)
         try:
-            return _pipeline(document)
+            return read_pipeline(document, self.contract.trusted_types)
         except Exception as error:  # as in load_model
             raise ModelError(_cannot_be_loaded(self.tag, PIPELINE_FILE, error)) from error
 
@@ -91,7 +94,8 @@ def load_model(
     if pipeline_sha256 is not None:
         _verified(tag, folder / PIPELINE_FILE, pipeline_sha256)
     try:
-        score = onnx_scorer(model) if runtime == "onnx" else _sklearn_scorer(model, contract.feature_names)
+        score = onnx_scorer(model, contract.class_names) if runtime == "onnx" else _sklearn_scorer(model, contract)
+        _check_width(score, contract)
     except Exception as error:  # onnxruntime, zipfile and skops each raise their own for "this is no model"
         raise ModelError(_cannot_be_loaded(tag, file.name, error)) from error
     return ImportedModel(
@@ -102,7 +106,15 @@ def load_model(
         score=score,
         folder=folder,
         pipeline_sha256=pipeline_sha256,
+        reason=str(metadata.get("reason", "")),
     )
+
+
+def _check_width(score: Scorer, contract: ModelContract) -> None:
+    """Score one row as wide as the contract: a model of other inputs, or of other outputs, is not loaded."""
+    defaults = np.array([[feature.default for feature in contract.inputs]], dtype=np.float32)
+    if score(defaults).shape != (1,):
+        raise ModelError("it does not answer one row by one probability")
 
 
 def _verified(tag: str, file: Path, imported: object) -> bytes:
@@ -124,23 +136,17 @@ def _cannot_be_loaded(tag: str, file: str, error: Exception) -> str:
     return f"model {tag}: {file} cannot be loaded: {first_line}"
 
 
-def _sklearn_scorer(model: bytes, names: list[str]) -> Scorer:
+def _sklearn_scorer(model: bytes, contract: ModelContract) -> Scorer:
     import pandas as pd
 
-    pipeline = _pipeline(model)
+    names = contract.feature_names
+    pipeline = read_pipeline(model, contract.trusted_types)
+    check_classifier(pipeline, contract.class_names)
+    probe = pd.DataFrame([[feature.default for feature in contract.inputs]], columns=names, dtype=np.float32)
+    check_probabilities(pipeline.predict_proba(probe), len(probe), contract.class_names)
 
     def score(matrix: NDArray[np.float32], /) -> NDArray[np.float32]:
         probability = pipeline.predict_proba(pd.DataFrame(matrix, columns=names))[:, 1]
         return np.asarray(probability, dtype=np.float32)
 
     return score
-
-
-def _pipeline(model: bytes) -> "Pipeline":
-    # Needed only where ONNX is not enough; imported here, they cost the others neither time nor memory.
-    import skops.io
-
-    foreign = set(skops.io.get_untrusted_types(data=model)) - TRUSTED_TYPES
-    if foreign:
-        raise ValueError(f"it holds types that are not on the allow-list: {', '.join(sorted(foreign))}")
-    return skops.io.loads(model, trusted=sorted(TRUSTED_TYPES))
