@@ -80,7 +80,7 @@ def _check_boosted_tree(predictor: Any, owner: Any, columns: int) -> None:
     by_category = split & (nodes["is_categorical"] != 0)
     if by_category.any():
         categorical = np.zeros(columns, dtype=bool)
-        bins = getattr(owner, "_bin_mapper", None)  # whose order is that of the trees
+        bins: Any = getattr(owner, "_bin_mapper", None)  # whose order is that of the trees
         declared = getattr(bins, "is_categorical_", None)
         if declared is not None and len(declared) == len(bins.bin_thresholds_) == columns:
             categorical = np.asarray(declared, dtype=bool)

@@ -36,7 +36,7 @@ def neighbours(seed: int = 1, rows: int = 600) -> tuple[pd.DataFrame, NDArray[np
     """Values that are float32 neighbours of each other, so that every threshold lies between two of them."""
     random = np.random.default_rng(seed)
     steps = random.integers(0, 40, (rows, 3))
-    bits = np.float32([1000.0, 0.1, 3e6]).view(np.int32)
+    bits = np.array([1000.0, 0.1, 3e6], np.float32).view(np.int32)
     matrix = pd.DataFrame((bits + steps).astype(np.int32).view(np.float32), columns=NAMES)
     churned: NDArray[np.bool_] = random.random(rows) < 0.1 + 0.8 * ((steps[:, 0] + steps[:, 1]) % 7 < 3)
     return matrix, churned
@@ -86,7 +86,7 @@ def test_one_threshold_rounded_to_the_wrong_side_is_found_although_no_test_row_l
     low = np.float32(1000.0)
     # three quarters of the way to the next float32, to which the converter by itself rounds it
     pipeline[-1]._predictors[0][0].nodes["num_threshold"][0] = float(low) + 0.75 * float(np.spacing(low))
-    far = pd.DataFrame({"a": np.float32([1.0, 999.0, 1001.0, 5000.0])})
+    far = pd.DataFrame({"a": np.array([1.0, 999.0, 1001.0, 5000.0], np.float32)})
     rounded = to_onnx(
         pipeline,
         initial_types=[("features", FloatTensorType([None, 1]))],
