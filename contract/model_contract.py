@@ -50,6 +50,8 @@ class ModelContract(Frozen):
     data_fingerprint: sha256 of the rows the model was fitted on, those of the training and validation cut-offs.
     metrics: name → value on the untouched test cut-off.
     scores: the model's probabilities there, counted; None in contracts older than it.
+    trusted_types: what the stored pipeline is made of beyond `contract.trusted_types.TRUSTED_TYPES`; whoever loads it
+        must have trusted each of them. Left out of the document where there are none.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -65,6 +67,7 @@ class ModelContract(Frozen):
     metrics: dict[str, float]
     library_versions: dict[str, str]
     scores: Histogram | None = None
+    trusted_types: tuple[str, ...] = Field(default=(), exclude_if=lambda types: not types)
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:

@@ -1,15 +1,60 @@
 """What a stored scikit-learn pipeline may be made of, beyond skops' own list.
 
 A skops file names the types that loading it will build. MLflow stores the list that it was given inside the
-model, and whoever can write the model can extend it there; so training and serving check against this one.
+model, and whoever can write the model can extend it there; so every plane checks against this list and against
+`MODEL_TRUSTED_TYPES`, which whoever runs the process has set.
 """
 
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from contract.errors import ContractError
+
+SETTING: Final = "MODEL_TRUSTED_TYPES"
+"""Environment variable of every plane: further types, by their full names, between spaces or commas."""
+
+# scikit-learn's own classes and functions of statistics. None of them runs code that the file brings. Those that
+# follow numbers of the file without looking (trees, neighbours) are looked at by `scoring.stored_indices`.
 TRUSTED_TYPES = frozenset(
     {
+        "numpy.dtype",
         "sklearn._loss.link.Interval",
         "sklearn._loss.link.LogitLink",
         "sklearn._loss.loss.HalfBinomialLoss",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
+        "sklearn.calibration._TemperatureScaling",
         "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.feature_selection._univariate_selection.chi2",
+        "sklearn.feature_selection._univariate_selection.f_classif",
+        "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+        "sklearn.gaussian_process.kernels.ConstantKernel",
+        "sklearn.gaussian_process.kernels.Product",
+        "sklearn.gaussian_process.kernels.RBF",
+        "sklearn.gaussian_process.kernels.Sum",
+        "sklearn.gaussian_process.kernels.WhiteKernel",
+        "sklearn.metrics._dist_metrics.EuclideanDistance64",
+        "sklearn.metrics._dist_metrics.ManhattanDistance64",
+        "sklearn.neighbors._ball_tree.BallTree",
+        "sklearn.neighbors._kd_tree.KDTree",
+        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+        "sklearn.tree._tree.Tree",
+        "sklearn.utils._bunch.Bunch",
     }
 )
+
+
+def trusted_types(environ: Mapping[str, str]) -> frozenset[str]:
+    """Ours and those that `MODEL_TRUSTED_TYPES` names.
+
+    Raises:
+        ContractError: it holds something that is no full name of a type.
+    """
+    named = environ.get(SETTING, "").replace(",", " ").split()
+    for name in named:
+        if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", name):
+            raise ContractError(f"{SETTING}: {name!r} is not the full name of a type, like xgboost.core.Booster")
+    return TRUSTED_TYPES | set(named)

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from contract import ContractError, ModelContract, content_sha256
 from contract.artefacts import MODEL_FILES, PIPELINE_FILE
-from contract.trusted_types import TRUSTED_TYPES
+from scoring.classes import check_classifier, check_probabilities
 from scoring.errors import MissingFileError, ModelError, UnreadableFileError
 from scoring.onnx_scorer import Scorer, onnx_scorer
+from scoring.stored_pipeline import read_pipeline
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -28,7 +29,7 @@ class PackedScorer:
 
     tag: str
     runtime: str
-    names: list[str]
+    contract: ModelContract
     sha256: str
     content: bytes
 
@@ -41,9 +42,14 @@ class PackedScorer:
         name = MODEL_FILES[self.runtime]
         _check(self.tag, name, self.sha256, hashlib.sha256(self.content).hexdigest())
         try:
-            return onnx_scorer(self.content) if self.runtime == "onnx" else _sklearn_scorer(self.content, self.names)
+            if self.runtime == "onnx":
+                score = onnx_scorer(self.content, self.contract.class_names)
+            else:
+                score = _sklearn_scorer(self.content, self.contract)
+            _check_width(score, self.contract)
         except Exception as error:  # onnxruntime, zipfile and skops each raise their own for "this is no model"
             raise ModelError(_cannot_be_loaded(self.tag, name, error)) from error
+        return score
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class ImportedModel:
     runtime: key of `MODEL_FILES`.
     file_sha256: of the file it scores with.
     pipeline_sha256: of the pipeline's file there; None if it was imported before pipelines were stored.
+    reason: why scikit-learn serves it; empty if ONNX does, or if it was imported before reasons were stored.
     """
 
     tag: str
@@ -68,6 +75,7 @@ class ImportedModel:
     runtime: str
     file_sha256: str
     pipeline_sha256: str | None
+    reason: str = ""
 
     @property
     def identity(self) -> dict[str, str]:
@@ -81,7 +89,7 @@ class ImportedModel:
             ModelError: it is missing, or not what was imported.
         """
         content = _verified(self.tag, self.folder / MODEL_FILES[self.runtime], self.file_sha256)
-        return PackedScorer(self.tag, self.runtime, self.contract.feature_names, self.file_sha256, content)
+        return PackedScorer(self.tag, self.runtime, self.contract, self.file_sha256, content)
 
     def load_pipeline(self) -> "Pipeline":
         """The scikit-learn pipeline behind `score`, read, verified and built anew by each call. Nothing is unpickled.
@@ -97,7 +105,7 @@ class ImportedModel:
             raise ModelError(f"model {self.tag} was imported without its pipeline; run `make import-model`")
         document = _verified(self.tag, self.folder / PIPELINE_FILE, self.pipeline_sha256)
         try:
-            return _pipeline(document)
+            return read_pipeline(document, self.contract.trusted_types)
         except (OSError, ImportError, MemoryError) as error:  # of the libraries that it needs, not of what it holds
             raise UnreadableFileError(_cannot_be_loaded(self.tag, PIPELINE_FILE, error)) from error
         except Exception as error:  # as in load_model
@@ -138,12 +146,20 @@ def load_model(
         role=role,
         contract=contract,
         contract_sha256=contract_sha256,
-        score=PackedScorer(tag, runtime, contract.feature_names, file_sha256, model).open(),
+        score=PackedScorer(tag, runtime, contract, file_sha256, model).open(),
         folder=folder,
         runtime=runtime,
         file_sha256=file_sha256,
         pipeline_sha256=pipeline_sha256,
+        reason=str(metadata.get("reason", "")),
     )
+
+
+def _check_width(score: Scorer, contract: ModelContract) -> None:
+    """Score one row as wide as the contract: a model of other inputs, or of other outputs, is not loaded."""
+    defaults = np.array([[feature.default for feature in contract.inputs]], dtype=np.float32)
+    if score(defaults).shape != (1,):
+        raise ModelError("it does not answer one row by one probability")
 
 
 def _verified(tag: str, file: Path, imported: object) -> bytes:
@@ -167,23 +183,17 @@ def _cannot_be_loaded(tag: str, file: str, error: Exception) -> str:
     return f"model {tag}: {file} cannot be loaded: {first_line}"
 
 
-def _sklearn_scorer(model: bytes, names: list[str]) -> Scorer:
+def _sklearn_scorer(model: bytes, contract: ModelContract) -> Scorer:
     import pandas as pd
 
-    pipeline = _pipeline(model)
+    names = contract.feature_names
+    pipeline = read_pipeline(model, contract.trusted_types)
+    check_classifier(pipeline, contract.class_names)
+    probe = pd.DataFrame([[feature.default for feature in contract.inputs]], columns=names, dtype=np.float32)
+    check_probabilities(pipeline.predict_proba(probe), len(probe), contract.class_names)
 
     def score(matrix: NDArray[np.float32], /) -> NDArray[np.float32]:
         probability = pipeline.predict_proba(pd.DataFrame(matrix, columns=names))[:, 1]
         return np.asarray(probability, dtype=np.float32)
 
     return score
-
-
-def _pipeline(model: bytes) -> "Pipeline":
-    # Needed only where ONNX is not enough; imported here, they cost the others neither time nor memory.
-    import skops.io
-
-    foreign = set(skops.io.get_untrusted_types(data=model)) - TRUSTED_TYPES
-    if foreign:
-        raise ValueError(f"it holds types that are not on the allow-list: {', '.join(sorted(foreign))}")
-    return skops.io.loads(model, trusted=sorted(TRUSTED_TYPES))

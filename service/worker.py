@@ -185,6 +185,9 @@ class Worker:
             "off" if self._log is None else "on",
             "followed" if self._settings.follow_store else "not followed",
         )
+        for model in filter(None, (parts.model, parts.challenger)):
+            if model.reason:
+                logger.info("model %s is served by scikit-learn: %s", model.tag, model.reason)
         if parts.refusal:
             logger.error("what should be live is not: %s", parts.refusal)
 

@@ -16,11 +16,15 @@ from mlflow.tracking import MlflowClient
 
 from contract import ModelContract, content_sha256
 from contract.artefacts import MODEL_FILES, PIPELINE_FILE, Artefacts
+from scoring.classes import check_classifier, check_probabilities
+from scoring.errors import ModelError
 from scoring.model import ImportedModel, load_model
 from training import onnx_model, registry
+from training.boosters import booster_in
 from training.errors import ModelImportError
 from training.promotion import refuse_unpassed
 from training.registry import RegisteredModel
+from training.rehearsal import only_as_onnx
 from training.served_here import alone, pin
 
 COMPILED_PATH = "compiled"
@@ -34,9 +38,10 @@ _COMPILED_SHA256 = "compiled_sha256"
 class Servable:
     """A registered version in the form in which it is served.
 
-    runtime: `onnx`, or `sklearn` where the pipeline cannot be expressed in ONNX.
+    runtime: `onnx`, or `sklearn` where ONNX cannot express the pipeline or answers otherwise.
     files: name → content, as in the model store.
     comparison: None without ONNX.
+    reason: why without ONNX.
     """
 
     registered: RegisteredModel
@@ -48,10 +53,7 @@ class Servable:
     def __str__(self) -> str:
         if self.comparison is None:
             return f"{self.tag}, served by scikit-learn: {self.reason}"
-        return (
-            f"{self.tag}, compiled to ONNX: {self.comparison.rows:,} test rows, largest difference "
-            f"{self.comparison.largest_difference:.1e}, {self.comparison.changed_decisions} changed decisions"
-        )
+        return f"{self.tag}, compiled to ONNX: {self.comparison}"
 
     @property
     def contract(self) -> ModelContract:
@@ -98,6 +100,7 @@ class Servable:
             "mlflow_model_sha256": version.tags["model_sha256"],
             "git_commit": version.tags.get("git_commit", "unknown"),
             "comparison": asdict(self.comparison) if self.comparison else {},
+            "reason": self.reason,
         }
 
     def write(self, folder: Path) -> None:
@@ -118,8 +121,8 @@ def import_model(artefacts: Artefacts, name: str, alias_or_version: str, trackin
 
     Raises:
         TrainingError: no such version or alias.
-        ModelImportError: it did not pass the gate, an artifact is missing or altered, or ONNX and
-            scikit-learn disagree; or the alias was moved meanwhile.
+        ModelImportError: it did not pass the gate, an artifact is missing or altered, or it cannot be served;
+            or the alias was moved meanwhile.
     """
     client = registry.open_registry(tracking_uri, name)
     version = registry.version_of(client, name, alias_or_version)
@@ -136,44 +139,68 @@ def import_model(artefacts: Artefacts, name: str, alias_or_version: str, trackin
 def prepare(client: MlflowClient, version: ModelVersion, served_sha256: str | None = None) -> Servable:
     """Fetch a version, verify it, compile it unless its run keeps what it was compiled to, and prove both equal.
 
+    One that ONNX cannot express, or answers otherwise than the pipeline, is served by scikit-learn.
+
     Args:
         served_sha256: of the served file, where one certain file is wanted.
 
     Raises:
-        ModelImportError: an artifact is missing or altered, or ONNX and scikit-learn disagree.
+        ModelImportError: an artifact is missing or altered; the model does not tell the contract's classes apart; it is
+            a booster that ONNX does not express; or the one file that is wanted answers otherwise than the pipeline.
     """
     with tempfile.TemporaryDirectory() as folder:
         registered = registry.download(version, Path(folder))
     # The pipeline goes in beside ONNX too: predictions are explained with it.
     files = {"contract.json": registered.contract_document, PIPELINE_FILE: registered.pipeline_document}
     if served_sha256 == hashlib.sha256(registered.pipeline_document).hexdigest():
-        return Servable(registered, "sklearn", files, None, "as it was when it was promoted")
+        return _by_scikit_learn(registered, files, "as it was when it was promoted")
+    _check_classes(registered)
     kept = served_sha256 or version.tags.get(_COMPILED_SHA256)
     if kept:
         compiled = _kept(version, kept)
-    else:
-        try:
-            compiled = onnx_model.compile_to_onnx(registered.pipeline, len(registered.contract.inputs))
-        except ModelImportError as cannot:
-            return Servable(registered, "sklearn", files, None, str(cannot))
-    comparison = _proven_equal(registered, compiled)
-    if not kept:
-        _keep(client, version, compiled)
+        comparison = _compared(registered, compiled)
+        if comparison.equal:
+            return Servable(registered, "onnx", {**files, MODEL_FILES["onnx"]: compiled}, comparison)
+        if served_sha256:
+            raise ModelImportError(
+                f"model {version.name!r} version {version.version}: what it was compiled to answers otherwise than its "
+                f"pipeline: {comparison}; `make promote VERSION={version.version}` compiles it anew"
+            )
+    try:
+        compiled = onnx_model.compile_to_onnx(registered.pipeline, len(registered.contract.inputs))
+    except ModelImportError as cannot:
+        return _by_scikit_learn(registered, files, str(cannot))
+    comparison = _compared(registered, compiled)
+    if not comparison.equal:
+        return _by_scikit_learn(
+            registered, files, f"ONNX answers otherwise (allowed {onnx_model.MAX_DIFFERENCE:.0e}): {comparison}"
+        )
+    _keep(client, version, compiled)
     return Servable(registered, "onnx", {**files, MODEL_FILES["onnx"]: compiled}, comparison)
 
 
-def _proven_equal(registered: RegisteredModel, compiled: bytes) -> onnx_model.Comparison:
+def _by_scikit_learn(registered: RegisteredModel, files: Mapping[str, bytes], reason: str) -> Servable:
+    if library := booster_in(registered.pipeline):
+        version = registered.version
+        raise ModelImportError(f"model {version.name!r} version {version.version}: {only_as_onnx(library, reason)}")
+    return Servable(registered, "sklearn", files, None, reason)
+
+
+def _check_classes(registered: RegisteredModel) -> None:
+    contract, version = registered.contract, registered.version
+    rows = registered.test_set[contract.feature_names].head(2)
+    try:
+        check_classifier(registered.pipeline, contract.class_names)
+        check_probabilities(registered.pipeline.predict_proba(rows), len(rows), contract.class_names)
+    except ModelError as error:
+        raise ModelImportError(f"model {version.name!r} version {version.version}: {error}") from None
+
+
+def _compared(registered: RegisteredModel, compiled: bytes) -> onnx_model.Comparison:
     contract = registered.contract
-    comparison = onnx_model.compare(
+    return onnx_model.compare(
         registered.pipeline, compiled, registered.test_set[contract.feature_names], contract.threshold.value
     )
-    if not comparison.largest_difference <= onnx_model.MAX_DIFFERENCE or comparison.changed_decisions:  # NaN is over
-        raise ModelImportError(
-            f"ONNX and scikit-learn disagree on the {comparison.rows} test rows: largest difference "
-            f"{comparison.largest_difference:.1e} (allowed {onnx_model.MAX_DIFFERENCE:.0e}), "
-            f"{comparison.changed_decisions} changed decisions"
-        )
-    return comparison
 
 
 def _keep(client: MlflowClient, version: ModelVersion, compiled: bytes) -> None:

@@ -10,7 +10,6 @@ from typing import Final
 import mlflow
 import mlflow.sklearn
 import pandas as pd
-import skops.io
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
@@ -21,7 +20,8 @@ from sqlalchemy.exc import SQLAlchemyError  # which mlflow lets through
 from contract import ContractError, ModelContract, content_sha256
 from contract.artefacts import PIPELINE_FILE
 from contract.redaction import redacted
-from contract.trusted_types import TRUSTED_TYPES
+from scoring.errors import ModelError
+from scoring.stored_pipeline import read_pipeline
 from training.errors import ModelImportError, TrainingError
 from training.model_form import MLMODEL_FILE, REGISTERED_META, refuse_foreign_code
 from training.redirections import ignore_redirections
@@ -165,7 +165,7 @@ def download(version: ModelVersion, folder: Path) -> RegisteredModel:
     pipeline_document = (model / PIPELINE_FILE).read_bytes()
     return RegisteredModel(
         version=version,
-        pipeline=_load_pipeline(pipeline_document, what),
+        pipeline=_load_pipeline(pipeline_document, contract, what),
         pipeline_document=pipeline_document,
         contract=contract,
         contract_document=document,
@@ -186,9 +186,11 @@ def digest_of(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _load_pipeline(document: bytes, what: str) -> Pipeline:
-    foreign = set(skops.io.get_untrusted_types(data=document)) - TRUSTED_TYPES
-    if foreign:
-        raise ModelImportError(f"{what}: holds types that are not on the allow-list: {', '.join(sorted(foreign))}")
-    pipeline: Pipeline = skops.io.loads(document, trusted=sorted(TRUSTED_TYPES))
-    return pipeline
+def _load_pipeline(document: bytes, contract: ModelContract, what: str) -> Pipeline:
+    try:
+        return read_pipeline(document, contract.trusted_types, boosters=True)
+    except (ModelError, ContractError) as error:
+        raise ModelImportError(f"{what}: {error}") from None
+    except Exception as error:  # skops and zipfile each raise their own for "this is no pipeline"
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelImportError(f"{what}: {PIPELINE_FILE} cannot be loaded: {said}") from None

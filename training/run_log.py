@@ -4,7 +4,7 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
@@ -28,6 +28,7 @@ from training import registry
 from training.ledger import actor
 from training.model_form import MLMODEL_FILE
 from training.plots import figures
+from training.rehearsal import check_registrable
 
 
 @contextmanager
@@ -69,13 +70,17 @@ def log_test_set(test_set: pd.DataFrame) -> str:
         return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def log_model(pipeline: Pipeline, example: pd.DataFrame, name: str) -> ModelInfo:
-    """Log the model with signature and example and register it under `name`."""
+def log_model(pipeline: Pipeline, example: pd.DataFrame, name: str, foreign: Collection[str] = ()) -> ModelInfo:
+    """Log the model with signature and example and register it under `name`.
+
+    Args:
+        foreign: types beyond our own list that whoever trains has trusted.
+    """
     info: ModelInfo = mlflow.sklearn.log_model(
         pipeline,
         name="model",
         serialization_format="skops",
-        skops_trusted_types=sorted(TRUSTED_TYPES),
+        skops_trusted_types=sorted(TRUSTED_TYPES | set(foreign)),
         pyfunc_predict_fn="predict_proba",
         signature=infer_signature(example, pipeline.predict_proba(example)),
         input_example=example,
@@ -104,10 +109,16 @@ def register(
         test_set: as `log_test_set` takes it.
         drafted: the contract, but for `model_version` and `run_id`, which are known only now.
         features_sha256: of what the offline store was built from, see `training.dataset.built_from`.
+
+    Raises:
+        TrainingError: it holds a type that nobody trusts, or does not tell the contract's classes apart.
     """
+    example = test_set[drafted.feature_names].head(5)
+    foreign = check_registrable(pipeline, example, drafted.class_names, f"model {drafted.model_name!r}")
+    drafted = drafted.model_copy(update={"trusted_types": foreign})
     test_set_sha256 = log_test_set(test_set)
     name = drafted.model_name
-    model = log_model(pipeline, test_set[drafted.feature_names].head(5), name)
+    model = log_model(pipeline, example, name, foreign)
     version = client.get_model_version(name, str(model.registered_model_version))
     run_id = str(version.run_id)
     contract = drafted.model_copy(update={"model_version": str(version.version), "run_id": run_id})

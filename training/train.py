@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from importlib.metadata import version as installed_version
 
 import mlflow
@@ -37,9 +38,10 @@ from scoring.evaluation import (
 )
 from training import run_log
 from training.dataset import Cutoffs, LabelledRows, TrainingData, built_from
-from training.errors import DatasetError, GateError
+from training.errors import DatasetError, GateError, TrainingError
 from training.pipeline import CANDIDATES
 from training.promotion import GATE, PASSED, Evidence, objections
+from training.rehearsal import rehearse
 from training.settings import TrainingSettings
 
 CLASS_NAMES = ("retained", "churned")
@@ -72,6 +74,7 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
 
     Raises:
         DatasetError: no training set can be made.
+        TrainingError: a candidate could not be registered or served; said before any is fitted on all rows.
         GateError: the model was registered but may not be served.
     """
     built = built_from(artefacts)  # before its rows are read: a build that comes meanwhile is still new data
@@ -98,12 +101,14 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
         Split(rows, model_input(inputs, data.schema, rows.raw)) for rows in (train_rows, validation_rows, test_rows)
     )
 
+    for name, candidate in CANDIDATES.items():
+        rehearse(name, partial(candidate, settings.seed), training.matrix, training.rows.churned, CLASS_NAMES)
     with run_log.new_run(client, settings.model_name):
         name, threshold = _choose(training, validation, settings)
         both = pd.concat([training.matrix, validation.matrix], ignore_index=True)
         labels = np.concatenate([training.rows.churned, validation.rows.churned])
         _say(f"{name} wins; fitting it again on training and validation, {len(both):,} rows")
-        pipeline = CANDIDATES[name](settings.seed).fit(both, labels)
+        pipeline = _fitted(name, settings, both, labels)
         probability, recency = test.score(pipeline), recency_of(test, settings)
         estimates, calibration_error = _evaluate(probability, recency, test, settings)
         mlflow.log_params({"candidate": name, **settings.model_dump(), **_dates(cutoffs)})
@@ -218,15 +223,23 @@ def _choose(training: Split, validation: Split, settings: TrainingSettings) -> t
     """The candidate with the best headline ROC AUC at the validation cut-off, and its threshold there."""
     active, churned = validation.rows.active, validation.rows.churned
     scores, aucs = {}, {}
-    for name, candidate in CANDIDATES.items():
+    for name in CANDIDATES:
         _say(f"fitting candidate {name}")
-        fitted = candidate(settings.seed).fit(training.matrix, training.rows.churned)
+        fitted = _fitted(name, settings, training.matrix, training.rows.churned)
         scores[name] = validation.score(fitted)
         aucs[name] = float(roc_auc_score(churned[active], scores[name][active]))
         mlflow.log_metric(f"validation_active_roc_auc_{name}", aucs[name])
         _say(f"candidate {name}: validation ROC AUC of active customers {aucs[name]:.4f}")
     best = max(aucs, key=aucs.__getitem__)
     return best, DecisionThreshold(value=round(youden_threshold(churned, scores[best]), 6), rule=THRESHOLD_RULE)
+
+
+def _fitted(name: str, settings: TrainingSettings, matrix: pd.DataFrame, labels: NDArray[np.bool_]) -> Pipeline:
+    try:
+        return CANDIDATES[name](settings.seed).fit(matrix, labels)
+    except Exception as error:  # whatever the estimator raises
+        said = (str(error).splitlines() or [""])[0]
+        raise TrainingError(f"candidate {name!r} cannot be fitted: {type(error).__name__}: {said}") from error
 
 
 def _evaluate(

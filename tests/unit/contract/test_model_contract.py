@@ -49,6 +49,7 @@ CHANGES: dict[str, object] = {
     "metrics": {"roc_auc": 0.81},
     "scores": Histogram(edges=(0.5,), counts=(1, 2), missing=0),
     "library_versions": {"numpy": "2.4.7"},
+    "trusted_types": ("xgboost.core.Booster",),
 }
 
 

@@ -1,0 +1,112 @@
+"""Trees and neighbours of a stored pipeline follow numbers of the file without looking; here they are looked at.
+
+scikit-learn's compiled code takes a node's children and feature, and a neighbour's row, for valid. A file that was made
+by hand could lead it out of its arrays, or round in circles.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scoring.errors import ModelError
+from scoring.pipeline_parts import parts
+
+_TREE_LEAF = -1
+
+
+def check_indices(pipeline: Any) -> None:
+    """Hold every index in the trees of a pipeline against what it points into.
+
+    Raises:
+        ModelError: one points out of it, or back.
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    from sklearn.neighbors import BallTree, KDTree
+    from sklearn.tree import BaseDecisionTree
+    from sklearn.tree._tree import Tree
+
+    boosted = HistGradientBoostingClassifier | HistGradientBoostingRegressor
+    for part, around in parts(pipeline):
+        if isinstance(part, Tree):
+            if not around or not isinstance(around[-1], BaseDecisionTree):
+                raise ModelError("it holds a tree outside a decision tree")
+            _check_tree(part, _columns(around))
+        elif type(part).__name__ == "TreePredictor":
+            owner = around[-1] if around else None
+            if not isinstance(owner, boosted):
+                raise ModelError("it holds a boosted tree outside its ensemble")
+            _check_boosted_tree(part, owner, _columns(around))
+        elif isinstance(part, KDTree | BallTree):
+            _check_neighbours(part)
+
+
+def _columns(around: tuple[Any, ...]) -> int:
+    """How many columns the innermost estimator is sure to be given.
+
+    Forests and gradient boosting check the columns themselves, then hand them to their trees unseen.
+    """
+    from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
+    from sklearn.ensemble._forest import BaseForest
+
+    *outer, owner = around
+    owners = [owner]
+    if outer and isinstance(outer[-1], BaseForest | GradientBoostingClassifier | GradientBoostingRegressor):
+        owners.append(outer[-1])
+    counts = [getattr(each, "n_features_in_", None) for each in owners]
+    known = [int(count) for count in counts if isinstance(count, int | np.integer)]
+    if len(known) < len(counts):
+        raise ModelError("it holds a tree that does not say how many columns it takes")
+    return min(known)
+
+
+def _check_tree(tree: Any, columns: int) -> None:
+    if not 0 < tree.node_count <= tree.capacity:
+        raise ModelError("it holds a tree that has not the nodes it says")
+    left, right = tree.children_left, tree.children_right
+    split = left != _TREE_LEAF
+    _check_children(left[split], right[split], np.flatnonzero(split), tree.node_count)
+    _check_range("a tree's feature", tree.feature[split], columns)
+
+
+def _check_boosted_tree(predictor: Any, owner: Any, columns: int) -> None:
+    nodes = predictor.nodes
+    if not len(nodes):
+        raise ModelError("it holds a tree without nodes")
+    split = nodes["is_leaf"] == 0
+    at = np.flatnonzero(split)
+    _check_children(nodes["left"][split].astype(np.int64), nodes["right"][split].astype(np.int64), at, len(nodes))
+    _check_range("a tree's feature", nodes["feature_idx"][split], columns)
+    by_category = split & (nodes["is_categorical"] != 0)
+    if by_category.any():
+        categorical = np.zeros(columns, dtype=bool)
+        bins: Any = getattr(owner, "_bin_mapper", None)  # whose order is that of the trees
+        declared = getattr(bins, "is_categorical_", None)
+        if declared is not None and len(declared) == len(bins.bin_thresholds_) == columns:
+            categorical = np.asarray(declared, dtype=bool)
+        if not categorical[nodes["feature_idx"][by_category]].all():
+            raise ModelError("it holds a split by categories of a feature that has none")
+        _check_range("a tree's categories", nodes["bitset_idx"][by_category], len(predictor.raw_left_cat_bitsets))
+
+
+def _check_children(left: NDArray[Any], right: NDArray[Any], parents: NDArray[Any], nodes: int) -> None:
+    for children in (left, right):
+        _check_range("a tree's child", children, nodes)
+        if (children <= parents).any():
+            raise ModelError("it holds a tree whose branches lead back")
+
+
+def _check_neighbours(tree: Any) -> None:
+    data, rows, nodes, bounds = (np.asarray(array) for array in tree.get_arrays())
+    _check_range("a neighbour", rows, len(data))
+    _check_range("the begin of a group of neighbours", nodes["idx_start"], len(data) + 1)
+    _check_range("the end of a group of neighbours", nodes["idx_end"], len(data) + 1)
+    inner = np.flatnonzero(nodes["is_leaf"] == 0)
+    _check_range("a branch of neighbours", 2 * inner + 2, len(nodes))
+    if len(rows) != len(data) or bounds.shape[1:] != (len(nodes), data.shape[1]):
+        raise ModelError("it holds neighbours whose arrays are not of one size")
+
+
+def _check_range(what: str, indices: NDArray[Any], size: int) -> None:
+    if len(indices) and not (indices.min() >= 0 and indices.max() < size):
+        raise ModelError(f"it holds an index out of range: {what}")

@@ -1,0 +1,30 @@
+"""Whom the types of a stored pipeline are trusted by: this project's list, and whoever sets MODEL_TRUSTED_TYPES."""
+
+import json
+
+import pytest
+
+from contract import ContractError
+from contract.trusted_types import SETTING, TRUSTED_TYPES, trusted_types
+from tests.fakes import small_contract
+
+
+@pytest.mark.parametrize("text", ["", "  ", ","])
+def test_without_the_setting_ours_are_trusted_alone(text: str) -> None:
+    assert TRUSTED_TYPES == trusted_types({SETTING: text}) == trusted_types({})
+
+
+@pytest.mark.parametrize("text", ["a.B c.d.E", "a.B,c.d.E", " a.B,\n c.d.E "])
+def test_named_types_are_trusted_beside_ours(text: str) -> None:
+    assert TRUSTED_TYPES | {"a.B", "c.d.E"} == trusted_types({SETTING: text})
+
+
+@pytest.mark.parametrize("text", ["*", "xgboost", "xgboost.*", "a..B", ".a", "a.B;c.D", "a.1"])
+def test_what_is_no_full_name_of_a_type_is_refused_by_name(text: str) -> None:
+    with pytest.raises(ContractError, match=r"MODEL_TRUSTED_TYPES: .* is not the full name of a type"):
+        trusted_types({SETTING: text})
+
+
+def test_a_contract_without_foreign_types_is_written_as_ever() -> None:
+    assert "trusted_types" not in json.loads(small_contract().to_json())
+    assert "trusted_types" not in small_contract().model_dump(mode="json")

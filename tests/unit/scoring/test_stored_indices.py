@@ -1,0 +1,131 @@
+"""A file that was made by hand must not lead scikit-learn's compiled code out of its arrays, or round in circles."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import skops.io
+from sklearn.base import BaseEstimator
+from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.tree import DecisionTreeClassifier
+
+from contract.trusted_types import SETTING
+from scoring.errors import ModelError
+from scoring.stored_pipeline import read_pipeline
+from tests.fakes import training_rows
+
+
+def fitted(estimator: BaseEstimator) -> Pipeline:
+    return Pipeline([("classifier", estimator)]).fit(*training_rows())
+
+
+def tree(pipeline: Pipeline) -> Any:
+    classifier = pipeline[-1]
+    return (np.ravel(classifier.estimators_)[0] if hasattr(classifier, "estimators_") else classifier).tree_
+
+
+def child_outside(pipeline: Pipeline) -> None:
+    tree(pipeline).children_left[0] = 10_000_000
+
+
+def child_before(pipeline: Pipeline) -> None:
+    tree(pipeline).children_right[0] = 0
+
+
+def negative_child(pipeline: Pipeline) -> None:
+    tree(pipeline).children_right[0] = -7
+
+
+def feature_outside(pipeline: Pipeline) -> None:
+    tree(pipeline).feature[0] = 1_000_000
+
+
+def fewer_columns(pipeline: Pipeline) -> None:
+    pipeline[-1].n_features_in_ = 1
+
+
+def unsaid_columns(pipeline: Pipeline) -> None:
+    del pipeline[-1].n_features_in_
+
+
+DAMAGES = [child_outside, child_before, negative_child, feature_outside, fewer_columns, unsaid_columns]
+TREES = [
+    DecisionTreeClassifier(max_depth=3),
+    RandomForestClassifier(3, max_depth=3),
+    GradientBoostingClassifier(n_estimators=3),
+]
+
+
+def read(pipeline: Pipeline) -> Pipeline:
+    return read_pipeline(skops.io.dumps(pipeline), promised=())
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("estimator", TREES, ids=lambda each: type(each).__name__)
+def test_a_tree_whose_numbers_lead_out_of_it_is_refused(
+    estimator: BaseEstimator, damage: Callable[[Pipeline], None]
+) -> None:
+    pipeline = fitted(estimator)
+    read(pipeline)
+    damage(pipeline)
+
+    with pytest.raises(ModelError, match="it holds"):
+        read(pipeline)
+
+
+@pytest.mark.parametrize(
+    ("member", "value"), [("left", 4_000_000_000), ("right", 0), ("feature_idx", 99), ("is_categorical", 1)]
+)
+def test_a_boosted_tree_whose_numbers_lead_out_of_it_is_refused(member: str, value: int) -> None:
+    pipeline = fitted(HistGradientBoostingClassifier(max_iter=2))
+    read(pipeline)
+    pipeline[-1]._predictors[0][0].nodes[member][0] = value
+
+    with pytest.raises(ModelError, match="it holds"):
+        read(pipeline)
+
+
+@pytest.mark.parametrize("algorithm", ["kd_tree", "ball_tree"])
+@pytest.mark.parametrize("damage", ["a neighbour", "the end of a group", "a branch of neighbours"])
+def test_neighbours_whose_numbers_lead_out_of_them_are_refused(algorithm: str, damage: str) -> None:
+    pipeline = fitted(KNeighborsClassifier(3, algorithm=algorithm, leaf_size=10))
+    read(pipeline)
+    _, rows, nodes, _ = (np.asarray(array) for array in pipeline[-1]._tree.get_arrays())
+    if damage == "a neighbour":
+        rows[0] = 10_000_000
+    elif damage == "the end of a group":
+        nodes["idx_end"][0] = 10_000_000
+    else:
+        nodes["is_leaf"][-1] = 0
+
+    with pytest.raises(ModelError, match=f"out of range: {damage}"):
+        read(pipeline)
+
+
+def test_a_type_that_its_contract_does_not_name_is_refused_although_it_is_trusted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pipeline = fitted(HistGradientBoostingClassifier(max_iter=2, categorical_features=[3]))
+    document, foreign = skops.io.dumps(pipeline), ("functools.partial", "sklearn.utils.validation.check_array")
+
+    with pytest.raises(ModelError, match=r'MODEL_TRUSTED_TYPES="functools\.partial'):
+        read_pipeline(document, promised=foreign)  # what comes with the model trusts nobody
+    monkeypatch.setenv(SETTING, " ".join(foreign))
+    read_pipeline(document, promised=foreign)
+    with pytest.raises(ModelError, match=r"types that its contract does not name: functools\.partial"):
+        read_pipeline(document, promised=())
+
+
+def test_a_booster_is_loaded_only_where_it_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    from xgboost import XGBClassifier
+
+    foreign = ("xgboost.core.Booster", "xgboost.sklearn.XGBClassifier")
+    monkeypatch.setenv(SETTING, " ".join(foreign))
+    document = skops.io.dumps(fitted(XGBClassifier(n_estimators=2)))
+
+    with pytest.raises(ModelError, match="a model of xgboost, which is loaded only where it is trained"):
+        read_pipeline(document, promised=foreign)
+    read_pipeline(document, promised=foreign, boosters=True)

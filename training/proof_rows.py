@@ -1,0 +1,155 @@
+"""Rows at which a compiled model would show that it draws a line elsewhere than the pipeline does."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+from sklearn.tree import BaseDecisionTree
+
+from scoring.pipeline_parts import parts
+from training.float32_thresholds import not_above
+
+Rows = NDArray[np.float32]
+
+MOST_NODES = 4_000
+_LINES = 384
+_NEIGHBOURS = (-2, -1, 0, 1, 2)
+_SMALLEST_STEP = 1e-5
+
+
+def proof_rows(pipeline: Pipeline, rows: Rows, seed: int = 0) -> Rows:
+    """Rows at the pipeline's own thresholds, on top of real ones.
+
+    - For each split of each tree a row that reaches it and lies on the threshold, and one on either side, one float32
+      further; of large ensembles `MOST_NODES` splits.
+    - Where the answer jumps between two values of an input, found by halving the way between them, the two neighbours
+      between which it jumps, and theirs: for trees behind a transform, neighbours, isotonic steps.
+
+    Args:
+        rows: real ones, (n, k) in the pipeline's order, n ≥ 1.
+    """
+    random = np.random.default_rng(seed)
+    found = [*_at_splits(pipeline, rows, random), _at_jumps(pipeline, rows, random)]
+    return np.ascontiguousarray(np.concatenate(found), dtype=np.float32)
+
+
+def _at_splits(pipeline: Pipeline, rows: Rows, random: np.random.Generator) -> Iterator[Rows]:
+    trees = [tree for tree in _trees(pipeline) if not len(tree[2]) or tree[2].max() < rows.shape[1]]
+    each = max(1, MOST_NODES // max(1, len(trees)))
+    for tree in (trees[at] for at in random.permutation(len(trees))[:MOST_NODES]):
+        made = _through(tree, rows[random.integers(len(rows))], each)
+        if made:
+            yield np.array(made, dtype=np.float32)
+
+
+_Tree = tuple[NDArray[Any], NDArray[Any], NDArray[Any], Rows]
+"""Of each node: the left and the right child, the input that it splits by (−1 for a leaf), the largest value that goes
+left."""
+
+
+def _trees(pipeline: Pipeline) -> Iterator[_Tree]:
+    for part, _ in parts(pipeline):
+        if isinstance(part, BaseDecisionTree) and hasattr(part, "tree_"):
+            tree = part.tree_
+            feature = np.where(tree.children_left < 0, -1, tree.feature)
+            yield tree.children_left, tree.children_right, feature, not_above(tree.threshold)
+        elif type(part).__name__ == "TreePredictor":
+            nodes = part.nodes
+            feature = np.where(nodes["is_leaf"] != 0, -1, nodes["feature_idx"])
+            yield nodes["left"], nodes["right"], feature, not_above(nodes["num_threshold"])
+        elif type(part).__name__ in ("LGBMClassifier", "XGBClassifier"):
+            yield from _boosted(part)
+
+
+def _boosted(model: Any) -> Iterator[_Tree]:
+    """Trees of LightGBM, which goes left by ≤, and of XGBoost, which does by <."""
+    if type(model).__name__ == "LGBMClassifier":
+        table = model.booster_.trees_to_dataframe()
+        names = model.booster_.feature_name()
+        tree, node, left, right = "tree_index", "node_index", "left_child", "right_child"
+        feature, threshold = "split_feature", "threshold"
+    else:
+        table = model.get_booster().trees_to_dataframe()
+        names = model.get_booster().feature_names or [f"f{n}" for n in range(model.n_features_in_)]
+        tree, node, left, right, feature, threshold = "Tree", "ID", "Yes", "No", "Feature", "Split"
+    column = {name: at for at, name in enumerate(names)}
+    for _, nodes in table.groupby(tree, sort=True):
+        at = {name: position for position, name in enumerate(nodes[node])}
+        children = [[at.get(name, -1) for name in nodes[side]] for side in (left, right)]
+        limits = np.nan_to_num(nodes[threshold].astype(np.float64).to_numpy())
+        features = np.array([column.get(name, -1) for name in nodes[feature]])
+        goes_left = not_above(limits)
+        if feature == "Feature":
+            goes_left = np.nextafter(limits.astype(np.float32), np.float32(-np.inf))
+        yield np.array(children[0]), np.array(children[1]), features, goes_left
+
+
+def _through(tree: _Tree, start: Rows, most: int) -> list[Rows]:
+    """At most `most` nodes from the root on, each by a row that gets there: `start`, moved as little as it takes."""
+    left, right, feature, limit = tree
+    made: list[Rows] = []
+    waiting = [(0, start)]
+    for _ in range(most):
+        if not waiting:
+            break
+        node, row = waiting.pop(0)
+        column = feature[node]
+        if column < 0:
+            continue
+        further, below, above = (row.copy() for _ in range(3))
+        below[column] = limit[node]
+        with np.errstate(over="ignore"):
+            above[column] = np.nextafter(limit[node], np.float32(np.inf))
+            further[column] = np.nextafter(limit[node], np.float32(-np.inf))
+        made += [each for each in (further, below, above) if np.isfinite(each).all()]
+        waiting.append((int(left[node]), row if row[column] <= limit[node] else below))
+        waiting.append((int(right[node]), row if row[column] > limit[node] else above))
+    return made
+
+
+def _at_jumps(pipeline: Pipeline, rows: Rows, random: np.random.Generator) -> Rows:
+    """Lines between two values of one input on top of a real row, halved 32 times towards where the answer changes."""
+    columns = np.arange(_LINES) % rows.shape[1]
+    base = rows[random.integers(len(rows), size=_LINES)]
+    other = rows[random.integers(len(rows), size=_LINES), columns]
+    line = np.arange(_LINES)
+    low, high = _ordered(base[line, columns]), _ordered(other)
+    low, high = np.minimum(low, high), np.maximum(low, high)
+
+    def moved(to: NDArray[np.int64]) -> Rows:
+        made = base.copy()
+        made[line, columns] = _float32(to)
+        return made
+
+    at_low, at_high = _answers(pipeline, moved(low)), _answers(pipeline, moved(high))
+    for _ in range(32):
+        middle = low + (high - low) // 2
+        at_middle = _answers(pipeline, moved(middle))
+        lower = np.abs(at_middle - at_low) >= np.abs(at_high - at_middle)
+        high, at_high = np.where(lower, middle, high), np.where(lower, at_middle, at_high)
+        low, at_low = np.where(lower, low, middle), np.where(lower, at_low, at_middle)
+    jumps = np.abs(at_high - at_low) > _SMALLEST_STEP
+    near = np.concatenate([moved(low + step)[jumps] for step in _NEIGHBOURS])
+    finite: Rows = near[np.isfinite(near).all(axis=1)]
+    return finite
+
+
+def _answers(pipeline: Pipeline, rows: Rows) -> NDArray[np.float64]:
+    import pandas as pd
+
+    names = getattr(pipeline, "feature_names_in_", None)
+    matrix = rows if names is None else pd.DataFrame(rows, columns=list(names))
+    return np.asarray(pipeline.predict_proba(matrix)[:, 1], dtype=np.float64)
+
+
+def _ordered(values: Rows) -> NDArray[np.int64]:
+    """Whole numbers in the order of the float32 numbers, neighbours one apart."""
+    bits = values.view(np.int32).astype(np.int64)
+    return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
+
+
+def _float32(ordered: NDArray[np.int64]) -> Rows:
+    bits = np.where(ordered < 0, -ordered | 0x80000000, ordered)
+    return bits.astype(np.uint32).view(np.float32)
