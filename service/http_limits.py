@@ -192,7 +192,12 @@ def bound_request_heads(keep_alive_seconds: int | None = None) -> None:
 
     To be called when the service is imported: uvicorn looks the class up before it starts the application.
     """
-    protocol = BoundedHttpProtocol
-    if keep_alive_seconds is not None:
-        protocol = type("KeptHttpProtocol", (BoundedHttpProtocol,), {"keep_alive_seconds": keep_alive_seconds})
-    uvicorn.protocols.http.auto.AutoHTTPProtocol = protocol
+    uvicorn.protocols.http.auto.AutoHTTPProtocol = BoundedHttpProtocol
+    if keep_alive_seconds is None:
+        return
+
+    class KeptHttpProtocol(BoundedHttpProtocol):
+        """With the setting of this process."""
+
+    KeptHttpProtocol.keep_alive_seconds = keep_alive_seconds
+    uvicorn.protocols.http.auto.AutoHTTPProtocol = KeptHttpProtocol

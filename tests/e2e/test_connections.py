@@ -116,7 +116,7 @@ def test_half_a_head_is_given_up_long_before_that(loop: Loop) -> None:
         return time.monotonic() - began
 
     async def clients() -> list[float]:
-        return await asyncio.gather(client(START), client(b"\r\n"), client(START + OFFERS["h2c"]))
+        return list(await asyncio.gather(*map(client, (START, b"\r\n", START + OFFERS["h2c"]))))
 
     assert max(asyncio.run(clients())) < 30
 

@@ -67,7 +67,7 @@ class Connection:
 
     def __init__(self, keep_alive_seconds: float = 60) -> None:
         self.recorder, self.wire = Recorder(), Wire()
-        config = uvicorn.Config(self.recorder, lifespan="off", log_config=None)  # type: ignore[arg-type]  # ASGI 3
+        config = uvicorn.Config(self.recorder, lifespan="off", log_config=None)
         config.timeout_keep_alive = keep_alive_seconds  # type: ignore[assignment]  # it is only ever handed to a timer
         config.load()
         self.state = ServerState()
