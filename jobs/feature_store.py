@@ -1,7 +1,9 @@
 """Opening Feast for the jobs, and registering the definitions."""
 
+import fcntl
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -22,11 +24,40 @@ _REDIS_OPTIONS = {"socket_connect_timeout": "2", "socket_timeout": "20"}
 def apply(artefacts: Artefacts) -> None:
     """Register the definitions of `feature_repo/` with Feast's own command.
 
+    Feast empties a registry file and then writes it, and two of its processes lose each other's changes. So it works on
+    a copy, under a lock, and the copy takes the file's place in one step. A database keeps its own order.
+
     Raises:
         JobError: `feast apply` failed; its last lines are quoted.
     """
-    if "://" not in artefacts.feast_registry:  # else it is the address of a database
-        Path(artefacts.feast_registry).parent.mkdir(parents=True, exist_ok=True)
+    if "://" in artefacts.feast_registry:  # the address of a database or a bucket
+        _apply(artefacts)
+        return
+    registry = Path(FEATURE_REPO, artefacts.feast_registry)  # what is relative is so to the repository, as for Feast
+    try:
+        registry.parent.mkdir(parents=True, exist_ok=True)
+        registry = registry.resolve()  # a link goes on pointing where it does
+        with registry.with_name(f"{registry.name}.lock").open("w", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _apply_to_a_copy(artefacts, registry)
+    except OSError as error:
+        raise JobError(f"FEAST_REGISTRY: {error.filename}: {error.strerror}") from None
+
+
+def _apply_to_a_copy(artefacts: Artefacts, registry: Path) -> None:
+    copy = registry.with_name(f"{registry.name}.{os.getpid()}.partial")
+    try:
+        if registry.exists():
+            shutil.copy(registry, copy)
+        _apply(artefacts.model_copy(update={"feast_registry": str(copy)}))
+        with copy.open("rb") as written:
+            os.fsync(written.fileno())
+        copy.replace(registry)
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+def _apply(artefacts: Artefacts) -> None:
     feast = Path(sys.executable).with_name("feast")
     done = subprocess.run(
         [str(feast), "apply"],

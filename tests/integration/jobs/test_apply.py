@@ -1,19 +1,54 @@
+"""Definitions are registered by one process at a time, and nobody ever reads half of a registry."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
-import pytest
+from feast.protos.feast.core.Registry_pb2 import Registry
 
-from contract.artefacts import Artefacts
-from jobs.errors import JobError
-from jobs.feature_store import apply
+from tests.loop import SOURCE
 
 
-def test_the_address_of_a_registry_that_is_no_file_makes_no_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A job in a container has no folder that it may write to but its own."""
-    monkeypatch.chdir(tmp_path)
+def applying(registry: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "jobs", "apply"],
+        cwd=SOURCE,
+        env={**os.environ, "FEAST_REGISTRY": str(registry), "REDIS_URL": "redis://127.0.0.1:1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
-    with pytest.raises(JobError, match="feast apply failed"):  # this feature_store.yaml knows files only
-        apply(Artefacts.of({"FEAST_REGISTRY": "nowhere://registry/db"}, root=tmp_path))
 
-    assert list(tmp_path.iterdir()) == []
+def test_two_that_apply_at_once_both_do_and_a_reader_sees_whole_registries_alone(tmp_path: Path) -> None:
+    registry = tmp_path / "registry.db"
+    with applying(registry) as first:
+        said, _ = first.communicate(timeout=120)
+    assert 0 == first.returncode, said
+    wanted = {view.spec.name for view in Registry.FromString(registry.read_bytes()).feature_views}
+    assert wanted
+    seen: list[set[str]] = []
+    over = threading.Event()
+
+    def read() -> None:
+        while not over.is_set():
+            found = Registry.FromString(registry.read_bytes())
+            seen.append({view.spec.name for view in found.feature_views})
+            time.sleep(0.005)  # the others need the machine, too
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        with applying(registry) as one, applying(registry) as other:
+            outputs = [each.communicate(timeout=240)[0] for each in (one, other)]
+    finally:
+        over.set()
+        reader.join()
+
+    assert [0, 0] == [one.returncode, other.returncode], outputs
+    assert len(seen) > 10
+    assert all(each == wanted for each in seen)
+    assert ["registry.db", "registry.db.lock"] == sorted(file.name for file in tmp_path.iterdir())
