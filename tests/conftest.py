@@ -36,9 +36,13 @@ def _sockets_only_beyond_unit(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="session")
 def source_copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
-    """A copy of the source tree and a bare environment for it; its embedded Redis is stopped at the end."""
+    """A copy of the source tree and a bare environment for it; its embedded Redis is stopped at the end.
+
+    Its folder is called as nobody would call one, because make, a shell, YAML, SQL, a pattern or a URL reads something
+    else into each of these characters: whatever is tested here works there.
+    """
     home = tmp_path_factory.mktemp("loop")
-    root = home / "project"
+    root = home / "it's [1] 100% #2 {a,b} $HOME ü"
     copy_source(root)
     environment = bare_environment(home)
     yield root, environment
