@@ -84,7 +84,7 @@ class ServiceMetrics:
             registry=to,
         )
         self._cached = Counter("churn_cached_rows", "Rows answered with last known good values", registry=to)
-        self._unreadable = Counter(
+        self._unreadable_rows = Counter(
             "churn_unreadable_rows",
             "Customers who were not answered because of what is stored of them, by reason",
             ["reason"],
@@ -143,7 +143,7 @@ class ServiceMetrics:
             registry=to,
         )
         # Always 0 in itself: `_EveryWorker` tells how many it has just found.
-        self._unreadable = Gauge(_UNREADABLE, _UNREADABLE_HELP, multiprocess_mode="livemax", registry=to)
+        self._unreadable_files = Gauge(_UNREADABLE, _UNREADABLE_HELP, multiprocess_mode="livemax", registry=to)
         self._identities: tuple[dict[str, str], ...] = ()
         # Looking labels up takes as long as counting; these are needed for every request.
         self._by_outcome: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
@@ -190,7 +190,7 @@ class ServiceMetrics:
 
     def unreadable(self, reason: str, rows: int) -> None:
         """Count customers whose stored rows cannot be decoded or are not believed."""
-        self._unreadable.labels(reason).inc(rows)
+        self._unreadable_rows.labels(reason).inc(rows)
 
     def breaker(self, is_open: bool) -> None:
         """Tell whether the circuit breaker keeps requests away from the online store."""

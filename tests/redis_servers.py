@@ -63,7 +63,7 @@ class RunningServer:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def command(self, *words: str | int, password: str | None = None) -> Any:
+    def command(self, *words: str | int | bytes, password: str | None = None) -> Any:
         """One command on a connection of its own; text in the reply is decoded."""
         options = {"socket_timeout": 5, "password": password, "decode_responses": True}
         with redis.Redis.from_url(self.url, **options) as client:
