@@ -131,7 +131,9 @@ async def test_values_from_the_cache_are_scored_and_flagged_with_their_age(build
         assert after.cached_seconds is not None
         assert 0 <= after.cached_seconds < 60
         assert "degraded" == after.status
-        assert (before.churn_probability, before.churn) == (after.churn_probability, after.churn)
+        # The size of a batch alone changes the last bits of what ONNX Runtime computes, on some processors.
+        assert before.churn_probability == pytest.approx(after.churn_probability, abs=1e-6)
+        assert before.churn == after.churn
         assert list(before.feature_issues) == list(after.feature_issues), "its age is no issue of a feature"
 
 
