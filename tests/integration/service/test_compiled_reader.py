@@ -26,7 +26,8 @@ from hypothesis import strategies as st
 from contract import ModelContract, RawFeatures
 from scoring.feast_values import numbers_of
 from scoring.on_demand import OnDemandView, Output
-from service.online_features import FeastOnlineFeatures, OnlineFeatures
+from service.feast_features import FeastOnlineFeatures
+from service.online_features import OnlineFeatures
 from service.redis_features import RedisFeatures
 from tests.fakes import NOW, NOW_US
 from tests.integration.service.conftest import TinyFeast, contract_over, tiny_feast

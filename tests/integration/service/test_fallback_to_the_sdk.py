@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from contract import ModelContract
-from service.online_features import FeastOnlineFeatures
+from service.feast_features import FeastOnlineFeatures
 from service.redis_features import RedisFeatures
 from tests.fakes import NOW_US, customer
 from tests.integration.service.conftest import (

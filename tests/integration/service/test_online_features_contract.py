@@ -17,7 +17,8 @@ import pytest_asyncio
 
 from contract import ModelContract, RawFeatures, Resolver
 from contract.artefacts import PROJECT_ROOT
-from service.online_features import FeastOnlineFeatures, OnlineFeatures
+from service.feast_features import FeastOnlineFeatures
+from service.online_features import OnlineFeatures
 from service.redis_features import RedisFeatures
 from tests.fakes import (
     ACTIVITY,

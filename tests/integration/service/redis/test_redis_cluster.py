@@ -17,9 +17,10 @@ from contract import ModelContract
 from contract.redis_address import RedisAddress
 from jobs.errors import JobError
 from service.errors import DeadlineExceededError, OnlineStoreUnavailableError
+from service.feast_features import FeastOnlineFeatures
 from service.guarded_features import GuardedFeatures
 from service.metrics import ServiceMetrics
-from service.online_features import FeastOnlineFeatures, OnlineFeatures, open_feast
+from service.online_features import OnlineFeatures, open_feast
 from service.redis_connection import RedisConnection
 from service.redis_pipe import pack
 from tests.fakes import NOW_US, FakeOnlineFeatures, Rows, customer, small_contract
