@@ -44,7 +44,7 @@ def some_values(chance: random.Random) -> list[bytes]:
     text = chance.choice(["", "1.5", "nan", "much", "1_000", "٣", "x" * 200, "\n*2147483647\r\n"])
     values = [
         Value(double_val=number),
-        Value(float_val=float(np.float32(chance.uniform(-9, 9)))),
+        Value(float_val=chance.uniform(-9, 9)),
         Value(int64_val=whole),
         Value(int32_val=chance.randrange(-(2**31), 2**31)),
         Value(bool_val=chance.random() < 0.5),
@@ -137,8 +137,8 @@ def unread_of(raw: RawFeatures) -> np.ndarray[Any, np.dtype[np.bool_]]:
 
 def assert_equal(expected: RawFeatures, actual: RawFeatures, rows: Any) -> None:
     np.testing.assert_array_equal(expected.values[rows], actual.values[rows])
-    before, now = (np.asarray(raw.event_times)[rows] for raw in (expected, actual))
-    np.testing.assert_allclose(before, now, rtol=0, atol=2e-6)  # the SDK's are in microseconds
+    one, other = (np.asarray(raw.event_times)[rows] for raw in (expected, actual))
+    np.testing.assert_allclose(one, other, rtol=0, atol=2e-6)  # the SDK's are in microseconds
 
 
 def test_whatever_is_stored_of_some_customers_the_others_are_answered(

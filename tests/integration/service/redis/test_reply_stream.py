@@ -165,9 +165,14 @@ def own_answers(waiting: "Sequence[asyncio.Future[list[Any]]]", requests: Sequen
 @pytest.fixture
 def filled(server: RunningServer) -> RunningServer:
     for customer in range(CUSTOMERS):
-        values = {field: value for field, value in zip(FIELDS, row(customer), strict=True) if value is not None}
-        server.command("HSET", f"customer-{customer}", *[word for pair in values.items() for word in pair])
+        for field, value in zip(FIELDS, row(customer), strict=True):
+            if value is not None:
+                hset(server, customer, field, value)
     return server
+
+
+def hset(server: RunningServer, customer: int, field: bytes, value: bytes) -> None:
+    answered_by(server, pack(b"HSET", b"customer-%d" % customer, field, value), 1)
 
 
 async def test_whatever_becomes_of_the_replies_nobody_gets_another_customers(
@@ -272,7 +277,7 @@ async def test_a_stored_text_that_looks_like_a_huge_reply_is_read_all_the_same(
     filled: RunningServer, connect: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     text = b"note\n*2147483647\r\n" + b"1" * 5000
-    filled.command("HSET", "customer-1", "b", text)
+    hset(filled, 1, b"b", text)
     connection = connect(filled.url)
 
     for _ in range(3):
