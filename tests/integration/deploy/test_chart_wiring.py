@@ -213,3 +213,17 @@ def test_the_autoscaler_scales_the_deployment_which_then_names_no_number(everyth
 
     assert (deployment["apiVersion"], deployment["kind"]) == (target["apiVersion"], target["kind"])
     assert "replicas" not in deployment["spec"]
+
+
+def test_service_and_jobs_trust_the_same_types_of_models(everything: list[Manifest]) -> None:
+    ours = [
+        container
+        for name, template in pod_templates(everything)
+        if not name.endswith(("-redis", "-job-metrics"))
+        for container in containers(template)
+    ]
+
+    assert len(ours) > 6
+    assert {"shop.features.Rounder shop.features.Ratio"} == {
+        environment(container)["MODEL_TRUSTED_TYPES"] for container in ours
+    }

@@ -109,3 +109,13 @@ def test_without_redis_feast_gets_an_address_that_cannot_answer(tmp_path: Path) 
     variables = Artefacts.of({}, tmp_path).feast_environment()
 
     assert ("redis", "redis-url-not-set:0") == (variables["REDIS_TYPE"], variables["REDIS_CONNECTION_STRING"])
+
+
+@pytest.mark.parametrize("folder", ["what?", "two\nlines"])
+def test_a_project_in_a_folder_that_the_database_cannot_name_is_refused_with_the_way_out(
+    tmp_path: Path, folder: str
+) -> None:
+    with pytest.raises(ContractError, match=r"move the project, or set MLFLOW_TRACKING_URI"):
+        Artefacts.of({}, tmp_path / folder)
+
+    assert Artefacts.of({"MLFLOW_TRACKING_URI": "http://mlflow:5000"}, tmp_path / folder)

@@ -34,6 +34,7 @@ env:
     valueFrom: {secretKeyRef: {name: {{ .existingSecret | quote }}, key: password}}
   {{- end }}
   {{- end }}
+  {{- include "churn.trustedTypes" .root | nindent 2 }}
   {{- include "churn.settings" .root.Values.jobs.settings | nindent 2 }}
 resources: {{- include "churn.resources" .values.resources | nindent 2 }}
 volumeMounts:

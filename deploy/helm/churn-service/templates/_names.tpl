@@ -44,3 +44,11 @@ to: {{- toYaml . | nindent 2 }}
 {{- end }}
 ports: [{protocol: TCP, port: {{ int .port }}}]
 {{- end }}
+
+{{/* Whoever trains and whoever serves must trust the same. */}}
+{{- define "churn.trustedTypes" -}}
+{{- with .Values.modelTrustedTypes }}
+- name: MODEL_TRUSTED_TYPES
+  value: {{ join " " . | quote }}
+{{- end }}
+{{- end }}
