@@ -23,6 +23,7 @@ from jobs.builds import Build, Day, Partition, keep_partition, only_build, put_i
 from jobs.engines import Engine, Features, Period, open_engine, stored_schema
 from jobs.errors import JobError
 from jobs.orders import ORDER_COLUMNS, ORDERS_SCHEMA, Orders, find_orders
+from jobs.orders_check import check_against_orders
 from jobs.settings import JobsSettings
 from jobs.times import EPOCH, unix_us
 
@@ -75,7 +76,8 @@ def build_features(
         full: compute everything, whatever the build before holds.
 
     Raises:
-        JobError: the orders cannot be used, the engine cannot run or failed, or another build is running.
+        JobError: the orders cannot be used, the engine cannot run or failed, another build is running, or rows are not
+            what the orders of their customers give.
     """
     orders = find_orders(artefacts)
     with only_build(artefacts.offline_store) as partial:
@@ -84,6 +86,8 @@ def build_features(
             open_engine(engine, settings, Path(scratch)) as running,
         ):
             build = _Building(artefacts, orders, running, partial, now, full).build(settings)
+        checked = check_against_orders(partial, build.partitions, orders.files, settings.features_verify_customers)
+        print(f"  {checked.rows:,} rows of {checked.customers:,} customers are what their orders give", flush=True)
         put_in_place(partial, build, artefacts.offline_store)
     return build
 

@@ -29,7 +29,7 @@ class Partition(TypedDict):
 
 
 class Day(TypedDict):
-    """The distinct orders of one day: how many, and the sum of their hashes as text."""
+    """The distinct orders of one day: how many, and the sum of their hashes as text (equal ones do not cancel out)."""
 
     orders: int
     hash: str
