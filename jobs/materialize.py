@@ -7,10 +7,11 @@ older row over a newer one; a sample read back through Feast's SDK. Exit codes: 
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from contract.artefacts import Artefacts
-from jobs.builds import read_build
+from jobs.builds import check_whole, read_build
 from jobs.chunks import ChunkReader
 from jobs.errors import JobError
 from jobs.feast_materialize import materialize_by_feast, why_not_here
@@ -29,7 +30,7 @@ from jobs.redis_locks import FAILURES, LockedError, RunLock, online_writer
 from jobs.run_records import Outcome, RunRecord, ViewRecord
 from jobs.settings import JobsSettings
 from jobs.stored_rows import StoredFormat
-from jobs.view_files import identities, limited_to, replaced, resolved
+from jobs.view_files import build_of, identities, limited_to, replaced, resolved
 
 if TYPE_CHECKING:
     from feast import FeatureStore, FeatureView
@@ -98,7 +99,9 @@ def _materialize(artefacts: Artefacts, record: RunRecord, replace: bool, full: b
         raise JobError("REDIS_URL is not set and no embedded server runs; `make redis` starts one")
     build = read_build(artefacts.offline_store)
     record.source, record.newest_snapshot = build.source, build.newest_snapshot
-    record.build = (artefacts.offline_store / "current").resolve().name
+    in_place = (artefacts.offline_store / "current").resolve()
+    record.build = in_place.name
+    check_whole(in_place, artefacts.streamed_orders)
     store = open_feature_store(artefacts)
     views = store._get_feature_views_to_materialize(None)
     if not views:
@@ -109,7 +112,8 @@ def _materialize(artefacts: Artefacts, record: RunRecord, replace: bool, full: b
         # Not in feast's public interface, but the client that its own rows go through, whatever kind of Redis there is.
         client = store._get_provider().online_store._get_client(store.config.online_store)
         with RunLock(client, f"{store.project}:materialize", "materialization", settings.lock_seconds) as lock:
-            run = _Run(store, client, lock, settings, Materialized(client, store.project), full)
+            marks = Materialized(client, store.project)
+            run = _Run(store, client, lock, settings, marks, full, artefacts.streamed_orders)
             if replace or run.marks.source not in (None, record.source):
                 print("  the orders were replaced: removing the rows of the old ones", flush=True)
                 run.remove_rows(views)
@@ -149,6 +153,7 @@ class _Run:
     settings: JobsSettings
     marks: Materialized
     full: bool
+    streamed_orders: Path
 
     def remove_rows(self, views: "list[FeatureView]") -> None:
         """Remove every stored row of the views' customers."""
@@ -209,6 +214,7 @@ class _Run:
                     raise
             if replaced(source, through_link):
                 print(f"  {view.name}: a new build was put in place; going on with it", flush=True)
+                check_whole(build_of(resolved(through_link)), self.streamed_orders)
                 continue
             full = False  # it has been, now only what came meanwhile is missing
 

@@ -20,9 +20,10 @@ import pyarrow.parquet as pq
 
 from contract import Resolver
 from contract.artefacts import Artefacts
+from contract.build_files import STREAMED, STREAMED_ROWS, UNDER_WAY, written
 from feature_repo import transformations
 from jobs.build_features import lifetime_since, windowed_at
-from jobs.builds import STREAMED, read_build, switching
+from jobs.builds import check_whole, read_build, switching
 from jobs.engines import Features, open_engine, stored_schema
 from jobs.errors import JobError
 from jobs.latest_rows import ViewSource, connect, latest_rows, rows_of
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 LIFETIME, WINDOWED = "customer_lifetime", "customer_orders_windowed"
-_UNDER_WAY = ".under_way"
-"""Lies in the folder of a batch's orders until the batch is done."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +103,7 @@ class StreamBatches:
         self._model = model
         self._folders = folders
         self._settings = settings
+        self._checked_build: Path | None = None
         self._plan = FeaturePlan.of(store, model.contract)
         self._resolver = Resolver.of(model.contract)
         self._formats = {
@@ -126,6 +126,7 @@ class StreamBatches:
             JobError: a store cannot be used just now; the batch can be tried again.
         """
         started = time.monotonic()
+        self._check_store()
         made = BatchRecord(number, refused=len(refused))
         self._keep_refused(number, refused)
         with tempfile.TemporaryDirectory(dir=self._settings.scratch_dir, prefix="stream-") as scratch:
@@ -141,19 +142,25 @@ class StreamBatches:
                 self._store(number, rows, now)
                 self._score(number, customers, made, now)
                 made.lag_seconds = (datetime.now(UTC) - pc.max(timely["event_timestamp"]).as_py()).total_seconds()
-        (self._folder_of(number) / _UNDER_WAY).unlink(missing_ok=True)
+        (self._folder_of(number) / UNDER_WAY).unlink(missing_ok=True)
         made.seconds = time.monotonic() - started
         return made
 
     def cut_off(self) -> list[int]:
         """Numbers of the batches that were begun and not finished, ascending."""
         batches = streamed_batches(self._artefacts.streamed_orders)
-        return sorted(number for number in batches if (self._folder_of(number) / _UNDER_WAY).exists())
+        return sorted(number for number in batches if (self._folder_of(number) / UNDER_WAY).exists())
 
     def process_again(self, number: int, now: datetime) -> BatchRecord:
         """Do a batch of `cut_off` with the orders that it had taken in; otherwise as `process`."""
         files = streamed_batches(self._artefacts.streamed_orders)[number]
         return self.process(number, pa.concat_tables(map(pq.read_table, files)), (), now)
+
+    def _check_store(self) -> None:
+        """Read all of each build once, before the first batch on it; after that, look at the sizes of its files."""
+        build = (self._artefacts.offline_store / "current").resolve()
+        check_whole(build, self._artefacts.streamed_orders, read=build != self._checked_build)
+        self._checked_build = build
 
     def _folder_of(self, number: int) -> Path:
         return self._artefacts.streamed_orders / f"batch={number}"
@@ -204,7 +211,7 @@ class StreamBatches:
         if all_own.num_rows:
             with replaced(own) as folder:
                 pq.write_table(all_own.cast(ORDERS_SCHEMA).sort_by("order_id"), folder / "part-0.parquet")
-                (folder / _UNDER_WAY).touch()
+                (folder / UNDER_WAY).touch()
         return new.cast(ORDERS_SCHEMA)
 
     def _feature_rows(self, new: pa.Table, history: Path, scratch: Path, now: datetime) -> dict[str, pa.Table]:
@@ -236,6 +243,8 @@ class StreamBatches:
             with online_writer(self._client, self._project, self._settings.lock_seconds):
                 with switching(self._artefacts.offline_store):
                     files = {view: self._add(view, number, table) for view, table in rows.items()}
+                    added_rows = {view: written(file) for view, file in files.items()}
+                    (self._folder_of(number) / STREAMED_ROWS).write_text(json.dumps(added_rows))
                 with connect() as connection:
                     for view, file in files.items():
                         stored_format = self._formats[view]
