@@ -240,7 +240,7 @@ class StreamBatches:
         In this order and alone, so that a materialization that comes between reads what it must not write over.
         """
         try:
-            with online_writer(self._client, self._project, self._settings.lock_seconds):
+            with online_writer(self._client, self._project, self._settings.lock_seconds) as fence:
                 with switching(self._artefacts.offline_store):
                     files = {view: self._add(view, number, table) for view, table in rows.items()}
                     added_rows = {view: written(file) for view, file in files.items()}
@@ -251,7 +251,7 @@ class StreamBatches:
                         added = replace(stored_format.source, only=(str(file),))
                         # Of a customer with a new order the latest row is among those that the order changed.
                         latest = latest_rows(connection, added, now)
-                        OnlineRows(self._client).write(stored_format.encode(latest))
+                        OnlineRows(self._client, fence).write(stored_format.encode(latest))
         except FAILURES as error:
             raise JobError(f"Redis did not answer: {type(error).__name__}") from None
 
