@@ -57,14 +57,14 @@ class Artefacts(BaseModel):
         """Read the addresses that `environ` gives and fill in the rest below `root`/var.
 
         Raises:
-            ContractError: `REDIS_URL_FILE`, or the record of the embedded server, cannot be read; or the project lies in a
-                folder that the address of its database cannot name.
+            ContractError: `REDIS_URL_FILE`, or the record of the embedded server, cannot be read; or the project lies
+                in a folder that the address of its database cannot name.
         """
         var = root / "var"
         if not environ.get("MLFLOW_TRACKING_URI") and (odd := {"?", "\n", "\r"} & set(str(root))):
             raise ContractError(
-                f"the project's folder has {odd.pop()!r} in its path, which cuts the address of MLflow's SQLite database "
-                "short; move the project, or set MLFLOW_TRACKING_URI"
+                f"the project's folder has {odd.pop()!r} in its path, which cuts the address of MLflow's SQLite "
+                "database short; move the project, or set MLFLOW_TRACKING_URI"
             )
         return cls(
             redis_url=environ.get("REDIS_URL") or _redis_url_of_file(environ) or _recorded_redis_url(root) or None,

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from contract import ContractError
 from contract.artefacts import Artefacts
+from jobs.builds import check_whole, kept_builds
 from jobs.errors import ArgumentError, JobError
 from jobs.feature_store import open_feature_store
 from jobs.latest_rows import ViewSource, changed_customers, connect, customer_ranges
@@ -24,6 +25,7 @@ from jobs.skew_classes import FAULTS
 from jobs.skew_replay import ModelReplay
 from jobs.skew_report import Found, summary, write
 from jobs.times import refuse_nothing_between, spoken
+from jobs.view_files import build_of
 from scoring.errors import ModelError
 from scoring.model import ImportedModel
 from scoring.model_store import open_model
@@ -148,7 +150,12 @@ def _found(artefacts: Artefacts, audit: Audit, reading: LogReading, opened: Open
                     replays[tag] = None  # what is wrong with a model is said once
                     model = opened(tag)
                     store = store or open_feature_store(artefacts)
-                    replays[tag] = opened_replay = ModelReplay(store, model, connection)
+                    opened_replay = ModelReplay(store, model, connection)
+                    for build in {build_of(source) for source in opened_replay.sources}:
+                        check_whole(build, artefacts.streamed_orders)
+                        for older in kept_builds(build):  # rows are looked for there, too
+                            check_whole(older, None)
+                    replays[tag] = opened_replay
                     found.notes += opened_replay.notes
             except (ModelError, ContractError, JobError) as error:
                 found.problems.append(f"rows of model {tag}: {error}")

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import ibis
@@ -18,11 +18,23 @@ import ibis.expr.types as ir
 import pyarrow.parquet as pq
 
 from contract.artefacts import Artefacts
+from contract.build_files import Written
 from feature_repo import transformations
-from jobs.builds import Build, Day, Partition, keep_partition, only_build, put_in_place, read_build
+from jobs.builds import (
+    Build,
+    Day,
+    Partition,
+    files_of,
+    keep_partition,
+    only_build,
+    put_in_place,
+    read_build,
+    whole_files,
+)
 from jobs.engines import Engine, Features, Period, open_engine, stored_schema
 from jobs.errors import JobError
 from jobs.orders import ORDER_COLUMNS, ORDERS_SCHEMA, Orders, find_orders
+from jobs.orders_check import check_against_orders
 from jobs.settings import JobsSettings
 from jobs.times import EPOCH, unix_us
 
@@ -75,7 +87,8 @@ def build_features(
         full: compute everything, whatever the build before holds.
 
     Raises:
-        JobError: the orders cannot be used, the engine cannot run or failed, or another build is running.
+        JobError: the orders cannot be used, the engine cannot run or failed, another build is running, or rows are not
+            what the orders of their customers give.
     """
     orders = find_orders(artefacts)
     with only_build(artefacts.offline_store) as partial:
@@ -84,6 +97,8 @@ def build_features(
             open_engine(engine, settings, Path(scratch)) as running,
         ):
             build = _Building(artefacts, orders, running, partial, now, full).build(settings)
+        checked = check_against_orders(partial, build.partitions, orders.files, settings.features_verify_customers)
+        print(f"  {checked.rows:,} rows of {checked.customers:,} customers are what their orders give", flush=True)
         put_in_place(partial, build, artefacts.offline_store)
     return build
 
@@ -100,6 +115,7 @@ class _Building:
         self._engine = engine
         self._partial = partial
         self._now = now
+        self._files: dict[str, dict[str, dict[str, Written]]] = {}
         self._definition = _definition(engine)
         self._previous = None if full else self._build_to_continue()
         self._distinct = engine.keep("distinct_orders", transformations.distinct_orders(engine.orders(orders.files)))
@@ -126,6 +142,7 @@ class _Building:
             streamed_batches=list(self._orders.streamed_batches),
             partitions=partitions,
             days=days,
+            files=self._files,
         )
 
     def _build_to_continue(self) -> Build | None:
@@ -168,24 +185,34 @@ class _Building:
         return EPOCH + min(changed) * _DAY if changed else None
 
     def _lifetime(self, changed: datetime | None) -> dict[str, Partition]:
-        """A row depends on the orders of its customer up to it: months before the first change stay."""
+        """A row depends on the orders of its customer up to it: months before the first change, or damage, stay."""
         view = "customer_lifetime"
-        first = "9999" if changed is None else f"{changed:%Y-%m}"
-        kept = [month for month in self._held(view) if month < first]
-        since = unix_us(changed.replace(day=1)) if changed and kept else 0
-        return self._write(view, "month", kept, lifetime_since(since), changed is not None)
+        whole = self._whole(view)
+        again = [month for month in self._held(view) if month not in whole]
+        first = min([*again, f"{changed:%Y-%m}"] if changed else again, default="9999")
+        kept = [month for month in whole if month < first]
+        since = unix_us(datetime.fromisoformat(f"{first}-01").replace(tzinfo=UTC)) if kept and first != "9999" else 0
+        return self._write(view, "month", kept, lifetime_since(since), first != "9999")
 
     def _windowed(self, changed: datetime | None, snapshots: list[datetime]) -> dict[str, Partition]:
         """A snapshot depends on all orders before it: those up to the first change stay."""
         view = "customer_orders_windowed"
         wanted = {f"{t:%Y-%m-%d}": unix_us(t) for t in snapshots}
         last = "9999" if changed is None else f"{changed:%Y-%m-%d}"
-        kept = [day for day in self._held(view) if day in wanted and day <= last]
+        kept = [day for day in self._whole(view) if day in wanted and day <= last]
         needed = [wanted[day] for day in wanted if day not in kept]
         return self._write(view, "day", kept, windowed_at(needed), bool(needed))
 
     def _held(self, view: str) -> dict[str, Partition]:
         return self._previous.partitions.get(view, {}) if self._previous else {}
+
+    def _whole(self, view: str) -> list[str]:
+        """Partitions of the build before whose files are as it wrote them; says which are not."""
+        held = self._held(view)
+        whole = [name for name in held if self._previous and whole_files(self._store, self._previous, view, name)]
+        for name in sorted(held.keys() - set(whole)):
+            print(f"  {view}/{name}: is damaged or missing; it is made again", flush=True)
+        return whole
 
     def _write(
         self, view: str, period: Period, kept: Collection[str], features: Features, needed: bool
@@ -193,8 +220,9 @@ class _Building:
         """Put a view's folder together of partitions of the build before and, where needed, newly computed rows."""
         started = time.monotonic()
         held = {name: self._held(view)[name] for name in kept}
+        known = self._previous.files[view] if self._previous and held else {}
         for name in held:
-            keep_partition(self._store, view, name, self._partial)
+            keep_partition(self._store, view, name, known[name], self._partial)
         folder = self._partial / view
         created = _midnight(self._now)
         written = self._engine.write(features, self._distinct, folder, period, created) if needed else {}
@@ -202,6 +230,9 @@ class _Building:
         if not held and not new:  # the feature view must still find a file with its columns
             (folder / "none").mkdir(parents=True)
             pq.write_table(stored_schema(features(self._distinct)).empty_table(), folder / "none" / "part-0.parquet")
+        self._files[view] = {name: known[name] for name in held} | {
+            part.name: files_of(part) for part in sorted(folder.iterdir()) if part.name not in held
+        }
         total = sum(partition["rows"] for partition in (held | new).values())
         print(
             f"  {view}: {total:,} rows in {time.monotonic() - started:.1f} s, "

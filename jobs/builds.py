@@ -10,15 +10,13 @@ import os
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypedDict
 
+from contract.build_files import STREAMED, Written, damage, written, wrong_in
 from jobs.errors import JobError
-
-STREAMED = "streamed"
-"""The folder beside a view's partitions in which the stream's rows lie."""
 
 
 class Partition(TypedDict):
@@ -29,7 +27,7 @@ class Partition(TypedDict):
 
 
 class Day(TypedDict):
-    """The distinct orders of one day: how many, and the sum of their hashes as text."""
+    """The distinct orders of one day: how many, and the sum of their hashes as text (equal ones do not cancel out)."""
 
     orders: int
     hash: str
@@ -46,6 +44,7 @@ class Build:
     streamed_batches: numbers of the batches of streamed orders that it includes.
     partitions: view → partition → what is in it.
     days: day of its orders (days since 1970, as text) → what was in it.
+    files: view → partition → its files, see `contract.build_files`; builds of earlier versions name none.
     """
 
     name: str
@@ -58,6 +57,7 @@ class Build:
     streamed_batches: list[int]
     partitions: dict[str, dict[str, Partition]]
     days: dict[str, Day]
+    files: dict[str, dict[str, dict[str, Written]]] = field(default_factory=dict)
 
 
 def read_build(offline_store: Path) -> Build:
@@ -70,6 +70,16 @@ def read_build(offline_store: Path) -> Build:
         return _described(offline_store / "current")
     except (OSError, ValueError, TypeError):
         raise JobError(f"{offline_store}: no features; run `make features` first") from None
+
+
+def check_whole(build: Path, streamed_orders: Path | None, read: bool = True) -> None:
+    """Hold the files of a build against what it says of them. Arguments are those of `contract.build_files.damage`.
+
+    Raises:
+        JobError: a file is missing, damaged, or of another build; it is named.
+    """
+    if found := damage(build, streamed_orders, read):
+        raise JobError(found)
 
 
 def kept_builds(build: Path) -> dict[Path, Build]:
@@ -124,12 +134,23 @@ def switching(offline_store: Path) -> Iterator[None]:
         yield
 
 
-def keep_partition(offline_store: Path, view: str, partition: str, partial: Path) -> None:
+def whole_files(offline_store: Path, build: Build, view: str, partition: str) -> dict[str, Written]:
+    """Files of a partition of the build in place; empty if they are not as they were written, or nobody says how."""
+    files = build.files.get(view, {}).get(partition, {})
+    return {} if any(wrong_in(offline_store / "current" / view / partition, files)) else files
+
+
+def keep_partition(offline_store: Path, view: str, partition: str, files: Collection[str], partial: Path) -> None:
     """Take a partition over from the build in place, without copying it."""
     target = partial / view / partition
     target.mkdir(parents=True)
-    for file in (offline_store / "current" / view / partition).glob("*.parquet"):
-        os.link(file, target / file.name)
+    for file in files:
+        os.link(offline_store / "current" / view / partition / file, target / file)
+
+
+def files_of(partition: Path) -> dict[str, Written]:
+    """Describe the files of a partition that was just written."""
+    return {file.name: written(file) for file in sorted(partition.glob("*.parquet"))}
 
 
 def put_in_place(partial: Path, build: Build, offline_store: Path) -> None:

@@ -1,5 +1,6 @@
 """A view's latest rows, a range of customers at a time, each read and encoded while the one before is being written."""
 
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ import pyarrow as pa
 from jobs.latest_rows import KeyRange, ViewSource, changed_customers, latest_rows
 from jobs.stored_rows import StoredFormat, StoredHashes
 from jobs.view_files import identities
+
+_BETWEEN_LINES = 1.0
+"""Seconds between two lines of progress."""
 
 
 @dataclass(frozen=True)
@@ -62,3 +66,23 @@ class ChunkReader:
                 if ahead is not None:
                     yield ahead.result()
                 ahead = reading
+
+
+class Progress:
+    """Says how far a pass is, at most once a second."""
+
+    def __init__(self, view: str, chunks: int) -> None:
+        self._view, self._chunks = view, chunks
+        self._chunk = self._rows = 0
+        self._began = self._said = time.monotonic()
+
+    def tell(self, rows: int) -> None:
+        """One more chunk is written."""
+        self._chunk, self._rows = self._chunk + 1, self._rows + rows
+        if (now := time.monotonic()) - self._said >= _BETWEEN_LINES:
+            self._said = now
+            rate = self._rows / (now - self._began)
+            print(
+                f"  {self._view}: chunk {self._chunk:,} of {self._chunks:,}, {self._rows:,} rows, {rate:,.0f} rows/s",
+                flush=True,
+            )

@@ -38,7 +38,7 @@ class Engine(Protocol):
     identity: str
 
     def orders(self, files: Sequence[Path]) -> ir.Table:
-        """All rows of the files: `jobs.orders.ORDER_COLUMNS`, and of these an `order_hash` (int64)."""
+        """All rows of the files: `jobs.orders.ORDER_COLUMNS`, and an `order_hash` (int64) of them all together."""
 
     def keep(self, name: str, rows: ir.Table) -> ir.Table:
         """The same rows, computed once and laid down in the scratch folder."""

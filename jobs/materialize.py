@@ -7,12 +7,13 @@ older row over a newer one; a sample read back through Feast's SDK. Exit codes: 
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from contract.artefacts import Artefacts
 from contract.redaction import redacted
-from jobs.builds import read_build
-from jobs.chunks import ChunkReader
+from jobs.builds import check_whole, read_build
+from jobs.chunks import ChunkReader, Progress
 from jobs.errors import JobError
 from jobs.feast_materialize import materialize_by_feast, why_not_here
 from jobs.feature_store import open_feature_store
@@ -24,20 +25,20 @@ from jobs.latest_rows import (
     newest_time,
 )
 from jobs.materialized import Extent, Materialized, Pass, changed_files, next_pass
-from jobs.online_check import mismatches
-from jobs.online_rows import OnlineRows, remove_rows
+from jobs.online_check import eviction, gone, mismatches, some_rows
+from jobs.online_rows import OnlineRows, stored_keys
 from jobs.redis_locks import FAILURES, LockedError, RunLock, online_writer
 from jobs.run_records import Outcome, RunRecord, ViewRecord
 from jobs.settings import JobsSettings
 from jobs.stored_rows import StoredFormat
-from jobs.view_files import identities, limited_to, replaced, resolved
+from jobs.view_files import build_of, identities, limited_to, replaced, resolved
 
 if TYPE_CHECKING:
     from feast import FeatureStore, FeatureView
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-_BETWEEN_LINES = 1.0
-"""Seconds between two lines of progress."""
+_LOOKED_FOR, _LOOKED_FOR_AT_ONCE = 50_000, 2_000
+"""Customers per view who are looked for in Redis at the end; fewer where their rows were all written just now."""
 
 
 class PartlyError(JobError):
@@ -99,7 +100,9 @@ def _materialize(artefacts: Artefacts, record: RunRecord, replace: bool, full: b
         raise JobError("REDIS_URL is not set and no embedded server runs; `make redis` starts one")
     build = read_build(artefacts.offline_store)
     record.source, record.newest_snapshot = build.source, build.newest_snapshot
-    record.build = (artefacts.offline_store / "current").resolve().name
+    in_place = (artefacts.offline_store / "current").resolve()
+    record.build = in_place.name
+    check_whole(in_place, artefacts.streamed_orders)
     store = open_feature_store(artefacts)
     views = store._get_feature_views_to_materialize(None)
     if not views:
@@ -110,13 +113,17 @@ def _materialize(artefacts: Artefacts, record: RunRecord, replace: bool, full: b
         # Not in feast's public interface, but the client that its own rows go through, whatever kind of Redis there is.
         client = store._get_provider().online_store._get_client(store.config.online_store)
         with RunLock(client, f"{store.project}:materialize", "materialization", settings.lock_seconds) as lock:
-            run = _Run(store, client, lock, settings, Materialized(client, store.project), full)
+            run = _Run(
+                store, client, lock, settings, Materialized(client, store.project), full, artefacts.streamed_orders
+            )
             if replace or run.marks.source not in (None, record.source):
                 print("  the orders were replaced: removing the rows of the old ones", flush=True)
                 run.remove_rows(views)
                 run.marks.restart(record.source)
             elif run.marks.source is None:
                 run.marks.restart(record.source)
+            if (said := eviction(client)) is not None:
+                print(f"  {said}", flush=True)
             for view in views:
                 record.views.append(made := ViewRecord(view.name))
                 run.view(view, record.until, made)
@@ -150,11 +157,15 @@ class _Run:
     settings: JobsSettings
     marks: Materialized
     full: bool
+    streamed_orders: Path
 
     def remove_rows(self, views: "list[FeatureView]") -> None:
         """Remove every stored row of the views' customers."""
         for join_keys in sorted({tuple(view.join_keys) for view in views}):
-            remove_rows(self.client, self.store.project, join_keys)
+            for keys in stored_keys(self.client, self.store.project, join_keys):
+                with online_writer(self.client, self.store.project, self.settings.lock_seconds):
+                    self.lock.check()
+                    self.client.delete(*keys)
 
     def view(self, view: "FeatureView", until: datetime, made: ViewRecord) -> None:
         """Materialize one view; what goes wrong with its rows is written down, not raised.
@@ -167,7 +178,8 @@ class _Run:
         try:
             reason = why_not_here(self.store, view)
             if reason is None:
-                self._by_chunks(view, until, made)
+                was_full = self._by_chunks(view, until, made, self.full)
+                self._confirm(view, until, made, was_full)
                 # As Feast's own run tells it.
                 self.store.registry.apply_materialization(view, self.store.project, BEGINNING, until)
             else:
@@ -188,11 +200,42 @@ class _Run:
                 flush=True,
             )
 
-    def _by_chunks(self, view: "FeatureView", until: datetime, made: ViewRecord) -> None:
+    def _confirm(self, view: "FeatureView", until: datetime, made: ViewRecord, was_full: bool) -> None:
+        """Look for rows that should be online, of whatever run they are; where some are not, write everybody's.
+
+        Raises:
+            UnverifiedError: they are not there even then.
+        """
+        lost, looked_for = self._lost(view, until, made, was_full)
+        if lost and not was_full:
+            print(f"  {view.name}: of {looked_for:,} customers {lost:,} are missing in Redis; writing all", flush=True)
+            self.marks.forget(view.name)
+            self._by_chunks(view, until, made, full=True)
+            lost, looked_for = self._lost(view, until, made, was_full=False)
+        if lost:
+            self.marks.forget(view.name)
+            raise UnverifiedError(
+                f"of {looked_for:,} customers {lost:,} are missing in Redis, or stored otherwise: it dropped them, or "
+                "another writes there"
+            )
+
+    def _lost(self, view: "FeatureView", until: datetime, made: ViewRecord, was_full: bool) -> tuple[int, int]:
+        """Customers whose row is missing or stored otherwise, and of how many; what was just written was read back."""
+        source, stored_format = resolved(ViewSource.of(view)), StoredFormat.of(self.store, view)
+        rows = some_rows(source, until, _LOOKED_FOR_AT_ONCE if was_full else _LOOKED_FOR)
+        lost = gone(self.client, stored_format, rows)
+        if not lost and not was_full:
+            compared, lost = mismatches(self.store, stored_format, rows, self.settings.materialize_verify_rows)
+            made.verified += compared
+        return lost, rows.num_rows
+
+    def _by_chunks(self, view: "FeatureView", until: datetime, made: ViewRecord, full: bool) -> bool:
+        """Write what is not online yet; True if that was everybody's row."""
         through_link = ViewSource.of(view)
         stored_format = StoredFormat.of(self.store, view)
-        full = self.full
+        was_full = False
         while True:
+            self.lock.check()
             source = resolved(through_link)
             try:
                 check_columns(source)
@@ -200,7 +243,8 @@ class _Run:
                 begun = self.marks.begun(view.name)
                 todo = next_pass(wanted, self.marks.done(view.name), begun, full)
                 if todo is None:
-                    return
+                    return was_full
+                was_full |= todo.full and todo.reached is None
                 made.resumed |= todo is begun
                 self._pass(_View(through_link, source, stored_format), todo, made)
             except (LockedError, UnverifiedError):
@@ -210,6 +254,7 @@ class _Run:
                     raise
             if replaced(source, through_link):
                 print(f"  {view.name}: a new build was put in place; going on with it", flush=True)
+                check_whole(build_of(resolved(through_link)), self.streamed_orders)
                 continue
             full = False  # it has been, now only what came meanwhile is missing
 
@@ -229,15 +274,15 @@ class _Run:
             sample = -(-self.settings.materialize_verify_rows // len(ranges))
             left = [key_range for key_range in ranges if not todo.is_done(key_range)]
             reader = ChunkReader(connection, view.source, view.stored_format, todo.extent.until, changed)
-            progress = _Progress(name, len(left))
+            progress = Progress(name, len(left))
             for chunk in reader.read_ahead(left):
-                self.lock.check()
-                with online_writer(self.client, self.store.project, self.settings.lock_seconds):
+                with online_writer(self.client, self.store.project, self.settings.lock_seconds) as fence:
+                    self.lock.check()  # here, because no other run can write before this chunk is written or refused
                     if replaced(view.source, view.through_link):
                         return  # its files may hold older values of event times that the stream has written since
                     if not reader.is_current(chunk):  # the stream has added rows, and written them
                         chunk = reader.read(chunk.key_range)
-                    written = OnlineRows(self.client).write(chunk.hashes)
+                    written = OnlineRows(self.client, fence).write(chunk.hashes)
                     compared, wrong = mismatches(self.store, view.stored_format, chunk.rows, sample)
                 made.wrote(written, chunk.rows.num_rows, newest_time(view.source, chunk.rows))
                 made.verified += compared
@@ -260,23 +305,3 @@ class _View:
     through_link: ViewSource
     source: ViewSource
     stored_format: StoredFormat
-
-
-class _Progress:
-    """Says how far a pass is, at most once a second."""
-
-    def __init__(self, view: str, chunks: int) -> None:
-        self._view, self._chunks = view, chunks
-        self._chunk = self._rows = 0
-        self._began = self._said = time.monotonic()
-
-    def tell(self, rows: int) -> None:
-        """One more chunk is written."""
-        self._chunk, self._rows = self._chunk + 1, self._rows + rows
-        if (now := time.monotonic()) - self._said >= _BETWEEN_LINES:
-            self._said = now
-            rate = self._rows / (now - self._began)
-            print(
-                f"  {self._view}: chunk {self._chunk:,} of {self._chunks:,}, {self._rows:,} rows, {rate:,.0f} rows/s",
-                flush=True,
-            )

@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Self
+from uuid import uuid4
 
 from jobs.latest_rows import KeyRange, ViewSource
 from jobs.view_files import newest_event_time
@@ -56,6 +57,7 @@ class Materialized:
 
     def __init__(self, client: Any, project: str) -> None:
         self._client, self._key = client, f"{project}:materialized"
+        self._passes: dict[str, str] = {}
 
     @property
     def source(self) -> str | None:
@@ -77,16 +79,23 @@ class Materialized:
         stored = self._get(f"{view}:begun")
         if stored is None:
             return None
-        return Pass(_extent(stored["extent"]), bool(stored["full"]), self._get(f"{view}:reached"))
+        self._passes[view] = stored.get("id", "")
+        reached = self._get(f"{view}:reached")
+        own = isinstance(reached, list) and reached[0] == self._passes[view]
+        return Pass(_extent(stored["extent"]), bool(stored["full"]), reached[1] if own else None)
 
     def begin(self, view: str, begun: Pass) -> None:
         """Set out."""
         self._client.hdel(self._key, f"{view}:reached")
-        self._set(f"{view}:begun", {"extent": _shown(begun.extent), "full": begun.full})
+        self._passes[view] = uuid4().hex
+        self._set(f"{view}:begun", {"extent": _shown(begun.extent), "full": begun.full, "id": self._passes[view]})
 
     def reach(self, view: str, key_range: KeyRange) -> None:
-        """All customers before the range's end are written."""
-        self._set(f"{view}:reached", key_range.high)
+        """All customers before the range's end are written, by the pass that was begun or gone on with here.
+
+        The pass is named, so that a run that lost its lock says nothing of another's.
+        """
+        self._set(f"{view}:reached", [self._passes.get(view, ""), key_range.high])
 
     def finish(self, view: str, extent: Extent) -> None:
         """The pass has come to its end."""

@@ -1,14 +1,25 @@
-"""Reading written rows back through Feast's SDK, as every client of the online store does."""
+"""Is online what should be there: values through Feast's SDK, as every client reads them; rows by their event times."""
 
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import redis
+from google.protobuf.message import DecodeError
+from google.protobuf.timestamp_pb2 import Timestamp
 
-from jobs.stored_rows import StoredFormat
+from jobs.errors import JobError
+from jobs.latest_rows import KeyRange, ViewSource, connect, latest_rows
+from jobs.stored_rows import StoredFormat, encode_times
 
 if TYPE_CHECKING:
     from feast import FeatureStore
+
+_ASKED_AT_ONCE = 2_000
+_FEW_ROWS = 1_000_000
 
 
 def mismatches(store: "FeatureStore", stored_format: StoredFormat, rows: pa.Table, sample: int) -> tuple[int, int]:
@@ -40,3 +51,84 @@ def mismatches(store: "FeatureStore", stored_format: StoredFormat, rows: pa.Tabl
         same = all(g.values[row].SerializeToString() == e[row] for g, e in zip(given, expected, strict=True))
         wrong += stored_at != at or not same
     return compared, wrong
+
+
+def gone(client: Any, stored_format: StoredFormat, rows: pa.Table) -> int:
+    """How many customers of `rows` have no row in Redis, or an older one; errors are redis-py's."""
+    source = stored_format.source
+    keys = stored_format.encode_keys(rows[source.join_key].combine_chunks()).to_pylist()
+    times = encode_times(rows[source.timestamp_field].combine_chunks()).to_pylist()
+    lost = 0
+    for start in range(0, len(keys), _ASKED_AT_ONCE):
+        some = slice(start, start + _ASKED_AT_ONCE)
+        pipeline = client.pipeline(transaction=False)
+        for key in keys[some]:
+            pipeline.hmget(key, [stored_format.time_field])
+        lost += sum(_is_older(stored, at) for (stored,), at in zip(pipeline.execute(), times[some], strict=True))
+    return lost
+
+
+def _is_older(stored: bytes | None, expected: bytes) -> bool:
+    if stored is None or stored == expected:
+        return stored is None
+    try:
+        found, wanted = (Timestamp.FromString(each) for each in (stored, expected))
+    except DecodeError:
+        return True
+    return (found.seconds, found.nanos) < (wanted.seconds, wanted.nanos)
+
+
+def some_rows(source: ViewSource, until: datetime, most: int) -> pa.Table:
+    """The latest rows at `until` of customers drawn at random, about so many; of everybody where there are no more.
+
+    Raises:
+        JobError: files cannot be read.
+    """
+    with connect() as connection:
+        rows = latest_rows(connection, source, until, _some_range(source, most))
+    if rows.num_rows <= most:
+        return rows
+    return rows.take(pa.array(np.sort(np.random.default_rng().choice(rows.num_rows, most, replace=False))))
+
+
+def _some_range(source: ViewSource, customers: int) -> KeyRange:
+    """A range of about so many customers, drawn at random; of views with few rows, everybody's."""
+    try:
+        groups = [
+            (file, group, metadata.row_group(group).num_rows)
+            for file in source.files()
+            for metadata in [pq.read_metadata(file)]
+            for group in range(metadata.num_row_groups)
+        ]
+        rows = np.array([count for _, _, count in groups], dtype=np.float64)
+        if rows.sum() <= _FEW_ROWS:
+            return KeyRange()
+        random = np.random.default_rng()
+        file, group, _ = groups[random.choice(len(groups), p=rows / rows.sum())]
+        ids = pc.unique(pq.ParquetFile(file).read_row_group(group, [source.join_key])[source.join_key])
+    except (pa.ArrowInvalid, OSError) as error:
+        raise JobError(f"{source.path}: is not readable as Parquet ({str(error).splitlines()[0]})") from None
+    ids = ids.drop_null().cast(pa.binary()).sort()
+    first = int(random.integers(max(1, len(ids) - customers + 1)))
+    # Open where the file ends, so that customers are drawn, too, who are in other files only.
+    low = ids[first].as_py().decode() if first else None
+    high = ids[first + customers].as_py().decode() if first + customers < len(ids) else None
+    return KeyRange(low, high) if low or high else KeyRange()
+
+
+def eviction(client: Any) -> str | None:
+    """What there is to say of rows that the server may drop by itself; None: it drops none."""
+    try:
+        told = client.info(
+            "memory", **({"target_nodes": "primaries"} if isinstance(client, redis.RedisCluster) else {})
+        )
+    except redis.ResponseError:
+        return "whether Redis may drop rows when its memory is full is not known: this user may not ask (+info)"
+    nodes = [told] if "maxmemory_policy" in told else [node for node in told.values() if isinstance(node, dict)]
+    policies = sorted({str(node.get("maxmemory_policy", "noeviction")) for node in nodes} - {"noeviction"})
+    if not policies:
+        return None
+    return (
+        f"warning: Redis may drop rows when its memory is full: maxmemory-policy is {', '.join(policies)}; "
+        "set it to noeviction"
+    )

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import redis
 
+from jobs.errors import JobError
 from jobs.stored_rows import StoredHashes
 
 _ROWS_PER_CALL = 16
@@ -22,9 +24,19 @@ _MOVED_TRIES = 3
 _KEYS_PER_SCAN = 1_000
 
 _WRITE = """
--- KEYS: hashes of customers. ARGV: n, n names of fields, then n values for each key. The first field is the event time,
--- a serialised google.protobuf.Timestamp. A hash that holds a newer one stays; an equal one is overwritten.
-local n = tonumber(ARGV[1])
+-- KEYS: the lock, if a token is given; then hashes of customers. ARGV: the token that the lock must hold, the time by
+-- this server until which writing is allowed (ms), n, n names of fields, then n values for each key. The first
+-- two may be empty. The first field is the event time, a serialised google.protobuf.Timestamp. A hash that holds a
+-- newer one stays; an equal one is overwritten.
+local locks = ARGV[1] ~= '' and 1 or 0
+if locks == 1 and redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return redis.error_reply('FENCED the lock is gone')
+end
+if ARGV[2] ~= '' then
+  local now = redis.call('TIME')
+  if now[1] * 1000 + now[2] / 1000 > tonumber(ARGV[2]) then return redis.error_reply('FENCED the time is over') end
+end
+local n = tonumber(ARGV[3])
 
 local function time(bytes)
   -- seconds and nanoseconds; nil if it is no Timestamp
@@ -58,10 +70,10 @@ local function newer(stored, given)
 end
 
 local written, pairs_of_row = 0, {}
-for i = 1, n do pairs_of_row[2 * i - 1] = ARGV[1 + i] end
-for row, key in ipairs(KEYS) do
-  local first = 1 + n * row
-  if not newer(redis.call('HMGET', key, ARGV[2])[1], ARGV[first + 1]) then
+for i = 1, n do pairs_of_row[2 * i - 1] = ARGV[3 + i] end
+for row = 1, #KEYS - locks do
+  local key, first = KEYS[row + locks], 3 + n * row
+  if not newer(redis.call('HMGET', key, ARGV[4])[1], ARGV[first + 1]) then
     for i = 1, n do pairs_of_row[2 * i] = ARGV[first + i] end
     redis.call('HSET', key, unpack(pairs_of_row))
     written = written + 1
@@ -74,15 +86,34 @@ MOST_FIELDS = 3_500
 """Lua hands no more than some 8,000 values to one command, and a field is two."""
 
 
+@dataclass(frozen=True)
+class Fence:
+    """What makes Redis itself refuse rows of a writer that has lost its right, see `jobs.redis_locks.online_writer`.
+
+    token: what the lock holds as long as it is this writer's. A cluster may have the lock on another node than a row.
+    until_ms: there, the right ends at this time by the servers' clocks, before another writer can have it.
+    """
+
+    key: bytes
+    token: bytes = b""
+    until_ms: int | None = None
+
+
+class FencedError(JobError):
+    """Another may be writing online rows; those of this writer are refused from now on."""
+
+
 class OnlineRows:
     """Writes rows through the client that Feast itself uses; errors are redis-py's.
 
     Args:
         client: of one server, of a master that Sentinels watch, or of a cluster.
+        fence: without it, nobody else writes.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, fence: Fence | None = None) -> None:
         self._client = client
+        self._fence = fence or Fence(b"")
         self._is_cluster = isinstance(client, redis.RedisCluster)
 
     def write(self, rows: StoredHashes) -> int:
@@ -90,6 +121,9 @@ class OnlineRows:
 
         Returns:
             Rows written.
+
+        Raises:
+            FencedError: the right to write was lost; no row was written since.
         """
         if not self._is_cluster:
             return self._write_to(self._client, rows)
@@ -121,22 +155,27 @@ class OnlineRows:
         try:
             connection.send_command("SCRIPT", "LOAD", _WRITE)
             connection.read_response()
-            for commands, replies in _packed(rows, per_call):
+            for commands, replies in _packed(rows, per_call, self._fence):
                 connection.send_packed_command([commands], check_health=False)
                 # One batch of replies stays owed, so that Redis works while the next is sent.
                 written += sum(connection.read_response() for _ in range(owed))
                 owed = replies
             written += sum(connection.read_response() for _ in range(owed))
-        except BaseException:
+        except BaseException as error:
             connection.disconnect()  # replies that nobody has read must not be taken for another command's
+            if isinstance(error, redis.ResponseError) and str(error).startswith("FENCED"):
+                raise FencedError(
+                    "writing one part took longer than JOBS_LOCK_SECONDS, or this process stood still; Redis refused "
+                    "the rest. Raise it, or lower JOBS_MATERIALIZE_CHUNK_ROWS, and run again"
+                ) from None
             raise
         finally:
             server.connection_pool.release(connection)
         return written
 
 
-def remove_rows(client: Any, project: str, join_keys: Sequence[str]) -> None:
-    """Remove every stored row of entities with these join keys, in bounded memory; errors are redis-py's."""
+def stored_keys(client: Any, project: str, join_keys: Sequence[str]) -> Iterator[list[bytes]]:
+    """Key of every stored row of entities with these join keys, some at a time; errors are redis-py's."""
     from feast.infra.key_encoding_utils import serialize_entity_key_prefix
 
     prefix = serialize_entity_key_prefix(list(join_keys))
@@ -145,7 +184,7 @@ def remove_rows(client: Any, project: str, join_keys: Sequence[str]) -> None:
     while keys := list(islice(found, _KEYS_PER_SCAN)):
         ours = [key for key in keys if _project_of(key, len(prefix), len(join_keys)) == project.encode()]
         if ours:
-            client.delete(*ours)
+            yield ours
 
 
 def _project_of(key: bytes, start: int, values: int) -> bytes:
@@ -155,9 +194,12 @@ def _project_of(key: bytes, start: int, values: int) -> bytes:
     return key[start:]
 
 
-def _packed(rows: StoredHashes, per_call: int) -> Iterator[tuple[bytes, int]]:
+def _packed(rows: StoredHashes, per_call: int, fence: Fence) -> Iterator[tuple[bytes, int]]:
     """Calls of the script in the Redis protocol, and how many, a batch at a time."""
-    names = b"".join(_word(word) for word in (str(len(rows.fields)).encode(), *rows.fields))
+    until = b"" if fence.until_ms is None else b"%d" % fence.until_ms
+    names = b"".join(_word(word) for word in (fence.token, until, b"%d" % len(rows.fields), *rows.fields))
+    locks = 1 if fence.token else 0
+    lock = _word(fence.key) if locks else b""
     words_per_row = len(rows.fields) + 1
     for start in range(0, len(rows.keys), _ROWS_IN_FLIGHT):
         batch = slice(start, start + _ROWS_IN_FLIGHT)
@@ -166,8 +208,8 @@ def _packed(rows: StoredHashes, per_call: int) -> Iterator[tuple[bytes, int]]:
         parts: list[bytes | memoryview] = []
         for first in range(0, len(keys), per_call):
             last = min(first + per_call, len(keys))
-            words = 4 + len(rows.fields) + words_per_row * (last - first)
-            head = b"*%d\r\n$7\r\nEVALSHA\r\n" % words + _word(_SHA) + _word(b"%d" % (last - first))
+            words = 6 + locks + len(rows.fields) + words_per_row * (last - first)
+            head = b"*%d\r\n$7\r\nEVALSHA\r\n" % words + _word(_SHA) + _word(b"%d" % (locks + last - first)) + lock
             parts += [head, _bytes(keys, first, last), names, _bytes(values, first, last)]
         yield b"".join(parts), -(-len(keys) // per_call)
 

@@ -5,6 +5,7 @@ for longer.
 """
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -13,9 +14,15 @@ import redis
 from redis.lock import Lock
 
 from jobs.errors import JobError
+from jobs.online_rows import Fence
 
 FAILURES = (redis.RedisError, redis.exceptions.RedisClusterException)
 """Whatever redis-py raises; the latter is no RedisError."""
+
+
+_WAITING = 0.02
+_TRUSTED = 0.9
+"""Of a lock's time; the rest is for clocks of a cluster's servers that differ."""
 
 
 class LockedError(JobError):
@@ -25,22 +32,26 @@ class LockedError(JobError):
 
 
 @contextmanager
-def online_writer(client: Any, project: str, seconds: float) -> Iterator[None]:
+def online_writer(client: Any, project: str, seconds: float) -> Iterator[Fence]:
     """Hold the right to read offline rows and write them online; the materialization and the stream take turns.
 
     Without it, one could write a value that it had read before the other wrote a later value of the same event time.
+    A process that stands still may lose the right without knowing; what is written with the fence is refused then.
 
     Args:
         seconds: after which the right is gone, and for which it is waited for, twice.
 
     Raises:
-        JobError: it was not to be had, or was gone before the end; what was written may be another's older value.
+        JobError: it was not to be had, or was gone before the end.
     """
-    lock = Lock(client, f"{project}:online_writer", timeout=seconds, sleep=0.02, blocking_timeout=2 * seconds)
-    if not lock.acquire():
-        raise JobError(f"another job has been writing online rows for {2 * seconds:g} s; run again")
+    key = f"{project}:online_writer"
+    lock = Lock(client, key, timeout=seconds, sleep=_WAITING, blocking_timeout=2 * seconds)
+    until_ms = _acquired(client, lock, key, seconds)
     try:
-        yield
+        if until_ms is None:
+            yield Fence(key.encode(), token=lock.local.token)
+        else:
+            yield Fence(key.encode(), until_ms=until_ms)
     except BaseException:
         with suppress(*FAILURES):  # what went wrong first is what is told
             lock.release()
@@ -52,6 +63,26 @@ def online_writer(client: Any, project: str, seconds: float) -> Iterator[None]:
             f"writing one part took longer than JOBS_LOCK_SECONDS={seconds:g}; "
             "raise it, or lower JOBS_MATERIALIZE_CHUNK_ROWS, and run again"
         ) from None
+
+
+def _acquired(client: Any, lock: Lock, key: str, seconds: float) -> int | None:
+    """Take the lock; where it is one of a cluster, until when it can be trusted by the servers' clocks.
+
+    Raises:
+        JobError: it was not to be had.
+    """
+    if not isinstance(client, redis.RedisCluster):
+        if lock.acquire():
+            return None
+    else:
+        nodes: Any = client
+        waited_until = time.monotonic() + 2 * seconds
+        while time.monotonic() < waited_until:
+            now, micros = nodes.time(target_nodes=nodes.get_node_from_key(key))
+            if lock.acquire(blocking=False):
+                return int(now * 1000 + micros // 1000 + seconds * 1000 * _TRUSTED)
+            time.sleep(_WAITING)
+    raise JobError(f"another job has been writing online rows for {2 * seconds:g} s; run again")
 
 
 class RunLock:
@@ -88,8 +119,8 @@ class RunLock:
             self._lock.release()
 
     def check(self) -> None:
-        """Raise `LockedError` if the lock was lost, e.g. because this machine slept."""
-        if self._lost:
+        """Raise `LockedError` if the lock was lost, e.g. because this machine slept; asks Redis."""
+        if self._lost or not self._lock.owned():
             raise LockedError(f"the lock of this {self._name} was lost; another may be running")
 
     def _renew(self) -> None:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from contract import Resolver
 from contract.artefacts import Artefacts
+from jobs.builds import check_whole
 from jobs.customer_list import CustomerList, read_customer_list
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
@@ -21,7 +22,7 @@ from jobs.offline_features import FeaturePlan, StoredRows
 from jobs.partitions import replaced
 from jobs.predictions import PREDICTIONS, counts, feature_issues, predictions
 from jobs.times import unix_us
-from jobs.view_files import resolved
+from jobs.view_files import build_of, resolved
 from scoring.model import ImportedModel
 from scoring.outcomes import STATUSES, outcomes
 
@@ -96,6 +97,8 @@ def open_batch(artefacts: Artefacts, model: ImportedModel, order: Order, now: da
     # Of one build, whatever is put in place meanwhile.
     views = {name: store.registry.get_feature_view(name, store.project) for name in plan.views}
     sources = {name: resolved(ViewSource.of(view)) for name, view in views.items()}
+    for build in {build_of(source) for source in sources.values()}:
+        check_whole(build, artefacts.streamed_orders)
     for source in sources.values():
         check_columns(source)
     return Batch(model, plan, sources, listed, partition_of(order, model))

@@ -1,12 +1,14 @@
 """Spark Structured Streaming over new orders: Spark finds them and remembers what is done, `StreamBatches` does it."""
 
+import hashlib
 import json
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlparse
@@ -15,10 +17,10 @@ from contract.artefacts import Artefacts
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
 from jobs.order_events import Event, read_json, read_parquet, sorted_out
-from jobs.orders import streamed_batches
 from jobs.settings import JobsSettings
 from jobs.spark import spark_path, spark_session
 from jobs.stream_batch import BatchRecord, StreamBatches, StreamFolders
+from jobs.stream_checkpoint import batch_number, only_stream, sparks_checkpoint
 from jobs.stream_metrics import StreamMetrics
 from scoring.model import ImportedModel
 
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
 
 Source = Literal["json", "parquet", "kafka"]
 _LONGEST_PAUSE = 30.0
-_FIRST_BATCH = "first_batch"
+_OLDEST_FILE = "36500d"
+"""Spark's own limit is a week before the newest file: it would leave out files that were written long before they are
+moved in, without a word."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Stream:
     """What to follow.
 
     incoming: the folder in which files of orders appear, each moved there whole; unused with Kafka.
-    checkpoint: where Spark remembers what is done; a new one reads everything that is there again.
+    checkpoint: folder in which is remembered what is done; a new one reads everything that is there again.
     once: end when everything that is there has been done.
     as_of: the time of scoring; None is that of each batch.
     """
@@ -56,36 +60,44 @@ def score_stream(artefacts: Artefacts, model: ImportedModel, stream: Stream, set
     when the stream is started again.
 
     Raises:
-        JobError: Spark or a setting cannot be used, or no Redis address is known.
+        JobError: Spark or a setting cannot be used, no Redis address is known, another stream writes into the same
+            folders, or the checkpoint is of another source.
         ContractError: the registry does not keep the model's contract.
     """
     if artefacts.redis_url is None:
         raise JobError("REDIS_URL is not set and no embedded server runs; `make redis` starts one")
+    with only_stream(artefacts.streamed_orders, stream.checkpoint.parent):
+        _follow(artefacts, model, stream, settings)
+
+
+def _follow(artefacts: Artefacts, model: ImportedModel, stream: Stream, settings: JobsSettings) -> None:
     stream.incoming.mkdir(parents=True, exist_ok=True)
+    checkpoint = sparks_checkpoint(stream.checkpoint, _followed(stream, settings))
     store = open_feature_store(artefacts)
     # Not in feast's public interface, but the client that its own rows go through, whatever kind of Redis there is.
     client = store._get_provider().online_store._get_client(store.config.online_store)
     batches = StreamBatches(artefacts, store, client, model, stream.folders, settings)
     metrics = StreamMetrics(settings.stream_metrics_port)
-    first = _first_batch(stream.checkpoint, artefacts.streamed_orders)
     stopping = threading.Event()
 
-    def do(frame: "DataFrame", spark_number: int) -> None:
-        number = first + spark_number
-        now = stream.as_of or datetime.now(UTC)
-        orders, refused = sorted_out(_events(frame, stream.source, now))
-
-        def attempt() -> BatchRecord:
-            return batches.process(number, orders, refused, now)
-
+    def told(attempt: Callable[[], BatchRecord]) -> None:
         made = _until_it_works(attempt, stopping)
-        if made is not None:
-            metrics.count(made)
-            print(json.dumps(asdict(made)), flush=True)
+        metrics.count(made)
+        print(json.dumps(asdict(made)), flush=True)
 
-    options = {"spark.sql.streaming.checkpointLocation": str(stream.checkpoint)}
-    with spark_session(settings, "score-stream", options) as session:
+    def do(frame: "DataFrame", spark_number: int) -> None:
+        now = stream.as_of or datetime.now(UTC)
+        contents = [value for (value,) in frame.toLocalIterator() if value is not None]
+        orders, refused = sorted_out(_events(contents, stream.source, now))
+        number = batch_number(spark_number, contents if stream.source != "parquet" else map(_as_it_is, contents))
+        told(lambda: batches.process(number, orders, refused, now))
+
+    for number in batches.cut_off():  # Spark does one again only if its checkpoint is still the same
+        told(partial(batches.process_again, number, stream.as_of or datetime.now(UTC)))
+    with spark_session(settings, "score-stream") as session:
         writer = _following(session, stream, settings).writeStream.foreachBatch(do)
+        # Of the writer: as a property of the session, it is only the parent of a folder that is new at each start.
+        writer = writer.option("checkpointLocation", str(checkpoint.resolve()))
         if stream.once:
             writer = writer.trigger(availableNow=True)
         else:
@@ -97,15 +109,23 @@ def score_stream(artefacts: Artefacts, model: ImportedModel, stream: Stream, set
             raise JobError(f"the stream ended: {str(query.exception()).splitlines()[0]}")
 
 
-def _first_batch(checkpoint: Path, streamed_orders: Path) -> int:
-    """What Spark's first batch is called here: another checkpoint must not overwrite the batches of the one before."""
-    file = checkpoint / _FIRST_BATCH
-    if not file.exists():
-        checkpoint.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial")
-        partial.write_text(str(max(streamed_batches(streamed_orders), default=-1) + 1), encoding="utf-8")
-        partial.replace(file)
-    return int(file.read_text(encoding="utf-8"))
+def _followed(stream: Stream, settings: JobsSettings) -> dict[str, str]:
+    if stream.source == "kafka":
+        return {"source": stream.source, "topic": settings.stream_kafka_topic}
+    return {"source": stream.source, "incoming": str(stream.incoming.resolve())}
+
+
+def _as_it_is(file: str) -> str:
+    """A name and what is in it: another file may come to lie under the same name."""
+    path = _path(file)
+    try:
+        return f"{path} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+    except OSError:
+        return str(path)
+
+
+def _path(file: str) -> Path:
+    return Path(unquote(urlparse(file).path))
 
 
 def _following(session: "SparkSession", stream: Stream, settings: JobsSettings) -> "DataFrame":
@@ -119,6 +139,7 @@ def _following(session: "SparkSession", stream: Stream, settings: JobsSettings) 
         }
         return session.readStream.format("kafka").options(**kafka).load().selectExpr("CAST(value AS STRING) AS value")
     reader = session.readStream.option("maxFilesPerTrigger", settings.stream_files_per_batch)
+    reader = reader.option("maxFileAge", _OLDEST_FILE)
     if stream.source == "json":
         return reader.format("text").load(spark_path(stream.incoming))
     # Only their names: a damaged file would end the stream, and this process can say what is wrong with it.
@@ -128,16 +149,21 @@ def _following(session: "SparkSession", stream: Stream, settings: JobsSettings) 
 _BINARY_FILE = "path STRING, modificationTime TIMESTAMP, length LONG, content BINARY"
 
 
-def _events(frame: "DataFrame", source: Source, now: datetime) -> Iterator[Event]:
-    for (value,) in frame.toLocalIterator():
+def _events(contents: Iterable[str], source: Source, now: datetime) -> Iterator[Event]:
+    """Orders of lines of JSON, or of the names of Parquet files."""
+    for value in contents:
         if source == "parquet":
-            yield from read_parquet(Path(unquote(urlparse(value).path)), now)
-        elif value is not None and value.strip():
+            yield from read_parquet(_path(value), now)
+        elif value.strip():
             yield read_json(value, now)
 
 
-def _until_it_works(attempt: Callable[[], BatchRecord], stopping: threading.Event) -> BatchRecord | None:
-    """Try again while a store does not answer; None if the stream is ended meanwhile."""
+def _until_it_works(attempt: Callable[[], BatchRecord], stopping: threading.Event) -> BatchRecord:
+    """Try again while a store does not answer.
+
+    Raises:
+        InterruptedError: the stream is ended meanwhile.
+    """
     pause = 1.0
     while not stopping.is_set():
         try:

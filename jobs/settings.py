@@ -18,6 +18,9 @@ class JobsSettings(BaseSettings):
     memory_limit_mb: int = Field(default=1024, ge=128)
     """Memory that DuckDB may use before it goes on in files, and that Spark's driver gets."""
 
+    features_verify_customers: int = Field(default=200, ge=1)
+    """Customers whose feature rows every build makes again from their orders, in plain Python."""
+
     scratch_dir: DirectoryPath | None = None
     """Where those files lie while a build runs; in the offline store unless it is set."""
 

@@ -42,7 +42,7 @@ class _SparkEngine:
         read = self._session.read.parquet(*map(spark_path, files)).selectExpr(
             "order_id", "customer_id", "unix_micros(event_timestamp) AS event_unix_us", "amount", "items"
         )
-        read.selectExpr("*", "xxhash64(*) AS order_hash").createOrReplaceTempView("orders")
+        read.selectExpr("*", f"xxhash64({', '.join(ORDER_COLUMNS)}) AS order_hash").createOrReplaceTempView("orders")
         return ibis.table({**ORDER_COLUMNS, "order_hash": "int64"}, name="orders")
 
     def keep(self, name: str, rows: ir.Table) -> ir.Table:

@@ -20,16 +20,17 @@ import pyarrow.parquet as pq
 
 from contract import Resolver
 from contract.artefacts import Artefacts
+from contract.build_files import STREAMED, STREAMED_ROWS, UNDER_WAY, written
 from feature_repo import transformations
 from jobs.build_features import lifetime_since, windowed_at
-from jobs.builds import STREAMED, read_build, switching
+from jobs.builds import check_whole, read_build, switching
 from jobs.engines import Features, open_engine, stored_schema
 from jobs.errors import JobError
 from jobs.latest_rows import ViewSource, connect, latest_rows, rows_of, text
 from jobs.offline_features import FeaturePlan, StoredRows
 from jobs.online_rows import OnlineRows
 from jobs.order_events import Refused
-from jobs.orders import ORDERS_SCHEMA, find_orders
+from jobs.orders import ORDERS_SCHEMA, find_orders, streamed_batches
 from jobs.partitions import replaced
 from jobs.predictions import counts, feature_issues, predictions
 from jobs.redis_locks import FAILURES, online_writer
@@ -80,6 +81,9 @@ class BatchRecord:
 class StreamBatches:
     """Carries out micro-batches, one after the other.
 
+    A batch adds to the streamed orders what nobody else has. Its folder there carries a mark until the batch is done,
+    so one that was cut off is found again without Spark, and what it took in does not pass for done.
+
     Args:
         client: Feast's own client of Redis.
     """
@@ -99,6 +103,7 @@ class StreamBatches:
         self._model = model
         self._folders = folders
         self._settings = settings
+        self._checked_build: Path | None = None
         self._plan = FeaturePlan.of(store, model.contract)
         self._resolver = Resolver.of(model.contract)
         self._formats = {
@@ -113,7 +118,7 @@ class StreamBatches:
         """Do one batch, or do it again.
 
         Args:
-            number: of the batch, the same whenever it is tried.
+            number: of the batch, the same whenever it is tried; see `jobs.stream_checkpoint.batch_number`.
             orders: of `ORDERS_SCHEMA`.
             now: UTC; the time of scoring.
 
@@ -121,6 +126,7 @@ class StreamBatches:
             JobError: a store cannot be used just now; the batch can be tried again.
         """
         started = time.monotonic()
+        self._check_store()
         made = BatchRecord(number, refused=len(refused))
         self._keep_refused(number, refused)
         with tempfile.TemporaryDirectory(dir=self._settings.scratch_dir, prefix="stream-") as scratch:
@@ -136,8 +142,28 @@ class StreamBatches:
                 self._store(number, rows, now)
                 self._score(number, customers, made, now)
                 made.lag_seconds = (datetime.now(UTC) - pc.max(timely["event_timestamp"]).as_py()).total_seconds()
+        (self._folder_of(number) / UNDER_WAY).unlink(missing_ok=True)
         made.seconds = time.monotonic() - started
         return made
+
+    def cut_off(self) -> list[int]:
+        """Numbers of the batches that were begun and not finished, ascending."""
+        batches = streamed_batches(self._artefacts.streamed_orders)
+        return sorted(number for number in batches if (self._folder_of(number) / UNDER_WAY).exists())
+
+    def process_again(self, number: int, now: datetime) -> BatchRecord:
+        """Do a batch of `cut_off` with the orders that it had taken in; otherwise as `process`."""
+        files = streamed_batches(self._artefacts.streamed_orders)[number]
+        return self.process(number, pa.concat_tables(map(pq.read_table, files)), (), now)
+
+    def _check_store(self) -> None:
+        """Read all of each build once, before the first batch on it; after that, look at the sizes of its files."""
+        build = (self._artefacts.offline_store / "current").resolve()
+        check_whole(build, self._artefacts.streamed_orders, read=build != self._checked_build)
+        self._checked_build = build
+
+    def _folder_of(self, number: int) -> Path:
+        return self._artefacts.streamed_orders / f"batch={number}"
 
     @property
     def _watermark(self) -> timedelta:
@@ -152,32 +178,41 @@ class StreamBatches:
     def _take_in(self, number: int, orders: pa.Table, history: Path, made: BatchRecord) -> pa.Table:
         """Add the batch's orders to the streamed ones, and write all orders of their customers to `history`.
 
+        What lies in the batch's folder already stays there, so an order that was taken in is never lost.
+
         Returns:
             The orders that were not known. A row that says something else of a known one waits for the next build.
         """
         if not orders.num_rows:
             return orders
         found = find_orders(self._artefacts)
-        own = self._artefacts.streamed_orders / f"batch={number}"
+        own = self._folder_of(number)
         files = [str(file) for file in found.files if file.parent != own]
         columns = ", ".join(ORDERS_SCHEMA.names)
         with connect() as connection:
             connection.register("batch", orders)
+            connection.register("own", _rows_in(own))
             connection.execute(
                 f"CREATE TABLE before AS SELECT {columns} FROM {rows_of(files)} "  # noqa: S608
                 "WHERE customer_id IN (SELECT customer_id FROM batch)"
             )
-            kept = connection.execute(f"SELECT DISTINCT {columns} FROM batch EXCEPT FROM before").to_arrow_table()  # noqa: S608
-            connection.register("kept", kept)
+            connection.execute(f"CREATE TABLE kept AS SELECT DISTINCT {columns} FROM batch EXCEPT FROM before")  # noqa: S608
             new = connection.execute(
                 "FROM kept ANTI JOIN before USING (customer_id, order_id) QUALIFY row_number() OVER "
                 "(PARTITION BY customer_id, order_id ORDER BY event_timestamp, amount, items) = 1"
             ).to_arrow_table()
-            connection.execute(f"COPY (FROM before UNION ALL FROM kept) TO {text(str(history))} (FORMAT parquet)")
+            all_own = connection.execute("FROM kept UNION FROM own").to_arrow_table()
+            # Orders that are already known again from elsewhere are there twice; they are one by the rule for orders.
+            connection.execute(
+                "COPY (FROM before UNION ALL FROM kept UNION ALL "  # noqa: S608
+                "(FROM own WHERE customer_id IN (SELECT customer_id FROM batch))) "
+                f"TO {text(str(history))} (FORMAT parquet)"
+            )
         made.orders, made.repeated = new.num_rows, orders.num_rows - new.num_rows
-        if kept.num_rows:
+        if all_own.num_rows:
             with replaced(own) as folder:
-                pq.write_table(kept.cast(ORDERS_SCHEMA).sort_by("order_id"), folder / "part-0.parquet")
+                pq.write_table(all_own.cast(ORDERS_SCHEMA).sort_by("order_id"), folder / "part-0.parquet")
+                (folder / UNDER_WAY).touch()
         return new.cast(ORDERS_SCHEMA)
 
     def _feature_rows(self, new: pa.Table, history: Path, scratch: Path, now: datetime) -> dict[str, pa.Table]:
@@ -206,16 +241,18 @@ class StreamBatches:
         In this order and alone, so that a materialization that comes between reads what it must not write over.
         """
         try:
-            with online_writer(self._client, self._project, self._settings.lock_seconds):
+            with online_writer(self._client, self._project, self._settings.lock_seconds) as fence:
                 with switching(self._artefacts.offline_store):
                     files = {view: self._add(view, number, table) for view, table in rows.items()}
+                    added_rows = {view: written(file) for view, file in files.items()}
+                    (self._folder_of(number) / STREAMED_ROWS).write_text(json.dumps(added_rows))
                 with connect() as connection:
                     for view, file in files.items():
                         stored_format = self._formats[view]
                         added = replace(stored_format.source, only=(str(file),))
                         # Of a customer with a new order the latest row is among those that the order changed.
                         latest = latest_rows(connection, added, now)
-                        OnlineRows(self._client).write(stored_format.encode(latest))
+                        OnlineRows(self._client, fence).write(stored_format.encode(latest))
         except FAILURES as error:
             raise JobError(f"Redis did not answer: {type(error).__name__}") from None
 
@@ -247,3 +284,9 @@ class StreamBatches:
         with replaced(self._folders.predictions / f"batch={number}") as folder:
             pq.write_table(table, folder / "part-0.parquet")
         made.statuses = counts(table)
+
+
+def _rows_in(folder: Path) -> pa.Table:
+    """Orders that a batch has taken in before."""
+    files = sorted(folder.glob("part-*.parquet"))
+    return pa.concat_tables(map(pq.read_table, files)) if files else ORDERS_SCHEMA.empty_table()

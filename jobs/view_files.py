@@ -28,6 +28,11 @@ def replaced(of_build: ViewSource, source: ViewSource) -> bool:
     return resolved(source).path != of_build.path
 
 
+def build_of(source: ViewSource) -> Path:
+    """The folder of the build that a view's files belong to, where a build wrote them."""
+    return parts(source.path)[0].parent
+
+
 def identities(source: ViewSource) -> dict[str, str]:
     """File, named from the view's folder on, → what changes whenever its content does.
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -44,6 +45,31 @@ def write_orders(path: Path, orders: list[Order], source: str = "test", schema: 
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_arrays(arrays, schema=schema.with_metadata({"orders": description})), path)
     return path
+
+
+CORRECTIONS: dict[str, Callable[[Order], list[Order]]] = {
+    "amount": lambda o: [(o[0], o[1], o[2], o[3] + 1.25, o[4])],
+    "items": lambda o: [(o[0], o[1], o[2], o[3], o[4] + 1)],
+    "time within the day": lambda o: [(o[0], o[1], o[2].replace(hour=(o[2].hour + 1) % 24), o[3], o[4])],
+    "time to the day before": lambda o: [(o[0], o[1], o[2] - timedelta(days=1), o[3], o[4])],
+    "time to a later month": lambda o: [(o[0], o[1], o[2] + timedelta(days=40), o[3], o[4])],
+    "time to an earlier month": lambda o: [(o[0], o[1], o[2] - timedelta(days=40), o[3], o[4])],
+    "another customer": lambda o: [(o[0], "00003", *o[2:])],
+    "a new customer": lambda o: [(o[0], "brand-new", *o[2:])],
+    "amount and items change places": lambda o: [(o[0], o[1], o[2], float(o[4]), int(o[3]))],
+    "another id": lambda o: [("other", *o[1:])],
+    "removed": lambda _: [],
+    "one more, late": lambda o: [o, ("late", *o[1:])],
+    "two more that are alike": lambda o: [o, ("late-1", *o[1:]), ("late-2", *o[1:])],
+}
+"""What may become of an order that was built already."""
+
+
+def corrected(orders: list[Order], kind: str) -> list[Order]:
+    """The same orders but for one, of three months before the last; which kind of correction is in `CORRECTIONS`."""
+    by_time = sorted(orders, key=lambda order: order[2])
+    (chosen,) = [order for order in by_time[len(orders) // 2 :] if order[1] != "00003" and order[3] > 0][:1]
+    return [order for order in orders if order != chosen] + CORRECTIONS[kind](chosen)
 
 
 def rows_in_place(store: Path, view: str) -> pa.Table:

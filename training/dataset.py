@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from contract import FeatureSchema, RawFeatures
 from contract.artefacts import PROJECT_ROOT, Artefacts
+from contract.build_files import damage
 from contract.feature_schema import read_feature_schema
 from contract.redaction import redacted
 from training.errors import DatasetError
@@ -112,10 +113,15 @@ class TrainingData:
     Attributes:
         schema: what the feature service offers; its feature order is the order of every value column.
         observed_until: every order before this time is known; UTC.
+
+    Raises:
+        DatasetError: there are no orders, or a file of the offline store is missing or damaged.
     """
 
     def __init__(self, artefacts: Artefacts, feature_service: str) -> None:
         self.observed_until = observed_until(artefacts)
+        if found := damage((artefacts.offline_store / "current").resolve(), artefacts.streamed_orders):
+            raise DatasetError(found)
         table = pq.read_table(artefacts.orders, columns=["order_id", "customer_id", "event_timestamp"])
         # As docs/features.md has it: rows with one customer and order_id are one order, at its first time.
         self._orders = table.to_pandas().sort_values("event_timestamp").drop_duplicates(["customer_id", "order_id"])

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -63,11 +64,17 @@ class Followed:
         lines = [event if isinstance(event, str) else json.dumps(event) for event in events]
         self.put("\n".join(lines).encode(), "json")
 
-    def put(self, content: bytes, suffix: str) -> None:
+    def drop_old(self, *events: dict[str, Any]) -> None:
+        """The same, written long before it is moved in."""
+        self.put("\n".join(map(json.dumps, events)).encode(), "json", days_ago=400)
+
+    def put(self, content: bytes, suffix: str, days_ago: int = 0) -> None:
         (self.folder / "in").mkdir(exist_ok=True)
         self.dropped += 1
         written = self.folder / f"{self.dropped}.{suffix}"
         written.write_bytes(content)
+        at = time.time() - days_ago * 86_400
+        os.utime(written, (at, at))
         written.rename(self.folder / "in" / written.name)
 
     def predictions(self) -> list[dict[str, Any]]:
@@ -136,36 +143,84 @@ def test_parquet_files_are_followed_and_a_damaged_one_is_put_aside(loop: Loop, t
     assert "streamed-2" == prediction["customer_id"]
 
 
+ENDS: list[tuple[signal.Signals, str]] = [
+    (signal.SIGTERM, "stays"),
+    (signal.SIGKILL, "stays"),
+    (signal.SIGKILL, "is lost"),
+    (signal.SIGTERM, "is an older copy"),
+    (signal.SIGKILL, "stays"),
+]
+"""How a stream ends, and what becomes of its checkpoint before it is started again."""
+
+
 @needs_spark
 @pytest.mark.timeout(900)
-def test_a_stream_that_is_killed_again_and_again_counts_every_order_and_predicts_every_customer_once(
+def test_a_stream_that_is_restarted_at_any_point_counts_every_order_once_and_predicts_every_customer_once(
     loop: Loop, tmp_path: Path
 ) -> None:
+    """Of each file, one customer has no other order; another has one in every file."""
     random_ = random.Random(7)
-    customers = [f"killed-{n}" for n in range(12)]
-    sent: Counter[str] = Counter()
-    with following(loop, tmp_path) as stream:
-        for _ in range(3):
-            for _ in range(4):
-                customer = random_.choice(customers)
-                stream.drop(order(customer, sent[customer], minutes_ago=60 - sum(sent.values())))
-                sent[customer] += 1
-                time.sleep(random_.random())
-            time.sleep(random_.random() * 2)
-            stream.end(signal.SIGKILL)
-            stream.start()
-        wait_until(lambda: {row["customer_id"] for row in stream.predictions()} == set(sent), 60)
-        wait_until(lambda: {customer: _order_count(loop, customer) for customer in sent} == sent, 60)
+    checkpoint, copy = tmp_path / "checkpoint", tmp_path / "copy"
+    sent = 0
 
-    assert sent == _streamed(loop, customers)
-    rows = [(row["customer_id"], row["as_of"]) for row in stream.predictions()]
-    assert len(rows) == len(set(rows))
-    batches = Counter(
-        (file.parent.name, row)
-        for file in (tmp_path / "predictions").glob("batch=*/*.parquet")
-        for row in pq.ParquetFile(file).read(["customer_id"])["customer_id"].to_pylist()
-    )
-    assert {1} == set(batches.values())
+    def drop_some() -> None:
+        nonlocal sent
+        for _ in range(random_.randint(1, 3)):
+            minutes = 600 - sent
+            stream.drop(order(f"once-{sent}", 0, minutes), order("often", sent, minutes))
+            sent += 1
+            time.sleep(random_.random())
+
+    with following(loop, tmp_path) as stream:
+        for how, checkpoint_then in ENDS:
+            drop_some()
+            if random_.random() < 0.5:
+                wait_until(lambda: len(stream.predictions()) >= 2, 60)
+            time.sleep(random_.random() * 3)
+            stream.end(how)
+            drop_some()
+            if checkpoint_then == "is lost":
+                shutil.rmtree(checkpoint)
+            elif checkpoint_then == "is an older copy":
+                shutil.rmtree(checkpoint)
+                shutil.copytree(copy, checkpoint)
+            else:
+                shutil.rmtree(copy, ignore_errors=True)
+                shutil.copytree(checkpoint, copy)
+            stream.start()
+        assert 1 == _second_stream(stream), "two streams at once on the same folders"
+        stream.drop_old(order(f"once-{sent}", 0, 1), order("often", sent, 1))
+        sent += 1
+        customers = [f"once-{n}" for n in range(sent)]
+        wait_until(lambda: {row["customer_id"] for row in stream.predictions()} == {*customers, "often"}, 60)
+        wait_until(lambda: _order_count(loop, "often") == sent, 60)
+
+    assert Counter(customers + ["often"] * sent) == _streamed(loop, [*customers, "often"])
+    predicted = Counter(row["customer_id"] for row in stream.predictions())
+    assert Counter(customers) == Counter({customer: predicted[customer] for customer in customers})
+    assert len({(row["customer_id"], row["as_of"]) for row in stream.predictions()}) == predicted.total()
+    assert {1} == {_order_count(loop, customer) for customer in customers}
+    assert {customer: 1 for customer in customers} | {"often": sent} == _offline(loop, [*customers, "often"])
+
+
+def _second_stream(stream: Followed) -> int:
+    """Exit code of another stream into the same folders."""
+    done = stream.loop.make("score-stream", f"INCOMING={stream.folder / 'in'}", f"OUT={stream.folder}", timeout=90)
+    assert f"{stream.folder}: another stream writes there" in done.stderr or "streamed_orders: another" in done.stderr
+    return min(done.returncode, 1)
+
+
+def _offline(loop: Loop, customers: list[str]) -> dict[str, int]:
+    """Customer → times of theirs in the offline store, where the newest row counts as many orders."""
+    files = (loop.root / "var" / "offline_store" / "current" / "customer_lifetime").rglob("*.parquet")
+    found: dict[str, dict[datetime, int]] = {}
+    for file in files:
+        for row in pq.ParquetFile(file).read(["customer_id", "event_timestamp", "order_count"]).to_pylist():
+            times = found.setdefault(row["customer_id"], {})
+            times[row["event_timestamp"]] = max(row["order_count"], times.get(row["event_timestamp"], 0))
+    rows = {customer: found[customer] for customer in customers}
+    assert all(len(times) == times[max(times)] for times in rows.values())
+    return {customer: len(times) for customer, times in rows.items()}
 
 
 def _streamed(loop: Loop, customers: list[str]) -> Counter[str]:

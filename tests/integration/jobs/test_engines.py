@@ -10,7 +10,7 @@ import pytest
 
 from jobs.__main__ import main
 from jobs.build_features import build_features
-from tests.orders import Order, rows_in_place, shop, write_orders
+from tests.orders import Order, corrected, rows_in_place, shop, some_orders, write_orders
 from tests.spark import SPARK, needs_spark, session_for_tests
 from training.orders import write_cdnow
 
@@ -92,6 +92,19 @@ def test_a_build_continued_on_spark_equals_one_from_nothing_and_one_begun_on_duc
 
     assert set() == written_by(on_duckdb.name)
     assert {"some"} == written_by(on_spark.name) == written_by(continued.name)
+    equal_rows(tmp_path / "fresh", tmp_path / "daily")
+
+
+@needs_spark
+@pytest.mark.usefixtures("_one_session")
+@pytest.mark.parametrize("kind", ["amount", "items", "time within the day", "another customer"])
+def test_spark_sees_an_order_that_was_corrected(tmp_path: Path, kind: str) -> None:
+    orders = some_orders(100, NOW)
+    for folder, versions in (("daily", [orders, corrected(orders, kind)]), ("fresh", [corrected(orders, kind)])):
+        for version in versions:
+            write_orders(tmp_path / folder / "orders.parquet", version)
+            build_features(shop(tmp_path / folder), SETTINGS, NOW, "spark")
+
     equal_rows(tmp_path / "fresh", tmp_path / "daily")
 
 

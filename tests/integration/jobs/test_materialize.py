@@ -18,7 +18,7 @@ import redis
 from jobs import materialize as job
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
-from jobs.materialize import PartlyError, UnverifiedError
+from jobs.materialize import PartlyError, UnverifiedError, materialize
 from jobs.online_rows import OnlineRows
 from jobs.redis_locks import LockedError, RunLock, online_writer
 from tests.integration.jobs.materialized_shop import NOW, VIEWS, Shop, every
@@ -94,6 +94,84 @@ def test_only_what_changed_is_written_again(shop: Shop) -> None:
     assert [20, 20] == [view["written"] for view in late["views"]]
     assert {"00000": 1, "00279": 2, "00280": 3} == shop.online(["00000", "00279", "00280"])
     assert [300, 300] == [view["written"] for view in shop.materialize(full=True)["views"]]
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "a new build"])
+@pytest.mark.parametrize("lost", [1, 90, 300])
+def test_rows_that_redis_has_dropped_are_written_again_also_where_nothing_changed(
+    shop: Shop, server: RunningServer, capsys: pytest.CaptureFixture[str], lost: int, meanwhile: str
+) -> None:
+    old = ("jan", every(300), NOW - 40 * DAY, 1)
+    shop.build("b1", two_views(old))
+    shop.materialize()
+    with redis.Redis.from_url(server.url) as client:
+        client.delete(*sorted(client.scan_iter(b"*churn"))[:lost])
+    if meanwhile == "a new build":
+        shop.build("b2", two_views(old, ("feb", ["new"], NOW - 9 * DAY, 2)))
+
+    record = shop.materialize()
+
+    assert ("done", 0) == (record["outcome"], record["exit_code"])
+    assert f"customers {lost:,} are missing in Redis; writing all" in capsys.readouterr().out
+    assert {1} == set(shop.online(every(300)).values()) == set(shop.online(every(300), WINDOWED).values())
+    assert [0, 0] == [view["written"] for view in shop.materialize()["views"]]
+
+
+@pytest.mark.parametrize("tamper", ["older", "no time", "another value", "only the other view"])
+def test_rows_that_are_stored_otherwise_than_they_were_written_are_written_again(
+    shop: Shop, server: RunningServer, tamper: str
+) -> None:
+    shop.build("b1", two_views(("jan", every(40), NOW - 40 * DAY, 1)))
+    shop.materialize()
+    expected = shop.everything()
+    field = f"_ts:{LIFETIME}"
+    with redis.Redis.from_url(server.url) as client:
+        for key in sorted(client.scan_iter(b"*churn")):
+            if tamper == "another value":
+                client.hset(
+                    key, mapping={name: b"\x20\x07" for name in client.hkeys(key) if not name.startswith(b"_ts")}
+                )
+            elif tamper == "only the other view":
+                client.hdel(key, field)
+            else:
+                client.hset(key, field, b"\x08\x01" if tamper == "older" else b"junk")
+
+    shop.materialize()
+
+    assert expected == shop.everything()
+
+
+def test_a_redis_that_drops_rows_is_warned_of_and_a_run_that_loses_them_does_not_end_well(
+    shop: Shop, server: RunningServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.build("b1", two_views(("jan", every(3_000), NOW - 40 * DAY, 1)))
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("maxmemory-policy", "allkeys-random")
+        client.config_set("maxmemory", client.info("memory")["used_memory"] + 400_000)
+        try:
+            with pytest.raises(JobError):
+                shop.materialize()
+        finally:
+            client.config_set("maxmemory", 0)
+            client.config_set("maxmemory-policy", "noeviction")
+
+    assert "warning: Redis may drop rows" in capsys.readouterr().out
+    assert "done" != shop.records()[-1]["outcome"]
+    shop.materialize()
+    assert {1} == set(shop.online(every(3_000)).values())
+    assert "drop rows" not in capsys.readouterr().out
+
+
+def test_where_redis_does_not_say_whether_it_drops_rows_that_is_said(
+    shop: Shop, server: RunningServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.build("b1", two_views(("jan", every(5), NOW - 40 * DAY, 1)))
+    server.command("ACL", "SETUSER", "asks-not", "on", "nopass", "~*", "+@all", "-info")
+    url = server.url.replace("redis://", "redis://asks-not:x@")
+
+    materialize(shop.artefacts.model_copy(update={"redis_url": url}), NOW, settings=shop.settings)
+
+    assert "whether Redis may drop rows when its memory is full is not known" in capsys.readouterr().out
 
 
 def test_a_late_order_changes_a_value_under_the_time_that_it_has(shop: Shop) -> None:

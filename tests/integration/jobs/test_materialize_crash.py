@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from jobs import materialize as job
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
 from jobs.online_rows import OnlineRows
+from jobs.redis_locks import LockedError
 from jobs.stored_rows import StoredFormat, StoredHashes, encode_values
 from tests.integration.jobs.materialized_shop import NOW, VIEWS, Shop, every
 from tests.loop import SOURCE
@@ -81,8 +83,8 @@ def script_calls(client: Any) -> int:
     return int(client.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0))
 
 
-def kill_after(shop: Shop, client: Any, calls: int) -> bool:
-    """Start the command, and kill it when Redis has run so many more scripts; False if it came to its end before."""
+def started(shop: Shop) -> "subprocess.Popen[str]":
+    """The command; what it says goes to a pipe."""
     environment = {
         **os.environ,
         "REDIS_URL": str(shop.artefacts.redis_url),
@@ -91,14 +93,46 @@ def kill_after(shop: Shop, client: Any, calls: int) -> bool:
         "MATERIALIZE_RUNS_PATH": str(shop.artefacts.materialize_runs),
         **{f"JOBS_{name.upper()}": str(value) for name, value in SETTINGS.items()},
     }
+    command = [sys.executable, "-m", "jobs", "materialize"]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=SOURCE, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def has_written(running: "subprocess.Popen[str]", client: Any, calls: int) -> None:
+    """Wait until Redis has run so many more scripts, or the command has ended."""
     until = script_calls(client) + calls
-    running = subprocess.Popen(
-        [sys.executable, "-m", "jobs", "materialize"], cwd=SOURCE, env=environment, stdout=subprocess.DEVNULL
-    )
     while running.poll() is None and script_calls(client) < until:
         time.sleep(0.002)
-    running.kill()
-    return running.wait() < 0
+
+
+def kill_after(shop: Shop, client: Any, calls: int) -> bool:
+    """Start the command, and kill it when Redis has run so many more scripts; False if it came to its end before."""
+    with started(shop) as running:
+        has_written(running, client, calls)
+        running.kill()
+    return running.returncode < 0
+
+
+@pytest.mark.parametrize("calls", [3, 60])
+def test_a_run_that_stood_still_for_longer_than_its_lock_writes_nothing_over_a_newer_run(
+    tmp_path: Path, calls: int
+) -> None:
+    """Values of the same event times: nothing but the lock tells which are newer."""
+    with valkey(tmp_path / "redis") as server, redis.Redis.from_url(server.url) as client:
+        shop = Shop.in_folder(tmp_path / "shop", server.url, **SETTINGS)
+        build(shop, 2)
+        with started(shop) as stopped:
+            has_written(stopped, client, calls)
+            stopped.send_signal(signal.SIGSTOP)
+            time.sleep(SETTINGS["lock_seconds"] + 0.5)
+            build(shop, 3)
+            shop.materialize()
+            stopped.send_signal(signal.SIGCONT)
+            said = stopped.communicate(timeout=120)
+
+        assert {3} == set(shop.online(CUSTOMERS).values()) == set(shop.online(CUSTOMERS, VIEWS[1]).values()), said
+        assert LockedError.exit_code == stopped.returncode, said
+        assert [0, 0] == [view["written"] for view in shop.materialize()["views"]]
 
 
 def test_kills_at_random_points_lose_nothing_and_show_nothing_half_written(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """The script that writes a customer's row in Redis: all of it, or nothing where a newer one is stored."""
 
+import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,9 @@ from feast.infra.online_stores.helpers import _redis_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
-from jobs.online_rows import OnlineRows, remove_rows
+from jobs.errors import JobError
+from jobs.online_rows import Fence, FencedError, OnlineRows, stored_keys
+from jobs.redis_locks import online_writer
 from jobs.stored_rows import StoredHashes, encode_times
 from tests.redis_servers import RunningServer, valkey, valkey_cluster
 
@@ -127,9 +131,9 @@ def test_only_the_rows_of_a_project_and_an_entity_are_removed(client: Any) -> No
     for one in (*ours, *others):
         client.hset(one, "f", "v")
 
-    remove_rows(client, "tiny", ["customer_id"])
+    found = {key for some in stored_keys(client, "tiny", ["customer_id"]) for key in some}
 
-    assert others == set(client.keys())
+    assert found == set(client.keys()) - others
 
 
 def test_rows_are_written_to_the_nodes_of_a_cluster_that_own_them(tmp_path: Path) -> None:
@@ -141,4 +145,53 @@ def test_rows_are_written_to_the_nodes_of_a_cluster_that_own_them(tmp_path: Path
         assert 500 == rows.write(hashes(keys, [T] * 500, b"old"))
         assert 250 == rows.write(hashes(keys, [T + US, T - US] * 250, b"new"))
         assert [b"new", b"old"] * 250 == [cluster.hget(key, b"\x00\r\n$") for key in keys]
+        cluster.close()
+
+
+@contextmanager
+def _lost(writer: AbstractContextManager[Fence]) -> Iterator[Fence]:
+    """The right of a writer, who finds out at the end that it was gone."""
+    with pytest.raises(JobError, match="took longer than JOBS_LOCK_SECONDS"), writer as fence:
+        yield fence
+
+
+@pytest.mark.parametrize("rows", [1, 16, 9_000])
+def test_a_writer_that_lost_its_lock_is_refused_by_redis_also_where_the_event_times_are_equal(
+    client: Any, rows: int
+) -> None:
+    keys = [b"k%d" % n for n in range(rows)]
+    with _lost(online_writer(client, "tiny", 0.5)) as stopped:
+        time.sleep(0.7)
+        with online_writer(client, "tiny", 30) as fence:
+            assert rows == OnlineRows(client, fence).write(hashes(keys, [T] * rows, b"new"))
+        with pytest.raises(FencedError, match="JOBS_LOCK_SECONDS"):
+            OnlineRows(client, stopped).write(hashes(keys, [T] * rows, b"old"))
+
+    assert {b"new"} == set(values(client, keys))
+    with online_writer(client, "tiny", 30) as fence:
+        assert rows == OnlineRows(client, fence).write(hashes(keys, [T] * rows, b"newest"))
+
+
+def test_a_writer_whose_lock_another_took_meanwhile_does_not_take_it_away(client: Any) -> None:
+    with online_writer(client, "tiny", 0.5) as stopped:
+        client.set("tiny:online_writer", b"another's", px=30_000)
+        with pytest.raises(FencedError):
+            OnlineRows(client, stopped).write(hashes([b"k"], [T], b"old"))
+        client.set("tiny:online_writer", stopped.token, px=30_000)
+
+    assert 0 == client.dbsize()
+
+
+def test_a_writer_that_lost_its_lock_is_refused_by_every_node_of_a_cluster(tmp_path: Path) -> None:
+    keys = [b"k%d" % n for n in range(200)]
+    with valkey_cluster(tmp_path) as nodes:
+        cluster: Any = redis.RedisCluster(host="127.0.0.1", port=nodes[0].port)
+        with _lost(online_writer(cluster, "tiny", 0.5)) as stopped:
+            time.sleep(0.7)
+            with online_writer(cluster, "tiny", 30) as fence:
+                assert 200 == OnlineRows(cluster, fence).write(hashes(keys, [T] * 200, b"new"))
+            for key in keys:
+                with pytest.raises(FencedError):
+                    OnlineRows(cluster, stopped).write(hashes([key], [T], b"old"))
+        assert [b"new"] * 200 == [cluster.hget(key, b"\x00\r\n$") for key in keys]
         cluster.close()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import redis
 
@@ -138,6 +139,36 @@ def test_a_batch_that_is_cut_off_at_any_step_is_done_again_and_counts_once(
 
     assert {0: ["00001", "00002", "brand-new"]} == scored(shop)
     assert 1 == len(shop.dead_letters())
+    assert shop.online_from_nothing() == shop.online()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", ["_feature_rows", "_store", "_score"])
+def test_a_batch_that_was_cut_off_is_finished_by_what_it_took_in_if_the_checkpoint_is_gone(
+    shop: StreamingShop, monkeypatch: pytest.MonkeyPatch, step: str, when: str
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(StreamBatches, step, _cut_off(getattr(StreamBatches, step), when))
+        with pytest.raises(KeyboardInterrupt):
+            shop.process(0, NEW)
+    restarted = shop.batches()
+
+    for number in restarted.cut_off():
+        restarted.process_again(number, NOW)
+    again = restarted.process(1, orders_table([*NEW, ("s-5", "00003", SOON, 1.0)]), (), NOW)
+
+    assert ([], 1, 4) == (restarted.cut_off(), again.orders, again.repeated)
+    assert {0: ["00001", "00002", "brand-new"], 1: ["00003"]} == scored(shop)
+    assert shop.online_from_nothing() == shop.online()
+
+
+def test_a_number_that_is_given_to_other_orders_takes_none_away(shop: StreamingShop) -> None:
+    shop.process(0, NEW[:2])
+    shop.process(0, NEW[2:])
+    shop.process(0, [("s-5", "00001", SOON, 1.0)])
+
+    files = shop.artefacts.streamed_orders.glob("batch=0/*.parquet")
+    assert ["s-1", "s-2", "s-3", "s-4", "s-5"] == [i for f in files for i in pq.read_table(f)["order_id"].to_pylist()]
     assert shop.online_from_nothing() == shop.online()
 
 

@@ -1,6 +1,9 @@
 """A build that continues the one before equals one made from nothing, whatever came in between and in which order."""
 
 import json
+import re
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,10 +11,21 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from jobs import build_features as build_features_module
 from jobs.build_features import build_features
 from jobs.builds import Build, read_build
+from jobs.errors import JobError
 from jobs.settings import JobsSettings
-from tests.orders import Order, files_in_place, rows_in_place, shop, some_orders, write_orders
+from tests.orders import (
+    CORRECTIONS,
+    Order,
+    corrected,
+    files_in_place,
+    rows_in_place,
+    shop,
+    some_orders,
+    write_orders,
+)
 
 START = datetime(2024, 6, 10, 9, 30, tzinfo=UTC)
 SETTINGS = JobsSettings(snapshot_backfill_days=30, daily_snapshots=3)
@@ -118,6 +132,51 @@ def test_an_order_that_is_gone_or_corrected_rewrites_what_came_after_it(tmp_path
     assert [amount - 0.001] == [
         row["last_order_value"] for row in rows if row["event_timestamp"] == at + timedelta.resolution
     ]
+
+
+@pytest.mark.parametrize("kind", CORRECTIONS)
+def test_whatever_is_corrected_in_an_order_that_was_built_a_continued_build_equals_one_from_nothing(
+    tmp_path: Path, kind: str
+) -> None:
+    after = corrected(ORDERS, kind)
+    built(tmp_path / "daily", ORDERS)
+
+    continued = built(tmp_path / "daily", after)
+    from_nothing = built(tmp_path / "fresh", after)
+
+    assert (from_nothing.rows, from_nothing.days) == (continued.rows, continued.days)
+    assert any(held["build"] != continued.name for view in VIEWS for held in continued.partitions[view].values()) or (
+        kind == "another id"  # of which no feature is made, but what is kept is decided by the orders alone
+    )
+    for view in VIEWS:
+        assert rows_in_place(tmp_path / "fresh" / "store", view).equals(
+            rows_in_place(tmp_path / "daily" / "store", view)
+        )
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CORRECTIONS if kind != "another id"])
+def test_a_build_that_takes_corrected_orders_for_unchanged_fails_and_the_one_before_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    before = built(tmp_path, ORDERS)
+    monkeypatch.setattr(build_features_module._Building, "_first_changed_day", lambda *_: None)
+
+    with pytest.raises(JobError, match=r"is not what their orders give; the build was not put in place") as raised:
+        built(tmp_path, corrected(ORDERS, kind))
+
+    named = r"customer_(lifetime|orders_windowed), partition 20\d\d-[\d-]+: [a-z_0-9 ]+ of \d+ of \d+ customers"
+    assert re.match(named, str(raised.value))
+    assert not [order for order in ORDERS if order[1] in str(raised.value)], "a customer is named"
+    assert before == read_build(tmp_path / "store")
+
+
+def test_what_checks_a_build_shares_nothing_with_what_made_it() -> None:
+    makers = "{'ibis', 'duckdb', 'feature_repo', 'jobs.engines'}"
+    loaded = f"import sys, jobs.orders_check; print(*({makers} & set(sys.modules)))"
+
+    said = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+
+    assert "" == said.stdout.strip()
 
 
 @pytest.mark.parametrize("changed", ["full", "source", "definition", "engine", "unreadable"])

@@ -1,0 +1,101 @@
+"""What a build of the offline store wrote, held against what lies there: every plane that reads rows asks here first.
+
+A build's `build.json` names its files with their sizes and sha256, by view and partition. Rows that the stream has
+added since are named in `rows.json` beside the orders that they were made of. Nothing of a file is parsed.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+STREAMED = "streamed"
+"""The folder beside a view's partitions in which the stream's rows lie, one file `batch-<n>.parquet` a batch."""
+STREAMED_ROWS = "rows.json"
+UNDER_WAY = ".under_way"
+"""Lies in the folder of a batch's orders until the batch is done."""
+
+Written = list[Any]
+"""Size in bytes and sha256, as JSON keeps them."""
+
+
+def written(file: Path) -> Written:
+    """What there is to say of a file that was just written."""
+    with file.open("rb") as opened:
+        return [file.stat().st_size, hashlib.file_digest(opened, "sha256").hexdigest()]
+
+
+def wrong_in(folder: Path, files: Mapping[str, Written], read: bool = True) -> Iterator[str]:
+    """What is wrong with the Parquet files of a partition, each in a sentence.
+
+    Args:
+        read: compare what is in them, too; else only which there are, and their sizes.
+    """
+    for name, expected in files.items():
+        if sentence := _wrong(folder / name, expected, read):
+            yield sentence
+    for file in sorted(folder.glob("*.parquet")):
+        if file.name not in files:
+            yield f"{file}: is not of this build"
+
+
+def damage(build: Path, streamed_orders: Path | None, read: bool = True) -> str | None:
+    """The first thing that is wrong with a build, and what mends it; None: it is whole.
+
+    What no build describes, or an earlier version described without its files, is not judged.
+
+    Args:
+        build: a build's folder.
+        streamed_orders: see `contract.artefacts`; None where the build is no longer the one that the stream adds to.
+        read: as `wrong_in` has it.
+    """
+    record = _json(build / "build.json")
+    found = next(_all_wrong(build, streamed_orders, record, read), None)
+    return f"{found}; `make features` mends it" if found else None
+
+
+def _all_wrong(build: Path, streamed_orders: Path | None, record: Mapping[str, Any], read: bool) -> Iterator[str]:
+    yield from _wrong_partitions(build, record.get("files", {}), read)
+    if streamed_orders is not None:
+        yield from _wrong_streamed(build, streamed_orders, set(record.get("streamed_batches", ())), read)
+
+
+def _wrong_partitions(build: Path, views: Mapping[str, Any], read: bool) -> Iterator[str]:
+    for view, partitions in views.items():
+        for name, files in partitions.items():
+            yield from wrong_in(build / view / name, files, read)
+        for folder in sorted((build / view).glob("*/")):
+            if partitions and folder.name not in {*partitions, STREAMED} and any(folder.glob("*.parquet")):
+                yield f"{folder}: is not of this build"
+
+
+def _wrong_streamed(build: Path, streamed_orders: Path, included: set[int], read: bool) -> Iterator[str]:
+    for rows in sorted(streamed_orders.glob(f"batch=*/{STREAMED_ROWS}")):
+        number = rows.parent.name.removeprefix("batch=")
+        if number.isdecimal() and int(number) not in included and not (rows.parent / UNDER_WAY).exists():
+            for view, expected in _json(rows).items():
+                if sentence := _wrong(build / view / STREAMED / f"batch-{number}.parquet", expected, read):
+                    yield sentence
+
+
+def _wrong(file: Path, expected: Written, read: bool) -> str | None:
+    size, digest = expected
+    try:
+        if (found := file.stat().st_size) != size:
+            return f"{file}: has {found:,} bytes, {size:,} were written"
+        if read and written(file)[1] != digest:
+            return f"{file}: was changed after it was written"
+    except FileNotFoundError:
+        return f"{file}: is missing"
+    except OSError as error:
+        return f"{file}: cannot be read: {error.strerror}"
+    return None
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
