@@ -21,6 +21,10 @@ _KINDS = (
 )
 
 
+class UnfitFileError(OSError):
+    """It is no regular file, too large or not UTF-8: to read it again would say the same."""
+
+
 def read_small_file(file: str | Path, at_most: int = SMALL) -> bytes:
     """Read a regular file; links to one are followed.
 
@@ -28,17 +32,24 @@ def read_small_file(file: str | Path, at_most: int = SMALL) -> bytes:
         at_most: bytes.
 
     Raises:
-        OSError: there is none, it cannot be read, it is no regular file, or it is larger. `strerror` says which.
+        UnfitFileError: it is no regular file, or it is larger.
+        OSError: there is none, or it cannot be read. `strerror` says why.
     """
     # A device may do something when it is opened, so it is looked at first; what is opened may be another file by then.
-    _refuse_others(Path(file).stat().st_mode, file)
+    try:
+        found = Path(file).stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UnfitFileError(error.errno, error.strerror, str(file)) from None
+        raise
+    _refuse_others(found.st_mode, file)
     descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as opened:
         _refuse_others(os.fstat(descriptor).st_mode, file)
         # Not by the size that it says: files of /proc say 0.
         content = opened.read(at_most + 1)
     if len(content) > at_most:
-        raise OSError(errno.EFBIG, f"larger than {at_most:,} bytes", str(file))
+        raise UnfitFileError(errno.EFBIG, f"larger than {at_most:,} bytes", str(file))
     return content
 
 
@@ -46,15 +57,16 @@ def read_small_text(file: str | Path, at_most: int = SMALL) -> str:
     """`read_small_file`, as UTF-8 whatever the locale says.
 
     Raises:
-        OSError: as there, or it is not UTF-8.
+        UnfitFileError: as there, or it is not UTF-8.
+        OSError: as there.
     """
     try:
         return read_small_file(file, at_most).decode()
     except UnicodeDecodeError:
-        raise OSError(errno.EILSEQ, "not UTF-8", str(file)) from None
+        raise UnfitFileError(errno.EILSEQ, "not UTF-8", str(file)) from None
 
 
 def _refuse_others(mode: int, file: str | Path) -> None:
     if not stat.S_ISREG(mode):
         kind = next((name for applies, name in _KINDS if applies(mode)), "no regular file")
-        raise OSError(errno.EINVAL, f"{kind}, not a regular file", str(file))
+        raise UnfitFileError(errno.EINVAL, f"{kind}, not a regular file", str(file))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from contract import ContractError
-from contract.small_files import read_small_text
+from contract.small_files import UnfitFileError, read_small_text
 from scoring.errors import ModelError
 from scoring.model_store import is_exact
 from service.challenger import Mode
@@ -67,6 +67,8 @@ def read_challenge(file: Path) -> Challenge | None:
         problem = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in problem["loc"])
         raise StartupError(f"{file}: {where}: {problem['msg']}") from None
+    except UnfitFileError as error:
+        raise StartupError(f"{file}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         raise StartupError(f"{file}: cannot be read: {error}") from None
     if not is_exact(challenge.tag):

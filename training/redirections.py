@@ -42,6 +42,12 @@ _HOW_TO_TRANSFER = (
 
 def ignore_redirections(environ: MutableMapping[str, str] = os.environ) -> None:
     """Take out of the environment what does more than say how MLflow is reached; one line says what was there."""
+    if ignored := take_out_redirections(environ):
+        print(f"warning: {', '.join(ignored)}: ignored; runs and versions are ours to name", file=sys.stderr)
+
+
+def take_out_redirections(environ: MutableMapping[str, str] = os.environ) -> list[str]:
+    """The same without a word, for what MLflow itself notes there of the choices that it was told."""
     ignored = sorted(
         name
         for name in environ
@@ -51,5 +57,4 @@ def ignore_redirections(environ: MutableMapping[str, str] = os.environ) -> None:
     )
     for name in ignored:
         del environ[name]
-    if ignored:
-        print(f"warning: {', '.join(ignored)}: ignored; runs and versions are ours to name", file=sys.stderr)
+    return ignored

@@ -24,7 +24,7 @@ from scoring.errors import ModelError
 from scoring.stored_pipeline import read_pipeline
 from training.errors import ModelImportError, TrainingError
 from training.model_form import MLMODEL_FILE, REGISTERED_META, refuse_foreign_code
-from training.redirections import ignore_redirections
+from training.redirections import ignore_redirections, take_out_redirections
 
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
@@ -82,6 +82,8 @@ def open_registry(uri: str, experiment: str) -> MlflowClient:
     except (MlflowException, SQLAlchemyError, ImportError, ValueError) as error:  # the latter of a URL, or its driver
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise TrainingError(f"the MLflow registry at {redacted(uri)} cannot be opened: {redacted(said)}") from None
+    finally:
+        take_out_redirections()
     return client
 
 

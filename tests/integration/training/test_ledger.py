@@ -175,10 +175,10 @@ def test_a_registry_that_is_no_database_is_one_clear_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mlflow.db").write_text("shopping list: " + "milk, " * 50)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri := f"sqlite:///{tmp_path}/mlflow.db")
 
     assert 1 == main(["models"])
-    assert ["error: the MLflow registry cannot be opened: (sqlite3.DatabaseError) file is not a database"] == [
+    assert [f"error: the MLflow registry at {uri} cannot be opened: (sqlite3.DatabaseError) file is not a database"] == [
         line for line in capsys.readouterr().err.splitlines() if line.startswith("error")
     ]
 

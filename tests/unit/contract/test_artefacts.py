@@ -118,4 +118,5 @@ def test_a_project_in_a_folder_that_the_database_cannot_name_is_refused_with_the
     with pytest.raises(ContractError, match=r"move the project, or set MLFLOW_TRACKING_URI"):
         Artefacts.of({}, tmp_path / folder)
 
-    assert Artefacts.of({"MLFLOW_TRACKING_URI": "http://mlflow:5000"}, tmp_path / folder)
+    elsewhere = Artefacts.of({"MLFLOW_TRACKING_URI": "http://mlflow:5000"}, tmp_path / folder)
+    assert "http://mlflow:5000" == elsewhere.mlflow_tracking_uri
