@@ -178,9 +178,9 @@ def test_a_registry_that_is_no_database_is_one_clear_line(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri := f"sqlite:///{tmp_path}/mlflow.db")
 
     assert 1 == main(["models"])
-    assert [f"error: the MLflow registry at {uri} cannot be opened: (sqlite3.DatabaseError) file is not a database"] == [
-        line for line in capsys.readouterr().err.splitlines() if line.startswith("error")
-    ]
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    why = "(sqlite3.DatabaseError) file is not a database"
+    assert [f"error: the MLflow registry at {uri} cannot be opened: {why}"] == said
 
 
 def test_an_entry_is_json_that_others_can_read(moved: Registry) -> None:
