@@ -38,7 +38,6 @@ UV := "$$(command -v uv || echo "$$VENV/bin/uv")"
 ORDERED := var/stamps/ordered
 FEATURES := var/stamps/features-$(shell date -u +%Y-%m-%d)
 APPLIED := var/stamps/applied
-TRAINED := var/stamps/trained
 MAKES_FEATURES := feature_repo/transformations.py $(addprefix jobs/,build_features.py builds.py engines.py duckdb_engine.py spark_engine.py orders.py)
 MAKE_ORDERS = $(PY) -m training data $(call option,ORDERS,orders) $(call flag,LINES,lines) $(call option,SYNTHETIC,synthetic) $(call option,SEED,seed) $(call option,REFERENCE_DATE,reference-date)
 COMPOSE := docker compose --file deploy/compose.yaml
@@ -51,7 +50,7 @@ help: ## this list
 
 ## Start here
 .PHONY: run up rollout down
-run: port-free enough-orders imported materialize serve ## everything up to a served prediction; prints a curl that works
+run: port-free first-model materialize serve ## everything up to a served prediction; prints a curl that works
 up: installed ## all of it in containers, by docker compose (docs/operations.md) [PORT=3000]
 	@docker compose version > /dev/null 2>&1 || { echo "error: docker compose is needed; without it: make run" >&2; exit 1; }
 	@"$$PYTHON" deploy/make_secrets.py deploy/secrets
@@ -128,7 +127,7 @@ $(APPLIED): $(DEFINITIONS) | installed
 ## Model
 .PHONY: train enough-orders import-model retrain promote rollback challenge models
 train: enough-orders $(FEATURES) $(APPLIED) ## train, evaluate, register, promote through the gate
-	@$(PY) -m training train && touch $(TRAINED)
+	@$(PY) -m training train
 enough-orders: $(ORDERED) ## are there enough orders to train on? Said before the minutes of features
 	@$(PY) -m training check-orders
 import-model: installed ## MLflow registry → BentoML model store [MODEL=champion]
@@ -144,10 +143,18 @@ challenge: installed ## a second model beside the champion: MODE=shadow|canary|o
 models: installed ## versions, aliases, verdicts, figures, and the ledger of what was moved
 	@$(PY) -m training models
 
-$(TRAINED): $(ORDERED) $(wildcard training/*.py contract/*.py) feature_repo/transformations.py $(APPLIED) | $(FEATURES)
-	@echo "train:"; $(MAKE) --no-print-directory train
-imported: $(TRAINED)
-	@[ "$${MODEL_TAG_PATH:-var/model_tag}" -nt $(TRAINED) ] || { echo "import:"; $(MAKE) --no-print-directory import-model; }
+# What serves, scores, builds or measures trains nothing and moves no alias: `make run` trains where there is no champion at all.
+first-model: $(ORDERED)
+	@tag="$${MODEL_TAG_PATH:-var/model_tag}"; \
+	if [ ! -s "$$tag" ]; then \
+		$(PY) -m training champion; code=$$?; [ $$code -eq 0 ] || [ $$code -eq 4 ] || exit $$code; \
+		if [ $$code -eq 4 ]; then echo "train:"; $(MAKE) --no-print-directory train || exit; fi; \
+		echo "import:"; $(MAKE) --no-print-directory import-model; \
+	elif [ $(ORDERED) -nt "$$tag" ]; then \
+		echo "note: the orders are newer than the model, which stays: make retrain, then make promote, brings another"; \
+	fi
+imported: installed
+	@[ -s "$${MODEL_TAG_PATH:-var/model_tag}" ] || { echo "error: no model is imported here; make run makes all that it takes, make import-model brings a champion that there is" >&2; exit 1; }
 
 ## Serve
 .PHONY: serve api-key

@@ -19,6 +19,8 @@ from scoring.errors import ModelError
 from training.errors import DatasetError, TrainingError
 from training.settings import TrainingSettings
 
+_NO_CHAMPION = 4  # no error: `make run` trains then
+
 
 @printable_output()
 def main(arguments: list[str] | None = None) -> int:
@@ -32,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     data.add_argument("--seed", type=_seed, help="of synthetic orders; default 1")
     data.add_argument("--reference-date", type=_date, help="the day after the last order; default today, UTC")
     commands.add_parser("check-orders", help="are there enough orders to train on?")
+    commands.add_parser("champion", help="which version is champion; ends with 4 if none is")
     commands.add_parser("train", help="train, evaluate, register, promote through the gate")
     retrain = commands.add_parser("retrain", help="new data → challenger, through the gate; 0 also if nothing is new")
     retrain.add_argument("--force", action="store_true", help="although nothing is new, as after a changed setting")
@@ -173,6 +176,16 @@ def _run(chosen: argparse.Namespace) -> None:
             live = registered_contracts(client, settings.model_name)
         check_contracts(artefacts, live)
         print("kept: " + ", ".join(each.owner for each in live))
+        return
+    if chosen.command == "champion":
+        from training.registry import CHAMPION, aliases_of, open_registry
+
+        client = open_registry(artefacts.mlflow_tracking_uri, settings.model_name)
+        number = aliases_of(client, settings.model_name).get(CHAMPION)
+        if number is None:
+            print(f"no version of {settings.model_name} is champion yet")
+            raise SystemExit(_NO_CHAMPION)
+        print(f"version {number} of {settings.model_name} is champion")
         return
     from training.opened_registry import OpenedRegistry
 

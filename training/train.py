@@ -155,7 +155,8 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
         raise GateError(
             f"version {version.version} of {version.name!r} is registered without an alias, what is served stays: "
             + "; ".join(found)
-            + ". TRAINING_MIN_AUC_MARGIN and TRAINING_MAX_CALIBRATION_ERROR set the bar; little data often misses it"
+            + ". TRAINING_MIN_AUC_MARGIN and TRAINING_MAX_CALIBRATION_ERROR set the bar; little data often misses it. "
+            f'To serve it all the same: make promote VERSION={version.version} FORCE=1 REASON="…"'
         )
     return client.get_model_version(version.name, version.version)
 

@@ -81,6 +81,26 @@ def test_make_run_a_second_time_trains_nothing_and_answers_the_same(loop: Loop, 
     assert first["churn_probability"] == pytest.approx(second["churn_probability"], abs=1e-3)
 
 
+def test_new_orders_train_nothing_by_accident_and_what_scores_says_what_is_missing(loop: Loop) -> None:
+    orders, tag = loop.root / "var/data/orders.parquet", loop.root / "var/model_tag"
+    pinned, before = tag.read_text(), loop.make("models").stdout
+    as_it_was = orders.stat()
+    os.utime(orders)
+    try:
+        scored = loop.make("score-batch", f"OUT={loop.root}/var/scored")
+        run = loop.make("first-model")
+        elsewhere = loop.make("score-batch", f"MODEL_TAG_PATH={loop.root}/var/no_such_tag")
+    finally:
+        os.utime(orders, ns=(as_it_was.st_atime_ns, as_it_was.st_mtime_ns))
+
+    assert 0 == scored.returncode, scored.stderr
+    assert "note: the orders are newer than the model, which stays: make retrain" in run.stdout
+    assert not [word for word in ("train:", "import:", "features:") if word in scored.stdout + run.stdout]
+    assert 0 != elsewhere.returncode
+    assert "error: no model is imported here; make run makes all that it takes" in elsewhere.stderr
+    assert (pinned, before) == (tag.read_text(), loop.make("models").stdout)
+
+
 def test_every_step_says_what_it_does(loop: Loop) -> None:
     for word in ("orders:", "features:", "apply:", "materialize:", "train:", "import:", "0 changed decisions"):
         assert word in loop.output
