@@ -90,11 +90,14 @@ installed:
 	}
 
 ## Data → features
-.PHONY: data features
+.PHONY: data features daily
 data: installed ## fetch CDNOW [REFERENCE_DATE=2026-01-31], take your own [ORDERS=path.csv|parquet] [LINES=1], or make some [SYNTHETIC=5000000] [SEED=1]
 	@$(MAKE_ORDERS)
 features: $(ORDERED) ## orders → feature rows in the offline store [ENGINE=duckdb|spark] [FULL=1]
 	@$(PY) -m jobs features $(call option,ENGINE,engine) $(call flag,FULL,full) && mkdir -p var/stamps && rm -f var/stamps/features-* && touch $(FEATURES)
+
+daily: installed ## every day: your own orders, read again from the file given last → features → online store
+	@$(PY) -m training data --again && $(MAKE) --no-print-directory features materialize
 
 # As old as the orders, wherever they are.
 $(ORDERED): look | installed

@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     data = commands.add_parser("data", help="fetch CDNOW, or check and take your own orders")
     data.add_argument("--orders", type=Path, help="your own orders, .csv or .parquet")
+    data.add_argument("--again", action="store_true", help="your own orders once more, from the file given last")
     data.add_argument("--lines", action="store_true", help="rows of one customer and order_id are lines of one order")
     data.add_argument("--synthetic", type=_customers, help="make orders of so many customers")
     data.add_argument("--seed", type=_seed, help="of synthetic orders; default 1")
@@ -67,6 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--reference-date does not move your own orders; they keep their dates")
     if chosen.command == "data" and chosen.orders and chosen.synthetic:
         parser.error("either --orders or --synthetic")
+    if chosen.command == "data" and chosen.again and (chosen.orders or chosen.synthetic or chosen.reference_date):
+        parser.error("--again goes without other arguments: the orders come from where they came from last")
     if chosen.command == "data" and chosen.lines and not chosen.orders:
         parser.error("--lines is for --orders")
     if chosen.command == "data" and chosen.seed is not None and not chosen.synthetic:
@@ -126,11 +129,17 @@ def _run(chosen: argparse.Namespace) -> None:
     artefacts = Artefacts.of(os.environ)
     if chosen.command == "data":
         from training.orders import write_cdnow
-        from training.own_orders import write_own
+        from training.own_orders import read_again, write_own
         from training.synthetic_orders import write_synthetic
 
         now = datetime.now(UTC)
-        if chosen.orders:
+        if chosen.again:
+            own = read_again(artefacts.orders, now)
+            if own is None:
+                print(f"{artefacts.orders}: not your own orders, which may have grown: left as they are")
+                return
+            written = own
+        elif chosen.orders:
             written = write_own(artefacts.orders, chosen.orders, now, chosen.lines)
         elif chosen.synthetic:
             seed = 1 if chosen.seed is None else chosen.seed

@@ -111,14 +111,19 @@ def write_cdnow(path: Path, reference: date) -> OrdersWritten:
 
 @contextmanager
 def orders_file(
-    path: Path, source: str, shift_days: int, observed_until: datetime
+    path: Path, source: str, shift_days: int, observed_until: datetime, lines: bool = False
 ) -> Iterator[Callable[[pa.Table], None]]:
     """Write an orders file piece by piece; it takes its place at the end, or not at all.
 
     Yields:
         Takes the next orders, of `ORDERS_SCHEMA`; each call makes a row group.
     """
-    description = {"source": source, "shift_days": shift_days, "observed_until": observed_until.isoformat()}
+    description = {
+        "source": source,
+        "shift_days": shift_days,
+        "observed_until": observed_until.isoformat(),
+        **({"lines": True} if lines else {}),
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     try:
@@ -145,7 +150,9 @@ def _check_sha256(what: str, content: bytes, expected: str) -> None:
         raise OrdersError(f"{what}: sha256 is {found}, expected {expected}; refusing to use it")
 
 
-def write_frame(orders: pd.DataFrame, path: Path, source: str, shift: int, until: datetime) -> OrdersWritten:
+def write_frame(
+    orders: pd.DataFrame, path: Path, source: str, shift: int, until: datetime, lines: bool = False
+) -> OrdersWritten:
     """Write orders that have the columns of `ORDERS_SCHEMA`, and say what was written."""
     table = pa.table(
         {
@@ -157,7 +164,7 @@ def write_frame(orders: pd.DataFrame, path: Path, source: str, shift: int, until
         },
         schema=ORDERS_SCHEMA,
     )
-    with orders_file(path, source, shift, until) as write:
+    with orders_file(path, source, shift, until, lines) as write:
         write(table)
     return OrdersWritten(
         path=path,

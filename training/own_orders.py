@@ -1,6 +1,7 @@
 """The user's own orders: read from CSV or Parquet and checked row by row before anything is written."""
 
 import csv
+import json
 import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -28,6 +29,7 @@ _SEVERAL_ROWS = (
     "if they are the lines of one order, LINES=1 adds them up; if the order was corrected, keep its last row alone"
 )
 _IDS = ("order_id", "customer_id")
+_OWN = "own:"
 
 
 def write_own(path: Path, own: Path, now: datetime, lines: bool = False) -> OrdersWritten:
@@ -53,7 +55,27 @@ def write_own(path: Path, own: Path, now: datetime, lines: bool = False) -> Orde
     orders = rows.checked(now, negative=lines)
     orders = rows.added_up(orders) if lines else rows.without_contradiction(orders)
     last_day = orders["event_timestamp"].max().to_pydatetime().replace(hour=0, minute=0, second=0, microsecond=0)
-    return write_frame(orders, path, f"own:{own.resolve()}", 0, min(last_day + timedelta(days=1), now))
+    until = min(last_day + timedelta(days=1), now)
+    return write_frame(orders, path, f"{_OWN}{own.resolve()}", 0, until, lines)
+
+
+def read_again(path: Path, now: datetime) -> OrdersWritten | None:
+    """Read the user's file anew that an orders file was made of, as it was read then.
+
+    Returns:
+        None where the orders are not the user's own: what is made or fetched does not grow.
+
+    Raises:
+        OrdersError: there are no orders yet; or as `write_own`.
+    """
+    try:
+        described = json.loads((pq.read_schema(path).metadata or {})[b"orders"])
+        source, lines = str(described["source"]), bool(described.get("lines", False))
+    except FileNotFoundError:
+        raise OrdersError(f"{path}: no orders yet; run `make data ORDERS=…` first") from None
+    except (OSError, KeyError, ValueError, pa.ArrowInvalid):
+        raise OrdersError(f"{path}: does not say what it was made of; run `make data ORDERS=…` again") from None
+    return write_own(path, Path(source.removeprefix(_OWN)), now, lines) if source.startswith(_OWN) else None
 
 
 def _read(own: Path) -> pd.DataFrame:

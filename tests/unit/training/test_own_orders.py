@@ -11,8 +11,9 @@ import pytest
 
 from contract.artefacts import Artefacts
 from jobs.orders import find_orders
+from tests.orders import write_orders
 from training.errors import OrdersError
-from training.own_orders import write_own
+from training.own_orders import read_again, write_own
 
 NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
 HEADER = "customer_id,event_timestamp,amount,items"
@@ -377,3 +378,34 @@ def test_what_pandas_made_the_index_is_a_column_like_any_other(tmp_path: Path) -
     bad.index = pd.Index(["first", "second"])
     bad.to_parquet(own)
     assert "column amount, row 2: expected a number ≥ 0" in refused(own)
+
+
+def test_the_file_given_last_is_read_again_as_it_was_read_then(tmp_path: Path) -> None:
+    own = own_csv(tmp_path, LINED, "A,1,2024-01-02,100,1", "A,1,2024-01-02,5,1")
+    path = write_own(tmp_path / "orders.parquet", own, NOW, lines=True).path
+    own_csv(tmp_path, LINED, "A,1,2024-01-02,100,1", "A,1,2024-01-02,5,1", "B,2,2024-01-09,7,1")
+
+    again = read_again(path, NOW)
+
+    assert again is not None
+    assert (2, f"own:{own}") == (again.rows, again.source)
+    assert [105.0, 7.0] == pq.read_table(path)["amount"].to_pylist()
+
+
+def test_orders_that_do_not_grow_are_not_read_again(tmp_path: Path) -> None:
+    path = write_orders(tmp_path / "orders.parquet", [("A", "1", datetime(2024, 1, 2, tzinfo=UTC), 1.0, 1)])
+
+    assert read_again(path, NOW) is None
+    with pytest.raises(OrdersError, match="no orders yet; run `make data ORDERS=…` first"):
+        read_again(tmp_path / "nothing.parquet", NOW)
+
+
+def test_a_file_that_is_gone_leaves_the_orders_as_they_were(tmp_path: Path) -> None:
+    own = own_csv(tmp_path, HEADER, GOOD)
+    path = write_own(tmp_path / "orders.parquet", own, NOW).path
+    before = path.read_bytes()
+    own.unlink()
+
+    with pytest.raises(OrdersError, match="no such file"):
+        read_again(path, NOW)
+    assert before == path.read_bytes()
