@@ -231,3 +231,5 @@ async def test_every_answer_of_a_service_in_trouble_is_as_documented(open_api: O
         with busy.serving.requests.take():
             assert 429 == await check(busy, await ask(busy, path))
     assert 501 == await check(unexplained, await ask(unexplained, "/explain"))
+    (tmp_path / "model" / "model.skops").mkdir()
+    assert 503 == await check(unexplained, await ask(unexplained, "/explain"))
