@@ -14,7 +14,7 @@ _ADDRESSES = (
 """Variables whose addresses may hold a password that no pattern finds, because it was not percent-encoded."""
 
 _SHORTEST = 4
-"""A shorter password is hidden within its address alone: elsewhere it would be found in every other word."""
+"""A shorter user or password is hidden within its address alone: elsewhere it would be found in every other word."""
 
 _USER = re.compile(r"(?<=://)[^\s/?#'\"<>]*@")
 _PARAMETER = re.compile(
@@ -44,7 +44,6 @@ def secrets_in(environ: Mapping[str, str]) -> tuple[str, ...]:
         user_and_password, at, _ = address.partition("://")[2].rpartition("@")
         if not at:
             continue
-        found.append(user_and_password)
         password = user_and_password.partition(":")[2]
-        found += [form for form in (password, unquote(password)) if len(form) >= _SHORTEST]
+        found += [form for form in (user_and_password, password, unquote(password)) if len(form) >= _SHORTEST]
     return tuple(found)

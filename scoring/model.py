@@ -43,7 +43,7 @@ class PackedScorer:
         _check(self.tag, name, self.sha256, hashlib.sha256(self.content).hexdigest())
         try:
             if self.runtime == "onnx":
-                score = onnx_scorer(self.content, self.contract.class_names)
+                score = onnx_scorer(self.content, self.contract.class_names, len(self.contract.inputs))
             else:
                 score = _sklearn_scorer(self.content, self.contract)
             _check_width(score, self.contract)

@@ -103,7 +103,8 @@ def _check_neighbours(tree: Any) -> None:
     _check_range("the end of a group of neighbours", nodes["idx_end"], len(data) + 1)
     inner = np.flatnonzero(nodes["is_leaf"] == 0)
     _check_range("a branch of neighbours", 2 * inner + 2, len(nodes))
-    if len(rows) != len(data) or bounds.shape[1:] != (len(nodes), data.shape[1]):
+    per_node = 2 if type(tree).__name__ == "KDTree" else 1  # a box has two corners, a ball has a centre
+    if len(rows) != len(data) or bounds.shape != (per_node, len(nodes), data.shape[1]):
         raise ModelError("it holds neighbours whose arrays are not of one size")
 
 

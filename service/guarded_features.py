@@ -108,7 +108,7 @@ class LastKnownGood:
     def __init__(self, size: int, max_age_seconds: float) -> None:
         self._size = size
         self._max_age_seconds = max_age_seconds
-        self._rows: OrderedDict[str, tuple[float, NDArray[np.float64], NDArray[np.float64]]] = OrderedDict()
+        self._rows: OrderedDict[str, tuple[float, NDArray[np.float64], NDArray[np.float64], bool]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -120,11 +120,13 @@ class LastKnownGood:
         if event_times is None:
             return  # no online store says nothing of when its rows are from
         known = np.any(np.isfinite(event_times), axis=1).tolist()
+        further_unread = [False] * len(known) if raw.further_unread is None else raw.further_unread.tolist()
         for row, customer_id in enumerate(customer_ids):
             self._rows.pop(customer_id, None)
             if known[row]:
                 # Copies: a view would keep the whole batch alive.
-                self._rows[customer_id] = (now, raw.values[row].copy(), event_times[row].copy())
+                kept = raw.values[row].copy(), event_times[row].copy()
+                self._rows[customer_id] = (now, *kept, further_unread[row])
         while len(self._rows) > self._size:
             self._rows.popitem(last=False)
 
@@ -136,12 +138,14 @@ class LastKnownGood:
         one = next((row for row in there if row is not None), None)
         if one is None:
             return None
-        nothing = (now, np.full_like(one[1], np.nan), np.full_like(one[2], np.nan))
+        nothing = (now, np.full_like(one[1], np.nan), np.full_like(one[2], np.nan), False)
         kept = [row or nothing for row in there]
         unread = np.array([row is None for row in there])
+        further_unread = np.array([row[3] for row in kept])
         return RawFeatures(
-            values=np.stack([values for _, values, _ in kept]),
-            event_times=np.stack([event_times for _, _, event_times in kept]),
-            cached_seconds=np.array([now - read_at for read_at, _, _ in kept]),
+            values=np.stack([values for _, values, *_ in kept]),
+            event_times=np.stack([event_times for _, _, event_times, _ in kept]),
+            cached_seconds=np.array([now - read_at for read_at, *_ in kept]),
             unread=unread if unread.any() else None,
+            further_unread=further_unread if further_unread.any() else None,
         )

@@ -30,10 +30,15 @@ def merged(folder: Path) -> "tuple[list[Metric], int]":
     files = [file for file in sorted(folder.glob("*.db")) if not _is_new(file)]
     good = [file for file in files if _is_whole(file)]
     try:
-        return list(_merge(good)), len(files) - len(good)
+        return list(_merge(good)), _damaged(files, good)
     except Exception:  # one of them: its parts have the right lengths, but do not hold metrics
         good = [file for file in good if _can_be_merged(file)]
-        return list(MultiProcessCollector.merge(map(str, good))), len(files) - len(good)  # type: ignore[no-untyped-call]
+        return list(MultiProcessCollector.merge(map(str, good))), _damaged(files, good)  # type: ignore[no-untyped-call]
+
+
+def _damaged(files: Iterable[Path], good: Iterable[Path]) -> int:
+    """Files of dead workers go while they are looked at, by whoever else looks: one that is gone is not damaged."""
+    return sum(file.exists() for file in {*files} - {*good})
 
 
 def _merge(files: Iterable[Path]) -> "Iterable[Metric]":
@@ -78,6 +83,8 @@ def _is_whole(file: Path) -> bool:
         return _left_out(file, "not a name that a worker gives")
     try:
         content = read_small_file(file, _LARGEST_BYTES)
+    except FileNotFoundError:
+        return False
     except OSError as error:
         return _left_out(file, error.strerror or type(error).__name__)
     return _parts_fit(content) or _left_out(file, "damaged")

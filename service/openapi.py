@@ -13,6 +13,7 @@ from pydantic.json_schema import models_json_schema
 from contract import FeatureInput, ModelContract
 from service.errors import (
     DeadlineExceededError,
+    ExplainerUnavailableError,
     FeaturesRefusedError,
     InvalidRequestError,
     MethodNotAllowedError,
@@ -79,7 +80,7 @@ _OPERATIONS = (
         "Score one customer and say what each feature adds",
         "ExplainRequest",
         ExplainResponse,
-        (*_SINGLE, NotExplainableError),
+        (*_SINGLE, NotExplainableError, ExplainerUnavailableError),
     ),
     _Operation(
         "post",
@@ -103,7 +104,7 @@ _OUTCOMES = {
     429: "too much at once",
     500: "the service failed; its log has the request id",
     501: "predictions of this model cannot be taken apart exactly",
-    503: "the online store cannot be read, or not in time",
+    503: "the online store, or what explanations need, cannot be read, or not in time",
 }
 _HEADERS: dict[int, dict[str, tuple[str, Json]]] = {
     401: {"WWW-Authenticate": ("how to authenticate", {"const": "Bearer"})},

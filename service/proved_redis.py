@@ -16,7 +16,7 @@ from redis.asyncio.connection import Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, NoPermissionError, ResponseError
 
-from service.reply_stream import whole_replies
+from service.reply_stream import WholeReplies
 
 _LONGEST_REPLY_BYTES = 16 * 1024 * 1024
 _NUMBERS = itertools.count(secrets.randbits(62))
@@ -43,7 +43,7 @@ class _WholeReplies:
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
-        self._held = bytearray()
+        self._held, self._whole = bytearray(), WholeReplies()
 
     async def read(self, size: int) -> bytes:
         """At least one reply; nothing at the end of the stream."""
@@ -53,7 +53,7 @@ class _WholeReplies:
                 return b""
             self._held += data
             try:
-                end = whole_replies(self._held)
+                end = self._whole.end(self._held)
             except hiredis.ProtocolError as error:
                 raise InvalidResponse(str(error)) from None
             if end:

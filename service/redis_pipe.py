@@ -16,7 +16,7 @@ from typing import Any, cast
 import hiredis
 
 from service.addresses import HOSTS
-from service.reply_stream import HugeReplyCheck, whole_replies
+from service.reply_stream import HugeReplyCheck, WholeReplies
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +103,7 @@ class RedisPipe(asyncio.Protocol):
         self._unfinished_bytes = 0
         self._check = HugeReplyCheck()
         self._held = bytearray() if careful else None  # what is not yet known to be whole
+        self._whole = WholeReplies()
         self._numbers = itertools.count(secrets.randbits(62))  # no two connections count the same
         self._transport: asyncio.Transport
 
@@ -117,7 +118,7 @@ class RedisPipe(asyncio.Protocol):
         try:
             if self._held is not None:
                 self._held += data
-                end = whole_replies(self._held)
+                end = self._whole.end(self._held)
                 data = bytes(self._held[:end])
                 del self._held[:end]
             elif self._check.suspects(data):

@@ -20,7 +20,7 @@ _TEXTS = b"$=!"  # replies that are as long as their line says
 class HugeReplyCheck:
     """Looks for huge headers in bytes as they come, split in any way; so fast that it costs a read nothing.
 
-    It does not know where a stored value begins and ends: one may hold such bytes, too. `whole_replies` does.
+    It does not know where a stored value begins and ends: one may hold such bytes, too. `WholeReplies` does.
     """
 
     def __init__(self) -> None:
@@ -44,20 +44,35 @@ def _six_digits_in_a_row(data: bytes) -> bool:
 
 
 def whole_replies(data: bytes | bytearray) -> int:
-    """The length of the replies at the beginning of `data` that are whole.
+    """`WholeReplies.end` of data that were never looked at."""
+    return WholeReplies().end(data)
+
+
+class WholeReplies:
+    """Finds where replies end, and goes on where it stopped: a long one that comes in many pieces is looked at once.
 
     It looks at every header, in Python: for connections on which there is reason to.
-
-    Raises:
-        hiredis.ProtocolError: a header that is none, or of too many elements.
     """
-    whole = at = 0
-    while at < len(data):
-        missing = 1  # replies until this one is whole
-        while missing:
+
+    def __init__(self) -> None:
+        self._at, self._missing = 0, 1  # the next header, and replies until the first one is whole
+
+    def end(self, data: bytes | bytearray) -> int:
+        """The length of the replies at the beginning of `data` that are whole.
+
+        Args:
+            data: those of the call before, but for what was whole, and more.
+
+        Raises:
+            hiredis.ProtocolError: a header that is none, or of too many elements.
+        """
+        whole, at, missing = 0, self._at, self._missing
+        while at <= len(data):
+            if not missing:
+                whole, missing = at, 1
             end = data.find(b"\r\n", at)
             if end < 0:
-                return whole
+                break
             kind, count = data[at], data[at + 1 : end]
             at = end + 2
             missing -= 1
@@ -73,7 +88,5 @@ def whole_replies(data: bytes | bytearray) -> int:
                 missing += max(size, 0) * (2 if kind in b"%|" else 1) + (kind in b"|")
             else:
                 raise hiredis.ProtocolError("a reply of too many elements, or of no kind that there is")
-            if at > len(data):
-                return whole
-        whole = at
-    return whole
+        self._at, self._missing = at - whole, missing
+        return whole

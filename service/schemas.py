@@ -8,13 +8,14 @@ from pydantic.json_schema import SkipJsonSchema
 from contract import ModelContract
 from service.body_work import refuse_many_parts
 from service.errors import InvalidRequestError
+from service.http_exchange import REQUEST_ID
 
 _MOST_PARTS = 1000
 """Lists and objects of one body: two are enough, and what is wrong is still named where there are some more."""
 
 Body = TypeVar("Body", bound=BaseModel)
 CustomerId = Annotated[StrictStr, StringConstraints(min_length=1, max_length=256)]
-RequestId = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,128}$")]
+RequestId = Annotated[str, StringConstraints(pattern=f"^{REQUEST_ID}$")]
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 Probability = Annotated[float, Field(ge=0, le=1)]
 

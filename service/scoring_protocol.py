@@ -63,8 +63,9 @@ class ScoringProtocol:
             rows = read_csv(raw, self._names, self._max_rows)
             return self._matrix(_Cells(rows, lambda row, name: f"csv.{row}.{name}"))
         # A list or an object for each row, and as many again in up to fifteen columns that the model does not take.
-        refuse_many_parts(raw, 16 * self._max_rows + MOST_COLUMNS)
-        form, content = _json_form(raw)
+        text = _decoded(raw)
+        refuse_many_parts(text.encode("utf-8", "surrogatepass"), 16 * self._max_rows + MOST_COLUMNS)
+        form, content = _json_form(text)
         return self._matrix(self._cells(form, content))
 
     @staticmethod
@@ -241,10 +242,18 @@ def _media_type(content_type: str | None) -> str:
     return kind
 
 
-def _json_form(raw: bytes) -> tuple[str, Any]:
+def _decoded(raw: bytes) -> str:
+    """As json does it, which takes UTF-16 and UTF-32, too: in their bytes nothing could be counted."""
+    try:
+        return raw.decode(json.detect_encoding(raw), "surrogatepass")
+    except ValueError:
+        raise InvalidRequestError("body is not valid JSON") from None
+
+
+def _json_form(text: str) -> tuple[str, Any]:
     """The one of `JSON_FORMS` that a body uses, and what it holds under it."""
     try:
-        body = json.loads(raw)
+        body = json.loads(text)
     except (ValueError, RecursionError):
         raise InvalidRequestError("body is not valid JSON") from None
     forms = [form for form in JSON_FORMS if isinstance(body, dict) and form in body]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from contract.small_files import read_small_file
 from service import metrics_files
 from service.metrics import _forget_dead_workers
 from tests.loop import SOURCE
@@ -172,6 +173,22 @@ def test_a_damaged_file_is_left_out_and_counted_and_everybody_elses_metrics_are_
         _forget_dead_workers(tmp_path)
 
     assert (name.endswith(".db"), []) == (bool(left_out), metrics)
+
+
+def test_a_file_that_goes_while_it_is_looked_at_is_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "gauge_livesum_99.db").write_bytes(bytes(16))
+    monkeypatch.setattr(metrics_files, "_said", set())
+
+    def too_late(file: Path, at_most: int) -> bytes:
+        file.unlink()  # by another worker that is asked for metrics at the same time
+        return read_small_file(file, at_most)
+
+    monkeypatch.setattr(metrics_files, "read_small_file", too_late)
+
+    assert ([], 0) == metrics_files.merged(tmp_path)
+    assert [] == caplog.messages
 
 
 @contextmanager

@@ -42,6 +42,14 @@ def test_a_password_of_the_environment_is_hidden_however_a_library_repeats_it(va
     assert "s3@cret" not in redacted("denied: s3@cret", secrets_in({variable: "postgresql://churn:s3%40cret@db"}))
 
 
+@pytest.mark.parametrize("user", ["u", "", ":", "u:p"])
+def test_what_is_too_short_to_be_told_from_words_is_hidden_in_its_address_alone(user: str) -> None:
+    secrets = secrets_in({"HTTP_PROXY": f"http://{user}@proxy:3128"})
+
+    assert "the customer's rows: 2" == redacted("the customer's rows: 2", secrets)
+    assert "by http://***@proxy:3128" == redacted(f"by http://{user}@proxy:3128", secrets)
+
+
 def test_commands_print_no_password(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://churn:pl4in text@mlflow:5000")
 

@@ -70,11 +70,12 @@ def test_labels_by_the_contracts_own_names_and_order_are_taken() -> None:
     check_classifier(pipeline(LogisticRegression(max_iter=500), words(CHURNED)), ("churned", "retained"))
 
 
+@pytest.mark.parametrize("width", [ROWS.shape[1], None], ids=["as wide as it says", "of open width"])
 @pytest.mark.parametrize("kind", ["three classes", "classes in another order", "other labels"])
-def test_a_compiled_model_of_other_classes_is_refused_by_name(tmp_path: Path, kind: str) -> None:
+def test_a_compiled_model_of_other_classes_is_refused_by_name(tmp_path: Path, kind: str, width: int | None) -> None:
     estimator, labels, _ = WRONG[kind]
     stored = store_model(tmp_path, small_contract())
-    _replace(stored, compile_raw(pipeline(estimator, labels)))
+    _replace(stored, compile_raw(pipeline(estimator, labels), width))
 
     with pytest.raises(ModelError, match=r"model\.onnx cannot be loaded: the model .*(retained|contract)"):
         stored.load()
@@ -97,12 +98,12 @@ def test_a_compiled_model_of_other_inputs_is_refused(tmp_path: Path) -> None:
         stored.load()
 
 
-def compile_raw(fitted: Pipeline) -> bytes:
+def compile_raw(fitted: Pipeline, width: int | None = ROWS.shape[1]) -> bytes:
     """As somebody else would compile it, unchecked."""
     classifier = hasattr(fitted, "classes_")
     model = to_onnx(
         fitted,
-        initial_types=[("features", FloatTensorType([None, ROWS.shape[1]]))],
+        initial_types=[("features", FloatTensorType([None, width]))],
         options={id(fitted): {"zipmap": False}} if classifier else None,
     )
     return bytes(model.SerializeToString())

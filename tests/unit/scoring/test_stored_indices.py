@@ -105,6 +105,19 @@ def test_neighbours_whose_numbers_lead_out_of_them_are_refused(algorithm: str, d
         read(pipeline)
 
 
+@pytest.mark.parametrize("algorithm", ["kd_tree", "ball_tree"])
+@pytest.mark.parametrize("missing", [0, 1, 2], ids=["corners", "nodes", "columns"])
+def test_neighbours_without_all_of_their_bounds_are_refused(algorithm: str, missing: int) -> None:
+    pipeline = fitted(KNeighborsClassifier(3, algorithm=algorithm, leaf_size=10))
+    state = list(pipeline[-1]._tree.__getstate__())
+    (at,) = (place for place, member in enumerate(state) if np.ndim(member) == 3)
+    state[at] = np.ascontiguousarray(np.delete(np.asarray(state[at]), -1, axis=missing))
+    pipeline[-1]._tree.__setstate__(tuple(state))
+
+    with pytest.raises(ModelError, match="arrays are not of one size"):
+        read(pipeline)
+
+
 def test_a_type_that_its_contract_does_not_name_is_refused_although_it_is_trusted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -70,6 +70,11 @@ HOSTILE: dict[str, Body] = {
     "deep lists": ("application/json", filled(b'{"inputs":', b"[")),
     "params of lists": ("application/json", filled(b'{"inputs":{' + LISTS + b'},"params":[[]', b",[]", b"]}")),
     "lists between texts": ("application/json", filled(b'{"inputs":[[""]', b',[""]', b"]}")),
+    # In its bytes an escaped quote looks like the end of a text, and what is not text like text.
+    "lists in UTF-16": (
+        "application/json",
+        filled(b'{"inputs":{"c":"\\"","d":[[]', b",[]", b"]}}").decode()[: BYTES // 2].encode("utf-16-le"),
+    ),
     "blank lines first": ("text/csv", filled(b"", b"\n")),
     "blank lines last": ("text/csv", filled(HEADER + b"\n" + b",".join([b"1"] * 27) + b"\n", b"\n")),
     "blank lines of spaces": ("text/csv", filled(HEADER + b"\n", b" \r\n")),

@@ -1,12 +1,15 @@
 """Where it is asked for, values of earlier reads stand in for a store that cannot be read, and say so."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from contract import RawFeatures
 from service import guarded_features
 from service.errors import OnlineStoreUnavailableError
 from service.guarded_features import LastKnownGood
@@ -85,6 +88,23 @@ async def test_an_id_that_is_not_cached_is_unread_and_spoils_nobody_elses_values
     assert np.isnan(raw.values[0]).all()
     assert 1.0 == raw.values[1, COLUMN[SPEND]]
     assert 1.0 == guarded.metric("churn_cached_rows_total")
+
+
+async def test_what_only_a_challenger_reads_and_was_not_believed_is_not_believed_from_the_cache(clock: Clock) -> None:
+    guarded = Guarded(cache=LastKnownGood(10, 60.0))
+    whole = guarded.store.read
+
+    async def without_further(customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
+        return replace(await whole(customer_ids, as_of_unix_us), further_unread=np.array([True, False]))
+
+    guarded.store.read = without_further  # type: ignore[method-assign]
+    await guarded.read("a", "b")
+    guarded.store.failure = DOWN
+
+    raw = await guarded.read("b", "a", "c")
+
+    assert raw.further_unread is not None
+    assert [False, True, False] == raw.further_unread.tolist()
 
 
 @pytest.mark.parametrize(("age", "answered"), [(60.0, True), (60.001, False)])

@@ -12,6 +12,7 @@ import pytest
 
 from service.errors import OnlineStoreUnavailableError
 from service.http_api import ROUTES
+from service.http_exchange import request_id_of
 from service.openapi import openapi_document
 from tests.fakes import DEFAULTS, MEMBER, ORDERS, ORDERS_30D, SPEND, small_contract
 from tests.unit.service.conftest import Api, OpenApi
@@ -118,6 +119,20 @@ async def test_an_id_fits_the_document_if_and_only_if_it_is_taken(open_api: Open
     assert fits == of_request("PredictBatchRequest").is_valid({"customer_ids": [customer_id]})
 
 
+@pytest.mark.parametrize("request_id", ["abc-1", "`id`", '";id;"', "a" * 129])
+def test_a_request_id_fits_every_place_of_the_document_if_and_only_if_it_is_repeated(request_id: str) -> None:
+    stated = document()
+    repeated = request_id_of({"headers": [(b"x-request-id", request_id.encode())]}) == request_id
+    members = [schema.get("properties", {}) for schema in stated["components"]["schemas"].values()]
+    places = [
+        *(each["request_id"] for each in members if "request_id" in each),
+        stated["paths"]["/predict"]["post"]["responses"]["200"]["headers"]["X-Request-ID"]["schema"],
+    ]
+
+    assert len(places) > 5
+    assert {repeated} == {validator(place, stated).is_valid(request_id) for place in places}
+
+
 def test_a_batch_has_the_limit_of_the_settings() -> None:
     names = document(max_batch=3)["components"]["schemas"]
 
@@ -216,3 +231,5 @@ async def test_every_answer_of_a_service_in_trouble_is_as_documented(open_api: O
         with busy.serving.requests.take():
             assert 429 == await check(busy, await ask(busy, path))
     assert 501 == await check(unexplained, await ask(unexplained, "/explain"))
+    (tmp_path / "model" / "model.skops").mkdir()
+    assert 503 == await check(unexplained, await ask(unexplained, "/explain"))

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import random
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import hiredis
 import pytest
 
 from service.redis_pipe import FAILURES, RedisPipe, pack
-from service.reply_stream import HugeReplyCheck, whole_replies
+from service.reply_stream import HugeReplyCheck, WholeReplies, whole_replies
 from tests.redis_servers import RunningServer
 
 FIELDS = (b"a", b"b", b"c")
@@ -271,6 +272,25 @@ def test_a_careful_look_refuses_what_no_reply_of_ours_is(stream: bytes) -> None:
 )
 def test_a_careful_look_finds_where_the_last_whole_reply_ends(stream: bytes, whole: int) -> None:
     assert whole == whole_replies(stream)
+    for cut in range(len(stream)):
+        found = WholeReplies()
+        first = found.end(stream[:cut])
+        assert whole == first + found.end(stream[first:])
+
+
+async def test_a_careful_look_at_a_reply_in_many_pieces_takes_no_longer_than_at_one_in_one() -> None:
+    stream = b"*99999\r\n" + (b"*99999\r\n" + b":1\r\n" * 99_999) * 4
+
+    def seconds(size: int) -> float:
+        pipe = RedisPipe(careful=True)
+        pipe.connection_made(InMemory())
+        started = time.thread_time()
+        for start in range(0, len(stream), size):
+            pipe.data_received(stream[start : start + size])
+        assert pipe.lost is None
+        return time.thread_time() - started
+
+    assert seconds(32_768) < 4 * seconds(len(stream))
 
 
 async def test_a_stored_text_that_looks_like_a_huge_reply_is_read_all_the_same(
