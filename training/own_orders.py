@@ -2,6 +2,7 @@
 
 import csv
 import math
+import warnings
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -65,6 +66,11 @@ def _read(own: Path) -> pd.DataFrame:
         raise OrdersError(f"{own}: expected a .csv or .parquet file")
     try:
         frame = readers[own.suffix](own)
+    except pd.errors.ParserWarning:
+        raise OrdersError(
+            f"{own}: cannot be read as csv: the rows have more values than there are columns; "
+            "a value with a comma in it needs quotes"
+        ) from None
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
         raise OrdersError(f"{own}: cannot be read as {own.suffix[1:]}: {str(error).splitlines()[0]}") from None
     if frame.empty:
@@ -80,17 +86,19 @@ def _read_csv(own: Path) -> pd.DataFrame:
     _check_names(own, names)
     # One column more than there are names: else pandas takes the first value of a row that is too long for its index.
     columns = [*range(len(names)), "beyond"]
-    lines = pd.read_csv(
-        own,
-        dtype=str,
-        keep_default_na=False,
-        encoding="utf-8-sig",
-        skip_blank_lines=False,
-        header=None,
-        names=columns,
-        skiprows=1,
-        index_col=False,
-    ).fillna("")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # of values beyond that, which it would leave out
+        lines = pd.read_csv(
+            own,
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+            skip_blank_lines=False,
+            header=None,
+            names=columns,
+            skiprows=1,
+            index_col=False,
+        ).fillna("")
     lines = lines[(lines != "").any(axis=1)]  # the index stays that of the file's lines
     too_long = lines.index[lines["beyond"] != ""]
     if len(too_long):

@@ -377,3 +377,9 @@ def test_what_pandas_made_the_index_is_a_column_like_any_other(tmp_path: Path) -
     bad.index = pd.Index(["first", "second"])
     bad.to_parquet(own)
     assert "column amount, row 2: expected a number ≥ 0" in refused(own)
+
+
+def test_values_that_are_two_or_more_beyond_the_columns_are_not_left_out_in_silence(tmp_path: Path) -> None:
+    message = refused(own_csv(tmp_path, HEADER, f"{GOOD},,1000"))
+
+    assert "more values than there are columns" in message
