@@ -212,7 +212,9 @@ class _Rows:
     def added_up(self, lines: pd.DataFrame) -> pd.DataFrame:
         """One row for each order, in the order of the first lines."""
         # Whole numbers have one sum, whatever their order.
-        money = (lines["amount"] * _MONEY_UNIT).round().astype(np.int64)
+        scaled = lines["amount"] * _MONEY_UNIT
+        whole = np.trunc(scaled)  # halves go away from zero, as in features; `round` takes the even number
+        money = (whole + np.sign(scaled) * ((scaled - whole).abs() >= 0.5)).astype(np.int64)
         of_order = lines.assign(money=money, row=np.arange(len(lines))).groupby(["customer_id", "order_id"], sort=False)
         orders = of_order.agg(
             event_timestamp=("event_timestamp", "min"),
