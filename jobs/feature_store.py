@@ -7,6 +7,9 @@ import shutil
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +18,7 @@ from contract.redaction import redacted
 from jobs.errors import JobError
 
 if TYPE_CHECKING:
-    from feast import FeatureStore
+    from feast import FeatureStore, FeatureView
 
 FEATURE_REPO = PROJECT_ROOT / "feature_repo"
 _REDIS_OPTIONS = {"socket_connect_timeout": "2", "socket_timeout": "20"}
@@ -30,18 +33,39 @@ def apply(artefacts: Artefacts) -> None:
     Raises:
         JobError: `feast apply` failed; its last lines are quoted.
     """
-    if "://" in artefacts.feast_registry:  # the address of a database or a bucket
-        _apply(artefacts)
-        return
-    registry = Path(FEATURE_REPO, artefacts.feast_registry)  # what is relative is so to the repository, as for Feast
     try:
-        registry.parent.mkdir(parents=True, exist_ok=True)
-        registry = registry.resolve()  # a link goes on pointing where it does
-        with registry.with_name(f"{registry.name}.lock").open("w", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            _apply_to_a_copy(artefacts, registry)
+        with _alone(artefacts) as registry:
+            if registry is None:
+                _apply(artefacts)
+            else:
+                _apply_to_a_copy(artefacts, registry)
     except OSError as error:
         raise JobError(f"FEAST_REGISTRY: {error.filename}: {error.strerror}") from None
+
+
+def tell_materialized(
+    artefacts: Artefacts, store: "FeatureStore", view: "FeatureView", since: datetime, until: datetime
+) -> None:
+    """Note in the registry what was materialized, as Feast's own run does; on top of what was applied meanwhile."""
+    from feast.errors import FeatureViewNotFoundException
+
+    with _alone(artefacts), suppress(FeatureViewNotFoundException):  # the view was taken out meanwhile
+        store.registry.refresh(store.project)  # else Feast writes the registry as it was when the store was opened
+        store.registry.apply_materialization(view, store.project, since, until)
+
+
+@contextmanager
+def _alone(artefacts: Artefacts) -> Iterator[Path | None]:
+    """Alone to change a registry that is a file; None, without a lock, for the address of a database or a bucket."""
+    if "://" in artefacts.feast_registry:
+        yield None
+        return
+    registry = Path(FEATURE_REPO, artefacts.feast_registry)  # what is relative is so to the repository, as for Feast
+    registry.parent.mkdir(parents=True, exist_ok=True)
+    registry = registry.resolve()  # a link goes on pointing where it does
+    with registry.with_name(f"{registry.name}.lock").open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield registry
 
 
 def _apply_to_a_copy(artefacts: Artefacts, registry: Path) -> None:

@@ -7,7 +7,6 @@ older row over a newer one; a sample read back through Feast's SDK. Exit codes: 
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from contract.artefacts import Artefacts
@@ -16,7 +15,7 @@ from jobs.builds import check_whole, read_build
 from jobs.chunks import ChunkReader, Progress
 from jobs.errors import JobError
 from jobs.feast_materialize import materialize_by_feast, why_not_here
-from jobs.feature_store import open_feature_store
+from jobs.feature_store import open_feature_store, tell_materialized
 from jobs.latest_rows import (
     ViewSource,
     check_columns,
@@ -111,11 +110,9 @@ def _materialize(artefacts: Artefacts, record: RunRecord, replace: bool, full: b
         raise JobError("the online store is not Redis, in which runs are locked and remembered")
     try:
         # Not in feast's public interface, but the client that its own rows go through, whatever kind of Redis there is.
-        client = store._get_provider().online_store._get_client(store.config.online_store)
+        client = store.provider.online_store._get_client(store.config.online_store)
         with RunLock(client, f"{store.project}:materialize", "materialization", settings.lock_seconds) as lock:
-            run = _Run(
-                store, client, lock, settings, Materialized(client, store.project), full, artefacts.streamed_orders
-            )
+            run = _Run(store, client, lock, settings, Materialized(client, store.project), full, artefacts)
             if replace or run.marks.source not in (None, record.source):
                 print("  the orders were replaced: removing the rows of the old ones", flush=True)
                 run.remove_rows(views)
@@ -157,7 +154,7 @@ class _Run:
     settings: JobsSettings
     marks: Materialized
     full: bool
-    streamed_orders: Path
+    artefacts: Artefacts
 
     def remove_rows(self, views: "list[FeatureView]") -> None:
         """Remove every stored row of the views' customers."""
@@ -180,8 +177,7 @@ class _Run:
             if reason is None:
                 was_full = self._by_chunks(view, until, made, self.full)
                 self._confirm(view, until, made, was_full)
-                # As Feast's own run tells it.
-                self.store.registry.apply_materialization(view, self.store.project, BEGINNING, until)
+                tell_materialized(self.artefacts, self.store, view, BEGINNING, until)
             else:
                 made.written_by = "feast"
                 print(f"  {view.name}: by Feast's own run, because {reason}", flush=True)
@@ -254,7 +250,7 @@ class _Run:
                     raise
             if replaced(source, through_link):
                 print(f"  {view.name}: a new build was put in place; going on with it", flush=True)
-                check_whole(build_of(resolved(through_link)), self.streamed_orders)
+                check_whole(build_of(resolved(through_link)), self.artefacts.streamed_orders)
                 continue
             full = False  # it has been, now only what came meanwhile is missing
 

@@ -3,16 +3,16 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import redis
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from jobs.errors import JobError
-from jobs.latest_rows import KeyRange, ViewSource, connect, latest_rows
+from jobs.latest_rows import KeyRange, ViewSource, connect, customer_ranges, latest_rows
 from jobs.stored_rows import StoredFormat, encode_times
 
 if TYPE_CHECKING:
@@ -85,35 +85,22 @@ def some_rows(source: ViewSource, until: datetime, most: int) -> pa.Table:
         JobError: files cannot be read.
     """
     with connect() as connection:
-        rows = latest_rows(connection, source, until, _some_range(source, most))
+        rows = latest_rows(connection, source, until, _some_range(connection, source, most))
     if rows.num_rows <= most:
         return rows
     return rows.take(pa.array(np.sort(np.random.default_rng().choice(rows.num_rows, most, replace=False))))
 
 
-def _some_range(source: ViewSource, customers: int) -> KeyRange:
+def _some_range(connection: duckdb.DuckDBPyConnection, source: ViewSource, customers: int) -> KeyRange:
     """A range of about so many customers, drawn at random; of views with few rows, everybody's."""
     try:
-        groups = [
-            (file, group, metadata.row_group(group).num_rows)
-            for file in source.files()
-            for metadata in [pq.read_metadata(file)]
-            for group in range(metadata.num_row_groups)
-        ]
-        rows = np.array([count for _, _, count in groups], dtype=np.float64)
-        if rows.sum() <= _FEW_ROWS:
-            return KeyRange()
-        random = np.random.default_rng()
-        file, group, _ = groups[random.choice(len(groups), p=rows / rows.sum())]
-        ids = pc.unique(pq.ParquetFile(file).read_row_group(group, [source.join_key])[source.join_key])
+        rows = sum(pq.read_metadata(file).num_rows for file in source.files())
     except (pa.ArrowInvalid, OSError) as error:
         raise JobError(f"{source.path}: is not readable as Parquet ({str(error).splitlines()[0]})") from None
-    ids = ids.drop_null().cast(pa.binary()).sort()
-    first = int(random.integers(max(1, len(ids) - customers + 1)))
-    # Open where the file ends, so that customers are drawn, too, who are in other files only.
-    low = ids[first].as_py().decode() if first else None
-    high = ids[first + customers].as_py().decode() if first + customers < len(ids) else None
-    return KeyRange(low, high) if low or high else KeyRange()
+    if rows <= _FEW_ROWS:
+        return KeyRange()
+    ranges = customer_ranges(connection, [source], customers)
+    return ranges[np.random.default_rng().integers(len(ranges))]
 
 
 def eviction(client: Any) -> str | None:

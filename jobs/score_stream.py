@@ -75,7 +75,7 @@ def _follow(artefacts: Artefacts, model: ImportedModel, stream: Stream, settings
     checkpoint = sparks_checkpoint(stream.checkpoint, _followed(stream, settings))
     store = open_feature_store(artefacts)
     # Not in feast's public interface, but the client that its own rows go through, whatever kind of Redis there is.
-    client = store._get_provider().online_store._get_client(store.config.online_store)
+    client = store.provider.online_store._get_client(store.config.online_store)
     batches = StreamBatches(artefacts, store, client, model, stream.folders, settings)
     metrics = StreamMetrics(settings.stream_metrics_port)
     stopping = threading.Event()

@@ -21,7 +21,12 @@ def check_indices(pipeline: Any) -> None:
     Raises:
         ModelError: one points out of it, or back.
     """
-    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    from sklearn.ensemble import (
+        GradientBoostingClassifier,
+        GradientBoostingRegressor,
+        HistGradientBoostingClassifier,
+        HistGradientBoostingRegressor,
+    )
     from sklearn.neighbors import BallTree, KDTree
     from sklearn.tree import BaseDecisionTree
     from sklearn.tree._tree import Tree
@@ -37,6 +42,8 @@ def check_indices(pipeline: Any) -> None:
             if not isinstance(owner, boosted):
                 raise ModelError("it holds a boosted tree outside its ensemble")
             _check_boosted_tree(part, owner, _columns(around))
+        elif isinstance(part, GradientBoostingClassifier | GradientBoostingRegressor):
+            _check_stages(part)
         elif isinstance(part, KDTree | BallTree):
             _check_neighbours(part)
 
@@ -87,6 +94,12 @@ def _check_boosted_tree(predictor: Any, owner: Any, columns: int) -> None:
         if not categorical[nodes["feature_idx"][by_category]].all():
             raise ModelError("it holds a split by categories of a feature that has none")
         _check_range("a tree's categories", nodes["bitset_idx"][by_category], len(predictor.raw_left_cat_bitsets))
+
+
+def _check_stages(boosted: Any) -> None:
+    """Each tree of a stage adds to a column of its own of the answer, which for two classes has one."""
+    if np.shape(getattr(boosted, "estimators_", [[None]]))[1:] != (1,):
+        raise ModelError("it holds more boosted trees in a stage than there are columns to add to")
 
 
 def _check_children(left: NDArray[Any], right: NDArray[Any], parents: NDArray[Any], nodes: int) -> None:

@@ -160,7 +160,7 @@ class FeastOnlineFeatures:
         """Before the first read; Feast makes its client from an address alone, so there is no other way in."""
         from feast.infra.online_stores.redis import RedisOnlineStore
 
-        online_store = self._store._get_provider().online_store
+        online_store = self._store.provider.online_store
         if isinstance(online_store, RedisOnlineStore):
             prove_replies(await online_store._get_client_async(self._store.config.online_store))
         self._proves = True
@@ -204,7 +204,7 @@ class FeastOnlineFeatures:
     async def close(self) -> None:
         """Close Feast's connections; its own `close` leaves those to Redis and to Sentinels open."""
         await self._store.close()
-        client = getattr(self._store._get_provider().online_store, "_client_async", None)
+        client = getattr(self._store.provider.online_store, "_client_async", None)
         if client is not None:
             pool = getattr(client, "connection_pool", None)
             for sentinel in getattr(getattr(pool, "sentinel_manager", None), "sentinels", ()):

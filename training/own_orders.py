@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import warnings
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -87,6 +88,11 @@ def _read(own: Path) -> pd.DataFrame:
         raise OrdersError(f"{own}: expected a .csv or .parquet file")
     try:
         frame = readers[own.suffix](own)
+    except pd.errors.ParserWarning:
+        raise OrdersError(
+            f"{own}: cannot be read as csv: the rows have more values than there are columns; "
+            "a value with a comma in it needs quotes"
+        ) from None
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
         raise OrdersError(f"{own}: cannot be read as {own.suffix[1:]}: {str(error).splitlines()[0]}") from None
     if frame.empty:
@@ -102,17 +108,19 @@ def _read_csv(own: Path) -> pd.DataFrame:
     _check_names(own, names)
     # One column more than there are names: else pandas takes the first value of a row that is too long for its index.
     columns = [*range(len(names)), "beyond"]
-    lines = pd.read_csv(
-        own,
-        dtype=str,
-        keep_default_na=False,
-        encoding="utf-8-sig",
-        skip_blank_lines=False,
-        header=None,
-        names=columns,
-        skiprows=1,
-        index_col=False,
-    ).fillna("")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # of values beyond that, which it would leave out
+        lines = pd.read_csv(
+            own,
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+            skip_blank_lines=False,
+            header=None,
+            names=columns,
+            skiprows=1,
+            index_col=False,
+        ).fillna("")
     lines = lines[(lines != "").any(axis=1)]  # the index stays that of the file's lines
     too_long = lines.index[lines["beyond"] != ""]
     if len(too_long):
@@ -226,7 +234,9 @@ class _Rows:
     def added_up(self, lines: pd.DataFrame) -> pd.DataFrame:
         """One row for each order, in the order of the first lines."""
         # Whole numbers have one sum, whatever their order.
-        money = (lines["amount"] * _MONEY_UNIT).round().astype(np.int64)
+        scaled = lines["amount"] * _MONEY_UNIT
+        whole = np.trunc(scaled)  # halves go away from zero, as in features; `round` takes the even number
+        money = (whole + np.sign(scaled) * ((scaled - whole).abs() >= 0.5)).astype(np.int64)
         of_order = lines.assign(money=money, row=np.arange(len(lines))).groupby(["customer_id", "order_id"], sort=False)
         orders = of_order.agg(
             event_timestamp=("event_timestamp", "min"),

@@ -100,7 +100,7 @@ class StreamingShop:
     def batches(self) -> StreamBatches:
         """As a new process has them."""
         store = open_feature_store(self.artefacts)
-        client = store._get_provider().online_store._get_client(store.config.online_store)
+        client = store.provider.online_store._get_client(store.config.online_store)
         return StreamBatches(self.artefacts, store, client, self.model, self.folders, SETTINGS)
 
     def process(

@@ -5,10 +5,13 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 from feast.protos.feast.core.Registry_pb2 import Registry
 
+from contract.artefacts import Artefacts
+from jobs.feature_store import apply, open_feature_store, tell_materialized
 from tests.loop import SOURCE
 
 
@@ -52,3 +55,21 @@ def test_two_that_apply_at_once_both_do_and_a_reader_sees_whole_registries_alone
     assert len(seen) > 10
     assert all(each == wanted for each in seen)
     assert ["registry.db", "registry.db.lock"] == sorted(file.name for file in tmp_path.iterdir())
+
+
+def test_what_was_applied_during_a_materialization_is_not_undone_at_its_end(tmp_path: Path) -> None:
+    registry = tmp_path / "registry.db"
+    artefacts = Artefacts.of({"FEAST_REGISTRY": str(registry), "REDIS_URL": "redis://127.0.0.1:1"}, root=tmp_path)
+    apply(artefacts)
+    store = open_feature_store(artefacts)
+    view = store.get_feature_view("customer_lifetime")
+    applied = Registry.FromString(registry.read_bytes())
+    for other in applied.feature_views:
+        other.spec.description = "applied meanwhile"
+    registry.write_bytes(applied.SerializeToString())
+
+    tell_materialized(artefacts, store, view, datetime(1970, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC))
+
+    told = {other.spec.name: other for other in Registry.FromString(registry.read_bytes()).feature_views}
+    assert {"applied meanwhile"} == {other.spec.description for other in told.values()}
+    assert 1 == len(told["customer_lifetime"].meta.materialization_intervals)

@@ -125,7 +125,7 @@ def test_every_type_null_and_extreme_is_stored_as_feast_stores_it(
     with connect() as connection:
         rows = latest_rows(connection, stored_format.source, NOW)
 
-    written = OnlineRows(store._get_provider().online_store._get_client(store.config.online_store)).write(
+    written = OnlineRows(store.provider.online_store._get_client(store.config.online_store)).write(
         stored_format.encode(rows)
     )
 

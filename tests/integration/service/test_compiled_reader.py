@@ -48,7 +48,7 @@ class TwoReaders:
     def write(self, rows: Sequence[tuple[str, dict[str, Row]]]) -> None:
         """Store customers' rows by Feast's own writer."""
         config = self.store.config
-        writer = self.store._get_provider().online_store
+        writer = self.store.provider.online_store
         for view in ("numbers", "daily", "extras"):
             of_view = [(customer_id, stored[view]) for customer_id, stored in rows if view in stored]
             data = [(entity_key(i), dict(row.values), row.event_time, None) for i, row in of_view]

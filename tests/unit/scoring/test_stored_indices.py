@@ -76,6 +76,14 @@ def test_a_tree_whose_numbers_lead_out_of_it_is_refused(
         read(pipeline)
 
 
+def test_more_boosted_trees_in_a_stage_than_columns_to_add_to_are_refused() -> None:
+    pipeline = fitted(GradientBoostingClassifier(n_estimators=3))
+    pipeline[-1].estimators_ = np.repeat(pipeline[-1].estimators_, 256, axis=1)  # scored, it writes beside its array
+
+    with pytest.raises(ModelError, match="it holds more boosted trees in a stage"):
+        read(pipeline)
+
+
 @pytest.mark.parametrize(
     ("member", "value"), [("left", 4_000_000_000), ("right", 0), ("feature_idx", 99), ("is_categorical", 1)]
 )

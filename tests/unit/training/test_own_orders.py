@@ -409,3 +409,19 @@ def test_a_file_that_is_gone_leaves_the_orders_as_they_were(tmp_path: Path) -> N
     with pytest.raises(OrdersError, match="no such file"):
         read_again(path, NOW)
     assert before == path.read_bytes()
+
+
+def test_values_that_are_two_or_more_beyond_the_columns_are_not_left_out_in_silence(tmp_path: Path) -> None:
+    message = refused(own_csv(tmp_path, HEADER, f"{GOOD},,1000"))
+
+    assert "more values than there are columns" in message
+
+
+def test_a_line_of_half_a_ten_thousandth_is_rounded_as_features_round_it(tmp_path: Path) -> None:
+    own = own_csv(
+        tmp_path, f"order_id,{HEADER}", "A,c,2024-01-02,0.00025,1", "B,c,2024-01-02,1,1", "B,c,2024-01-02,-0.00025,1"
+    )
+
+    write_own(tmp_path / "orders.parquet", own, NOW, lines=True)
+
+    assert [0.0003, 0.9997] == pq.read_table(tmp_path / "orders.parquet")["amount"].to_pylist()

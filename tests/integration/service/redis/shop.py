@@ -61,7 +61,7 @@ class Shop:
 
 async def _spend_as_the_service(store: Any, service: Any, rows: dict[str, list[Any]]) -> list[Any]:
     answer = await store.get_online_features_async(features=service, entity_rows=rows)
-    client = store._get_provider().online_store._client_async
+    client = store.provider.online_store._client_async
     pool = getattr(client, "connection_pool", None)
     for sentinel in getattr(getattr(pool, "sentinel_manager", None), "sentinels", ()):
         await sentinel.aclose()

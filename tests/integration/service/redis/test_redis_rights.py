@@ -144,7 +144,7 @@ def _a_view_is_removed(shop: Shop) -> None:
     from jobs.feature_store import open_feature_store
 
     store = open_feature_store(shop.artefacts)
-    online_store = store._get_provider().online_store
+    online_store = store.provider.online_store
     online_store.delete_table(store.config, store.get_feature_view("customer_lifetime"))
 
 
