@@ -245,7 +245,7 @@ class StreamBatches:
                 with switching(self._artefacts.offline_store):
                     files = {view: self._add(view, number, table) for view, table in rows.items()}
                     added_rows = {view: written(file) for view, file in files.items()}
-                    (self._folder_of(number) / STREAMED_ROWS).write_text(json.dumps(added_rows))
+                    (self._folder_of(number) / STREAMED_ROWS).write_text(json.dumps(added_rows), encoding="utf-8")
                 with connect() as connection:
                     for view, file in files.items():
                         stored_format = self._formats[view]

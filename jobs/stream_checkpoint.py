@@ -44,7 +44,7 @@ def only_stream(*folders: Path) -> Iterator[None]:
     with ExitStack() as held:
         for folder in sorted({folder.resolve() for folder in folders}):
             folder.mkdir(parents=True, exist_ok=True)
-            lock = held.enter_context((folder / ".stream.lock").open("w"))
+            lock = held.enter_context((folder / ".stream.lock").open("w", encoding="utf-8"))
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -80,7 +80,7 @@ def sparks_checkpoint(checkpoint: Path, followed: dict[str, str]) -> Path:
         _say_read_again(checkpoint, "parts of it are gone or damaged")
         shutil.rmtree(sparks)
     partial = source.with_suffix(".partial")
-    partial.write_text(json.dumps(followed))
+    partial.write_text(json.dumps(followed), encoding="utf-8")
     partial.replace(source)
     return sparks
 
@@ -115,7 +115,7 @@ def _is_uuid(name: str) -> bool:
 def _read(source: Path) -> dict[str, str] | None:
     """None where nothing says which source it is."""
     try:
-        found = json.loads(source.read_text())
+        found = json.loads(source.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
@@ -135,7 +135,7 @@ def _is_whole(sparks: Path) -> bool:
     if done not in (planned, planned - 1):
         return False
     try:
-        up_to = json.loads((sparks / "offsets" / str(planned)).read_text().splitlines()[2])
+        up_to = json.loads((sparks / "offsets" / str(planned)).read_text(encoding="utf-8").splitlines()[2])
     except (OSError, ValueError, IndexError):
         return False
     if not isinstance(up_to, dict) or "logOffset" not in up_to:  # Kafka keeps what came itself

@@ -111,5 +111,6 @@ def test_a_full_disk_costs_rows_that_are_counted_and_nothing_else(tmp_path: Path
     assert written == len(there) == len(set(there))
     assert failed >= 100
     assert {*range(100), put - 1} <= set(there), "what was put before the disk was full, and after"
-    assert 1 == done.stderr.count("cannot be written, rows are dropped until it can"), done.stderr
+    # Here another file can be begun, as it cannot on a full disk; where that one fills up, too, it is said anew.
+    assert 1 <= done.stderr.count("cannot be written, rows are dropped until it can") < 10, done.stderr
     assert {".parquet"} == {file.suffix for file in (tmp_path / "log").glob("date=*/*")}
