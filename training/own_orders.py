@@ -19,6 +19,7 @@ from training.errors import OrdersError
 from training.orders import ORDERS_SCHEMA, OrdersWritten, write_frame
 
 _LONGEST_ID = 256  # as in the HTTP API: a longer id could never be asked for
+_MOST_MONEY = 1e11
 _MONEY_UNIT = 10_000
 """Parts of one unit of money in which lines are added up, as features are."""
 
@@ -203,7 +204,9 @@ class _Rows:
         refuse("amount", pd.Series(~np.isfinite(amounts)), "a number" if negative else "a number ≥ 0")
         if not negative:
             refuse("amount", amounts < 0, "a number ≥ 0", _RETURNS)
-        refuse("amount", amounts.abs() > 1e11, "an amount of at most 100,000,000,000 (sums are exact up to that)")
+        refuse(
+            "amount", amounts.abs() > _MOST_MONEY, "an amount of at most 100,000,000,000 (sums are exact up to that)"
+        )
         items = pd.to_numeric(frame["items"], errors="coerce").astype(np.float64)
         is_whole: Callable[[float], bool] = lambda v: math.isfinite(v) and v == int(v) and abs(v) < 2**31  # noqa: E731
         refuse("items", ~items.map(is_whole), "a whole number" if negative else "a whole number ≥ 0")
@@ -244,6 +247,13 @@ class _Rows:
             items=("items", "sum"),
             row=("row", "last"),
         ).reset_index()
+        # Before the sum of whole numbers is believed, which would wrap around far beyond.
+        above = lines.groupby(["customer_id", "order_id"], sort=False)["amount"].sum().abs() > _MOST_MONEY
+        if above.any():
+            raise OrdersError(
+                f"{self._own}: the lines of order {above[above].index[0][1]!r} come to more than 100,000,000,000; "
+                "sums are exact up to that"
+            )
         for column in ("money", "items"):
             below = orders.loc[orders[column] < 0, "row"]
             if len(below):

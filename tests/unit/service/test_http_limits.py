@@ -224,7 +224,8 @@ def test_uvicorn_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     protocol: type[BoundedHttpProtocol] = config.http_protocol_class  # type: ignore[assignment]  # as just said
 
     assert issubclass(protocol, BoundedHttpProtocol)
-    assert 75 == protocol(config, ServerState(), {}, asyncio.new_event_loop()).timeout_keep_alive
+    with asyncio.Runner() as runner:
+        assert 75 == protocol(config, ServerState(), {}, runner.get_loop()).timeout_keep_alive
     assert BoundedHttpProtocol.keep_alive_seconds is None
 
 

@@ -425,3 +425,10 @@ def test_a_line_of_half_a_ten_thousandth_is_rounded_as_features_round_it(tmp_pat
     write_own(tmp_path / "orders.parquet", own, NOW, lines=True)
 
     assert [0.0003, 0.9997] == pq.read_table(tmp_path / "orders.parquet")["amount"].to_pylist()
+
+
+def test_an_order_whose_lines_come_to_more_than_can_be_summed_exactly_is_refused(tmp_path: Path) -> None:
+    own = own_csv(tmp_path, LINED, *["A,1,2024-01-02,1e11,1"] * 2)
+
+    with pytest.raises(OrdersError, match="the lines of order 'A' come to more than 100,000,000,000"):
+        write_own(tmp_path / "orders.parquet", own, NOW, lines=True)
