@@ -16,6 +16,7 @@ from contract import RawFeatures
 from contract.feature_union import FeatureUnion
 from service.errors import OnlineStoreUnavailableError
 from service.proved_redis import MixedUpRepliesError, ProofNotAllowedError, prove_replies
+from service.reply_stream import HOW_TO_ALLOW_PROOFS
 from service.unreadable_rows import Findings
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class FeastOnlineFeatures:
                 raise ValueError("an event time that no calendar holds") from None  # of this machine's C library
             what = type(error).__name__
             if isinstance(error, ProofNotAllowedError):
-                what = "NoPermissionError (grant its user +multi +echo +exec: docs/redis.md, Rights)"
+                what = f"NoPermissionError ({HOW_TO_ALLOW_PROOFS})"
             logger.warning("online store unavailable: %s", what)
             raise OnlineStoreUnavailableError("the online store is not available") from error
 

@@ -16,9 +16,8 @@ from redis.asyncio.connection import Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, NoPermissionError, ResponseError
 
-from service.reply_stream import WholeReplies
+from service.reply_stream import LONGEST_REPLY_BYTES, WholeReplies
 
-_LONGEST_REPLY_BYTES = 16 * 1024 * 1024
 _NUMBERS = itertools.count(secrets.randbits(62))
 
 
@@ -60,7 +59,7 @@ class _WholeReplies:
                 whole = bytes(self._held[:end])
                 del self._held[:end]
                 return whole
-            if len(self._held) > _LONGEST_REPLY_BYTES:
+            if len(self._held) > LONGEST_REPLY_BYTES:
                 raise InvalidResponse("a reply without end")
 
 

@@ -16,6 +16,7 @@ from contract.redis_address import RedisAddress
 from contract.small_files import read_small_file
 from service.errors import OnlineStoreUnavailableError, StartupError
 from service.redis_pipe import FAILURES, MixedUpRepliesError, RedisPipe, SuspiciousReplyError, open_pipe, pack
+from service.reply_stream import HOW_TO_ALLOW_PROOFS
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ _TOO_MANY = "ERR max number of clients"
 """A reply whose code alone would not tell an operator what to do."""
 
 
-_NOT_ALLOWED = "NOPERM (grant its user +multi +echo +exec: docs/redis.md, Rights)"
+_NOT_ALLOWED = f"NOPERM ({HOW_TO_ALLOW_PROOFS})"
 """What the user of an older ACL lacks. Without a proof nothing is read: it might be somebody else's."""
 
 

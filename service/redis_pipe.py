@@ -16,15 +16,12 @@ from typing import Any, cast
 import hiredis
 
 from service.addresses import HOSTS
-from service.reply_stream import HugeReplyCheck, WholeReplies
+from service.reply_stream import LONGEST_REPLY_BYTES, HugeReplyCheck, WholeReplies
 
 logger = logging.getLogger(__name__)
 
 FAILURES = (OSError, hiredis.HiredisError)
 """Whatever a network, TLS or Redis may do; anything else is a fault of ours."""
-
-_LONGEST_REPLY_BYTES = 16 * 1024 * 1024
-"""A thousand times what the features of a customer take; only something that is no Redis goes on."""
 
 _LONGEST_FURTHER_BYTES = 256 * 1024
 """What each further command of a transaction, whose answers come as one reply, may add to that."""
@@ -144,7 +141,7 @@ class RedisPipe(asyncio.Protocol):
         except Exception as error:  # hiredis fails in many ways over what is no Redis
             self.abort(error if isinstance(error, FAILURES) else hiredis.ProtocolError(type(error).__name__))
         further = self._owed[0].wanted if self._owed else 0
-        if self._unfinished_bytes > _LONGEST_REPLY_BYTES + further * _LONGEST_FURTHER_BYTES:
+        if self._unfinished_bytes > LONGEST_REPLY_BYTES + further * _LONGEST_FURTHER_BYTES:
             self.abort(ConnectionError("a reply without end"))
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -9,6 +9,12 @@ import re
 import hiredis
 import numpy as np
 
+LONGEST_REPLY_BYTES = 16 * 1024 * 1024
+"""A thousand times what the features of a customer take; only something that is no Redis goes on."""
+
+HOW_TO_ALLOW_PROOFS = "grant its user +multi +echo +exec: docs/redis.md, Rights"
+"""For an operator whose service's user, of an older ACL, may not run the commands that prove whose replies come."""
+
 _MOST_ELEMENTS = 99_999
 _HUGE = re.compile(rb"\n[*%~>|]\d{6}")
 _BEFORE = 7  # bytes of a header that may have come with the data before
