@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from contract import OverrideError, Resolver
 from contract.printable import printable
 from jobs.errors import JobError
+from scoring.entity_ids import text_ids
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,10 @@ def read_customer_list(path: Path, join_key: str, resolver: Resolver) -> Custome
     table = _read(path, join_key)
     if join_key not in table.column_names:
         raise JobError(f"{path}: has no column {join_key!r}; found {printable(', '.join(table.column_names))}")
-    ids = _text_ids(path, join_key, table[join_key])
+    ids = text_ids(table[join_key])
+    if ids is None:
+        found = table[join_key].type
+        raise JobError(f"{path}: column {join_key} is {found}; expected text or whole numbers, taken as text")
     empty = np.flatnonzero(pc.equal(pc.fill_null(ids, ""), "").to_numpy(zero_copy_only=False))
     if len(empty):
         raise JobError(f"{path}: column {join_key}, row {empty[0] + 1}: expected a customer id, found none")
@@ -69,15 +73,6 @@ def read_customer_list(path: Path, join_key: str, resolver: Resolver) -> Custome
     return CustomerList(
         ids.filter(pa.array(~again)), {column: values[~again] for column, values in sorted_overrides.items()}
     )
-
-
-def _text_ids(path: Path, join_key: str, ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Ids as text, whatever kind of text or whole number they are stored as."""
-    kind = ids.type.value_type if pa.types.is_dictionary(ids.type) else ids.type
-    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    if not (is_text or pa.types.is_integer(kind)):
-        raise JobError(f"{path}: column {join_key} is {ids.type}; expected text or whole numbers, taken as text")
-    return pc.cast(pc.cast(ids, kind), pa.string())
 
 
 def _read(path: Path, join_key: str) -> pa.Table:

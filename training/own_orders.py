@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from contract.printable import printable
+from scoring.entity_ids import text_ids
 from training.errors import OrdersError
 from training.orders import ORDERS_SCHEMA, OrdersWritten, write_frame
 
@@ -146,14 +146,13 @@ def _read_parquet(own: Path) -> pd.DataFrame:
 
 
 def _text_ids(own: Path, name: str, ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Ids as text, whatever they are stored as."""
-    kind = ids.type.value_type if pa.types.is_dictionary(ids.type) else ids.type
-    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    if not (is_text or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+    """Ids as text; a column without any is looked at row by row, like one with some."""
+    text = ids.cast(pa.string()) if pa.types.is_null(ids.type) else text_ids(ids)
+    if text is None:
         raise OrdersError(
             f"{own}: column {name} is {ids.type}; expected text or whole numbers, which are taken as text"
         )
-    return pc.cast(pc.cast(ids, kind) if kind is not ids.type else ids, pa.string())
+    return text
 
 
 def _check_names(own: Path, names: list[str]) -> None:

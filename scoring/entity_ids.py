@@ -1,0 +1,13 @@
+"""Entity ids in files that users bring: text is taken as it is, whole numbers as their decimal text."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+def text_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Ids as strings, whatever kind of text or whole number they are stored as; None if they are neither."""
+    kind = ids.type.value_type if pa.types.is_dictionary(ids.type) else ids.type
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    if not (is_text or pa.types.is_integer(kind)):
+        return None
+    return pc.cast(pc.cast(ids, kind), pa.string())
