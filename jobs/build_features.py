@@ -35,6 +35,7 @@ from jobs.engines import Engine, Features, Period, open_engine, stored_schema
 from jobs.errors import JobError
 from jobs.orders import ORDER_COLUMNS, ORDERS_SCHEMA, Orders, find_orders
 from jobs.orders_check import check_against_orders
+from jobs.owners import owner_of
 from jobs.settings import JobsSettings
 from jobs.times import EPOCH, unix_us
 
@@ -91,6 +92,7 @@ def build_features(
             what the orders of their customers give.
     """
     orders = find_orders(artefacts)
+    owner_of(artefacts.offline_store, settings.owner)  # from the first build on, so that a copy is known as one
     with only_build(artefacts.offline_store) as partial:
         with (
             tempfile.TemporaryDirectory(dir=settings.scratch_dir or partial.parent, suffix=".partial") as scratch,

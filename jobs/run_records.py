@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
 from jobs.errors import JobError
 
-Outcome = Literal["done", "failed", "locked", "partly", "unverified"]
+Outcome = Literal["done", "failed", "locked", "partly", "unverified", "refused"]
 
 METRICS_FILE = "materialize.prom"
 """Beside the records, for the node exporter's textfile collector."""
@@ -22,6 +22,7 @@ class ViewRecord:
 
     written: rows.
     skipped: rows that were left alone because a newer one is stored.
+    removed: rows of customers who have none in the offline store.
     watermark: the newest event time that was read.
     resumed: the run went on where an earlier one was cut off.
     written_by: this job, or Feast's own run.
@@ -31,6 +32,7 @@ class ViewRecord:
     view: str
     written: int = 0
     skipped: int = 0
+    removed: int = 0
     seconds: float = 0.0
     watermark: datetime | None = None
     resumed: bool = False

@@ -60,8 +60,8 @@ def score_stream(artefacts: Artefacts, model: ImportedModel, stream: Stream, set
     when the stream is started again.
 
     Raises:
-        JobError: Spark or a setting cannot be used, no Redis address is known, another stream writes into the same
-            folders, or the checkpoint is of another source.
+        JobError: Spark or a setting cannot be used, no Redis address is known, the rows in Redis are another owner's,
+            another stream writes into the same folders, or the checkpoint is of another source.
         ContractError: the registry does not keep the model's contract.
     """
     if artefacts.redis_url is None:
@@ -77,6 +77,7 @@ def _follow(artefacts: Artefacts, model: ImportedModel, stream: Stream, settings
     # Not in feast's public interface, but the client that its own rows go through, whatever kind of Redis there is.
     client = store.provider.online_store._get_client(store.config.online_store)
     batches = StreamBatches(artefacts, store, client, model, stream.folders, settings)
+    batches.claim()
     metrics = StreamMetrics(settings.stream_metrics_port)
     stopping = threading.Event()
 

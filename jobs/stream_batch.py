@@ -27,16 +27,19 @@ from jobs.builds import check_whole, read_build, switching
 from jobs.engines import Features, open_engine, stored_schema
 from jobs.errors import JobError
 from jobs.latest_rows import ViewSource, connect, latest_rows, rows_of, text
+from jobs.materialized import Materialized
 from jobs.offline_features import FeaturePlan, StoredRows
 from jobs.online_rows import OnlineRows
 from jobs.order_events import Refused
 from jobs.orders import ORDERS_SCHEMA, find_orders, streamed_batches
+from jobs.owners import claim, owner_of
 from jobs.partitions import replaced
 from jobs.predictions import counts, feature_issues, predictions
 from jobs.redis_locks import FAILURES, online_writer
 from jobs.settings import JobsSettings
 from jobs.stored_rows import StoredFormat
 from jobs.times import unix_us
+from jobs.view_files import identity
 from scoring.model import ImportedModel
 from scoring.outcomes import outcomes
 
@@ -103,6 +106,8 @@ class StreamBatches:
         self._model = model
         self._folders = folders
         self._settings = settings
+        self._owner = owner_of(artefacts.offline_store, settings.owner)
+        self._marks = Materialized(client, store.project)
         self._checked_build: Path | None = None
         self._plan = FeaturePlan.of(store, model.contract)
         self._resolver = Resolver.of(model.contract)
@@ -113,6 +118,17 @@ class StreamBatches:
         self._sources = {
             name: ViewSource.of(store.registry.get_feature_view(name, store.project)) for name in self._plan.views
         }
+
+    def claim(self) -> None:
+        """Make sure that the rows online are of this offline store.
+
+        Raises:
+            JobError: they are not, or Redis did not answer.
+        """
+        try:
+            claim(self._client, self._project, self._owner)
+        except FAILURES as error:
+            raise JobError(f"Redis did not answer: {type(error).__name__}") from None
 
     def process(self, number: int, orders: pa.Table, refused: Sequence[Refused], now: datetime) -> BatchRecord:
         """Do one batch, or do it again.
@@ -242,6 +258,7 @@ class StreamBatches:
         """
         try:
             with online_writer(self._client, self._project, self._settings.lock_seconds) as fence:
+                claim(self._client, self._project, self._owner)
                 with switching(self._artefacts.offline_store):
                     files = {view: self._add(view, number, table) for view, table in rows.items()}
                     added_rows = {view: written(file) for view, file in files.items()}
@@ -252,6 +269,7 @@ class StreamBatches:
                         added = replace(stored_format.source, only=(str(file),))
                         # Of a customer with a new order the latest row is among those that the order changed.
                         latest = latest_rows(connection, added, now)
+                        self._marks.streamed(view, identity(file))  # so that these rows go, should the file go unseen
                         OnlineRows(self._client, fence).write(stored_format.encode(latest))
         except FAILURES as error:
             raise JobError(f"Redis did not answer: {type(error).__name__}") from None
