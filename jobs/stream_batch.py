@@ -31,7 +31,7 @@ from jobs.materialized import Materialized
 from jobs.offline_features import FeaturePlan, StoredRows
 from jobs.online_rows import OnlineRows
 from jobs.order_events import Refused
-from jobs.orders import ORDERS_SCHEMA, find_orders, streamed_batches
+from jobs.orders import ORDERS_SCHEMA, data_set_of, find_orders, streamed_batches
 from jobs.owners import claim, owner_of
 from jobs.partitions import replaced
 from jobs.predictions import counts, feature_issues, predictions
@@ -164,7 +164,7 @@ class StreamBatches:
 
     def cut_off(self) -> list[int]:
         """Numbers of the batches that were begun and not finished, ascending."""
-        batches = streamed_batches(self._artefacts.streamed_orders)
+        batches = find_orders(self._artefacts).streamed_batches
         return sorted(number for number in batches if (self._folder_of(number) / UNDER_WAY).exists())
 
     def process_again(self, number: int, now: datetime) -> BatchRecord:
@@ -207,7 +207,7 @@ class StreamBatches:
         columns = ", ".join(ORDERS_SCHEMA.names)
         with connect() as connection:
             connection.register("batch", orders)
-            connection.register("own", _rows_in(own))
+            connection.register("own", _rows_in(own, found.data_set))
             connection.execute(
                 f"CREATE TABLE before AS SELECT {columns} FROM {rows_of(files)} "  # noqa: S608
                 "WHERE customer_id IN (SELECT customer_id FROM batch)"
@@ -227,7 +227,8 @@ class StreamBatches:
         made.orders, made.repeated = new.num_rows, orders.num_rows - new.num_rows
         if all_own.num_rows:
             with replaced(own) as folder:
-                pq.write_table(all_own.cast(ORDERS_SCHEMA).sort_by("order_id"), folder / "part-0.parquet")
+                labelled = ORDERS_SCHEMA.with_metadata({"data_set": found.data_set})
+                pq.write_table(all_own.cast(labelled).sort_by("order_id"), folder / "part-0.parquet")
                 (folder / UNDER_WAY).touch()
         return new.cast(ORDERS_SCHEMA)
 
@@ -304,7 +305,8 @@ class StreamBatches:
         made.statuses = counts(table)
 
 
-def _rows_in(folder: Path) -> pa.Table:
-    """Orders that a batch has taken in before."""
-    files = sorted(folder.glob("part-*.parquet"))
-    return pa.concat_tables(map(pq.read_table, files)) if files else ORDERS_SCHEMA.empty_table()
+def _rows_in(folder: Path, data_set: str) -> pa.Table:
+    """Orders that a batch has taken in before; those of another data set are none of this one's."""
+    files = [pq.ParquetFile(file) for file in sorted(folder.glob("part-*.parquet"))]
+    own = [file.read().replace_schema_metadata(None) for file in files if data_set_of(file) == data_set]
+    return pa.concat_tables(own) if own else ORDERS_SCHEMA.empty_table()

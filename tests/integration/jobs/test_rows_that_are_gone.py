@@ -2,8 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from datetime import timedelta
-from pathlib import Path
+from datetime import datetime, timedelta
 
 import pytest
 import redis
@@ -58,7 +57,7 @@ def from_nothing(shop: Shop, server: RunningServer) -> dict[bytes, dict[bytes, b
     return fresh.everything()
 
 
-LESS: dict[str, tuple[tuple[str, list[str], object, int], ...]] = {
+LESS: dict[str, tuple[tuple[str, list[str], datetime, int], ...]] = {
     "the last order of some": (JAN, ("feb", every(20)[:3], NOW - DAY, 2)),
     "the newest file": (JAN,),
     "all orders of some": (("jan", every(20)[:-4], NOW - 40 * DAY, 1), FEB),
@@ -71,7 +70,7 @@ LESS: dict[str, tuple[tuple[str, list[str], object, int], ...]] = {
 def test_rows_of_orders_that_are_gone_are_put_right(shop: Shop, clean_server: RunningServer, gone: str) -> None:
     shop.build("b1", two_views(JAN, FEB))
     shop.materialize()
-    shop.build("b2", two_views(*LESS[gone]))  # type: ignore[arg-type]
+    shop.build("b2", two_views(*LESS[gone]))
 
     record = shop.materialize()
 
@@ -166,14 +165,14 @@ def test_a_row_that_nobody_knows_of_goes_where_everybody_is_looked_at(
     shop.build("b2", two_views(("dec", ["x", *every(20)[:2]], NOW - 90 * DAY, 3) if how == "other data" else JAN))
     shutil.rmtree(shop.artefacts.offline_store / "builds" / "b1")
 
-    shop.materialize(**({how: True} if how != "other data" else {}))
+    shop.materialize(replace=how == "replace", full=how == "full")
 
     assert from_nothing(shop, clean_server) == shop.everything()
 
 
 @pytest.mark.parametrize("how", ["other data", "replace", "take over"])
 def test_while_data_are_replaced_nobody_who_is_in_both_is_missing_or_half_written(
-    tmp_path: Path, server: RunningServer, clean_server: RunningServer, shop: Shop, how: str
+    shop: Shop, server: RunningServer, clean_server: RunningServer, how: str
 ) -> None:
     """The new rows are older than those that they replace."""
     old_only, new_only = [f"old-{n}" for n in range(300)], [f"new-{n}" for n in range(300)]
@@ -190,7 +189,7 @@ def test_while_data_are_replaced_nobody_who_is_in_both_is_missing_or_half_writte
         assert reader.is_alive()
     before = reader.reads
 
-    shop.materialize(**{"replace": {"replace": True}, "take over": {"take_over": True}}.get(how, {}))
+    shop.materialize(replace=how == "replace", take_over=how == "take over")
 
     during = reader.reads - before
     reader.ended.set()
