@@ -32,7 +32,7 @@ from jobs.online_check import eviction, gone, mismatches, some_rows
 from jobs.online_rows import ANY_TIME, OnlineRows
 from jobs.owners import OtherOwnerError, claim, owner_of
 from jobs.redis_locks import FAILURES, LockedError, RunLock, online_writer
-from jobs.run_records import Outcome, RunRecord, ViewRecord
+from jobs.run_records import Outcome, PartlyError, RunRecord, UnverifiedError, ViewRecord
 from jobs.settings import JobsSettings
 from jobs.stored_rows import StoredFormat, encode_times
 from jobs.vanished import Removal
@@ -44,18 +44,6 @@ if TYPE_CHECKING:
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _LOOKED_FOR, _LOOKED_FOR_AT_ONCE = 50_000, 2_000
 """Customers per view who are looked for in Redis at the end; fewer where their rows were all written just now."""
-
-
-class PartlyError(JobError):
-    """Some views could not be materialized; the others were."""
-
-    exit_code = 4
-
-
-class UnverifiedError(JobError):
-    """Rows that were written are not what Feast's SDK reads."""
-
-    exit_code = 5
 
 
 @dataclass(frozen=True)
@@ -149,22 +137,7 @@ def _materialize(artefacts: Artefacts, record: RunRecord, wanted: _Wanted, setti
                 run.view(view, record.until, made)
     except FAILURES as error:
         raise JobError(f"Redis did not answer: {type(error).__name__}") from None
-    _tell(record)
-
-
-def _tell(record: RunRecord) -> None:
-    """Raise what the run as a whole has come to.
-
-    Raises:
-        JobError: some view failed.
-    """
-    failed = [view for view in record.views if view.failure]
-    if not failed:
-        return
-    said = "; ".join(f"{view.view}: {view.failure}" for view in failed)
-    if any(view.unverified for view in failed):
-        raise UnverifiedError(said)
-    raise PartlyError(said) if len(failed) < len(record.views) else JobError(said)
+    record.raise_failures()
 
 
 @dataclass(frozen=True)
