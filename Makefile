@@ -23,7 +23,7 @@ GOALS := $(MAKECMDGOALS)
 VALUES_OF := AS_OF BENTO BUILDER CONTRACTS CUSTOMERS DAYS ENGINE FORCE FULL GOALS HOST ID_KEY_FILE IMAGE INCOMING JOBS_IMAGE KEYS_FILE \
 	LABELS LARGEST LINES MAX_AUC_LOSS MAX_FAULTS MAX_MOVED MAX_UNEXPLAINED MLFLOW_PORT MODE MODEL MODEL_TAG_PATH NAME NAMESPACE ONCE OPTIONS \
 	ORDERS ORDERS_PATH OUT PORT PYTHON REASON REFERENCE_DATE RELEASE REPLACE REQUEST ROUNDS ROW SAMPLE SECONDS SEED SHARE SINCE SIZES \
-	SOURCE SYNTHETIC TESTS TO UNTIL VALUES VENV VERSION
+	SOURCE SYNTHETIC TAKE_OVER TESTS TO UNTIL VALUES VENV VERSION
 # make runs the $(shell …) in a value of its command line when it exports it. Here every value becomes plain text before.
 as_text = $(eval override $(1) := $$(value $(1)))$(eval export $(1))
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(call as_text,$(name))))
@@ -118,8 +118,8 @@ check-contracts: installed ## would the definitions of feature_repo/ break a liv
 		$(PY) -m jobs apply && $(PY) -m training check-contracts -- $$CONTRACTS
 redis: installed ## start the embedded Redis, or reuse it; nothing where REDIS_URL is set
 	@$(PY) -m jobs redis-up
-materialize: redis $(FEATURES) $(APPLIED) ## offline store → Redis: what changed [FULL=1] [UNTIL=2026-01-31T00:00] [REPLACE=1]
-	@echo "materialize:"; $(PY) -m jobs materialize $(call option,UNTIL,until) $(call flag,FULL,full) $(call flag,REPLACE,replace)
+materialize: redis $(FEATURES) $(APPLIED) ## offline store → Redis: what changed [FULL=1] [UNTIL=2026-01-31T00:00] [REPLACE=1] [TAKE_OVER=1]
+	@echo "materialize:"; $(PY) -m jobs materialize $(call option,UNTIL,until) $(call flag,FULL,full) $(call flag,REPLACE,replace) $(call flag,TAKE_OVER,take-over)
 
 feast-env: installed ## what feast's own commands need: eval "$(make -s feast-env)"
 	@$(PY) -m jobs feast-env

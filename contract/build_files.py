@@ -58,7 +58,8 @@ def damage(build: Path, streamed_orders: Path | None, read: bool = True) -> str 
 def _all_wrong(build: Path, streamed_orders: Path | None, record: Mapping[str, Any], read: bool) -> Iterator[str]:
     yield from _wrong_partitions(build, record.get("files", {}), read)
     if streamed_orders is not None:
-        yield from _wrong_streamed(build, streamed_orders, set(record.get("streamed_batches", ())), read)
+        known = {*record.get("streamed_batches", ()), *record.get("left_out", ())}
+        yield from _wrong_streamed(build, streamed_orders, known, read)
 
 
 def _wrong_partitions(build: Path, views: Mapping[str, Any], read: bool) -> Iterator[str]:
@@ -70,10 +71,10 @@ def _wrong_partitions(build: Path, views: Mapping[str, Any], read: bool) -> Iter
                 yield f"{folder}: is not of this build"
 
 
-def _wrong_streamed(build: Path, streamed_orders: Path, included: set[int], read: bool) -> Iterator[str]:
+def _wrong_streamed(build: Path, streamed_orders: Path, known: set[int], read: bool) -> Iterator[str]:
     for rows in sorted(streamed_orders.glob(f"batch=*/{STREAMED_ROWS}")):
         number = rows.parent.name.removeprefix("batch=")
-        if number.isdecimal() and int(number) not in included and not (rows.parent / UNDER_WAY).exists():
+        if number.isdecimal() and int(number) not in known and not (rows.parent / UNDER_WAY).exists():
             for view, expected in _json(rows).items():
                 if sentence := _wrong(build / view / STREAMED / f"batch-{number}.parquet", expected, read):
                     if _was_replaced(build):

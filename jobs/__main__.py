@@ -38,7 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("apply", help="register the definitions of feature_repo/")
     to_redis = commands.add_parser("materialize", help="offline store → Redis")
     to_redis.add_argument("--until", type=_utc, default=None, help="ISO time, UTC; default now")
-    to_redis.add_argument("--replace", action="store_true", help="remove the stored rows first")
+    to_redis.add_argument("--replace", action="store_true", help="write every row, also over newer ones")
+    to_redis.add_argument("--take-over", action="store_true", help="as --replace, if the rows are another owner's")
     to_redis.add_argument("--full", action="store_true", help="write every row, not only what changed")
     score = commands.add_parser("score-batch", help="offline store → predictions in Parquet")
     score.add_argument("--as-of", type=_utc, default=None, help="ISO time, UTC; default now")
@@ -150,7 +151,7 @@ def _run(chosen: argparse.Namespace) -> None:
     elif chosen.command == "materialize":
         from jobs.materialize import materialize
 
-        materialize(artefacts, chosen.until or datetime.now(UTC), chosen.replace, chosen.full)
+        materialize(artefacts, chosen.until, chosen.replace, chosen.full, take_over=chosen.take_over)
     elif chosen.command == "score-batch":
         from jobs.score_batch import Order, report, score_batch
         from scoring.model_store import open_model, pinned_tag

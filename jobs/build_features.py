@@ -35,6 +35,7 @@ from jobs.engines import Engine, Features, Period, open_engine, stored_schema
 from jobs.errors import JobError
 from jobs.orders import ORDER_COLUMNS, ORDERS_SCHEMA, Orders, find_orders
 from jobs.orders_check import check_against_orders
+from jobs.owners import owner_of
 from jobs.settings import JobsSettings
 from jobs.times import EPOCH, unix_us
 
@@ -91,6 +92,10 @@ def build_features(
             what the orders of their customers give.
     """
     orders = find_orders(artefacts)
+    if orders.left_out:
+        print(
+            f"  {len(orders.left_out):,} batches of streamed orders came with other data and are left out", flush=True
+        )
     with only_build(artefacts.offline_store) as partial:
         with (
             tempfile.TemporaryDirectory(dir=settings.scratch_dir or partial.parent, suffix=".partial") as scratch,
@@ -99,7 +104,8 @@ def build_features(
             build = _Building(artefacts, orders, running, partial, now, full).build(settings)
         checked = check_against_orders(partial, build.partitions, orders.files, settings.features_verify_customers)
         print(f"  {checked.rows:,} rows of {checked.customers:,} customers are what their orders give", flush=True)
-        put_in_place(partial, build, artefacts.offline_store)
+        put_in_place(partial, build, artefacts.offline_store, artefacts.streamed_orders)
+    owner_of(artefacts.offline_store, settings.owner)  # from the first build on, so that a copy is known as one
     return build
 
 
@@ -143,6 +149,7 @@ class _Building:
             partitions=partitions,
             days=days,
             files=self._files,
+            left_out=list(self._orders.left_out),
         )
 
     def _build_to_continue(self) -> Build | None:
@@ -150,8 +157,8 @@ class _Building:
             previous = read_build(self._store)
         except JobError:
             return None
-        made_of = (previous.source, previous.engine, previous.definition)
-        return previous if made_of == (self._orders.source, self._engine.identity, self._definition) else None
+        made_by = (previous.engine, previous.definition)  # of which orders, their days say
+        return previous if made_by == (self._engine.identity, self._definition) else None
 
     def _days(self) -> tuple[dict[str, Day], datetime]:
         """What there is of each day, and the time of the very first order.

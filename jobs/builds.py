@@ -17,6 +17,7 @@ from typing import TypedDict
 
 from contract.build_files import STREAMED, Written, damage, written, wrong_in
 from jobs.errors import JobError
+from jobs.orders import streamed_batches
 
 
 class Partition(TypedDict):
@@ -37,11 +38,12 @@ class Day(TypedDict):
 class Build:
     """One complete build of the offline store.
 
-    source: which orders it is made of; it changes when they are replaced, not when they grow.
+    source: where the orders came from that it is made of, for people.
     rows: per feature view, those of the stream not counted.
     engine: name and version of what computed it.
     definition: digest of the code that computed it.
     streamed_batches: numbers of the batches of streamed orders that it includes.
+    left_out: numbers of those that came with other data, whose rows are none of its own.
     partitions: view → partition → what is in it.
     days: day of its orders (days since 1970, as text) → what was in it.
     files: view → partition → its files, see `contract.build_files`; builds of earlier versions name none.
@@ -58,6 +60,7 @@ class Build:
     partitions: dict[str, dict[str, Partition]]
     days: dict[str, Day]
     files: dict[str, dict[str, dict[str, Written]]] = field(default_factory=dict)
+    left_out: list[int] = field(default_factory=list)
 
 
 def read_build(offline_store: Path) -> Build:
@@ -153,17 +156,18 @@ def files_of(partition: Path) -> dict[str, Written]:
     return {file.name: written(file) for file in sorted(partition.glob("*.parquet"))}
 
 
-def put_in_place(partial: Path, build: Build, offline_store: Path) -> None:
+def put_in_place(partial: Path, build: Build, offline_store: Path, streamed_orders: Path) -> None:
     """Describe and name the finished build and move the link onto it; keeps the build before it for its readers.
 
-    Rows that the stream has added since, of batches that the build does not include, are taken over.
+    Rows that the stream has added since, of batches that the build does not know, are taken over.
     """
     (partial / "build.json").write_text(json.dumps(asdict(build), indent=2) + "\n", encoding="utf-8")
     current, complete = offline_store / "current", offline_store / "builds" / build.name
     with switching(offline_store):
         previous = current.resolve() if current.is_symlink() else None
         if previous:
-            _take_over_streamed_rows(previous, partial, build.streamed_batches)
+            waiting = streamed_batches(streamed_orders).keys() - {*build.streamed_batches, *build.left_out}
+            _take_over_streamed_rows(previous, partial, waiting)
         partial.rename(complete)
         link = current.with_name(f"current.{os.getpid()}")
         link.symlink_to(Path("builds") / complete.name)
@@ -173,9 +177,9 @@ def put_in_place(partial: Path, build: Build, offline_store: Path) -> None:
             shutil.rmtree(other)
 
 
-def _take_over_streamed_rows(previous: Path, partial: Path, included: Collection[int]) -> None:
+def _take_over_streamed_rows(previous: Path, partial: Path, waiting: Collection[int]) -> None:
     for rows in previous.glob(f"*/{STREAMED}/batch-*.parquet"):
-        if int(rows.stem.removeprefix("batch-")) not in included:
+        if int(rows.stem.removeprefix("batch-")) in waiting:
             target = partial / rows.relative_to(previous)
             target.parent.mkdir(exist_ok=True)
             os.link(rows, target)

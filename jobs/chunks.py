@@ -8,6 +8,7 @@ from datetime import datetime
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jobs.latest_rows import KeyRange, ViewSource, changed_customers, latest_rows
 from jobs.stored_rows import StoredFormat, StoredHashes
@@ -18,23 +19,38 @@ _BETWEEN_LINES = 1.0
 
 
 @dataclass(frozen=True)
+class BuildView:
+    """A view over one build.
+
+    through_link: its files as the feature view names them.
+    source: the same files of the build that was in place at the beginning.
+    """
+
+    through_link: ViewSource
+    source: ViewSource
+    stored_format: StoredFormat
+
+
+@dataclass(frozen=True)
 class Chunk:
     """The rows of a range of customers.
 
     files: those that the view had before the rows were read.
+    vanished: ids that were looked for and have no row.
     """
 
     key_range: KeyRange
     files: dict[str, str]
     rows: pa.Table
     hashes: StoredHashes
+    vanished: pa.Array
 
 
 @dataclass(frozen=True)
 class ChunkReader:
     """Reads the latest rows at `until`; every method raises `JobError` for files that cannot be read.
 
-    changed: only customers with rows in these files are read; without it, all are.
+    changed: only customers with rows in these files are read; without it, all are. Some may be files that the view had.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -51,7 +67,10 @@ class ChunkReader:
             if self.changed is not None:
                 customers = changed_customers(cursor, self.changed, self.until, key_range)
             rows = latest_rows(cursor, self.source, self.until, key_range, customers)
-        return Chunk(key_range, files, rows, self.stored_format.encode(rows))
+        vanished = pa.array([], pa.string())
+        if customers is not None:
+            vanished = customers.filter(pc.invert(pc.is_in(customers, rows[self.source.join_key].combine_chunks())))
+        return Chunk(key_range, files, rows, self.stored_format.encode(rows), vanished)
 
     def is_current(self, chunk: Chunk) -> bool:
         """False if files have been added to the view since."""

@@ -1,18 +1,22 @@
 """Offline store → Redis: the latest row of every customer in every view, for operators and schedulers to rely on.
 
-One run at a time; per view in chunks, so that memory does not grow and a cut-off run goes on where it was; never an
-older row over a newer one; a sample read back through Feast's SDK. Exit codes: docs/materialization.md.
+One run at a time; per view in chunks, so that memory does not grow and a cut-off run goes on where it was; no row of
+another owner, nor one that is newer than the run, is touched; a sample read back through Feast's SDK. Exit codes:
+docs/materialization.md.
 """
 
 import time
 from dataclasses import dataclass
+from dataclasses import replace as changed_in
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from contract.artefacts import Artefacts
 from contract.redaction import redacted
 from jobs.builds import check_whole, read_build
-from jobs.chunks import ChunkReader, Progress
+from jobs.chunks import BuildView, ChunkReader, Progress
 from jobs.errors import JobError
 from jobs.feast_materialize import materialize_by_feast, why_not_here
 from jobs.feature_store import open_feature_store, tell_materialized
@@ -25,12 +29,14 @@ from jobs.latest_rows import (
 )
 from jobs.materialized import Extent, Materialized, Pass, changed_files, next_pass
 from jobs.online_check import eviction, gone, mismatches, some_rows
-from jobs.online_rows import OnlineRows, stored_keys
+from jobs.online_rows import ANY_TIME, OnlineRows
+from jobs.owners import OtherOwnerError, claim, owner_of
 from jobs.redis_locks import FAILURES, LockedError, RunLock, online_writer
-from jobs.run_records import Outcome, RunRecord, ViewRecord
+from jobs.run_records import Outcome, PartlyError, RunRecord, UnverifiedError, ViewRecord
 from jobs.settings import JobsSettings
-from jobs.stored_rows import StoredFormat
-from jobs.view_files import build_of, identities, limited_to, replaced, resolved
+from jobs.stored_rows import StoredFormat, encode_times
+from jobs.vanished import Removal
+from jobs.view_files import build_of, identities, limited_to, of_kept_builds, replaced, resolved
 
 if TYPE_CHECKING:
     from feast import FeatureStore, FeatureView
@@ -40,45 +46,46 @@ _LOOKED_FOR, _LOOKED_FOR_AT_ONCE = 50_000, 2_000
 """Customers per view who are looked for in Redis at the end; fewer where their rows were all written just now."""
 
 
-class PartlyError(JobError):
-    """Some views could not be materialized; the others were."""
+@dataclass(frozen=True)
+class _Wanted:
+    """What `materialize` was called with."""
 
-    exit_code = 4
-
-
-class UnverifiedError(JobError):
-    """Rows that were written are not what Feast's SDK reads."""
-
-    exit_code = 5
+    full: bool = False
+    replace: bool = False
+    take_over: bool = False
 
 
 def materialize(
     artefacts: Artefacts,
-    until: datetime,
+    until: datetime | None = None,
     replace: bool = False,
     full: bool = False,
     settings: JobsSettings | None = None,
+    take_over: bool = False,
 ) -> None:
-    """Write the latest row at `until` of every customer and view to the online store, and record the run.
+    """Put the latest row at `until` of every customer and view online, and nothing else; record the run.
 
-    What was materialized before and has not changed is not written again. Where the rows come from another source of
-    orders than those stored before, or with `replace`, the stored rows are removed first.
+    What was materialized before and has not changed is not written again. Rows online that the offline store does not
+    hold any more are written over, or removed where their customer has no row; those after `until` stay.
 
     Args:
-        until: UTC; now, where it lies in the future.
-        full: write everything again.
+        until: UTC; now, where it lies in the future or is not given.
+        replace: write everybody's row, also over newer ones, and then remove whom the offline store does not know.
+        full: write everybody's row again.
+        take_over: as `replace`, if the rows are another owner's.
 
     Raises:
         LockedError: another run is active.
+        OtherOwnerError: the rows online are another's; nothing was written.
         PartlyError: some views could not be materialized; the others were.
         UnverifiedError: the sample that was read back differs.
         JobError: nothing could be done, e.g. no Redis address, Redis unreachable, or no features.
     """
     started = datetime.now(UTC)
-    record = RunRecord(started=started, until=min(until, started))
+    record = RunRecord(started=started, until=min(until or started, started))
     clock = time.monotonic()
     try:
-        _materialize(artefacts, record, replace, full, settings or JobsSettings())
+        _materialize(artefacts, record, _Wanted(full, replace, take_over), settings or JobsSettings())
         record.outcome, record.exit_code = "done", 0
     except JobError as error:
         record.exit_code, record.error = error.exit_code, str(error)
@@ -86,6 +93,7 @@ def materialize(
             LockedError.exit_code: "locked",
             PartlyError.exit_code: "partly",
             UnverifiedError.exit_code: "unverified",
+            OtherOwnerError.exit_code: "refused",
         }
         record.outcome = outcomes.get(error.exit_code, "failed")
         raise
@@ -94,7 +102,7 @@ def materialize(
         record.append_to(artefacts.materialize_runs)
 
 
-def _materialize(artefacts: Artefacts, record: RunRecord, replace: bool, full: bool, settings: JobsSettings) -> None:
+def _materialize(artefacts: Artefacts, record: RunRecord, wanted: _Wanted, settings: JobsSettings) -> None:
     if artefacts.redis_url is None:
         raise JobError("REDIS_URL is not set and no embedded server runs; `make redis` starts one")
     build = read_build(artefacts.offline_store)
@@ -112,13 +120,16 @@ def _materialize(artefacts: Artefacts, record: RunRecord, replace: bool, full: b
         # Not in feast's public interface, but the client that its own rows go through, whatever kind of Redis there is.
         client = store.provider.online_store._get_client(store.config.online_store)
         with RunLock(client, f"{store.project}:materialize", "materialization", settings.lock_seconds) as lock:
-            run = _Run(store, client, lock, settings, Materialized(client, store.project), full, artefacts)
-            if replace or run.marks.source not in (None, record.source):
-                print("  the orders were replaced: removing the rows of the old ones", flush=True)
-                run.remove_rows(views)
-                run.marks.restart(record.source)
-            elif run.marks.source is None:
-                run.marks.restart(record.source)
+            owner = owner_of(artefacts.offline_store, settings.owner)
+            taken = claim(client, store.project, owner, wanted.take_over)
+            marks = Materialized(client, store.project)
+            if wanted.replace:
+                marks.restart()
+            # Of a run of now, rows after it are the stream's own, which it has added to the offline store.
+            over = ANY_TIME if taken or (wanted.replace and record.until < record.started) else b""
+            full = wanted.full or wanted.replace or taken
+            removal = Removal(client, store.project, lock, settings.lock_seconds)
+            run = _Run(store, client, lock, settings, marks, full, over, artefacts, removal)
             if (said := eviction(client)) is not None:
                 print(f"  {said}", flush=True)
             for view in views:
@@ -126,27 +137,16 @@ def _materialize(artefacts: Artefacts, record: RunRecord, replace: bool, full: b
                 run.view(view, record.until, made)
     except FAILURES as error:
         raise JobError(f"Redis did not answer: {type(error).__name__}") from None
-    _tell(record)
-
-
-def _tell(record: RunRecord) -> None:
-    """Raise what the run as a whole has come to.
-
-    Raises:
-        JobError: some view failed.
-    """
-    failed = [view for view in record.views if view.failure]
-    if not failed:
-        return
-    said = "; ".join(f"{view.view}: {view.failure}" for view in failed)
-    if any(view.unverified for view in failed):
-        raise UnverifiedError(said)
-    raise PartlyError(said) if len(failed) < len(record.views) else JobError(said)
+    record.raise_failures()
 
 
 @dataclass(frozen=True)
 class _Run:
-    """One run: what all its views share."""
+    """One run: what all its views share.
+
+    full: write everybody's row.
+    over: up to which event time stored rows go, a serialised `Timestamp`; empty for that of the run.
+    """
 
     store: "FeatureStore"
     client: Any
@@ -154,15 +154,9 @@ class _Run:
     settings: JobsSettings
     marks: Materialized
     full: bool
+    over: bytes
     artefacts: Artefacts
-
-    def remove_rows(self, views: "list[FeatureView]") -> None:
-        """Remove every stored row of the views' customers."""
-        for join_keys in sorted({tuple(view.join_keys) for view in views}):
-            for keys in stored_keys(self.client, self.store.project, join_keys):
-                with online_writer(self.client, self.store.project, self.settings.lock_seconds):
-                    self.lock.check()
-                    self.client.delete(*keys)
+    removal: Removal
 
     def view(self, view: "FeatureView", until: datetime, made: ViewRecord) -> None:
         """Materialize one view; what goes wrong with its rows is written down, not raised.
@@ -181,6 +175,8 @@ class _Run:
             else:
                 made.written_by = "feast"
                 print(f"  {view.name}: by Feast's own run, because {reason}", flush=True)
+                if self.full:
+                    made.removed = self.removal.all_of(view)
                 materialize_by_feast(self.store, view, until)
         except LockedError:
             raise
@@ -190,8 +186,9 @@ class _Run:
         if made.failure:
             print(f"  {view.name}: failed: {made.failure}", flush=True)
         elif made.written_by == "job":
+            removed = f"{made.removed:,} of customers who are gone removed, " if made.removed else ""
             print(
-                f"  {view.name}: {made.written:,} rows written, {made.skipped:,} already newer, "
+                f"  {view.name}: {made.written:,} rows written, {made.skipped:,} already newer, {removed}"
                 f"{made.verified} read back, {made.seconds:.1f} s",
                 flush=True,
             )
@@ -219,14 +216,14 @@ class _Run:
         """Customers whose row is missing or stored otherwise, and of how many; what was just written was read back."""
         source, stored_format = resolved(ViewSource.of(view)), StoredFormat.of(self.store, view)
         rows = some_rows(source, until, _LOOKED_FOR_AT_ONCE if was_full else _LOOKED_FOR)
-        lost = gone(self.client, stored_format, rows)
+        lost = gone(self.client, stored_format, rows, until)
         if not lost and not was_full:
             compared, lost = mismatches(self.store, stored_format, rows, self.settings.materialize_verify_rows)
             made.verified += compared
         return lost, rows.num_rows
 
     def _by_chunks(self, view: "FeatureView", until: datetime, made: ViewRecord, full: bool) -> bool:
-        """Write what is not online yet; True if that was everybody's row."""
+        """Write what is not online yet, and put right what is too much; True if everybody was looked at."""
         through_link = ViewSource.of(view)
         stored_format = StoredFormat.of(self.store, view)
         was_full = False
@@ -236,13 +233,18 @@ class _Run:
             try:
                 check_columns(source)
                 wanted = Extent.of(source, until, identities(source))
+                gone = self.marks.gone(view.name, wanted)
                 begun = self.marks.begun(view.name)
-                todo = next_pass(wanted, self.marks.done(view.name), begun, full)
+                todo = next_pass(wanted, self.marks.done(view.name), begun, full, gone)
                 if todo is None:
                     return was_full
+                former = of_kept_builds(source, gone)
+                if former is None and not todo.full:  # whose rows they held is not to be known any more
+                    todo = Pass(wanted, full=True)
                 was_full |= todo.full and todo.reached is None
                 made.resumed |= todo is begun
-                self._pass(_View(through_link, source, stored_format), todo, made)
+                view_now = BuildView(through_link, source, stored_format)
+                self._pass(view_now, todo, _Gone(gone, former or []), made)
             except (LockedError, UnverifiedError):
                 raise
             except JobError:
@@ -254,15 +256,17 @@ class _Run:
                 continue
             full = False  # it has been, now only what came meanwhile is missing
 
-    def _pass(self, view: "_View", todo: Pass, made: ViewRecord) -> None:
+    def _pass(self, view: BuildView, todo: Pass, gone: "_Gone", made: ViewRecord) -> None:
         name = view.source.name
         done = self.marks.done(name)
         changed = None
         if not todo.full and done is not None:
             changed = limited_to(view.source, changed_files(view.source, todo.extent, done))
+            changed = changed_in(changed, only=(*changed.only, *gone.files))
             if not changed.only:
-                self.marks.finish(name, todo.extent)
+                self.marks.finish(name, todo.extent, gone.identities)
                 return
+        sweeps = todo.full and self.removal.had_rows(view.source.join_key)
         if todo.reached is None:
             self.marks.begin(name, todo)
         with connect() as connection:
@@ -278,7 +282,9 @@ class _Run:
                         return  # its files may hold older values of event times that the stream has written since
                     if not reader.is_current(chunk):  # the stream has added rows, and written them
                         chunk = reader.read(chunk.key_range)
-                    written = OnlineRows(self.client, fence).write(chunk.hashes)
+                    online = OnlineRows(self.client, fence, self._upto(todo))
+                    written = online.write(chunk.hashes)
+                    made.removed += online.remove(*view.stored_format.fields_of(chunk.vanished))
                     compared, wrong = mismatches(self.store, view.stored_format, chunk.rows, sample)
                 made.wrote(written, chunk.rows.num_rows, newest_time(view.source, chunk.rows))
                 made.verified += compared
@@ -287,17 +293,24 @@ class _Run:
                     raise UnverifiedError(f"{wrong} of {compared} customers read back differ from their rows")
                 self.marks.reach(name, chunk.key_range)
                 progress.tell(chunk.rows.num_rows)
-        self.marks.finish(name, todo.extent)
+        if sweeps:
+            at_once = self.settings.materialize_chunk_rows
+            for removed in self.removal.of_strangers(view, todo.extent, self._upto(todo), at_once):
+                made.removed += removed
+        if not replaced(view.source, view.through_link):
+            self.marks.finish(name, todo.extent, gone.identities)
+
+    def _upto(self, todo: Pass) -> bytes:
+        """Stored rows up to the run's time are either what the offline store says or too much; later ones stay."""
+        return self.over or encode_times(pa.array([todo.extent.until], pa.timestamp("us", tz="UTC"))).to_pylist()[0]
 
 
 @dataclass(frozen=True)
-class _View:
-    """A view over one build.
+class _Gone:
+    """Files that the view had, and of which rows may be online.
 
-    through_link: its files as the feature view names them.
-    source: the same files of the build that was in place at the beginning.
+    files: where they still lie; of a pass over everybody perhaps not all.
     """
 
-    through_link: ViewSource
-    source: ViewSource
-    stored_format: StoredFormat
+    identities: frozenset[str]
+    files: list[str]

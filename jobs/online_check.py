@@ -53,29 +53,36 @@ def mismatches(store: "FeatureStore", stored_format: StoredFormat, rows: pa.Tabl
     return compared, wrong
 
 
-def gone(client: Any, stored_format: StoredFormat, rows: pa.Table) -> int:
-    """How many customers of `rows` have no row in Redis, or an older one; errors are redis-py's."""
+def gone(client: Any, stored_format: StoredFormat, rows: pa.Table, until: datetime) -> int:
+    """How many customers of `rows` have no row in Redis, or of another time up to `until`; errors are redis-py's."""
     source = stored_format.source
     keys = stored_format.encode_keys(rows[source.join_key].combine_chunks()).to_pylist()
     times = encode_times(rows[source.timestamp_field].combine_chunks()).to_pylist()
+    latest = _seconds_and_nanos(encode_times(pa.array([until], pa.timestamp("us", tz="UTC"))).to_pylist()[0])
     lost = 0
     for start in range(0, len(keys), _ASKED_AT_ONCE):
         some = slice(start, start + _ASKED_AT_ONCE)
         pipeline = client.pipeline(transaction=False)
         for key in keys[some]:
             pipeline.hmget(key, [stored_format.time_field])
-        lost += sum(_is_older(stored, at) for (stored,), at in zip(pipeline.execute(), times[some], strict=True))
+        lost += sum(
+            _is_other(stored, at, latest) for (stored,), at in zip(pipeline.execute(), times[some], strict=True)
+        )
     return lost
 
 
-def _is_older(stored: bytes | None, expected: bytes) -> bool:
+def _is_other(stored: bytes | None, expected: bytes, latest: tuple[int, int]) -> bool:
     if stored is None or stored == expected:
         return stored is None
     try:
-        found, wanted = (Timestamp.FromString(each) for each in (stored, expected))
+        return _seconds_and_nanos(stored) <= latest
     except DecodeError:
         return True
-    return (found.seconds, found.nanos) < (wanted.seconds, wanted.nanos)
+
+
+def _seconds_and_nanos(stored: bytes) -> tuple[int, int]:
+    found = Timestamp.FromString(stored)
+    return found.seconds, found.nanos
 
 
 def some_rows(source: ViewSource, until: datetime, most: int) -> pa.Table:

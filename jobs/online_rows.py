@@ -1,4 +1,4 @@
-"""Writing stored rows to Redis: all fields of a customer's view at once, and never an older row over a newer one."""
+"""Rows in Redis, written and removed: all fields of a customer's view at once, and no row newer than is said."""
 
 import hashlib
 import re
@@ -25,9 +25,10 @@ _KEYS_PER_SCAN = 1_000
 
 _WRITE = """
 -- KEYS: the lock, if a token is given; then hashes of customers. ARGV: the token that the lock must hold, the time by
--- this server until which writing is allowed (ms), n, n names of fields, then n values for each key. The first
--- two may be empty. The first field is the event time, a serialised google.protobuf.Timestamp. A hash that holds a
--- newer one stays; an equal one is overwritten.
+-- this server until which writing is allowed (ms), the time up to which rows go, n, n names of fields, then n values
+-- for each key, or none at all: then the fields are removed. The first three may be empty. The first field is the event
+-- time, a serialised google.protobuf.Timestamp. A hash that holds a newer one than the row given, and than the time up
+-- to which rows go, stays; an equal one is overwritten. Of the time '*', none stays.
 local locks = ARGV[1] ~= '' and 1 or 0
 if locks == 1 and redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return redis.error_reply('FENCED the lock is gone')
@@ -36,7 +37,8 @@ if ARGV[2] ~= '' then
   local now = redis.call('TIME')
   if now[1] * 1000 + now[2] / 1000 > tonumber(ARGV[2]) then return redis.error_reply('FENCED the time is over') end
 end
-local n = tonumber(ARGV[3])
+local upto, n = ARGV[3], tonumber(ARGV[4])
+local removing = #ARGV == 4 + n
 
 local function time(bytes)
   -- seconds and nanoseconds; nil if it is no Timestamp
@@ -69,21 +71,32 @@ local function newer(stored, given)
   return a and (a[1] > b[1] or a[1] == b[1] and a[2] > b[2])
 end
 
-local written, pairs_of_row = 0, {}
-for i = 1, n do pairs_of_row[2 * i - 1] = ARGV[3 + i] end
+local function stays(stored, given)
+  return upto ~= '*' and newer(stored, given) and (upto == '' or newer(stored, upto))
+end
+
+local changed, fields = 0, {}
+for i = 1, n do fields[removing and i or 2 * i - 1] = ARGV[4 + i] end
 for row = 1, #KEYS - locks do
-  local key, first = KEYS[row + locks], 3 + n * row
-  if not newer(redis.call('HMGET', key, ARGV[4])[1], ARGV[first + 1]) then
-    for i = 1, n do pairs_of_row[2 * i] = ARGV[first + i] end
-    redis.call('HSET', key, unpack(pairs_of_row))
-    written = written + 1
+  local key, first = KEYS[row + locks], 4 + n * row
+  local stored = redis.call('HMGET', key, ARGV[5])[1]
+  if removing then
+    if not stays(stored, upto) and redis.call('HDEL', key, unpack(fields)) > 0 then changed = changed + 1 end
+  elseif not stays(stored, ARGV[first + 1]) then
+    for i = 1, n do fields[2 * i] = ARGV[first + i] end
+    redis.call('HSET', key, unpack(fields))
+    changed = changed + 1
   end
 end
-return written
+return changed
 """
 _SHA = hashlib.sha1(_WRITE.encode()).hexdigest().encode()  # noqa: S324  # Redis' own name for a script
 MOST_FIELDS = 3_500
 """Lua hands no more than some 8,000 values to one command, and a field is two."""
+
+
+ANY_TIME = b"*"
+"""Instead of a time: whatever is stored goes."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +122,14 @@ class OnlineRows:
     Args:
         client: of one server, of a master that Sentinels watch, or of a cluster.
         fence: without it, nobody else writes.
+        upto: a serialised `Timestamp`: what is stored with an event time up to this goes, although it is newer than
+            the row that is written. Without it, nothing newer does; with `ANY_TIME`, everything.
     """
 
-    def __init__(self, client: Any, fence: Fence | None = None) -> None:
+    def __init__(self, client: Any, fence: Fence | None = None, upto: bytes = b"") -> None:
         self._client = client
         self._fence = fence or Fence(b"")
+        self._upto = upto
         self._is_cluster = isinstance(client, redis.RedisCluster)
 
     def write(self, rows: StoredHashes) -> int:
@@ -125,6 +141,20 @@ class OnlineRows:
         Raises:
             FencedError: the right to write was lost; no row was written since.
         """
+        return self._call(_Rows(rows.keys, tuple(rows.fields), tuple(rows.fields.values())))
+
+    def remove(self, keys: pa.BinaryArray, fields: Sequence[bytes]) -> int:
+        """Remove these fields, of which the first is the event time, where that is not newer; each row in one step.
+
+        Returns:
+            Rows that there were.
+
+        Raises:
+            FencedError: the right to write was lost; no row was removed since.
+        """
+        return self._call(_Rows(keys, tuple(fields), ()))
+
+    def _call(self, rows: "_Rows") -> int:
         if not self._is_cluster:
             return self._write_to(self._client, rows)
         for attempt in range(_MOVED_TRIES):
@@ -137,17 +167,17 @@ class OnlineRows:
                 self._client.nodes_manager.initialize()
         raise AssertionError("unreachable")
 
-    def _by_node(self, rows: StoredHashes) -> Iterator[tuple[Any, StoredHashes]]:
+    def _by_node(self, rows: "_Rows") -> "Iterator[tuple[Any, _Rows]]":
         owners: dict[Any, list[int]] = {}
         for position, key in enumerate(rows.keys.to_pylist()):
             node = self._client.nodes_manager.get_node_from_slot(self._client.keyslot(key))
             owners.setdefault(node, []).append(position)
         for node, positions in owners.items():
             at = pa.array(positions, pa.int64())
-            part = StoredHashes(rows.keys.take(at), {name: values.take(at) for name, values in rows.fields.items()})
+            part = _Rows(rows.keys.take(at), rows.names, tuple(values.take(at) for values in rows.values))
             yield self._client.get_redis_connection(node), part
 
-    def _write_to(self, server: Any, rows: StoredHashes) -> int:
+    def _write_to(self, server: Any, rows: "_Rows") -> int:
         per_call = 1 if self._is_cluster else _ROWS_PER_CALL  # keys of one call must lie in one slot
         connection = server.connection_pool.get_connection()
         written: int = 0
@@ -155,7 +185,7 @@ class OnlineRows:
         try:
             connection.send_command("SCRIPT", "LOAD", _WRITE)
             connection.read_response()
-            for commands, replies in _packed(rows, per_call, self._fence):
+            for commands, replies in _packed(rows, per_call, self._fence, self._upto):
                 connection.send_packed_command([commands], check_health=False)
                 # One batch of replies stays owed, so that Redis works while the next is sent.
                 written += sum(connection.read_response() for _ in range(owed))
@@ -174,14 +204,30 @@ class OnlineRows:
         return written
 
 
-def stored_keys(client: Any, project: str, join_keys: Sequence[str]) -> Iterator[list[bytes]]:
+@dataclass(frozen=True)
+class _Rows:
+    """What the script is called with.
+
+    keys: binary (n,).
+    names: of fields.
+    values: of each field, binary (n,); none where fields are removed.
+    """
+
+    keys: pa.BinaryArray
+    names: tuple[bytes, ...]
+    values: tuple[pa.BinaryArray, ...]
+
+
+def stored_keys(
+    client: Any, project: str, join_keys: Sequence[str], at_once: int = _KEYS_PER_SCAN
+) -> Iterator[list[bytes]]:
     """Key of every stored row of entities with these join keys, some at a time; errors are redis-py's."""
     from feast.infra.key_encoding_utils import serialize_entity_key_prefix
 
     prefix = serialize_entity_key_prefix(list(join_keys))
     pattern = re.sub(rb"([*?\[\]\\])", rb"\\\1", prefix) + b"*" + project.encode()
     found = client.scan_iter(pattern, count=_KEYS_PER_SCAN)
-    while keys := list(islice(found, _KEYS_PER_SCAN)):
+    while keys := list(islice(found, at_once)):
         ours = [key for key in keys if _project_of(key, len(prefix), len(join_keys)) == project.encode()]
         if ours:
             yield ours
@@ -194,23 +240,24 @@ def _project_of(key: bytes, start: int, values: int) -> bytes:
     return key[start:]
 
 
-def _packed(rows: StoredHashes, per_call: int, fence: Fence) -> Iterator[tuple[bytes, int]]:
+def _packed(rows: _Rows, per_call: int, fence: Fence, upto: bytes) -> Iterator[tuple[bytes, int]]:
     """Calls of the script in the Redis protocol, and how many, a batch at a time."""
     until = b"" if fence.until_ms is None else b"%d" % fence.until_ms
-    names = b"".join(_word(word) for word in (fence.token, until, b"%d" % len(rows.fields), *rows.fields))
+    names = b"".join(_word(word) for word in (fence.token, until, upto, b"%d" % len(rows.names), *rows.names))
     locks = 1 if fence.token else 0
     lock = _word(fence.key) if locks else b""
-    words_per_row = len(rows.fields) + 1
+    words_per_row = len(rows.values) + 1
     for start in range(0, len(rows.keys), _ROWS_IN_FLIGHT):
         batch = slice(start, start + _ROWS_IN_FLIGHT)
         keys = _words([rows.keys[batch]])
-        values = _words([column[batch] for column in rows.fields.values()])
+        values = _words([column[batch] for column in rows.values]) if rows.values else None
         parts: list[bytes | memoryview] = []
         for first in range(0, len(keys), per_call):
             last = min(first + per_call, len(keys))
-            words = 6 + locks + len(rows.fields) + words_per_row * (last - first)
+            words = 7 + locks + len(rows.names) + words_per_row * (last - first)
             head = b"*%d\r\n$7\r\nEVALSHA\r\n" % words + _word(_SHA) + _word(b"%d" % (locks + last - first)) + lock
-            parts += [head, _bytes(keys, first, last), names, _bytes(values, first, last)]
+            parts += [head, _bytes(keys, first, last), names]
+            parts += [_bytes(values, first, last)] if values is not None else []
         yield b"".join(parts), -(-len(keys) // per_call)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from contract.order_ids import content_ids
 from jobs.orders import ORDERS_SCHEMA
 
 _EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
@@ -33,11 +34,12 @@ Event = dict[str, Any] | Refused
 """An order by the columns of `ORDERS_SCHEMA`, or what is wrong with it."""
 
 
-def read_json(text: str, now: datetime) -> Event:
+def read_json(text: str, now: datetime, with_ids: bool = True) -> Event:
     """Read one JSON object; members beyond the columns of an order are let be.
 
     Args:
         now: UTC; an order at or after it is refused.
+        with_ids: orders have ids; else they need none, and `sorted_out` makes theirs.
     """
     try:
         order = json.loads(text)
@@ -46,43 +48,50 @@ def read_json(text: str, now: datetime) -> Event:
     if not isinstance(order, dict):
         return Refused(text, "is not a JSON object")
     try:
-        return _order(order, now)
+        return _order(order, now, with_ids)
     except ValueError as error:
         return Refused(text, str(error))
 
 
-def read_parquet(path: Path, now: datetime) -> Iterator[Event]:
-    """Read a file of orders, of any schema whose columns hold the values of an order."""
+def read_parquet(path: Path, now: datetime, with_ids: bool = True) -> Iterator[Event]:
+    """Read a file of orders, of any schema whose columns hold the values of an order; arguments as `read_json`."""
     try:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
         yield Refused(str(path), f"is not readable as Parquet: {str(error).splitlines()[0]}")
         return
-    missing = [name for name in ORDERS_SCHEMA.names if name not in table.column_names]
+    columns = [name for name in ORDERS_SCHEMA.names if with_ids or name != "order_id"]
+    missing = [name for name in columns if name not in table.column_names]
     if missing:
         yield Refused(str(path), f"has no column {missing[0]}")
         return
-    for order in table.select(ORDERS_SCHEMA.names).to_pylist():
+    for order in table.select(columns).to_pylist():
         try:
-            yield _order(order, now)
+            yield _order(order, now, with_ids)
         except ValueError as error:
             yield Refused(json.dumps(order, default=str), str(error))
 
 
-def sorted_out(events: Iterable[Event]) -> tuple[pa.Table, list[Refused]]:
-    """The orders, as a table of `ORDERS_SCHEMA`, and the others."""
+def sorted_out(events: Iterable[Event], with_ids: bool = True) -> tuple[pa.Table, list[Refused]]:
+    """The orders, as a table of `ORDERS_SCHEMA`, and the others.
+
+    Args:
+        with_ids: as `read_json` has it. Equal orders without are one that came twice: a stream delivers again what it
+            is not sure of. If they are two, the next orders file says so.
+    """
     orders, refused = [], []
     for event in events:
         if isinstance(event, Refused):
             refused.append(event)
         else:
             orders.append(event)
-    return pa.Table.from_pylist(orders, schema=ORDERS_SCHEMA), refused
+    table = pa.Table.from_pylist(orders, schema=ORDERS_SCHEMA)
+    return table if with_ids else table.set_column(0, "order_id", content_ids(table, numbered=False)), refused
 
 
-def _order(order: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+def _order(order: Mapping[str, Any], now: datetime, with_ids: bool) -> dict[str, Any]:
     return {
-        "order_id": _text(order, "order_id"),
+        "order_id": _text(order, "order_id") if with_ids else "",
         "customer_id": _text(order, "customer_id"),
         "event_timestamp": _time(order, now),
         "amount": _number(order, "amount", _MOST_MONEY),

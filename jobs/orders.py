@@ -39,13 +39,19 @@ class Orders:
     files: Parquet of `ORDERS_SCHEMA`; the orders file, then those of the stream.
     streamed_batches: numbers of the stream's batches that `files` includes, ascending.
     observed_until: every order before this time is in the orders file, unless it comes late; UTC.
-    source: which data these are; it changes when they are replaced, not when they grow.
+    source: where they came from, for people.
+    data_set: which data these are; it changes when they are replaced, not when they grow or are called otherwise.
+    ids_of_content: the orders came without ids, see `contract.order_ids`.
+    left_out: numbers of batches that came with another data set.
     """
 
     files: tuple[Path, ...]
     streamed_batches: tuple[int, ...]
     observed_until: datetime
     source: str
+    data_set: str = ""
+    ids_of_content: bool = False
+    left_out: tuple[int, ...] = ()
 
 
 def find_orders(artefacts: Artefacts) -> Orders:
@@ -64,13 +70,28 @@ def find_orders(artefacts: Artefacts) -> Orders:
         description = json.loads((described.schema_arrow.metadata or {}).get(b"orders", b"{}"))
         observed_until = datetime.fromisoformat(description["observed_until"])
         source = str(description["source"])
-    except (KeyError, TypeError, ValueError):
+        ids_of_content = bool(description.get("ids_of_content"))
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise JobError(f"{path}: carries no description of its orders; run `make data` again") from None
+    data_set = data_set_of(described)
     batches = streamed_batches(artefacts.streamed_orders)
-    streamed = [file for number in sorted(batches) for file in batches[number]]
-    for file in streamed:
-        _checked(file)
-    return Orders((path, *streamed), tuple(sorted(batches)), observed_until, source)
+    left_out = {n for n, files in batches.items() if any(data_set_of(_checked(file)) != data_set for file in files)}
+    streamed = [file for number in sorted(batches.keys() - left_out) for file in batches[number]]
+    return Orders(
+        (path, *streamed),
+        tuple(sorted(batches.keys() - left_out)),
+        observed_until,
+        source,
+        data_set,
+        ids_of_content,
+        tuple(sorted(left_out)),
+    )
+
+
+def data_set_of(orders: pq.ParquetFile) -> str:
+    """Which data set a file of orders is of, or came with; empty for one of an earlier version."""
+    found: bytes = (orders.metadata.metadata or {}).get(b"data_set", b"")
+    return found.decode()
 
 
 def streamed_batches(folder: Path) -> dict[int, list[Path]]:

@@ -10,10 +10,22 @@ from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
 from jobs.errors import JobError
 
-Outcome = Literal["done", "failed", "locked", "partly", "unverified"]
+Outcome = Literal["done", "failed", "locked", "partly", "unverified", "refused"]
 
 METRICS_FILE = "materialize.prom"
 """Beside the records, for the node exporter's textfile collector."""
+
+
+class PartlyError(JobError):
+    """Some views could not be materialized; the others were."""
+
+    exit_code = 4
+
+
+class UnverifiedError(JobError):
+    """Rows that were written are not what Feast's SDK reads."""
+
+    exit_code = 5
 
 
 @dataclass
@@ -22,6 +34,7 @@ class ViewRecord:
 
     written: rows.
     skipped: rows that were left alone because a newer one is stored.
+    removed: rows of customers who have none in the offline store.
     watermark: the newest event time that was read.
     resumed: the run went on where an earlier one was cut off.
     written_by: this job, or Feast's own run.
@@ -31,6 +44,7 @@ class ViewRecord:
     view: str
     written: int = 0
     skipped: int = 0
+    removed: int = 0
     seconds: float = 0.0
     watermark: datetime | None = None
     resumed: bool = False
@@ -67,6 +81,20 @@ class RunRecord:
     seconds: float = 0.0
     error: str | None = None
     views: list[ViewRecord] = field(default_factory=list)
+
+    def raise_failures(self) -> None:
+        """Raise what the views that failed come to.
+
+        Raises:
+            JobError: some view failed.
+        """
+        failed = [view for view in self.views if view.failure]
+        if not failed:
+            return
+        said = "; ".join(f"{view.view}: {view.failure}" for view in failed)
+        if any(view.unverified for view in failed):
+            raise UnverifiedError(said)
+        raise PartlyError(said) if len(failed) < len(self.views) else JobError(said)
 
     def append_to(self, path: Path) -> None:
         """Add it as the last line of a file, which is made if need be, and renew the metrics beside it.

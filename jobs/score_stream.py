@@ -17,6 +17,7 @@ from contract.artefacts import Artefacts
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
 from jobs.order_events import Event, read_json, read_parquet, sorted_out
+from jobs.orders import find_orders
 from jobs.settings import JobsSettings
 from jobs.spark import spark_path, spark_session
 from jobs.stream_batch import BatchRecord, StreamBatches, StreamFolders
@@ -60,8 +61,8 @@ def score_stream(artefacts: Artefacts, model: ImportedModel, stream: Stream, set
     when the stream is started again.
 
     Raises:
-        JobError: Spark or a setting cannot be used, no Redis address is known, another stream writes into the same
-            folders, or the checkpoint is of another source.
+        JobError: Spark or a setting cannot be used, no Redis address is known, the rows in Redis are another owner's,
+            another stream writes into the same folders, or the checkpoint is of another source.
         ContractError: the registry does not keep the model's contract.
     """
     if artefacts.redis_url is None:
@@ -77,6 +78,7 @@ def _follow(artefacts: Artefacts, model: ImportedModel, stream: Stream, settings
     # Not in feast's public interface, but the client that its own rows go through, whatever kind of Redis there is.
     client = store.provider.online_store._get_client(store.config.online_store)
     batches = StreamBatches(artefacts, store, client, model, stream.folders, settings)
+    batches.claim()
     metrics = StreamMetrics(settings.stream_metrics_port)
     stopping = threading.Event()
 
@@ -88,7 +90,8 @@ def _follow(artefacts: Artefacts, model: ImportedModel, stream: Stream, settings
     def do(frame: "DataFrame", spark_number: int) -> None:
         now = stream.as_of or datetime.now(UTC)
         contents = [value for (value,) in frame.toLocalIterator() if value is not None]
-        orders, refused = sorted_out(_events(contents, stream.source, now))
+        with_ids = not find_orders(artefacts).ids_of_content
+        orders, refused = sorted_out(_events(contents, stream.source, now, with_ids), with_ids)
         number = batch_number(spark_number, contents if stream.source != "parquet" else map(_as_it_is, contents))
         told(lambda: batches.process(number, orders, refused, now))
 
@@ -149,13 +152,13 @@ def _following(session: "SparkSession", stream: Stream, settings: JobsSettings) 
 _BINARY_FILE = "path STRING, modificationTime TIMESTAMP, length LONG, content BINARY"
 
 
-def _events(contents: Iterable[str], source: Source, now: datetime) -> Iterator[Event]:
+def _events(contents: Iterable[str], source: Source, now: datetime, with_ids: bool) -> Iterator[Event]:
     """Orders of lines of JSON, or of the names of Parquet files."""
     for value in contents:
         if source == "parquet":
-            yield from read_parquet(_path(value), now)
+            yield from read_parquet(_path(value), now, with_ids)
         elif value.strip():
-            yield read_json(value, now)
+            yield read_json(value, now, with_ids)
 
 
 def _until_it_works(attempt: Callable[[], BatchRecord], stopping: threading.Event) -> BatchRecord:

@@ -36,6 +36,9 @@ class JobsSettings(BaseSettings):
     lock_seconds: float = Field(default=30, ge=0.5)
     """After which Redis forgets the lock of a job that was killed."""
 
+    owner: str = Field(default="", max_length=200)
+    """Whose rows a materialization and the stream write; the offline store knows it by itself, where its disk stays."""
+
     stream_watermark_days: int = Field(default=30, ge=0)
     """How late an order of the stream may come and still change its customer's features at once."""
 

@@ -9,7 +9,8 @@ https://protobuf.dev/programming-guides/encoding/.
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -85,7 +86,6 @@ class StoredFormat:
             OtherFormatError: they differ.
         """
         from feast.infra.key_encoding_utils import serialize_entity_key_prefix
-        from feast.infra.online_stores.helpers import _mmh3
         from feast.protos.feast.types.Value_pb2 import ValueType
 
         source = ViewSource.of(feature_view)
@@ -93,7 +93,7 @@ class StoredFormat:
             source=source,
             key_prefix=serialize_entity_key_prefix([source.join_key]) + struct.pack("<I", ValueType.STRING),
             key_suffix=store.project.encode(),
-            fields=tuple(_mmh3(f"{source.name}:{column}") for column in source.columns),
+            fields=fields_of_view(feature_view)[1:],
             convert={
                 field.name: partial(_feasts_own, value_type=field.dtype.to_value_type())
                 for field in feature_view.features
@@ -109,6 +109,10 @@ class StoredFormat:
     def time_field(self) -> bytes:
         """The field of the hash that holds the view's event time."""
         return f"_ts:{self.source.name}".encode()
+
+    def fields_of(self, customers: pa.StringArray) -> tuple[pa.BinaryArray, tuple[bytes, ...]]:
+        """Their keys, and the fields of each hash that are the view's; the first is the event time."""
+        return self.encode_keys(customers), (self.time_field, *self.fields)
 
     def encode(self, rows: pa.Table) -> StoredHashes:
         """What is stored for `rows`, as `latest_rows` gives them.
@@ -148,6 +152,23 @@ class StoredFormat:
         lengths = _by_length(raw, lambda length: struct.pack("<I", length))
         prefix, suffix = pa.scalar(self.key_prefix, pa.binary()), pa.scalar(self.key_suffix, pa.binary())
         return pc.binary_join_element_wise(prefix, lengths, raw, suffix, _NO_VALUE)
+
+    def decode_keys(self, keys: Iterable[bytes]) -> pa.StringArray:
+        """The id in each key; one that is no text is left out, as no row of a view can be its own."""
+        start, end = len(self.key_prefix) + 4, -len(self.key_suffix) or None
+        ids = []
+        for key in keys:
+            if key.startswith(self.key_prefix):
+                with suppress(UnicodeDecodeError):
+                    ids.append(key[start:end].decode())
+        return pa.array(ids, pa.string())
+
+
+def fields_of_view(view: "FeatureView") -> tuple[bytes, ...]:
+    """Fields of a hash that are a view's; the first is the event time."""
+    from feast.infra.online_stores.helpers import _mmh3
+
+    return (f"_ts:{view.name}".encode(), *(_mmh3(f"{view.name}:{field.name}") for field in view.features))
 
 
 def encode_values(column: pa.Array, dtype: str) -> pa.BinaryArray:

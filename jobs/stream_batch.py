@@ -27,16 +27,19 @@ from jobs.builds import check_whole, read_build, switching
 from jobs.engines import Features, open_engine, stored_schema
 from jobs.errors import JobError
 from jobs.latest_rows import ViewSource, connect, latest_rows, rows_of, text
+from jobs.materialized import Materialized
 from jobs.offline_features import FeaturePlan, StoredRows
 from jobs.online_rows import OnlineRows
 from jobs.order_events import Refused
-from jobs.orders import ORDERS_SCHEMA, find_orders, streamed_batches
+from jobs.orders import ORDERS_SCHEMA, data_set_of, find_orders, streamed_batches
+from jobs.owners import claim, owner_of
 from jobs.partitions import replaced
 from jobs.predictions import counts, feature_issues, predictions
 from jobs.redis_locks import FAILURES, online_writer
 from jobs.settings import JobsSettings
 from jobs.stored_rows import StoredFormat
 from jobs.times import unix_us
+from jobs.view_files import identity
 from scoring.model import ImportedModel
 from scoring.outcomes import outcomes
 
@@ -103,6 +106,8 @@ class StreamBatches:
         self._model = model
         self._folders = folders
         self._settings = settings
+        self._owner = owner_of(artefacts.offline_store, settings.owner)
+        self._marks = Materialized(client, store.project)
         self._checked_build: Path | None = None
         self._plan = FeaturePlan.of(store, model.contract)
         self._resolver = Resolver.of(model.contract)
@@ -113,6 +118,17 @@ class StreamBatches:
         self._sources = {
             name: ViewSource.of(store.registry.get_feature_view(name, store.project)) for name in self._plan.views
         }
+
+    def claim(self) -> None:
+        """Make sure that the rows online are of this offline store.
+
+        Raises:
+            JobError: they are not, or Redis did not answer.
+        """
+        try:
+            claim(self._client, self._project, self._owner)
+        except FAILURES as error:
+            raise JobError(f"Redis did not answer: {type(error).__name__}") from None
 
     def process(self, number: int, orders: pa.Table, refused: Sequence[Refused], now: datetime) -> BatchRecord:
         """Do one batch, or do it again.
@@ -148,7 +164,7 @@ class StreamBatches:
 
     def cut_off(self) -> list[int]:
         """Numbers of the batches that were begun and not finished, ascending."""
-        batches = streamed_batches(self._artefacts.streamed_orders)
+        batches = find_orders(self._artefacts).streamed_batches
         return sorted(number for number in batches if (self._folder_of(number) / UNDER_WAY).exists())
 
     def process_again(self, number: int, now: datetime) -> BatchRecord:
@@ -191,7 +207,7 @@ class StreamBatches:
         columns = ", ".join(ORDERS_SCHEMA.names)
         with connect() as connection:
             connection.register("batch", orders)
-            connection.register("own", _rows_in(own))
+            connection.register("own", _rows_in(own, found.data_set))
             connection.execute(
                 f"CREATE TABLE before AS SELECT {columns} FROM {rows_of(files)} "  # noqa: S608
                 "WHERE customer_id IN (SELECT customer_id FROM batch)"
@@ -211,7 +227,8 @@ class StreamBatches:
         made.orders, made.repeated = new.num_rows, orders.num_rows - new.num_rows
         if all_own.num_rows:
             with replaced(own) as folder:
-                pq.write_table(all_own.cast(ORDERS_SCHEMA).sort_by("order_id"), folder / "part-0.parquet")
+                labelled = ORDERS_SCHEMA.with_metadata({"data_set": found.data_set})
+                pq.write_table(all_own.cast(labelled).sort_by("order_id"), folder / "part-0.parquet")
                 (folder / UNDER_WAY).touch()
         return new.cast(ORDERS_SCHEMA)
 
@@ -242,6 +259,7 @@ class StreamBatches:
         """
         try:
             with online_writer(self._client, self._project, self._settings.lock_seconds) as fence:
+                claim(self._client, self._project, self._owner)
                 with switching(self._artefacts.offline_store):
                     files = {view: self._add(view, number, table) for view, table in rows.items()}
                     added_rows = {view: written(file) for view, file in files.items()}
@@ -252,6 +270,7 @@ class StreamBatches:
                         added = replace(stored_format.source, only=(str(file),))
                         # Of a customer with a new order the latest row is among those that the order changed.
                         latest = latest_rows(connection, added, now)
+                        self._marks.streamed(view, identity(file))  # so that these rows go, should the file go unseen
                         OnlineRows(self._client, fence).write(stored_format.encode(latest))
         except FAILURES as error:
             raise JobError(f"Redis did not answer: {type(error).__name__}") from None
@@ -286,7 +305,8 @@ class StreamBatches:
         made.statuses = counts(table)
 
 
-def _rows_in(folder: Path) -> pa.Table:
-    """Orders that a batch has taken in before."""
-    files = sorted(folder.glob("part-*.parquet"))
-    return pa.concat_tables(map(pq.read_table, files)) if files else ORDERS_SCHEMA.empty_table()
+def _rows_in(folder: Path, data_set: str) -> pa.Table:
+    """Orders that a batch has taken in before; those of another data set are none of this one's."""
+    files = [pq.ParquetFile(file) for file in sorted(folder.glob("part-*.parquet"))]
+    own = [file.read().replace_schema_metadata(None) for file in files if data_set_of(file) == data_set]
+    return pa.concat_tables(own) if own else ORDERS_SCHEMA.empty_table()

@@ -2,7 +2,8 @@
 
 import glob
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,11 +46,32 @@ def identities(source: ViewSource) -> dict[str, str]:
     found = {}
     for file in source.files():
         try:
-            at = Path(file).stat()
+            found[str(Path(file).relative_to(folder))] = identity(Path(file))
         except OSError as error:
             raise JobError(f"{file}: {error.strerror}") from None
-        found[str(Path(file).relative_to(folder))] = f"{at.st_ino}-{at.st_size}-{at.st_mtime_ns}"
     return found
+
+
+def identity(file: Path) -> str:
+    """What changes whenever the content of a file does; it may raise OSError."""
+    at = file.stat()
+    return f"{at.st_ino}-{at.st_size}-{at.st_mtime_ns}"
+
+
+def of_kept_builds(source: ViewSource, wanted: Collection[str]) -> list[str] | None:
+    """Paths of files that a view had, by their identities, where the builds that are kept still hold them all.
+
+    Returns:
+        None where one is nowhere any more.
+    """
+    if not wanted:
+        return []
+    view, pattern = parts(source.path)
+    found = {}
+    for file in view.parent.parent.glob(f"*/{glob.escape(view.name)}/{pattern}"):
+        with suppress(OSError):  # a build is being removed
+            found[identity(file)] = str(file)
+    return [found[each] for each in sorted(wanted)] if found.keys() >= set(wanted) else None
 
 
 def limited_to(source: ViewSource, names: Iterable[str]) -> ViewSource:

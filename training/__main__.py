@@ -146,10 +146,17 @@ def _run(chosen: argparse.Namespace) -> None:
             written = write_synthetic(artefacts.orders, chosen.synthetic, seed, chosen.reference_date or now.date())
         else:
             written = write_cdnow(artefacts.orders, chosen.reference_date or now.date())
+        from training.data_sets import left_out
         from training.orders_summary import check_enough, summarise
 
         print(f"{written.path}: {written.source}; every order before {written.observed_until:%Y-%m-%d %H:%M} UTC")
         print(textwrap.indent(summarise(written.path, written.observed_until).described(now), "  "), flush=True)
+        if batches := left_out(artefacts.orders, artefacts.streamed_orders):
+            print(
+                f"  {batches:,} batches of streamed orders came with other data than these and are no longer read; "
+                f"they stay in {artefacts.streamed_orders}",
+                flush=True,
+            )
         try:
             print(f"  {check_enough(artefacts, TrainingSettings())}")
         except DatasetError as error:  # they can be scored all the same, by a model that there is

@@ -227,7 +227,7 @@ def built_from(artefacts: Artefacts) -> str:
     """
     try:
         build = json.loads((artefacts.offline_store / "current" / "build.json").read_text(encoding="utf-8"))
-        made_of = {name: build[name] for name in ("source", "observed_until", "days", "definition")}
+        made_of = {name: build[name] for name in ("observed_until", "days", "definition")}
     except (OSError, ValueError, KeyError):
         return ""
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()

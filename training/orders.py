@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from training.data_sets import DATA_SET, DataSet
 from training.errors import OrdersError
 
 _WHEEL = "lifetimes==0.11.3"  # ships the data set; its code is never installed
@@ -111,9 +112,13 @@ def write_cdnow(path: Path, reference: date) -> OrdersWritten:
 
 @contextmanager
 def orders_file(
-    path: Path, source: str, shift_days: int, observed_until: datetime, lines: bool = False
+    path: Path, source: str, shift_days: int, observed_until: datetime, **described: bool
 ) -> Iterator[Callable[[pa.Table], None]]:
     """Write an orders file piece by piece; it takes its place at the end, or not at all.
+
+    Args:
+        described: what else is said of the orders, where it is true: `lines`, they were added up; `ids_of_content`,
+            they came without ids.
 
     Yields:
         Takes the next orders, of `ORDERS_SCHEMA`; each call makes a row group.
@@ -122,13 +127,20 @@ def orders_file(
         "source": source,
         "shift_days": shift_days,
         "observed_until": observed_until.isoformat(),
-        **({"lines": True} if lines else {}),
+        **{name: True for name, value in described.items() if value},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}")
+    data_set = DataSet(path)
     try:
         with pq.ParquetWriter(partial, ORDERS_SCHEMA.with_metadata({"orders": json.dumps(description)})) as writer:
-            yield lambda orders: writer.write_table(orders.replace_schema_metadata(writer.schema.metadata))
+
+            def write(orders: pa.Table) -> None:
+                writer.write_table(orders.replace_schema_metadata(writer.schema.metadata))
+                data_set.add(orders)
+
+            yield write
+            writer.add_key_value_metadata({DATA_SET: data_set.name()})
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -151,9 +163,9 @@ def _check_sha256(what: str, content: bytes, expected: str) -> None:
 
 
 def write_frame(
-    orders: pd.DataFrame, path: Path, source: str, shift: int, until: datetime, lines: bool = False
+    orders: pd.DataFrame, path: Path, source: str, shift: int, until: datetime, **described: bool
 ) -> OrdersWritten:
-    """Write orders that have the columns of `ORDERS_SCHEMA`, and say what was written."""
+    """Write orders that have the columns of `ORDERS_SCHEMA`, and say what was written; `described` as `orders_file`."""
     table = pa.table(
         {
             "order_id": pa.array(orders["order_id"], pa.string()),
@@ -164,7 +176,7 @@ def write_frame(
         },
         schema=ORDERS_SCHEMA,
     )
-    with orders_file(path, source, shift, until, lines) as write:
+    with orders_file(path, source, shift, until, **described) as write:
         write(table)
     return OrdersWritten(
         path=path,

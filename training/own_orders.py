@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from contract.order_ids import content_ids
 from contract.printable import printable
 from scoring.entity_ids import text_ids
 from training.errors import OrdersError
@@ -40,7 +41,8 @@ def write_own(path: Path, own: Path, now: datetime, lines: bool = False) -> Orde
     Args:
         own: .csv or .parquet with the columns customer_id (text or whole numbers), event_timestamp (ISO 8601, UTC
             unless it says otherwise), amount (≥ 0) and items (whole, ≥ 0), and order_id (as customer_id) where an
-            order may be in it twice; without that column every row is an order of its own.
+            order may be in it twice; without that column every row is an order of its own, with an id that is made of
+            what it says.
         now: UTC; later orders are refused.
         lines: rows with one customer and order_id are the lines of one order, which is their sum at the time of the
             first; the amount and the items of a line may be negative, those of an order may not.
@@ -51,14 +53,15 @@ def write_own(path: Path, own: Path, now: datetime, lines: bool = False) -> Orde
     read = _read(own)
     if lines and "order_id" not in read.columns:
         raise OrdersError(f"{own}: LINES=1 needs a column order_id, which says which lines are one order")
-    if "order_id" not in read.columns:
-        read = read.assign(order_id=[f"row-{number}" for number in range(1, len(read) + 1)])
-    rows = _Rows(read, own)
+    has_ids = "order_id" in read.columns
+    rows = _Rows(read if has_ids else read.assign(order_id="to be made"), own)
     orders = rows.checked(now, negative=lines)
+    if not has_ids:
+        orders = _with_ids(orders)
     orders = rows.added_up(orders) if lines else rows.without_contradiction(orders)
     last_day = orders["event_timestamp"].max().to_pydatetime().replace(hour=0, minute=0, second=0, microsecond=0)
     until = min(last_day + timedelta(days=1), now)
-    return write_frame(orders, path, f"{_OWN}{own.resolve()}", 0, until, lines)
+    return write_frame(orders, path, f"{_OWN}{own.resolve()}", 0, until, lines=lines, ids_of_content=not has_ids)
 
 
 def read_again(path: Path, now: datetime) -> OrdersWritten | None:
@@ -78,6 +81,19 @@ def read_again(path: Path, now: datetime) -> OrdersWritten | None:
     except (OSError, KeyError, ValueError, pa.ArrowInvalid):
         raise OrdersError(f"{path}: does not say what it was made of; run `make data ORDERS=…` again") from None
     return write_own(path, Path(source.removeprefix(_OWN)), now, lines) if source.startswith(_OWN) else None
+
+
+def _with_ids(orders: pd.DataFrame) -> pd.DataFrame:
+    """Equal rows are orders of their own, as CDNOW's are."""
+    said = pa.table(
+        {
+            "customer_id": pa.array(orders["customer_id"], pa.string()),
+            "event_timestamp": pa.array(orders["event_timestamp"].dt.as_unit("us"), pa.timestamp("us", tz="UTC")),
+            "amount": pa.array(orders["amount"], pa.float64()),
+            "items": pa.array(orders["items"], pa.int64()),
+        }
+    )
+    return orders.assign(order_id=content_ids(said, numbered=True).to_pandas().to_numpy())
 
 
 def _read(own: Path) -> pd.DataFrame:

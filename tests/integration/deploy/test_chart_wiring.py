@@ -17,6 +17,7 @@ from tests.integration.deploy.chart import (
     render,
     selects,
     values_of,
+    with_values,
 )
 
 pytestmark = needs_helm
@@ -127,7 +128,7 @@ def test_the_cluster_runs_the_jobs_of_one_machine_at_the_same_times() -> None:
         assert cron["schedule"] == f"{job.minute} {hour} * * {weekday}"
         assert [tuple(c["command"][2:]) for c in run] == list(job.commands)
         given = environment(run[-1])
-        shared = given.keys() & compose.keys() - {"MLFLOW_TRACKING_URI"}
+        shared = given.keys() & compose.keys() - {"MLFLOW_TRACKING_URI", "JOBS_OWNER"}
         assert {"ORDERS_PATH", "OFFLINE_STORE_DIR", "FEAST_REGISTRY", "BENTOML_HOME"} <= shared
         assert {name: given[name] for name in shared} == {name: compose[name] for name in shared}
 
@@ -227,3 +228,16 @@ def test_service_and_jobs_trust_the_same_types_of_models(everything: list[Manife
     assert {"shop.features.Rounder shop.features.Ratio"} == {
         environment(container)["MODEL_TRUSTED_TYPES"] for container in ours
     }
+
+
+def test_jobs_say_whose_rows_they_write_as_their_disk_may_not_stay(everything: list[Manifest]) -> None:
+    for name, template in pod_templates(of_kind(everything, "CronJob")):
+        assert "churn/demo" == environment(containers(template)[-1])["JOBS_OWNER"], name
+
+    named = render(with_values("everything", "jobs.settings", {"JOBS_OWNER": "the shop"}))
+    for name, template in pod_templates(of_kind(named, "CronJob")):
+        variables = [one["name"] for one in containers(template)[-1]["env"]]
+        assert (1, "the shop") == (
+            variables.count("JOBS_OWNER"),
+            environment(containers(template)[-1])["JOBS_OWNER"],
+        ), name

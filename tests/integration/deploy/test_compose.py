@@ -163,3 +163,7 @@ def test_redis_takes_its_configuration_and_its_health_is_asked_without_a_secret(
             assert client.ping()
     finally:
         server.end()
+
+
+def test_the_jobs_say_whose_rows_they_write_by_the_project_s_name() -> None:
+    assert f"${{COMPOSE_PROJECT_NAME:-{COMPOSE['name']}}}" == SERVICES["jobs"]["environment"]["JOBS_OWNER"]

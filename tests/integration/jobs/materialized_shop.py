@@ -91,7 +91,7 @@ class Shop:
         fields = open_feature_store(self.artefacts).get_feature_view(view).features
         return {field.name: pa.int64() if str(field.dtype) == "Int64" else pa.float64() for field in fields}
 
-    def materialize(self, until: datetime = NOW, **how: bool) -> dict[str, Any]:
+    def materialize(self, until: datetime | None = NOW, **how: bool) -> dict[str, Any]:
         """Run it; what it recorded of itself."""
         materialize(self.artefacts, until, settings=self.settings, **how)
         return self.records()[-1]

@@ -20,7 +20,7 @@ DESCRIBED = {
 }
 WORDS = {"OPTIONS", "CONTRACTS", "TESTS"}
 """Hold several arguments, between spaces."""
-SWITCHES = {"FORCE", "FULL", "ONCE", "REPLACE"}
+SWITCHES = {"FORCE", "FULL", "ONCE", "REPLACE", "TAKE_OVER"}
 OTHERS = {"up", "deploy", "serve", "bench", "test", "data"}
 """Need other programs, or numbers, or orders; what is said of all of the Makefile's text holds for them, too."""
 

@@ -1,4 +1,5 @@
 import fcntl
+import json
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -8,12 +9,14 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from contract.build_files import damage
+from jobs import build_features as build_features_module
 from jobs import duckdb_engine
 from jobs.__main__ import main
 from jobs.build_features import build_features, snapshot_times
 from jobs.builds import read_build, switching
 from jobs.errors import JobError
-from jobs.orders import ORDERS_SCHEMA
+from jobs.orders import ORDERS_SCHEMA, find_orders
 from jobs.settings import JobsSettings
 from tests.orders import Order, files_in_place, rows_in_place, shop, some_orders, write_orders
 
@@ -306,7 +309,9 @@ def test_a_corrupt_batch_of_streamed_orders_is_refused_and_named(tmp_path: Path)
         build_features(shop(tmp_path), SETTINGS, NOW)
 
 
-def test_streamed_rows_stay_until_a_build_includes_their_orders(tmp_path: Path) -> None:
+def test_streamed_rows_stay_until_a_build_includes_their_orders_and_go_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = tmp_path / "store"
     write_orders(tmp_path / "orders.parquet", ORDERS)
     build_features(shop(tmp_path), SETTINGS, NOW)
@@ -314,11 +319,38 @@ def test_streamed_rows_stay_until_a_build_includes_their_orders(tmp_path: Path) 
     streamed = store / "current" / "customer_lifetime" / "streamed"
     with switching(store):
         streamed.mkdir()
-        for batch in (3, 12):
+        for batch in (3, 7, 12):
             (streamed / f"batch-{batch}.parquet").write_bytes(rows)
     write_orders(tmp_path / "streamed" / "batch=3" / "part-0.parquet", ORDERS[:5])
+    found = find_orders(shop(tmp_path))
+    write_orders(tmp_path / "streamed" / "batch=12" / "part-0.parquet", ORDERS[5:8])  # came while the build ran
+    monkeypatch.setattr(build_features_module, "find_orders", lambda _: found)
 
     build_features(shop(tmp_path), SETTINGS, NOW)
 
-    assert ["batch-12.parquet"] == [file.name for file in streamed.iterdir()]
+    assert ["batch-12.parquet"] == [file.name for file in streamed.iterdir()]  # there are no orders of batch 7
     assert rows == (streamed / "batch-12.parquet").read_bytes()
+
+
+def test_streamed_orders_of_another_data_set_are_left_out_with_their_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "store"
+    write_orders(tmp_path / "orders.parquet", ORDERS)
+    build_features(shop(tmp_path), SETTINGS, NOW)
+    without = files_in_place(store)
+    rows = next((store / "current" / "customer_lifetime").glob("*/*.parquet"))
+    streamed = store / "current" / "customer_lifetime" / "streamed" / "batch-3.parquet"
+    streamed.parent.mkdir()
+    streamed.write_bytes(rows.read_bytes())
+    batch = tmp_path / "streamed" / "batch=3"
+    write_orders(batch / "part-0.parquet", [("s", "stranger", NOW - timedelta(days=3), 5.0, 1)])
+    former = pq.ParquetFile(batch / "part-0.parquet").read().replace_schema_metadata({"data_set": "former"})
+    pq.write_table(former, batch / "part-0.parquet")
+    (batch / "rows.json").write_text(json.dumps({"customer_lifetime": [1, "of a file that is no longer there"]}))
+
+    build = build_features(shop(tmp_path), SETTINGS, NOW)
+
+    assert "1 batches of streamed orders came with other data and are left out" in capsys.readouterr().out
+    assert ([], [3], without) == (build.streamed_batches, build.left_out, files_in_place(store))
+    assert damage((store / "current").resolve(), tmp_path / "streamed") is None

@@ -179,10 +179,30 @@ def test_what_checks_a_build_shares_nothing_with_what_made_it() -> None:
     assert "" == said.stdout.strip()
 
 
-@pytest.mark.parametrize("changed", ["full", "source", "definition", "engine", "unreadable"])
-def test_nothing_is_kept_of_a_build_of_other_orders_or_by_other_code_or_where_all_is_asked_for(
-    tmp_path: Path, changed: str
-) -> None:
+def test_a_build_of_the_same_orders_under_another_name_keeps_every_partition(tmp_path: Path) -> None:
+    first = built(tmp_path, ORDERS, source="own:/deliveries/2024-06-09.csv")
+
+    again = built(tmp_path, ORDERS, source="own:/deliveries/2024-06-10.csv")
+
+    assert {view: [] for view in VIEWS} == written(again)
+    assert (first.partitions, "own:/deliveries/2024-06-10.csv") == (again.partitions, again.source)
+
+
+def test_a_build_of_other_orders_under_the_same_name_equals_one_from_nothing(tmp_path: Path) -> None:
+    others = [(id_, f"other-{customer}", at, amount + 1, items) for id_, customer, at, amount, items in ORDERS[::2]]
+    built(tmp_path / "daily", ORDERS)
+
+    built(tmp_path / "daily", others)
+    built(tmp_path / "fresh", others)
+
+    for view in VIEWS:
+        assert rows_in_place(tmp_path / "fresh" / "store", view).equals(
+            rows_in_place(tmp_path / "daily" / "store", view)
+        )
+
+
+@pytest.mark.parametrize("changed", ["full", "definition", "engine", "unreadable"])
+def test_nothing_is_kept_of_a_build_by_other_code_or_where_all_is_asked_for(tmp_path: Path, changed: str) -> None:
     built(tmp_path, ORDERS)
     description = tmp_path / "store" / "current" / "build.json"
     if changed in ("definition", "engine"):
@@ -190,7 +210,7 @@ def test_nothing_is_kept_of_a_build_of_other_orders_or_by_other_code_or_where_al
     elif changed == "unreadable":
         description.write_text("{}")
 
-    build = built(tmp_path, ORDERS, source="other" if changed == "source" else "test", full=changed == "full")
+    build = built(tmp_path, ORDERS, full=changed == "full")
 
     assert {view: list(partitions) for view, partitions in build.partitions.items()} == written(build)
     assert build == read_build(tmp_path / "store")

@@ -35,6 +35,10 @@ env:
   {{- end }}
   {{- end }}
   {{- include "churn.trustedTypes" .root | nindent 2 }}
+  {{- if not (hasKey (.root.Values.jobs.settings | default dict) "JOBS_OWNER") }}
+  - name: JOBS_OWNER
+    value: {{ printf "%s/%s" .root.Release.Namespace .root.Release.Name | quote }}
+  {{- end }}
   {{- include "churn.settings" .root.Values.jobs.settings | nindent 2 }}
 resources: {{- include "churn.resources" .values.resources | nindent 2 }}
 volumeMounts:

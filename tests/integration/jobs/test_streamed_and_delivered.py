@@ -1,0 +1,188 @@
+"""Orders that were streamed, and the orders file that comes after them: each order counts once, with its own data."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+import redis
+
+from jobs.build_features import build_features
+from jobs.errors import JobError
+from jobs.materialize import materialize
+from jobs.order_events import read_json, sorted_out
+from jobs.owners import OtherOwnerError
+from jobs.stream_batch import BatchRecord
+from tests.integration.jobs.streaming_shop import HISTORY, MIDNIGHT, NOW, SETTINGS, Order, StreamingShop
+from tests.integration.jobs.test_stream_batch import NEW, SOON
+from training.data_sets import left_out
+from training.own_orders import write_own
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamingShop]:
+    shop = StreamingShop.in_folder(tmp_path_factory.mktemp("stream"))
+    yield shop
+    shop.close()
+
+
+@pytest.fixture
+def shop(opened: StreamingShop) -> StreamingShop:
+    """The history has been delivered and materialized, nothing streamed."""
+    opened.artefacts.orders.unlink()
+    delivered(opened, HISTORY)
+    opened.reset()
+    return opened
+
+
+def delivered(shop: StreamingShop, orders: list[Order], ids: bool = True) -> None:
+    """The orders file that is there from now on."""
+    lines = [f"{o}," * ids + f"{c},{at.isoformat()},{amount},1" for o, c, at, amount in orders]
+    own = shop.folder / "delivered.csv"
+    own.write_text("\n".join(["order_id," * ids + "customer_id,event_timestamp,amount,items", *lines]) + "\n")
+    write_own(shop.artefacts.orders, own, NOW)
+
+
+def brought_online(shop: StreamingShop) -> None:
+    build_features(shop.artefacts, SETTINGS, NOW)
+    materialize(shop.artefacts)
+
+
+def streamed(shop: StreamingShop, number: int, orders: list[Order], **other: object) -> BatchRecord:
+    """As JSON; `other` members replace those of each order."""
+    lines = [
+        json.dumps(
+            {"order_id": o, "customer_id": c, "event_timestamp": at.isoformat(), "amount": amount, "items": 1} | other
+        )
+        for o, c, at, amount in orders
+    ]
+    table, refused = sorted_out([read_json(line, NOW, with_ids=False) for line in lines], with_ids=False)
+    assert [] == refused
+    return shop.batches().process(number, table, (), NOW)
+
+
+def test_streamed_orders_stay_with_a_file_that_grew_and_count_once_when_they_are_in_it(shop: StreamingShop) -> None:
+    shop.process(0, NEW)
+
+    delivered(shop, [*HISTORY, *NEW[:2], ("h-late", "00004", MIDNIGHT - timedelta(days=9), 3.0)])
+    brought_online(shop)
+
+    assert 0 == left_out(shop.artefacts.orders, shop.artefacts.streamed_orders)
+    assert shop.online_from_nothing() == shop.online()
+    assert b"brand-new" in b" ".join(shop.online())
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["materialized before", "not materialized before"])
+def test_streamed_orders_do_not_outlive_the_data_set_that_they_came_with(shop: StreamingShop, seen: bool) -> None:
+    shop.process(0, NEW)
+    if seen:
+        materialize(shop.artefacts)
+    others = [(f"x-{o}", c if int(c) < 20 else f"other-{c}", at - timedelta(days=2), a + 1) for o, c, at, a in HISTORY]
+
+    delivered(shop, others)
+    brought_online(shop)
+
+    assert shop.online_from_nothing() == shop.online()
+    assert b"brand-new" not in b" ".join(shop.online())
+    assert 1 == left_out(shop.artefacts.orders, shop.artefacts.streamed_orders)
+    assert (shop.artefacts.streamed_orders / "batch=0" / "part-0.parquet").exists()
+    assert [] == shop.batches().cut_off()
+    again = shop.process(0, NEW)  # now they come with the new data
+    assert (4, 0) == (again.orders, again.repeated)
+    assert shop.online_from_nothing() == shop.online()
+
+
+def test_the_rows_of_a_batch_whose_orders_were_removed_go(shop: StreamingShop) -> None:
+    """No materialization has ever seen its file."""
+    shop.process(0, NEW)
+    shutil.rmtree(shop.artefacts.streamed_orders / "batch=0")
+
+    for _ in range(2):  # of the second build on, its file is in no build that is kept
+        build_features(shop.artefacts, SETTINGS, NOW)
+    materialize(shop.artefacts)
+
+    assert shop.online_from_nothing() == shop.online()
+    assert b"brand-new" not in b" ".join(shop.online())
+
+
+def test_a_cancelled_last_order_is_gone_online(shop: StreamingShop) -> None:
+    last: Order = ("h-last", "00005", MIDNIGHT - timedelta(hours=5), 900.0)
+    only: Order = ("h-only", "once", MIDNIGHT - timedelta(hours=6), 700.0)
+    delivered(shop, [*HISTORY, last, only])
+    brought_online(shop)
+    before = shop.online()
+
+    delivered(shop, HISTORY)
+    brought_online(shop)
+
+    assert shop.online_from_nothing() == shop.online() != before
+    assert b"once" in b" ".join(before)
+    assert b"once" not in b" ".join(shop.online())
+
+
+@pytest.mark.parametrize("called", [{}, {"order_id": "whatever"}, {"order_id": None}])
+def test_an_order_without_an_id_that_was_streamed_and_is_in_the_next_file_counts_once(
+    shop: StreamingShop, called: dict[str, object]
+) -> None:
+    """The file has no ids, so those that a stream gives are not looked at."""
+    twins: list[Order] = [("", "00007", MIDNIGHT - timedelta(days=8, minutes=1), 5.0)] * 2
+    new: list[Order] = [("s-1", "00001", SOON, 20.25), ("s-2", "fresh", SOON, 7.0)]
+    delivered(shop, [*HISTORY, *twins], ids=False)
+    brought_online(shop)
+    before = orders_of(shop, "00001"), orders_of(shop, "00007")
+
+    first = streamed(shop, 0, [*new, *new], **called)
+    again = streamed(shop, 1, new, **called)
+    assert ((2, 2), (0, 2)) == ((first.orders, first.repeated), (again.orders, again.repeated))
+    assert before[0] + 1 == orders_of(shop, "00001")
+
+    delivered(shop, [*new, *HISTORY[::-1], *twins], ids=False)
+    brought_online(shop)
+
+    assert 0 == left_out(shop.artefacts.orders, shop.artefacts.streamed_orders)
+    assert (before[0] + 1, before[1], 1) == (
+        orders_of(shop, "00001"),
+        orders_of(shop, "00007"),
+        orders_of(shop, "fresh"),
+    )
+    assert shop.online_from_nothing() == shop.online()
+
+
+def orders_of(shop: StreamingShop, customer: str) -> int:
+    from jobs.feature_store import open_feature_store
+
+    store = open_feature_store(shop.artefacts)
+    asked = store.get_online_features(["customer_lifetime:order_count"], [{"customer_id": customer}]).to_dict()
+    return int(asked["order_count"][0])
+
+
+def test_the_same_orders_under_another_name_change_nothing_online(
+    shop: StreamingShop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = shop.online()
+    delivered(shop, HISTORY[::-1])
+    shutil.copy(shop.folder / "delivered.csv", shop.folder / f"export-{NOW:%Y-%m-%d}.csv")
+    write_own(shop.artefacts.orders, shop.folder / f"export-{NOW:%Y-%m-%d}.csv", NOW)
+    capsys.readouterr()
+
+    brought_online(shop)
+
+    said = capsys.readouterr().out
+    assert 2 == said.count(" 0 partitions written")
+    assert 2 == said.count(": 0 rows written, 0 already newer")
+    assert before == shop.online()
+
+
+def test_the_stream_does_not_write_over_the_rows_of_another_owner(shop: StreamingShop) -> None:
+    other = {"id": "other", "host": "there", "path": "/its/store", "declared": False, "at": "2026-01-01"}
+    with redis.Redis.from_url(str(shop.artefacts.redis_url)) as client:
+        client.hset("churn:materialized", "owner", json.dumps(other))
+    before = shop.online()
+
+    with pytest.raises(OtherOwnerError, match=r"belong to other \(/its/store on there"):
+        shop.process(0, NEW)
+    with pytest.raises(JobError, match="belong to other"):
+        shop.batches().claim()
+
+    assert before == shop.online()
