@@ -38,6 +38,8 @@ class Build:
     """One complete build of the offline store.
 
     source: which orders it is made of; it changes when they are replaced, not when they grow.
+    known_until: when these orders end: `observed_until`, or the newest order of the stream; builds of earlier versions
+        do not say.
     rows: per feature view, those of the stream not counted.
     engine: name and version of what computed it.
     definition: digest of the code that computed it.
@@ -58,6 +60,7 @@ class Build:
     partitions: dict[str, dict[str, Partition]]
     days: dict[str, Day]
     files: dict[str, dict[str, dict[str, Written]]] = field(default_factory=dict)
+    known_until: str = ""
 
 
 def read_build(offline_store: Path) -> Build:
