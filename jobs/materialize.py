@@ -24,6 +24,7 @@ from jobs.latest_rows import (
     newest_time,
 )
 from jobs.materialized import Extent, Materialized, Pass, changed_files, next_pass
+from jobs.newest_snapshot import note_newest_snapshot
 from jobs.online_check import eviction, gone, mismatches, some_rows
 from jobs.online_rows import OnlineRows, stored_keys
 from jobs.redis_locks import FAILURES, LockedError, RunLock, online_writer
@@ -124,6 +125,8 @@ def _materialize(artefacts: Artefacts, record: RunRecord, replace: bool, full: b
             for view in views:
                 record.views.append(made := ViewRecord(view.name))
                 run.view(view, record.until, made)
+            if not any(made.failure for made in record.views):
+                note_newest_snapshot(client, store.project, build.newest_snapshot, record.until)
     except FAILURES as error:
         raise JobError(f"Redis did not answer: {type(error).__name__}") from None
     _tell(record)
