@@ -40,6 +40,26 @@ def _midnight(at: datetime) -> datetime:
     return at.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
+def in_checkout(path: Path, own: Path) -> str:
+    """A user's file as seen from the checkout that it and the orders file lie in; empty: it lies elsewhere.
+
+    A checkout may be moved or copied, and its file is in the new place then.
+    """
+    root = _checkout(path)
+    return str(own.resolve().relative_to(root)) if root and own.resolve().is_relative_to(root) else ""
+
+
+def of_checkout(path: Path, inside: str) -> Path | None:
+    """The file that `in_checkout` named, where the orders file lies now; None: it named none."""
+    root = _checkout(path)
+    return root / inside if root and inside else None
+
+
+def _checkout(path: Path) -> Path | None:
+    where = path.resolve().parts
+    return Path(*where[:-3]) if where[-3:-1] == ("var", "data") else None
+
+
 def follow_today(path: Path, today: date) -> OrdersWritten | None:
     """Move sample orders that were made to end with a day so that they end with yesterday: whole days, nothing else.
 

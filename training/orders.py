@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -116,12 +117,12 @@ def write_cdnow(path: Path, reference: date, follows_today: bool = False) -> Ord
 
 @contextmanager
 def orders_file(
-    path: Path, source: str, shift_days: int, observed_until: datetime, how: Mapping[str, bool] | None = None
+    path: Path, source: str, shift_days: int, observed_until: datetime, how: Mapping[str, Any] | None = None
 ) -> Iterator[Callable[[pa.Table], None]]:
     """Write an orders file piece by piece; it takes its place at the end, or not at all.
 
     Args:
-        how: what must be known to write it again later as it is written now; what is not true is left out.
+        how: what must be known to write it again later as it is written now; what is false or empty is left out.
 
     Yields:
         Takes the next orders, of `ORDERS_SCHEMA`; each call makes a row group.
@@ -130,7 +131,7 @@ def orders_file(
         "source": source,
         "shift_days": shift_days,
         "observed_until": observed_until.isoformat(),
-        **{name: True for name, value in (how or {}).items() if value},
+        **{name: value for name, value in (how or {}).items() if value},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}")
@@ -159,7 +160,7 @@ def _check_sha256(what: str, content: bytes, expected: str) -> None:
 
 
 def write_frame(
-    orders: pd.DataFrame, path: Path, source: str, shift: int, until: datetime, how: Mapping[str, bool] | None = None
+    orders: pd.DataFrame, path: Path, source: str, shift: int, until: datetime, how: Mapping[str, Any] | None = None
 ) -> OrdersWritten:
     """Write orders that have the columns of `ORDERS_SCHEMA`, and say what was written. Args as `orders_file`."""
     table = pa.table(

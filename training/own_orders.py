@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from contract.printable import printable
 from scoring.entity_ids import text_ids
-from training.deliveries import known_until
+from training.deliveries import in_checkout, known_until, of_checkout
 from training.errors import OrdersError
 from training.orders import ORDERS_SCHEMA, OrdersWritten, write_frame
 
@@ -71,7 +71,8 @@ def write_own(
         end = known_until(last, now, until, written_at if complete else None)
     except ValueError as error:
         raise OrdersError(f"{own}: {error}") from None
-    return write_frame(orders, path, f"{_OWN}{own.resolve()}", 0, end, {"lines": lines, "complete": complete})
+    how = {"lines": lines, "complete": complete, "in_checkout": in_checkout(path, own)}
+    return write_frame(orders, path, f"{_OWN}{own.resolve()}", 0, end, how)
 
 
 def read_again(
@@ -92,13 +93,15 @@ def read_again(
         described = json.loads((pq.read_schema(path).metadata or {})[b"orders"])
         source, lines = str(described["source"]), bool(described.get("lines", False))
         complete = complete or bool(described.get("complete", False))
+        inside = str(described.get("in_checkout", ""))
     except FileNotFoundError:
         raise OrdersError(f"{path}: no orders yet; run `make data ORDERS=…` first") from None
     except (OSError, KeyError, ValueError, pa.ArrowInvalid):
         raise OrdersError(f"{path}: does not say what it was made of; run `make data ORDERS=…` again") from None
     if not source.startswith(_OWN):
         return None
-    return write_own(path, Path(source.removeprefix(_OWN)), now, lines, until, complete)
+    own = of_checkout(path, inside) or Path(source.removeprefix(_OWN))
+    return write_own(path, own, now, lines, until, complete)
 
 
 def _read(own: Path) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -443,6 +444,27 @@ def test_a_daily_file_stays_complete_by_one_word_and_grows_old_when_it_is_delive
     assert at(5) == daily(at(25, 6))
     assert at(25, 4) == daily(at(25, 6), until=at(25, 4))  # holds for this one
     assert at(5) == daily(at(25, 6))
+
+
+def test_a_copied_checkout_reads_its_own_copy_of_a_file_that_lies_in_it(tmp_path: Path) -> None:
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    (original / "var" / "data").mkdir(parents=True)
+    outside = own_csv(tmp_path, HEADER, GOOD)
+    own = own_csv(original, HEADER, GOOD)
+    write_own(original / "var" / "data" / "orders.parquet", own, NOW)
+    shutil.copytree(original, copy)
+    own_csv(copy, HEADER, GOOD, GOOD)
+
+    for again in (
+        read_again(copy / "var" / "data" / "orders.parquet", NOW),
+        read_again(copy / "var" / "data" / "orders.parquet", NOW),
+    ):
+        assert again is not None
+        assert (2, f"own:{copy / 'own.csv'}") == (again.rows, again.source)
+    assert write_own(copy / "var" / "data" / "orders.parquet", outside, NOW).source == f"own:{outside}"
+    still = read_again(copy / "var" / "data" / "orders.parquet", NOW)
+    assert still is not None
+    assert f"own:{outside}" == still.source
 
 
 def test_orders_that_do_not_grow_are_not_read_again(tmp_path: Path) -> None:
