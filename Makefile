@@ -20,10 +20,10 @@ PORT ?= 3000
 ROUNDS ?= 3
 SECONDS ?= 2
 GOALS := $(MAKECMDGOALS)
-VALUES_OF := AS_OF BENTO BUILDER CONTRACTS CUSTOMERS DAYS ENGINE FORCE FULL GOALS HOST ID_KEY_FILE IMAGE INCOMING JOBS_IMAGE KEYS_FILE \
-	LABELS LARGEST LINES MAX_AUC_LOSS MAX_FAULTS MAX_MOVED MAX_UNEXPLAINED MLFLOW_PORT MODE MODEL MODEL_TAG_PATH NAME NAMESPACE ONCE OPTIONS \
-	ORDERS ORDERS_PATH OUT PORT PYTHON REASON REFERENCE_DATE RELEASE REPLACE REQUEST ROUNDS ROW SAMPLE SECONDS SEED SHARE SINCE SIZES \
-	SOURCE SYNTHETIC TAKE_OVER TESTS TO UNTIL VALUES VENV VERSION
+VALUES_OF := AS_OF BENTO BUILDER COMPLETE CONTRACTS CUSTOMERS DAYS ENGINE FEAST_REGISTRY FORCE FULL GOALS HOST ID_KEY_FILE IMAGE INCOMING JOBS_IMAGE KEYS_FILE \
+	LABELS LARGEST LINES MAX_AUC_LOSS MAX_FAULTS MAX_MOVED MAX_UNEXPLAINED MLFLOW_PORT MODE MODEL MODEL_TAG_PATH NAME NAMESPACE OFFLINE_STORE_DIR \
+	OFFLINE_STORE_TYPE ONCE OPTIONS ORDERS ORDERS_PATH OUT PORT PYTHON REASON REFERENCE_DATE RELEASE REPLACE REQUEST ROUNDS ROW SAMPLE SECONDS SEED SHARE SINCE SIZES \
+	SOURCE STREAMED_ORDERS_DIR SYNTHETIC TAKE_OVER TESTS TO UNTIL VALUES VENV VERSION
 # make runs the $(shell …) in a value of its command line when it exports it. Here every value becomes plain text before.
 as_text = $(eval override $(1) := $$(value $(1)))$(eval export $(1))
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(call as_text,$(name))))
@@ -38,8 +38,9 @@ UV := "$$(command -v uv || echo "$$VENV/bin/uv")"
 ORDERED := var/stamps/ordered
 FEATURES := var/stamps/features-$(shell date -u +%Y-%m-%d)
 APPLIED := var/stamps/applied
+PLACE := var/stamps/place
 MAKES_FEATURES := feature_repo/transformations.py $(addprefix jobs/,build_features.py builds.py engines.py duckdb_engine.py spark_engine.py orders.py)
-MAKE_ORDERS = $(PY) -m training data $(call option,ORDERS,orders) $(call flag,LINES,lines) $(call option,SYNTHETIC,synthetic) $(call option,SEED,seed) $(call option,REFERENCE_DATE,reference-date)
+MAKE_ORDERS = $(PY) -m training data $(call option,ORDERS,orders) $(call flag,LINES,lines) $${ORDERS:+$(call option,UNTIL,until) $(call flag,COMPLETE,complete)} $(call option,SYNTHETIC,synthetic) $(call option,SEED,seed) $(call option,REFERENCE_DATE,reference-date)
 COMPOSE := docker compose --file deploy/compose.yaml
 COMPOSED := "$$PWD/var/compose"
 DEFINITIONS := $(filter-out feature_repo/transformations.py,$(wildcard feature_repo/*.py)) feature_repo/feature_store.yaml
@@ -50,7 +51,7 @@ help: ## this list
 
 ## Start here
 .PHONY: run up rollout down
-run: port-free first-model materialize serve ## everything up to a served prediction; prints a curl that works
+run: port-free sample-of-today first-model materialize serve ## everything up to a served prediction; prints a curl that works
 up: installed ## all of it in containers, by docker compose (docs/operations.md) [PORT=3000]
 	@docker compose version > /dev/null 2>&1 || { echo "error: docker compose is needed; without it: make run" >&2; exit 1; }
 	@"$$PYTHON" deploy/make_secrets.py deploy/secrets
@@ -79,8 +80,12 @@ lock: installed ## renew requirements/*.txt from pyproject.toml
 			--group $$group -c requirements/dev.txt -o requirements/$$group.txt || exit 1; \
 	done
 
-# A stamp newer than the lock: nothing ever runs against an old environment.
+# A stamp newer than the lock: nothing ever runs against an old environment. Nor against that of the place where this one was made:
+# the first lines of its scripts name that, so one that was moved or copied is made again.
 installed:
+	@made_in=$$(sed -n "1s|^#!\(/.*\)/python[0-9.]*$$|\1|p; 2s|^'''exec' *[\"']\(/.*\)/python[0-9.]*[\"'] .*|\1|p" "$$VENV/bin/feast" 2> /dev/null); \
+	[ -z "$$made_in" ] || [ "$$made_in" -ef "$$VENV/bin" ] || { \
+		printf 'the environment was made in %s; making it again here\n' "$$made_in"; "$$PYTHON" -m venv --clear "$$VENV" || exit; }
 	@[ -e "$$VENV/.installed" ] && [ ! requirements/dev.txt -nt "$$VENV/.installed" ] || { \
 		"$$PYTHON" -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: Python 3.11 or later is needed; set PYTHON=")' || exit; \
 		[ -x $(PY) ] || { printf 'making %s\n' "$$VENV"; "$$PYTHON" -m venv "$$VENV" || exit; }; \
@@ -91,13 +96,17 @@ installed:
 
 ## Data → features
 .PHONY: data features daily
-data: installed ## fetch CDNOW [REFERENCE_DATE=2026-01-31], take your own [ORDERS=path.csv|parquet] [LINES=1], or make some [SYNTHETIC=5000000] [SEED=1]
+data: installed ## fetch CDNOW [REFERENCE_DATE=2026-01-31], take your own [ORDERS=path.csv|parquet] [LINES=1] [UNTIL=2026-01-31T00:00|COMPLETE=1], or make some [SYNTHETIC=5000000] [SEED=1]
 	@$(MAKE_ORDERS)
-features: $(ORDERED) ## orders → feature rows in the offline store [ENGINE=duckdb|spark] [FULL=1]
+features: $(ORDERED) $(PLACE) ## orders → feature rows in the offline store [ENGINE=duckdb|spark] [FULL=1]
 	@$(PY) -m jobs features $(call option,ENGINE,engine) $(call flag,FULL,full) && mkdir -p var/stamps && rm -f var/stamps/features-* && touch $(FEATURES)
 
-daily: installed ## every day: your own orders, read again from the file given last → features → online store
-	@$(PY) -m training data --again && $(MAKE) --no-print-directory features materialize
+daily: installed ## every day: your own orders, read again from the file given last → features → online store [UNTIL=2026-01-31T00:00] [COMPLETE=1]
+	@$(PY) -m training data --again $(call option,UNTIL,until) $(call flag,COMPLETE,complete) && UNTIL= $(MAKE) --no-print-directory features materialize
+
+# The shipped sample ends yesterday, whatever day it is. Your own orders keep their dates.
+sample-of-today: installed
+	@[ -n "$$ORDERS" ] || [ ! -e "$${ORDERS_PATH:-var/data/orders.parquet}" ] || $(PY) -m training data --follow-today
 
 # As old as the orders, wherever they are.
 $(ORDERED): look | installed
@@ -106,12 +115,16 @@ $(ORDERED): look | installed
 	if [ ! -e "$$orders" ] || [ "$${ORDERS:-$$orders}" -nt "$$orders" ]; then echo "orders:"; $(MAKE_ORDERS) || exit; fi; \
 	touch -r "$$orders" $@
 look:
-$(FEATURES): $(ORDERED) $(MAKES_FEATURES)
+# Newer than what was made for other folders, as those of a checkout that was moved or copied. A sum, since an address may hold a password.
+$(PLACE): look | installed
+	@place="$$(printf '%s\n' "$$(pwd -P)" "$$OFFLINE_STORE_DIR" "$$OFFLINE_STORE_TYPE" "$$FEAST_REGISTRY" "$$ORDERS_PATH" "$$STREAMED_ORDERS_DIR" | cksum)"; mkdir -p var/stamps; \
+	[ "$$(cat $@ 2> /dev/null)" = "$$place" ] || printf '%s\n' "$$place" > $@
+$(FEATURES): $(ORDERED) $(PLACE) $(MAKES_FEATURES)
 	@echo "features:"; $(MAKE) --no-print-directory features
 
 ## Feast
 .PHONY: apply check-contracts redis materialize feast-env
-apply: installed ## register the definitions of feature_repo/
+apply: installed $(PLACE) ## register the definitions of feature_repo/
 	@$(PY) -m jobs apply && mkdir -p var/stamps && touch $(APPLIED)
 check-contracts: installed ## would the definitions of feature_repo/ break a live model? [CONTRACTS="answer-of-get-model.json …"]
 	@unset FEAST_FS_YAML_FILE_PATH OFFLINE_STORE_TYPE; scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && export FEAST_REGISTRY="$$scratch/registry.db" && \
@@ -124,7 +137,7 @@ materialize: redis $(FEATURES) $(APPLIED) ## offline store → Redis: what chang
 feast-env: installed ## what feast's own commands need: eval "$(make -s feast-env)"
 	@$(PY) -m jobs feast-env
 
-$(APPLIED): $(DEFINITIONS) | installed
+$(APPLIED): $(DEFINITIONS) $(PLACE) | installed
 	@echo "apply:"; $(MAKE) --no-print-directory apply
 
 ## Model

@@ -3,6 +3,7 @@
 Every process finds Redis, the feature registry and the offline store by these rules and no others.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class Artefacts(BaseModel):
     redis_url: `REDIS_URL`, else what the file `REDIS_URL_FILE` holds, as secrets are mounted, else that of the embedded
         server if `make redis` has recorded one, else None.
     feast_registry: `FEAST_REGISTRY`, a path or address as feast understands it.
-    offline_store: `OFFLINE_STORE_DIR`, the folder of the offline store's Parquet files.
+    offline_store: `OFFLINE_STORE_DIR`, the folder of the offline store's Parquet files; absolute.
     orders: `ORDERS_PATH`, the Parquet file of orders.
     streamed_orders: `STREAMED_ORDERS_DIR`, a folder of Parquet files `batch=<n>/part-*.parquet` with the same columns,
         to which the stream appends; features are built from both together.
@@ -69,7 +70,8 @@ class Artefacts(BaseModel):
         return cls(
             redis_url=environ.get("REDIS_URL") or _redis_url_of_file(environ) or _recorded_redis_url(root) or None,
             feast_registry=environ.get("FEAST_REGISTRY") or str(var / "feast" / "registry.db"),
-            offline_store=Path(environ.get("OFFLINE_STORE_DIR") or var / "offline_store"),
+            # Feast's registry keeps it, for processes that run in other folders.
+            offline_store=Path(environ.get("OFFLINE_STORE_DIR") or var / "offline_store").absolute(),
             orders=Path(environ.get("ORDERS_PATH") or var / "data" / "orders.parquet"),
             streamed_orders=Path(environ.get("STREAMED_ORDERS_DIR") or var / "data" / "streamed_orders"),
             materialize_runs=Path(environ.get("MATERIALIZE_RUNS_PATH") or var / "materialize" / "runs.jsonl"),
@@ -117,6 +119,8 @@ def _redis_url_of_file(environ: Mapping[str, str]) -> str:
 def _recorded_redis_url(root: Path) -> str:
     file = embedded_redis_url_file(root)
     try:
+        if _is_of_another_place(root):
+            return ""
         return read_small_text(file).strip()
     except FileNotFoundError:
         return ""
@@ -124,6 +128,24 @@ def _recorded_redis_url(root: Path) -> str:
         raise ContractError(
             f"{file} cannot be read: {why_unreadable(file, error)}; remove it and run `make redis`"
         ) from None
+
+
+def _is_of_another_place(root: Path) -> bool:
+    """True if the record came with a checkout that was copied or moved: the server may be that of the original."""
+    try:
+        return read_small_text(embedded_redis_place_file(root)).strip() != place_of(root)
+    except FileNotFoundError:  # of an earlier version, which did not say
+        return False
+
+
+def place_of(root: Path) -> str:
+    """A folder in a line of text, whatever characters it has."""
+    return json.dumps(str(root.resolve()))
+
+
+def embedded_redis_place_file(root: Path = PROJECT_ROOT) -> Path:
+    """The file that says, in the words of `place_of`, in which project the embedded server was started."""
+    return root / "var" / "redis" / "place"
 
 
 def embedded_redis_url_file(root: Path = PROJECT_ROOT) -> Path:

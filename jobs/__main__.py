@@ -139,10 +139,11 @@ def _run(chosen: argparse.Namespace) -> None:
 
         print("embedded Redis stopped" if embedded_redis.stop() else "no embedded Redis was up")
     elif chosen.command == "features":
-        from jobs.build_features import build_features
+        from jobs.build_features import build_features, reach
 
-        build = build_features(artefacts, JobsSettings(), datetime.now(UTC), chosen.engine, chosen.full)
-        print(f"features up to {build.newest_snapshot} in {artefacts.offline_store}")
+        now = datetime.now(UTC)
+        build = build_features(artefacts, JobsSettings(), now, chosen.engine, chosen.full)
+        print(f"{artefacts.offline_store}: {reach(build, now)}")
     elif chosen.command == "apply":
         from jobs.feature_store import apply
 

@@ -42,18 +42,26 @@ from jobs.times import EPOCH, unix_us
 _DAY = timedelta(days=1)
 
 
-def snapshot_times(observed_until: datetime, now: datetime, backfill_days: int, daily: int) -> list[datetime]:
+def snapshot_times(
+    observed_until: datetime, known_until: datetime, now: datetime, backfill_days: int, daily: int
+) -> list[datetime]:
     """Midnights that get a windowed snapshot: a backfilled grid for training, daily ones for serving.
 
     The grid is anchored at the first midnight at or before `observed_until`, where the last label window
-    ends, so that training finds its cut-offs `backfill_days` apart whatever day it is run on.
+    ends, so that training finds its cut-offs `backfill_days` apart whatever day it is run on. The daily ones end at the
+    midnight that closes the day of `known_until`: a window beyond it would count the days without a delivery as days
+    without an order. So the age of a window is the age of what it was made of.
+
+    Args:
+        known_until: when the orders end, by what was delivered and by the stream; UTC.
 
     Returns:
         Ascending, unique, none after `now`; the grid reaches ten years back.
     """
-    anchor, today = _midnight(observed_until), _midnight(now)
+    anchor = _midnight(observed_until)
+    last = min(_midnight(known_until + _DAY - timedelta(microseconds=1)), _midnight(now))
     grid = {anchor - k * backfill_days * _DAY for k in range(3650 // backfill_days)}
-    return sorted(t for t in grid | {today - k * _DAY for k in range(daily)} if t <= now)
+    return sorted(t for t in grid | {last - k * _DAY for k in range(daily)} if t <= now)
 
 
 def lifetime_since(since_us: int) -> Features:
@@ -127,10 +135,12 @@ class _Building:
         self._distinct = engine.keep("distinct_orders", transformations.distinct_orders(engine.orders(orders.files)))
 
     def build(self, settings: JobsSettings) -> Build:
-        days, first_order = self._days()
+        days, first_order, last_order = self._days()
         changed = self._first_changed_day(days)
+        observed_until = self._orders.observed_until
+        known_until = max(observed_until, last_order)
         times = snapshot_times(
-            self._orders.observed_until, self._now, settings.snapshot_backfill_days, settings.daily_snapshots
+            observed_until, known_until, self._now, settings.snapshot_backfill_days, settings.daily_snapshots
         )
         snapshots = [t for t in times if t > first_order]
         partitions = {
@@ -140,7 +150,8 @@ class _Building:
         return Build(
             name=self._partial.stem,
             source=self._orders.source,
-            observed_until=self._orders.observed_until.isoformat(),
+            observed_until=observed_until.isoformat(),
+            known_until=known_until.isoformat(),
             newest_snapshot=snapshots[-1].isoformat() if snapshots else "",
             rows={view: sum(p["rows"] for p in held.values()) for view, held in partitions.items()},
             engine=self._engine.identity,
@@ -160,8 +171,8 @@ class _Building:
         made_by = (previous.engine, previous.definition)  # of which orders, their days say
         return previous if made_by == (self._engine.identity, self._definition) else None
 
-    def _days(self) -> tuple[dict[str, Day], datetime]:
-        """What there is of each day, and the time of the very first order.
+    def _days(self) -> tuple[dict[str, Day], datetime, datetime]:
+        """What there is of each day, and the times of the very first and the very last order.
 
         Raises:
             JobError: a column is empty in some row, or an order lies in the future.
@@ -183,7 +194,8 @@ class _Building:
         if max(day["last_us"] for day in found) >= unix_us(self._now):
             raise JobError(f"{self._path}: an order lies in the future of {self._now.isoformat()}")
         days = {str(day["day"]): Day(orders=day["orders"], hash=day["hash"]) for day in found}
-        return dict(sorted(days.items())), EPOCH + timedelta(microseconds=min(day["first_us"] for day in found))
+        first, last = min(day["first_us"] for day in found), max(day["last_us"] for day in found)
+        return dict(sorted(days.items())), EPOCH + timedelta(microseconds=first), EPOCH + timedelta(microseconds=last)
 
     def _first_changed_day(self, days: dict[str, Day]) -> datetime | None:
         """The first midnight after which the orders differ from those of the build before; None: they do not."""
@@ -247,6 +259,22 @@ class _Building:
             flush=True,
         )
         return dict(sorted((held | new).items()))
+
+
+def reach(build: Build, now: datetime) -> str:
+    """How far a build's features reach, and how old the orders are that they end with, in words.
+
+    Args:
+        now: UTC, when it was built.
+    """
+    until, snapshot = datetime.fromisoformat(build.known_until), build.newest_snapshot
+    end = f"features up to {snapshot}" if snapshot else "no snapshot of windowed features yet"
+    if snapshot == _midnight(now).isoformat():
+        return end
+    return (
+        f"{end}, because the orders end at {until:%Y-%m-%d %H:%M} UTC, {(now - until).days} days ago; windowed "
+        "features grow old from then on. If nobody ordered since, say so: UNTIL= or COMPLETE=1, docs/own-orders.md"
+    )
 
 
 def _definition(engine: Engine) -> str:

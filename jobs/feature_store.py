@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from contract.artefacts import PROJECT_ROOT, Artefacts
+from contract.offline_place import another_store, refusal
 from contract.redaction import redacted
 from jobs.errors import JobError
 
@@ -82,9 +83,9 @@ def _apply_to_a_copy(artefacts: Artefacts, registry: Path) -> None:
 
 
 def _apply(artefacts: Artefacts) -> None:
-    feast = Path(sys.executable).with_name("feast")
     done = subprocess.run(
-        [str(feast), "apply"],
+        # Not the script: it names the Python of where the environment was made, which may have been moved or copied.
+        [sys.executable, "-c", "from feast.cli.cli import cli; cli()", "apply"],
         cwd=FEATURE_REPO,
         env={**os.environ, **artefacts.feast_environment()},
         capture_output=True,
@@ -97,7 +98,32 @@ def _apply(artefacts: Artefacts) -> None:
 
 
 def open_feature_store(artefacts: Artefacts) -> "FeatureStore":
-    """Feast's store over the project's artefacts; imports feast, which takes seconds."""
+    """Feast's store over the project's artefacts; imports feast, which takes seconds.
+
+    A registry names the offline store by its absolute path. Where that is not `artefacts.offline_store` (another
+    OFFLINE_STORE_DIR, a checkout that was moved or copied) this checkout's own registry is applied again.
+
+    Raises:
+        JobError: another registry reads another offline store.
+    """
+    store = _open(artefacts)
+    elsewhere = another_store(store.registry, store.project, artefacts.offline_store)
+    if elsewhere is not None and _is_own(artefacts.feast_registry):
+        print(f"Feast's registry was applied for {elsewhere}: applying it for {artefacts.offline_store}", flush=True)
+        apply(artefacts)
+        store = _open(artefacts)
+        elsewhere = another_store(store.registry, store.project, artefacts.offline_store)
+    if elsewhere is not None:
+        raise JobError(refusal(redacted(artefacts.feast_registry), elsewhere, artefacts.offline_store))
+    return store
+
+
+def _is_own(registry: str) -> bool:
+    """True for a file in this checkout's own folder: nobody else's process works with it."""
+    return "://" not in registry and Path(FEATURE_REPO, registry).resolve().is_relative_to(PROJECT_ROOT / "var")
+
+
+def _open(artefacts: Artefacts) -> "FeatureStore":
     os.environ.update(artefacts.feast_environment(_REDIS_OPTIONS))
     from feast import FeatureStore
 

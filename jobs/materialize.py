@@ -28,6 +28,7 @@ from jobs.latest_rows import (
     newest_time,
 )
 from jobs.materialized import Extent, Materialized, Pass, changed_files, next_pass
+from jobs.newest_snapshot import note_newest_snapshot
 from jobs.online_check import eviction, gone, mismatches, some_rows
 from jobs.online_rows import ANY_TIME, OnlineRows
 from jobs.owners import OtherOwnerError, claim, owner_of
@@ -135,6 +136,8 @@ def _materialize(artefacts: Artefacts, record: RunRecord, wanted: _Wanted, setti
             for view in views:
                 record.views.append(made := ViewRecord(view.name))
                 run.view(view, record.until, made)
+            if not any(made.failure for made in record.views):
+                note_newest_snapshot(client, store.project, build.newest_snapshot, record.until)
     except FAILURES as error:
         raise JobError(f"Redis did not answer: {type(error).__name__}") from None
     record.raise_failures()

@@ -14,6 +14,7 @@ from redis.exceptions import RedisClusterException
 
 from contract import RawFeatures
 from contract.feature_union import FeatureUnion
+from contract.newest_snapshot import FIELD, key_of, unix_seconds
 from service.errors import OnlineStoreUnavailableError
 from service.proved_redis import MixedUpRepliesError, ProofNotAllowedError, prove_replies
 from service.reply_stream import HOW_TO_ALLOW_PROOFS
@@ -187,6 +188,17 @@ class FeastOnlineFeatures:
                 if found != kind or not (kind not in ("float_val", "double_val") or np.isfinite(getattr(value, found))):
                     return False
         return True
+
+    async def newest_snapshot(self) -> float | None:
+        """As `RedisFeatures.newest_snapshot`; errors are redis-py's."""
+        from feast.infra.online_stores.redis import RedisOnlineStore
+
+        online_store = self._store.provider.online_store
+        if not isinstance(online_store, RedisOnlineStore):
+            return None
+        client: Any = await online_store._get_client_async(self._store.config.online_store)
+        (found,) = await client.hmget(key_of(self._store.project), [FIELD])
+        return unix_seconds(found)
 
     def _declared(self) -> dict[str, str | None]:
         """`view:feature` of all that is stored and read, with how Feast stores a value of its type."""

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -61,11 +61,13 @@ class OpenedFeast:
     features: reads the `union` of what the models take.
     broken_promises: reads the registry, which takes milliseconds, or seconds while it is being written: call it in a
         thread of its own.
+    newest_snapshot: its time in seconds since 1970; None where no materialization has noted it. It may raise anything.
     """
 
     features: OnlineFeatures
     union: FeatureUnion
     broken_promises: Callable[[], list[str]]
+    newest_snapshot: Callable[[], Awaitable[float | None]]
 
 
 def open_feast(
@@ -99,10 +101,12 @@ def open_feast(
         else:
             address = RedisAddress.of(artefacts.redis_url)
             connection = RedisConnection(address, _CONNECT_SECONDS, stall_seconds)
-            return OpenedFeast(RedisFeatures(plan, connection), union, promises)
+            compiled_reader = RedisFeatures(plan, connection)
+            return OpenedFeast(compiled_reader, union, promises, compiled_reader.newest_snapshot)
     if len(union.feature_services) > 1:
         raise StartupError("models of several feature services are read together by the compiled reader alone")
-    return OpenedFeast(FeastOnlineFeatures(store, union), union, promises)
+    reader = FeastOnlineFeatures(store, union)
+    return OpenedFeast(reader, union, promises, reader.newest_snapshot)
 
 
 def open_store(

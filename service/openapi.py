@@ -114,7 +114,11 @@ _HEADERS: dict[int, dict[str, tuple[str, Json]]] = {
 }
 _PLAIN = (
     ("/livez", "This process is alive", {200: "it is"}),
-    ("/readyz", "This process may take traffic", {200: "it may", 503: "the online store does not answer in time"}),
+    (
+        "/readyz",
+        "This process may take traffic",
+        {200: "it may", 503: "the online store does not answer in time, or its snapshots are older than wanted"},
+    ),
     ("/metrics", "Metrics of all workers in Prometheus' text format", {200: "the metrics"}),
 )
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import RawFeatures
+from contract.newest_snapshot import FIELD, key_of, unix_seconds
 from scoring.on_demand import OnDemandView
 from service.read_plan import ReadInputs, ReadPlan, StoredColumn
 from service.redis_pipe import pack
@@ -65,6 +66,16 @@ class RedisFeatures:
             for read in reading:
                 read.cancel()
             raise
+
+    async def newest_snapshot(self) -> float | None:
+        """Unix seconds of the newest snapshot, as the last materialization noted it; None: it is not known.
+
+        Raises:
+            OnlineStoreUnavailableError: it could not be read.
+        """
+        key = key_of(self._plan.key_suffix.decode()).encode()
+        (found,) = await self._connection.execute(pack(b"HMGET", key, FIELD.encode()), 1)
+        return unix_seconds(found[0]) if isinstance(found, list) else None
 
     async def _read(self, customer_ids: Sequence[str], as_of: NDArray[np.int64]) -> RawFeatures:
         keys = map(self._plan.key, customer_ids)

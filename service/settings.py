@@ -56,6 +56,9 @@ class ServiceSettings(BaseSettings):
     allow_anonymous: bool = False
     """Serve other machines without API keys."""
 
+    max_snapshot_age_hours: float | None = Field(default=None, gt=0)
+    """Hours after which the newest windowed snapshot keeps `/readyz` at 503; none serves whatever its age."""
+
     compiled_reader: bool = True
     """Read Redis by the compiled plan where it can; false always reads through Feast's SDK."""
 

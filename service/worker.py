@@ -31,6 +31,7 @@ from service.own_threads import in_own_thread
 from service.predictor import Predictor
 from service.release import Release
 from service.settings import ServiceSettings
+from service.snapshot_age import SnapshotAge
 
 logger = logging.getLogger("service")
 
@@ -169,6 +170,7 @@ class Worker:
         self._metrics = metrics = ServiceMetrics()
         self._log = InferenceLog(artefacts.inference_log, settings, metrics) if settings.inference_log else None
         self._cache = cache_of(settings)
+        self._snapshot_age = SnapshotAge(settings.max_snapshot_age_hours, settings.deadline_ms / 1000)
         self._serving = replace(assemble(self._parts, settings, metrics, self._log, self._cache), release=release)
         self._tasks: set[asyncio.Task[None]] = set()
         self._go_live()
@@ -212,8 +214,10 @@ class Worker:
         )
 
     async def is_ready(self) -> bool:
-        """True if the online store answers."""
-        return await self._serving.predictor.can_read(time.time_ns() // 1000)
+        """True if the online store answers and holds snapshots that are as young as the settings demand."""
+        if not await self._serving.predictor.can_read(time.time_ns() // 1000):
+            return False
+        return await self._snapshot_age.is_young(self._parts.feast.newest_snapshot)
 
     async def close(self) -> None:
         """Give back what is held; no request is in flight any more."""

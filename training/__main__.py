@@ -6,6 +6,7 @@ import sys
 import textwrap
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -19,6 +20,9 @@ from scoring.errors import ModelError
 from training.errors import DatasetError, TrainingError
 from training.settings import TrainingSettings
 
+if TYPE_CHECKING:
+    from training.orders import OrdersWritten
+
 _NO_CHAMPION = 4  # no error: `make run` trains then
 
 
@@ -30,6 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
     data = commands.add_parser("data", help="fetch CDNOW, or check and take your own orders")
     data.add_argument("--orders", type=Path, help="your own orders, .csv or .parquet")
     data.add_argument("--again", action="store_true", help="your own orders once more, from the file given last")
+    data.add_argument(
+        "--follow-today", action="store_true", help="move sample orders on so that they end yesterday; others stay"
+    )
+    data.add_argument("--until", type=_time, help="ISO time, UTC: every order before it is in your own orders")
+    data.add_argument(
+        "--complete", action="store_true", help="every order before the midnight before the file was written is in it"
+    )
     data.add_argument("--lines", action="store_true", help="rows of one customer and order_id are lines of one order")
     data.add_argument("--synthetic", type=_customers, help="make orders of so many customers")
     data.add_argument("--seed", type=_seed, help="of synthetic orders; default 1")
@@ -68,10 +79,16 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--reference-date does not move your own orders; they keep their dates")
     if chosen.command == "data" and chosen.orders and chosen.synthetic:
         parser.error("either --orders or --synthetic")
-    if chosen.command == "data" and chosen.again and (chosen.orders or chosen.synthetic or chosen.reference_date):
-        parser.error("--again goes without other arguments: the orders come from where they came from last")
+    if (
+        chosen.command == "data"
+        and (chosen.again or chosen.follow_today)
+        and (chosen.orders or chosen.synthetic or chosen.reference_date)
+    ):
+        parser.error("--again and --follow-today take the orders that there are, not others")
     if chosen.command == "data" and chosen.lines and not chosen.orders:
         parser.error("--lines is for --orders")
+    if chosen.command == "data" and (chosen.until or chosen.complete) and not (chosen.orders or chosen.again):
+        parser.error("--until and --complete are for --orders and --again")
     if chosen.command == "data" and chosen.seed is not None and not chosen.synthetic:
         parser.error("--seed is for --synthetic")
     keep_loopback_direct(os.environ)
@@ -95,6 +112,14 @@ def _date(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2026-01-31") from None
+
+
+def _time(text: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an ISO date or time") from None
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def _customers(text: str) -> int:
@@ -125,27 +150,39 @@ def _share(text: str) -> float:
     return share
 
 
+def _write_orders(chosen: argparse.Namespace, artefacts: Artefacts, now: datetime) -> "OrdersWritten | None":
+    """What the user asks for; None where the orders stay as they are."""
+    from training.deliveries import follow_today
+    from training.orders import write_cdnow
+    from training.own_orders import read_again, write_own
+    from training.synthetic_orders import write_synthetic
+
+    path, reference = artefacts.orders, chosen.reference_date or now.date()
+    follows = chosen.reference_date is None
+    if chosen.again and (own := read_again(path, now, chosen.until, chosen.complete)):
+        return own
+    if chosen.again or chosen.follow_today:
+        # What the stream has taken belongs to the days in which it came.
+        streamed = any(artefacts.streamed_orders.glob("batch=*"))
+        moved = None if streamed else follow_today(path, now.date())
+        if moved is None and chosen.again:
+            print(f"{path}: not your own orders, which may have grown: left as they are")
+        return moved
+    if chosen.orders:
+        return write_own(path, chosen.orders, now, chosen.lines, chosen.until, chosen.complete)
+    if chosen.synthetic:
+        seed = 1 if chosen.seed is None else chosen.seed
+        return write_synthetic(path, chosen.synthetic, seed, reference, follows_today=follows)
+    return write_cdnow(path, reference, follows)
+
+
 def _run(chosen: argparse.Namespace) -> None:
     artefacts = Artefacts.of(os.environ)
     if chosen.command == "data":
-        from training.orders import write_cdnow
-        from training.own_orders import read_again, write_own
-        from training.synthetic_orders import write_synthetic
-
         now = datetime.now(UTC)
-        if chosen.again:
-            own = read_again(artefacts.orders, now)
-            if own is None:
-                print(f"{artefacts.orders}: not your own orders, which may have grown: left as they are")
-                return
-            written = own
-        elif chosen.orders:
-            written = write_own(artefacts.orders, chosen.orders, now, chosen.lines)
-        elif chosen.synthetic:
-            seed = 1 if chosen.seed is None else chosen.seed
-            written = write_synthetic(artefacts.orders, chosen.synthetic, seed, chosen.reference_date or now.date())
-        else:
-            written = write_cdnow(artefacts.orders, chosen.reference_date or now.date())
+        written = _write_orders(chosen, artefacts, now)
+        if written is None:
+            return
         from training.data_sets import left_out
         from training.orders_summary import check_enough, summarise
 

@@ -18,6 +18,7 @@ from contract import FeatureSchema, RawFeatures
 from contract.artefacts import PROJECT_ROOT, Artefacts
 from contract.build_files import damage
 from contract.feature_schema import read_feature_schema
+from contract.offline_place import another_store, refusal
 from contract.redaction import redacted
 from training.errors import DatasetError
 from training.settings import TrainingSettings
@@ -115,7 +116,8 @@ class TrainingData:
         observed_until: every order before this time is known; UTC.
 
     Raises:
-        DatasetError: there are no orders, or a file of the offline store is missing or damaged.
+        DatasetError: there are no orders, a file of the offline store is missing or damaged, or Feast's registry reads
+            another offline store.
     """
 
     def __init__(self, artefacts: Artefacts, feature_service: str) -> None:
@@ -126,6 +128,8 @@ class TrainingData:
         # As docs/features.md has it: rows with one customer and order_id are one order, at its first time.
         self._orders = table.to_pandas().sort_values("event_timestamp").drop_duplicates(["customer_id", "order_id"])
         self._store = _open_feature_store(artefacts)
+        if elsewhere := another_store(self._store.registry, self._store.project, artefacts.offline_store):
+            raise DatasetError(refusal(redacted(artefacts.feast_registry), elsewhere, artefacts.offline_store))
         self._service = _feature_service(self._store, artefacts, feature_service)
         self.schema: FeatureSchema = read_feature_schema(self._store.registry, self._store.project, feature_service)
 

@@ -5,7 +5,7 @@ import json
 import math
 import warnings
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from contract.order_ids import content_ids
 from contract.printable import printable
 from scoring.entity_ids import text_ids
+from training.deliveries import in_checkout, known_until, of_checkout
 from training.errors import OrdersError
 from training.orders import ORDERS_SCHEMA, OrdersWritten, write_frame
 
@@ -35,7 +36,14 @@ _IDS = ("order_id", "customer_id")
 _OWN = "own:"
 
 
-def write_own(path: Path, own: Path, now: datetime, lines: bool = False) -> OrdersWritten:
+def write_own(
+    path: Path,
+    own: Path,
+    now: datetime,
+    lines: bool = False,
+    until: datetime | None = None,
+    complete: bool = False,
+) -> OrdersWritten:
     """Check and write the user's own orders, dates as they are.
 
     Args:
@@ -46,10 +54,12 @@ def write_own(path: Path, own: Path, now: datetime, lines: bool = False) -> Orde
         now: UTC; later orders are refused.
         lines: rows with one customer and order_id are the lines of one order, which is their sum at the time of the
             first; the amount and the items of a line may be negative, those of an order may not.
+        until, complete: as `known_until` takes them.
 
     Raises:
         OrdersError: names file, column, row (the line, for CSV) and what was expected.
     """
+    written_at = datetime.fromtimestamp(own.stat().st_mtime, UTC) if own.is_file() else now
     read = _read(own)
     if lines and "order_id" not in read.columns:
         raise OrdersError(f"{own}: LINES=1 needs a column order_id, which says which lines are one order")
@@ -59,13 +69,22 @@ def write_own(path: Path, own: Path, now: datetime, lines: bool = False) -> Orde
     if not has_ids:
         orders = _with_ids(orders)
     orders = rows.added_up(orders) if lines else rows.without_contradiction(orders)
-    last_day = orders["event_timestamp"].max().to_pydatetime().replace(hour=0, minute=0, second=0, microsecond=0)
-    until = min(last_day + timedelta(days=1), now)
-    return write_frame(orders, path, f"{_OWN}{own.resolve()}", 0, until, lines=lines, ids_of_content=not has_ids)
+    last = orders["event_timestamp"].max().to_pydatetime()
+    try:
+        end = known_until(last, now, until, written_at if complete else None)
+    except ValueError as error:
+        raise OrdersError(f"{own}: {error}") from None
+    how = {"lines": lines, "complete": complete, "in_checkout": in_checkout(path, own), "ids_of_content": not has_ids}
+    return write_frame(orders, path, f"{_OWN}{own.resolve()}", 0, end, how)
 
 
-def read_again(path: Path, now: datetime) -> OrdersWritten | None:
+def read_again(
+    path: Path, now: datetime, until: datetime | None = None, complete: bool = False
+) -> OrdersWritten | None:
     """Read the user's file anew that an orders file was made of, as it was read then.
+
+    Args:
+        until, complete: as `write_own` takes them; `complete` holds from then on, `until` this time only.
 
     Returns:
         None where the orders are not the user's own: what is made or fetched does not grow.
@@ -76,11 +95,16 @@ def read_again(path: Path, now: datetime) -> OrdersWritten | None:
     try:
         described = json.loads((pq.read_schema(path).metadata or {})[b"orders"])
         source, lines = str(described["source"]), bool(described.get("lines", False))
+        complete = complete or bool(described.get("complete", False))
+        inside = str(described.get("in_checkout", ""))
     except FileNotFoundError:
         raise OrdersError(f"{path}: no orders yet; run `make data ORDERS=…` first") from None
     except (OSError, KeyError, ValueError, pa.ArrowInvalid):
         raise OrdersError(f"{path}: does not say what it was made of; run `make data ORDERS=…` again") from None
-    return write_own(path, Path(source.removeprefix(_OWN)), now, lines) if source.startswith(_OWN) else None
+    if not source.startswith(_OWN):
+        return None
+    own = of_checkout(path, inside) or Path(source.removeprefix(_OWN))
+    return write_own(path, own, now, lines, until, complete)
 
 
 def _with_ids(orders: pd.DataFrame) -> pd.DataFrame:

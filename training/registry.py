@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import re
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,7 @@ from scoring.errors import ModelError
 from scoring.stored_pipeline import read_pipeline
 from training.errors import ModelImportError, TrainingError
 from training.model_form import MLMODEL_FILE, REGISTERED_META, refuse_foreign_code
+from training.moved_artifacts import follow_moved_database
 from training.redirections import ignore_redirections, take_out_redirections
 
 CHAMPION: Final = "champion"
@@ -59,7 +61,8 @@ class RegisteredModel:
 def open_registry(uri: str, experiment: str) -> MlflowClient:
     """Point MLflow at its registry and at the experiment, making both if need be.
 
-    With SQLite the artifacts go beside the database; a server keeps them where it is told to.
+    With SQLite the artifacts go beside the database, also after both were moved or copied; a server keeps them where it
+    is told to.
 
     Raises:
         TrainingError: it cannot be reached or read.
@@ -67,19 +70,22 @@ def open_registry(uri: str, experiment: str) -> MlflowClient:
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # its progress is told in our own words
     mlflow.environment_variables.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)  # type: ignore[no-untyped-call]
     ignore_redirections()
-    location = None
+    location = database = None
     if uri.startswith("sqlite:///"):
-        folder = Path(uri.removeprefix("sqlite:///").partition("?")[0]).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        location = (folder / "artifacts").resolve().as_uri()
+        database = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+        database.parent.mkdir(parents=True, exist_ok=True)
+        location = (database.parent / "artifacts").resolve().as_uri()
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     try:
+        if database is not None and (before := follow_moved_database(database, experiment)):
+            print(f"MLflow's artifacts were in {before} when they were written; here they are beside {database}")
         client = MlflowClient(uri, uri)
         if client.get_experiment_by_name(experiment) is None:
             client.create_experiment(experiment, artifact_location=location)
         mlflow.set_experiment(experiment)
-    except (MlflowException, SQLAlchemyError, ImportError, ValueError) as error:  # the latter of a URL, or its driver
+    # The last two of a URL, or its driver.
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, ImportError, ValueError) as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise TrainingError(f"the MLflow registry at {redacted(uri)} cannot be opened: {redacted(said)}") from None
     finally:

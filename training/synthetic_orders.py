@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from training.errors import OrdersError
-from training.orders import ORDERS_SCHEMA, OrdersWritten, check_reference, orders_file
+from training.orders import FOLLOWS_TODAY, ORDERS_SCHEMA, OrdersWritten, check_reference, orders_file
 
 _WEEK_US = 7 * 86_400_000_000
 _HOUR_US = 3_600_000_000
@@ -56,6 +56,7 @@ def write_synthetic(
     reference: date,
     shop: Shop | None = None,
     delivered_until: datetime | None = None,
+    follows_today: bool = False,
 ) -> OrdersWritten:
     """Write the orders of `customers` who arrived in the weeks before `reference`, as far as they are delivered.
 
@@ -66,6 +67,7 @@ def write_synthetic(
         reference: its midnight is the end of time.
         delivered_until: only what was delivered before this time, UTC; default that midnight. A later one gives the
             same orders and some more, as a day later would.
+        follows_today: nobody chose `reference`, which is today.
 
     Raises:
         OrdersError: `reference` lies in the future, or nothing was delivered.
@@ -74,9 +76,9 @@ def write_synthetic(
     shop = shop or Shop()
     end = datetime.combine(reference, time(), UTC)
     until = min(delivered_until or end, end)
-    source = f"synthetic: {customers} customers until {reference}, seed {seed}"
+    source = f"synthetic: {customers} customers until {'yesterday' if follows_today else reference}, seed {seed}"
     rows = buyers = 0
-    with orders_file(path, source, 0, until) as write:
+    with orders_file(path, source, 0, until, {FOLLOWS_TODAY: follows_today}) as write:
         for first in range(0, customers, shop.customers_per_block):
             count = min(shop.customers_per_block, customers - first)
             random = np.random.default_rng([seed, first])

@@ -64,7 +64,7 @@ STORED = ("order_count", "total_spend", "mean_gap_days", "order_count_90d", "spe
 
 
 def test_a_late_order_changes_what_is_served_as_it_changes_the_offline_store(shop: Shop) -> None:
-    first: Rows = [("a", 50, 10.0), ("a", 20, 20.0), ("b", 30, 5.0)]
+    first: Rows = [("a", 50, 10.0), ("a", 20, 20.0), ("b", 30, 5.0), ("c", 1, 5.0)]  # the orders reach up to today
     shop.takes(first)
     before = shop.online("a")
 

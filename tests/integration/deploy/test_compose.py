@@ -112,7 +112,8 @@ def environment_of(name: str) -> Mapping[str, str]:
 def test_the_services_settings_are_settings_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
     given = environment_of("service-1")
     for name, value in given.items():
-        monkeypatch.setenv(name, value)
+        if value is not None:  # else it is what compose's own environment says
+            monkeypatch.setenv(name, value)
 
     settings = ServiceSettings()
 

@@ -3,9 +3,8 @@
 import hashlib
 import json
 import shutil
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,14 +158,8 @@ def trained(models: Registry, version: str = GOOD) -> None:
 
 @contextmanager
 def _copied(origin: Path, root: Path) -> Iterator[Registry]:
-    """A registry whose addresses are those of the copy, and a BentoML model store of its own."""
+    """A registry of its own, which opening it makes one of the copy, and a BentoML model store of its own."""
     shutil.copytree(origin, root, dirs_exist_ok=True)
-    database = root / "var" / "mlflow" / "mlflow.db"
-    with closing(sqlite3.connect(database)) as whole:
-        moved = "\n".join(whole.iterdump()).replace(str(origin), str(root))
-    database.unlink()
-    with closing(sqlite3.connect(database)) as copy:
-        copy.executescript(moved)
     _artifact_repos_cache.clear()  # by run id, which every copy has in common
     store = root / "bentoml" / "models"
     store.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ DESCRIBED = {
 }
 WORDS = {"OPTIONS", "CONTRACTS", "TESTS"}
 """Hold several arguments, between spaces."""
-SWITCHES = {"FORCE", "FULL", "ONCE", "REPLACE", "TAKE_OVER"}
+SWITCHES = {"COMPLETE", "FORCE", "FULL", "ONCE", "REPLACE", "TAKE_OVER"}
 OTHERS = {"up", "deploy", "serve", "bench", "test", "data"}
 """Need other programs, or numbers, or orders; what is said of all of the Makefile's text holds for them, too."""
 
@@ -190,3 +190,50 @@ def test_orders_that_are_not_there_are_said_in_one_line(project: Project) -> Non
         check=False,
     )
     assert "error: ORDERS=no such.csv: no such file" == done.stderr.splitlines()[0]
+
+
+def test_other_folders_and_a_checkout_that_moved_are_other_stamps(project: Project, tmp_path: Path) -> None:
+    place = Project(tmp_path / "first")
+    shutil.copytree(project.root, place.root)
+    commands = [["features"], ["apply"], ["materialize"]]
+
+    assert commands == place.make("materialize")
+    assert [["materialize"]] == place.make("materialize")
+    for name in ("OFFLINE_STORE_DIR", "FEAST_REGISTRY", "ORDERS_PATH", "STREAMED_ORDERS_DIR", "OFFLINE_STORE_TYPE"):
+        value = str(place.root / "var/data/orders.parquet")
+        assert commands == place.make("materialize", f"{name}={value}"), name
+        assert [["materialize"]] == place.make("materialize", **{name: value}), name
+        assert commands == place.make("materialize"), name
+    moved = Project(tmp_path / "second")
+    place.root.rename(moved.root)
+    assert commands == moved.make("materialize")
+    assert [["features"], ["apply"]] == moved.make("features", "apply", OFFLINE_STORE_DIR="one")
+    assert [["materialize"]] == moved.make("materialize", OFFLINE_STORE_DIR="one")
+
+
+def test_an_environment_that_was_moved_is_made_again_and_one_behind_a_link_is_not(
+    project: Project, tmp_path: Path
+) -> None:
+    root = tmp_path / "checkout"
+    shutil.copytree(project.root, root)
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\ncase "$*" in *venv*) echo "$*" >> told;; esac\n')
+    python.chmod(0o755)
+    (tmp_path / "link").symlink_to(root / "venv")
+
+    def made(first_lines: str, venv: str = "venv") -> list[str]:
+        (root / "venv" / "bin" / "feast").write_text(first_lines)
+        (root / "told").unlink(missing_ok=True)
+        subprocess.run(
+            ["make", "installed", f"VENV={venv}", f"PYTHON={python}"], cwd=root, check=True, capture_output=True
+        )
+        return (root / "told").read_text().splitlines() if (root / "told").exists() else []
+
+    here = str(root / "venv" / "bin" / "python")
+    assert made(f"#!{here}\nimport sys\n") == []
+    assert made(f"#!{here}3.11\nimport sys\n", venv=str(tmp_path / "link")) == []
+    assert made("#!/usr/bin/env bash\nexec feast\n") == []
+    assert ["-m venv --clear venv"] == made("#!/a/moved one/.venv/bin/python3\nimport sys\n")
+    long = "#!/bin/sh\n'''exec' \"{}\" \"$0\" \"$@\"\n' '''\nimport sys\n"
+    assert made(long.format(here)) == []
+    assert ["-m venv --clear venv"] == made(long.format("/a/moved one/.venv/bin/python"))

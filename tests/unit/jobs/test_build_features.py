@@ -13,7 +13,7 @@ from contract.build_files import damage
 from jobs import build_features as build_features_module
 from jobs import duckdb_engine
 from jobs.__main__ import main
-from jobs.build_features import build_features, snapshot_times
+from jobs.build_features import build_features, reach, snapshot_times
 from jobs.builds import read_build, switching
 from jobs.errors import JobError
 from jobs.orders import ORDERS_SCHEMA, find_orders
@@ -35,7 +35,8 @@ def midnight(month: int, day: int) -> datetime:
 
 
 def test_snapshots_are_a_grid_back_from_the_last_observed_midnight_and_the_latest_midnights() -> None:
-    times = snapshot_times(datetime(2024, 6, 5, 17, tzinfo=UTC), NOW, backfill_days=30, daily=3)
+    observed = datetime(2024, 6, 5, 17, tzinfo=UTC)
+    times = snapshot_times(observed, NOW, NOW, backfill_days=30, daily=3)
 
     assert [midnight(5, 6), midnight(6, 5), midnight(6, 8), midnight(6, 9), midnight(6, 10)] == times[-5:]
     assert sorted(set(times)) == times
@@ -45,13 +46,54 @@ def test_snapshots_are_a_grid_back_from_the_last_observed_midnight_and_the_lates
 
 def test_training_finds_the_same_grid_on_whatever_day_it_is_run() -> None:
     observed = midnight(6, 5)
-    today, later = (set(snapshot_times(observed, NOW + timedelta(days=d), 30, daily=1)) for d in (0, 11))
+    days = [NOW + timedelta(days=d) for d in (0, 11)]
+    today, later = (set(snapshot_times(observed, day, day, 30, daily=1)) for day in days)
 
     assert today - {midnight(6, 10)} == later - {midnight(6, 21)}
 
 
 def test_no_snapshot_lies_after_now() -> None:
-    assert NOW >= max(snapshot_times(NOW + timedelta(days=1), NOW, 30, daily=7))
+    assert NOW >= max(snapshot_times(NOW + timedelta(days=1), NOW + timedelta(days=1), NOW, 30, daily=7))
+
+
+def test_no_snapshot_lies_beyond_the_midnight_after_the_orders_end() -> None:
+    for known, newest in (
+        (midnight(6, 7), midnight(6, 7)),
+        (midnight(6, 7) + timedelta(microseconds=1), midnight(6, 8)),
+        (datetime(2024, 6, 7, 23, 59, tzinfo=UTC), midnight(6, 8)),
+        (midnight(6, 10), midnight(6, 10)),
+        (NOW, midnight(6, 10)),
+    ):
+        times = snapshot_times(midnight(6, 5), known, NOW, backfill_days=30, daily=3)
+        assert [newest - timedelta(days=d) for d in (2, 1, 0)] == times[-3:]
+
+
+@pytest.mark.parametrize("days", [30, 200])
+def test_orders_that_ended_days_ago_get_no_snapshot_of_later_and_the_grid_stays(tmp_path: Path, days: int) -> None:
+    now = NOW + timedelta(days=days)
+    write_orders(tmp_path / "orders.parquet", ORDERS)  # known until 10 June
+    fresh = build_features(shop(tmp_path), SETTINGS, NOW)
+
+    build = build_features(shop(tmp_path), SETTINGS, now)
+
+    assert (midnight(6, 10).isoformat(),) * 2 == (build.newest_snapshot, build.known_until)
+    assert fresh.partitions[VIEWS[1]].keys() == build.partitions[VIEWS[1]].keys()
+    assert f"because the orders end at 2024-06-10 00:00 UTC, {days} days ago" in reach(build, now)
+    assert f"features up to {midnight(6, 10).isoformat()}" == reach(fresh, NOW)
+
+
+def test_orders_of_the_stream_alone_keep_the_snapshots_up_to_date(tmp_path: Path) -> None:
+    now = NOW + timedelta(days=30)
+    write_orders(tmp_path / "orders.parquet", ORDERS)
+    streamed = write_orders(
+        tmp_path / "streamed" / "batch=0" / "part-0.parquet", [("s", "1", now - timedelta(hours=1), 1.0, 1)]
+    )
+
+    assert now.replace(hour=0, minute=0).isoformat() == build_features(shop(tmp_path), SETTINGS, now).newest_snapshot
+    write_orders(streamed, [("s", "1", now - timedelta(days=5), 1.0, 1)])
+    late = build_features(shop(tmp_path), SETTINGS, now)
+    assert midnight(7, 6).isoformat() == late.newest_snapshot
+    assert "because the orders end at 2024-07-05 09:30 UTC, 5 days ago" in reach(late, now)
 
 
 def test_the_same_orders_settings_and_day_give_the_same_files_byte_for_byte(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 import json
-from datetime import UTC, datetime
+import os
+import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -388,6 +390,79 @@ def test_the_file_given_last_is_read_again_as_it_was_read_then(tmp_path: Path) -
     assert again is not None
     assert (2, f"own:{own}") == (again.rows, again.source)
     assert [105.0, 7.0] == pq.read_table(path)["amount"].to_pylist()
+
+
+def at(day: int, hour: int = 0) -> datetime:
+    return datetime(2024, 5, day, hour, tzinfo=UTC)
+
+
+def described(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(pq.read_schema(path).metadata[b"orders"])
+    return found
+
+
+def touched(own: Path, when: datetime) -> Path:
+    os.utime(own, (when.timestamp(), when.timestamp()))
+    return own
+
+
+def test_a_shop_that_sells_nothing_says_until_when_its_file_is_complete(tmp_path: Path) -> None:
+    path, own = tmp_path / "orders.parquet", own_csv(tmp_path, HEADER, "1,2024-05-02T10:00:00Z,1,1")
+
+    assert at(3) == write_own(path, own, NOW).observed_until
+    for until in (at(2, 10), at(9), at(9, 7), NOW):
+        assert until == write_own(path, own, NOW, until=until).observed_until
+    with pytest.raises(OrdersError, match="UNTIL=2024-06-01T13:00 lies in the future; it is 2024-06-01T12:00 UTC"):
+        write_own(path, own, NOW, until=NOW + timedelta(hours=1))
+    with pytest.raises(OrdersError, match="UNTIL=2024-05-02T09:00 is before the last order, 2024-05-02T10:00:00 UTC"):
+        write_own(path, own, NOW, until=at(2, 9))
+    assert NOW.isoformat() == described(path)["observed_until"]  # what was refused changed nothing
+
+
+def test_a_complete_file_is_known_until_the_midnight_before_it_was_written(tmp_path: Path) -> None:
+    path, own = tmp_path / "orders.parquet", own_csv(tmp_path, HEADER, "1,2024-05-02T10:00:00Z,1,1")
+
+    for written, until in ((at(20, 5), at(20)), (at(2, 11), at(3)), (NOW + timedelta(days=9), at(1).replace(month=6))):
+        assert until == write_own(path, touched(own, written), NOW, complete=True).observed_until
+
+
+def test_a_daily_file_stays_complete_by_one_word_and_grows_old_when_it_is_delivered_no_more(tmp_path: Path) -> None:
+    path, own = tmp_path / "orders.parquet", own_csv(tmp_path, HEADER, "1,2024-05-02T10:00:00Z,1,1")
+    write_own(path, touched(own, at(4, 5)), at(4, 6))
+
+    def daily(now: datetime, **said: bool | datetime) -> datetime:
+        again = read_again(path, now, **said)  # type: ignore[arg-type]
+        assert again is not None
+        return again.observed_until
+
+    assert at(3) == daily(at(4, 6))
+    assert at(4) == daily(at(4, 6), complete=True)
+    touched(own, at(5, 5))
+    assert at(5) == daily(at(5, 6))
+    assert at(5) == daily(at(25, 6))
+    assert at(25, 4) == daily(at(25, 6), until=at(25, 4))  # holds for this one
+    assert at(5) == daily(at(25, 6))
+
+
+def test_a_copied_checkout_reads_its_own_copy_of_a_file_that_lies_in_it(tmp_path: Path) -> None:
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    (original / "var" / "data").mkdir(parents=True)
+    outside = own_csv(tmp_path, HEADER, GOOD)
+    own = own_csv(original, HEADER, GOOD)
+    write_own(original / "var" / "data" / "orders.parquet", own, NOW)
+    shutil.copytree(original, copy)
+    own_csv(copy, HEADER, GOOD, GOOD)
+
+    for again in (
+        read_again(copy / "var" / "data" / "orders.parquet", NOW),
+        read_again(copy / "var" / "data" / "orders.parquet", NOW),
+    ):
+        assert again is not None
+        assert (2, f"own:{copy / 'own.csv'}") == (again.rows, again.source)
+    assert write_own(copy / "var" / "data" / "orders.parquet", outside, NOW).source == f"own:{outside}"
+    still = read_again(copy / "var" / "data" / "orders.parquet", NOW)
+    assert still is not None
+    assert f"own:{outside}" == still.source
 
 
 def test_orders_that_do_not_grow_are_not_read_again(tmp_path: Path) -> None:

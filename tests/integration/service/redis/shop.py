@@ -43,8 +43,8 @@ class Shop:
     def apply(self) -> None:
         apply(self.artefacts)
 
-    def materialize(self, replace: bool = False) -> None:
-        materialize(self.artefacts, NOW, replace)
+    def materialize(self, replace: bool = False, until: datetime = NOW) -> None:
+        materialize(self.artefacts, until, replace)
 
     def spend(self) -> dict[str, Any]:
         """Customer → `total_spend`, read through Feast's SDK as scoring jobs and as the service do."""

@@ -1,7 +1,9 @@
 """With the ACL lines of docs/redis.md, over TLS: the service reads and can do nothing else, the jobs write."""
 
+import asyncio
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,9 +17,10 @@ from jobs.errors import JobError
 from jobs.redis_locks import RunLock
 from service.errors import OnlineStoreUnavailableError
 from service.online_features import open_feast
+from tests.churn_model import churn_contract
 from tests.fakes import NOW_US, FakeOnlineFeatures, customer, small_contract
 from tests.integration.service.conftest import TinyFeast
-from tests.integration.service.redis.shop import SPEND, Shop
+from tests.integration.service.redis.shop import NOW, SPEND, Shop
 from tests.redis_servers import until
 from tests.tls import CertificateAuthority, TlsServer, tls_in_front_of_valkey
 
@@ -137,6 +140,25 @@ def test_the_jobs_need_every_right_they_have_and_no_other(shop: Shop, url_of: Ur
     used = {name.removeprefix("cmdstat_") for name in guarded.server.command("INFO", "commandstats", password=ADMIN)}
     allowed = {right.removeprefix("+") for right in documented_rights("jobs") if right.startswith("+")}
     assert allowed == used - {"auth", "client|setinfo", "config|resetstat"}
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "sdk"])
+async def test_the_service_learns_how_far_the_snapshots_reach_by_the_rights_that_it_has(
+    shop: Shop, url_of: Url, compiled: bool
+) -> None:
+    contract = churn_contract(shop.artefacts)
+    artefacts = shop.artefacts.model_copy(update={"redis_url": url_of("serving")})
+    opened = open_feast(PROJECT_ROOT / "feature_repo", artefacts, contract, compiled=compiled)
+    before = await opened.newest_snapshot()
+
+    await asyncio.to_thread(shop.at(url_of("jobs")).materialize)
+    after = await opened.newest_snapshot()
+    await asyncio.to_thread(shop.at(url_of("jobs")).materialize, until=NOW - timedelta(days=5))
+    unsure = await opened.newest_snapshot()
+    await opened.features.close()
+
+    end = (NOW - timedelta(days=2)).replace(hour=0, minute=0, second=0, microsecond=0)  # of the last order's day
+    assert (None, end.timestamp(), None) == (before, after, unsure)
 
 
 def _a_view_is_removed(shop: Shop) -> None:

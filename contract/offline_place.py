@@ -1,0 +1,53 @@
+"""Which folder a Feast registry reads history from: it keeps the absolute paths of the place where it was applied."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+_GLOB = re.compile(r"\[([*?[])\]")
+_HADOOP = re.compile(r"\\(.)")
+
+
+class PlacesOf(Protocol):
+    """What is needed of Feast's registry."""
+
+    def list_feature_views(self, project: str) -> Iterable[Any]:
+        """Stored views."""
+
+    def list_feature_services(self, project: str) -> Iterable[Any]:
+        """Services."""
+
+
+def another_store(registry: PlacesOf, project: str, offline_store: Path) -> Path | None:
+    """A folder that the registry reads rows from, or writes logs to, in the place of `offline_store`; None: none.
+
+    Sources that do not lie in an offline store of ours, as `feature_repo/data_sources.py` lays it out, count as none.
+    """
+    own = os.path.realpath(offline_store)
+    for folder in _registered(registry, project):
+        if not folder.is_absolute() or os.path.realpath(folder) != own:  # a relative one is another in every folder
+            return folder
+    return None
+
+
+def _registered(registry: PlacesOf, project: str) -> Iterator[Path]:
+    for view in registry.list_feature_views(project):
+        source = view.batch_source
+        folder, found, _ = str(getattr(source, "path", "")).rpartition(f"/current/{view.name}/")
+        if found:
+            yield Path((_HADOOP if type(source).__name__ == "SparkSource" else _GLOB).sub(r"\1", folder))
+    for service in registry.list_feature_services(project):
+        destination = getattr(service.logging_config, "destination", None)
+        folder, found, _ = str(getattr(destination, "path", "")).rpartition(f"/feature_log/{service.name}")
+        if found:
+            yield Path(folder)
+
+
+def refusal(registry: str, elsewhere: Path, offline_store: Path) -> str:
+    """What to say of a registry that reads elsewhere, and what helps."""
+    return (
+        f"{registry} reads the offline store in {elsewhere}, but it is in {offline_store} (OFFLINE_STORE_DIR, or this "
+        f"checkout): `make apply` has the registry read the latter, OFFLINE_STORE_DIR={elsewhere} keeps the former"
+    )

@@ -1,0 +1,20 @@
+"""Beside its marks, a materialization notes how far the windowed rows online reach, for the service's `/readyz`."""
+
+from datetime import datetime
+from typing import Any
+
+from contract.newest_snapshot import FIELD, key_of
+
+
+def note_newest_snapshot(client: Any, project: str, newest: str, until: datetime) -> None:
+    """After a run that did everything; errors are redis-py's.
+
+    Args:
+        newest: ISO time of the build's newest snapshot; empty: there is none.
+        until: rows up to this were written. Where that is before `newest`, what is online may be older or newer than
+            the run, so nothing is said.
+    """
+    if newest and (at := datetime.fromisoformat(newest)) <= until:
+        client.hset(key_of(project), FIELD, f"{at.timestamp():.0f}")
+    else:
+        client.hdel(key_of(project), FIELD)
