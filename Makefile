@@ -129,8 +129,8 @@ $(APPLIED): $(DEFINITIONS) | installed
 
 ## Model
 .PHONY: train enough-orders import-model retrain promote rollback challenge models
-train: enough-orders $(FEATURES) $(APPLIED) ## train, evaluate, register, promote through the gate
-	@$(PY) -m training train
+train: enough-orders $(APPLIED) ## train, evaluate, register, promote through the gate
+	@$(MAKE) --no-print-directory features && $(PY) -m training train
 enough-orders: $(ORDERED) ## are there enough orders to train on? Said before the minutes of features
 	@$(PY) -m training check-orders
 import-model: installed ## MLflow registry → BentoML model store [MODEL=champion]
