@@ -229,7 +229,8 @@ class _Building:
 
     def _windowed(self, changed: datetime | None, snapshots: list[datetime]) -> dict[str, Partition]:
         """A snapshot, with who is new on its day, depends on all orders until its day is over: those before the first
-        change stay."""
+        change stay.
+        """
         view = "customer_orders_windowed"
         wanted = {f"{t:%Y-%m-%d}": unix_us(t) for t in snapshots}
         last = "9999" if changed is None else f"{changed:%Y-%m-%d}"

@@ -37,25 +37,27 @@ class Population:
         return None if found is None else _EPOCH + timedelta(microseconds=found)
 
     def asked(self, cutoff: datetime, settings: TrainingSettings) -> pd.DataFrame:
-        """Every customer with an order before a moment of their own, drawn after a cut-off from the hours of the settings,
-        the same ones whenever it is asked.
+        """Every customer with an order before a moment of their own, drawn from the hours after a cut-off.
+
+        The moment depends on the seed, the customer and the cut-off alone.
 
         Returns:
             customer_id, sorted; event_timestamp, the moment (datetime64[us, UTC]); churned, no order in the label
             window that begins at it; active, an order in the `active_days` before it; same_day, one between the
             cut-off and it.
         """
-        found = self._connection.execute(f"SELECT * FROM ({_asked(cutoff, settings)}) ORDER BY customer_id").df()
+        found = self._connection.execute(f"{_asked(cutoff, settings)} ORDER BY customer_id").df()
         moments = pd.to_datetime(found.pop("moment_us"), unit="us", utc=True).astype("datetime64[us, UTC]")
         found.insert(1, "event_timestamp", moments)
         return found
 
     def counts(self, cutoff: datetime, settings: TrainingSettings) -> tuple[int, int, int, int]:
         """Who churned and who stayed of all of `asked`, and of the active ones."""
-        ((churned, stayed, active_churned, active_stayed),) = self._connection.execute(
-            "SELECT count(*) FILTER (churned), count(*) FILTER (NOT churned), count(*) FILTER (active AND churned), "
+        query = (
+            "SELECT count(*) FILTER (churned), count(*) FILTER (NOT churned), count(*) FILTER (active AND churned), "  # noqa: S608  # as below
             f"count(*) FILTER (active AND NOT churned) FROM ({_asked(cutoff, settings)})"
-        ).fetchall()
+        )
+        ((churned, stayed, active_churned, active_stayed),) = self._connection.execute(query).fetchall()
         return churned, stayed, active_churned, active_stayed
 
 
@@ -98,4 +100,3 @@ def _microseconds_after(hours: tuple[HourRange, ...], salt: str) -> str:
         return otherwise
     whens = " ".join(f"WHEN {drawn} < {until!r} THEN {then}" for until, then in earlier)
     return f"CASE {whens} ELSE {otherwise} END"
-

@@ -1,4 +1,4 @@
-"""What a training run says of the hours at which its customers are asked about: ages of views, and buyers of the day."""
+"""What training says of the hours at which customers are asked about: ages of views, and buyers of the day."""
 
 from collections.abc import Mapping
 

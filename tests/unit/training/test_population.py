@@ -18,7 +18,7 @@ SETTINGS = TrainingSettings(label_days=30, active_days=60)
 
 def orders(customers: int, seed: int = 1) -> list[Order]:
     """Many of them on the day of the cut-off, and as old as the windows are long; some are delivered twice."""
-    random = Random(seed)  # noqa: S311
+    random = Random(seed)
     made: list[Order] = []
     for n in range(customers):
         for k in range(random.randrange(1, 5)):
@@ -71,7 +71,7 @@ def test_everybody_is_looked_at_at_a_moment_and_labelled_by_what_comes_after_it(
 def test_moments_depend_on_seed_customer_and_cutoff_and_on_nothing_else(tmp_path: Path) -> None:
     made = orders(200)
     rows = asked(tmp_path, made)
-    Random(2).shuffle(made)  # noqa: S311
+    Random(2).shuffle(made)
 
     again = asked(tmp_path, [*made, ("more", "00001", CUTOFF - timedelta(days=9), 1.0, 1)])
     other_seed = asked(tmp_path, made, SETTINGS.model_copy(update={"seed": SETTINGS.seed + 1}))
@@ -84,7 +84,11 @@ def test_moments_depend_on_seed_customer_and_cutoff_and_on_nothing_else(tmp_path
 
 @pytest.mark.parametrize(
     ("hours", "expected"),
-    [("0-24", {6: 0.25, 12: 0.5, 24: 1.0}), ("8-20:3 20-24:1", {8: 0.0, 14: 0.375, 20: 0.75, 24: 1.0}), ("5-5", {5: 1})],
+    [
+        ("0-24", {6: 0.25, 12: 0.5, 24: 1.0}),
+        ("8-20:3 20-24:1", {8: 0.0, 14: 0.375, 20: 0.75, 24: 1.0}),
+        ("5-5", {5: 1}),
+    ],
 )
 def test_moments_are_spread_over_the_hours_as_the_setting_says(
     tmp_path: Path, hours: str, expected: dict[float, float]
