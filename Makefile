@@ -142,8 +142,8 @@ $(APPLIED): $(DEFINITIONS) $(PLACE) | installed
 
 ## Model
 .PHONY: train enough-orders import-model retrain promote rollback challenge models
-train: enough-orders $(FEATURES) $(APPLIED) ## train, evaluate, register, promote through the gate
-	@$(PY) -m training train
+train: enough-orders $(APPLIED) ## train, evaluate, register, promote through the gate
+	@$(MAKE) --no-print-directory features && $(PY) -m training train
 enough-orders: $(ORDERED) ## are there enough orders to train on? Said before the minutes of features
 	@$(PY) -m training check-orders
 import-model: installed ## MLflow registry → BentoML model store [MODEL=champion]
@@ -252,7 +252,7 @@ compare-live: installed ## champion and challenger on rows that both scored → 
 		$(call option,OUT,out)
 
 ## Measure
-.PHONY: bench soak bench-beside bench-capacity bench-jobs bench-log drift-power
+.PHONY: bench soak bench-beside bench-capacity bench-jobs bench-log drift-power bench-hours
 bench: imported materialize ## beside what else could be run → docs/performance.md; 13 quiet minutes [ROUNDS=3] [SECONDS=2]
 	@$(PY) -m benchmarks online "--rounds=$$ROUNDS" "--seconds=$$SECONDS"
 	@$(PY) -m benchmarks breakdown && $(PY) -m benchmarks report
@@ -268,6 +268,8 @@ bench-log: imported ## what the inference log and the jobs that read it cost →
 	@$(PY) -m benchmarks log && $(PY) -m benchmarks report
 drift-power: imported ## false alarms and power of the test of drift → docs/monitoring.md; three minutes
 	@$(PY) -m benchmarks drift-power && $(PY) -m benchmarks report
+bench-hours: $(FEATURES) $(APPLIED) ## training at the hours of requests instead of at midnights → docs/model.md; a minute
+	@$(PY) -m benchmarks hours && $(PY) -m benchmarks report
 
 ## Quality
 .PHONY: check ci lint format test test-unit faults clean

@@ -26,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("capacity", help="what a replica and Redis take at rates of requests")
     commands.add_parser("log", help="what the inference log costs, and the jobs that read it")
     commands.add_parser("drift-power", help="false alarms and power of the test of drift")
+    commands.add_parser("hours", help="training at the hours of requests instead of at midnights")
     jobs = commands.add_parser("jobs", help="features, materialization, batch and stream at several sizes")
     jobs.add_argument("--sizes", type=_sizes, default=[200_000, 1_000_000], help="customers, between commas")
     jobs.add_argument("--largest", type=int, default=5_000_000, help="customers of one more size, ours only; 0: none")
@@ -77,6 +78,10 @@ def _run(chosen: argparse.Namespace) -> None:
         from benchmarks import answer_log
 
         answer_log.run(chosen.results)
+    elif chosen.command == "hours":
+        from benchmarks import hours
+
+        hours.run(chosen.results)
     elif chosen.command == "drift-power":
         from benchmarks import drift_power
 

@@ -118,7 +118,7 @@ def _asked(artefacts: Artefacts, settings: TrainingSettings, model: ImportedMode
     cutoffs = data.cutoffs(settings)
     found = []
     for at in (*cutoffs.training, cutoffs.validation, cutoffs.test):
-        rows = data.rows((at,), settings.label_days, settings.active_days)
+        rows = data.rows((at,), settings.model_copy(update={"request_hours": "0-0"}))  # all of them asked at once
         found.append(_Asked(at, rows.entities["customer_id"].tolist(), rows.raw.values[:, columns]))
     return found
 

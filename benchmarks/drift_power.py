@@ -124,7 +124,7 @@ def _population(artefacts: Artefacts, settings: TrainingSettings) -> _Population
     model = open_model(pinned_tag(artefacts))
     contract = model.contract
     data = TrainingData(artefacts, settings.feature_service)
-    rows = data.rows(data.cutoffs(settings).training, settings.label_days, settings.active_days)
+    rows = data.rows(data.cutoffs(settings).training, settings)
     names = [feature.name for feature in data.schema.features]
     values = pd.DataFrame(rows.raw.values, columns=names)[contract.feature_names]
     matrix = model_input(contract.inputs, contract.feature_schema, RawFeatures(values.to_numpy(), None))

@@ -100,13 +100,39 @@ def customer_orders_windowed(
 ) -> ir.Table:
     """One row per snapshot time S and customer with an order before S, over orders in [S − days, S).
 
+    A customer whose first order t is of the day after S had no order at S. That is known from t on, so there is a row
+    of zeros stamped t + 1 µs, which lies in [S, S + 1 day): until the next snapshot it says what is true of S.
+
     Args:
         snapshots: one column, snapshot_unix_us (int64).
         window_days: lengths of the windows in days.
 
     Returns:
-        customer_id, event_unix_us (= S), order_count/item_count/spend per window.
+        customer_id, event_unix_us (= S, or t + 1), order_count/item_count/spend per window.
     """
+    at_snapshots = _windows(orders, snapshots, window_days)
+    newcomers = newcomers_windowed(orders, snapshots, window_days)
+    return at_snapshots.union(newcomers.select(*at_snapshots.columns))
+
+
+def newcomers_windowed(
+    orders: ir.Table, snapshots: ir.Table, window_days: Sequence[int] = (7, 30, 90, 180)
+) -> ir.Table:
+    """Of `customer_orders_windowed` the rows of zeros alone: of customers who are new on the day after a snapshot."""
+    first = orders.group_by("customer_id").agg(first_us=orders.event_unix_us.min())
+    new = first.join(
+        snapshots,
+        [first.first_us >= snapshots.snapshot_unix_us, first.first_us + 1 < snapshots.snapshot_unix_us + DAY_US],
+    )
+    columns: dict[str, ir.Value] = {}
+    for days in window_days:
+        columns[f"order_count_{days}d"] = ibis.literal(0, "int64")
+        columns[f"item_count_{days}d"] = ibis.literal(0, "int64")
+        columns[f"spend_{days}d"] = ibis.literal(0.0, "float64")
+    return new.select("customer_id", event_unix_us=new.first_us + 1, **columns).distinct()
+
+
+def _windows(orders: ir.Table, snapshots: ir.Table, window_days: Sequence[int]) -> ir.Table:
     money = orders.mutate(money=_money(orders))
     seen = money.group_by("customer_id").agg(first_us=money.event_unix_us.min())
     rows = seen.join(snapshots, seen.first_us < snapshots.snapshot_unix_us).select("customer_id", "snapshot_unix_us")

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from contract.artefacts import Artefacts
 from contract.build_files import Written
+from contract.cutoffs import CutoffSettings, lay_back
 from feature_repo import transformations
 from jobs.builds import (
     Build,
@@ -43,14 +44,19 @@ _DAY = timedelta(days=1)
 
 
 def snapshot_times(
-    observed_until: datetime, known_until: datetime, now: datetime, backfill_days: int, daily: int
+    observed_until: datetime,
+    known_until: datetime,
+    now: datetime,
+    backfill_days: int,
+    daily: int,
+    cutoffs: CutoffSettings,
 ) -> list[datetime]:
-    """Midnights that get a windowed snapshot: a backfilled grid for training, daily ones for serving.
+    """Midnights that get a windowed snapshot: training's cut-offs, daily ones for serving, and a grid of the past.
 
-    The grid is anchored at the first midnight at or before `observed_until`, where the last label window
-    ends, so that training finds its cut-offs `backfill_days` apart whatever day it is run on. The daily ones end at the
-    midnight that closes the day of `known_until`: a window beyond it would count the days without a delivery as days
-    without an order. So the age of a window is the age of what it was made of.
+    Cut-offs and grid are laid back from the first midnight at or before `observed_until`, whatever day it is. The grid
+    is for scoring as of a time in the past. The daily ones end at the midnight that closes the day of `known_until`: a
+    window beyond it would count the days without a delivery as days without an order. So the age of a window is the age
+    of what it was made of.
 
     Args:
         known_until: when the orders end, by what was delivered and by the stream; UTC.
@@ -61,7 +67,8 @@ def snapshot_times(
     anchor = _midnight(observed_until)
     last = min(_midnight(known_until + _DAY - timedelta(microseconds=1)), _midnight(now))
     grid = {anchor - k * backfill_days * _DAY for k in range(3650 // backfill_days)}
-    return sorted(t for t in grid | {last - k * _DAY for k in range(daily)} if t <= now)
+    recent = {last - k * _DAY for k in range(daily)}
+    return sorted(t for t in grid | recent | set(lay_back(observed_until, cutoffs).all) if t <= now)
 
 
 def lifetime_since(since_us: int) -> Features:
@@ -77,12 +84,38 @@ def lifetime_since(since_us: int) -> Features:
 
 def windowed_at(snapshots_us: Sequence[int]) -> Features:
     """`customer_orders_windowed` at these times, in microseconds since 1970."""
-    times = ibis.literal(list(snapshots_us), "array<int64>").unnest().name("snapshot_unix_us").as_table()
+    times = _times(snapshots_us)
     return lambda orders: transformations.customer_orders_windowed(orders, times)
 
 
+def windowed_since(since_us: int, snapshots_us: Sequence[int], unbuilt_us: int | None = None) -> Features:
+    """The rows of `windowed_at` after a time, on which the orders from then on have a say.
+
+    Args:
+        unbuilt_us: a snapshot that no build has made; there are only rows of who is new on its day.
+    """
+
+    def features(orders: ir.Table) -> ir.Table:
+        rows = windowed_at(snapshots_us)(orders)
+        if unbuilt_us is not None:
+            new = transformations.newcomers_windowed(orders, _times([unbuilt_us]))
+            rows = rows.union(new.select(*rows.columns))
+        return rows.filter(rows.event_unix_us > since_us)
+
+    return features
+
+
+def _times(snapshots_us: Sequence[int]) -> ir.Table:
+    return ibis.literal(list(snapshots_us), "array<int64>").unnest().name("snapshot_unix_us").as_table()
+
+
 def build_features(
-    artefacts: Artefacts, settings: JobsSettings, now: datetime, engine: str = "duckdb", full: bool = False
+    artefacts: Artefacts,
+    settings: JobsSettings,
+    now: datetime,
+    engine: str = "duckdb",
+    full: bool = False,
+    cutoffs: CutoffSettings | None = None,
 ) -> Build:
     """Compute every stored feature view from the orders and put the result in place in one step.
 
@@ -94,6 +127,7 @@ def build_features(
         now: UTC; no row is stamped later.
         engine: `duckdb` or `spark`.
         full: compute everything, whatever the build before holds.
+        cutoffs: when training looks at customers; None is as the environment has it.
 
     Raises:
         JobError: the orders cannot be used, the engine cannot run or failed, another build is running, or rows are not
@@ -109,7 +143,9 @@ def build_features(
             tempfile.TemporaryDirectory(dir=settings.scratch_dir or partial.parent, suffix=".partial") as scratch,
             open_engine(engine, settings, Path(scratch)) as running,
         ):
-            build = _Building(artefacts, orders, running, partial, now, full).build(settings)
+            build = _Building(artefacts, orders, running, partial, now, full).build(
+                settings, cutoffs or CutoffSettings()
+            )
         checked = check_against_orders(partial, build.partitions, orders.files, settings.features_verify_customers)
         print(f"  {checked.rows:,} rows of {checked.customers:,} customers are what their orders give", flush=True)
         put_in_place(partial, build, artefacts.offline_store, artefacts.streamed_orders)
@@ -134,13 +170,18 @@ class _Building:
         self._previous = None if full else self._build_to_continue()
         self._distinct = engine.keep("distinct_orders", transformations.distinct_orders(engine.orders(orders.files)))
 
-    def build(self, settings: JobsSettings) -> Build:
+    def build(self, settings: JobsSettings, cutoffs: CutoffSettings) -> Build:
         days, first_order, last_order = self._days()
         changed = self._first_changed_day(days)
         observed_until = self._orders.observed_until
         known_until = max(observed_until, last_order)
         times = snapshot_times(
-            observed_until, known_until, self._now, settings.snapshot_backfill_days, settings.daily_snapshots
+            observed_until,
+            known_until,
+            self._now,
+            settings.snapshot_backfill_days,
+            settings.daily_snapshots,
+            cutoffs,
         )
         snapshots = [t for t in times if t > first_order]
         partitions = {
@@ -214,11 +255,13 @@ class _Building:
         return self._write(view, "month", kept, lifetime_since(since), first != "9999")
 
     def _windowed(self, changed: datetime | None, snapshots: list[datetime]) -> dict[str, Partition]:
-        """A snapshot depends on all orders before it: those up to the first change stay."""
+        """A snapshot, with who is new on its day, depends on all orders until its day is over: those before the first
+        change stay.
+        """
         view = "customer_orders_windowed"
         wanted = {f"{t:%Y-%m-%d}": unix_us(t) for t in snapshots}
         last = "9999" if changed is None else f"{changed:%Y-%m-%d}"
-        kept = [day for day in self._whole(view) if day in wanted and day <= last]
+        kept = [day for day in self._whole(view) if day in wanted and day < last]
         needed = [wanted[day] for day in wanted if day not in kept]
         return self._write(view, "day", kept, windowed_at(needed), bool(needed))
 

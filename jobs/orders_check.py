@@ -119,11 +119,15 @@ def lifetime(orders: Iterable[Order]) -> Iterator[Row]:
 
 
 def windowed(orders: Sequence[Order], at: int) -> Row | None:
-    """`customer_orders_windowed` of one customer at a time; None before the first order."""
-    past = [order for order in orders if order.at < at]
-    if not past:
+    """`customer_orders_windowed` of one customer at a snapshot; None before the day of the first order.
+
+    Whose first order is of the snapshot's day has zeros, from right after that order on.
+    """
+    first = min(order.at for order in orders)
+    if first + 1 >= at + _DAY_US:
         return None
-    row: Row = {"event_unix_us": at}
+    past = [order for order in orders if order.at < at]
+    row: Row = {"event_unix_us": at if past else first + 1}
     for days in _WINDOW_DAYS:
         inside = [order for order in past if order.at >= at - days * _DAY_US]
         row[f"order_count_{days}d"] = len(inside)
@@ -148,7 +152,7 @@ def _all_windowed(sample: Mapping[str, Sequence[Order]], days: Sequence[str]) ->
         at = unix_us(datetime.fromisoformat(day).replace(tzinfo=UTC))
         for customer, orders in sample.items():
             if (row := windowed(orders, at)) is not None:
-                rows.setdefault(day, {})[customer, at] = row
+                rows.setdefault(day, {})[customer, int(row["event_unix_us"])] = row
     return rows
 
 

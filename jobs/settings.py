@@ -10,7 +10,7 @@ class JobsSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="JOBS_")
 
     snapshot_backfill_days: int = Field(default=30, ge=1, le=365)
-    """Days between the windowed snapshots that training can use as cut-offs."""
+    """Days between the windowed snapshots of the past, for `score-batch` as of then; training has its own."""
 
     daily_snapshots: int = Field(default=7, ge=1, le=365)
     """How many of the latest midnights get a windowed snapshot each; the newest is what serving reads."""

@@ -22,7 +22,7 @@ from contract import Resolver
 from contract.artefacts import Artefacts
 from contract.build_files import STREAMED, STREAMED_ROWS, UNDER_WAY, written
 from feature_repo import transformations
-from jobs.build_features import lifetime_since, windowed_at
+from jobs.build_features import lifetime_since, windowed_since
 from jobs.builds import check_whole, read_build, switching
 from jobs.engines import Features, open_engine, stored_schema
 from jobs.errors import JobError
@@ -237,14 +237,17 @@ class StreamBatches:
         since = unix_us(pc.min(new["event_timestamp"]).as_py())
         build = read_build(self._artefacts.offline_store)
         snapshots = [unix_us(datetime.fromisoformat(day).replace(tzinfo=UTC)) for day in build.partitions[WINDOWED]]
-        later = [at for at in snapshots if at > since]
+        touched = [at for at in snapshots if at + transformations.DAY_US > since]
+        # Of who is new today it is known what the windows of the last midnight are, even before a build has made them.
+        today = unix_us(now) // transformations.DAY_US * transformations.DAY_US
+        unbuilt = None if today in snapshots else today
         rows = {}
         with open_engine("duckdb", self._settings, scratch) as engine:
             known = engine.orders([history])
             orders = engine.keep("distinct_orders", transformations.distinct_orders(known))
             features: dict[str, Features] = {LIFETIME: lifetime_since(since)}
-            if later:
-                features[WINDOWED] = windowed_at(later)
+            if touched or unbuilt is not None:
+                features[WINDOWED] = windowed_since(since, touched, unbuilt)
             for view, make in features.items():
                 folder = scratch / view
                 engine.write(make, orders, folder, "month", now)

@@ -191,7 +191,7 @@ def compare(loop: Artefacts, folder: Path, day: datetime, customers: int, hours:
     everything = pq.read_table(loop.orders).to_pandas()
     orders = everything[everything["event_timestamp"] < known_at].sort_values("event_timestamp", kind="stable")
     last = orders.groupby("customer_id").tail(1)
-    # Half of them new on that day, as far as there are, of whom no snapshot knows yet.
+    # Half of them new on that day, as far as there are, whose windows of the last midnight are zeros.
     new = set(orders.groupby("customer_id")["event_timestamp"].min().loc[lambda first: first >= day].index)
     ids = sorted(new)[: customers // 2] + sorted(set(last["customer_id"]) - new)
     ids = ids[:customers]
@@ -201,7 +201,7 @@ def compare(loop: Artefacts, folder: Path, day: datetime, customers: int, hours:
     pq.write_table(pa.table({"customer_id": asked, SPEND: [overrides.get(customer) for customer in asked]}), listed)
     arriving = last[last["customer_id"].isin(ids)]
     world = World.of(_table(orders), folder / "known", known_at, loop)
-    results = {}
+    results: dict[str, Any] = {"new": len(new & set(ids))}
     for after in hours:
         at = known_at + timedelta(hours=after)
         http = over_http(world, model, asked, overrides, at)

@@ -5,8 +5,8 @@ import json
 import logging
 import os
 import warnings
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,48 +17,43 @@ from numpy.typing import NDArray
 from contract import FeatureSchema, RawFeatures
 from contract.artefacts import PROJECT_ROOT, Artefacts
 from contract.build_files import damage
+from contract.cutoffs import Cutoffs, CutoffSettings, lay_back
 from contract.feature_schema import read_feature_schema
 from contract.offline_place import another_store, refusal
 from contract.redaction import redacted
 from training.errors import DatasetError
+from training.population import open_population
 from training.settings import TrainingSettings
+from training.view_times import row_times
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-
-@dataclass(frozen=True)
-class Cutoffs:
-    """When customers are looked at; no label window reaches into a later split.
-
-    training: ascending; the last label window ends at or before `validation`.
-    validation: its label window ends at or before `test`.
-    test: the last time whose label window was wholly observed.
-    """
-
-    training: tuple[datetime, ...]
-    validation: datetime
-    test: datetime
+_CHECKED_ROWS = 2_000
+"""Customers of each cut-off of whom it is looked up how old their rows are."""
+_MOST = 0.5
 
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """n customers at their cut-offs.
+    """n customers, each at a moment after a cut-off, as requests come.
 
-    entities: customer_id and event_timestamp (the cut-off), one row each.
+    entities: customer_id and event_timestamp (the moment), one row each.
     raw: feature values in the order of the feature service, (n, k); TTLs enforced by the join.
-    churned: bool (n,), no order in the label window.
-    active: bool (n,), an order in the `active_days` before the cut-off.
+    churned: bool (n,), no order in the label window that begins at the moment.
+    active: bool (n,), an order in the `active_days` before the moment.
+    same_day: bool (n,), an order between the cut-off and the moment: no windowed feature knows of it yet.
     """
 
     entities: pd.DataFrame
     raw: RawFeatures
     churned: NDArray[np.bool_]
     active: NDArray[np.bool_]
+    same_day: NDArray[np.bool_]
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of the rows: ids, cut-offs, values and labels."""
+        """sha256 of the rows: ids, moments, values and labels."""
         digest = hashlib.sha256()
         digest.update(pd.util.hash_pandas_object(self.entities, index=False).to_numpy().tobytes())
         digest.update(np.ascontiguousarray(self.raw.values).tobytes())
@@ -66,34 +61,27 @@ class LabelledRows:
         return digest.hexdigest()
 
 
-def choose_cutoffs(
-    first_order: datetime, observed_until: datetime, label_days: int, training: int, spacing_days: int
-) -> Cutoffs:
-    """Lay the cut-offs back from the last fully observed label window.
-
-    Args:
-        training: how many training cut-offs are wanted; those before the first order are left out.
+def choose_cutoffs(first_order: datetime, observed_until: datetime, settings: CutoffSettings) -> Cutoffs:
+    """The cut-offs that are wanted, without those of training before the first order.
 
     Raises:
         DatasetError: the orders span too little time for one training cut-off.
     """
-    label = timedelta(days=label_days)
-    test = last_labelled(observed_until, label_days)
-    end, validation = test + label, test - label
-    wanted = [validation - label - timedelta(days=k * spacing_days) for k in range(training)]
-    usable = tuple(sorted(t for t in wanted if t > first_order))
+    wanted = lay_back(observed_until, settings)
+    usable = tuple(t for t in wanted.training if t > first_order)
     if not usable:
         raise DatasetError(
-            f"orders from {first_order:%Y-%m-%d} to {end:%Y-%m-%d} are too few: training, validation and test "
-            f"each need a label window of {label_days} days after the first order; "
+            f"orders from {first_order:%Y-%m-%d} to {wanted.test + settings.reach:%Y-%m-%d} are too few: training, "
+            f"validation and test each need {settings.reach.days} days after the first order, for the "
+            f"{settings.label_days} days of a label and the hours of TRAINING_REQUEST_HOURS; "
             "a shorter TRAINING_LABEL_DAYS needs less"
         )
-    return Cutoffs(training=usable, validation=validation, test=test)
+    return replace(wanted, training=usable)
 
 
-def last_labelled(observed_until: datetime, label_days: int) -> datetime:
-    """The last midnight whose label window was wholly observed: the test cut-off."""
-    return observed_until.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=label_days)
+def last_labelled(observed_until: datetime, settings: CutoffSettings) -> datetime:
+    """The last midnight whose label windows were all observed to their ends: the test cut-off."""
+    return lay_back(observed_until, settings).test
 
 
 def observed_until(artefacts: Artefacts) -> datetime:
@@ -124,55 +112,47 @@ class TrainingData:
         self.observed_until = observed_until(artefacts)
         if found := damage((artefacts.offline_store / "current").resolve(), artefacts.streamed_orders):
             raise DatasetError(found)
-        table = pq.read_table(artefacts.orders, columns=["order_id", "customer_id", "event_timestamp"])
-        # As docs/features.md has it: rows with one customer and order_id are one order, at its first time.
-        self._orders = table.to_pandas().sort_values("event_timestamp").drop_duplicates(["customer_id", "order_id"])
+        self._orders = artefacts.orders
         self._store = _open_feature_store(artefacts)
         if elsewhere := another_store(self._store.registry, self._store.project, artefacts.offline_store):
             raise DatasetError(refusal(redacted(artefacts.feast_registry), elsewhere, artefacts.offline_store))
         self._service = _feature_service(self._store, artefacts, feature_service)
         self.schema: FeatureSchema = read_feature_schema(self._store.registry, self._store.project, feature_service)
 
-    @property
-    def first_order(self) -> datetime:
-        """Time of the very first order, UTC."""
-        first: datetime = self._orders["event_timestamp"].min().to_pydatetime()
-        return first
-
     def cutoffs(self, settings: TrainingSettings) -> Cutoffs:
-        """When these customers are looked at, as the settings have it. Raises as `choose_cutoffs`."""
-        return choose_cutoffs(
-            self.first_order,
-            self.observed_until,
-            settings.label_days,
-            settings.training_cutoffs,
-            settings.cutoff_spacing_days,
-        )
-
-    def rows(self, cutoffs: tuple[datetime, ...], label_days: int, active_days: int) -> LabelledRows:
-        """Every customer who ordered before a cut-off, with features at it and the label after it.
+        """When these customers are looked at, as the settings have it.
 
         Raises:
-            DatasetError: the join lost or doubled rows, or a cut-off has no fresh rows in some view.
+            DatasetError: as `choose_cutoffs`; or there are no orders.
         """
-        customers, churned, active = [], [], []
-        times = self._orders["event_timestamp"]
-        for cutoff in cutoffs:
-            seen = np.sort(self._orders.loc[times < cutoff, "customer_id"].unique().astype(str))
-            window = (times >= cutoff) & (times < cutoff + timedelta(days=label_days))
-            recent = (times < cutoff) & (times >= cutoff - timedelta(days=active_days))
-            churned.append(~np.isin(seen, self._orders.loc[window, "customer_id"].unique().astype(str)))
-            active.append(np.isin(seen, self._orders.loc[recent, "customer_id"].unique().astype(str)))
-            customers.append(pd.DataFrame({"customer_id": seen.astype(object), "event_timestamp": cutoff}))
-        entities = pd.concat(customers, ignore_index=True)
-        entities["event_timestamp"] = entities["event_timestamp"].astype("datetime64[us, UTC]")
+        with open_population(self._orders) as population:
+            first = population.first_order
+        if first is None:
+            raise DatasetError(f"{self._orders}: holds no orders")
+        return choose_cutoffs(first, self.observed_until, settings)
+
+    def rows(self, cutoffs: tuple[datetime, ...], settings: TrainingSettings) -> LabelledRows:
+        """Every customer who ordered before a moment of their own after a cut-off, as one would be served then.
+
+        Features are those of the moment: what is computed at each order knows the orders up to it, a windowed snapshot
+        is that of the cut-off, and request-time inputs are the moment itself.
+
+        Raises:
+            DatasetError: the join lost or doubled rows, or a view has no rows of a cut-off.
+        """
+        with open_population(self._orders) as population:
+            asked = [population.asked(cutoff, settings) for cutoff in cutoffs]
+        for cutoff, rows in zip(cutoffs, asked, strict=True):
+            self._check_snapshots(cutoff, rows)
+        everybody = pd.concat(asked, ignore_index=True)
+        entities = everybody[["customer_id", "event_timestamp"]]
         values = self.features_at(entities)
-        self._check_freshness(entities, values)
         return LabelledRows(
             entities=entities,
             raw=RawFeatures(values=values, event_times=None),
-            churned=np.concatenate(churned),
-            active=np.concatenate(active),
+            churned=everybody["churned"].to_numpy(dtype=bool),
+            active=everybody["active"].to_numpy(dtype=bool),
+            same_day=everybody["same_day"].to_numpy(dtype=bool),
         )
 
     def features_at(self, entities: pd.DataFrame) -> NDArray[np.float64]:
@@ -199,17 +179,36 @@ class TrainingData:
         names = [feature.name for feature in self.schema.features]
         return np.column_stack([ordered[name].astype(np.float64).to_numpy() for name in names])
 
-    def _check_freshness(self, entities: pd.DataFrame, values: NDArray[np.float64]) -> None:
-        """A cut-off between two snapshots would silently train on defaults."""
+    def view_ages(self, entities: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
+        """How old the row of each stored view is that `features_at` takes: hours (n,), NaN where there is none.
+
+        Args:
+            entities: as `features_at` takes them.
+        """
+        moments = entities["event_timestamp"].dt.tz_localize(None).to_numpy()
+        found = {}
         for view in self.schema.views:
-            columns = [i for i, f in enumerate(self.schema.features) if f.sources == (view.name,)]
-            empty = np.isnan(values[:, columns]).all(axis=1)
-            for cutoff, share in pd.Series(empty).groupby(entities["event_timestamp"]).mean().items():
-                if columns and share > 0.5:
-                    raise DatasetError(
-                        f"{view.name}: {share:.0%} of customers have no fresh row at cut-off {cutoff}; "
-                        "run `make features` with a JOBS_SNAPSHOT_BACKFILL_DAYS that divides the cut-offs' spacing"
-                    )
+            times = row_times(self._store.get_feature_view(view.name), entities)
+            ages = (moments - times) / np.timedelta64(1, "h")
+            found[view.name] = np.where(ages * 3600 > (view.ttl_seconds or np.inf), np.nan, ages)
+        return found
+
+    def _check_snapshots(self, cutoff: datetime, asked: pd.DataFrame) -> None:
+        """Without the snapshot of a cut-off, training would see older windows than serving does, or defaults."""
+        some = asked.iloc[:: max(1, len(asked) // _CHECKED_ROWS)]
+        for view in self.schema.views:
+            if view.ttl_seconds is None:
+                continue
+            times = pd.Series(row_times(self._store.get_feature_view(view.name), some))
+            oldest = np.datetime64(cutoff.replace(tzinfo=None)) - np.timedelta64(int(view.ttl_seconds), "s")
+            usual = times.where(times >= oldest).value_counts(normalize=True, dropna=False)
+            newest = usual.index[0] if len(usual) and usual.iloc[0] > _MOST else None
+            if newest is not None and (pd.isna(newest) or newest < pd.Timestamp(cutoff.replace(tzinfo=None))):
+                raise DatasetError(
+                    f"{view.name}: no snapshot at the cut-off {cutoff:%Y-%m-%d}; run `make features` with the same "
+                    "TRAINING_LABEL_DAYS, TRAINING_TRAINING_CUTOFFS, TRAINING_CUTOFF_SPACING_DAYS and "
+                    "TRAINING_REQUEST_HOURS as training: it makes snapshots for them"
+                )
 
 
 def live_schema(artefacts: Artefacts, feature_service: str) -> FeatureSchema:

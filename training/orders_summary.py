@@ -8,9 +8,11 @@ from typing import Any
 import duckdb
 
 from contract.artefacts import Artefacts
+from contract.cutoffs import Cutoffs
 from scoring.evaluation import FEWEST_OF_A_CLASS
-from training.dataset import Cutoffs, choose_cutoffs, observed_until
+from training.dataset import choose_cutoffs, observed_until
 from training.errors import DatasetError
+from training.population import open_population
 from training.settings import TrainingSettings
 
 _LEAVING_DAYS = (30, 60, 90)
@@ -109,21 +111,13 @@ def check_enough(artefacts: Artefacts, settings: TrainingSettings) -> str:
         DatasetError: it would; names the setting that helps.
     """
     until = observed_until(artefacts)
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.read_parquet(str(artefacts.orders)).create_view("rows")
-        (first,) = _row(connection, "SELECT min(event_timestamp) FROM rows")
+    with open_population(artefacts.orders) as population:
+        first = population.first_order
         if first is None:
             raise DatasetError(f"{artefacts.orders}: holds no orders")
-        cutoffs = choose_cutoffs(
-            first.astimezone(UTC),
-            until,
-            settings.label_days,
-            settings.training_cutoffs,
-            settings.cutoff_spacing_days,
-        )
+        cutoffs = choose_cutoffs(first, until, settings)
         counted = {
-            split: _classes(connection, times, settings)
+            split: _summed([population.counts(cutoff, settings) for cutoff in times])
             for split, times in (
                 ("training", cutoffs.training),
                 ("validation", (cutoffs.validation,)),
@@ -140,24 +134,9 @@ def check_enough(artefacts: Artefacts, settings: TrainingSettings) -> str:
     return _enough(cutoffs, counted["test"])
 
 
-def _classes(
-    connection: duckdb.DuckDBPyConnection, cutoffs: tuple[datetime, ...], settings: TrainingSettings
-) -> tuple[int, int, int, int]:
-    """Who churned and who stayed of all customers, and of the active ones, summed over the cut-offs."""
-    total = [0, 0, 0, 0]
-    for cutoff in cutoffs:
-        counts = _row(
-            connection,
-            "SELECT count(*) FILTER (NOT stayed), count(*) FILTER (stayed), count(*) FILTER (active AND NOT stayed), "
-            "count(*) FILTER (active AND stayed) FROM (SELECT bool_or(event_timestamp >= $cutoff AND "
-            "event_timestamp < $labelled) AS stayed, bool_or(event_timestamp >= $active AND event_timestamp < $cutoff) "
-            "AS active, min(event_timestamp) AS first FROM rows GROUP BY customer_id) WHERE first < $cutoff",
-            cutoff=cutoff,
-            labelled=cutoff + timedelta(days=settings.label_days),
-            active=cutoff - timedelta(days=settings.active_days),
-        )
-        total = [before + count for before, count in zip(total, counts, strict=True)]
-    return total[0], total[1], total[2], total[3]
+def _summed(counts: list[tuple[int, int, int, int]]) -> tuple[int, int, int, int]:
+    churned, stayed, active_churned, active_stayed = (sum(each) for each in zip(*counts, strict=True))
+    return churned, stayed, active_churned, active_stayed
 
 
 def _way_out(left: int, kept: int, population: str, settings: TrainingSettings) -> str:

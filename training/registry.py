@@ -33,8 +33,8 @@ CHALLENGER: Final = "challenger"
 CONTRACT_PATH = "contract/contract.json"
 TEST_SET_PATH = "test/test_set.parquet"
 TEST_COLUMNS = ("event_timestamp", "active", "churned", "probability")
-"""What a version keeps of each test row beside the model's input: the cut-off, whether the customer was active before
-it, whether it churned after it, and what the model said."""
+"""What a version keeps of each test row beside the model's input: the moment at which it is asked about, whether the
+customer was active before it, whether it churned after it, and what the model said."""
 
 MLMODEL_SHA256 = "mlmodel_sha256"
 """Tag of a version: sha256 of its `MLmodel`."""

@@ -75,7 +75,7 @@ def _refuse_earlier_labels(opened: OpenedRegistry) -> None:
             window = registry.download(version, Path(folder)).contract.training_window
     except ModelImportError:
         return  # a champion that is damaged is the gate's to object to
-    cutoff = last_labelled(observed_until(opened.artefacts), opened.settings.label_days)
+    cutoff = last_labelled(observed_until(opened.artefacts), opened.settings)
     if said := tainted(window, cutoff):
         raise DatasetError(
             f"the champion, version {number}, {said}; a version trained now could not be held against it. Take later "

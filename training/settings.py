@@ -1,10 +1,12 @@
 """Settings of training: environment variables with the prefix TRAINING_."""
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from contract.cutoffs import CutoffSettings
 
 
-class TrainingSettings(BaseSettings):
+class TrainingSettings(CutoffSettings):
     """How a model is trained and judged. Addresses of artefacts are in `contract.artefacts`."""
 
     model_config = SettingsConfigDict(env_prefix="TRAINING_")
@@ -15,20 +17,11 @@ class TrainingSettings(BaseSettings):
     feature_service: str = "churn_v1"
     """Feature service whose features, in whose order, are the model's inputs."""
 
-    label_days: int = Field(default=90, ge=1)
-    """A customer churned at T if no order falls in [T, T + label_days)."""
-
-    training_cutoffs: int = Field(default=4, ge=1)
-    """How many cut-offs the training rows come from."""
-
-    cutoff_spacing_days: int = Field(default=30, ge=1)
-    """Days between training cut-offs; a multiple of JOBS_SNAPSHOT_BACKFILL_DAYS."""
-
     recency_feature: str = "customer_recency__days_since_last_order"
     """The one feature whose ranking is the baseline that a model must beat."""
 
     active_days: int = Field(default=180, ge=1)
-    """The headline population: customers with an order in this many days before the cut-off."""
+    """The headline population: customers with an order in this many days before they are asked about."""
 
     seed: int = 17
     """Seed of everything random: the same data and seed give the same model and metrics."""

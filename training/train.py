@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from importlib.metadata import version as installed_version
 
@@ -25,6 +24,7 @@ from contract import (
     TrainingDistribution,
 )
 from contract.artefacts import Artefacts
+from contract.cutoffs import Cutoffs
 from contract.histogram import Histogram
 from contract.model_contract import QUANTILES
 from scoring.evaluation import (
@@ -37,11 +37,12 @@ from scoring.evaluation import (
     youden_threshold,
 )
 from training import run_log
-from training.dataset import Cutoffs, LabelledRows, TrainingData, built_from
+from training.dataset import LabelledRows, TrainingData, built_from
 from training.errors import DatasetError, GateError, TrainingError
 from training.pipeline import CANDIDATES
 from training.promotion import GATE, PASSED, Evidence, objections
 from training.rehearsal import rehearse
+from training.served_hours import age_lines, age_metrics, same_day_line, same_day_metrics
 from training.settings import TrainingSettings
 
 CLASS_NAMES = ("retained", "churned")
@@ -88,7 +89,7 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
         ("test", (cutoffs.test,)),
     ):
         _say(f"point-in-time join of the {split} rows")
-        rows[split] = data.rows(times, settings.label_days, settings.active_days)
+        rows[split] = data.rows(times, settings)
         _check_classes(split, rows[split])
     train_rows, validation_rows, test_rows = rows.values()
     _say(
@@ -111,6 +112,7 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
         pipeline = _fitted(name, settings, both, labels)
         probability, recency = test.score(pipeline), recency_of(test, settings)
         estimates, calibration_error = _evaluate(probability, recency, test, settings)
+        _tell_hours(data.view_ages(test_rows.entities), test_rows, probability)
         mlflow.log_params({"candidate": name, **settings.model_dump(), **_dates(cutoffs)})
         run_log.log_metrics(estimates, calibration_error)
         for population, chosen in test.populations.items():
@@ -126,7 +128,7 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
             training_window={
                 "first_cutoff": cutoffs.training[0].isoformat(),
                 "last_cutoff": cutoffs.validation.isoformat(),
-                "labels_until": (cutoffs.validation + timedelta(days=settings.label_days)).isoformat(),
+                "labels_until": (cutoffs.validation + settings.reach).isoformat(),
             },
             data_fingerprint=fingerprint(data.schema, training.rows, validation.rows),
             metrics={key: round(e.value, 6) for key, e in estimates.items()},
@@ -134,7 +136,7 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
             scores=Histogram.of(probability),
         )
         test_set = test.matrix.assign(
-            event_timestamp=pd.Timestamp(cutoffs.test),
+            event_timestamp=test.rows.entities["event_timestamp"],
             active=test.rows.active,
             churned=test.rows.churned,
             probability=probability,
@@ -267,6 +269,12 @@ def _evaluate(
     error = expected_calibration_error(test.rows.churned, probability)
     _say(f"  mean probability {probability.mean():.3f}; expected calibration error over all customers {error:.3f}")
     return estimates, error
+
+
+def _tell_hours(ages: dict[str, NDArray[np.float64]], rows: LabelledRows, probability: NDArray[np.float64]) -> None:
+    mlflow.log_metrics({**age_metrics(ages), **same_day_metrics(rows.same_day, rows.churned, probability)})
+    for line in (*age_lines(ages), same_day_line(rows.same_day, rows.churned, probability)):
+        _say(line)
 
 
 def recency_of(split: Split, settings: TrainingSettings) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from tests.loop import SOURCE, Loop
 from tests.spark import needs_spark
 
 CUSTOMERS = 2_000
-DAYS_BEFORE_THE_END = 468  # in CDNOW's first twelve weeks, when every day brings customers whom no snapshot knows yet
+DAYS_BEFORE_THE_END = 468  # in CDNOW's first twelve weeks, when every day brings new customers
 FRESH, PAST_THE_TTL = "0 h", "72 h"
 
 
@@ -57,10 +57,12 @@ def test_every_plane_gives_every_customer_the_same_row(compared: dict[str, Any],
 
 
 @needs_spark
-def test_unknown_missing_stale_and_overridden_are_among_them(compared: dict[str, Any]) -> None:
-    assert {"ok", "degraded", "unknown_customer"} == compared[FRESH]["statuses"].keys()
-    assert {"missing", "overridden"} == compared[FRESH]["states"].keys()
-    assert {"missing", "overridden", "stale"} == compared[PAST_THE_TTL]["states"].keys()
+def test_unknown_new_stale_and_overridden_are_among_them(compared: dict[str, Any]) -> None:
+    """Who is new on that day lacks nothing in any plane."""
+    assert {"ok", "unknown_customer"} == compared[FRESH]["statuses"].keys()
+    assert {"overridden"} == compared[FRESH]["states"].keys()
+    assert {"overridden", "stale"} == compared[PAST_THE_TTL]["states"].keys()
+    assert compared["new"] > 100
 
 
 @needs_spark

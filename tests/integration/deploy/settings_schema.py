@@ -21,7 +21,7 @@ def settings_schema(*classes: type[BaseSettings]) -> dict[str, Any]:
     """Variable → its type, bounds and docstring, of all but what is `NOT_TAKEN`."""
     described: dict[str, Any] = {}
     for settings in classes:
-        said = _docstrings(settings)
+        said = {name: text for each in settings.__mro__[::-1] for name, text in _docstrings(each).items()}
         for name, offered in settings.model_json_schema()["properties"].items():
             variable = f"{settings.model_config['env_prefix']}{name}".upper()
             if variable not in NOT_TAKEN:
@@ -36,7 +36,9 @@ def expected_settings() -> dict[str, dict[str, Any]]:
     return {"service": settings_schema(ServiceSettings), "jobs": settings_schema(JobsSettings, TrainingSettings)}
 
 
-def _docstrings(settings: type[BaseSettings]) -> dict[str, str]:
+def _docstrings(settings: type) -> dict[str, str]:
+    if not issubclass(settings, BaseSettings) or settings is BaseSettings:
+        return {}
     (tree,) = ast.parse(inspect.getsource(settings)).body
     assert isinstance(tree, ast.ClassDef)
     return {

@@ -26,17 +26,22 @@ from training.own_orders import write_own
 NOW = datetime.now(UTC).replace(microsecond=0)
 MIDNIGHT = NOW.replace(hour=0, minute=0, second=0)
 SPEND = "customer_lifetime__total_spend"
-NEW_TODAY, EARLY = "00099", "00001"
+NEW_TODAY, EARLY, BETWEEN = "00099", "00001", "00098"
+WITHOUT_WINDOWS = MIDNIGHT - timedelta(days=296)
 REFUSED_IF_MISSING = "customer_orders_windowed__order_count_7d"
 
 
 def _orders() -> list[tuple[str, datetime, float]]:
-    """60 customers over 240 days; `EARLY` ordered 300 days ago already, `NEW_TODAY` for the first time today."""
+    """60 customers over 240 days; `EARLY` ordered 300 days ago already, `NEW_TODAY` for the first time today.
+
+    `BETWEEN` came on a day without a snapshot, and `WITHOUT_WINDOWS` is the day after it.
+    """
     many = [
         (f"{n % 60 + 1:05d}", MIDNIGHT - timedelta(days=1 + (n * 7) % 240, minutes=n % 50), (n * 31 % 500) / 10)
         for n in range(400)
     ]
-    return [*many, (EARLY, MIDNIGHT - timedelta(days=300), 9.0), (NEW_TODAY, MIDNIGHT, 5.0)]
+    early = [(EARLY, MIDNIGHT - timedelta(days=300), 9.0), (BETWEEN, MIDNIGHT - timedelta(days=297), 4.0)]
+    return [*many, *early, (NEW_TODAY, MIDNIGHT, 5.0)]
 
 
 @dataclass(frozen=True)
@@ -90,11 +95,17 @@ def test_everybody_who_had_ordered_by_then_is_scored_once(shop: Shop) -> None:
 
 
 def test_a_customer_without_a_row_in_one_view_is_degraded_and_told_which_features_are_missing(shop: Shop) -> None:
-    row = shop.rows()[NEW_TODAY]
+    row = shop.rows(WITHOUT_WINDOWS)[BETWEEN]
 
     assert "degraded" == row["status"]
     assert {("missing", "default", None)} == {(i["state"], i["used"], i["age_seconds"]) for i in row["feature_issues"]}
     assert all(issue["feature"].startswith("customer_orders_windowed__") for issue in row["feature_issues"])
+
+
+def test_a_customer_who_is_new_today_lacks_nothing(shop: Shop) -> None:
+    row = shop.rows()[NEW_TODAY]
+
+    assert ("ok", []) == (row["status"], row["feature_issues"])
 
 
 def test_features_are_those_of_the_time_and_their_ages_too(shop: Shop) -> None:
@@ -106,8 +117,8 @@ def test_features_are_those_of_the_time_and_their_ages_too(shop: Shop) -> None:
     assert stale
     assert {"customer_orders_windowed"} == {issue["feature"].split("__")[0] for issue in stale}
     assert all(issue["age_seconds"] > timedelta(days=2).total_seconds() for issue in stale)
-    assert EARLY in shop.rows(MIDNIGHT - timedelta(days=290))
-    assert 1 == len(shop.rows(MIDNIGHT - timedelta(days=290)))
+    assert {EARLY, BETWEEN} == shop.rows(MIDNIGHT - timedelta(days=290)).keys()
+    assert {EARLY} == shop.rows(MIDNIGHT - timedelta(days=299)).keys()
 
 
 def test_listed_customers_are_scored_and_no_others_and_an_unknown_one_is_said_to_be_unknown(
@@ -140,12 +151,13 @@ def test_features_in_the_list_replace_looked_up_ones_for_that_customer_alone(sho
 def test_a_refused_row_has_no_probability_and_says_why(shop: Shop, tmp_path: Path) -> None:
     strict = churn_model(shop.artefacts, tmp_path / "strict", refuse_missing=(REFUSED_IF_MISSING,))
 
-    done = shop.score(model=strict)
+    done = shop.score(WITHOUT_WINDOWS, model=strict)
 
-    (row,) = [r for r in pq.read_table(done.partition / "part-0.parquet").to_pylist() if r["status"] == "refused"]
-    assert (NEW_TODAY, None, None) == (row["customer_id"], row["churn_probability"], row["churn"])
+    rows = {row["customer_id"]: row for row in pq.read_table(done.partition / "part-0.parquet").to_pylist()}
+    row = rows[BETWEEN]
+    assert ("refused", None, None) == (row["status"], row["churn_probability"], row["churn"])
     assert {None} == {issue["used"] for issue in row["feature_issues"]}
-    assert 1 == done.statuses["refused"]
+    assert sum(each["status"] == "refused" for each in rows.values()) == done.statuses["refused"]
 
 
 def test_small_chunks_give_the_same_rows_as_one_large_one(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

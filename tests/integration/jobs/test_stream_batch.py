@@ -60,9 +60,19 @@ def test_the_customers_of_a_batch_are_scored_once_each_with_what_is_now_known(sh
     assert ["00001", "00002", "brand-new"] == [row["customer_id"] for row in rows]
     assert {NOW} == {row["as_of"] for row in rows}
     assert "ok" == by_customer["00001"]["status"]
-    assert "degraded" == by_customer["brand-new"]["status"]  # no snapshot has seen this customer yet
-    assert {"missing"} == {issue["state"] for issue in by_customer["brand-new"]["feature_issues"]}
-    assert {"ok": 2, "degraded": 1, "refused": 0, "unknown_customer": 0} == made.statuses
+    assert ("ok", []) == (by_customer["brand-new"]["status"], by_customer["brand-new"]["feature_issues"])
+    assert {"ok": 3, "degraded": 0, "refused": 0, "unknown_customer": 0} == made.statuses
+
+
+def test_who_is_new_today_lacks_nothing_before_todays_build_either(shop: StreamingShop) -> None:
+    tomorrow = NOW + timedelta(days=1)
+    just_now = tomorrow - timedelta(minutes=5)
+
+    made = shop.process(0, [("s-1", "00001", just_now, 20.0), ("s-3", "brand-new", just_now, 7.5)], now=tomorrow)
+
+    assert {"ok": 2, "degraded": 0, "refused": 0, "unknown_customer": 0} == made.statuses
+    (rows,) = shop.predictions().values()
+    assert [[], []] == [row["feature_issues"] for row in rows]
 
 
 def test_an_order_that_was_delivered_before_changes_nothing_and_is_counted(shop: StreamingShop) -> None:

@@ -2,16 +2,18 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from contract import RawFeatures
+from contract.cutoffs import Cutoffs
 from tests.churn_model import churn_contract
 from tests.integration.training.conftest import NAME, Registry, customers
 from training import train
-from training.dataset import Cutoffs, LabelledRows, built_from
+from training.dataset import LabelledRows, built_from
 from training.registry import FEATURES_SHA256
 from training.train import train_version
 
@@ -41,11 +43,14 @@ def test_a_build_that_comes_while_a_model_is_trained_is_still_new_data(
         def cutoffs(self, _: object) -> Cutoffs:
             return Cutoffs((NOW - timedelta(days=270),), NOW - timedelta(days=180), NOW - timedelta(days=90))
 
-        def rows(self, times: tuple[datetime, ...], *_: int) -> LabelledRows:
+        def view_ages(self, entities: pd.DataFrame) -> dict[str, "np.ndarray[Any, np.dtype[np.float64]]"]:
+            return {"customer_lifetime": np.arange(len(entities), dtype=np.float64)}
+
+        def rows(self, times: tuple[datetime, ...], _: object) -> LabelledRows:
             build(models, f"newer than {times[0]}")
             matrix, churned = customers(names, seed=times[0].month)
             ids = pd.DataFrame({"customer_id": [str(n) for n in range(len(matrix))], "event_timestamp": times[0]})
-            return LabelledRows(ids, RawFeatures(matrix.to_numpy(np.float64), None), churned, churned | True)
+            return LabelledRows(ids, RawFeatures(matrix.to_numpy(np.float64), None), churned, churned | True, churned)
 
     monkeypatch.setattr(train, "TrainingData", Data)
     was_built = build(models, "before")

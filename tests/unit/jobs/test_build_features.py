@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from contract.build_files import damage
+from contract.cutoffs import CutoffSettings, lay_back
 from jobs import build_features as build_features_module
 from jobs import duckdb_engine
 from jobs.__main__ import main
@@ -22,6 +23,7 @@ from tests.orders import Order, files_in_place, rows_in_place, shop, some_orders
 
 NOW = datetime(2024, 6, 10, 9, 30, tzinfo=UTC)
 SETTINGS = JobsSettings(snapshot_backfill_days=30, daily_snapshots=7)
+CUTOFFS = CutoffSettings()
 ORDERS = some_orders(2_000, NOW)
 VIEWS = ("customer_lifetime", "customer_orders_windowed")
 
@@ -36,24 +38,33 @@ def midnight(month: int, day: int) -> datetime:
 
 def test_snapshots_are_a_grid_back_from_the_last_observed_midnight_and_the_latest_midnights() -> None:
     observed = datetime(2024, 6, 5, 17, tzinfo=UTC)
-    times = snapshot_times(observed, NOW, NOW, backfill_days=30, daily=3)
+    times = snapshot_times(observed, NOW, NOW, 30, 3, CUTOFFS)
 
     assert [midnight(5, 6), midnight(6, 5), midnight(6, 8), midnight(6, 9), midnight(6, 10)] == times[-5:]
     assert sorted(set(times)) == times
-    assert {timedelta(days=30)} == {b - a for a, b in pairwise(times[:-3])}
+    grid = sorted(set(times[:-3]) - set(lay_back(observed, CUTOFFS).all))
+    assert {timedelta(days=30)} == {b - a for a, b in pairwise(grid)}
     assert times[0] < NOW - timedelta(days=3560)
+
+
+@pytest.mark.parametrize(("label_days", "hours"), [(90, "0-24"), (30, "0-24"), (45, "6-18"), (90, "0-0"), (7, "3-27")])
+def test_training_has_a_snapshot_at_each_of_its_cutoffs(label_days: int, hours: str) -> None:
+    cutoffs = CutoffSettings(label_days=label_days, request_hours=hours)
+    observed = datetime(2024, 6, 5, 17, tzinfo=UTC)
+
+    assert set(lay_back(observed, cutoffs).all) <= set(snapshot_times(observed, NOW, NOW, 30, 3, cutoffs))
 
 
 def test_training_finds_the_same_grid_on_whatever_day_it_is_run() -> None:
     observed = midnight(6, 5)
     days = [NOW + timedelta(days=d) for d in (0, 11)]
-    today, later = (set(snapshot_times(observed, day, day, 30, daily=1)) for day in days)
+    today, later = (set(snapshot_times(observed, day, day, 30, 1, CUTOFFS)) for day in days)
 
     assert today - {midnight(6, 10)} == later - {midnight(6, 21)}
 
 
 def test_no_snapshot_lies_after_now() -> None:
-    assert NOW >= max(snapshot_times(NOW + timedelta(days=1), NOW + timedelta(days=1), NOW, 30, daily=7))
+    assert NOW >= max(snapshot_times(NOW + timedelta(days=1), NOW + timedelta(days=1), NOW, 30, 7, CUTOFFS))
 
 
 def test_no_snapshot_lies_beyond_the_midnight_after_the_orders_end() -> None:
@@ -64,7 +75,7 @@ def test_no_snapshot_lies_beyond_the_midnight_after_the_orders_end() -> None:
         (midnight(6, 10), midnight(6, 10)),
         (NOW, midnight(6, 10)),
     ):
-        times = snapshot_times(midnight(6, 5), known, NOW, backfill_days=30, daily=3)
+        times = snapshot_times(midnight(6, 5), known, NOW, 30, 3, CUTOFFS)
         assert [newest - timedelta(days=d) for d in (2, 1, 0)] == times[-3:]
 
 

@@ -97,12 +97,13 @@ def test_a_build_of_the_same_orders_keeps_every_partition_without_copying_it(tmp
     assert {2} == {file.stat().st_nlink for file in linked}
 
 
-def test_an_order_of_today_rewrites_its_month_and_adds_the_new_snapshot(tmp_path: Path) -> None:
+def test_an_order_of_today_rewrites_its_month_and_who_is_new_today_and_adds_the_new_snapshot(tmp_path: Path) -> None:
     built(tmp_path, ORDERS)
 
     build = built(tmp_path, [*ORDERS, ("new", "00001", START, 5.0, 1)], START + timedelta(days=1))
 
-    assert {"customer_lifetime": ["2024-06"], "customer_orders_windowed": ["2024-06-11"]} == written(build)
+    snapshots = ["2024-06-10", "2024-06-11"]
+    assert {"customer_lifetime": ["2024-06"], "customer_orders_windowed": snapshots} == written(build)
     assert "2024-06-08" not in build.partitions["customer_orders_windowed"], (
         "the fourth midnight back is wanted no more"
     )
@@ -116,8 +117,8 @@ def test_a_late_order_rewrites_every_month_from_its_own_and_every_snapshot_after
 
     assert ["2024-04", "2024-05", "2024-06"] == written(build)["customer_lifetime"]
     snapshots = build.partitions["customer_orders_windowed"]
-    assert [day for day in snapshots if day > "2024-04-12"] == written(build)["customer_orders_windowed"]
-    assert [day for day in snapshots if day <= "2024-04-12"]
+    assert [day for day in snapshots if day >= "2024-04-12"] == written(build)["customer_orders_windowed"]
+    assert [day for day in snapshots if day < "2024-04-12"]
 
 
 def test_an_order_that_is_gone_or_corrected_rewrites_what_came_after_it(tmp_path: Path) -> None:

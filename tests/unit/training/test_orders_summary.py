@@ -65,7 +65,7 @@ def test_enough_orders_are_told_with_whom_the_model_is_judged_on(tmp_path: Path)
     said = enough(tmp_path, shop(leavers=30, stayers=25))
 
     assert "2 training cut-offs" in said
-    assert "judged at 2024-05-11 on 55 customers (30 churned)" in said
+    assert "judged at 2024-05-10 on 55 customers (30 churned)" in said
 
 
 def test_too_short_a_period_is_refused_with_the_setting_that_helps(tmp_path: Path) -> None:
@@ -100,6 +100,8 @@ def test_it_counts_as_training_does(tmp_path: Path) -> None:
     """On the very edges: an order at a cut-off is in its label window, and not before it."""
     edges: list[Order] = [(f"edge-{n}", f"e{n}", ago(30), 1.0, 1) for n in range(5)]
 
-    said = enough(tmp_path, shop(leavers=30, stayers=25, before=edges))
+    at_midnight = MONTHLY.model_copy(update={"request_hours": "0-0"})
+
+    said = enough(tmp_path, shop(leavers=30, stayers=25, before=edges), at_midnight)
 
     assert "on 55 customers (30 churned)" in said

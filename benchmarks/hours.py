@@ -1,0 +1,179 @@
+"""What it does to train at the hours of requests instead of at midnights; both judged on rows as they are served."""
+
+import os
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+
+from benchmarks.machine import provenance
+from benchmarks.markdown import NOT_MEASURED, prose, table
+from benchmarks.results import store
+from contract import FeatureInput, FeatureSchema, RawFeatures
+from contract.artefacts import Artefacts
+from contract.cutoffs import Cutoffs
+from scoring.evaluation import PROBABILITY, RANKING, Estimate, evaluate, expected_calibration_error, proportion
+from training.dataset import LabelledRows, TrainingData
+from training.pipeline import CANDIDATES
+from training.settings import TrainingSettings
+from training.train import feature_inputs, model_input
+
+AT_MIDNIGHT = "0-0"
+_WINDOWED = "customer_orders_windowed"
+_NOON = timedelta(hours=12)
+
+Floats = NDArray[np.float64]
+
+
+class _Model:
+    """A candidate, fitted on training and validation rows."""
+
+    def __init__(self, candidate: str, schema: FeatureSchema, parts: list[LabelledRows], seed: int) -> None:
+        self._schema = schema
+        self._inputs: tuple[FeatureInput, ...] = feature_inputs(schema, parts[0].raw)
+        matrix = pd.concat([self._matrix(rows.raw) for rows in parts], ignore_index=True)
+        fitted: Pipeline = CANDIDATES[candidate](seed).fit(matrix, np.concatenate([rows.churned for rows in parts]))
+        self._fitted = fitted
+
+    def score(self, raw: RawFeatures) -> Floats:
+        """Churn probability of each row, (n,)."""
+        found: Floats = self._fitted.predict_proba(self._matrix(raw))[:, 1]
+        return found
+
+    def _matrix(self, raw: RawFeatures) -> pd.DataFrame:
+        return model_input(self._inputs, self._schema, raw)
+
+
+def run(output: Path) -> None:
+    """Fit every candidate both ways on the orders in place, and write the results."""
+    started = time.monotonic()
+    artefacts, settings = Artefacts.of(os.environ), TrainingSettings()
+    data = TrainingData(artefacts, settings.feature_service)
+    cutoffs = data.cutoffs(settings)
+    test = data.rows((cutoffs.test,), settings)
+    stale, caught_up = _last_days_buyers(artefacts, data)
+    ages = data.view_ages(test.entities)[_WINDOWED]
+    found = []
+    for hours in (AT_MIDNIGHT, settings.request_hours):
+        parts = _fitted_on(data, cutoffs, settings.model_copy(update={"request_hours": hours}))
+        for candidate in CANDIDATES:
+            model = _Model(candidate, data.schema, parts, settings.seed)
+            moved = np.abs(model.score(stale) - model.score(caught_up))
+            found.append({"candidate": candidate, "hours": hours, **_judged(model, test, settings), **_moves(moved)})
+    figures = {
+        "models": found,
+        "resamples": settings.bootstrap_resamples,
+        "rows": len(test.churned),
+        "active": int(test.active.sum()),
+        "same_day": int(test.same_day.sum()),
+        "last_day": len(stale.values),
+        "ages": [float(each) for each in np.nanquantile(ages, (0.05, 0.5, 0.95))],
+        "took_seconds": round(time.monotonic() - started),
+    }
+    store(output, "hours", {**provenance(), **figures})
+
+
+def section(found: Mapping[str, Any] | None) -> str:
+    """The tables of docs/model.md."""
+    if found is None:
+        return NOT_MEASURED
+    low, middle, high = found["ages"]
+    text = prose(
+        f"`make bench-hours`, {found['measured_at'][:10]}, commit `{found['git_commit']}`, {found['took_seconds']} s: "
+        f"the test rows as they are served, {found['rows']:,} customers and {found['active']:,} active ones, windows "
+        f"{middle:.0f} h old at the median and {low:.0f} to {high:.0f} h for nine of ten. 95 % intervals, "
+        f"{found['resamples']} resamples."
+    )
+    models = found["models"]
+    figures = [
+        (
+            f"{each['candidate']}, {_trained(each['hours'])}",
+            *(_interval(each[name]) for name in ("all_roc_auc", "active_roc_auc", "all_log_loss", "active_log_loss")),
+            f"{each['calibration_error']:.4f}",
+        )
+        for each in models
+    ]
+    heads = (
+        "trained",
+        "ROC AUC, all",
+        "ROC AUC, active",
+        "log loss, all",
+        "log loss, active",
+        "calibration error, all",
+    )
+    same_day = prose(
+        f"Of the test rows {found['same_day']} have ordered between the cut-off and their moment; of them "
+        f"{_interval(models[0]['same_day_churned'])} churned. The last two columns are of the {found['last_day']} who "
+        "ordered on the last day of the data: how far a probability of that noon is from the one with windows that "
+        "know of the order, on average and at most."
+    )
+    buyers = [
+        (
+            f"{each['candidate']}, {_trained(each['hours'])}",
+            f"{each['same_day_probability']:.3f}",
+            f"{each['same_day_log_loss']:.3f}",
+            f"{each['moves_mean']:.3f}",
+            f"{each['moves_most']:.3f}",
+        )
+        for each in models
+    ]
+    buyers_heads = ("trained", "their mean probability", "their log loss", "moves on average", "moves at most")
+    return f"{text}\n{table(heads, figures, left=1)}\n{same_day}\n{table(buyers_heads, buyers, left=1)}".rstrip("\n")
+
+
+def _trained(hours: str) -> str:
+    return "at midnights" if hours == AT_MIDNIGHT else f"at hours {hours}"
+
+
+def _interval(found: Mapping[str, float]) -> str:
+    return str(Estimate(found["value"], found["low"], found["high"]))
+
+
+def _fitted_on(data: TrainingData, cutoffs: Cutoffs, settings: TrainingSettings) -> list[LabelledRows]:
+    """Training and validation rows at the same cut-offs, whatever the hours after them."""
+    return [data.rows(times, settings) for times in (cutoffs.training, (cutoffs.validation,))]
+
+
+def _judged(model: _Model, test: LabelledRows, settings: TrainingSettings) -> dict[str, Any]:
+    probability = model.score(test.raw)
+    found: dict[str, Any] = {"calibration_error": expected_calibration_error(test.churned, probability)}
+    metrics = {"roc_auc": RANKING["roc_auc"], "log_loss": PROBABILITY["log_loss"]}
+    for population, chosen in (("all", np.ones(len(probability), dtype=bool)), ("active", test.active)):
+        estimates = evaluate(
+            test.churned[chosen], probability[chosen], metrics, settings.bootstrap_resamples, settings.seed
+        )
+        found |= {f"{population}_{name}": vars(estimate) for name, estimate in estimates.items()}
+    churned, said = test.churned[test.same_day], probability[test.same_day]
+    return found | {
+        "same_day_churned": vars(proportion(int(churned.sum()), len(churned))),
+        "same_day_probability": float(said.mean()),
+        "same_day_log_loss": float(-np.mean(np.log(np.where(churned, said, 1 - said)))),
+    }
+
+
+def _moves(moved: Floats) -> dict[str, float]:
+    return {"moves_mean": float(moved.mean()), "moves_most": float(moved.max())}
+
+
+def _last_days_buyers(artefacts: Artefacts, data: TrainingData) -> tuple[RawFeatures, RawFeatures]:
+    """Features, at noon, of who ordered in the morning of the last day; and with the next midnight's windows."""
+    day = data.observed_until.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+    with duckdb.connect() as connection:
+        found = connection.execute(
+            "SELECT DISTINCT customer_id FROM read_parquet(?) WHERE event_timestamp BETWEEN ? AND ? ORDER BY 1",
+            [str(artefacts.orders), day, day + _NOON],
+        ).df()
+    at_noon, later = (
+        data.features_at(found.assign(event_timestamp=pd.Timestamp(at).as_unit("us")))
+        for at in (day + _NOON, day + timedelta(days=1))
+    )
+    windowed = [feature.sources == (_WINDOWED,) for feature in data.schema.features]
+    caught_up = np.where(windowed, later, at_noon)
+    return RawFeatures(at_noon, event_times=None), RawFeatures(caught_up, event_times=None)

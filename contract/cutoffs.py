@@ -1,0 +1,120 @@
+"""When training looks at customers: midnights, and the hours after them at which requests come.
+
+Training reads it to make its rows, and whoever builds features to have windowed snapshots at these midnights.
+"""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_MOST_HOURS = 48
+
+
+@dataclass(frozen=True)
+class HourRange:
+    """Hours after a midnight, from `first` on and before `last`; equal ones are that very time.
+
+    share: of the requests, all ranges together 1.
+    """
+
+    first: float
+    last: float
+    share: float
+
+
+class CutoffSettings(BaseSettings):
+    """The settings of training on which cut-offs depend."""
+
+    model_config = SettingsConfigDict(env_prefix="TRAINING_")
+
+    label_days: int = Field(default=90, ge=1)
+    """A customer asked about at T churned if no order falls in [T, T + label_days)."""
+
+    training_cutoffs: int = Field(default=4, ge=1)
+    """How many cut-offs the training rows come from."""
+
+    cutoff_spacing_days: int = Field(default=30, ge=1)
+    """Days between training cut-offs."""
+
+    request_hours: str = "0-24"
+    """Hours after midnight UTC at which customers are asked about: `from-to`, or several such ranges with `:share`."""
+
+    @field_validator("request_hours")
+    @classmethod
+    def _are_hours(cls, described: str) -> str:
+        hour_ranges(described)
+        return described
+
+    @property
+    def hours(self) -> tuple[HourRange, ...]:
+        """`request_hours`, read."""
+        return hour_ranges(self.request_hours)
+
+    @property
+    def label(self) -> timedelta:
+        """Length of a label window."""
+        return timedelta(days=self.label_days)
+
+    @property
+    def reach(self) -> timedelta:
+        """Whole days after a cut-off within which every label window of its rows ends."""
+        return timedelta(days=self.label_days + math.ceil(max(each.last for each in self.hours) / 24))
+
+
+def hour_ranges(described: str) -> tuple[HourRange, ...]:
+    """Read ranges of hours: `0-24`, or `8-20:9 20-24:1` where nine of ten requests come before 20:00.
+
+    Raises:
+        ValueError: it says something else; quotes the range.
+    """
+    found = []
+    for part in described.split():
+        hours, _, share = part.partition(":")
+        first, _, last = hours.partition("-")
+        try:
+            each = HourRange(float(first), float(last), float(share or 1))
+        except ValueError:
+            raise ValueError(f"{part!r}: expected hours as from-to, or from-to:share") from None
+        if not (0 <= each.first <= each.last <= _MOST_HOURS and 0 < each.share < math.inf):
+            raise ValueError(f"{part!r}: expected 0 ≤ from ≤ to ≤ {_MOST_HOURS} and a share above 0")
+        found.append(each)
+    if not found:
+        raise ValueError("expected at least one range of hours, as 0-24")
+    total = sum(each.share for each in found)
+    return tuple(HourRange(each.first, each.last, each.share / total) for each in found)
+
+
+@dataclass(frozen=True)
+class Cutoffs:
+    """Midnights after which customers are looked at; no label window reaches into a later split.
+
+    training: ascending; the last label window ends at or before `validation`.
+    validation: its last label window ends at or before `test`.
+    test: the last midnight whose label windows were all observed to their ends.
+    """
+
+    training: tuple[datetime, ...]
+    validation: datetime
+    test: datetime
+
+    @property
+    def all(self) -> tuple[datetime, ...]:
+        """Of every split, ascending."""
+        return (*self.training, self.validation, self.test)
+
+
+def lay_back(observed_until: datetime, settings: CutoffSettings) -> Cutoffs:
+    """The cut-offs that are wanted, back from the last label window that was observed to its end.
+
+    Args:
+        observed_until: every order before this time is known; UTC.
+    """
+    midnight = observed_until.replace(hour=0, minute=0, second=0, microsecond=0)
+    test = midnight - settings.reach
+    validation = test - settings.reach
+    last = validation - settings.reach
+    spacing = timedelta(days=settings.cutoff_spacing_days)
+    return Cutoffs(tuple(last - k * spacing for k in reversed(range(settings.training_cutoffs))), validation, test)
