@@ -15,13 +15,14 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
 from jobs.errors import JobError
-from jobs.online_rows import Fence, FencedError, OnlineRows, stored_keys
+from jobs.online_rows import ANY_TIME, Fence, FencedError, OnlineRows, stored_keys
 from jobs.redis_locks import online_writer
 from jobs.stored_rows import StoredHashes, encode_times
 from tests.redis_servers import RunningServer, valkey, valkey_cluster
 
 T = datetime(2026, 3, 1, 12, tzinfo=UTC)
 US = timedelta(microseconds=1)
+FIELDS = (b"_ts:view", b"\x00\r\n$")
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +137,60 @@ def test_only_the_rows_of_a_project_and_an_entity_are_removed(client: Any) -> No
     assert found == set(client.keys()) - others
 
 
+@pytest.mark.parametrize(
+    ("stored", "given", "upto", "written"),
+    [
+        (T, T - US, T, True),
+        (T, T - US, T + US, True),
+        (T, T - US, T - US, False),
+        (T + US, T - US, T, False),
+        (T, T + US, T - US, True),
+        (T + US, T - US, None, True),
+    ],
+)
+def test_rows_up_to_a_time_go_although_they_are_newer_than_what_is_written(
+    client: Any, stored: datetime, given: datetime, upto: datetime | None, written: bool
+) -> None:
+    OnlineRows(client).write(hashes([b"k"], [stored], b"old"))
+
+    assert int(written) == OnlineRows(client, upto=stamp(upto)).write(hashes([b"k"], [given], b"new"))
+    assert [b"new" if written else b"old"] == values(client, [b"k"])
+
+
+@pytest.mark.parametrize("count", [0, 1, 17, 4_001])
+@pytest.mark.parametrize("upto", [T, None])
+def test_rows_are_removed_up_to_a_time_with_nothing_of_other_views(
+    client: Any, count: int, upto: datetime | None
+) -> None:
+    keys = [b"k%d" % n for n in range(count)]
+    OnlineRows(client).write(hashes(keys, [T] * count, b"v"))
+    OnlineRows(client).write(hashes([b"newer"], [T + US], b"v"))
+    client.hset("k0", mapping={"_ts:other": b"1"})
+
+    rows = OnlineRows(client, upto=stamp(upto))
+    removed = rows.remove(pa.array([*keys, b"newer", b"nobody"], pa.binary()), FIELDS)
+
+    assert count + (upto is None) == removed
+    assert {b"k0"} | ({b"newer"} if upto else set()) == set(client.keys())
+    assert [b"_ts:other"] == client.hkeys("k0")
+
+
+def test_rows_are_removed_by_nobody_who_has_lost_the_right(client: Any) -> None:
+    OnlineRows(client).write(hashes([b"k"], [T], b"v"))
+
+    with pytest.raises(FencedError):
+        OnlineRows(client, Fence(b"tiny:online_writer", b"gone"), ANY_TIME).remove(
+            pa.array([b"k"], pa.binary()), FIELDS
+        )
+
+    assert [b"v"] == values(client, [b"k"])
+
+
+def stamp(upto: datetime | None) -> bytes:
+    stamped: bytes = encode_times(pa.array([upto], pa.timestamp("us", tz="UTC"))).to_pylist()[0] if upto else ANY_TIME
+    return stamped
+
+
 def test_rows_are_written_to_the_nodes_of_a_cluster_that_own_them(tmp_path: Path) -> None:
     keys = [b"k%d" % n for n in range(500)]
     with valkey_cluster(tmp_path) as nodes:
@@ -145,6 +200,9 @@ def test_rows_are_written_to_the_nodes_of_a_cluster_that_own_them(tmp_path: Path
         assert 500 == rows.write(hashes(keys, [T] * 500, b"old"))
         assert 250 == rows.write(hashes(keys, [T + US, T - US] * 250, b"new"))
         assert [b"new", b"old"] * 250 == [cluster.hget(key, b"\x00\r\n$") for key in keys]
+        upto = OnlineRows(cluster, upto=stamp(T))
+        assert 250 == upto.remove(pa.array(keys, pa.binary()), FIELDS)
+        assert [b"new", None] * 250 == [cluster.hget(key, b"\x00\r\n$") for key in keys]
         cluster.close()
 
 
