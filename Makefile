@@ -131,8 +131,9 @@ check-contracts: installed ## would the definitions of feature_repo/ break a liv
 		$(PY) -m jobs apply && $(PY) -m training check-contracts -- $$CONTRACTS
 redis: installed ## start the embedded Redis, or reuse it; nothing where REDIS_URL is set
 	@$(PY) -m jobs redis-up
+# Beside ORDERS, UNTIL speaks of these.
 materialize: redis $(FEATURES) $(APPLIED) ## offline store → Redis: what changed [FULL=1] [UNTIL=2026-01-31T00:00] [REPLACE=1]
-	@echo "materialize:"; $(PY) -m jobs materialize $(call option,UNTIL,until) $(call flag,FULL,full) $(call flag,REPLACE,replace)
+	@echo "materialize:"; [ -z "$$ORDERS" ] || UNTIL=; $(PY) -m jobs materialize $(call option,UNTIL,until) $(call flag,FULL,full) $(call flag,REPLACE,replace)
 
 feast-env: installed ## what feast's own commands need: eval "$(make -s feast-env)"
 	@$(PY) -m jobs feast-env

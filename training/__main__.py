@@ -186,7 +186,8 @@ def _run(chosen: argparse.Namespace) -> None:
         from training.orders_summary import check_enough, summarise
 
         print(f"{written.path}: {written.source}; every order before {written.observed_until:%Y-%m-%d %H:%M} UTC")
-        print(textwrap.indent(summarise(written.path, written.observed_until).described(now), "  "), flush=True)
+        counted = summarise(written.path, written.observed_until)
+        print(textwrap.indent(counted.described(now, written.observed_until), "  "), flush=True)
         try:
             print(f"  {check_enough(artefacts, TrainingSettings())}")
         except DatasetError as error:  # they can be scored all the same, by a model that there is
