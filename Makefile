@@ -84,7 +84,7 @@ lock: installed ## renew requirements/*.txt from pyproject.toml
 # the first lines of its scripts name that, so one that was moved or copied is made again.
 installed:
 	@made_in=$$(sed -n "1s|^#!\(/.*\)/python[0-9.]*$$|\1|p; 2s|^'''exec' *[\"']\(/.*\)/python[0-9.]*[\"'] .*|\1|p" "$$VENV/bin/feast" 2> /dev/null); \
-	[ -z "$$made_in" ] || [ "$$made_in" -ef "$$VENV/bin" ] || { \
+	[ -z "$$made_in" ] || [ ! -e "$$VENV/.installed" ] || [ "$$made_in" -ef "$$VENV/bin" ] || { \
 		printf 'the environment was made in %s; making it again here\n' "$$made_in"; "$$PYTHON" -m venv --clear "$$VENV" || exit; }
 	@[ -e "$$VENV/.installed" ] && [ ! requirements/dev.txt -nt "$$VENV/.installed" ] || { \
 		"$$PYTHON" -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: Python 3.11 or later is needed; set PYTHON=")' || exit; \
