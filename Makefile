@@ -84,7 +84,7 @@ lock: installed ## renew requirements/*.txt from pyproject.toml
 # the first lines of its scripts name that, so one that was moved or copied is made again.
 installed:
 	@made_in=$$(sed -n "1s|^#!\(/.*\)/python[0-9.]*$$|\1|p; 2s|^'''exec' *[\"']\(/.*\)/python[0-9.]*[\"'] .*|\1|p" "$$VENV/bin/feast" 2> /dev/null); \
-	[ -z "$$made_in" ] || [ "$$made_in" -ef "$$VENV/bin" ] || { \
+	[ -z "$$made_in" ] || [ ! -e "$$VENV/.installed" ] || [ "$$made_in" -ef "$$VENV/bin" ] || { \
 		printf 'the environment was made in %s; making it again here\n' "$$made_in"; "$$PYTHON" -m venv --clear "$$VENV" || exit; }
 	@[ -e "$$VENV/.installed" ] && [ ! requirements/dev.txt -nt "$$VENV/.installed" ] || { \
 		"$$PYTHON" -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: Python 3.11 or later is needed; set PYTHON=")' || exit; \
@@ -131,8 +131,9 @@ check-contracts: installed ## would the definitions of feature_repo/ break a liv
 		$(PY) -m jobs apply && $(PY) -m training check-contracts -- $$CONTRACTS
 redis: installed ## start the embedded Redis, or reuse it; nothing where REDIS_URL is set
 	@$(PY) -m jobs redis-up
+# Beside ORDERS, UNTIL speaks of these.
 materialize: redis $(FEATURES) $(APPLIED) ## offline store → Redis: what changed [FULL=1] [UNTIL=2026-01-31T00:00] [REPLACE=1] [TAKE_OVER=1]
-	@echo "materialize:"; $(PY) -m jobs materialize $(call option,UNTIL,until) $(call flag,FULL,full) $(call flag,REPLACE,replace) $(call flag,TAKE_OVER,take-over)
+	@echo "materialize:"; [ -z "$$ORDERS" ] || UNTIL=; $(PY) -m jobs materialize $(call option,UNTIL,until) $(call flag,FULL,full) $(call flag,REPLACE,replace) $(call flag,TAKE_OVER,take-over)
 
 feast-env: installed ## what feast's own commands need: eval "$(make -s feast-env)"
 	@$(PY) -m jobs feast-env

@@ -187,7 +187,8 @@ def _run(chosen: argparse.Namespace) -> None:
         from training.orders_summary import check_enough, summarise
 
         print(f"{written.path}: {written.source}; every order before {written.observed_until:%Y-%m-%d %H:%M} UTC")
-        print(textwrap.indent(summarise(written.path, written.observed_until).described(now), "  "), flush=True)
+        counted = summarise(written.path, written.observed_until)
+        print(textwrap.indent(counted.described(now, written.observed_until), "  "), flush=True)
         if batches := left_out(artefacts.orders, artefacts.streamed_orders):
             print(
                 f"  {batches:,} batches of streamed orders came with other data than these and are no longer read; "

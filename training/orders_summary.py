@@ -49,12 +49,16 @@ class OrdersSummary:
         """Distinct ones."""
         return self.rows - self.repeated
 
-    def described(self, now: datetime) -> str:
-        """For the user to hold against what they expect, in lines."""
+    def described(self, now: datetime, until: datetime | None = None) -> str:
+        """For the user to hold against what they expect, in lines.
+
+        Args:
+            until: before when every order is in the file; the last order's time unless it is given.
+        """
         again = f", {self.repeated:,} rows repeat an order_id and count once" if self.repeated else ""
         age = (now - self.last).days
         ended = f"{age} days ago" if age > 1 else "in the last two days"
-        old = "; later ones are missing, if there were any" if age >= _OLD_DAYS else ""
+        old = "; later ones are missing, if there were any" if (now - (until or self.last)).days >= _OLD_DAYS else ""
         gone = ", ".join(
             f"{each.left / each.known:.0%} of {each.known:,} in {each.days} days" for each in self.leavers if each.known
         )

@@ -237,3 +237,14 @@ def test_an_environment_that_was_moved_is_made_again_and_one_behind_a_link_is_no
     long = "#!/bin/sh\n'''exec' \"{}\" \"$0\" \"$@\"\n' '''\nimport sys\n"
     assert made(long.format(here)) == []
     assert ["-m venv --clear venv"] == made(long.format("/a/moved one/.venv/bin/python"))
+
+
+def test_until_speaks_of_the_orders_where_these_are_given(project: Project) -> None:
+    time, orders = "--until=2026-01-31T00:00", "var/data/orders.parquet"
+
+    called = project.make("data", "materialize", f"ORDERS={orders}", "UNTIL=2026-01-31T00:00")
+    assert ["data", f"--orders={orders}", time] == called[0]
+    assert ["materialize"] == called[-1]
+    assert ["materialize", time] == project.make("materialize", "UNTIL=2026-01-31T00:00")[-1]
+    daily = project.make("daily", "UNTIL=2026-01-31T00:00", "COMPLETE=1")
+    assert (["data", "--again", time, "--complete"], ["materialize"]) == (daily[0], daily[-1])

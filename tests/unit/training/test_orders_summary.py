@@ -105,3 +105,12 @@ def test_it_counts_as_training_does(tmp_path: Path) -> None:
     said = enough(tmp_path, shop(leavers=30, stayers=25, before=edges), at_midnight)
 
     assert "on 55 customers (30 churned)" in said
+
+
+def test_later_orders_are_not_told_as_missing_where_the_file_is_known_to_be_complete(tmp_path: Path) -> None:
+    path = write_orders(tmp_path / "orders.parquet", [("A", "1", datetime(2024, 1, 2, tzinfo=UTC), 1.0, 1)])
+    now = datetime(2024, 2, 1, tzinfo=UTC)
+    counted = summarise(path, now)
+
+    assert "30 days ago; later ones are missing" in counted.described(now, datetime(2024, 1, 3, tzinfo=UTC))
+    assert "30 days ago; later" not in counted.described(now, now)
