@@ -23,8 +23,8 @@ from scoring.evaluation import (
     Estimate,
     Integers,
     Metric,
+    calibration_error,
     evaluate,
-    expected_calibration_error,
 )
 from scoring.model_store import open_model
 
@@ -34,7 +34,7 @@ ALL_WEEKS = "all"
 FIGURES: dict[str, Metric] = {
     "roc_auc": RANKING["roc_auc"],
     "brier": PROBABILITY["brier"],
-    "calibration_error": lambda y, p, w: expected_calibration_error(y, p, weight=w),
+    "calibration_error": calibration_error,
     "mean_probability": lambda _, p, w: float(np.average(p, weights=w)),
     "base_rate": lambda y, _, w: float(np.average(y, weights=w)),
     "lift_at_10pct": RANKING["lift_at_10pct"],

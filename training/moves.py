@@ -12,7 +12,7 @@ from training.errors import GateError, LedgerError, ModelImportError, TrainingEr
 from training.judgement import judge
 from training.ledger import Chain, Recorded
 from training.opened_registry import OpenedRegistry
-from training.promotion import FORCED, GATE, PASSED, own_verdict
+from training.promotion import FORCED, GATE, PASSED, own_verdict, ways_out
 from training.registry import CHALLENGER, CHAMPION
 
 
@@ -41,7 +41,9 @@ def promote_trained(opened: OpenedRegistry, version: ModelVersion) -> Recorded:
     chain = _begun(opened)
     servable = prepare(opened.client, version)
     metrics = servable.contract.metrics
-    evidence = {name: metrics[name] for name in ("active_roc_auc", "all_roc_auc") if name in metrics}
+    evidence = {
+        name: metrics[name] for name in ("active_roc_auc", "active_roc_auc_gain", "all_roc_auc") if name in metrics
+    }
     why = "trained, and passed the gate on its own"
     entry = opened.entry("train", CHAMPION, version, why, served=servable.identity, evidence=evidence)
     return opened.move(entry, chain, version)
@@ -72,6 +74,7 @@ def promote(opened: OpenedRegistry, wanted: str = CHALLENGER, reason: str = "", 
         raise GateError(
             f"version {version.version} of {opened.name!r} is not promoted, what is served stays: "
             + "; ".join(judgement.objections)
+            + ways_out(judgement.objections)
             + '. FORCE=1 REASON="…" promotes it all the same'
         )
     store(opened.artefacts, servable)

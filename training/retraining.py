@@ -15,7 +15,7 @@ from training.errors import DatasetError, GateError, LockedError, ModelImportErr
 from training.judgement import AGAINST_CHAMPION, judge, tainted
 from training.ledger import Recorded
 from training.opened_registry import OpenedRegistry
-from training.promotion import GATE, PASSED, own_verdict
+from training.promotion import GATE, PASSED, own_verdict, ways_out
 from training.registry import CHALLENGER, CHAMPION, FEATURES_SHA256
 from training.train import train_version
 
@@ -58,6 +58,8 @@ def retrain(opened: OpenedRegistry, force: bool = False) -> Recorded | None:
             raise GateError(
                 f"version {version.version} of {opened.name!r} is registered without an alias, what is served stays: "
                 + "; ".join(judgement.objections)
+                + ways_out(judgement.objections)
+                + ways_out(judgement.objections)
             )
         why = f"trained {'on new data' if new else 'again on the same data'}, and passed the gate"
         entry = opened.entry("retrain", CHALLENGER, version, why, served=servable.identity, evidence=judgement.evidence)

@@ -40,7 +40,7 @@ from training import run_log
 from training.dataset import Cutoffs, LabelledRows, TrainingData, built_from
 from training.errors import DatasetError, GateError, TrainingError
 from training.pipeline import CANDIDATES
-from training.promotion import GATE, PASSED, Evidence, objections
+from training.promotion import GATE, PASSED, Evidence, measure, objections, ways_out
 from training.rehearsal import rehearse
 from training.settings import TrainingSettings
 
@@ -111,6 +111,9 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
         pipeline = _fitted(name, settings, both, labels)
         probability, recency = test.score(pipeline), recency_of(test, settings)
         estimates, calibration_error = _evaluate(probability, recency, test, settings)
+        measured = measure(test.rows.churned, test.rows.active, recency, probability, settings)
+        estimates |= measured.estimates
+        _say(str(measured))
         mlflow.log_params({"candidate": name, **settings.model_dump(), **_dates(cutoffs)})
         run_log.log_metrics(estimates, calibration_error)
         for population, chosen in test.populations.items():
@@ -143,9 +146,7 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
     version = registered.version
     _say(f"registered {settings.model_name} version {version.version}")
     evidence = Evidence(
-        headline_auc=estimates["active_roc_auc"],
-        recency_auc=estimates["active_recency_roc_auc"],
-        calibration_error=calibration_error,
+        measured=measured,
         has_signature=registered.has_signature,
         contract=registered.contract,
     )
@@ -155,7 +156,8 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
         raise GateError(
             f"version {version.version} of {version.name!r} is registered without an alias, what is served stays: "
             + "; ".join(found)
-            + ". TRAINING_MIN_AUC_MARGIN and TRAINING_MAX_CALIBRATION_ERROR set the bar; little data often misses it. "
+            + ways_out(found)
+            + ". TRAINING_MIN_AUC_MARGIN, TRAINING_MAX_CALIBRATION_ERROR and TRAINING_GATE_CONFIDENCE set the bar. "
             f'To serve it all the same: make promote VERSION={version.version} FORCE=1 REASON="…"'
         )
     return client.get_model_version(version.name, version.version)
