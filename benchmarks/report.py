@@ -18,6 +18,8 @@ SCALE_PAGE = PROJECT_ROOT / "docs" / "scale.md"
 SCALE_BEGIN, SCALE_END = "<!-- figures: written by `python -m benchmarks report` -->", "<!-- figures: end -->"
 MONITORING_PAGE = PROJECT_ROOT / "docs" / "monitoring.md"
 DRIFT_BEGIN, DRIFT_END = "<!-- drift: written by `python -m benchmarks report` -->", "<!-- drift: end -->"
+PROMOTION_PAGE = PROJECT_ROOT / "docs" / "promotion.md"
+GATE_BEGIN, GATE_END = "<!-- gate: written by `python -m benchmarks report` -->", "<!-- gate: end -->"
 OPERATIONS_PAGE = PROJECT_ROOT / "docs" / "operations.md"
 CAPACITY_BEGIN, CAPACITY_END = "<!-- capacity: written by `python -m benchmarks report` -->", "<!-- capacity: end -->"
 LOG_PAGE = PROJECT_ROOT / "docs" / "inference-log.md"
@@ -81,6 +83,7 @@ def write(results: Path) -> None:
     """Write the page and its figures, and the figures of the plan for more customers."""
     from benchmarks.answer_log import section as log_section
     from benchmarks.drift_power import section as drift_section
+    from benchmarks.gate_power import section as gate_section
     from benchmarks.jobs_plot import jobs_figure
     from benchmarks.plot import figure
 
@@ -95,6 +98,10 @@ def write(results: Path) -> None:
         MONITORING_PAGE.read_text(encoding="utf-8"), DRIFT_BEGIN, DRIFT_END, drift_section(document.get("drift"))
     )
     MONITORING_PAGE.write_text(drifted, encoding="utf-8")
+    judged = between(
+        PROMOTION_PAGE.read_text(encoding="utf-8"), GATE_BEGIN, GATE_END, gate_section(document.get("gate"))
+    )
+    PROMOTION_PAGE.write_text(judged, encoding="utf-8")
     LOG_PAGE.write_text(
         between(LOG_PAGE.read_text(encoding="utf-8"), LOG_BEGIN, LOG_END, log_section(document.get("answer_log"))),
         encoding="utf-8",

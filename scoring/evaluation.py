@@ -136,7 +136,7 @@ def standard(confidence: float, corrected: bool = False) -> Interval:
 
     Args:
         confidence: of the two-sided interval, in (0, 1).
-        corrected: take off what resampling adds to the figure, and so, nearly, what chance has added to it already.
+        corrected: take off what resampling adds to the figure: as much, or less, than chance has added to it already.
     """
     errors = NormalDist().inv_cdf((1 + confidence) / 2)
 

@@ -51,7 +51,7 @@ class Comparison:
 
     confidence: of every interval, of paired differences.
     headline: ROC AUC of active customers.
-    calibration: expected calibration error over all customers, less what chance adds to it.
+    calibration: expected calibration error over all customers, corrected for what chance adds to it.
     brier: over all customers; decides nothing.
     segments: ROC AUC of parts of the customers.
     changed_decisions: share of customers whom they call differently, each by its own threshold.
@@ -117,19 +117,14 @@ def compare(
     """
     before, now = champion.probability, candidate.probability
 
-    def paired(metric: Metric, chosen: Bools, corrected: bool = False) -> Paired:
+    def paired(metric: Metric, corrected: bool = False) -> Paired:
         interval = standard(settings.gate_confidence, corrected)
-        arguments = settings.bootstrap_resamples, settings.seed, None, interval
-        return compare_scores(metric, churned[chosen], before[chosen], now[chosen], *arguments)
+        return compare_scores(metric, churned, before, now, settings.bootstrap_resamples, settings.seed, None, interval)
 
     def roc_auc(what: str, chosen: Bools, margin: float) -> Judged:
-        labels = churned[chosen]
-        enough = min(labels.sum(), (~labels).sum()) >= FEWEST_OF_A_CLASS
-        found = paired(RANKING["roc_auc"], chosen) if enough else None
-        return Judged(what, len(labels), found, margin, verdict_on(found.difference if found else None, margin))
+        return judge_roc_auc(what, churned[chosen], before[chosen], now[chosen], margin, settings)
 
-    everybody = np.ones(len(churned), dtype=bool)
-    calibrated = paired(calibration_error, everybody, corrected=True)
+    calibrated = paired(calibration_error, corrected=True)
     allowed = settings.max_calibration_loss
     return Comparison(
         rows=len(churned),
@@ -143,7 +138,7 @@ def compare(
             allowed,
             verdict_on(less_is_better(calibrated.difference), allowed),
         ),
-        brier=paired(PROBABILITY["brier"], everybody),
+        brier=paired(PROBABILITY["brier"]),
         segments=tuple(
             roc_auc(f"ROC AUC of customers with {name}", chosen, settings.max_segment_auc_loss)
             for name, chosen in segments.items()
@@ -156,6 +151,17 @@ def compare(
         champion_microseconds=dict(champion.microseconds),
         candidate_microseconds=dict(candidate.microseconds),
     )
+
+
+def judge_roc_auc(
+    what: str, churned: Bools, champion: Floats, candidate: Floats, margin: float, settings: TrainingSettings
+) -> Judged:
+    """ROC AUC of two scores of the same customers, (n,), and whether the second is worse by more than a margin."""
+    found = None
+    if min(churned.sum(), (~churned).sum()) >= FEWEST_OF_A_CLASS:
+        arguments = settings.bootstrap_resamples, settings.seed, None, standard(settings.gate_confidence)
+        found = compare_scores(RANKING["roc_auc"], churned, champion, candidate, *arguments)
+    return Judged(what, len(churned), found, margin, verdict_on(found.difference if found else None, margin))
 
 
 def segments_of(matrix: pd.DataFrame, described: str) -> dict[str, Bools]:

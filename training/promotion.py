@@ -37,7 +37,7 @@ class Measured:
     """What the gate measures of a version on its own, on the untouched test cut-off.
 
     gain: ROC AUC of the baseline → of the model, of the `active_rows` customers active before the cut-off.
-    calibration_error: over all customers, less what chance adds to it.
+    calibration_error: over all customers, corrected for what chance adds to it.
     confidence: of both intervals.
     """
 
@@ -57,7 +57,7 @@ class Measured:
     def __str__(self) -> str:
         return (
             f"for the gate, {100 * self.confidence:g} % intervals: ROC AUC of {self.active_rows:,} active customers, "
-            f"recency alone → model, {self.gain}; calibration error of all, less what chance adds, "
+            f"recency alone → model, {self.gain}; corrected calibration error of all "
             f"{self.calibration_error}"
         )
 
@@ -109,9 +109,15 @@ def objections(evidence: Evidence, settings: TrainingSettings) -> list[str]:
     return found
 
 
+def verdict_on_gain(measured: Measured, margin: float) -> Verdict:
+    """Whether the model beats the baseline by more than a margin ≥ 0: only `BETTER` says so."""
+    found = measured.gain.difference
+    return verdict_on(Estimate(found.value - margin, found.low - margin, found.high - margin), 0)
+
+
 def _against_gain(measured: Measured, margin: float) -> str:
     paired, found = measured.gain, measured.gain.difference
-    verdict = verdict_on(Estimate(found.value - margin, found.low - margin, found.high - margin), 0)
+    verdict = verdict_on_gain(measured, margin)
     if verdict is Verdict.BETTER:
         return ""
     more = f"better than recency alone by more than {margin:g}" if margin else "better than recency alone"
