@@ -135,7 +135,7 @@ enough-orders: $(ORDERED) ## are there enough orders to train on? Said before th
 	@$(PY) -m training check-orders
 import-model: installed ## MLflow registry → BentoML model store [MODEL=champion]
 	@$(PY) -m training import-model $(call option,MODEL,model)
-retrain: installed $(APPLIED) ## new data → features → challenger, through the gate; nothing without new data, but for [FORCE=1]
+retrain: installed label-fits $(APPLIED) ## new data → features → challenger, through the gate; nothing without new data, but for [FORCE=1]
 	@$(MAKE) --no-print-directory features && $(PY) -m training retrain $(call flag,FORCE,force)
 promote: installed ## make a version champion, through the gate [VERSION=challenger] [FORCE=1] [REASON="…"]
 	@$(PY) -m training promote $(call option,VERSION,version) $(call flag,FORCE,force) $(call option,REASON,reason)
@@ -146,11 +146,16 @@ challenge: installed ## a second model beside the champion: MODE=shadow|canary|o
 models: installed ## versions, aliases, verdicts, figures, and the ledger of what was moved
 	@$(PY) -m training models
 
+label-fits: installed  # a label's length that is set and is not the champion's; said before the minutes of features
+	@[ -z "$$TRAINING_LABEL_DAYS" ] || $(PY) -m training champion || [ $$? -eq 4 ]
+
 # What serves, scores, builds or measures trains nothing and moves no alias: `make run` trains where there is no champion at all.
 first-model: $(ORDERED)
-	@tag="$${MODEL_TAG_PATH:-var/model_tag}"; \
+	@tag="$${MODEL_TAG_PATH:-var/model_tag}"; code=0; \
+	if [ ! -s "$$tag" ] || [ -n "$$TRAINING_LABEL_DAYS" ]; then \
+		$(PY) -m training champion || code=$$?; [ $$code -eq 0 ] || [ $$code -eq 4 ] || exit $$code; \
+	fi; \
 	if [ ! -s "$$tag" ]; then \
-		$(PY) -m training champion; code=$$?; [ $$code -eq 0 ] || [ $$code -eq 4 ] || exit $$code; \
 		if [ $$code -eq 4 ]; then echo "train:"; $(MAKE) --no-print-directory train || exit; fi; \
 		echo "import:"; $(MAKE) --no-print-directory import-model; \
 	elif [ $(ORDERED) -nt "$$tag" ]; then \

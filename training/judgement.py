@@ -21,6 +21,7 @@ from training.errors import TrainingError
 from training.promotion import PASSED, objections_against, own_verdict
 from training.registry import CHAMPION, TEST_COLUMNS
 from training.settings import TrainingSettings
+from training.target import refuse_other_label
 
 _TIMED_CALLS = 200
 AGAINST_CHAMPION = "gate_against_champion"
@@ -61,6 +62,8 @@ def judge(client: MlflowClient, settings: TrainingSettings, candidate: Servable)
     if number is not None:
         try:
             champion = prepare(client, registry.version_of(client, version.name, number))
+            whose = f"the {CHAMPION}, version {number},"
+            refuse_other_label(candidate.contract, f"version {version.version}", champion.contract, whose)
             comparison = compare_versions(champion, candidate, settings)
             objections += objections_against(comparison, settings)
         except TrainingError as error:

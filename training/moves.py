@@ -14,6 +14,7 @@ from training.ledger import Chain, Recorded
 from training.opened_registry import OpenedRegistry
 from training.promotion import FORCED, GATE, PASSED, own_verdict, ways_out
 from training.registry import CHALLENGER, CHAMPION
+from training.target import refuse_other_setting
 
 
 def _begun(opened: OpenedRegistry) -> Chain:
@@ -59,6 +60,7 @@ def promote(opened: OpenedRegistry, wanted: str = CHALLENGER, reason: str = "", 
 
     Raises:
         GateError: the gate does not let it.
+        OtherTargetError: the label's length is set, and is not this version's.
         TrainingError: it cannot be served whoever wants it, or another move came first.
     """
     registry.version_of(opened.client, opened.name, wanted)  # a wrong one is told before anything is fetched
@@ -67,6 +69,7 @@ def promote(opened: OpenedRegistry, wanted: str = CHALLENGER, reason: str = "", 
     if str(version.version) == registry.aliases_of(opened.client, opened.name).get(CHAMPION):
         raise TrainingError(f"version {version.version} of {opened.name!r} is {CHAMPION} already")
     servable = prepare(opened.client, version)
+    refuse_other_setting(opened.settings, servable.contract, f"version {version.version} of {opened.name!r}")
     opened.refuse_unservable(servable)
     judgement = judge(opened.client, opened.settings, servable)
     print(judgement)

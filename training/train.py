@@ -43,6 +43,7 @@ from training.pipeline import CANDIDATES
 from training.promotion import GATE, PASSED, Evidence, measure, objections, ways_out
 from training.rehearsal import rehearse
 from training.settings import TrainingSettings
+from training.target import label_of, populations_of
 
 CLASS_NAMES = ("retained", "churned")
 THRESHOLD_RULE = (
@@ -135,6 +136,8 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
             metrics={key: round(e.value, 6) for key, e in estimates.items()},
             library_versions={library: installed_version(library) for library in _LIBRARIES},
             scores=Histogram.of(probability),
+            label=label_of(settings),
+            populations=populations_of(settings),
         )
         test_set = test.matrix.assign(
             event_timestamp=pd.Timestamp(cutoffs.test),
