@@ -126,6 +126,7 @@ def live_quality(artefacts: Artefacts, check: QualityCheck, opened: Opener = ope
         answered = scores.count("SELECT count(*) FROM scores")
         problems = [*reading.damaged, *scores.problems]
         found = [quality for model in _models(scores) for quality in _judged(scores, model, check.resamples)]
+        active = scores.active(check.active)
         training = {tag: dict(contract.metrics) for tag, contract in scores.contracts.items()}
     if not found:
         nothing = f"no label belongs to a scored row: {counts}"
@@ -144,7 +145,7 @@ def live_quality(artefacts: Artefacts, check: QualityCheck, opened: Opener = ope
         "empty": reading.empty,
         "labels": {"file": str(check.labels), **counts.to_dict()},
         "counted": str(counts),
-        "active": asdict(check.active),
+        "active": active,
         "resamples": check.resamples,
         "verdicts": verdicts,
         "training": training,

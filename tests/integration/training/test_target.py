@@ -1,4 +1,4 @@
-"""What a model predicts belongs to the model: other lengths of the label are followed where unset, refused where set."""
+"""What a model predicts belongs to the model: its label's length is followed where unset, another is refused."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,9 +6,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.tracking import MlflowClient
 
+from contract.artefacts import Artefacts
 from tests.integration.training.conftest import ALIKE, GOOD, NAME, SETTINGS, Registry, trained
-from tests.integration.training.test_retraining import TEST_CUTOFF, build, known, training_gives
+from tests.integration.training.test_retraining import TEST_CUTOFF, build, known
 from training import retraining
 from training.__main__ import main
 from training.challenge import challenge
@@ -50,12 +53,10 @@ def test_a_retraining_follows_the_champion_where_nothing_is_set(
     thirty: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained_with: list[TrainingSettings] = []
-    training_gives(monkeypatch, ALIKE)
-    given = retraining.train_version
 
-    def noted(client: Any, artefacts: Any, settings: TrainingSettings) -> Any:
+    def noted(client: MlflowClient, _: Artefacts, settings: TrainingSettings) -> ModelVersion:
         trained_with.append(settings)
-        return given(client, artefacts, settings)
+        return version_of(client, NAME, ALIKE)
 
     monkeypatch.setattr(retraining, "train_version", noted)
 
@@ -71,8 +72,8 @@ def test_a_retraining_refuses_another_length_before_it_trains_even_without_new_d
 
     with pytest.raises(
         OtherTargetError,
-        match=r"champion, version 1 of 'test_churn', predicts who orders nothing in 30 days, and TRAINING_LABEL_DAYS is "
-        r"90: unset it.*`TRAINING_LABEL_DAYS=90 make train`",
+        match=r"champion, version 1 of 'test_churn', predicts who orders nothing in 30 days, and TRAINING_LABEL_DAYS "
+        r"is 90: unset it.*`TRAINING_LABEL_DAYS=90 make train`",
     ):
         retrain(setting(thirty, label_days=90))
     assert before == thirty.state
@@ -92,7 +93,7 @@ def test_a_version_of_another_length_is_not_held_against_the_champion_but_can_be
 def test_a_promotion_refuses_where_another_length_is_set_than_the_versions(thirty: Registry) -> None:
     thirty.rewrite_contract(ALIKE, promising(30))
 
-    with pytest.raises(OtherTargetError, match="version 2 of 'test_churn', predicts .* 30 days, and .* is 90"):
+    with pytest.raises(OtherTargetError, match=r"version 2 of 'test_churn', predicts .* 30 days, and .* is 90"):
         promote(setting(thirty, label_days=90), ALIKE, reason="all the same", force=True)
     assert ALIKE == promote(setting(thirty, label_days=30), ALIKE).entry.to_version
 
@@ -107,7 +108,7 @@ def test_a_challenger_of_another_length_than_what_is_served_is_refused(thirty: R
     thirty.rewrite_contract(ALIKE, promising(30))
     with pytest.raises(OtherTargetError, match="TRAINING_LABEL_DAYS is 90"):
         challenge(setting(thirty, label_days=90), ALIKE, "canary", 0.1)
-    assert challenge(thirty.opened, ALIKE, "canary", 0.1)
+    assert ALIKE == challenge(thirty.opened, ALIKE, "canary", 0.1).entry.to_version
 
 
 def test_a_training_follows_the_champion_unless_it_is_told_otherwise_and_says_either(

@@ -187,5 +187,5 @@ def test_the_labels_length_of_an_older_contract_is_that_of_its_last_window(
 
 
 def test_a_population_of_a_feature_that_is_no_input_is_refused_and_named() -> None:
-    with pytest.raises(ValidationError, match="populations.active: 'shoe_size' is not an input"):
+    with pytest.raises(ValidationError, match=r"populations\.active: 'shoe_size' is not an input"):
         contract(populations={"active": Population(feature="shoe_size", at_most=1)})
