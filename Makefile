@@ -233,7 +233,7 @@ audit-skew: installed ## what was served against the offline store, value by val
 		$(call option,MAX_UNEXPLAINED,max-unexplained) $(call option,MAX_FAULTS,max-faults) $(call option,MAX_MOVED,max-moved)
 drift: installed ## live inputs and scores against training → var/drift [SINCE=2026-01-31] [UNTIL=…] [OUT=…]
 	@$(PY) -m jobs drift $(call option,SINCE,since) $(call option,UNTIL,until) $(call option,OUT,out)
-labels: installed ## who of the answered had left, once due → var/labels.parquet [DAYS=90] [SINCE=2026-01-31] [UNTIL=…] [OUT=…] [ID_KEY_FILE=…]
+labels: installed ## who of the answered had left, once due → var/labels.parquet [DAYS=30] [SINCE=2026-01-31] [UNTIL=…] [OUT=…] [ID_KEY_FILE=…]
 	@$(PY) -m jobs labels "--out=$${OUT:-var/labels.parquet}" $(call option,DAYS,days) $(call option,SINCE,since) \
 		$(call option,UNTIL,until) $(call option,ID_KEY_FILE,id-key-file)
 live-quality: installed ## answers held against labels, by model and week → var/live_quality [LABELS=var/labels.parquet] [SINCE=2026-01-31] [UNTIL=…] [OUT=…] [MAX_AUC_LOSS=0.05]

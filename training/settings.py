@@ -16,7 +16,7 @@ class TrainingSettings(BaseSettings):
     """Feature service whose features, in whose order, are the model's inputs."""
 
     label_days: int = Field(default=90, ge=1)
-    """A customer churned at T if no order falls in [T, T + label_days)."""
+    """A customer churned at T if no order falls in [T, T + label_days). As the champion's unless it is set."""
 
     training_cutoffs: int = Field(default=4, ge=1)
     """How many cut-offs the training rows come from."""
@@ -25,10 +25,10 @@ class TrainingSettings(BaseSettings):
     """Days between training cut-offs; a multiple of JOBS_SNAPSHOT_BACKFILL_DAYS."""
 
     recency_feature: str = "customer_recency__days_since_last_order"
-    """The one feature whose ranking is the baseline that a model must beat."""
+    """The one feature whose ranking is the baseline that a model must beat; days since the last order."""
 
     active_days: int = Field(default=180, ge=1)
-    """The headline population: customers with an order in this many days before the cut-off."""
+    """The headline population: customers with an order in this many days before the cut-off. As the champion's, too."""
 
     seed: int = 17
     """Seed of everything random: the same data and seed give the same model and metrics."""
