@@ -70,7 +70,8 @@ def refuse_other_label(one: ModelContract, whose: str, other: ModelContract, oth
     if days is not None and other_days is not None and days != other_days:
         raise OtherTargetError(
             f"{whose} predicts who orders nothing in {days} days, {others} in {other_days} days: these are two "
-            f"questions, and neither answers the other's. `make retrain FORCE=1` without {VARIABLE} trains one as the champion is"
+            f"questions, and neither answers the other's. `make retrain FORCE=1` without {VARIABLE} trains one as the "
+            "champion is"
         )
 
 
