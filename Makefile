@@ -23,7 +23,7 @@ GOALS := $(MAKECMDGOALS)
 VALUES_OF := AS_OF BENTO BUILDER COMPLETE CONTRACTS CUSTOMERS DAYS ENGINE FEAST_REGISTRY FORCE FULL GOALS HOST ID_KEY_FILE IMAGE INCOMING JOBS_IMAGE KEYS_FILE \
 	LABELS LARGEST LINES MAX_AUC_LOSS MAX_FAULTS MAX_MOVED MAX_UNEXPLAINED MLFLOW_PORT MODE MODEL MODEL_TAG_PATH NAME NAMESPACE OFFLINE_STORE_DIR \
 	OFFLINE_STORE_TYPE ONCE OPTIONS ORDERS ORDERS_PATH OUT PORT PYTHON REASON REFERENCE_DATE RELEASE REPLACE REQUEST ROUNDS ROW SAMPLE SECONDS SEED SHARE SINCE SIZES \
-	SOURCE STREAMED_ORDERS_DIR SYNTHETIC TAKE_OVER TESTS TO UNTIL VALUES VENV VERSION
+	SOURCE STREAMED_ORDERS_DIR SYNTHETIC TAKE_OVER TESTS TO TRAINING_LABEL_DAYS UNTIL VALUES VENV VERSION
 # make runs the $(shell …) in a value of its command line when it exports it. Here every value becomes plain text before.
 as_text = $(eval override $(1) := $$(value $(1)))$(eval export $(1))
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(call as_text,$(name))))
@@ -149,7 +149,7 @@ enough-orders: $(ORDERED) ## are there enough orders to train on? Said before th
 	@$(PY) -m training check-orders
 import-model: installed ## MLflow registry → BentoML model store [MODEL=champion]
 	@$(PY) -m training import-model $(call option,MODEL,model)
-retrain: installed $(APPLIED) ## new data → features → challenger, through the gate; nothing without new data, but for [FORCE=1]
+retrain: installed label-fits $(APPLIED) ## new data → features → challenger, through the gate; nothing without new data, but for [FORCE=1]
 	@$(MAKE) --no-print-directory features && $(PY) -m training retrain $(call flag,FORCE,force)
 promote: installed ## make a version champion, through the gate [VERSION=challenger] [FORCE=1] [REASON="…"]
 	@$(PY) -m training promote $(call option,VERSION,version) $(call flag,FORCE,force) $(call option,REASON,reason)
@@ -160,11 +160,16 @@ challenge: installed ## a second model beside the champion: MODE=shadow|canary|o
 models: installed ## versions, aliases, verdicts, figures, and the ledger of what was moved
 	@$(PY) -m training models
 
+label-fits: installed  # a label's length that is set and is not the champion's; said before the minutes of features
+	@[ -z "$$TRAINING_LABEL_DAYS" ] || $(PY) -m training champion || [ $$? -eq 4 ]
+
 # What serves, scores, builds or measures trains nothing and moves no alias: `make run` trains where there is no champion at all.
 first-model: $(ORDERED)
-	@tag="$${MODEL_TAG_PATH:-var/model_tag}"; \
+	@tag="$${MODEL_TAG_PATH:-var/model_tag}"; code=0; \
+	if [ ! -s "$$tag" ] || [ -n "$$TRAINING_LABEL_DAYS" ]; then \
+		$(PY) -m training champion || code=$$?; [ $$code -eq 0 ] || [ $$code -eq 4 ] || exit $$code; \
+	fi; \
 	if [ ! -s "$$tag" ]; then \
-		$(PY) -m training champion; code=$$?; [ $$code -eq 0 ] || [ $$code -eq 4 ] || exit $$code; \
 		if [ $$code -eq 4 ]; then echo "train:"; $(MAKE) --no-print-directory train || exit; fi; \
 		echo "import:"; $(MAKE) --no-print-directory import-model; \
 	elif [ $(ORDERED) -nt "$$tag" ]; then \
@@ -242,7 +247,7 @@ audit-skew: installed ## what was served against the offline store, value by val
 		$(call option,MAX_UNEXPLAINED,max-unexplained) $(call option,MAX_FAULTS,max-faults) $(call option,MAX_MOVED,max-moved)
 drift: installed ## live inputs and scores against training → var/drift [SINCE=2026-01-31] [UNTIL=…] [OUT=…]
 	@$(PY) -m jobs drift $(call option,SINCE,since) $(call option,UNTIL,until) $(call option,OUT,out)
-labels: installed ## who of the answered had left, once due → var/labels.parquet [DAYS=90] [SINCE=2026-01-31] [UNTIL=…] [OUT=…] [ID_KEY_FILE=…]
+labels: installed ## who of the answered had left, once due → var/labels.parquet [DAYS=30] [SINCE=2026-01-31] [UNTIL=…] [OUT=…] [ID_KEY_FILE=…]
 	@$(PY) -m jobs labels "--out=$${OUT:-var/labels.parquet}" $(call option,DAYS,days) $(call option,SINCE,since) \
 		$(call option,UNTIL,until) $(call option,ID_KEY_FILE,id-key-file)
 live-quality: installed ## answers held against labels, by model and week → var/live_quality [LABELS=var/labels.parquet] [SINCE=2026-01-31] [UNTIL=…] [OUT=…] [MAX_AUC_LOSS=0.05]
@@ -253,7 +258,7 @@ compare-live: installed ## champion and challenger on rows that both scored → 
 		$(call option,OUT,out)
 
 ## Measure
-.PHONY: bench soak bench-beside bench-capacity bench-jobs bench-log drift-power bench-hours
+.PHONY: bench soak bench-beside bench-capacity bench-jobs bench-log drift-power bench-hours gate-power
 bench: imported materialize ## beside what else could be run → docs/performance.md; 13 quiet minutes [ROUNDS=3] [SECONDS=2]
 	@$(PY) -m benchmarks online "--rounds=$$ROUNDS" "--seconds=$$SECONDS"
 	@$(PY) -m benchmarks breakdown && $(PY) -m benchmarks report
@@ -271,6 +276,8 @@ drift-power: imported ## false alarms and power of the test of drift → docs/mo
 	@$(PY) -m benchmarks drift-power && $(PY) -m benchmarks report
 bench-hours: $(FEATURES) $(APPLIED) ## training at the hours of requests instead of at midnights → docs/model.md; a minute
 	@$(PY) -m benchmarks hours && $(PY) -m benchmarks report
+gate-power: installed ## what the gate lets through, simulated → docs/promotion.md; some minutes
+	@$(PY) -m benchmarks gate-power && $(PY) -m benchmarks report
 
 ## Quality
 .PHONY: check ci lint format test test-unit faults clean

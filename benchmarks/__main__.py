@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks.results import JOBS_FILE, RESULTS
+from benchmarks.results import GATE_FILE, JOBS_FILE, RESULTS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("log", help="what the inference log costs, and the jobs that read it")
     commands.add_parser("drift-power", help="false alarms and power of the test of drift")
     commands.add_parser("hours", help="training at the hours of requests instead of at midnights")
+    commands.add_parser("gate-power", help="what the gate lets through, simulated")
     jobs = commands.add_parser("jobs", help="features, materialization, batch and stream at several sizes")
     jobs.add_argument("--sizes", type=_sizes, default=[200_000, 1_000_000], help="customers, between commas")
     jobs.add_argument("--largest", type=int, default=5_000_000, help="customers of one more size, ours only; 0: none")
@@ -86,6 +87,10 @@ def _run(chosen: argparse.Namespace) -> None:
         from benchmarks import drift_power
 
         drift_power.run(chosen.results)
+    elif chosen.command == "gate-power":
+        from benchmarks import gate_power
+
+        gate_power.run(chosen.results.with_name(GATE_FILE))
     elif chosen.command == "jobs":
         from benchmarks import jobs
 

@@ -31,6 +31,7 @@ from service.metrics import ServiceMetrics
 from service.settings import ServiceSettings
 from training.dataset import TrainingData
 from training.settings import TrainingSettings
+from training.target import following
 
 BATCH = 100
 _SINGLES = 10_000
@@ -112,6 +113,7 @@ def section(found: Mapping[str, Any] | None) -> str:
 
 
 def _asked(artefacts: Artefacts, settings: TrainingSettings, model: ImportedModel) -> list[_Asked]:
+    settings = following(settings, model.contract)
     data = TrainingData(artefacts, settings.feature_service)
     names = [feature.name for feature in data.schema.features]
     columns = [names.index(name) for name in model.contract.feature_names]

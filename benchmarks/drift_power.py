@@ -22,6 +22,7 @@ from jobs.drift_statistics import ALPHA, drift
 from scoring.model_store import open_model, pinned_tag
 from training.dataset import TrainingData
 from training.settings import TrainingSettings
+from training.target import following
 from training.train import model_input
 
 SIZES = (500, 2000, 5000)
@@ -123,6 +124,7 @@ def section(found: dict[str, Any] | None) -> str:
 def _population(artefacts: Artefacts, settings: TrainingSettings) -> _Population:
     model = open_model(pinned_tag(artefacts))
     contract = model.contract
+    settings = following(settings, contract)
     data = TrainingData(artefacts, settings.feature_service)
     rows = data.rows(data.cutoffs(settings).training, settings)
     names = [feature.name for feature in data.schema.features]

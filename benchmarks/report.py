@@ -20,6 +20,8 @@ MONITORING_PAGE = PROJECT_ROOT / "docs" / "monitoring.md"
 DRIFT_BEGIN, DRIFT_END = "<!-- drift: written by `python -m benchmarks report` -->", "<!-- drift: end -->"
 MODEL_PAGE = PROJECT_ROOT / "docs" / "model.md"
 HOURS_BEGIN, HOURS_END = "<!-- hours: written by `python -m benchmarks report` -->", "<!-- hours: end -->"
+PROMOTION_PAGE = PROJECT_ROOT / "docs" / "promotion.md"
+GATE_BEGIN, GATE_END = "<!-- gate: written by `python -m benchmarks report` -->", "<!-- gate: end -->"
 OPERATIONS_PAGE = PROJECT_ROOT / "docs" / "operations.md"
 CAPACITY_BEGIN, CAPACITY_END = "<!-- capacity: written by `python -m benchmarks report` -->", "<!-- capacity: end -->"
 LOG_PAGE = PROJECT_ROOT / "docs" / "inference-log.md"
@@ -83,6 +85,7 @@ def write(results: Path) -> None:
     """Write the page and its figures, and the figures of the plan for more customers."""
     from benchmarks.answer_log import section as log_section
     from benchmarks.drift_power import section as drift_section
+    from benchmarks.gate_power import section as gate_section
     from benchmarks.hours import section as hours_section
     from benchmarks.jobs_plot import jobs_figure
     from benchmarks.plot import figure
@@ -102,6 +105,10 @@ def write(results: Path) -> None:
         MODEL_PAGE.read_text(encoding="utf-8"), HOURS_BEGIN, HOURS_END, hours_section(document.get("hours"))
     )
     MODEL_PAGE.write_text(hours, encoding="utf-8")
+    judged = between(
+        PROMOTION_PAGE.read_text(encoding="utf-8"), GATE_BEGIN, GATE_END, gate_section(document.get("gate"))
+    )
+    PROMOTION_PAGE.write_text(judged, encoding="utf-8")
     LOG_PAGE.write_text(
         between(LOG_PAGE.read_text(encoding="utf-8"), LOG_BEGIN, LOG_END, log_section(document.get("answer_log"))),
         encoding="utf-8",

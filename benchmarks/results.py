@@ -9,6 +9,8 @@ from contract.artefacts import PROJECT_ROOT
 RESULTS = PROJECT_ROOT / "benchmarks" / "results" / "online.json"
 JOBS_FILE = "jobs.json"
 """Beside the file above: what the jobs cost."""
+GATE_FILE = "gate.json"
+"""Beside it, too: what the gate lets through."""
 
 
 def load(file: Path = RESULTS) -> dict[str, Any]:
@@ -18,8 +20,8 @@ def load(file: Path = RESULTS) -> dict[str, Any]:
 
 
 def load_all(file: Path = RESULTS) -> dict[str, Any]:
-    """All sections, and those of the jobs' file beside it."""
-    return load(file) | load(file.with_name(JOBS_FILE))
+    """All sections, and those of the files beside it."""
+    return load(file) | load(file.with_name(JOBS_FILE)) | load(file.with_name(GATE_FILE))
 
 
 def store(file: Path, section: str, content: dict[str, Any]) -> None:

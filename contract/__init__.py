@@ -21,7 +21,9 @@ from contract.feature_schema import (
 from contract.model_contract import (
     DecisionThreshold,
     FeatureInput,
+    Label,
     ModelContract,
+    Population,
     TrainingDistribution,
 )
 from contract.raw_features import RawFeatures
@@ -43,8 +45,10 @@ __all__ = [
     "FeatureSchema",
     "FeatureSpec",
     "FeatureState",
+    "Label",
     "ModelContract",
     "OverrideError",
+    "Population",
     "RawFeatures",
     "RequestInput",
     "ResolvedFeatures",

@@ -31,7 +31,7 @@ class CutoffSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TRAINING_")
 
     label_days: int = Field(default=90, ge=1)
-    """A customer asked about at T churned if no order falls in [T, T + label_days)."""
+    """Churned at T: no order in [T, T + label_days), T the moment asked about. As the champion's unless it is set."""
 
     training_cutoffs: int = Field(default=4, ge=1)
     """How many cut-offs the training rows come from."""

@@ -1,6 +1,7 @@
 """`ModelContract`: what one model version promises, as frozen, versioned, content-hashed JSON."""
 
 import json
+from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -41,6 +42,25 @@ class DecisionThreshold(Frozen):
     rule: str
 
 
+class Label(Frozen):
+    """What the positive class means: what became of a customer in the `days` days from the time asked for.
+
+    name: of the positive class.
+    definition: in words; `days` stands in it.
+    """
+
+    name: str
+    days: Annotated[int, Field(ge=1)]
+    definition: str
+
+
+class Population(Frozen):
+    """A part of the customers that has metrics of its own: those whose input `feature` is at most `at_most`."""
+
+    feature: str
+    at_most: float
+
+
 class ModelContract(Frozen):
     """What one model version promises.
 
@@ -50,6 +70,8 @@ class ModelContract(Frozen):
     data_fingerprint: sha256 of the rows the model was fitted on, those of the training and validation cut-offs.
     metrics: name → value on the untouched test cut-off.
     scores: the model's probabilities there, counted; None in contracts older than it.
+    label: what the positive class means; None, and left out of the document, in contracts older than it.
+    populations: prefix of a metric's name → whose metric it is; left out of the document where there are none.
     trusted_types: what the stored pipeline is made of beyond `contract.trusted_types.TRUSTED_TYPES`; whoever loads it
         must have trusted each of them. Left out of the document where there are none.
     """
@@ -67,6 +89,8 @@ class ModelContract(Frozen):
     metrics: dict[str, float]
     library_versions: dict[str, str]
     scores: Histogram | None = None
+    label: Label | None = Field(default=None, exclude_if=lambda label: label is None)
+    populations: dict[str, Population] = Field(default_factory=dict, exclude_if=lambda found: not found)
     trusted_types: tuple[str, ...] = Field(default=(), exclude_if=lambda types: not types)
 
     @model_validator(mode="after")
@@ -78,6 +102,9 @@ class ModelContract(Frozen):
         unread = sorted({s for f in self.inputs for s in f.sources} - views)
         if unread:
             raise ValueError(f"feature_schema.views: {unread} are sources of inputs but not listed")
+        for population, members in self.populations.items():
+            if members.feature not in names:
+                raise ValueError(f"populations.{population}: {members.feature!r} is not an input")
         offered = {f.name: f for f in self.feature_schema.features}
         for given in self.inputs:
             feature = offered.get(given.name)
@@ -116,6 +143,18 @@ class ModelContract(Frozen):
     def to_json(self) -> str:
         """Indented JSON for people and files; `from_json` gives the same contract back."""
         return self.model_dump_json(indent=2) + "\n"
+
+    @property
+    def label_days(self) -> int | None:
+        """Length of the label's window in days; None where a contract older than `label` does not tell."""
+        if self.label is not None:
+            return self.label.days
+        try:
+            window = [datetime.fromisoformat(self.training_window[end]) for end in ("last_cutoff", "labels_until")]
+            days = (window[1] - window[0]).days
+        except (KeyError, TypeError, ValueError):  # the latter two of times that cannot be read or subtracted
+            return None
+        return days if days > 0 else None
 
     @property
     def feature_service(self) -> str:

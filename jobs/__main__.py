@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     labels = commands.add_parser("labels", help="inference log + orders → who had left, once it can be known")
     _add_times(labels, "asked for")
     labels.add_argument("--out", type=Path, required=True, help="the Parquet file to write")
-    labels.add_argument("--days", type=int, default=90, help="without an order for so long, a customer has left")
+    labels.add_argument("--days", type=int, default=None, help="of models whose contract does not tell the label's")
     labels.add_argument("--id-key-file", type=Path, default=None, help="key of the log's pseudonyms, if it has any")
     quality = commands.add_parser("live-quality", help="inference log + labels → how good the answers were")
     _add_judging(quality, labels_required=True)
@@ -110,10 +110,10 @@ def _add_judging(command: argparse.ArgumentParser, labels_required: bool = False
     command.add_argument("--labels", type=Path, required=labels_required, help=".parquet or .csv: request_id, churned")
     command.add_argument("--out", type=Path, default=Path("var/live_quality"), help="folder of the report")
     command.add_argument("--resamples", type=int, default=200, help="of the bootstrap")
+    command.add_argument("--active-feature", default=None, help="tells who is active; default the contract's")
     command.add_argument(
-        "--active-feature", default="customer_recency__days_since_last_order", help="tells who is active"
+        "--active-days", type=float, default=None, help="at most so much of it; default the contract's"
     )
-    command.add_argument("--active-days", type=float, default=180, help="at most so much of it")
 
 
 def _utc(text: str) -> datetime:

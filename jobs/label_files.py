@@ -46,7 +46,8 @@ def read_labels(scores: LoggedScores, file: Path) -> LabelCounts:
     """Make the table `labels` (request_id, row, churned) beside `scores`; without a column `row` every row is 0.
 
     Raises:
-        JobError: the file cannot be read, lacks a column, or a value is none; or one row is labelled both ways.
+        JobError: the file cannot be read, lacks a column, or a value is none; one row is labelled both ways; or a label
+            is of other days than the model predicts, as far as `label_days` and the model's contract tell.
     """
     connection = scores.connection
     try:
@@ -58,6 +59,7 @@ def read_labels(scores: LoggedScores, file: Path) -> LabelCounts:
         "CREATE TABLE labels AS SELECT request_id, row::INTEGER AS row, any_value(churned IN ('true', '1')) AS churned "
         "FROM label_text GROUP BY 1, 2"
     )
+    _refuse_other_days(scores, file)
     labels = scores.count("SELECT count(*) FROM labels")
     ambiguous = scores.count("SELECT count(*) FROM labels SEMI JOIN reused USING (request_id, row)")
     return LabelCounts(
@@ -70,6 +72,21 @@ def read_labels(scores: LoggedScores, file: Path) -> LabelCounts:
             "ANTI JOIN (FROM scores WHERE churn_probability IS NOT NULL) USING (request_id, row)"
         ),
     )
+
+
+def _refuse_other_days(scores: LoggedScores, file: Path) -> None:
+    """Labels of 90 days say nothing of how well 30 days are predicted."""
+    for tag, contract in scores.contracts.items():
+        found = scores.connection.execute(
+            "SELECT min(label_days) FROM label_text JOIN scores ON label_text.request_id = scores.request_id "
+            "AND label_text.row = scores.row::VARCHAR WHERE model_tag = ? AND label_days <> ?::VARCHAR",
+            [tag, contract.label_days],
+        ).fetchone()
+        if found and found[0] is not None:
+            raise JobError(
+                f"{file}: labels over {found[0]} days of model {tag}, which predicts who orders nothing in "
+                f"{contract.label_days} days; `make labels` makes them as the model has it"
+            )
 
 
 def _as_text(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
@@ -87,9 +104,10 @@ def _as_text(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
         if wanted not in columns:
             raise JobError(f"{file}: has no column {wanted!r}; found {printable(', '.join(columns))}")
     row = "trim(row::VARCHAR)" if "row" in columns else "'0'"
+    days = "label_days::VARCHAR" if "label_days" in columns else "NULL"
     connection.execute(
         "CREATE TABLE label_text AS SELECT row_number() OVER () AS line, request_id::VARCHAR AS request_id, "  # noqa: S608
-        f"{row} AS row, lower(trim(churned::VARCHAR)) AS churned FROM {source}"
+        f"{row} AS row, lower(trim(churned::VARCHAR)) AS churned, {days} AS label_days FROM {source}"
     )
 
 

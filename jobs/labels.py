@@ -1,5 +1,9 @@
-"""Inference log + orders → labels: which of the customers who were asked about had left, once that can be known."""
+"""Inference log + orders → labels: which of the customers who were asked about had left, once that can be known.
 
+What leaving means is the model's to say: each answer is labelled over as many days as its model's contract has.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,12 +15,13 @@ from contract.artefacts import Artefacts
 from jobs.errors import ArgumentError, JobError
 from jobs.latest_rows import rows_of
 from jobs.log_reading import LogReading, nothing_in
-from jobs.logged_scores import LoggedScores, open_scores
+from jobs.logged_scores import LoggedScores, Opener, open_scores
 from jobs.orders import Orders, find_orders
 from jobs.times import spoken
+from scoring.errors import ModelError
+from scoring.model_store import open_model, pinned_tag
 from scoring.pseudonyms import PREFIX, Pseudonyms
 
-LABEL_DAYS = 90
 _CUSTOMERS_AT_ONCE = 100_000
 
 
@@ -30,8 +35,9 @@ class NothingDueError(JobError):
 class LabelRequest:
     """What is wanted.
 
-    out: the Parquet file to write, with request_id, row, customer_id as it is logged, as_of and churned.
-    days: a customer who orders nothing in [as_of, as_of + days) has churned.
+    out: the Parquet file to write, with request_id, row, customer_id as it is logged, as_of, churned and label_days.
+    days: a customer who orders nothing in [as_of, as_of + days) has churned. None: as the contract of the model says
+        that answered, and where that one is not in the store, that of the model that is pinned here.
     since, until: answers of [since, until), UTC; None is an open end.
     id_key_file: the key with which the log's customer ids were made pseudonyms.
 
@@ -40,13 +46,13 @@ class LabelRequest:
     """
 
     out: Path
-    days: int = LABEL_DAYS
+    days: int | None = None
     since: datetime | None = None
     until: datetime | None = None
     id_key_file: Path | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.days <= 3650:
+        if self.days is not None and not 1 <= self.days <= 3650:
             raise ArgumentError(f"--days {self.days}: expected 1 to 3,650 days")
 
 
@@ -54,12 +60,14 @@ class LabelRequest:
 class LabelsMade:
     """How many rows of a request got a label, and why others did not.
 
+    days: lengths of the labels' windows; of more than one where the log holds models of different labels.
     not_due: what becomes of them cannot be known before the orders are observed for longer.
     ambiguous: a request id was used for different customers.
     """
 
     labels: int
     churned: int
+    days: tuple[int, ...]
     not_due: int
     ambiguous: int
     due_until: datetime
@@ -67,15 +75,19 @@ class LabelsMade:
     def __str__(self) -> str:
         ambiguous = f"; {self.ambiguous:,} rows of request ids used for several customers have none"
         return (
-            f"{self.labels:,} labels of answers until {self.due_until.isoformat()}, {self.churned:,} churned; "
+            f"{self.labels:,} labels of answers until {self.due_until.isoformat()}, {self.churned:,} churned, "
+            f"which is no order in {' or '.join(map(str, self.days))} days; "
             f"{self.not_due:,} later answers are not yet due{ambiguous if self.ambiguous else ''}"
         )
 
 
-def make_labels(artefacts: Artefacts, request: LabelRequest) -> LabelsMade:
+def make_labels(artefacts: Artefacts, request: LabelRequest, opened: Opener = open_model) -> LabelsMade:
     """Label every answered row that is due, and write the labels in one step.
 
     An order counts as it does for features: of rows with the same customer and order id, the earliest.
+
+    Args:
+        opened: a model by its tag.
 
     Raises:
         NothingDueError: no row is, and nothing was written.
@@ -83,13 +95,19 @@ def make_labels(artefacts: Artefacts, request: LabelRequest) -> LabelsMade:
             could not be read.
     """
     orders = find_orders(artefacts)
-    due_until = orders.observed_until - timedelta(days=request.days)
     reading = LogReading(artefacts.inference_log, request.since, request.until)
     with open_scores(reading) as scores:
+        lengths = label_lengths(artefacts, _answered_by(scores), request.days, opened)
+        days = tuple(sorted(set(lengths.values())))
+        due_until = orders.observed_until - timedelta(days=min(days, default=0))
+        scores.connection.execute("CREATE TABLE lengths (model_tag VARCHAR, days INTEGER)")
+        for length in lengths.items():
+            scores.connection.execute("INSERT INTO lengths VALUES (?, ?)", list(length))
         scores.connection.execute(
-            "CREATE TABLE due AS SELECT request_id, row, customer_id, min(as_of) AS as_of FROM scores "
-            "GROUP BY ALL HAVING min(as_of) <= ?",
-            [due_until],
+            "CREATE TABLE due AS SELECT request_id, row, customer_id, min(as_of) AS as_of, "
+            "arg_max(days, role) AS days FROM scores JOIN lengths USING (model_tag) "  # the champion's
+            "GROUP BY request_id, row, customer_id HAVING min(as_of) + to_hours(24 * arg_max(days, role)) <= ?",
+            [orders.observed_until],
         )
         due = scores.count("SELECT count(*) FROM due")
         not_due = scores.count("SELECT count(*) FROM (SELECT DISTINCT request_id, row FROM scores)") - due
@@ -102,15 +120,57 @@ def make_labels(artefacts: Artefacts, request: LabelRequest) -> LabelsMade:
                 raise NothingDueError(nothing_in(artefacts.inference_log, nothing))
             raise NothingDueError(
                 f"{artefacts.inference_log}: no answer is due for a label: orders are observed until "
-                f"{orders.observed_until.isoformat()}, answers until {due_until.isoformat()}, {request.days} days "
+                f"{orders.observed_until.isoformat()}, answers until {due_until.isoformat()}, {days[0]} days "
                 f"before, have one, and {not_due:,} came later"
             )
         _load_orders(scores, orders, request.id_key_file)
         churned = _write(scores, request)
-        made = LabelsMade(due, churned, not_due, scores.count("SELECT count(*) FROM reused"), due_until)
+        made = LabelsMade(due, churned, days, not_due, scores.count("SELECT count(*) FROM reused"), due_until)
     if damaged:
         raise JobError(f"not every file of the log could be read, the other labels are in {request.out}: {damaged}")
     return made
+
+
+def label_lengths(
+    artefacts: Artefacts, tags: Sequence[str], days: int | None, opened: Opener = open_model
+) -> dict[str, int]:
+    """Model tag → length of its labels in days.
+
+    Args:
+        days: what somebody has asked for, if anybody has.
+        opened: a model by its tag.
+
+    Raises:
+        JobError: that is not what a model's contract says; or none says it, and nobody else does.
+    """
+    promised = {tag: _promised(tag, opened) for tag in tags}
+    other = next((tag for tag, found in promised.items() if days is not None and found not in (None, days)), None)
+    if other is not None:
+        raise JobError(
+            f"model {other} predicts who orders nothing in {promised[other]} days, and --days is {days}: leave it out, "
+            "and each answer is labelled as its model has it"
+        )
+    if None in promised.values() and days is None:
+        days = _promised(pinned_tag(artefacts), opened)
+        if days is None:
+            unknown = next(tag for tag, found in promised.items() if found is None)
+            raise JobError(
+                f"how many days the labels of model {unknown} have is not known: neither it nor a model that is pinned "
+                "here is in the store and says so; --days says it (DAYS=90 with make)"
+            )
+    return {tag: found or days or 0 for tag, found in promised.items()}
+
+
+def _promised(tag: str, opened: Opener) -> int | None:
+    try:
+        return opened(tag).contract.label_days
+    except ModelError:
+        return None
+
+
+def _answered_by(scores: LoggedScores) -> list[str]:
+    found = scores.connection.execute("SELECT DISTINCT model_tag FROM scores ORDER BY 1").fetchall()
+    return [tag for (tag,) in found]
 
 
 def _load_orders(scores: LoggedScores, orders: Orders, id_key_file: Path | None) -> None:
@@ -150,8 +210,8 @@ def _write(scores: LoggedScores, request: LabelRequest) -> int:
     try:
         request.out.parent.mkdir(parents=True, exist_ok=True)
         scores.connection.execute(
-            "CREATE TABLE made AS SELECT request_id, row, due.customer_id, as_of, "  # noqa: S608
-            f"coalesce(bought_at >= as_of + INTERVAL {request.days * 24} HOUR, true) AS churned FROM due "
+            "CREATE TABLE made AS SELECT request_id, row, due.customer_id, as_of, "
+            "coalesce(bought_at >= as_of + to_hours(24 * days), true) AS churned, days AS label_days FROM due "
             "ASOF LEFT JOIN bought ON due.customer_id = bought.customer_id AND due.as_of <= bought.bought_at"
         )
         scores.connection.sql("FROM made ORDER BY as_of, request_id, row").write_parquet(str(partial))

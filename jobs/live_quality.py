@@ -23,8 +23,8 @@ from scoring.evaluation import (
     Estimate,
     Integers,
     Metric,
+    calibration_error,
     evaluate,
-    expected_calibration_error,
 )
 from scoring.model_store import open_model
 
@@ -34,7 +34,7 @@ ALL_WEEKS = "all"
 FIGURES: dict[str, Metric] = {
     "roc_auc": RANKING["roc_auc"],
     "brier": PROBABILITY["brier"],
-    "calibration_error": lambda y, p, w: expected_calibration_error(y, p, weight=w),
+    "calibration_error": calibration_error,
     "mean_probability": lambda _, p, w: float(np.average(p, weights=w)),
     "base_rate": lambda y, _, w: float(np.average(y, weights=w)),
     "lift_at_10pct": RANKING["lift_at_10pct"],
@@ -126,6 +126,7 @@ def live_quality(artefacts: Artefacts, check: QualityCheck, opened: Opener = ope
         answered = scores.count("SELECT count(*) FROM scores")
         problems = [*reading.damaged, *scores.problems]
         found = [quality for model in _models(scores) for quality in _judged(scores, model, check.resamples)]
+        active = scores.active(check.active)
         training = {tag: dict(contract.metrics) for tag, contract in scores.contracts.items()}
     if not found:
         nothing = f"no label belongs to a scored row: {counts}"
@@ -144,7 +145,7 @@ def live_quality(artefacts: Artefacts, check: QualityCheck, opened: Opener = ope
         "empty": reading.empty,
         "labels": {"file": str(check.labels), **counts.to_dict()},
         "counted": str(counts),
-        "active": asdict(check.active),
+        "active": active,
         "resamples": check.resamples,
         "verdicts": verdicts,
         "training": training,

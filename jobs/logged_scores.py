@@ -13,13 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from contract import ModelContract
+from contract import ModelContract, Population
 from jobs.errors import JobError
 from jobs.latest_rows import connect
 from jobs.log_reading import LogReading, refuse_foreign
 from scoring.errors import ModelError
 from scoring.model import ImportedModel
 from scoring.model_store import open_model
+
+_ACTIVE_BEFORE = Population(feature="customer_recency__days_since_last_order", at_most=180)
 
 Opener = Callable[[str], ImportedModel]
 
@@ -31,10 +33,21 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Active:
-    """Which customers are called active, as training calls them: their last order is at most so many days ago."""
+    """Which customers are called active: those whose `feature` is at most `days`. None: as the model's contract says.
 
-    feature: str = "customer_recency__days_since_last_order"
-    days: float = 180
+    Contracts that do not say it are older than it: 180 days since the last order then.
+    """
+
+    feature: str | None = None
+    days: float | None = None
+
+    def of(self, contract: ModelContract) -> Population:
+        """Who is active to a model."""
+        promised = contract.populations.get("active") or _ACTIVE_BEFORE
+        return Population(
+            feature=promised.feature if self.feature is None else self.feature,
+            at_most=promised.at_most if self.days is None else self.days,
+        )
 
 
 @dataclass
@@ -52,6 +65,11 @@ class LoggedScores:
     connection: duckdb.DuckDBPyConnection
     contracts: dict[str, ModelContract] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+
+    def active(self, active: Active) -> list[str]:
+        """Who is active to the models, in words; of more than one kind where they differ."""
+        found = (active.of(contract) for contract in self.contracts.values())
+        return sorted({f"{members.feature} ≤ {members.at_most:g}" for members in found})
 
     def count(self, query: str, *parameters: object) -> int:
         """The one number that a query gives."""
@@ -124,16 +142,16 @@ def _load(scores: LoggedScores, reading: LogReading, active: Active | None, open
 def _active(table: pa.Table, model: ImportedModel, active: Active) -> pa.Array:
     """Raises: ModelError, the rows are not of this model."""
     refuse_foreign(table, model)
-    contract = model.contract
-    if active.feature not in contract.feature_names:
+    contract, members = model.contract, active.of(model.contract)
+    if members.feature not in contract.feature_names:
         return pa.nulls(table.num_rows, pa.bool_())
-    column = contract.feature_names.index(active.feature)
+    column = contract.feature_names.index(members.feature)
     try:
         days = pc.list_element(table["inputs"], column)
         defaulted = pc.list_element(table["defaulted"], column)
     except pa.ArrowInvalid:
         raise ModelError(f"rows of model {model.tag} have not its {len(contract.inputs)} inputs") from None
-    return pc.if_else(defaulted, pa.scalar(None, pa.bool_()), pc.less_equal(days, active.days)).combine_chunks()
+    return pc.if_else(defaulted, pa.scalar(None, pa.bool_()), pc.less_equal(days, members.at_most)).combine_chunks()
 
 
 def customer_numbers(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:

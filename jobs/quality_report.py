@@ -71,7 +71,7 @@ def write(folder: Path, report: Mapping[str, Any]) -> None:
         "answers from": report["since"] or "the beginning",
         "until": report["until"] or "the end",
         "labels": f"{report['labels']['file']}: {report['counted']}",
-        "active": "{feature} ≤ {days:g}".format(**report["active"]),
+        "active": " or ".join(report["active"]) or "–",
     }
     parts = [
         paragraph(

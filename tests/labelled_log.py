@@ -21,7 +21,8 @@ from scoring.outcomes import outcomes
 from tests.fakes import DAYS_SINCE, small_contract, store_model, training_rows
 from training.pipeline import logistic
 
-ACTIVE = Active(DAYS_SINCE, days=60)
+ACTIVE_DAYS = 60
+ACTIVE = Active(DAYS_SINCE, ACTIVE_DAYS)
 MONDAY = datetime.fromisoformat("2024-03-04T00:00:00+00:00")  # of 2024-W10
 WEEK = timedelta(days=7)
 
@@ -55,7 +56,7 @@ class Asked:
     @property
     def active(self) -> NDArray[np.bool_]:
         """By `ACTIVE`; bool (n,)."""
-        active: NDArray[np.bool_] = self.values[:, 0].astype(np.float32) <= ACTIVE.days
+        active: NDArray[np.bool_] = self.values[:, 0].astype(np.float32) <= ACTIVE_DAYS
         return active
 
     def but_left_at_random(self) -> "Asked":

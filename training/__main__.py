@@ -185,6 +185,7 @@ def _run(chosen: argparse.Namespace) -> None:
             return
         from training.data_sets import left_out
         from training.orders_summary import check_enough, summarise
+        from training.target import before_training
 
         print(f"{written.path}: {written.source}; every order before {written.observed_until:%Y-%m-%d %H:%M} UTC")
         counted = summarise(written.path, written.observed_until)
@@ -196,9 +197,11 @@ def _run(chosen: argparse.Namespace) -> None:
                 flush=True,
             )
         try:
-            print(f"  {check_enough(artefacts, TrainingSettings())}")
+            print(f"  {check_enough(artefacts, before_training(artefacts, TrainingSettings(), local_only=True))}")
         except DatasetError as error:  # they can be scored all the same, by a model that there is
             print(f"warning: these are not enough to train on: {error}", file=sys.stderr)
+        except TrainingError as error:
+            print(f"warning: whether these are enough to train on is not known: {error}", file=sys.stderr)
         return
     if chosen.command == "challenge" and chosen.mode == "off":  # before what takes seconds to load
         from training.served_here import switch_off
@@ -211,8 +214,9 @@ def _run(chosen: argparse.Namespace) -> None:
     settings = TrainingSettings()
     if chosen.command == "check-orders":
         from training.orders_summary import check_enough
+        from training.target import before_training
 
-        print(check_enough(artefacts, settings))
+        print(check_enough(artefacts, before_training(artefacts, settings)))
         return
     if chosen.command == "import-model":
         from training.bento_import import import_model
@@ -232,23 +236,29 @@ def _run(chosen: argparse.Namespace) -> None:
         print("kept: " + ", ".join(each.owner for each in live))
         return
     if chosen.command == "champion":
-        from training.registry import CHAMPION, aliases_of, open_registry
+        from training.registry import open_registry
+        from training.target import champion_contract, refuse_other_setting
 
         client = open_registry(artefacts.mlflow_tracking_uri, settings.model_name)
-        number = aliases_of(client, settings.model_name).get(CHAMPION)
-        if number is None:
+        found = champion_contract(client, settings.model_name)
+        if found is None:
             print(f"no version of {settings.model_name} is champion yet")
             raise SystemExit(_NO_CHAMPION)
-        print(f"version {number} of {settings.model_name} is champion")
+        number, contract = found
+        refuse_other_setting(settings, contract, f"the champion, version {number} of {settings.model_name!r}")
+        days = f", and predicts who orders nothing in {contract.label_days} days" if contract.label_days else ""
+        print(f"version {number} of {settings.model_name} is champion{days}")
         return
     from training.opened_registry import OpenedRegistry
 
     opened = OpenedRegistry.of(artefacts, settings)
     if chosen.command == "train":
         from training.moves import promote_trained
+        from training.target import for_training
         from training.train import train_version
 
         opened.settled()  # said before the minutes of training, not after
+        settings = for_training(opened.client, settings)
         moved = promote_trained(opened, train_version(opened.client, artefacts, settings))
         before = moved.entry.from_version
         instead = f" instead of version {before}, which it was not held against" if before else ""

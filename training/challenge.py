@@ -5,6 +5,8 @@ import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from mlflow.entities.model_registry import ModelVersion
+
 from training import registry
 from training.bento_import import prepare, store, stored
 from training.errors import LedgerError, TrainingError
@@ -13,6 +15,7 @@ from training.opened_registry import OpenedRegistry
 from training.promotion import refuse_unpassed
 from training.registry import CHAMPION
 from training.served_here import alone, challenging, pinned, version_in, write_whole
+from training.target import refuse_other_label, refuse_other_setting
 
 
 def challenge(opened: OpenedRegistry, wanted: str, mode: Literal["shadow", "canary"], share: float) -> Recorded:
@@ -26,6 +29,7 @@ def challenge(opened: OpenedRegistry, wanted: str, mode: Literal["shadow", "cana
 
     Raises:
         TrainingError: it is what is served here.
+        OtherTargetError: it is about another label than what is served here, or than is set.
         ModelImportError: it may not be served, is missing or altered.
         LedgerError: another move came first; or it is recorded, but the file cannot be written.
     """
@@ -40,6 +44,7 @@ def challenge(opened: OpenedRegistry, wanted: str, mode: Literal["shadow", "cana
         what = "pinned here" if served else CHAMPION
         raise TrainingError(f"version {version.version} of {opened.name!r} is {what}; it cannot challenge itself")
     refuse_unpassed(version)
+    _refuse_other_label(opened, version, beside)
     identity = stored(version, str(before.get("tag")))
     if identity is None:
         servable = prepare(opened.client, version)
@@ -61,6 +66,18 @@ def challenge(opened: OpenedRegistry, wanted: str, mode: Literal["shadow", "cana
                 "mend that and run again"
             ) from None
     return recorded
+
+
+def _refuse_other_label(opened: OpenedRegistry, challenger: ModelVersion, beside: str) -> None:
+    """A canary that answers another question than the model beside it would be taken for the same."""
+    contract = registry.contract_of(challenger)
+    whose = f"version {challenger.version} of {opened.name!r}"
+    refuse_other_setting(opened.settings, contract, whose)
+    try:
+        served = registry.contract_of(registry.version_of(opened.client, opened.name, beside))
+    except TrainingError:
+        return  # what is served here is no longer in the registry; it goes on all the same
+    refuse_other_label(contract, whose, served, f"version {beside}, which is served here,")
 
 
 def record_off(opened: OpenedRegistry, before: Mapping[str, Any]) -> Recorded:

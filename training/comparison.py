@@ -17,11 +17,14 @@ from scoring.evaluation import (
     Floats,
     Metric,
     Paired,
+    calibration_error,
     compare_scores,
-    expected_calibration_error,
     rank_correlation,
+    standard,
 )
 from training.errors import DatasetError
+from training.settings import TrainingSettings
+from training.verdicts import Judged, less_is_better, verdict_on
 
 TIMED_ROWS = (1, 1_000)
 
@@ -43,24 +46,14 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Segment:
-    """A part of the customers.
-
-    roc_auc, brier: None with fewer than `FEWEST_OF_A_CLASS` of either class.
-    """
-
-    name: str
-    rows: int
-    roc_auc: Paired | None
-    brier: Paired | None
-
-
-@dataclass(frozen=True)
 class Comparison:
     """Champion and candidate on n rows that neither was fitted on.
 
+    confidence: of every interval, of paired differences.
     headline: ROC AUC of active customers.
-    brier: over all customers, as are the expected calibration errors.
+    calibration: expected calibration error over all customers, corrected for what chance adds to it.
+    brier: over all customers; decides nothing.
+    segments: ROC AUC of parts of the customers.
     changed_decisions: share of customers whom they call differently, each by its own threshold.
     mean_change: mean |difference| of the probability.
     rank_correlation: Spearman's, of the probabilities.
@@ -68,11 +61,11 @@ class Comparison:
 
     rows: int
     active_rows: int
-    headline: Paired
+    confidence: float
+    headline: Judged
+    calibration: Judged
     brier: Paired
-    champion_calibration_error: float
-    candidate_calibration_error: float
-    segments: tuple[Segment, ...]
+    segments: tuple[Judged, ...]
     changed_decisions: float
     mean_change: float
     rank_correlation: float
@@ -81,6 +74,11 @@ class Comparison:
     champion_microseconds: dict[int, float]
     candidate_microseconds: dict[int, float]
 
+    @property
+    def judged(self) -> tuple[Judged, ...]:
+        """Every figure with a verdict."""
+        return self.headline, self.calibration, *self.segments
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
@@ -88,16 +86,10 @@ class Comparison:
     def __str__(self) -> str:
         lines = [
             f"{self.rows:,} rows that neither was fitted on, {self.active_rows:,} of active customers; "
-            "champion → candidate, 95 % intervals",
-            f"  ROC AUC of active customers  {self.headline}",
-            f"  Brier score of all           {self.brier}",
-            f"  calibration error of all     {self.champion_calibration_error:.3f} → "
-            f"{self.candidate_calibration_error:.3f}",
+            f"champion → candidate, {100 * self.confidence:g} % intervals",
+            *(f"  {judged}" for judged in self.judged),
+            f"  Brier score of all customers {self.brier}",
         ]
-        for segment in self.segments:
-            lines.append(
-                f"  {segment.name}: {segment.rows:,} rows, ROC AUC {segment.roc_auc or 'not measured, too few'}"
-            )
         lines.append(
             f"  decisions that change {self.changed_decisions:.1%}; mean change of a probability "
             f"{self.mean_change:.4f}; rank correlation {self.rank_correlation:.4f}"
@@ -115,8 +107,7 @@ def compare(
     champion: Scored,
     candidate: Scored,
     segments: Mapping[str, Bools],
-    resamples: int,
-    seed: int,
+    settings: TrainingSettings,
 ) -> Comparison:
     """Hold a candidate against the champion.
 
@@ -124,31 +115,34 @@ def compare(
         churned, active: (n,), as in `training.dataset.LabelledRows`.
         segments: name → mask (n,).
     """
-
-    def paired(metric: Metric, chosen: Bools) -> Paired:
-        before, now = champion.probability[chosen], candidate.probability[chosen]
-        return compare_scores(metric, churned[chosen], before, now, resamples, seed)
-
-    def segment(name: str, chosen: Bools) -> Segment:
-        labels = churned[chosen]
-        enough = min(labels.sum(), (~labels).sum()) >= FEWEST_OF_A_CLASS
-        return Segment(
-            name,
-            int(chosen.sum()),
-            paired(RANKING["roc_auc"], chosen) if enough else None,
-            paired(PROBABILITY["brier"], chosen) if enough else None,
-        )
-
-    everybody = np.ones(len(churned), dtype=bool)
     before, now = champion.probability, candidate.probability
+
+    def paired(metric: Metric, corrected: bool = False) -> Paired:
+        interval = standard(settings.gate_confidence, corrected)
+        return compare_scores(metric, churned, before, now, settings.bootstrap_resamples, settings.seed, None, interval)
+
+    def roc_auc(what: str, chosen: Bools, margin: float) -> Judged:
+        return judge_roc_auc(what, churned[chosen], before[chosen], now[chosen], margin, settings)
+
+    calibrated = paired(calibration_error, corrected=True)
+    allowed = settings.max_calibration_loss
     return Comparison(
         rows=len(churned),
         active_rows=int(active.sum()),
-        headline=paired(RANKING["roc_auc"], active),
-        brier=paired(PROBABILITY["brier"], everybody),
-        champion_calibration_error=expected_calibration_error(churned, before),
-        candidate_calibration_error=expected_calibration_error(churned, now),
-        segments=tuple(segment(name, chosen) for name, chosen in segments.items()),
+        confidence=settings.gate_confidence,
+        headline=roc_auc("ROC AUC of active customers", active, settings.max_auc_loss),
+        calibration=Judged(
+            "calibration error of all customers",
+            len(churned),
+            calibrated,
+            allowed,
+            verdict_on(less_is_better(calibrated.difference), allowed),
+        ),
+        brier=paired(PROBABILITY["brier"]),
+        segments=tuple(
+            roc_auc(f"ROC AUC of customers with {name}", chosen, settings.max_segment_auc_loss)
+            for name, chosen in segments.items()
+        ),
         changed_decisions=float(((before >= champion.threshold) != (now >= candidate.threshold)).mean()),
         mean_change=float(np.abs(now - before).mean()),
         rank_correlation=rank_correlation(before, now),
@@ -157,6 +151,17 @@ def compare(
         champion_microseconds=dict(champion.microseconds),
         candidate_microseconds=dict(candidate.microseconds),
     )
+
+
+def judge_roc_auc(
+    what: str, churned: Bools, champion: Floats, candidate: Floats, margin: float, settings: TrainingSettings
+) -> Judged:
+    """ROC AUC of two scores of the same customers, (n,), and whether the second is worse by more than a margin."""
+    found = None
+    if min(churned.sum(), (~churned).sum()) >= FEWEST_OF_A_CLASS:
+        arguments = settings.bootstrap_resamples, settings.seed, None, standard(settings.gate_confidence)
+        found = compare_scores(RANKING["roc_auc"], churned, champion, candidate, *arguments)
+    return Judged(what, len(churned), found, margin, verdict_on(found.difference if found else None, margin))
 
 
 def segments_of(matrix: pd.DataFrame, described: str) -> dict[str, Bools]:

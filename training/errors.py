@@ -3,6 +3,7 @@
 TrainingError
 ├── OrdersError       an orders file cannot be used
 ├── DatasetError      no training set can be made from the features there are
+├── OtherTargetError  a model, or a setting, is about another label than the champion
 ├── GateError         a model did not earn its alias
 ├── LedgerError       a move cannot be made or recorded, because somebody else moved
 ├── ModelImportError  a registered model cannot be imported for serving
@@ -26,6 +27,10 @@ class OrdersError(TrainingError):
 
 class DatasetError(TrainingError):
     """No training set can be made from the features that there are."""
+
+
+class OtherTargetError(TrainingError):
+    """A model, or a setting, is about another label than the champion; names both lengths and the way out."""
 
 
 class GateError(TrainingError):

@@ -21,6 +21,7 @@ from training.errors import TrainingError
 from training.promotion import PASSED, objections_against, own_verdict
 from training.registry import CHAMPION, TEST_COLUMNS
 from training.settings import TrainingSettings
+from training.target import refuse_other_label
 
 _TIMED_CALLS = 200
 AGAINST_CHAMPION = "gate_against_champion"
@@ -61,11 +62,15 @@ def judge(client: MlflowClient, settings: TrainingSettings, candidate: Servable)
     if number is not None:
         try:
             champion = prepare(client, registry.version_of(client, version.name, number))
+            whose = f"the {CHAMPION}, version {number},"
+            refuse_other_label(candidate.contract, f"version {version.version}", champion.contract, whose)
             comparison = compare_versions(champion, candidate, settings)
             objections += objections_against(comparison, settings)
         except TrainingError as error:
             objections.append(f"it cannot be held against the {CHAMPION}, version {number}: {error}")
         said = "refused: " + "; ".join(objections) if objections else PASSED
+        if comparison is not None and not objections:
+            said += f", {comparison.headline.verdict}: {comparison.headline}"
         client.set_model_version_tag(
             version.name, version.version, AGAINST_CHAMPION, f"against version {number}: {said}"
         )
@@ -74,11 +79,14 @@ def judge(client: MlflowClient, settings: TrainingSettings, candidate: Servable)
         document = json.dumps(comparison.to_dict(), indent=2) + "\n"
         path = f"promotion/against-v{number}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.json"
         client.log_text(str(version.run_id), document, path)
-        headline = comparison.headline
+        if headline := comparison.headline.paired:
+            evidence |= {
+                "active_roc_auc": [headline.champion, headline.candidate],
+                "difference": [headline.difference.value, headline.difference.low, headline.difference.high],
+            }
         evidence |= {
             "rows": comparison.rows,
-            "active_roc_auc": [headline.champion, headline.candidate],
-            "difference": [headline.difference.value, headline.difference.low, headline.difference.high],
+            "verdicts": {judged.what: str(judged.verdict) for judged in comparison.judged},
             "changed_decisions": comparison.changed_decisions,
             "comparison": f"runs:/{version.run_id}/{path}",
             "comparison_sha256": hashlib.sha256(document.encode()).hexdigest(),
@@ -121,8 +129,7 @@ def compare_versions(champion: Servable, candidate: Servable, settings: Training
         scored["champion"],
         scored["candidate"],
         segments_of(rows, settings.segments),
-        settings.bootstrap_resamples,
-        settings.seed,
+        settings,
     )
 
 

@@ -12,7 +12,7 @@ from training.judgement import AGAINST_CHAMPION
 from training.ledger import Chain, Recorded
 from training.opened_registry import OpenedRegistry
 from training.promotion import own_verdict
-from training.registry import CHAMPION
+from training.registry import CHAMPION, LABEL_DAYS
 from training.served_here import challenging, pinned
 
 _METRICS = ("active_roc_auc", "all_roc_auc", "all_brier", "all_calibration_error")
@@ -24,7 +24,7 @@ def models(opened: OpenedRegistry) -> str:
     versions = registry.versions_of(opened.client, opened.name)
     if not versions:
         return f"no version of {opened.name!r} is registered in {redacted(opened.artefacts.mlflow_tracking_uri)}"
-    header = ["version", "alias", "created (UTC)", "gate", *_METRICS, "here"]
+    header = ["version", "alias", "created (UTC)", "label", "gate", *_METRICS, "here"]
     rows = [header, *(_row(opened, version, aliases) for version in versions)]
     chain = opened.ledger.read()
     return "\n".join([*_table(rows), "", f"ledger {opened.ledger.name}", *_ledger(chain, aliases.get(CHAMPION))])
@@ -32,13 +32,16 @@ def models(opened: OpenedRegistry) -> str:
 
 def _row(opened: OpenedRegistry, version: ModelVersion, aliases: dict[str, str]) -> list[str]:
     number = str(version.version)
-    metrics = opened.client.get_run(str(version.run_id)).data.metrics if version.run_id else {}
+    run = opened.client.get_run(str(version.run_id)).data if version.run_id else None
+    metrics = run.metrics if run else {}
+    days = version.tags.get(LABEL_DAYS) or (run.params.get(LABEL_DAYS) if run else None)
     gate = _short(own_verdict(version))
     against = version.tags.get(AGAINST_CHAMPION)
     return [
         number,
         " ".join(sorted(alias for alias, to in aliases.items() if to == number)),
         f"{datetime.fromtimestamp(version.creation_timestamp / 1000, UTC):%Y-%m-%d %H:%M}",
+        f"{days} days" if days else "",
         gate if against is None else f"{gate}; {_short(against)}",
         *(f"{metrics[name]:.4f}" if name in metrics else "" for name in _METRICS),
         _here(opened, number),

@@ -12,8 +12,9 @@ from training.errors import GateError, LedgerError, ModelImportError, TrainingEr
 from training.judgement import judge
 from training.ledger import Chain, Recorded
 from training.opened_registry import OpenedRegistry
-from training.promotion import FORCED, GATE, PASSED, own_verdict
+from training.promotion import FORCED, GATE, PASSED, own_verdict, ways_out
 from training.registry import CHALLENGER, CHAMPION
+from training.target import refuse_other_setting
 
 
 def _begun(opened: OpenedRegistry) -> Chain:
@@ -41,7 +42,9 @@ def promote_trained(opened: OpenedRegistry, version: ModelVersion) -> Recorded:
     chain = _begun(opened)
     servable = prepare(opened.client, version)
     metrics = servable.contract.metrics
-    evidence = {name: metrics[name] for name in ("active_roc_auc", "all_roc_auc") if name in metrics}
+    evidence = {
+        name: metrics[name] for name in ("active_roc_auc", "active_roc_auc_gain", "all_roc_auc") if name in metrics
+    }
     why = "trained, and passed the gate on its own"
     entry = opened.entry("train", CHAMPION, version, why, served=servable.identity, evidence=evidence)
     return opened.move(entry, chain, version)
@@ -57,6 +60,7 @@ def promote(opened: OpenedRegistry, wanted: str = CHALLENGER, reason: str = "", 
 
     Raises:
         GateError: the gate does not let it.
+        OtherTargetError: the label's length is set, and is not this version's.
         TrainingError: it cannot be served whoever wants it, or another move came first.
     """
     registry.version_of(opened.client, opened.name, wanted)  # a wrong one is told before anything is fetched
@@ -65,6 +69,7 @@ def promote(opened: OpenedRegistry, wanted: str = CHALLENGER, reason: str = "", 
     if str(version.version) == registry.aliases_of(opened.client, opened.name).get(CHAMPION):
         raise TrainingError(f"version {version.version} of {opened.name!r} is {CHAMPION} already")
     servable = prepare(opened.client, version)
+    refuse_other_setting(opened.settings, servable.contract, f"version {version.version} of {opened.name!r}")
     opened.refuse_unservable(servable)
     judgement = judge(opened.client, opened.settings, servable)
     print(judgement)
@@ -72,6 +77,7 @@ def promote(opened: OpenedRegistry, wanted: str = CHALLENGER, reason: str = "", 
         raise GateError(
             f"version {version.version} of {opened.name!r} is not promoted, what is served stays: "
             + "; ".join(judgement.objections)
+            + ways_out(judgement.objections)
             + '. FORCE=1 REASON="…" promotes it all the same'
         )
     store(opened.artefacts, servable)

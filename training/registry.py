@@ -4,6 +4,7 @@ import hashlib
 import logging
 import re
 import sqlite3
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -38,6 +39,9 @@ customer was active before it, whether it churned after it, and what the model s
 
 MLMODEL_SHA256 = "mlmodel_sha256"
 """Tag of a version: sha256 of its `MLmodel`."""
+
+LABEL_DAYS = "label_days"
+"""Tag of a version, and parameter of its run: length in days of the label's window."""
 
 FEATURES_SHA256 = "features_sha256"
 """Tag of a version: what the features were built from that it was trained on, see `training.dataset.built_from`."""
@@ -136,6 +140,27 @@ def versions_of(client: MlflowClient, name: str) -> list[ModelVersion]:
         token = page.token
         if not token:
             return sorted(found, key=lambda version: int(version.version), reverse=True)
+
+
+def contract_of(version: ModelVersion) -> ModelContract:
+    """What a version promises, verified.
+
+    Raises:
+        ModelImportError: it is missing or altered.
+    """
+    what = f"model {version.name!r} version {version.version}"
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            file = mlflow.artifacts.download_artifacts(f"runs:/{version.run_id}/{CONTRACT_PATH}", dst_path=folder)
+            document = Path(file).read_bytes()
+        except (MlflowException, OSError) as error:
+            raise ModelImportError(f"{what}: its contract is missing ({str(error).splitlines()[0]})") from None
+    if (found := content_sha256(document)) != version.tags.get("contract_sha256"):
+        raise ModelImportError(f"{what}: the contract's sha256 is {found}, not what was registered")
+    try:
+        return ModelContract.from_json(document)
+    except ContractError as error:
+        raise ModelImportError(f"{what}: {error}") from None
 
 
 def download(version: ModelVersion, folder: Path) -> RegisteredModel:

@@ -1,13 +1,14 @@
 """Training on a schedule: only when there is something new, and never further than the alias `challenger`."""
 
 import fcntl
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mlflow.entities.model_registry import ModelVersion
 
+from contract import ModelContract
+from contract.artefacts import Artefacts
 from training import registry
 from training.bento_import import prepare
 from training.dataset import built_from, last_labelled, observed_until
@@ -15,8 +16,10 @@ from training.errors import DatasetError, GateError, LockedError, ModelImportErr
 from training.judgement import AGAINST_CHAMPION, judge, tainted
 from training.ledger import Recorded
 from training.opened_registry import OpenedRegistry
-from training.promotion import GATE, PASSED, own_verdict
-from training.registry import CHALLENGER, CHAMPION, FEATURES_SHA256
+from training.promotion import GATE, PASSED, own_verdict, ways_out
+from training.registry import CHALLENGER, FEATURES_SHA256
+from training.settings import TrainingSettings
+from training.target import champion_contract, following, refuse_other_setting
 from training.train import train_version
 
 
@@ -33,50 +36,60 @@ def retrain(opened: OpenedRegistry, force: bool = False) -> Recorded | None:
 
     Raises:
         LockedError: another retraining runs on this machine.
+        OtherTargetError: the label's length is set, and is not the champion's.
         DatasetError: there are no features, or no training set can be made of them.
         GateError: the new version is registered without the alias.
     """
     with _one_at_a_time(opened.artefacts.model_tag.with_name("retrain.lock")):
         opened.settled()  # said before the minutes of training, not after
+        settings, champion = _target(opened)
         built = built_from(opened.artefacts)
         if not built:
             raise DatasetError(f"{opened.artefacts.offline_store}: no features; run `make features` first")
         newest = next(iter(registry.versions_of(opened.client, opened.name)), None)
         new = newest is None or newest.tags.get(FEATURES_SHA256) != built
         if force or new or newest is None or GATE not in newest.tags:
-            _refuse_earlier_labels(opened)
-            version = train_version(opened.client, opened.artefacts, opened.settings)
+            if champion is not None:
+                _refuse_earlier_labels(opened.artefacts, settings, *champion)
+            version = train_version(opened.client, opened.artefacts, settings)
         elif _was_cut_off(opened, newest):
             version = newest
         else:
             return None
         chain = opened.settled()
         servable = prepare(opened.client, version)
-        judgement = judge(opened.client, opened.settings, servable)
+        judgement = judge(opened.client, settings, servable)
         print(judgement)
         if judgement.objections:
             raise GateError(
                 f"version {version.version} of {opened.name!r} is registered without an alias, what is served stays: "
                 + "; ".join(judgement.objections)
+                + ways_out(judgement.objections)
             )
         why = f"trained {'on new data' if new else 'again on the same data'}, and passed the gate"
         entry = opened.entry("retrain", CHALLENGER, version, why, served=servable.identity, evidence=judgement.evidence)
         return opened.move(entry, chain, version)
 
 
-def _refuse_earlier_labels(opened: OpenedRegistry) -> None:
-    """Told before the minutes of training: the gate holds no version against a champion that has seen later labels."""
-    number = registry.aliases_of(opened.client, opened.name).get(CHAMPION)
-    if number is None:
-        return
+def _target(opened: OpenedRegistry) -> tuple[TrainingSettings, tuple[str, ModelContract] | None]:
+    """The settings with the champion's label, and the champion's number and contract."""
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            version = registry.version_of(opened.client, opened.name, number)
-            window = registry.download(version, Path(folder)).contract.training_window
+        champion = champion_contract(opened.client, opened.name)
     except ModelImportError:
-        return  # a champion that is damaged is the gate's to object to
-    cutoff = last_labelled(observed_until(opened.artefacts), opened.settings)
-    if said := tainted(window, cutoff):
+        return opened.settings, None  # a champion that is damaged is the gate's to object to
+    if champion is None:
+        return opened.settings, None
+    number, contract = champion
+    refuse_other_setting(opened.settings, contract, f"the champion, version {number} of {opened.name!r}")
+    return following(opened.settings, contract), champion
+
+
+def _refuse_earlier_labels(
+    artefacts: Artefacts, settings: TrainingSettings, number: str, champion: ModelContract
+) -> None:
+    """Told before the minutes of training: the gate holds no version against a champion that has seen later labels."""
+    cutoff = last_labelled(observed_until(artefacts), settings)
+    if said := tainted(champion.training_window, cutoff):
         raise DatasetError(
             f"the champion, version {number}, {said}; a version trained now could not be held against it. Take later "
             "orders, or `make train`, which holds a version against no champion"

@@ -137,6 +137,7 @@ def register(
         "data_fingerprint": contract.data_fingerprint,
         registry.FEATURES_SHA256: features_sha256,
         "git_commit": _git_commit(),
+        **({registry.LABEL_DAYS: str(contract.label.days)} if contract.label else {}),
     }
     for key, value in tags.items():
         client.set_model_version_tag(name, version.version, key, value)

@@ -18,34 +18,37 @@ class TrainingSettings(CutoffSettings):
     """Feature service whose features, in whose order, are the model's inputs."""
 
     recency_feature: str = "customer_recency__days_since_last_order"
-    """The one feature whose ranking is the baseline that a model must beat."""
+    """The one feature whose ranking is the baseline that a model must beat; days since the last order."""
 
     active_days: int = Field(default=180, ge=1)
-    """The headline population: customers with an order in this many days before they are asked about."""
+    """The headline population: customers with an order in this many days before the moment. As the champion's, too."""
 
     seed: int = 17
     """Seed of everything random: the same data and seed give the same model and metrics."""
 
     bootstrap_resamples: int = Field(default=200, ge=20)
-    """Resamples behind each 95 % interval."""
+    """Resamples behind each interval."""
 
-    min_auc_margin: float = Field(default=0.02, ge=0)
-    """Gate: by how much the headline ROC AUC must beat the recency-only baseline."""
+    gate_confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Of the two-sided intervals by which the gate decides: what is no better passes in (1 - this) / 2 of the cases."""
+
+    min_auc_margin: float = Field(default=0, ge=0)
+    """Gate: the interval of the headline ROC AUC's gain over the recency-only baseline must begin above this."""
 
     max_calibration_error: float = Field(default=0.05, gt=0)
-    """Gate: largest expected calibration error over all customers of the test cut-off."""
+    """Gate: the interval of the calibration error over all customers of the test cut-off must end at or below this."""
 
     max_auc_loss: float = Field(default=0.01, ge=0)
     """Gate against the champion: the interval of the headline ROC AUC's difference must not begin below minus this."""
 
     max_calibration_loss: float = Field(default=0.02, ge=0)
-    """Gate against the champion: by how much the calibration error may exceed the champion's."""
+    """Gate against the champion: the interval of the calibration error's difference must not end above this."""
 
     segments: str = "customer_recency__days_since_last_order customer_lifetime__order_count:2:4"
     """Customers that are compared part by part: a feature for its terciles, or with the edges between its parts."""
 
-    max_segment_auc_loss: float = Field(default=0.03, ge=0)
-    """Gate against the champion: no segment's ROC AUC is worse by more than this with an interval wholly below zero."""
+    max_segment_auc_loss: float = Field(default=0.01, ge=0)
+    """Gate against the champion: no interval of a segment's ROC AUC difference lies wholly below minus this."""
 
     max_changed_decisions: float = Field(default=0.1, ge=0, le=1)
     """Gate against the champion: largest share of customers whom the two call differently."""

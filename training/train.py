@@ -40,10 +40,11 @@ from training import run_log
 from training.dataset import LabelledRows, TrainingData, built_from
 from training.errors import DatasetError, GateError, TrainingError
 from training.pipeline import CANDIDATES
-from training.promotion import GATE, PASSED, Evidence, objections
+from training.promotion import GATE, PASSED, Evidence, measure, objections, ways_out
 from training.rehearsal import rehearse
 from training.served_hours import age_lines, age_metrics, same_day_line, same_day_metrics
 from training.settings import TrainingSettings
+from training.target import label_of, populations_of
 
 CLASS_NAMES = ("retained", "churned")
 THRESHOLD_RULE = (
@@ -113,6 +114,9 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
         probability, recency = test.score(pipeline), recency_of(test, settings)
         estimates, calibration_error = _evaluate(probability, recency, test, settings)
         _tell_hours(data.view_ages(test_rows.entities), test_rows, probability)
+        measured = measure(test.rows.churned, test.rows.active, recency, probability, settings)
+        estimates |= measured.estimates
+        _say(str(measured))
         mlflow.log_params({"candidate": name, **settings.model_dump(), **_dates(cutoffs)})
         run_log.log_metrics(estimates, calibration_error)
         for population, chosen in test.populations.items():
@@ -134,6 +138,8 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
             metrics={key: round(e.value, 6) for key, e in estimates.items()},
             library_versions={library: installed_version(library) for library in _LIBRARIES},
             scores=Histogram.of(probability),
+            label=label_of(settings),
+            populations=populations_of(settings),
         )
         test_set = test.matrix.assign(
             event_timestamp=test.rows.entities["event_timestamp"],
@@ -145,9 +151,7 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
     version = registered.version
     _say(f"registered {settings.model_name} version {version.version}")
     evidence = Evidence(
-        headline_auc=estimates["active_roc_auc"],
-        recency_auc=estimates["active_recency_roc_auc"],
-        calibration_error=calibration_error,
+        measured=measured,
         has_signature=registered.has_signature,
         contract=registered.contract,
     )
@@ -157,7 +161,8 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
         raise GateError(
             f"version {version.version} of {version.name!r} is registered without an alias, what is served stays: "
             + "; ".join(found)
-            + ". TRAINING_MIN_AUC_MARGIN and TRAINING_MAX_CALIBRATION_ERROR set the bar; little data often misses it. "
+            + ways_out(found)
+            + ". TRAINING_MIN_AUC_MARGIN, TRAINING_MAX_CALIBRATION_ERROR and TRAINING_GATE_CONFIDENCE set the bar. "
             f'To serve it all the same: make promote VERSION={version.version} FORCE=1 REASON="…"'
         )
     return client.get_model_version(version.name, version.version)

@@ -101,6 +101,20 @@ def test_new_orders_train_nothing_by_accident_and_what_scores_says_what_is_missi
     assert (pinned, before) == (tag.read_text(), loop.make("models").stdout)
 
 
+def test_the_label_belongs_to_the_model_and_another_length_is_refused_before_anything_is_made(loop: Loop) -> None:
+    before = loop.make("models").stdout
+    assert 90 == loop.call("GET", "/model").body["contract"]["label"]["days"]
+
+    for target in ("first-model", "retrain", "label-fits"):
+        refused = loop.make(target, "TRAINING_LABEL_DAYS=30")
+
+        assert 0 != refused.returncode
+        assert "nothing in 90 days, and TRAINING_LABEL_DAYS is 30: unset it" in refused.stderr
+        assert not [word for word in ("train:", "import:", "features up to") if word in refused.stdout]
+    assert 0 == loop.make("label-fits", "TRAINING_LABEL_DAYS=90").returncode
+    assert before == loop.make("models").stdout
+
+
 def test_every_step_says_what_it_does(loop: Loop) -> None:
     for word in ("orders:", "features:", "apply:", "materialize:", "train:", "import:", "0 changed decisions"):
         assert word in loop.output

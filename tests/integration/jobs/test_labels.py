@@ -8,10 +8,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from contract import Label, ModelContract
 from contract.artefacts import Artefacts
 from jobs.__main__ import main
 from jobs.errors import JobError
 from jobs.labels import LabelRequest, LabelsMade, NothingDueError, make_labels
+from scoring.errors import ModelError
 from scoring.model import ImportedModel
 from scoring.pseudonyms import Pseudonyms
 from tests.labelled_log import Asked, LabelledLog, small_model
@@ -47,7 +49,9 @@ class Shop:
     def order(self, *times: tuple[str, datetime]) -> None:
         write_orders(self.artefacts.orders, [_order(n, *time) for n, time in enumerate(times)])
 
-    def label(self, days: int = 90, id_key_file: Path | None = None, until: datetime | None = None) -> LabelsMade:
+    def label(
+        self, days: int | None = 90, id_key_file: Path | None = None, until: datetime | None = None
+    ) -> LabelsMade:
         return make_labels(self.artefacts, LabelRequest(self.out, days, until=until, id_key_file=id_key_file))
 
     def churned(self) -> dict[str, bool]:
@@ -83,7 +87,57 @@ def test_who_orders_nothing_from_the_answer_on_until_the_days_are_over_has_left(
     assert (6, 3, 0) == (made.labels, made.churned, made.not_due)
     assert {"before", "too late", "never seen"} == {customer for customer, left in shop.churned().items() if left}
     first = pq.read_table(shop.out).sort_by("request_id").slice(0, 1).to_pylist()[0]
-    assert {"request_id": "r-at last", "row": 0, "customer_id": "at last", "as_of": DUE, "churned": False} == first
+    assert {
+        "request_id": "r-at last",
+        "row": 0,
+        "customer_id": "at last",
+        "as_of": DUE,
+        "churned": False,
+        "label_days": 90,
+    } == first
+
+
+def test_each_answer_is_labelled_over_as_many_days_as_its_model_predicts(shop: Shop, tmp_path: Path) -> None:
+    monthly = replace(shop.model, tag="small_churn:v8", contract=promising(shop.model, 30))
+    quarterly = replace(shop.model, contract=promising(shop.model, 90))
+    store = {model.tag: model for model in (monthly, quarterly)}
+    shop.order(("a", DUE + timedelta(days=40)), ("b", DUE + timedelta(days=40)))
+    shop.ask(["a"], DUE)
+    asked = replace(Asked.some(2, DUE, seed=1), request_ids=["m-b", "m-c"], customer_ids=["b", "c"])
+    shop.log.put(asked.answers(monthly))
+    shop.log.put(replace(asked, request_ids=["l-b", "l-c"], at=DUE + timedelta(days=60)).answers(monthly))
+    shop.log.put(replace(asked, request_ids=["n-b", "n-c"], at=DUE + timedelta(days=60)).answers(quarterly))
+
+    made = make_labels(shop.artefacts, LabelRequest(shop.out), store.__getitem__)
+
+    rows = {row["request_id"]: (row["churned"], row["label_days"]) for row in pq.read_table(shop.out).to_pylist()}
+    month = {"m-b": (True, 30), "m-c": (True, 30), "l-b": (True, 30), "l-c": (True, 30)}
+    assert {"r-a": (False, 90), **month} == rows
+    assert ((30, 90), 2) == (made.days, made.not_due)
+    assert "churned, which is no order in 30 or 90 days" in str(made)
+    with pytest.raises(JobError, match="model small_churn:v7 predicts who orders nothing in 90 days, and --days is 30"):
+        make_labels(shop.artefacts, LabelRequest(shop.out, days=30), store.__getitem__)
+
+
+def promising(model: ImportedModel, days: int) -> ModelContract:
+    label = Label(name="churned", days=days, definition=f"no order in {days} days")
+    return model.contract.model_copy(update={"label": label})
+
+
+def test_answers_of_models_that_are_gone_are_labelled_as_the_pinned_one_predicts(shop: Shop) -> None:
+    def opened(tag: str) -> ImportedModel:
+        if tag != "small_churn:v9":
+            raise ModelError(f"{tag} is gone")
+        return replace(shop.model, contract=promising(shop.model, 30))
+
+    shop.order(("a", DUE))
+    shop.ask(["a"], DUE)
+    with pytest.raises(JobError, match=r"labels of model small_churn:v7 have is not known: .*DAYS=90"):
+        make_labels(shop.artefacts, LabelRequest(shop.out), opened)
+    shop.artefacts.model_tag.parent.mkdir(parents=True, exist_ok=True)
+    shop.artefacts.model_tag.write_text("small_churn:v9")
+
+    assert (30,) == make_labels(shop.artefacts, LabelRequest(shop.out), opened).days
 
 
 def test_answers_whose_days_are_not_over_wait_and_are_counted(shop: Shop) -> None:
@@ -91,8 +145,9 @@ def test_answers_whose_days_are_not_over_wait_and_are_counted(shop: Shop) -> Non
     shop.ask(["a"], DUE)
     shop.ask(["b", "c"], DUE + MICROSECOND, prefix="later")
 
-    assert "1 labels of answers until 2024-03-12T00:00:00+00:00, 0 churned; 2 later answers are not yet due" == str(
-        shop.label()
+    assert str(shop.label()) == (
+        "1 labels of answers until 2024-03-12T00:00:00+00:00, 0 churned, which is no order in 90 days; "
+        "2 later answers are not yet due"
     )
     assert (3, 0) == (shop.label(days=30).labels, shop.label(days=30).not_due)
 
@@ -184,12 +239,15 @@ def test_the_command_says_what_it_wrote_and_ends_with_a_code(
     monkeypatch.setenv("ORDERS_PATH", str(shop.artefacts.orders))
     monkeypatch.setenv("STREAMED_ORDERS_DIR", str(shop.artefacts.streamed_orders))
     shop.order(("a", DUE))
+    monkeypatch.setenv("MODEL_TAG_PATH", str(shop.artefacts.model_tag))
     arguments = ["labels", "--out", str(shop.out)]
 
     nothing = main(arguments)
     shop.ask(["a"], DUE)
 
-    assert (4, 0) == (nothing, main(arguments))
+    assert 1 == main(arguments)  # neither the model that answered is in the store, nor is one pinned
+    assert "how many days the labels of model small_churn:v7 have is not known" in capsys.readouterr().err
+    assert (4, 0) == (nothing, main([*arguments, "--days", "90"]))
     assert f"  {shop.out}\n" in capsys.readouterr().out
     assert 2 == main([*arguments, "--days", "0"])
     assert "error: --days 0: expected 1 to 3,650 days\n" == capsys.readouterr().err

@@ -7,15 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
+from contract import Label, Population
 from jobs.__main__ import main
 from jobs.errors import JobError
 from jobs.live_quality import NothingLabelledError, QualityCheck, QualityError, live_quality
+from jobs.logged_scores import Active
 from scoring.model import ImportedModel
+from tests.fakes import DAYS_SINCE
 from tests.labelled_log import ACTIVE, MONDAY, WEEK, Asked, LabelledLog, small_model
 from tests.loop import SOURCE
 from tests.serving import samples
@@ -35,7 +40,7 @@ def log(tmp_path: Path) -> LabelledLog:
 
 def judge(log: LabelledLog, *models: ImportedModel, labels: Path | None = None, **how: Any) -> dict[str, Any]:
     by_tag = {model.tag: model for model in models}
-    check = QualityCheck(labels or log.labels(), log.root / "out", active=ACTIVE, **{"resamples": 50, **how})
+    check = QualityCheck(labels or log.labels(), log.root / "out", **{"resamples": 50, "active": ACTIVE, **how})
     return live_quality(log.artefacts, check, opened=by_tag.__getitem__)
 
 
@@ -312,3 +317,43 @@ def test_the_command_says_what_is_wrong_in_a_line_and_ends_with_a_code(
     assert "small_churn:v7 is not in the BentoML model store" in said.err
     assert "2024-W10" in said.out
     assert 2 == main([*arguments, "--max-auc-loss", "2"])
+
+
+def predicting(model: ImportedModel, days: int, active_days: float) -> ImportedModel:
+    """The same model with a contract that tells its label and who is active to it."""
+    told = {
+        "label": Label(name="churned", days=days, definition=f"no order in {days} days"),
+        "populations": {"active": Population(feature=DAYS_SINCE, at_most=active_days)},
+    }
+    return replace(model, contract=model.contract.model_copy(update=told))
+
+
+def test_labels_over_other_days_than_the_model_predicts_are_refused_and_both_are_named(
+    log: LabelledLog, model: ImportedModel
+) -> None:
+    monthly = predicting(model, 30, active_days=60)
+    log.serve(monthly, Asked.some(200, MONDAY, seed=1))
+    table = pq.read_table(log.labels())
+
+    def labels(days: int) -> Path:
+        pq.write_table(table.append_column("label_days", pa.array([days] * len(table))), log.root / f"{days}.parquet")
+        return log.root / f"{days}.parquet"
+
+    with pytest.raises(JobError, match=r"labels over 90 days of model small_churn:v7, which predicts .* in 30 days"):
+        judge(log, monthly, labels=labels(90))
+    assert "ok" == judge(log, monthly, labels=labels(30))["outcome"]
+    assert "ok" == judge(log, model, labels=labels(90))["outcome"]  # its contract does not tell
+
+
+def test_who_is_active_is_the_contracts_to_say_unless_somebody_asks_otherwise(
+    log: LabelledLog, model: ImportedModel
+) -> None:
+    monthly, asked = predicting(model, 30, active_days=60), Asked.some(400, MONDAY, seed=1)
+    log.serve(monthly, asked)
+
+    by_contract, by_hand = judge(log, monthly, active=Active()), judge(log, monthly, active=Active(days=30))
+
+    recency = asked.values[:, 0].astype("float32")
+    assert (recency <= 60).sum() == of(by_contract, monthly, "2024-W10", "active")["rows"]
+    assert (recency <= 30).sum() == of(by_hand, monthly, "2024-W10", "active")["rows"]
+    assert [f"{DAYS_SINCE} ≤ 60"] == by_contract["active"]

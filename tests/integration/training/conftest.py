@@ -36,7 +36,8 @@ GOOD, ALIKE, WORSE = "1", "2", "3"
 
 SETTINGS = TrainingSettings(
     model_name=NAME,
-    bootstrap_resamples=20,
+    bootstrap_resamples=40,
+    max_calibration_loss=0.05,  # 600 rows cannot tell less
     max_slowdown=1_000,  # other tests run beside this one
     segments="customer_lifetime__order_count:20",
 )

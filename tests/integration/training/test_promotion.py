@@ -44,7 +44,12 @@ def test_a_version_that_is_no_worse_takes_the_champions_place_and_the_evidence_i
     assert before <= entry.at <= datetime.now(UTC)
     assert "@" in entry.who or entry.who
     kept = json.loads(models.artifact(ALIKE, "against-v1-*.json").read_text())
-    assert kept["headline"]["difference"]["value"] == entry.evidence["difference"][0]
+    assert kept["headline"]["paired"]["difference"]["value"] == entry.evidence["difference"][0]
+    verdicts = {kept[figure]["what"]: kept[figure]["verdict"] for figure in ("headline", "calibration")}
+    assert verdicts == {what: entry.evidence["verdicts"][what] for what in verdicts}
+    assert {"not worse", "better"} >= set(verdicts.values())
+    tag = models.opened.client.get_model_version(NAME, ALIKE).tags["gate_against_champion"]
+    assert tag.startswith(f"against version 1: passed, {kept['headline']['verdict']}: ROC AUC of active customers ")
     assert {"1", "1000"} == kept["candidate_microseconds"].keys()
     assert 600 == kept["rows"] == sum(segment["rows"] for segment in kept["segments"])
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from contract import ContractError, ContractVersionError, DecisionThreshold, ModelContract
+from contract import ContractError, ContractVersionError, DecisionThreshold, Label, ModelContract, Population
 from contract.histogram import Histogram
 from tests.unit.contract.builders import contract, feature, schema
 
@@ -36,6 +36,9 @@ def test_equal_contracts_have_equal_hashes_whatever_order_their_members_were_lis
     assert one.sha256 == other.sha256
 
 
+BEFORE_LABELS = "49e57d0e7e3c560be279e94fad70bdcdc17d4c1b390a1440b010fd761b9fbb0b"
+"""sha256 of `contract()` by the code that knew no label."""
+
 CHANGES: dict[str, object] = {
     "model_name": "other",
     "model_version": "4",
@@ -49,6 +52,8 @@ CHANGES: dict[str, object] = {
     "metrics": {"roc_auc": 0.81},
     "scores": Histogram(edges=(0.5,), counts=(1, 2), missing=0),
     "library_versions": {"numpy": "2.4.7"},
+    "label": Label(name="churned", days=90, definition="no order in the 90 days from then on"),
+    "populations": {"active": Population(feature="windowed__orders", at_most=180)},
     "trusted_types": ("xgboost.core.Booster",),
 }
 
@@ -149,3 +154,38 @@ def test_an_input_that_is_not_what_the_schema_says_of_it_is_refused(changed: dic
     first, *rest = contract().inputs
     with pytest.raises(ValidationError, match="is not what feature_schema says of it"):
         contract(inputs=(first.model_copy(update=changed), *rest))
+
+
+def test_a_contract_without_a_label_is_the_document_that_it_was_before_there_were_labels() -> None:
+    assert contract().sha256 == BEFORE_LABELS
+    assert not {"label", "populations"} & json.loads(contract().to_json()).keys()
+
+
+def test_a_label_and_populations_survive_json() -> None:
+    original = contract(label=CHANGES["label"], populations=CHANGES["populations"])
+
+    assert original == ModelContract.from_json(original.to_json())
+    assert {"feature": "windowed__orders", "at_most": 180} == json.loads(original.to_json())["populations"]["active"]
+
+
+@pytest.mark.parametrize(
+    ("window", "days"),
+    [
+        ({"last_cutoff": "2026-03-01T00:00:00+00:00", "labels_until": "2026-03-31T00:00:00+00:00"}, 30),
+        ({"last_cutoff": "2026-03-01T00:00:00+00:00"}, None),
+        ({"last_cutoff": "2026-03-01", "labels_until": "2026-03-31T00:00:00+00:00"}, None),
+        ({"last_cutoff": "then", "labels_until": "later"}, None),
+        ({"last_cutoff": "2026-03-31", "labels_until": "2026-03-01"}, None),
+        ({}, None),
+    ],
+)
+def test_the_labels_length_of_an_older_contract_is_that_of_its_last_window(
+    window: dict[str, str], days: int | None
+) -> None:
+    assert days == contract(training_window=window).label_days
+    assert 60 == contract(training_window=window, label=Label(name="churned", days=60, definition="")).label_days
+
+
+def test_a_population_of_a_feature_that_is_no_input_is_refused_and_named() -> None:
+    with pytest.raises(ValidationError, match=r"populations\.active: 'shoe_size' is not an input"):
+        contract(populations={"active": Population(feature="shoe_size", at_most=1)})

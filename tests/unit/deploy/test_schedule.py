@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from deploy.jobs.schedule import FIRST, JOBS, Job, run
-from jobs.labels import LABEL_DAYS
 from service.settings import ServiceSettings
 from tests.loop import SOURCE
+from training.settings import TrainingSettings
 
 
 def at(text: str) -> datetime:
@@ -44,7 +44,8 @@ def test_what_follows_a_command_that_failed_does_not_run(capsys: pytest.CaptureF
 
 
 def test_the_log_is_kept_until_its_answers_have_labels_which_are_made_and_judged() -> None:
-    weeks_to_judge = timedelta(days=ServiceSettings.model_fields["inference_log_days"].default - LABEL_DAYS)
+    label_days = TrainingSettings().label_days
+    weeks_to_judge = timedelta(days=ServiceSettings.model_fields["inference_log_days"].default - label_days)
 
     assert weeks_to_judge > timedelta(days=7)
     (job,) = [job for job in JOBS if job.name == "live-quality"]

@@ -4,12 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scoring.evaluation import RANKING, Bools, Floats, bootstrap, evaluate
+from scoring.evaluation import RANKING, Bools, Floats, Paired, bootstrap, evaluate
 from training.comparison import TIMED_ROWS, Comparison, Scored, compare, segments_of, time_calls
 from training.errors import DatasetError
+from training.settings import TrainingSettings
+from training.verdicts import Judged, Verdict
 
 N = 1_500
 ORDERS = "customer_lifetime__order_count"
+SETTINGS = TrainingSettings(bootstrap_resamples=100, seed=3)
 TIMES = {1: 10.0, 1_000: 500.0}
 
 
@@ -31,7 +34,12 @@ def scored(log_odds: Floats, threshold: float = 0.5) -> Scored:
 
 def compared(champion: Scored, candidate: Scored, **segments: Bools) -> Comparison:
     churned, _ = customers()
-    return compare(churned, np.arange(N) % 2 == 0, champion, candidate, segments, resamples=100, seed=3)
+    return compare(churned, np.arange(N) % 2 == 0, champion, candidate, segments, SETTINGS)
+
+
+def measured(judged: Judged) -> Paired:
+    assert judged.paired is not None
+    return judged.paired
 
 
 def test_a_version_held_against_itself_differs_in_nothing() -> None:
@@ -39,9 +47,9 @@ def test_a_version_held_against_itself_differs_in_nothing() -> None:
 
     found = compared(scored(log_odds), scored(log_odds), all=np.ones(N, dtype=bool))
 
-    for paired in (found.headline, found.brier, found.segments[0].roc_auc):
-        assert paired is not None
+    for paired in (found.brier, *map(measured, found.judged)):
         assert (0, 0, 0) == (paired.difference.value, paired.difference.low, paired.difference.high)
+    assert {Verdict.NOT_WORSE} == {judged.verdict for judged in found.judged}
     assert (0, 0) == (found.changed_decisions, found.mean_change)
     assert pytest.approx(1) == found.rank_correlation
     assert (N, N // 2) == (found.rows, found.active_rows)
@@ -53,10 +61,21 @@ def test_a_version_that_knows_less_is_worse_with_an_interval_below_zero() -> Non
 
     found = compared(scored(log_odds), scored(noisy))
 
-    assert found.headline.difference.high < 0 < found.brier.difference.low
-    assert found.headline.difference.value == found.headline.candidate - found.headline.champion
+    headline = measured(found.headline)
+    assert headline.difference.high < 0 < found.brier.difference.low
+    assert headline.difference.value == headline.candidate - headline.champion
+    assert Verdict.WORSE is found.headline.verdict
     assert found.mean_change > 0.1
     assert 0.3 < found.rank_correlation < 0.9
+
+
+def test_probabilities_that_are_worse_calibrated_are_called_so_and_better_ones_better() -> None:
+    _, log_odds = customers()
+    calibrated, overconfident = scored(log_odds), scored(4 * log_odds)
+
+    assert Verdict.WORSE is compared(calibrated, overconfident).calibration.verdict
+    assert Verdict.BETTER is compared(overconfident, calibrated).calibration.verdict
+    assert Verdict.NOT_WORSE is compared(calibrated, overconfident).headline.verdict  # it ranks as the other does
 
 
 def test_the_interval_of_a_difference_is_paired_and_thereby_narrower_than_either_ones() -> None:
@@ -64,7 +83,7 @@ def test_the_interval_of_a_difference_is_paired_and_thereby_narrower_than_either
     nearly = log_odds + np.random.default_rng(9).normal(0, 0.1, N)
     arguments = RANKING, 100, 3
 
-    difference = compared(scored(log_odds), scored(nearly)).headline.difference
+    difference = measured(compared(scored(log_odds), scored(nearly)).headline).difference
 
     active = np.arange(N) % 2 == 0
     alone = evaluate(churned[active], probability(nearly)[active], *arguments)["roc_auc"]
@@ -87,10 +106,9 @@ def test_a_fault_in_one_part_of_the_customers_shows_there_and_not_in_the_other()
 
     inside, outside = compared(scored(log_odds), scored(faulty), inside=part, outside=~part).segments
 
-    assert inside.roc_auc is not None
-    assert outside.roc_auc is not None
-    assert inside.roc_auc.difference.high < -0.3
-    assert 0 == outside.roc_auc.difference.value
+    assert measured(inside).difference.high < -0.3
+    assert 0 == measured(outside).difference.value
+    assert (Verdict.WORSE, Verdict.NOT_WORSE) == (inside.verdict, outside.verdict)
     assert (500, 1_000) == (inside.rows, outside.rows)
 
 
@@ -100,7 +118,7 @@ def test_a_part_with_a_handful_of_one_kind_is_counted_and_not_measured() -> None
 
     (found,) = compared(scored(log_odds), scored(log_odds), part=part).segments
 
-    assert (int(part.sum()), None, None) == (found.rows, found.roc_auc, found.brier)
+    assert (int(part.sum()), None, Verdict.CANNOT_TELL) == (found.rows, found.paired, found.verdict)
     assert "too few" in str(compared(scored(log_odds), scored(log_odds), part=part))
 
 

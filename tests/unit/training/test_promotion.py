@@ -10,59 +10,96 @@ from pydantic import ValidationError
 
 from scoring.evaluation import Estimate, Paired
 from tests.fakes import small_contract
-from training.comparison import Comparison, Segment
+from training.comparison import Comparison
 from training.errors import ModelImportError
-from training.promotion import FORCED, GATE, PASSED, Evidence, objections, objections_against, refuse_unpassed
-from training.settings import TrainingSettings
-
-SETTINGS = TrainingSettings(min_auc_margin=0.02, max_calibration_error=0.05)
-
-
-def estimate(value: float) -> Estimate:
-    return Estimate(value, value - 0.01, value + 0.01)
-
-
-GOOD = Evidence(
-    headline_auc=estimate(0.73),
-    recency_auc=estimate(0.64),
-    calibration_error=0.02,
-    has_signature=True,
-    contract=small_contract(),
+from training.promotion import (
+    FORCED,
+    GATE,
+    PASSED,
+    Evidence,
+    Measured,
+    objections,
+    objections_against,
+    refuse_unpassed,
+    ways_out,
 )
+from training.settings import TrainingSettings
+from training.verdicts import Judged, Verdict, verdict_on
+
+SETTINGS = TrainingSettings(max_calibration_error=0.05)
+
+
+def gained(difference: float, low: float, high: float) -> Measured:
+    gain = Paired(0.64, 0.64 + difference, Estimate(difference, low, high))
+    return Measured(gain, 6_000, Estimate(0.02, 0.01, 0.03), confidence=0.95)
+
+
+WELL = gained(0.08, 0.07, 0.09)
+GOOD = Evidence(measured=WELL, has_signature=True, contract=small_contract())
+
+
+def judged(measured: Measured, settings: TrainingSettings = SETTINGS) -> list[str]:
+    return objections(replace(GOOD, measured=measured), settings)
 
 
 def test_a_good_model_meets_no_objection() -> None:
     assert [] == objections(GOOD, SETTINGS)
 
 
-@pytest.mark.parametrize("auc", [0.3, 0.64, 0.6599])
-def test_a_model_that_hardly_beats_recency_alone_is_objected_to(auc: float) -> None:
-    (objection,) = objections(replace(GOOD, headline_auc=estimate(auc)), SETTINGS)
-
-    assert "recency alone" in objection
-    assert f"{auc:.3f}" in objection
-    assert "0.640" in objection
-    assert "0.02" in objection
+def test_a_small_gain_over_recency_alone_is_enough_where_it_is_sure() -> None:
+    assert [] == judged(gained(0.013, 0.004, 0.022))
 
 
-def test_the_margin_itself_is_enough() -> None:
-    just = replace(GOOD, headline_auc=estimate(0.75), recency_auc=estimate(0.5))
+@pytest.mark.parametrize(
+    ("measured", "said"),
+    [
+        (
+            replace(gained(0.102, -0.021, 0.225), active_rows=69),
+            r"0.742, of recency alone 0.640, difference \+0.102 "
+            r"\[-0.021, \+0.225\] on 69 rows: cannot tell whether it is better than recency alone$",
+        ),
+        (gained(0.01, 0.0, 0.02), "cannot tell whether it is better"),
+        (gained(-0.02, -0.03, -0.01), "not better than recency alone$"),
+        (gained(float("nan"), float("nan"), float("nan")), "cannot tell"),
+    ],
+)
+def test_a_model_that_is_not_shown_to_beat_recency_alone_is_objected_to(measured: Measured, said: str) -> None:
+    (objection,) = judged(measured)
 
-    assert [] == objections(just, TrainingSettings(min_auc_margin=0.25))
+    assert re.search(said, objection)
 
 
-def test_a_badly_calibrated_model_is_objected_to() -> None:
-    (objection,) = objections(replace(GOOD, calibration_error=0.051), SETTINGS)
+def test_a_margin_over_recency_alone_is_held_against_the_interval() -> None:
+    asks_for_more = TrainingSettings(min_auc_margin=0.05)
 
-    assert "calibration error is 0.051, over 0.05" in objection
-    assert [] == objections(replace(GOOD, calibration_error=0.05), SETTINGS)
+    assert [] == judged(gained(0.08, 0.051, 0.11), asks_for_more)
+    assert judged(gained(0.08, 0.049, 0.11), asks_for_more)[0].endswith(
+        "cannot tell whether it is better than recency alone by more than 0.05"
+    )
+    assert judged(gained(0.03, 0.02, 0.04), asks_for_more)[0].endswith(
+        ": not better than recency alone by more than 0.05"
+    )
 
 
-@pytest.mark.parametrize("measured", ["headline_auc", "recency_auc", "calibration_error"])
-def test_a_metric_that_is_not_a_number_is_objected_to(measured: str) -> None:
-    nothing: Any = float("nan") if measured == "calibration_error" else estimate(float("nan"))
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (Estimate(0.06, 0.051, 0.07), "0.060 [0.051, 0.070]: over 0.05"),
+        (Estimate(0.04, 0.02, 0.051), "cannot tell whether it is within 0.05"),
+        (Estimate(0.06, 0.04, 0.08), "cannot tell whether it is within 0.05"),
+        (Estimate(*[float("nan")] * 3), "cannot tell"),
+    ],
+)
+def test_a_model_that_is_not_shown_to_be_calibrated_is_objected_to(error: Estimate, said: str) -> None:
+    (objection,) = judged(replace(WELL, calibration_error=error))
 
-    assert 1 == len(objections(replace(GOOD, **{measured: nothing}), SETTINGS))
+    assert said in objection
+    assert [] == judged(replace(WELL, calibration_error=Estimate(0.04, 0.03, 0.05)))
+
+
+def test_the_ways_out_of_too_few_rows_are_told_where_that_is_the_objection() -> None:
+    assert "more customers" in ways_out(judged(gained(0.1, -0.02, 0.22)))
+    assert "" == ways_out(judged(gained(-0.02, -0.03, -0.01)))
 
 
 def test_a_model_without_a_signature_is_objected_to() -> None:
@@ -88,9 +125,7 @@ def test_an_incomplete_contract_is_objected_to_by_member(member: str, empty: obj
 
 def test_every_rule_that_fails_is_named_at_once() -> None:
     bad = Evidence(
-        headline_auc=estimate(0.5),
-        recency_auc=estimate(0.6),
-        calibration_error=0.5,
+        measured=replace(gained(-0.1, -0.2, -0.05), calibration_error=Estimate(0.5, 0.4, 0.6)),
         has_signature=False,
         contract=small_contract().model_copy(update={"run_id": "", "metrics": {}}),
     )
@@ -105,14 +140,24 @@ def paired(difference: float, low: float, high: float) -> Paired:
     return Paired(0.7, 0.7 + difference, Estimate(difference, low, high))
 
 
+def active(difference: float, low: float, high: float) -> Judged:
+    found = paired(difference, low, high)
+    return Judged("ROC AUC of active customers", 500, found, 0.01, verdict_on(found.difference, 0.01))
+
+
+def part(verdict: Verdict) -> Judged:
+    return Judged("ROC AUC of customers with few orders", 300, paired(-0.02, -0.06, 0.01), 0.01, verdict)
+
+
+CALIBRATED = Judged("calibration error of all customers", 1_000, paired(0, -0.01, 0.02), 0.02, Verdict.NOT_WORSE)
 NO_WORSE = Comparison(
     rows=1_000,
     active_rows=500,
-    headline=paired(0.001, -0.009, 0.01),
+    confidence=0.95,
+    headline=active(0.001, -0.01, 0.01),
+    calibration=CALIBRATED,
     brier=paired(0, -0.001, 0.001),
-    champion_calibration_error=0.02,
-    candidate_calibration_error=0.03,
-    segments=(Segment("few orders", 300, paired(-0.02, -0.06, 0.01), None), Segment("tiny", 4, None, None)),
+    segments=(part(Verdict.CANNOT_TELL), Judged("tiny", 4, None, 0.01, Verdict.CANNOT_TELL)),
     changed_decisions=0.04,
     mean_change=0.01,
     rank_correlation=0.99,
@@ -131,14 +176,20 @@ def test_a_candidate_that_is_within_every_bound_takes_the_champions_place() -> N
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"headline": paired(0.001, -0.0101, 0.01)}, "ROC AUC of active customers .* worse by more than 0.01"),
-        ({"headline": paired(float("nan"), float("nan"), float("nan"))}, "ROC AUC of active customers"),
-        ({"candidate_calibration_error": 0.041}, "calibration error 0.020 → 0.041, worse by more than 0.02"),
-        ({"candidate_calibration_error": float("nan")}, "calibration error"),
         (
-            {"segments": (Segment("few orders", 300, paired(-0.031, -0.06, -0.001), None),)},
-            "few orders: ROC AUC .* surely worse and by more than 0.03",
+            {"headline": active(0.001, -0.0101, 0.01)},
+            r"ROC AUC of active customers .*\[-0.0101, \+0.0100\] on 500 rows: cannot tell whether it is worse by more "
+            "than 0.01$",
         ),
+        ({"headline": active(-0.03, -0.04, -0.02)}, "ROC AUC of active customers .*: worse by more than 0.01$"),
+        ({"headline": active(float("nan"), float("nan"), float("nan"))}, "ROC AUC of active customers .*cannot tell"),
+        (
+            {"headline": Judged("ROC AUC of active customers", 30, None, 0.01, Verdict.CANNOT_TELL)},
+            "ROC AUC of active customers too few of a kind on 30 rows: cannot tell",
+        ),
+        ({"calibration": replace(CALIBRATED, verdict=Verdict.WORSE)}, "calibration error .* worse by more than 0.02$"),
+        ({"calibration": replace(CALIBRATED, verdict=Verdict.CANNOT_TELL)}, "calibration error .* cannot tell"),
+        ({"segments": (part(Verdict.WORSE),)}, "with few orders .*: worse by more than 0.01$"),
         ({"changed_decisions": 0.101}, "10.1% of the decisions change, more than 10.0%"),
         ({"candidate_microseconds": {1: 51, 1_000: 500}}, "51 µs for 1 rows, the champion's 10: more than 5 times"),
         ({"candidate_microseconds": {1: 10, 1_000: 2_501}}, "2,501 µs for 1,000 rows"),
@@ -148,13 +199,6 @@ def test_each_bound_of_the_written_gate_is_held(change: dict[str, Any], said: st
     (objection,) = objections_against(replace(NO_WORSE, **change), SETTINGS)
 
     assert re.search(said, objection)
-
-
-def test_a_segment_is_worse_only_if_that_is_sure_and_much() -> None:
-    sure_but_little, much_but_unsure = paired(-0.02, -0.03, -0.01), paired(-0.1, -0.25, 0.001)
-    parts = (Segment("a", 300, sure_but_little, None), Segment("b", 60, much_but_unsure, None))
-
-    assert [] == objections_against(replace(NO_WORSE, segments=parts), SETTINGS)
 
 
 def test_only_what_passed_or_was_forced_may_be_served() -> None:

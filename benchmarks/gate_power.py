@@ -1,0 +1,158 @@
+"""How often the gate lets a worse model through, and how often it can tell that one is as good: simulated customers."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from benchmarks.machine import provenance
+from benchmarks.markdown import NOT_MEASURED, prose, table
+from benchmarks.results import store
+from scoring.evaluation import FEWEST_OF_A_CLASS, Bools, Floats
+from training.comparison import Comparison, Scored, compare, judge_roc_auc
+from training.promotion import Measured, measure, objections_against, verdict_on_gain
+from training.settings import TrainingSettings
+from training.verdicts import Verdict
+
+SIZES = (100, 500, 2_000, 6_000)
+TRIALS = 300
+ALL_RULES_TRIALS = 100
+CHURNED = 0.6
+ROC_AUC = 0.72
+ALIKE = 0.95
+"""Correlation of what two models get wrong: of another candidate on the same features."""
+BASELINE = 0.6
+"""The same of a model and recency alone."""
+AGAINST_CHAMPION = (-0.03, -0.01, -0.005, 0.0, 0.01)
+OVER_BASELINE = (0.0, 0.013, 0.03, 0.08)
+_SEED = 31
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """n customers and what two models say of them; arrays (n,).
+
+    before, now: probabilities of the first and of the second model.
+    """
+
+    churned: Bools
+    before: Floats
+    now: Floats
+
+
+def drawn(size: int, before: float, now: float, correlation: float, random: np.random.Generator) -> Drawn:
+    """Customers of two models whose true ROC AUC is known, and whose probabilities are calibrated.
+
+    A model's evidence is normal with variance 1 in either class and means as far apart as its ROC AUC says; its
+    probability is what follows from the evidence by Bayes' rule.
+
+    Args:
+        before, now: the true ROC AUCs, in [0.5, 1).
+        correlation: of the two models' evidence within a class.
+    """
+    churned = random.random(size) < CHURNED
+    first = random.standard_normal(size)
+    second = correlation * first + np.sqrt(1 - correlation**2) * random.standard_normal(size)
+
+    def probability(roc_auc: float, noise: Floats) -> Floats:
+        apart = np.sqrt(2) * NormalDist().inv_cdf(roc_auc)
+        evidence = apart * (churned - 0.5) + noise
+        found: Floats = 1 / (1 + np.exp(-(np.log(CHURNED / (1 - CHURNED)) + apart * evidence)))
+        return found
+
+    return Drawn(churned, probability(before, first), probability(now, second))
+
+
+def drawn_apart(size: int, truth: float, correlation: float, random: np.random.Generator) -> Drawn:
+    """As `drawn`: the second model's true ROC AUC is `ROC_AUC`, and by `truth` larger than the first one's."""
+    while True:
+        customers = drawn(size, ROC_AUC - truth, ROC_AUC, correlation, random)
+        if min(customers.churned.sum(), (~customers.churned).sum()) >= FEWEST_OF_A_CLASS:  # or training refuses
+            return customers
+
+
+def compared(customers: Drawn, settings: TrainingSettings, segments: int = 6) -> Comparison:
+    """Both held against each other as by `make promote`; all are active, segments are of equal size and by chance."""
+    size = len(customers.churned)
+    part = np.arange(size) % segments
+    champion, candidate = (Scored(p, 0.5, 1, {}) for p in (customers.before, customers.now))
+    masks = {str(number): part == number for number in range(segments)}
+    return compare(customers.churned, np.ones(size, dtype=bool), champion, candidate, masks, settings)
+
+
+def on_its_own(customers: Drawn, settings: TrainingSettings) -> Measured:
+    """The second model held against the first, as against recency alone by `make train`."""
+    everybody = np.ones(len(customers.churned), dtype=bool)
+    return measure(customers.churned, everybody, customers.before, customers.now, settings)
+
+
+def run(output: Path) -> None:
+    """Simulate and write the results."""
+    started = time.monotonic()
+    settings = TrainingSettings()
+    random = np.random.default_rng(_SEED)
+
+    def headline(customers: Drawn) -> Verdict:
+        scores = customers.before, customers.now
+        return judge_roc_auc("ROC AUC", customers.churned, *scores, settings.max_auc_loss, settings).verdict
+
+    def gain(customers: Drawn) -> Verdict:
+        return verdict_on_gain(on_its_own(customers, settings), settings.min_auc_margin)
+
+    def every_rule(customers: Drawn) -> Verdict:
+        passes = not objections_against(compared(customers, settings), settings)
+        return Verdict.NOT_WORSE if passes else Verdict.CANNOT_TELL
+
+    def shares(
+        said: Callable[[Drawn], Verdict], truth: float, correlation: float, trials: int
+    ) -> list[dict[str, float]]:
+        found = []
+        for size in SIZES:
+            one = Counter(said(drawn_apart(size, truth, correlation, random)) for _ in range(trials))
+            found.append({str(verdict): one[verdict] / trials for verdict in Verdict})
+        return found
+
+    figures: dict[str, Any] = {
+        "sizes": list(SIZES),
+        "trials": TRIALS,
+        "all_rules_trials": ALL_RULES_TRIALS,
+        "confidence": settings.gate_confidence,
+        "margin": settings.max_auc_loss,
+        "against_champion": [{"truth": t, "found": shares(headline, t, ALIKE, TRIALS)} for t in AGAINST_CHAMPION],
+        "every_rule": shares(every_rule, 0.0, ALIKE, ALL_RULES_TRIALS),
+        "over_baseline": [{"truth": t, "found": shares(gain, t, BASELINE, TRIALS)} for t in OVER_BASELINE],
+    }
+    store(output, "gate", {**provenance(), "took_seconds": round(time.monotonic() - started), **figures})
+
+
+def section(found: dict[str, Any] | None) -> str:
+    """The tables of docs/promotion.md."""
+    if found is None:
+        return NOT_MEASURED
+    columns = ("", *(f"{size:,} customers" for size in found["sizes"]))
+    nominal = (1 - found["confidence"]) / 2
+    text = prose(
+        f"`make gate-power`, {found['measured_at'][:10]}, commit `{found['git_commit']}`: share of {found['trials']} "
+        f"simulated comparisons that pass and, in brackets, in which the gate cannot tell. What is worse by the margin "
+        f"or more may pass in {nominal:.1%}, and what is no better than recency alone in as many."
+    )
+    against = [(_truth(row["truth"], found["margin"]), *map(_share, row["found"])) for row in found["against_champion"]]
+    against.append((f"equal, every rule at once ({found['all_rules_trials']})", *map(_share, found["every_rule"])))
+    alone = [(f"ROC AUC {row['truth']:+g}", *map(_share, row["found"])) for row in found["over_baseline"]]
+    first = ("candidate against the champion", *columns[1:])
+    second = ("a version against recency alone", *columns[1:])
+    return f"{text}\n{table(first, against, left=1)}\n{table(second, alone, left=1)}".rstrip("\n")
+
+
+def _truth(truth: float, margin: float) -> str:
+    return "equal" if truth == 0 else f"ROC AUC {truth:+g}" + (", the margin" if truth == -margin else "")
+
+
+def _share(found: Mapping[str, float]) -> str:
+    passed = found[Verdict.BETTER] + found[Verdict.NOT_WORSE]
+    return f"{passed:.1%} ({found[Verdict.CANNOT_TELL]:.0%})"
