@@ -226,8 +226,8 @@ audit-skew: installed ## what was served against the offline store, value by val
 	@$(PY) -m jobs audit-skew $(call option,SINCE,since) $(call option,UNTIL,until) $(call option,SAMPLE,sample) \
 		$(call option,OUT,out) $(call option,ID_KEY_FILE,id-key-file) \
 		$(call option,MAX_UNEXPLAINED,max-unexplained) $(call option,MAX_FAULTS,max-faults) $(call option,MAX_MOVED,max-moved)
-drift: installed ## live inputs and scores against training → var/drift [SINCE=2026-01-31] [UNTIL=…] [OUT=…]
-	@$(PY) -m jobs drift $(call option,SINCE,since) $(call option,UNTIL,until) $(call option,OUT,out)
+drift: installed ## live inputs and scores against a baseline → var/drift [BASELINE=training|promoted|2025-12-01..2026-01-01] [SINCE=2026-01-31] [UNTIL=…] [OUT=…]
+	@$(PY) -m jobs drift $(call option,BASELINE,baseline) $(call option,SINCE,since) $(call option,UNTIL,until) $(call option,OUT,out)
 labels: installed ## who of the answered had left, once due → var/labels.parquet [DAYS=90] [SINCE=2026-01-31] [UNTIL=…] [OUT=…] [ID_KEY_FILE=…]
 	@$(PY) -m jobs labels "--out=$${OUT:-var/labels.parquet}" $(call option,DAYS,days) $(call option,SINCE,since) \
 		$(call option,UNTIL,until) $(call option,ID_KEY_FILE,id-key-file)
