@@ -239,7 +239,7 @@ compare-live: installed ## champion and challenger on rows that both scored → 
 		$(call option,OUT,out)
 
 ## Measure
-.PHONY: bench soak bench-beside bench-capacity bench-jobs bench-log drift-power
+.PHONY: bench soak bench-beside bench-capacity bench-jobs bench-log drift-power drift-year
 bench: imported materialize ## beside what else could be run → docs/performance.md; 13 quiet minutes [ROUNDS=3] [SECONDS=2]
 	@$(PY) -m benchmarks online "--rounds=$$ROUNDS" "--seconds=$$SECONDS"
 	@$(PY) -m benchmarks breakdown && $(PY) -m benchmarks report
@@ -255,6 +255,8 @@ bench-log: imported ## what the inference log and the jobs that read it cost →
 	@$(PY) -m benchmarks log && $(PY) -m benchmarks report
 drift-power: imported ## false alarms and power of the test of drift → docs/monitoring.md; three minutes
 	@$(PY) -m benchmarks drift-power && $(PY) -m benchmarks report
+drift-year: installed ## monthly reports of drift over a year of steady shops, and what they find planted → docs/monitoring.md; five minutes
+	@$(PY) -m benchmarks drift-year && $(PY) -m benchmarks report
 
 ## Quality
 .PHONY: check ci lint format test test-unit faults clean

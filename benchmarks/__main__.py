@@ -26,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("capacity", help="what a replica and Redis take at rates of requests")
     commands.add_parser("log", help="what the inference log costs, and the jobs that read it")
     commands.add_parser("drift-power", help="false alarms and power of the test of drift")
+    commands.add_parser("drift-year", help="monthly reports of drift over a year of steady shops, and planted drifts")
     jobs = commands.add_parser("jobs", help="features, materialization, batch and stream at several sizes")
     jobs.add_argument("--sizes", type=_sizes, default=[200_000, 1_000_000], help="customers, between commas")
     jobs.add_argument("--largest", type=int, default=5_000_000, help="customers of one more size, ours only; 0: none")
@@ -81,6 +82,10 @@ def _run(chosen: argparse.Namespace) -> None:
         from benchmarks import drift_power
 
         drift_power.run(chosen.results)
+    elif chosen.command == "drift-year":
+        from benchmarks import drift_year
+
+        drift_year.run(chosen.results)
     elif chosen.command == "jobs":
         from benchmarks import jobs
 

@@ -18,6 +18,7 @@ SCALE_PAGE = PROJECT_ROOT / "docs" / "scale.md"
 SCALE_BEGIN, SCALE_END = "<!-- figures: written by `python -m benchmarks report` -->", "<!-- figures: end -->"
 MONITORING_PAGE = PROJECT_ROOT / "docs" / "monitoring.md"
 DRIFT_BEGIN, DRIFT_END = "<!-- drift: written by `python -m benchmarks report` -->", "<!-- drift: end -->"
+YEAR_BEGIN, YEAR_END = "<!-- year: written by `python -m benchmarks report` -->", "<!-- year: end -->"
 OPERATIONS_PAGE = PROJECT_ROOT / "docs" / "operations.md"
 CAPACITY_BEGIN, CAPACITY_END = "<!-- capacity: written by `python -m benchmarks report` -->", "<!-- capacity: end -->"
 LOG_PAGE = PROJECT_ROOT / "docs" / "inference-log.md"
@@ -81,6 +82,7 @@ def write(results: Path) -> None:
     """Write the page and its figures, and the figures of the plan for more customers."""
     from benchmarks.answer_log import section as log_section
     from benchmarks.drift_power import section as drift_section
+    from benchmarks.drift_year import section as year_section
     from benchmarks.jobs_plot import jobs_figure
     from benchmarks.plot import figure
 
@@ -94,6 +96,7 @@ def write(results: Path) -> None:
     drifted = between(
         MONITORING_PAGE.read_text(encoding="utf-8"), DRIFT_BEGIN, DRIFT_END, drift_section(document.get("drift"))
     )
+    drifted = between(drifted, YEAR_BEGIN, YEAR_END, year_section(document.get("drift_year")))
     MONITORING_PAGE.write_text(drifted, encoding="utf-8")
     LOG_PAGE.write_text(
         between(LOG_PAGE.read_text(encoding="utf-8"), LOG_BEGIN, LOG_END, log_section(document.get("answer_log"))),

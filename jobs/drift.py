@@ -54,7 +54,7 @@ class Thresholds:
     """
 
     alpha: float = 0.05
-    min_psi: float = 0.1
+    min_psi: float = 0.05
     min_psi_of: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -65,7 +65,7 @@ class JobsSettings(BaseSettings):
     drift_alpha: float = Field(default=0.05, gt=0, lt=1)
     """Rate of false alarms of one report of drift, over all of its columns together."""
 
-    drift_min_psi: float = Field(default=0.1, gt=0)
+    drift_min_psi: float = Field(default=0.05, gt=0)
     """Population stability index from which on a difference matters; by custom 0.1 is slight and 0.25 is large."""
 
     drift_min_psi_of: str = ""
