@@ -188,7 +188,10 @@ def _run(chosen: argparse.Namespace) -> None:
         from jobs.audit_skew import Audit, audit_skew, outcome_line
 
         allowed = (chosen.max_unexplained, chosen.max_faults, chosen.max_moved)
-        audit = Audit(chosen.out, chosen.since, chosen.until, chosen.sample, chosen.id_key_file, *allowed)
+        audit = Audit(
+            *(chosen.out, chosen.since, chosen.until, chosen.sample, chosen.id_key_file, *allowed),
+            build_max_age_hours=JobsSettings().build_max_age_hours,
+        )
         print(f"{outcome_line(audit_skew(artefacts, audit))}\n  {chosen.out / 'skew.html'}")
     elif chosen.command == "drift":
         from jobs.drift import DriftWatch, outcome_line, watch_drift

@@ -56,6 +56,9 @@ class JobsSettings(BaseSettings):
     stream_kafka_topic: str = ""
     """Topic with an order in JSON per message, for `--source kafka`."""
 
+    build_max_age_hours: float = Field(default=26, gt=0)
+    """How old the newest build of features may become before `audit-skew` calls one missed: a day and some hours."""
+
     drift_baseline: str = "training"
     """What `drift` holds live values against: `training`, `promoted`, or a period of the log as `<from>..<to>`."""
 

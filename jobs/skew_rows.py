@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from jobs.builds import Build, kept_builds
 from jobs.latest_rows import ViewSource, declared, quoted, rows_of, run_query
 from jobs.offline_features import StoredRows
+from jobs.times import unix_us
 from jobs.view_files import parts
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -102,6 +103,7 @@ class ViewHistory:
             if build and other != build:
                 self._files += sorted(map(str, (other / view.relative_to(build)).glob(pattern)))
         self._written = _written(self._files, source.name, kept)
+        self._built_us = np.array(sorted(unix_us(at) for at in map(_time_of, (b.name for b in kept.values())) if at))
         self._periods = list(kept[build].partitions.get(source.name, {})) if build in kept else []
 
     def holds(self, event_us: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -111,6 +113,11 @@ class ViewHistory:
             day = datetime.fromtimestamp(at / 1e6, UTC).date().isoformat()
             held[event_us == at] = any(day.startswith(period) for period in self._periods)
         return held
+
+    def in_place(self, as_of_us: NDArray[np.int64]) -> NDArray[np.float64]:
+        """When the build in place at these times was made, float64 (n,); NaN before the oldest that is kept."""
+        places = np.searchsorted(self._built_us, as_of_us, side="right")
+        return np.concatenate([[np.nan], self._built_us.astype(np.float64)])[places]
 
     def rows(
         self, connection: duckdb.DuckDBPyConnection, which: Which, moments: Moments, fields: Sequence[str]
