@@ -12,7 +12,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from contract import FeatureState
 from jobs import drift, quality_report, run_records, skew_report
-from jobs.skew_classes import CLASSES
+from jobs.skew_findings import CLASSES
 from jobs.stream_metrics import StreamMetrics
 from scoring.outcomes import STATUSES
 from service.errors import ServiceError
