@@ -26,6 +26,7 @@ from jobs.builds import (
     Partition,
     files_of,
     keep_partition,
+    next_history,
     only_build,
     put_in_place,
     read_build,
@@ -143,6 +144,7 @@ class _Building:
             partitions=partitions,
             days=days,
             files=self._files,
+            history=next_history(self._store),
         )
 
     def _build_to_continue(self) -> Build | None:

@@ -304,6 +304,12 @@ def test_what_a_build_did_not_have_is_late_only_if_the_build_came_after_it(
     assert {kind} == set(of_class(report))
     assert {SPEND, f"{WINDOWED}__order_count_7d", "(the whole row)"} <= report["features"].keys()
     assert (0, 0) == (report["unexplained"], report["faults"])
+    if kind != "late_event":  # what a lost build had said cannot be proved; that none was made can
+        take(
+            shop.artefacts,
+            [*orders, (FEW[0], added, 9.0), ("new", added, 7.0), (FEW[9], MIDNIGHT - timedelta(hours=1), 5.0)],
+        )
+        assert {kind} == set(of_class(shop.audit())), "the build before the decision is kept no more"
 
 
 @pytest.mark.parametrize("shift", [timedelta(hours=-1), timedelta(minutes=2)], ids=["an hour back", "within the skew"])
