@@ -20,7 +20,7 @@ PORT ?= 3000
 ROUNDS ?= 3
 SECONDS ?= 2
 GOALS := $(MAKECMDGOALS)
-VALUES_OF := AS_OF BENTO BUILDER COMPLETE CONTRACTS CUSTOMERS DAYS ENGINE FEAST_REGISTRY FORCE FULL GOALS HOST ID_KEY_FILE IMAGE INCOMING JOBS_IMAGE KEYS_FILE \
+VALUES_OF := AS_OF BASELINE BENTO BUILDER COMPLETE CONTRACTS CUSTOMERS DAYS ENGINE FEAST_REGISTRY FORCE FULL GOALS HOST ID_KEY_FILE IMAGE INCOMING JOBS_IMAGE KEYS_FILE \
 	LABELS LARGEST LINES MAX_AUC_LOSS MAX_FAULTS MAX_MOVED MAX_UNEXPLAINED MLFLOW_PORT MODE MODEL MODEL_TAG_PATH NAME NAMESPACE OFFLINE_STORE_DIR \
 	OFFLINE_STORE_TYPE ONCE OPTIONS ORDERS ORDERS_PATH OUT PORT PYTHON REASON REFERENCE_DATE RELEASE REPLACE REQUEST ROUNDS ROW SAMPLE SECONDS SEED SHARE SINCE SIZES \
 	SOURCE STREAMED_ORDERS_DIR SYNTHETIC TAKE_OVER TESTS TO TRAINING_LABEL_DAYS UNTIL VALUES VENV VERSION
@@ -245,8 +245,8 @@ audit-skew: installed ## what was served against the offline store, value by val
 	@$(PY) -m jobs audit-skew $(call option,SINCE,since) $(call option,UNTIL,until) $(call option,SAMPLE,sample) \
 		$(call option,OUT,out) $(call option,ID_KEY_FILE,id-key-file) \
 		$(call option,MAX_UNEXPLAINED,max-unexplained) $(call option,MAX_FAULTS,max-faults) $(call option,MAX_MOVED,max-moved)
-drift: installed ## live inputs and scores against training → var/drift [SINCE=2026-01-31] [UNTIL=…] [OUT=…]
-	@$(PY) -m jobs drift $(call option,SINCE,since) $(call option,UNTIL,until) $(call option,OUT,out)
+drift: installed ## live inputs and scores against a baseline → var/drift [BASELINE=training|promoted|2025-12-01..2026-01-01] [SINCE=2026-01-31] [UNTIL=…] [OUT=…]
+	@$(PY) -m jobs drift $(call option,BASELINE,baseline) $(call option,SINCE,since) $(call option,UNTIL,until) $(call option,OUT,out)
 labels: installed ## who of the answered had left, once due → var/labels.parquet [DAYS=30] [SINCE=2026-01-31] [UNTIL=…] [OUT=…] [ID_KEY_FILE=…]
 	@$(PY) -m jobs labels "--out=$${OUT:-var/labels.parquet}" $(call option,DAYS,days) $(call option,SINCE,since) \
 		$(call option,UNTIL,until) $(call option,ID_KEY_FILE,id-key-file)
@@ -258,7 +258,7 @@ compare-live: installed ## champion and challenger on rows that both scored → 
 		$(call option,OUT,out)
 
 ## Measure
-.PHONY: bench soak bench-beside bench-capacity bench-jobs bench-log drift-power bench-hours gate-power
+.PHONY: bench soak bench-beside bench-capacity bench-jobs bench-log drift-power drift-year bench-hours gate-power
 bench: imported materialize ## beside what else could be run → docs/performance.md; 13 quiet minutes [ROUNDS=3] [SECONDS=2]
 	@$(PY) -m benchmarks online "--rounds=$$ROUNDS" "--seconds=$$SECONDS"
 	@$(PY) -m benchmarks breakdown && $(PY) -m benchmarks report
@@ -278,6 +278,8 @@ bench-hours: $(FEATURES) $(APPLIED) ## training at the hours of requests instead
 	@$(PY) -m benchmarks hours && $(PY) -m benchmarks report
 gate-power: installed ## what the gate lets through, simulated → docs/promotion.md; some minutes
 	@$(PY) -m benchmarks gate-power && $(PY) -m benchmarks report
+drift-year: installed ## monthly reports of drift over a year of steady shops, and what they find planted → docs/monitoring.md; five minutes
+	@$(PY) -m benchmarks drift-year && $(PY) -m benchmarks report
 
 ## Quality
 .PHONY: check ci lint format test test-unit faults clean

@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("drift-power", help="false alarms and power of the test of drift")
     commands.add_parser("hours", help="training at the hours of requests instead of at midnights")
     commands.add_parser("gate-power", help="what the gate lets through, simulated")
+    commands.add_parser("drift-year", help="monthly reports of drift over a year of steady shops, and planted drifts")
     jobs = commands.add_parser("jobs", help="features, materialization, batch and stream at several sizes")
     jobs.add_argument("--sizes", type=_sizes, default=[200_000, 1_000_000], help="customers, between commas")
     jobs.add_argument("--largest", type=int, default=5_000_000, help="customers of one more size, ours only; 0: none")
@@ -91,6 +92,10 @@ def _run(chosen: argparse.Namespace) -> None:
         from benchmarks import gate_power
 
         gate_power.run(chosen.results.with_name(GATE_FILE))
+    elif chosen.command == "drift-year":
+        from benchmarks import drift_year
+
+        drift_year.run(chosen.results)
     elif chosen.command == "jobs":
         from benchmarks import jobs
 

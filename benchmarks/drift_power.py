@@ -17,8 +17,10 @@ from benchmarks.results import store
 from contract import RawFeatures
 from contract.artefacts import Artefacts
 from contract.histogram import Histogram
-from jobs.drift import SCORE, drifts
-from jobs.drift_statistics import ALPHA, drift
+from jobs.drift import Thresholds, drifts
+from jobs.drift_baseline import SCORE
+from jobs.drift_statistics import drift
+from jobs.settings import JobsSettings
 from scoring.model_store import open_model, pinned_tag
 from training.dataset import TrainingData
 from training.settings import TrainingSettings
@@ -29,6 +31,7 @@ SIZES = (500, 2000, 5000)
 RESAMPLES = 500
 PLANTED_RESAMPLES = 200
 _SEED = 29
+_THRESHOLDS = Thresholds(JobsSettings().drift_alpha, JobsSettings().drift_min_psi)
 
 Values = NDArray[np.float64]
 
@@ -96,7 +99,8 @@ def run(output: Path) -> None:
     figures: dict[str, Any] = {
         "sizes": list(SIZES),
         "columns": len(population.trained),
-        "alpha": ALPHA,
+        "alpha": _THRESHOLDS.alpha,
+        "min_psi": _THRESHOLDS.min_psi,
         "resamples": RESAMPLES,
         "planted_resamples": PLANTED_RESAMPLES,
         "false_alarms": false_alarms,
@@ -116,7 +120,7 @@ def section(found: dict[str, Any] | None) -> str:
         f"`make drift-power`, {found['measured_at'][:10]}, commit `{found['git_commit']}`: share of reports that "
         f"say so, over {found['resamples']} resamples without a change and {found['planted_resamples']} with one, "
         f"in an input drawn at random; {found['columns']} columns, nominal rate of false alarms "
-        f"{found['alpha']:.0%} of reports."
+        f"{found['alpha']:.0%} of reports, index from {found['min_psi']:g} on."
     )
     return f"{text}\n{table(columns, rows, left=1)}".rstrip("\n")
 
@@ -143,18 +147,18 @@ def _population(artefacts: Artefacts, settings: TrainingSettings) -> _Population
 def _false_alarms(population: _Population, size: int, random: np.random.Generator) -> float:
     alarms = 0
     for _ in range(RESAMPLES):
-        found = drifts(population.draw(size, random), population.trained)
+        found = drifts(population.draw(size, random), population.trained, _THRESHOLDS)
         alarms += any(column.drifted for column in found)
     return alarms / RESAMPLES
 
 
 def _power(population: _Population, planted: Planted, size: int, random: np.random.Generator) -> float:
     inputs: Sequence[str] = [name for name in population.trained if name != SCORE]
-    level = ALPHA / len(population.trained)
+    level = _THRESHOLDS.alpha / len(population.trained)
     found = 0
     for _ in range(PLANTED_RESAMPLES):
         name = str(random.choice(inputs))
         values = population.draw(size, random)[name].to_numpy()
         changed = planted.change(values, float(np.nanstd(values)), random)
-        found += drift(name, population.trained[name], changed, level).drifted
+        found += drift(name, population.trained[name], changed, level, _THRESHOLDS.min_psi).drifted
     return found / PLANTED_RESAMPLES

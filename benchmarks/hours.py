@@ -37,7 +37,7 @@ class _Model:
 
     def __init__(self, candidate: str, schema: FeatureSchema, parts: list[LabelledRows], seed: int) -> None:
         self._schema = schema
-        self._inputs: tuple[FeatureInput, ...] = feature_inputs(schema, parts[0].raw)
+        self._inputs: tuple[FeatureInput, ...] = feature_inputs(schema, parts[0].raw, parts[0].raw)
         matrix = pd.concat([self._matrix(rows.raw) for rows in parts], ignore_index=True)
         fitted: Pipeline = CANDIDATES[candidate](seed).fit(matrix, np.concatenate([rows.churned for rows in parts]))
         self._fitted = fitted

@@ -22,6 +22,7 @@ MODEL_PAGE = PROJECT_ROOT / "docs" / "model.md"
 HOURS_BEGIN, HOURS_END = "<!-- hours: written by `python -m benchmarks report` -->", "<!-- hours: end -->"
 PROMOTION_PAGE = PROJECT_ROOT / "docs" / "promotion.md"
 GATE_BEGIN, GATE_END = "<!-- gate: written by `python -m benchmarks report` -->", "<!-- gate: end -->"
+YEAR_BEGIN, YEAR_END = "<!-- year: written by `python -m benchmarks report` -->", "<!-- year: end -->"
 OPERATIONS_PAGE = PROJECT_ROOT / "docs" / "operations.md"
 CAPACITY_BEGIN, CAPACITY_END = "<!-- capacity: written by `python -m benchmarks report` -->", "<!-- capacity: end -->"
 LOG_PAGE = PROJECT_ROOT / "docs" / "inference-log.md"
@@ -85,6 +86,7 @@ def write(results: Path) -> None:
     """Write the page and its figures, and the figures of the plan for more customers."""
     from benchmarks.answer_log import section as log_section
     from benchmarks.drift_power import section as drift_section
+    from benchmarks.drift_year import section as year_section
     from benchmarks.gate_power import section as gate_section
     from benchmarks.hours import section as hours_section
     from benchmarks.jobs_plot import jobs_figure
@@ -100,6 +102,7 @@ def write(results: Path) -> None:
     drifted = between(
         MONITORING_PAGE.read_text(encoding="utf-8"), DRIFT_BEGIN, DRIFT_END, drift_section(document.get("drift"))
     )
+    drifted = between(drifted, YEAR_BEGIN, YEAR_END, year_section(document.get("drift_year")))
     MONITORING_PAGE.write_text(drifted, encoding="utf-8")
     hours = between(
         MODEL_PAGE.read_text(encoding="utf-8"), HOURS_BEGIN, HOURS_END, hours_section(document.get("hours"))

@@ -18,11 +18,13 @@ class Histogram(Frozen):
         beyond the last edge none above.
     counts: of the bins, one more than edges.
     missing: how many rows had no value.
+    largest: the largest value that was counted; None where there was none, and in contracts older than it.
     """
 
     edges: tuple[float, ...]
     counts: tuple[Annotated[int, Field(ge=0)], ...]
     missing: int = Field(ge=0)
+    largest: float | None = Field(default=None, exclude_if=lambda largest: largest is None)
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -52,7 +54,12 @@ class Histogram(Frozen):
             chosen = np.unique(np.concatenate([present[places], often, just_below]))
         edges = tuple(float(edge) for edge in chosen[:-1])
         found = _binned(edges, present)
-        return cls(edges=edges, counts=tuple(int(c) for c in found), missing=len(numbers) - len(present))
+        return cls(
+            edges=edges,
+            counts=tuple(int(c) for c in found),
+            missing=len(numbers) - len(present),
+            largest=float(present[-1]),
+        )
 
     def count(self, values: ArrayLike) -> NDArray[np.int64]:
         """How many of n values, NaN where there is none, lie in each bin; the last count is of those missing."""

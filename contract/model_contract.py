@@ -11,15 +11,18 @@ from contract.feature_schema import FeatureSchema, FeatureSpec, Frozen
 from contract.histogram import Histogram
 
 SCHEMA_VERSION: Literal[1] = 1
+COUNTED_AT = "counted_at"
+"""Key of `training_window`: the cut-off whose rows inputs' histograms and scores were counted on."""
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 
 class TrainingDistribution(Frozen):
-    """How one input was distributed over the rows of the training cut-offs.
+    """How one input was distributed.
 
-    quantiles: values at `QUANTILES`, of the rows that had a value, in the feature's own unit.
-    null_rate: share of training rows without a value, in [0, 1].
-    histogram: the same rows counted, which live values are held against; None in contracts older than it.
+    quantiles: values at `QUANTILES`, of the rows of the training cut-offs that had a value, in the feature's own unit.
+    null_rate: share of those rows without a value, in [0, 1].
+    histogram: the rows of the untouched test cut-off, counted: the same rows that the contract's `scores` are of. Live
+        values are held against them. None in contracts older than it; see `COUNTED_AT`.
     """
 
     quantiles: tuple[float, ...] = Field(min_length=len(QUANTILES), max_length=len(QUANTILES))
@@ -66,7 +69,9 @@ class ModelContract(Frozen):
 
     inputs: in the order in which the model takes them.
     class_names: of the negative and the positive class, in that order.
-    training_window: first and last cut-off, and the end of the last label window, ISO 8601 UTC.
+    training_window: first and last cut-off, the end of the last label window, and the cut-off that inputs and scores
+        were counted at (`COUNTED_AT`), ISO 8601 UTC. The last is not there in contracts that counted inputs at the
+        training cut-offs and scores at another.
     data_fingerprint: sha256 of the rows the model was fitted on, those of the training and validation cut-offs.
     metrics: name → value on the untouched test cut-off.
     scores: the model's probabilities there, counted; None in contracts older than it.

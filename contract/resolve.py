@@ -18,6 +18,10 @@ from contract.feature_schema import SourceView
 from contract.model_contract import FeatureInput, ModelContract
 from contract.raw_features import RawFeatures
 
+CLOCK_SKEW_SECONDS = 300.0
+"""How far the clocks of who writes features and of who reads them may differ. An event time further in the future is
+nonsense: its values would count as fresh for as long as it is ahead."""
+
 _INTEGER_RANGE = {"int32": 2**31, "int64": 2**63}
 
 
@@ -188,8 +192,9 @@ class Resolver:
 
         A value is missing where the store has none and where it is not finite as float32, which is
         what the model computes in. It is stale where the row of any of its source views is older
-        than that view's TTL, the same rule (age > TTL) as Feast's point-in-time join. A row from the
-        future of the request's clock counts as fresh.
+        than that view's TTL, the same rule (age > TTL) as Feast's point-in-time join. A row from the future of the
+        request's clock counts as fresh as long as it is ahead by no more than clocks may differ. Beyond that its value
+        is missing, as that join would not find the row; its age is negative.
 
         Args:
             raw: n rows.
@@ -215,6 +220,13 @@ class Resolver:
             for column, sources in self._further_sources:
                 ages[:, column] = np.fmax.reduce(view_ages[:, sources], axis=1)
                 stale[:, column] = expired[:, sources].any(axis=1)
+            ahead = view_ages < -CLOCK_SKEW_SECONDS
+            if ahead.any():
+                from_ahead = ahead[:, self._first_source]
+                for column, sources in self._further_sources:
+                    from_ahead[:, column] = ahead[:, sources].any(axis=1)
+                from_ahead[:, self._sourceless] = False
+                missing |= from_ahead
             ages[:, self._sourceless] = np.nan
             stale[:, self._sourceless] = False
             known = np.any(np.isfinite(raw.event_times), axis=1)

@@ -17,7 +17,7 @@ from contract.printable import printable_output
 from contract.redaction import redacted
 from jobs.errors import JobError
 from jobs.settings import JobsSettings
-from jobs.times import refuse_nothing_between
+from jobs.times import refuse_nothing_between, utc
 from scoring.errors import ModelError
 
 
@@ -68,9 +68,12 @@ def main(arguments: list[str] | None = None) -> int:
     skew.add_argument("--max-faults", type=int, default=0, help="differences by other types, order or code")
     skew.add_argument("--max-moved", type=float, default=0.01, help="share of decisions that may come out otherwise")
     skew.add_argument("--id-key-file", type=Path, default=None, help="key of the log's pseudonyms, if it has any")
-    watched = commands.add_parser("drift", help="what was served, held against what the model was trained on")
+    watched = commands.add_parser("drift", help="what was served, held against training or earlier answers")
     _add_times(watched, "asked for")
     watched.add_argument("--out", type=Path, default=Path("var/drift"), help="folder of the report")
+    watched.add_argument(
+        "--baseline", default=None, help="training, promoted, or <from>..<to> of the log; default JOBS_DRIFT_BASELINE"
+    )
     labels = commands.add_parser("labels", help="inference log + orders → who had left, once it can be known")
     _add_times(labels, "asked for")
     labels.add_argument("--out", type=Path, required=True, help="the Parquet file to write")
@@ -118,10 +121,9 @@ def _add_judging(command: argparse.ArgumentParser, labels_required: bool = False
 
 def _utc(text: str) -> datetime:
     try:
-        at = datetime.fromisoformat(text)
+        return utc(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not an ISO date or time") from None
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def _run(chosen: argparse.Namespace) -> None:
@@ -188,12 +190,16 @@ def _run(chosen: argparse.Namespace) -> None:
         from jobs.audit_skew import Audit, audit_skew, outcome_line
 
         allowed = (chosen.max_unexplained, chosen.max_faults, chosen.max_moved)
-        audit = Audit(chosen.out, chosen.since, chosen.until, chosen.sample, chosen.id_key_file, *allowed)
+        audit = Audit(
+            *(chosen.out, chosen.since, chosen.until, chosen.sample, chosen.id_key_file, *allowed),
+            build_max_age_hours=JobsSettings().build_max_age_hours,
+        )
         print(f"{outcome_line(audit_skew(artefacts, audit))}\n  {chosen.out / 'skew.html'}")
     elif chosen.command == "drift":
-        from jobs import drift
+        from jobs.drift import DriftWatch, outcome_line, watch_drift
 
-        print(drift.outcome_line(drift.watch_drift(artefacts.inference_log, chosen.out, chosen.since, chosen.until)))
+        watch = DriftWatch.of(JobsSettings(), chosen.out, chosen.since, chosen.until, chosen.baseline)
+        print(outcome_line(watch_drift(artefacts.inference_log, watch)))
     elif chosen.command == "labels":
         from jobs.labels import LabelRequest, make_labels
 

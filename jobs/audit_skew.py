@@ -21,7 +21,7 @@ from jobs.errors import ArgumentError, JobError
 from jobs.feature_store import open_feature_store
 from jobs.latest_rows import ViewSource, changed_customers, connect, customer_ranges
 from jobs.log_reading import LoggedRows, LogReading, nothing_in
-from jobs.skew_classes import FAULTS
+from jobs.skew_findings import FAULTS
 from jobs.skew_replay import ModelReplay
 from jobs.skew_report import Found, summary, write
 from jobs.times import refuse_nothing_between, spoken
@@ -60,6 +60,7 @@ class Audit:
     max_unexplained: values that may differ without an explanation.
     max_faults: values that may differ by one of `skew_classes.FAULTS`.
     max_moved: share of decisions that may come out otherwise by the offline vector.
+    build_max_age_hours: how old the build in place may be at a decision before one was missed.
 
     Raises:
         ArgumentError: a number is out of range, or the time is empty.
@@ -73,6 +74,7 @@ class Audit:
     max_unexplained: int = 0
     max_faults: int = 0
     max_moved: float = 0.01
+    build_max_age_hours: float = 26
 
     def __post_init__(self) -> None:
         if self.sample is not None and self.sample < 1:
@@ -150,7 +152,7 @@ def _found(artefacts: Artefacts, audit: Audit, reading: LogReading, opened: Open
                     replays[tag] = None  # what is wrong with a model is said once
                     model = opened(tag)
                     store = store or open_feature_store(artefacts)
-                    opened_replay = ModelReplay(store, model, connection)
+                    opened_replay = ModelReplay(store, model, connection, audit.build_max_age_hours * 3600)
                     for build in {build_of(source) for source in opened_replay.sources}:
                         check_whole(build, artefacts.streamed_orders)
                         for older in kept_builds(build):  # rows are looked for there, too

@@ -27,6 +27,7 @@ from jobs.builds import (
     Partition,
     files_of,
     keep_partition,
+    next_history,
     only_build,
     put_in_place,
     read_build,
@@ -202,6 +203,7 @@ class _Building:
             days=days,
             files=self._files,
             left_out=list(self._orders.left_out),
+            history=next_history(self._store),
         )
 
     def _build_to_continue(self) -> Build | None:

@@ -34,6 +34,9 @@ class Day(TypedDict):
     hash: str
 
 
+MOST_HISTORY = 1_000
+
+
 @dataclass(frozen=True)
 class Build:
     """One complete build of the offline store.
@@ -49,6 +52,7 @@ class Build:
     partitions: view → partition → what is in it.
     days: day of its orders (days since 1970, as text) → what was in it.
     files: view → partition → its files, see `contract.build_files`; builds of earlier versions name none.
+    history: names of the builds before it, the oldest first, at most `MOST_HISTORY`; they are times.
     """
 
     name: str
@@ -64,6 +68,7 @@ class Build:
     files: dict[str, dict[str, dict[str, Written]]] = field(default_factory=dict)
     left_out: list[int] = field(default_factory=list)
     known_until: str = ""
+    history: list[str] = field(default_factory=list)
 
 
 def read_build(offline_store: Path) -> Build:
@@ -98,6 +103,15 @@ def kept_builds(build: Path) -> dict[Path, Build]:
         with suppress(OSError, ValueError, TypeError):
             found[folder] = _described(folder)
     return found
+
+
+def next_history(offline_store: Path) -> list[str]:
+    """The `history` of a build that follows the one in place."""
+    try:
+        previous = _described(offline_store / "current")
+    except (OSError, ValueError, TypeError):
+        return []
+    return [*previous.history, previous.name][-MOST_HISTORY:]
 
 
 def _described(build: Path) -> Build:

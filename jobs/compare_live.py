@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.artefacts import Artefacts
+from jobs.alone_rows import SILENCE, rows_without
 from jobs.errors import ArgumentError, JobError
 from jobs.label_files import read_labels
 from jobs.live_quality import RESAMPLES, SEED, too_few
@@ -82,9 +83,7 @@ class PairReport:
     rows: that both looked at.
     scored: by both; agreement, differences and rank correlation are theirs. `champion_only` and `challenger_only` have
         a score of one and were refused by the other.
-    unpaired: rows of the champion without a row of the challenger, between the first and the last that have one, of
-        customers whom the challenger scored in another row: it was too slow, or failed. All, if it answers nobody.
-    others: the same of customers whom a canary never scored, as those outside its share.
+    unpaired, silent, others: rows of the champion without a row of the challenger, see `AloneRows`.
     agreement: share of equal decisions, each by the model's own threshold, with its Wilson interval.
     by_champion, by_challenger: share of the rows that it answered.
     """
@@ -98,6 +97,7 @@ class PairReport:
     champion_only: int
     challenger_only: int
     unpaired: int
+    silent: int
     others: int
     by_champion: float
     by_challenger: float
@@ -174,15 +174,7 @@ def _pair(scores: LoggedScores, champion: str, challenger: str, resamples: int) 
     ).fetchone()
     assert row is not None  # noqa: S101  # an aggregate without groups is one row
     rows, before, now, scored, by_champion, by_challenger, agreed, first, last = row
-    alone = (
-        "SELECT count(*) FROM (FROM scores WHERE role = 'champion' AND model_tag = ? AND as_of BETWEEN ? AND ?) "
-        "ANTI JOIN (FROM scores WHERE role = 'challenger' AND model_tag = ?) USING (request_id, row) "
-    )
-    period = (champion, first, last, challenger)
-    unpaired = everybodys = scores.count(alone, *period)
-    if by_challenger:  # a canary has customers of its own
-        its_customers = f"SEMI JOIN (SELECT customer_id {these}) USING (customer_id)"
-        unpaired = scores.count(alone + its_customers, *period, champion, challenger)
+    alone = rows_without(scores, champion, challenger, first, last)
     both = scores.arrays(
         f"SELECT before, now {these} AND before + now IS NOT NULL",
         champion,
@@ -198,8 +190,9 @@ def _pair(scores: LoggedScores, champion: str, challenger: str, resamples: int) 
         scored=scored,
         champion_only=before - scored,
         challenger_only=now - scored,
-        unpaired=unpaired,
-        others=everybodys - unpaired,
+        unpaired=alone.missed,
+        silent=alone.silent,
+        others=alone.others,
         by_champion=by_champion,
         by_challenger=by_challenger,
         agreement=proportion(agreed, scored) if scored else None,
@@ -252,6 +245,7 @@ def pair_rows(pair: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("scored by both", f"{pair['scored']:,}"),
         ("scored by one", f"{pair['champion_only']:,} by the champion, {pair['challenger_only']:,} by the challenger"),
         ("missed by the challenger", f"{pair['unpaired']:,} rows of its customers in the same time"),
+        ("while it scored nobody", f"{pair['silent']:,} rows, for {SILENCE} or more: it was off, or failed for all"),
         ("of others than its customers", f"{pair['others']:,} rows in the same time"),
         ("answered by", f"champion {pair['by_champion']:.1%}, challenger {pair['by_challenger']:.1%}"),
         ("equal decisions", _share(agreement) if agreement else "–"),

@@ -1,81 +1,98 @@
-"""The page about drift, drawn by Evidently; what has drifted is decided before, by `jobs.drift_statistics`."""
+"""The page and the metrics of drift. What has drifted is decided before, by `jobs.drift`; nothing is decided here."""
 
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry, Gauge
 
-from contract import ModelContract
 from contract.histogram import Histogram
-from jobs.drift_statistics import Drift
-
-_TEST = "contract_chi_squared"
-_TRAINING_ROWS = 5_000
-"""That stand for training's distribution in the drawings."""
+from jobs.report_pages import page, paired_bars, paragraph, table
 
 
 def drift_page(
-    contract: ModelContract, live: pd.DataFrame, trained: Mapping[str, Histogram], found: Sequence[Drift]
+    model: Mapping[str, Any], baseline: Mapping[str, Histogram], live: Mapping[str, NDArray[np.int64]]
 ) -> str:
-    """HTML in one file that loads nothing.
+    """HTML in one file that loads nothing: the verdict, every column's figures, a chart of each; drifted ones first.
 
     Args:
-        live: one row for each customer, a column for each of `trained`.
+        model: what `drift.json` holds of it.
+        baseline: column → its counts.
+        live: column → counts of the same bins, see `Histogram.count`.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its own dependencies, and of columns that are constant
-        from evidently import DataDefinition, Dataset, Report
-        from evidently.presets import DataDriftPreset
-
-        _register({column.column: column for column in found})
-        names = list(trained)
-        definition = DataDefinition(numerical_columns=names)
-        whole = {feature.name for feature in contract.inputs if not feature.dtype.startswith("float")}
-        drawn = {name: stand_ins(histogram, name in whole) for name, histogram in trained.items()}
-        reference = pd.DataFrame({name: pd.Series(values) for name, values in drawn.items()})
-        report = Report([DataDriftPreset(columns=names, per_column_method=dict.fromkeys(names, _TEST))])
-        # An empty column cannot be drawn; it is in the JSON.
-        made = report.run(
-            Dataset.from_pandas(live[names], data_definition=definition),
-            Dataset.from_pandas(reference, data_definition=definition),
+    drifted = model["drifted"]
+    outcome = f"{len(drifted)} of {len(model['columns'])} columns have drifted" if drifted else "no column has drifted"
+    left_out = ""
+    if model["age_feature"]:
+        left_out = (
+            f"Not compared are {model['older_customers_left_out']:,} who have been customers for longer than anybody "
+            f"of the baseline ({model['age_feature']} above {model['oldest_in_baseline']:,.6g}): in a shop that stays "
+            "as it is, its oldest customers get older."
         )
-        html: str = made.get_html_str(as_iframe=False)
-        return html
+    facts = {
+        "model": model["tag"],
+        "live": f"{model['customers']:,} customers, each with the latest row, from {model['first']} to {model['last']}",
+        "baseline": f"{model['baseline']['rows']:,} rows of {model['baseline']['what']}",
+        "drifted": f"p below {model['level']:.2g} and an index (PSI) of at least the column's",
+    }
+    heads = ["", "column", "PSI", "drifts from", "p", "missing", "missing in the baseline"]
+    rows = [
+        [
+            "drifted" if column["drifted"] else "small" if column["significant"] else "",
+            column["column"],
+            f"{column['psi']:.3f}",
+            f"{column['min_psi']:g}",
+            f"{column['p_value']:.2g}",
+            f"{column['missing']:.1%}",
+            f"{column['missing_before']:.1%}",
+        ]
+        for column in model["columns"]
+    ]
+    charts = [_chart(column["column"], column["drifted"], baseline, live) for column in model["columns"]]
+    parts = [
+        table("What was compared", ["", ""], facts.items()),
+        paragraph(left_out),
+        table("Columns", heads, rows),
+        paragraph("“small”: surely different, by too little to matter."),
+        *charts,
+    ]
+    return page(f"Drift of version {model['version']}", outcome, parts)
 
 
-def stand_ins(histogram: Histogram, whole: bool) -> NDArray[np.float64]:
-    """Values that lie in the bins of a histogram as often as those that it counted, evenly within each.
-
-    Args:
-        whole: only whole numbers.
-
-    Returns:
-        At most about `_TRAINING_ROWS`; NaN for the missing.
-    """
-    edges = np.array(histogram.edges)
-    total = histogram.all_counts.sum()
-    width = edges[-1] - edges[-2] if len(edges) > 1 else 1.0
-    lower = np.concatenate([edges[:1] - width, edges])
-    upper = np.concatenate([edges, edges[-1:] + width])
-    parts = [np.zeros(0)]
-    for low, high, count in zip(lower, upper, histogram.counts, strict=False):
-        rows = round(count / total * _TRAINING_ROWS)
-        values = low + (high - low) * (np.arange(rows) + 1) / max(rows, 1)
-        parts.append(np.ceil(values) if whole else values)
-    parts.append(np.full(round(histogram.missing / total * _TRAINING_ROWS), np.nan))
-    return np.concatenate(parts)
+def _chart(column: str, drifted: bool, baseline: Mapping[str, Histogram], live: Mapping[str, NDArray[np.int64]]) -> str:
+    histogram = baseline[column]
+    before, now = histogram.all_counts, live[column]
+    return paired_bars(
+        f"{column}{': drifted' if drifted else ''}",
+        _bins(histogram),
+        ("baseline", (before / max(1, before.sum())).tolist()),
+        ("live", (now / max(1, now.sum())).tolist()),
+    )
 
 
-def _register(found: Mapping[str, Drift]) -> None:
-    """Let Evidently ask for what was found instead of testing once more, on drawings of the training data."""
-    from evidently.legacy.calculations.stattests.registry import StatTest, register_stattest
-    from evidently.legacy.core import ColumnType
+def _bins(histogram: Histogram) -> list[str]:
+    edges = [f"{edge:.4g}" for edge in histogram.edges]
+    if not edges:
+        return ["any", "missing"]
+    between = [f"{low} … {high}" for low, high in pairwise(edges)]
+    return [f"≤ {edges[0]}", *between, f"> {edges[-1]}", "missing"]
 
-    def told(_reference: pd.Series, live: pd.Series, _kind: object, _threshold: float) -> tuple[float, bool]:
-        column = found[str(live.name)]
-        return column.p_value, column.drifted
 
-    test = StatTest(_TEST, "chi-squared test against the contract's counts, p value", [ColumnType.Numerical])
-    register_stattest(test, told)
+def metrics_of(models: list[dict[str, Any]]) -> CollectorRegistry:
+    """What Prometheus is told; no customer and no value of one is in it."""
+    registry = CollectorRegistry()
+    psi = Gauge(
+        "churn_drift_psi", "Population stability index against the baseline", ["version", "column"], registry=registry
+    )
+    drifted = Gauge("churn_drift_columns", "Columns that have drifted", ["version"], registry=registry)
+    customers = Gauge("churn_drift_customers", "Customers that were compared", ["version"], registry=registry)
+    reported = Gauge("churn_drift_last_report_timestamp_seconds", "When the last report was made", registry=registry)
+    reported.set_to_current_time()
+    for model in models:
+        drifted.labels(model["version"]).set(len(model["drifted"]))
+        customers.labels(model["version"]).set(model["customers"])
+        for column in model["columns"]:
+            psi.labels(model["version"], column["column"]).set(column["psi"])
+    return registry

@@ -1,4 +1,4 @@
-"""Whether values differ from those that a model was trained on, and by how much. Pure."""
+"""Whether values differ from those of a baseline, and by how much. Pure."""
 
 from dataclasses import dataclass
 
@@ -8,54 +8,68 @@ from scipy import stats
 
 from contract.histogram import Histogram
 
-ALPHA = 0.05
-"""Nominal rate of false alarms of one report, over all of its columns together."""
-SMALLEST_PSI = 0.02
-"""A difference below it is none, however many rows show it: a fifth of what is commonly called a slight drift."""
 _FEWEST_EXPECTED = 5.0  # Cochran's rule for the chi-squared approximation
 
 
 @dataclass(frozen=True)
 class Drift:
-    """How one column compares with training.
+    """How one column compares with the baseline.
 
     p_value: of the chi-squared test of homogeneity, two samples over the histogram's bins and the missing.
-    psi: population stability index, Σ (live − trained) · ln(live ÷ trained) over the same.
-    drifted: the p value is below the level and the difference is not negligible.
+    psi: population stability index, Σ (live − baseline) · ln(live ÷ baseline) over the same: how large the effect is.
+    min_psi: from which on it matters.
+    missing, missing_before: share of rows without a value, live and in the baseline.
+    significant: the p value is below the level.
+    drifted: it is significant, and large enough to matter.
     """
 
     column: str
     rows: int
     p_value: float
     psi: float
+    min_psi: float
+    missing: float
+    missing_before: float
+    significant: bool
     drifted: bool
 
 
-def drift(column: str, trained: Histogram, values: ArrayLike, level: float) -> Drift:
-    """Compare n values, NaN where there is none, with what was counted in training.
+def drift(column: str, baseline: Histogram, values: ArrayLike, level: float, min_psi: float) -> Drift:
+    """Compare n values, NaN where there is none, with what was counted in the baseline.
 
     Args:
-        level: of this column; `ALPHA` over the number of columns holds over all of them (Bonferroni).
+        level: of this column; the rate of false alarms of a report over its number of columns holds over all of them
+            (Bonferroni).
     """
-    live = trained.count(values)
-    p_value, psi = p_value_of(trained.all_counts, live), psi_of(trained.all_counts, live)
-    return Drift(column, int(live.sum()), p_value, psi, p_value < level and psi >= SMALLEST_PSI)
+    before, live = baseline.all_counts, baseline.count(values)
+    p_value, psi = p_value_of(before, live), psi_of(before, live)
+    return Drift(
+        column=column,
+        rows=int(live.sum()),
+        p_value=p_value,
+        psi=psi,
+        min_psi=min_psi,
+        missing=float(live[-1] / max(1, live.sum())),
+        missing_before=float(before[-1] / max(1, before.sum())),
+        significant=p_value < level,
+        drifted=p_value < level and psi >= min_psi,
+    )
 
 
-def p_value_of(trained: NDArray[np.int64], live: NDArray[np.int64]) -> float:
+def p_value_of(before: NDArray[np.int64], live: NDArray[np.int64]) -> float:
     """Pearson's chi-squared test of homogeneity; neighbouring bins are put together until both expect 5 rows."""
-    share = live.sum() / max(1, live.sum() + trained.sum())
-    expected = (trained + live) * min(share, 1 - share)
-    table = _merged(np.stack([trained, live, expected]), expected)
-    if table.shape[1] < 2 or not live.sum() or not trained.sum():
+    share = live.sum() / max(1, live.sum() + before.sum())
+    expected = (before + live) * min(share, 1 - share)
+    table = _merged(np.stack([before, live, expected]), expected)
+    if table.shape[1] < 2 or not live.sum() or not before.sum():
         return 1.0
     return float(stats.chi2_contingency(table[:2], correction=False).pvalue)
 
 
-def psi_of(trained: NDArray[np.int64], live: NDArray[np.int64]) -> float:
+def psi_of(before: NDArray[np.int64], live: NDArray[np.int64]) -> float:
     """Population stability index; half a row is added to every bin, so that an empty one is not infinite."""
-    some = (trained + live) > 0
-    a = (trained[some] + 0.5) / (trained[some] + 0.5).sum()
+    some = (before + live) > 0
+    a = (before[some] + 0.5) / (before[some] + 0.5).sum()
     b = (live[some] + 0.5) / (live[some] + 0.5).sum()
     return float(np.sum((b - a) * np.log(b / a)))
 

@@ -61,8 +61,8 @@ def page(title: str, outcome: str, parts: Iterable[str]) -> str:
 
 
 def paragraph(text: str) -> str:
-    """Some words."""
-    return f"<p>{_safe(text)}</p>"
+    """Some words; nothing without any."""
+    return f"<p>{_safe(text)}</p>" if text else ""
 
 
 def table(title: str, heads: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
@@ -78,6 +78,38 @@ def listed(title: str, lines: list[str]) -> str:
     """A list under its title; nothing without lines."""
     items = "".join(f"<li>{_safe(line)}</li>" for line in lines)
     return f"<h2>{_safe(title)}</h2><ul>{items}</ul>" if lines else ""
+
+
+def paired_bars(
+    title: str, bins: Sequence[str], first: tuple[str, Sequence[float]], second: tuple[str, Sequence[float]]
+) -> str:
+    """A chart in SVG: for each bin the shares of two samples beside one another.
+
+    Args:
+        first, second: name and one share in [0, 1] for each bin.
+    """
+    step, height, below = 56, 120, 90
+    top = max([*first[1], *second[1], 1e-9])
+    width = step * len(bins) + 10
+    drawn = []
+    for n, label in enumerate(bins):
+        left = 10 + n * step
+        for offset, colour, (name, shares) in ((0, "#9aa5b1", first), (20, "#c2410c", second)):
+            tall = height * shares[n] / top
+            drawn.append(
+                f"<rect x='{left + offset}' y='{20 + height - tall:.1f}' width='18' height='{tall:.1f}' "
+                f"fill='{colour}'>"
+                f"<title>{_safe(f'{label}: {shares[n]:.1%} {name}')}</title></rect>"
+            )
+        x, y = left + 20, 20 + height + 12
+        drawn.append(f"<text x='{x}' y='{y}' transform='rotate(40 {x} {y})'>{_safe(label)}</text>")
+    drawn.append(
+        f"<text x='10' y='12' fill='#52606d'>{_safe(first[0])}</text>"
+        f"<text x='90' y='12' fill='#c2410c'>{_safe(second[0])}</text>"
+        f"<text x='150' y='12'>{_safe(f'highest bar {top:.1%}')}</text>"
+    )
+    svg = f"<svg role='img' width='{width + 60}' height='{20 + height + below}' font-size='11'>{''.join(drawn)}</svg>"
+    return f"<h2>{_safe(title)}</h2>{svg}"
 
 
 def shown(value: object) -> object:

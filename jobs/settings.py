@@ -1,6 +1,8 @@
 """Settings of the jobs: environment variables with the prefix JOBS_."""
 
-from pydantic import DirectoryPath, Field
+from typing import Self
+
+from pydantic import DirectoryPath, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -56,3 +58,42 @@ class JobsSettings(BaseSettings):
 
     stream_kafka_topic: str = ""
     """Topic with an order in JSON per message, for `--source kafka`."""
+
+    build_max_age_hours: float = Field(default=26, gt=0)
+    """How old the newest build of features may become before `audit-skew` calls one missed: a day and some hours."""
+
+    drift_baseline: str = "training"
+    """What `drift` holds live values against: `training`, `promoted`, or a period of the log as `<from>..<to>`."""
+
+    drift_promoted_days: int = Field(default=30, ge=1)
+    """For how many days from its first answer on a version's own answers are the baseline `promoted`."""
+
+    drift_alpha: float = Field(default=0.05, gt=0, lt=1)
+    """Rate of false alarms of one report of drift, over all of its columns together."""
+
+    drift_min_psi: float = Field(default=0.05, gt=0)
+    """Population stability index from which on a difference matters; by custom 0.1 is slight and 0.25 is large."""
+
+    drift_min_psi_of: str = ""
+    """The same for single columns: `column:index` with spaces between."""
+
+    drift_age_feature: str = "customer_recency__tenure_days"
+    """Tells how long somebody has been a customer. Who is older than everybody in the baseline is not compared."""
+
+    @model_validator(mode="after")
+    def _names_thresholds(self) -> Self:
+        try:
+            self.drift_thresholds()
+        except ValueError:
+            raise ValueError(
+                f"drift_min_psi_of: {self.drift_min_psi_of!r} is not `column:index column:index`"
+            ) from None
+        return self
+
+    def drift_thresholds(self) -> dict[str, float]:
+        """Column → its own index from which on a difference matters."""
+        pairs = [described.rpartition(":") for described in self.drift_min_psi_of.split()]
+        found = {column: float(index) for column, _, index in pairs}
+        if not all(found) or any(not index > 0 for index in found.values()):
+            raise ValueError
+        return found

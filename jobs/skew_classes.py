@@ -1,4 +1,4 @@
-"""Why a logged value is not the one that the offline store says: the classes of difference, and how each is recognised.
+"""Why a logged value is not the one that the offline store says: how each class of difference is recognised.
 
 Pure: arrays in, arrays out. A class is given only where the stored rows prove it; what nothing proves is `unexplained`.
 """
@@ -6,62 +6,15 @@ Pure: arrays in, arrays out. A class is given only where the stored rows prove i
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from enum import Enum
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.skew_findings import Finding, code
+
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-
-
-class Finding(Enum):
-    """A class of difference and the evidence for it."""
-
-    OVERRIDE = ("override", "the request gave the value; it is compared with nothing")
-    CACHED = ("cached", "the row came from the last known good values")
-    LATE = ("late_event", "the offline row became known after the decision; the one known then is what was served")
-    NO_LONGER_STORED = ("no_longer_stored", "the offline store has dropped the snapshot that was served")
-    EXPIRED = ("expired_defaulted", "the row served was older than its TTL; the offline store has a fresher one")
-    EXPIRED_ALONE = ("expired_defaulted", "the row served was older than its TTL; the offline store has no row")
-    LAG = ("materialization_lag", "an older row of the customer was served, just as it is stored offline")
-    LAG_OF_VERSION = ("materialization_lag", "an earlier version of the row was served, just as it is stored offline")
-    NO_ROW_ONLINE = ("materialization_lag", "the customer was unknown online and has a row offline")
-    DEFAULT_USED = ("default_used", "the value was missing online and is there offline; the default stood in")
-    SWAPPED = ("type_or_order_fault", "the values of these features are each other's")
-    TRUNCATED = ("type_or_order_fault", "the offline value cut to a whole number")
-    HALF_PRECISION = ("type_or_order_fault", "the offline value rounded to float16")
-    OTHER_CODE = ("transformation_changed", "the row served was built by other code than the offline row")
-    COMPUTED = ("transformation_changed", "computed otherwise from stored rows that agree")
-    STORED = ("transformation_changed", "stored otherwise under the same event time, by a row that is no newer")
-    NEWER_THAN_DECISION = ("unexplained", "the row served is newer than the decision")
-    NO_ROW_OFFLINE = ("unexplained", "the offline store has no such row")
-    REWRITTEN = ("unexplained", "the row was written anew after the decision; what it said before is not stored")
-    UNKNOWN = ("unexplained", "nothing that is stored explains it")
-
-    @property
-    def kind(self) -> str:
-        """Name of the class."""
-        return self.value[0]
-
-    @property
-    def evidence(self) -> str:
-        """By what it is recognised, in words."""
-        return self.value[1]
-
-
-FINDINGS = tuple(Finding)
-AGREES = 0
-"""Code of a value that does not differ; the others are 1 + the position in `FINDINGS`."""
-CLASSES = tuple(dict.fromkeys(finding.kind for finding in FINDINGS))
-FAULTS = ("type_or_order_fault", "transformation_changed")
-"""Classes of which the cause is known and wrong, however late or old the rows were."""
-
-
-def code(finding: Finding) -> int:
-    """How a finding is written in arrays."""
-    return 1 + FINDINGS.index(finding)
 
 
 @dataclass(frozen=True)
@@ -114,6 +67,18 @@ class Replayed(Vectors):
 
 
 @dataclass(frozen=True)
+class Zeroed:
+    """What an on-demand view would have computed if some of the stored values that it is made of had been 0.
+
+    columns: of the inputs that the view computes.
+    values: float32 (n, k).
+    """
+
+    columns: tuple[int, ...]
+    values: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class Evidence:
     """n served rows of k features, and what speaks for each class.
 
@@ -122,6 +87,13 @@ class Evidence:
     served_rows: the rows with the event times that were served, in each version that is stored.
     dropped: bool (n, k), the build in place has no partition for the event time that was served.
     computed_from: on-demand column → columns of stored features of the views that it is computed from.
+    mistimed: bool (n, k), no stored row has the event time that was served, and the values of its view are those of
+        the row that is valid or was known, or it was past its TTL.
+    future: bool (n, k), no stored row has it, and it is later than the decision by more than clocks may differ.
+    unbuilt: bool (n, k), the valid row was written by a build, and none had been made between its event time and the
+        decision.
+    overdue: bool (n, k), the build in place at the decision was older than builds may become.
+    zeroed: one for each on-demand view and some of its stored values.
     """
 
     served: Served
@@ -130,6 +102,11 @@ class Evidence:
     served_rows: tuple[Replayed, ...]
     dropped: Bools
     computed_from: dict[int, tuple[int, ...]]
+    mistimed: Bools
+    future: Bools
+    unbuilt: Bools
+    overdue: Bools
+    zeroed: tuple[Zeroed, ...] = ()
 
 
 def differing(served: Served, valid: Vectors) -> Bools:
@@ -138,7 +115,7 @@ def differing(served: Served, valid: Vectors) -> Bools:
 
 
 def classify(evidence: Evidence) -> NDArray[np.uint8]:
-    """Codes of findings, uint8 (n, k); `AGREES` where nothing differs.
+    """Codes of findings, uint8 (n, k); `AGREES` where neither a value nor the event time that it came with differs.
 
     The first finding that holds is taken. What explains a value wholly by rows that are stored comes before what
     explains it by the value alone; classes of rows before classes of values.
@@ -162,9 +139,18 @@ def classify(evidence: Evidence) -> NDArray[np.uint8]:
     other_code = _any([says & _differ(of.made_by, valid.made_by) & same_row for says, of in versions], same_row)
     as_stored = _any([says for says, _ in versions], same_row)
 
-    take(Finding.CACHED, np.broadcast_to(served.cached[:, None], found.shape))
+    cached = np.broadcast_to(served.cached[:, None], found.shape)
+    take(Finding.CACHED, cached)
+    # An event time is wrong whether a value differs or not.
+    unexplained |= (evidence.mistimed | evidence.future) & ~served.overridden & ~cached
+    take(Finding.FUTURE, evidence.future)
+    take(Finding.MISTIMED_STALE, evidence.mistimed & served.stale)
+    take(Finding.MISTIMED, evidence.mistimed)
     take(Finding.OTHER_CODE, other_code)
-    take(Finding.LATE, as_known & np.greater(valid.known_us, as_of))
+    late = as_known & np.greater(valid.known_us, as_of)
+    take(Finding.MISSED_BUILD, late & evidence.unbuilt & evidence.overdue)
+    take(Finding.NOT_BUILT_YET, late & evidence.unbuilt)
+    take(Finding.LATE, late)
     take(Finding.NO_LONGER_STORED, evidence.dropped)
     expired = served.stale & served.defaulted
     take(Finding.EXPIRED, expired & np.greater(valid.event_us, served.event_us))
@@ -178,10 +164,16 @@ def classify(evidence: Evidence) -> NDArray[np.uint8]:
     comparable = ~served.defaulted & ~reference.missing
     # A writer that mixes up or cuts values keeps their times. By other rows a value is like another by chance.
     same_event = comparable & np.equal(served.event_us, reference.event_us)
+    for zeroed in evidence.zeroed:
+        take(Finding.ZEROED_SOURCES, same_event & _as_if(zeroed, served))
     take(Finding.SWAPPED, _swapped(served.values, reference.values, unexplained & same_event))
+    cut = same_event & np.equal(served.values, np.trunc(reference.values))
+    # 0.3 cut to a whole number is 0, too: it was cut where other values of the same feature were.
+    cut_elsewhere = (unexplained & cut & np.not_equal(served.values, 0)).any(axis=0)
+    take(Finding.ZEROED, same_event & np.equal(served.values, 0) & ~(cut & cut_elsewhere))
     with np.errstate(over="ignore"):
         half = reference.values.astype(np.float16).astype(np.float32)
-    take(Finding.TRUNCATED, same_event & np.equal(served.values, np.trunc(reference.values)))
+    take(Finding.TRUNCATED, cut)
     take(Finding.HALF_PRECISION, same_event & np.equal(served.values, half))
 
     on_demand = np.isin(np.arange(served.values.shape[1]), list(evidence.computed_from))
@@ -227,6 +219,14 @@ def _swapped(served: NDArray[np.float32], reference: NDArray[np.float32], candid
                 break
             columns = kept
     return swapped
+
+
+def _as_if(zeroed: Zeroed, served: Served) -> Bools:
+    """Bool (n, k): values of a view whose every output is what it computes from zeros."""
+    alike: Bools = np.equal(served.values, zeroed.values) | served.overridden
+    columns = np.isin(np.arange(alike.shape[1]), zeroed.columns)
+    every: Bools = np.logical_and.reduce(alike | ~columns, axis=1)
+    return every[:, None] & columns
 
 
 def _inputs_agree(evidence: Evidence, reference: Replayed) -> Bools:

@@ -1,6 +1,6 @@
 """One model's logged decisions, replayed from the offline store and counted by what differs."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -12,20 +12,10 @@ from numpy.typing import NDArray
 from contract import FeatureState, ModelContract, ResolvedFeatures, Resolver
 from jobs.latest_rows import ViewSource, check_columns
 from jobs.log_reading import LoggedRows
-from jobs.offline_features import FeaturePlan, live_schema
-from jobs.skew_classes import (
-    AGREES,
-    FINDINGS,
-    Bools,
-    Evidence,
-    Finding,
-    Floats,
-    Replayed,
-    Served,
-    classify,
-    code,
-    differing,
-)
+from jobs.offline_features import FeaturePlan, StoredRows, live_schema
+from jobs.skew_classes import Bools, Evidence, Floats, Replayed, Served, classify, differing
+from jobs.skew_evidence import Replay, mistimed_views, served_of, unbuilt_views, zeroed_views
+from jobs.skew_findings import AGREES, FINDINGS, Finding, code
 from jobs.skew_report import WHOLE_ROW, Found
 from jobs.skew_rows import TIMESTAMP, Moments, ViewHistory, Which
 from jobs.view_files import resolved
@@ -39,19 +29,14 @@ REPRODUCED_WITHIN = 1e-6
 """Of a logged probability; the size of a batch alone changes the last bits of what ONNX Runtime computes."""
 
 
-@dataclass(frozen=True)
-class Replay:
-    """n vectors from rows of the offline store: as the model would see them, and what they are evidence of."""
-
-    resolved: ResolvedFeatures
-    vectors: Replayed
-
-
 class ModelReplay:
     """A model, the offline store as it is now, and a plan of how one is made the other's input.
 
     The registry may compute on-demand features by other code than the contract promises: that is what an audit is to
     find, so they are computed as the registry has it and `notes` say so. Any other broken promise is refused.
+
+    Args:
+        build_max_age_seconds: how old the build in place may become before one was missed.
 
     Attributes:
         sources: of every view that is read, in the build in place.
@@ -61,10 +46,17 @@ class ModelReplay:
         JobError: as `FeaturePlan.of`, or a file of the offline store is not what a view declares.
     """
 
-    def __init__(self, store: "FeatureStore", model: ImportedModel, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(
+        self,
+        store: "FeatureStore",
+        model: ImportedModel,
+        connection: duckdb.DuckDBPyConnection,
+        build_max_age_seconds: float,
+    ) -> None:
         contract, self.notes = _with_live_transformations(store, model.contract)
         self._model = model
         self._connection = connection
+        self._build_max_age_us = build_max_age_seconds * 1e6
         self._plan = FeaturePlan.of(store, contract)
         self._resolver = Resolver.of(contract)
         views = [view.name for view in contract.feature_schema.views]
@@ -108,15 +100,16 @@ class ModelReplay:
         found.models[self._model.tag] += len(rows)
         found.statuses.update(rows.table["status"].to_pylist())
         valid = self._replay(Which.VALID, rows)
-        served = _served(rows)
+        served = served_of(rows)
         differs = differing(served, valid.vectors) & rows.known[:, None]
+        served_us = self._served_us(rows)
+        other_row = np.isfinite(served_us) & np.not_equal(served_us, valid.event_us)
         found.defaulted_alike += int((rows.defaulted & valid.resolved.defaulted & ~differs).sum())
         codes = np.where(served.overridden, np.uint8(code(Finding.OVERRIDE)), np.uint8(AGREES))
-        different = np.flatnonzero(differs.any(axis=1))
-        if len(different):
-            codes[different] = self._classified(
-                rows.take(different), served.take(different), valid.vectors.take(different)
-            )
+        looked_at = np.flatnonzero(np.concatenate([differs, other_row], axis=1).any(axis=1))
+        if len(looked_at):
+            codes[looked_at] = self._classified(rows.take(looked_at), served.take(looked_at))
+        different = np.flatnonzero((codes > code(Finding.OVERRIDE)).any(axis=1))
         for column, name in enumerate(names):
             for number, count in enumerate(np.bincount(codes[:, column], minlength=len(FINDINGS) + 1).tolist()):
                 if number != AGREES and count:
@@ -134,17 +127,30 @@ class ModelReplay:
         found.compared_rows += int((~dropped).sum())
         self._count_not_reproduced(rows, found)
 
-    def _classified(self, rows: LoggedRows, served: Served, valid: Replayed) -> NDArray[np.uint8]:
+    def _classified(self, rows: LoggedRows, served: Served) -> NDArray[np.uint8]:
+        valid, known, of_served, first = (self._replay(which, rows) for which in Which)
         served_us = self._served_us(rows)
-        dropped = np.column_stack([~of.holds(served_us[:, v]) for v, of in enumerate(self._histories)])
+        held = np.column_stack([of.holds(served_us[:, v]) for v, of in enumerate(self._histories)])
+        in_place_us = np.column_stack([of.in_place(rows.as_of_us) for of in self._histories])
+        own = [[c for c, made_of in enumerate(self._made_of) if made_of == [v]] for v in range(len(self._views))]
+        mistimed, future = mistimed_views(served, served_us, held, (valid, known), of_served, own)
+        overdue = served.as_of_us[:, None] - in_place_us > self._build_max_age_us
+        zeroed = zeroed_views(
+            self._plan, of_served.rows, differing(served, valid.vectors), lambda past: self._resolved(past, rows).matrix
+        )
         return classify(
             Evidence(
                 served=served,
-                valid=valid,
-                known=self._replay(Which.KNOWN, rows).vectors,
-                served_rows=tuple(self._replay(which, rows).vectors for which in (Which.SERVED, Which.SERVED_FIRST)),
-                dropped=self._per_input(dropped.astype(np.float64), np.fmax) == 1,
+                valid=valid.vectors,
+                known=known.vectors,
+                served_rows=(of_served.vectors, first.vectors),
+                dropped=self._any_view(~held),
                 computed_from=self._computed_from,
+                mistimed=self._any_view(mistimed),
+                future=self._any_view(future),
+                unbuilt=self._any_view(unbuilt_views(valid, served.as_of_us, in_place_us)),
+                overdue=self._any_view(overdue),
+                zeroed=tuple(zeroed),
             )
         )
 
@@ -159,24 +165,37 @@ class ModelReplay:
             )
             for v, (view, history) in enumerate(zip(self._views, self._histories, strict=True))
         }
-        raw = self._plan.assemble(rows.customer_ids, {view: of.rows for view, of in past.items()}, rows.as_of_us)
+        stored = {view: of.rows for view, of in past.items()}
+        made = self._resolved(stored, rows)
+        event_us, created_us, known_us, made_by = (
+            np.column_stack([getattr(of, part) for of in past.values()])
+            for part in ("event_us", "created_us", "known_us", "made_by")
+        )
+        return Replay(
+            resolved=made,
+            vectors=Replayed(
+                values=made.matrix,
+                event_us=self._per_input(event_us, np.fmin),
+                missing=made.states == FeatureState.MISSING,
+                created_us=self._per_input(created_us, np.fmax),
+                known_us=self._per_input(known_us, np.fmax),
+                made_by=self._per_input(made_by, np.fmax),
+            ),
+            rows=stored,
+            event_us=event_us,
+            known_us=known_us,
+            made_by=made_by,
+        )
+
+    def _resolved(self, past: Mapping[str, StoredRows], rows: LoggedRows) -> ResolvedFeatures:
+        """What the model would see of rows of every view, beside what the requests gave."""
+        raw = self._plan.assemble(rows.customer_ids, past, rows.as_of_us)
         overridden = rows.states == FeatureState.OVERRIDDEN
         overrides = {
             int(column): np.where(overridden[:, column], rows.inputs[:, column].astype(np.float64), np.nan)
             for column in np.flatnonzero(overridden.any(axis=0))
         }
-        made = self._resolver.resolve(raw, rows.as_of_us / 1e6, overrides)
-        return Replay(
-            made,
-            Replayed(
-                values=made.matrix,
-                event_us=self._per_input(np.column_stack([of.event_us for of in past.values()]), np.fmin),
-                missing=made.states == FeatureState.MISSING,
-                created_us=self._per_input(np.column_stack([of.created_us for of in past.values()]), np.fmax),
-                known_us=self._per_input(np.column_stack([of.known_us for of in past.values()]), np.fmax),
-                made_by=self._per_input(np.column_stack([of.made_by for of in past.values()]), np.fmax),
-            ),
-        )
+        return self._resolver.resolve(raw, rows.as_of_us / 1e6, overrides)
 
     def _served_us(self, rows: LoggedRows) -> Floats:
         """Event time of each view's row that was served, float64 (n, v), NaN for none."""
@@ -190,14 +209,28 @@ class ModelReplay:
             [reduce.reduce(of_views[:, made_of], axis=1) if made_of else nothing for made_of in self._made_of]
         )
 
+    def _any_view(self, of_views: Bools) -> Bools:
+        """(n, v) → (n, k): true of one of the views that an input is made of."""
+        return np.equal(self._per_input(of_views.astype(np.float64), np.fmax), 1.0)
+
     def _count_unknown(self, rows: LoggedRows, known_offline: Bools, found: Found) -> NDArray[np.intp]:
         """Customers who were unknown online though the offline store has rows of them; their positions."""
         appeared = np.flatnonzero(~rows.known & known_offline)
         if len(appeared):
             of_them = rows.take(appeared)
             known_then = self._replay(Which.KNOWN, of_them).resolved.known
+            as_of_us = of_them.as_of_us.astype(np.float64)
+            in_place_us = np.column_stack([of.in_place(of_them.as_of_us) for of in self._histories])
+            # Unknown for want of a build only if no view's row could have been built.
+            valid = self._replay(Which.VALID, of_them)
+            no_row = np.isnan(valid.event_us)
+            unbuilt = np.logical_and.reduce(unbuilt_views(valid, as_of_us, in_place_us) | no_row, axis=1)
+            overdue = np.logical_or.reduce(as_of_us[:, None] - in_place_us > self._build_max_age_us, axis=1)
             for row, was_known in enumerate(known_then.tolist()):
-                finding = Finding.NO_ROW_ONLINE if was_known else Finding.LATE
+                unknown_as = Finding.LATE
+                if unbuilt[row]:
+                    unknown_as = Finding.MISSED_BUILD if overdue[row] else Finding.NOT_BUILT_YET
+                finding = Finding.NO_ROW_ONLINE if was_known else unknown_as
                 found.findings[WHOLE_ROW, finding] += 1
                 if found.wants_example(finding):
                     found.examples.append(_example(of_them, row, WHOLE_ROW, finding))
@@ -243,19 +276,6 @@ class ModelReplay:
                     }
                     name = self._model.contract.feature_names[column]
                     found.examples.append({**_example(rows, row, name, finding), **values})
-
-
-def _served(rows: LoggedRows) -> Served:
-    return Served(
-        values=rows.inputs,
-        event_us=rows.event_us,
-        missing=rows.states == FeatureState.MISSING,
-        stale=rows.states == FeatureState.STALE,
-        overridden=rows.states == FeatureState.OVERRIDDEN,
-        defaulted=rows.defaulted,
-        cached=rows.cached,
-        as_of_us=rows.as_of_us.astype(np.float64),
-    )
 
 
 def _with_live_transformations(store: "FeatureStore", contract: ModelContract) -> tuple[ModelContract, list[str]]:

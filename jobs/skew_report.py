@@ -10,7 +10,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Gauge
 
 from jobs.report_pages import listed, page, paragraph, put_report, table
-from jobs.skew_classes import CLASSES, FAULTS, FINDINGS, Finding
+from jobs.skew_findings import CLASSES, FAULTS, FINDINGS, Finding
 
 EXAMPLES = 20
 _EXAMPLES_PER_FINDING = 3

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from jobs.builds import Build, kept_builds
 from jobs.latest_rows import ViewSource, declared, quoted, rows_of, run_query
 from jobs.offline_features import StoredRows
+from jobs.times import unix_us
 from jobs.view_files import parts
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -102,6 +103,9 @@ class ViewHistory:
             if build and other != build:
                 self._files += sorted(map(str, (other / view.relative_to(build)).glob(pattern)))
         self._written = _written(self._files, source.name, kept)
+        names = {name for described in kept.values() for name in (*described.history, described.name)}
+        self._built = sorted(at for at in map(_time_of, names) if at)
+        self._built_us = np.array([unix_us(at) for at in self._built])
         self._periods = list(kept[build].partitions.get(source.name, {})) if build in kept else []
 
     def holds(self, event_us: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -111,6 +115,11 @@ class ViewHistory:
             day = datetime.fromtimestamp(at / 1e6, UTC).date().isoformat()
             held[event_us == at] = any(day.startswith(period) for period in self._periods)
         return held
+
+    def in_place(self, as_of_us: NDArray[np.int64]) -> NDArray[np.float64]:
+        """When the build in place at these times was made, float64 (n,); NaN before the oldest that is kept."""
+        places = np.searchsorted(self._built_us, as_of_us, side="right")
+        return np.concatenate([[np.nan], self._built_us.astype(np.float64)])[places]
 
     def rows(
         self, connection: duckdb.DuckDBPyConnection, which: Which, moments: Moments, fields: Sequence[str]
@@ -123,6 +132,7 @@ class ViewHistory:
         n = len(moments.as_of_us)
         connection.register("moments", moments.table())
         connection.register("written", self._written)
+        connection.register("built", pa.table({"at": pa.array(self._built, TIMESTAMP)}))
         found = run_query(connection, [self._source], self._query(which), [])
         positions = np.full(n, -1)
         positions[found["__n"].to_numpy()] = np.arange(found.num_rows)
@@ -150,13 +160,16 @@ class ViewHistory:
         condition, order = (part.format(event=event, created=created, columns=columns) for part in which.value)
         files = self._current if which is Which.VALID else self._files
         # A build stamps its rows with the midnight before it; where its name says another day, its clock was set.
+        # No row of a build was known before the first build after its event time, whichever later one wrote it again.
         return f"""
             WITH seen AS NOT MATERIALIZED (
-                SELECT rows.*, written.made_by AS __made_by, CASE
+                SELECT rows.*, written.made_by AS __made_by, greatest({created}, CASE
                     WHEN written.since >= {created} AND written.since < {created} + INTERVAL 1 DAY THEN written.since
-                    ELSE {created}
-                END AS __known
+                END, CASE
+                    WHEN built.at < {created} + INTERVAL 1 DAY AND written.made_by IS NOT NULL THEN built.at
+                END) AS __known
                 FROM {rows_of(files, "__file")} AS rows JOIN written ON __file = written.file
+                ASOF LEFT JOIN built ON rows.{event} <= built.at
                 WHERE {key} IN (SELECT __customer FROM moments)
             ), newest AS (
                 SELECT __n, __customer, __as_of, __served, max({event}) AS __at

@@ -26,3 +26,13 @@ def refuse_nothing_between(since: datetime | None, until: datetime | None) -> No
     """
     if since and until and since >= until:
         raise ArgumentError(f"--since {since.isoformat()} is not before --until {until.isoformat()}")
+
+
+def utc(text: str) -> datetime:
+    """An ISO date or time; UTC unless it names a zone.
+
+    Raises:
+        ValueError: it is none.
+    """
+    at = datetime.fromisoformat(text)
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)

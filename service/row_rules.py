@@ -10,12 +10,9 @@ from numpy.typing import NDArray
 
 from contract import RawFeatures
 from contract.feature_union import FeatureUnion
+from contract.resolve import CLOCK_SKEW_SECONDS
 
 logger = logging.getLogger(__name__)
-
-CLOCK_SKEW_SECONDS = 300.0
-"""How far the clocks of who writes features and of who reads them may differ. An event time further in the future is
-nonsense: its values would count as fresh for as long as it is ahead."""
 
 _NEVER = np.iinfo(np.int64).max
 

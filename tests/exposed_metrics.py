@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from contract import FeatureState
-from jobs import drift, quality_report, run_records, skew_report
-from jobs.skew_classes import CLASSES
+from jobs import drift_report, quality_report, run_records, skew_report
+from jobs.skew_findings import CLASSES
 from jobs.stream_metrics import StreamMetrics
 from scoring.outcomes import STATUSES
 from service.errors import ServiceError
@@ -81,7 +81,7 @@ def of_jobs(folder: Path) -> dict[str, Exposed]:
     registries = [
         run_records.metrics_of(folder / "runs.jsonl"),
         skew_report.metrics_of(skew_report.Found(), NOW),
-        drift.metrics_of([]),
+        drift_report.metrics_of([]),
         quality_report.metrics_of(judged),
         StreamMetrics(None).registry,
     ]

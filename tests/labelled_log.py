@@ -59,6 +59,22 @@ class Asked:
         active: NDArray[np.bool_] = self.values[:, 0].astype(np.float32) <= ACTIVE_DAYS
         return active
 
+    def again(self, hours: float) -> "Asked":
+        """The same customers, so many hours later."""
+        numbers = [f"{request}-{hours}" for request in self.request_ids]
+        return replace(self, request_ids=numbers, at=self.at + timedelta(hours=hours))
+
+    def some_of(self, first: int, end: int) -> "Asked":
+        """Those of these positions."""
+        chosen = slice(first, end)
+        return replace(
+            self,
+            request_ids=self.request_ids[chosen],
+            customer_ids=self.customer_ids[chosen],
+            values=self.values[chosen],
+            churned=self.churned[chosen],
+        )
+
     def but_left_at_random(self) -> "Asked":
         """The same, of whom those who left have nothing in common."""
         return replace(self, churned=np.random.default_rng(1).permutation(self.churned))
@@ -106,6 +122,17 @@ class LabelledLog:
         pq.write_table(table, file)
         self.files += 1
         return file
+
+    def put_canary(
+        self, champion: ImportedModel, challenger: ImportedModel, asked: Asked, share: int, missed: int = 0
+    ) -> None:
+        """As the service logs a canary that answers the first `share` customers, but for the first `missed` of them."""
+        its = asked.some_of(missed, share)
+        if missed:
+            self.put(asked.some_of(0, missed).answers(champion))
+        self.put(its.answers(champion, answered=False))
+        self.put(its.answers(challenger))
+        self.put(asked.some_of(share, len(asked.request_ids)).answers(champion))
 
     def serve(self, model: ImportedModel, asked: Asked, unknown: Sequence[int] = ()) -> None:
         """Answer, and note what became of the customers."""

@@ -26,7 +26,7 @@ from contract import (
 from contract.artefacts import Artefacts
 from contract.cutoffs import Cutoffs
 from contract.histogram import Histogram
-from contract.model_contract import QUANTILES
+from contract.model_contract import COUNTED_AT, QUANTILES
 from scoring.evaluation import (
     FEWEST_OF_A_CLASS,
     PROBABILITY,
@@ -98,7 +98,7 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
         f"{len(validation_rows.churned):,} at {cutoffs.validation:%Y-%m-%d}, test {len(test_rows.churned):,} "
         f"at {cutoffs.test:%Y-%m-%d}"
     )
-    inputs = feature_inputs(data.schema, train_rows.raw)
+    inputs = feature_inputs(data.schema, train_rows.raw, test_rows.raw)
     training, validation, test = (
         Split(rows, model_input(inputs, data.schema, rows.raw)) for rows in (train_rows, validation_rows, test_rows)
     )
@@ -133,6 +133,7 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
                 "first_cutoff": cutoffs.training[0].isoformat(),
                 "last_cutoff": cutoffs.validation.isoformat(),
                 "labels_until": (cutoffs.validation + settings.reach).isoformat(),
+                COUNTED_AT: cutoffs.test.isoformat(),
             },
             data_fingerprint=fingerprint(data.schema, training.rows, validation.rows),
             metrics={key: round(e.value, 6) for key, e in estimates.items()},
@@ -168,8 +169,11 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
     return client.get_model_version(version.name, version.version)
 
 
-def feature_inputs(schema: FeatureSchema, training: RawFeatures) -> tuple[FeatureInput, ...]:
-    """Describe every model input by the training rows.
+def feature_inputs(schema: FeatureSchema, training: RawFeatures, test: RawFeatures) -> tuple[FeatureInput, ...]:
+    """Describe every model input by the training rows, and count it on the test rows.
+
+    Live values are held against the counts, and live scores against those of the test rows: no model has seen these,
+    as it has not seen a live row. Scores of the rows that it was fitted on are further apart than any live ones.
 
     The default is the feature repository's if it names one, else the training median: the value that a
     row without any information is least wrong with.
@@ -194,7 +198,7 @@ def feature_inputs(schema: FeatureSchema, training: RawFeatures) -> tuple[Featur
                     "distribution": TrainingDistribution(
                         quantiles=tuple(float(q) for q in quantiles),
                         null_rate=float(1 - len(present) / len(values)),
-                        histogram=Histogram.of(values),
+                        histogram=Histogram.of(test.values[:, column]),
                     ),
                 }
             )

@@ -168,14 +168,26 @@ class Shop:
             shutil.rmtree(file.parent)
 
 
-def take(artefacts: Artefacts, orders: list[tuple[str, datetime, float]]) -> None:
-    """Orders of one item each → a build of the offline store."""
+def take(artefacts: Artefacts, orders: list[tuple[str, datetime, float]], now: datetime = NOW) -> None:
+    """Orders of one item each → a build of the offline store, by a clock that shows `now`."""
     own = artefacts.orders.parent / "own.csv"
     own.parent.mkdir(parents=True, exist_ok=True)
     lines = [f"{customer},{at.isoformat()},{amount},1" for customer, at, amount in orders]
     own.write_text("\n".join(["customer_id,event_timestamp,amount,items", *lines]) + "\n")
-    write_own(artefacts.orders, own, NOW)
-    build_features(artefacts, SETTINGS, NOW)
+    write_own(artefacts.orders, own, now)
+    build_features(artefacts, SETTINGS, now)
+
+
+def date_build(artefacts: Artefacts, at: datetime) -> None:
+    """Name the build in place as one that was made at that time, as its folder and what it says of itself have it."""
+    current = artefacts.offline_store / "current"
+    made = current.resolve()
+    name = f"{at:%Y%m%dT%H%M%S%f}"
+    described = made / "build.json"
+    described.write_text(described.read_text().replace(made.name, name))
+    made.rename(made.with_name(name))
+    current.unlink()
+    current.symlink_to(Path("builds") / name)
 
 
 def of_class(report: dict[str, Any]) -> dict[str, int]:

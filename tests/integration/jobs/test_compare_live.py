@@ -106,7 +106,9 @@ def test_a_canary_answers_its_share_and_rows_that_the_challenger_missed_are_coun
     (pair,) = compare(log)["pairs"]
 
     assert (90, 89, 0, 1) == (pair["rows"], pair["scored"], pair["champion_only"], pair["challenger_only"])
-    assert (3, 10) == (pair["unpaired"], pair["others"]), "before the challenger was there, nobody missed it"
+    assert (3, 0, 10) == (pair["unpaired"], pair["silent"], pair["others"]), (
+        "before the challenger was there, nobody missed it"
+    )
     assert (75 / 90, 15 / 90) == pytest.approx((pair["by_champion"], pair["by_challenger"]))
 
 
@@ -121,6 +123,53 @@ def test_whatever_has_no_row_of_a_shadow_was_missed(
     (pair,) = compare(log)["pairs"]
 
     assert (4, 0) == (pair["unpaired"], pair["others"])
+
+
+def test_after_a_shadow_those_outside_the_share_of_the_canary_are_none_that_it_missed(
+    log: LabelledLog, champion: ImportedModel, worse: ImportedModel
+) -> None:
+    """As a shadow it scored everybody; as a canary it answers two fifths of the same customers, then four, then two."""
+    asked = Asked.some(100, MONDAY, seed=1)
+    log.put(asked.answers(champion))
+    log.put(asked.answers(worse, answered=False))
+    for hour, share in ((1, 40), (2, 80), (3, 80), (4, 40), (5, 40)):
+        log.put_canary(champion, worse, asked.again(hour), share)
+
+    (pair,) = compare(log)["pairs"]
+
+    assert (60 + 20 + 20 + 60 + 60) == pair["others"]
+    assert (0, 0) == (pair["unpaired"], pair["silent"])
+    assert 100 + 40 + 80 + 80 + 40 + 40 == pair["rows"] == pair["scored"]
+
+
+def test_what_a_canary_missed_among_its_own_customers_is_counted_after_a_shadow_too(
+    log: LabelledLog, champion: ImportedModel, worse: ImportedModel
+) -> None:
+    asked = Asked.some(100, MONDAY, seed=1)
+    log.put(asked.answers(champion))
+    log.put(asked.answers(worse, answered=False))
+    log.put_canary(champion, worse, asked.again(1), 40)
+    log.put_canary(champion, worse, asked.again(2), 40, missed=7)
+    log.put_canary(champion, worse, asked.again(3), 40)
+
+    (pair,) = compare(log)["pairs"]
+
+    assert (7, 0, 180) == (pair["unpaired"], pair["silent"], pair["others"])
+
+
+def test_rows_of_a_time_at_which_the_challenger_was_off_are_none_that_it_missed(
+    log: LabelledLog, champion: ImportedModel, worse: ImportedModel
+) -> None:
+    asked = Asked.some(30, MONDAY, seed=1)
+    for hour in range(5):
+        again = asked.again(hour)
+        log.put(again.answers(champion))
+        if hour != 2:
+            log.put(again.answers(worse, answered=False))
+
+    (pair,) = compare(log)["pairs"]
+
+    assert (0, 30, 0) == (pair["unpaired"], pair["silent"], pair["others"])
 
 
 def test_every_pair_of_models_has_a_table_of_its_own(

@@ -1,10 +1,10 @@
-"""Drift, from files of the inference log to report and exit code, with a real model and Evidently."""
+"""Drift, from files of the inference log to report and exit code, with a real model."""
 
 import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,17 @@ import pytest
 
 from contract import FeatureInput, ModelContract, RawFeatures, Resolver
 from contract.histogram import Histogram
+from contract.model_contract import COUNTED_AT
 from jobs.__main__ import main
-from jobs.drift import SCORE, DriftError, NothingToCompareError, outcome_line, watch_drift
-from jobs.errors import JobError
+from jobs.drift import DriftError, DriftWatch, NothingToCompareError, Thresholds, outcome_line, watch_drift
+from jobs.drift_baseline import SCORE, BaselineChoice
+from jobs.errors import ArgumentError, JobError
+from jobs.settings import JobsSettings
 from scoring.inference_log import Answers, log_table
 from scoring.model import ImportedModel
 from scoring.outcomes import outcomes
 from tests.fakes import DAYS_SINCE, MEMBER, NOW, NOW_US, ORDERS, SPEND, small_contract, store_model, training_rows
+from training.pipeline import logistic
 
 Changed = Callable[[pd.DataFrame], pd.DataFrame]
 COLUMNS = small_contract().feature_names
@@ -42,7 +46,8 @@ def counted_contract(model: ImportedModel) -> ModelContract:
         for feature in model.contract.inputs
     ]
     scores = Histogram.of(model.score(matrix[COLUMNS].to_numpy(dtype=np.float32)))
-    return model.contract.model_copy(update={"inputs": tuple(inputs), "scores": scores})
+    window = {**model.contract.training_window, COUNTED_AT: "2025-03-01T00:00:00+00:00"}
+    return model.contract.model_copy(update={"inputs": tuple(inputs), "scores": scores, "training_window": window})
 
 
 @pytest.fixture(scope="module")
@@ -56,23 +61,32 @@ def as_it_was(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def log(
-    folder: Path, model: ImportedModel, count: int = 3000, changed: Changed = as_it_was, seed: int = 2, name: str = "a"
+    folder: Path,
+    model: ImportedModel,
+    count: int = 3000,
+    changed: Changed = as_it_was,
+    seed: int = 2,
+    name: str = "a",
+    days: float = 0,
 ) -> None:
-    """Answers to customers like those of training, each of them once."""
+    """Answers to customers like those of training, each of them once, so many days after `NOW`."""
+    at_us = NOW_US + int(days * 86_400e6)
     matrix, _ = training_rows(seed=seed, rows=count)
     values = changed(matrix[COLUMNS]).to_numpy(dtype=np.float64)
-    resolved = Resolver.of(model.contract).resolve(RawFeatures(values, np.full((count, 2), NOW - 60.0)), NOW)
+    resolved = Resolver.of(model.contract).resolve(
+        RawFeatures(values, np.full((count, 2), at_us / 1e6 - 60.0)), at_us / 1e6
+    )
     answers = Answers(
         request_ids=[f"{name}{n}" for n in range(count)],
         rows=[0] * count,
         customer_ids=[f"c{n:06d}" for n in range(count)],
-        as_of_unix_us=NOW_US,
+        as_of_unix_us=at_us,
         model=model,
         answered=np.ones(count, dtype=bool),
         resolved=resolved,
         outcomes=outcomes(resolved, model.score(resolved.matrix), model.contract.threshold.value),
     )
-    day = folder / f"date={datetime.fromtimestamp(NOW, UTC):%Y-%m-%d}"
+    day = folder / f"date={datetime.fromtimestamp(at_us / 1e6, UTC):%Y-%m-%d}"
     day.mkdir(parents=True, exist_ok=True)
     pq.write_table(log_table(answers), day / f"{name}.parquet")
 
@@ -80,7 +94,7 @@ def log(
 def test_customers_like_those_of_training_have_not_drifted(tmp_path: Path, model: ImportedModel) -> None:
     log(tmp_path / "log", model)
 
-    report = watch_drift(tmp_path / "log", tmp_path / "out", opened=lambda _: model)
+    report = watch_drift(tmp_path / "log", DriftWatch(tmp_path / "out"), opened=lambda _: model)
 
     (found,) = report["models"]
     assert [] == found["drifted"]
@@ -110,7 +124,7 @@ def test_planted_drifts_are_found_and_named(
     log(tmp_path / "log", model, changed=changed)
 
     with pytest.raises(DriftError) as raised:
-        watch_drift(tmp_path / "log", tmp_path / "out", opened=lambda _: model)
+        watch_drift(tmp_path / "log", DriftWatch(tmp_path / "out"), opened=lambda _: model)
 
     (found,) = json.loads((tmp_path / "out" / "drift.json").read_text())["models"]
     assert drifted == set(found["drifted"])
@@ -123,7 +137,7 @@ def test_a_customer_who_is_asked_for_again_and_again_counts_once(tmp_path: Path,
     for number in range(20):
         log(tmp_path / "log", model, count=50, changed=lambda rows: rows * 3, name=f"again{number}")
 
-    report = watch_drift(tmp_path / "log", tmp_path / "out", opened=lambda _: model)
+    report = watch_drift(tmp_path / "log", DriftWatch(tmp_path / "out"), opened=lambda _: model)
 
     assert 3000 == report["models"][0]["customers"]
 
@@ -132,7 +146,7 @@ def test_too_few_customers_say_nothing(tmp_path: Path, model: ImportedModel) -> 
     log(tmp_path / "log", model, count=100)
 
     with pytest.raises(NothingToCompareError, match="100 customers of small_churn:v7; at least 200") as raised:
-        watch_drift(tmp_path / "log", tmp_path / "out", opened=lambda _: model)
+        watch_drift(tmp_path / "log", DriftWatch(tmp_path / "out"), opened=lambda _: model)
 
     assert raised.value.exit_code == 4
     assert not (tmp_path / "out").exists()
@@ -143,14 +157,14 @@ def test_a_model_from_before_contracts_counted_is_refused_by_version(tmp_path: P
     old = replace(model, contract=small_contract())
 
     with pytest.raises(JobError, match="model version 7 was trained before contracts counted"):
-        watch_drift(tmp_path / "log", tmp_path / "out", opened=lambda _: old)
+        watch_drift(tmp_path / "log", DriftWatch(tmp_path / "out"), opened=lambda _: old)
 
 
 def test_rows_under_another_contract_than_the_models_are_not_compared(tmp_path: Path, model: ImportedModel) -> None:
     log(tmp_path / "log", replace(model, contract_sha256="0" * 64))
 
     with pytest.raises(JobError, match="small_churn:v7 has another contract than the rows were logged with"):
-        watch_drift(tmp_path / "log", tmp_path / "out", opened=lambda _: model)
+        watch_drift(tmp_path / "log", DriftWatch(tmp_path / "out"), opened=lambda _: model)
     assert not (tmp_path / "out").exists()
 
 
@@ -159,16 +173,16 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path, model: Impo
     (tmp_path / "file").touch()
 
     with pytest.raises(JobError, match="file/out: the report cannot be written: Not a directory"):
-        watch_drift(tmp_path / "log", tmp_path / "file" / "out", opened=lambda _: model)
+        watch_drift(tmp_path / "log", DriftWatch(tmp_path / "file" / "out"), opened=lambda _: model)
 
 
 def test_a_model_of_too_few_customers_is_named_beside_the_others(tmp_path: Path, model: ImportedModel) -> None:
     log(tmp_path / "log", model)
     log(tmp_path / "log", replace(model, tag="small_churn:v8"), count=100, name="new")
 
-    report = watch_drift(tmp_path / "log", tmp_path / "out", opened=lambda tag: replace(model, tag=tag))
+    report = watch_drift(tmp_path / "log", DriftWatch(tmp_path / "out"), opened=lambda tag: replace(model, tag=tag))
 
-    assert ["100 customers of small_churn:v8"] == report["too_few"]
+    assert ["100 customers of small_churn:v8; at least 200 customers are needed"] == report["too_few"]
     assert "not compared: 100 customers of small_churn:v8" in outcome_line(report)
 
 
@@ -177,7 +191,7 @@ def test_a_damaged_file_is_named_and_the_others_are_compared(tmp_path: Path, mod
     (next((tmp_path / "log").glob("date=*")) / "b.parquet").write_bytes(b"PAR1 no PAR1")
 
     with pytest.raises(JobError, match=r"b\.parquet") as raised:
-        watch_drift(tmp_path / "log", tmp_path / "out", opened=lambda _: model)
+        watch_drift(tmp_path / "log", DriftWatch(tmp_path / "out"), opened=lambda _: model)
 
     assert raised.value.exit_code == 1
     assert (tmp_path / "out" / "drift.json").exists()
@@ -190,3 +204,143 @@ def test_without_a_log_the_command_says_so(
 
     assert 4 == main(["drift", "--out", str(tmp_path / "out")])
     assert "no inference log is there; a service with SERVICE_INFERENCE_LOG=true writes" in capsys.readouterr().err
+
+
+def spend_times(factor: float) -> Changed:
+    return lambda rows: rows.assign(**{SPEND: rows[SPEND] * factor})
+
+
+def test_page_json_metrics_and_exit_code_say_one_verdict_and_drifted_columns_come_first(
+    tmp_path: Path, model: ImportedModel
+) -> None:
+    log(tmp_path / "log", model, changed=lambda rows: spend_times(1.5)(rows).assign(**{MEMBER: 1.0}))
+
+    with pytest.raises(DriftError):
+        watch_drift(tmp_path / "log", DriftWatch(tmp_path / "out"), opened=lambda _: model)
+
+    report = json.loads((tmp_path / "out" / "drift.json").read_text())
+    (found,) = report["models"]
+    assert ("drifted", "drifted") == (report["verdict"], found["verdict"])
+    assert [True, True, False, False, False, False] == [column["drifted"] for column in found["columns"]]
+    assert [column["column"] for column in found["columns"]][:2] == found["drifted"]
+    assert 'churn_drift_columns{version="7"} 2.0' in (tmp_path / "out" / "drift.prom").read_text()
+    page = (tmp_path / "out" / "drift-7.html").read_text()
+    assert "<h1>Drift of version 7: 2 of 6 columns have drifted</h1>" in page
+    charts = re.findall(r"<h2>([^<]+)</h2><svg", page)
+    assert [f"{name}: drifted" for name in found["drifted"]] == charts[:2]
+    assert 6 == len(charts)
+
+
+def test_a_threshold_for_a_column_is_its_own_and_one_for_no_column_is_refused(
+    tmp_path: Path, model: ImportedModel
+) -> None:
+    log(tmp_path / "log", model, changed=spend_times(1.5))
+    lenient = DriftWatch(tmp_path / "out", thresholds=Thresholds(min_psi_of={SPEND: 2.0}))
+    unknown = DriftWatch(tmp_path / "no", thresholds=Thresholds(min_psi_of={"spent": 2.0}))
+
+    (found,) = watch_drift(tmp_path / "log", lenient, opened=lambda _: model)["models"]
+
+    spend = next(column for column in found["columns"] if column["column"] == SPEND)
+    assert (2.0, True, False) == (spend["min_psi"], spend["significant"], spend["drifted"])
+    with pytest.raises(JobError, match="JOBS_DRIFT_MIN_PSI_OF: spent is no input"):
+        watch_drift(tmp_path / "log", unknown, opened=lambda _: model)
+    assert not (tmp_path / "no").exists()
+
+
+def test_a_contract_whose_inputs_and_scores_are_of_different_rows_is_no_baseline(
+    tmp_path: Path, model: ImportedModel
+) -> None:
+    log(tmp_path / "log", model)
+    old = replace(model, contract=model.contract.model_copy(update={"training_window": {}}))
+
+    with pytest.raises(JobError, match=r"counted on different rows.*train anew, or choose another baseline: promoted"):
+        watch_drift(tmp_path / "log", DriftWatch(tmp_path / "out"), opened=lambda _: old)
+
+
+def test_what_a_version_answered_first_is_the_baseline_promoted(tmp_path: Path, model: ImportedModel) -> None:
+    """Customers never were like those of training; they stay as they are, and then they change."""
+    log(tmp_path / "log", model, changed=spend_times(2), name="first")
+    log(tmp_path / "log", model, changed=spend_times(2), name="later", seed=3, days=31)
+    promoted = DriftWatch(tmp_path / "out", baseline=BaselineChoice("promoted", days=30))
+
+    (found,) = watch_drift(tmp_path / "log", promoted, opened=lambda _: model)["models"]
+
+    began = datetime.fromtimestamp(NOW, UTC)
+    assert (3000, 3000) == (found["customers"], found["baseline"]["rows"])
+    assert found["baseline"]["what"] == (
+        "the first 30 days of the version in the log: "
+        f"answers from {began.isoformat()} until {(began + timedelta(days=30)).isoformat()}"
+    )
+    log(tmp_path / "log", model, changed=spend_times(1), name="last", seed=4, days=62)
+    last = replace(promoted, since=began + timedelta(days=61))
+    with pytest.raises(DriftError, match=SPEND):
+        watch_drift(tmp_path / "log", last, opened=lambda _: model)
+
+
+def test_a_period_of_the_log_is_a_baseline_though_another_version_answered_then(
+    tmp_path: Path, model: ImportedModel
+) -> None:
+    """The scores of then are the present version's for what was read then."""
+    pipeline = logistic(seed=1).fit(*training_rows(seed=9, rows=12))
+    other = store_model(tmp_path / "other", small_contract(), pipeline).load()
+    former = replace(other, tag="small_churn:v6")
+    by_tag = {model.tag: model, former.tag: former}
+    log(tmp_path / "log", former, changed=spend_times(2), name="season")
+    log(tmp_path / "log", model, changed=spend_times(2), name="now", seed=3, days=365)
+    began = datetime.fromtimestamp(NOW, UTC)
+    season = f"{(began - timedelta(days=1)).isoformat()}..{(began + timedelta(days=1)).isoformat()}"
+
+    watch = DriftWatch(tmp_path / "out", baseline=BaselineChoice.parse(season, 30))
+    (found,) = watch_drift(tmp_path / "log", watch, opened=by_tag.__getitem__)["models"]
+
+    assert ("7", 3000, 3000) == (found["version"], found["customers"], found["baseline"]["rows"])
+    assert [] == found["drifted"]
+    against_training = DriftWatch(tmp_path / "trained", since=began + timedelta(days=100))
+    with pytest.raises(DriftError, match=SPEND):
+        watch_drift(tmp_path / "log", against_training, opened=by_tag.__getitem__)
+
+
+def test_who_is_older_than_anybody_of_the_baseline_is_counted_and_not_compared(
+    tmp_path: Path, model: ImportedModel
+) -> None:
+    """As if `ORDERS` were the age: half of the customers have grown past the largest of training."""
+    largest = 1 + max(training_rows(seed=1, rows=20_000)[0][ORDERS])
+    log(
+        tmp_path / "log",
+        model,
+        changed=lambda rows: rows.assign(**{ORDERS: rows[ORDERS].where(rows.index % 2 == 0, largest)}),
+    )
+
+    (found,) = watch_drift(tmp_path / "log", DriftWatch(tmp_path / "out", age_feature=ORDERS), opened=lambda _: model)[
+        "models"
+    ]
+
+    assert (1500, 1500, []) == (found["customers"], found["older_customers_left_out"], found["drifted"])
+    assert (
+        "Not compared are 1,500 who have been customers for longer" in (tmp_path / "out" / "drift-7.html").read_text()
+    )
+
+
+def test_where_everybody_is_older_than_the_baseline_another_one_is_named(tmp_path: Path, model: ImportedModel) -> None:
+    log(tmp_path / "log", model, changed=lambda rows: rows.assign(**{ORDERS: 1000.0}))
+
+    with pytest.raises(
+        NothingToCompareError, match=r"0 customers of small_churn:v7, 3,000 more are older.*BASELINE=promoted"
+    ):
+        watch_drift(tmp_path / "log", DriftWatch(tmp_path / "out", age_feature=ORDERS), opened=lambda _: model)
+
+
+@pytest.mark.parametrize("text", ["last year", "2026-01-01", "2026-02-01..2026-01-01", "..2026-01-01", "a..b"])
+def test_what_is_no_baseline_is_refused_by_name(text: str) -> None:
+    with pytest.raises(ArgumentError, match=re.escape(f"baseline {text!r}: ")):
+        BaselineChoice.parse(text, 30)
+
+
+@pytest.mark.parametrize("described", ["spend", "spend:", ":0.1", "spend:0", "spend:much"])
+def test_a_threshold_that_is_none_is_refused(described: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOBS_DRIFT_MIN_PSI_OF", described)
+
+    with pytest.raises(ValueError, match="drift_min_psi_of"):
+        JobsSettings()
+    monkeypatch.setenv("JOBS_DRIFT_MIN_PSI_OF", "spend:0.2 a__b:1")
+    assert {"spend": 0.2, "a__b": 1.0} == JobsSettings().drift_thresholds()

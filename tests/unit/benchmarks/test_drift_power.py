@@ -11,6 +11,7 @@ MEASURED: dict[str, Any] = {
     "sizes": [500, 2000],
     "columns": 28,
     "alpha": 0.05,
+    "min_psi": 0.05,
     "resamples": 500,
     "planted_resamples": 200,
     "false_alarms": [0.03, 0.0],

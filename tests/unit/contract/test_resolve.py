@@ -95,10 +95,28 @@ def test_a_missing_value_does_not_refuse_by_the_stale_policy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("age", "state"), [(TTL, FRESH), (math.nextafter(TTL, 0), FRESH), (TTL + 1e-6, STALE), (-3600.0, FRESH)]
+    ("age", "state"), [(TTL, FRESH), (math.nextafter(TTL, 0), FRESH), (TTL + 1e-6, STALE), (-300.0, FRESH)]
 )
 def test_a_value_is_stale_only_when_it_is_older_than_its_ttl(age: float, state: FeatureState) -> None:
     assert [[state]] == resolve([feature("v__a")], [3.0], [age, 0.0]).states.tolist()
+
+
+@pytest.mark.parametrize("ahead", [301.0, 3600.0, 53_551.0])
+@pytest.mark.parametrize("sources", [("v",), ("v", "w")])
+def test_a_value_of_a_row_from_the_future_is_missing_and_tells_the_negative_age(
+    ahead: float, sources: tuple[str, ...]
+) -> None:
+    """As the point-in-time join, which does not find such a row, has it."""
+    given = feature("v__a").model_copy(update={"sources": sources})
+
+    done = resolve([given], [3.0], [-ahead, math.nan])
+
+    assert [[MISSING]] == done.states.tolist()
+    assert [FeatureIssue("v__a", "missing", -ahead, "default")] == done.issues(0)
+    assert [[given.default]] == done.matrix.tolist()
+    assert [True] == done.known.tolist()
+    refusing = given.model_copy(update={"on_missing": "refuse"})
+    assert [True] == resolve([refusing], [3.0], [-ahead, math.nan]).refused.tolist()
 
 
 def test_a_view_without_ttl_never_goes_stale() -> None:

@@ -4,7 +4,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from contract.histogram import Histogram
-from jobs.drift_statistics import SMALLEST_PSI, drift, p_value_of, psi_of
+from jobs.drift_statistics import drift, p_value_of, psi_of
 
 Floats = NDArray[np.float64]
 
@@ -52,7 +52,7 @@ def test_values_from_the_same_source_are_called_drifted_no_more_often_than_the_l
     random = np.random.default_rng(n)
     level, resamples = 0.05, 300
 
-    alarms = sum(drift("amount", TRAINED, amounts(random, n), level).drifted for _ in range(resamples))
+    alarms = sum(drift("amount", TRAINED, amounts(random, n), level, 1e-9).drifted for _ in range(resamples))
 
     # 0.05 · 300 and three standard deviations
     assert alarms <= level * resamples + 3 * np.sqrt(level * (1 - level) * resamples)
@@ -72,14 +72,26 @@ def test_planted_drifts_are_found(changed: object) -> None:
     random = np.random.default_rng(4)
 
     assert callable(changed)
-    assert all(drift("amount", TRAINED, changed(amounts(random, 2000)), 0.05 / 28).drifted for _ in range(20))
+    assert all(drift("amount", TRAINED, changed(amounts(random, 2000)), 0.05 / 28, 0.02).drifted for _ in range(20))
 
 
 def test_a_difference_that_does_not_matter_is_none_however_many_rows_show_it() -> None:
     random = np.random.default_rng(5)
 
-    found = drift("amount", TRAINED, amounts(random, 2_000_000) * 1.03, 0.05)
+    values = amounts(random, 2_000_000) * 1.03
 
-    assert found.p_value < 1e-6
-    assert found.psi < SMALLEST_PSI
-    assert not found.drifted
+    small, matters = (drift("amount", TRAINED, values, 0.05, min_psi) for min_psi in (0.02, 1e-6))
+
+    assert small.p_value < 1e-6
+    assert small.psi < 0.02
+    assert (True, False) == (small.significant, small.drifted)
+    assert (True, True) == (matters.significant, matters.drifted)
+
+
+def test_the_missing_of_both_sides_are_told() -> None:
+    values = np.where(np.arange(1000) % 4 == 0, np.nan, 10.0)
+
+    found = drift("amount", TRAINED, values, 0.05, 0.1)
+
+    assert found.missing == 0.25
+    assert found.missing_before == pytest.approx(0.1, abs=0.01)

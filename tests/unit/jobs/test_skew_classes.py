@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from jobs.skew_classes import AGREES, CLASSES, FINDINGS, Evidence, Finding, Replayed, Served, classify, differing
+from jobs.skew_classes import Bools, Evidence, Replayed, Served, Zeroed, classify, differing
+from jobs.skew_findings import AGREES, CLASSES, FINDINGS, Finding
 
 A, B, C, COMPUTED = range(4)
 """Two features of one view, one of another, and one that is computed on demand from the first view."""
@@ -59,9 +60,19 @@ def found(
     known: Replayed | None = None,
     versions: tuple[Replayed, ...] = (),
     dropped: bool = False,
+    zeroed: tuple[Zeroed, ...] = (),
+    **which: list[int],
 ) -> list[Finding | None]:
-    """The finding of each value of the first row; None where it agrees."""
+    """The finding of each value of the first row; None where it agrees.
+
+    Args:
+        which: flag of `Evidence` → columns for which it is true.
+    """
     valid = valid or rows()
+
+    def flag(name: str) -> Bools:
+        return np.broadcast_to(np.isin(np.arange(of.values.shape[1]), which.get(name, [])), of.values.shape)
+
     evidence = Evidence(
         served=of,
         valid=valid,
@@ -69,6 +80,11 @@ def found(
         served_rows=versions or (valid, valid),
         dropped=np.full(of.values.shape, dropped),
         computed_from={COMPUTED: (A, B)},
+        mistimed=flag("mistimed"),
+        future=flag("future"),
+        unbuilt=flag("unbuilt"),
+        overdue=flag("overdue"),
+        zeroed=zeroed,
     )
     return [None if code == AGREES else FINDINGS[code - 1] for code in classify(evidence)[0].tolist()]
 
@@ -231,8 +247,9 @@ def test_a_row_from_after_the_decision_is_unexplained() -> None:
 def test_rows_are_classified_apart() -> None:
     both = np.concatenate([values(20.5, 10.25, 3.0, 0.7), TRUE_VALUES])
     valid = np.concatenate([TRUE_VALUES, TRUE_VALUES])
+    no = np.zeros((2, 4), dtype=bool)
     codes = classify(
-        Evidence(served(both), rows(valid), rows(valid), (rows(valid),), np.zeros((2, 4), dtype=bool), {COMPUTED: (A,)})
+        Evidence(served(both), rows(valid), rows(valid), (rows(valid),), no, {COMPUTED: (A,)}, no, no, no, no)
     )
 
     assert [2, 0] == (codes > AGREES).sum(axis=1).tolist()
@@ -240,11 +257,57 @@ def test_rows_are_classified_apart() -> None:
     assert [Finding.SWAPPED, Finding.SWAPPED, None, None] == found(one)
 
 
+def test_a_row_that_no_build_could_have_had_yet_is_no_late_event_but_a_missed_build_if_one_was_overdue() -> None:
+    later = rows(known_us=np.full((1, 4), LATER))
+    known = rows(cell(A, 9.0), event_us=OLD)
+    lagging = served(known.values, event_us=OLD)
+
+    assert Finding.LATE is found(lagging, later, known)[A]
+    assert Finding.LATE is found(lagging, later, known, overdue=[A])[A], "a build had been made, however old it was"
+    assert Finding.NOT_BUILT_YET is found(lagging, later, known, unbuilt=[A])[A]
+    assert Finding.MISSED_BUILD is found(lagging, later, known, unbuilt=[A], overdue=[A])[A]
+
+
+def test_an_event_time_that_no_row_has_is_a_fault_though_every_value_agrees() -> None:
+    assert [Finding.MISTIMED, Finding.MISTIMED, None, Finding.MISTIMED] == found(served(), mistimed=[A, B, COMPUTED])
+    assert [None, None, Finding.FUTURE, None] == found(served(), future=[C], mistimed=[C])
+    assert (
+        Finding.MISTIMED_STALE
+        is found(served(cell(C, 9.0), event_us=OLD, stale=[C], defaulted=[C]), versions=(NOT_THERE,), mistimed=[C])[C]
+    )
+    assert [None, None, None, None] == found(served(cached=[]), mistimed=[])
+
+
+def test_zeros_are_named_so_and_so_is_what_was_computed_of_zeros() -> None:
+    of_zeros = Zeroed((COMPUTED,), cell(COMPUTED, 0.3))
+
+    assert Finding.ZEROED is found(served(cell(A, 0.0)))[A]
+    assert Finding.ZEROED is found(served(cell(COMPUTED, 0.0)))[COMPUTED]
+    assert Finding.ZEROED_SOURCES is found(served(cell(COMPUTED, 0.3)), zeroed=(of_zeros,))[COMPUTED]
+    assert Finding.COMPUTED is found(served(cell(COMPUTED, 0.4)), zeroed=(of_zeros,))[COMPUTED]
+
+
+def test_a_zero_is_cut_where_other_values_of_the_feature_are_cut() -> None:
+    both = np.concatenate([cell(A, 0.0), cell(A, 10.0)])
+    valid = np.concatenate([cell(A, 0.25), TRUE_VALUES])
+    no = np.zeros((2, 4), dtype=bool)
+
+    codes = classify(
+        Evidence(served(both), rows(valid), rows(valid), (rows(valid),), no, {COMPUTED: (A,)}, no, no, no, no)
+    )
+
+    assert [Finding.TRUNCATED] * 2 == [FINDINGS[number - 1] for number in codes[:, A].tolist()]
+
+
 def test_every_class_of_the_audit_is_named() -> None:
     assert {
         "override",
         "cached",
+        "event_time_fault",
+        "missed_build",
+        "not_built_yet",
         "late_event",
+        "zeroed_input",
         "no_longer_stored",
         "expired_defaulted",
         "materialization_lag",

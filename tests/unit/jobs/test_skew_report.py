@@ -9,7 +9,7 @@ import pytest
 
 from jobs.audit_skew import Audit
 from jobs.errors import JobError
-from jobs.skew_classes import CLASSES, Finding
+from jobs.skew_findings import CLASSES, Finding
 from jobs.skew_report import EXAMPLES, Found, summary, write
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)

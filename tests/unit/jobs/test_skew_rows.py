@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -35,13 +35,16 @@ def view_of(folder: Path) -> ViewSource:
     return source(folder / "orders_seen")
 
 
-def build(folder: Path, at: float, definition: str, partitions: dict[str, list[Row]]) -> ViewSource:
-    """A complete build of one view, named by its time in days."""
+def build(
+    folder: Path, at: float, definition: str, partitions: dict[str, list[Row]], history: Sequence[float] = ()
+) -> ViewSource:
+    """A complete build of one view, named by its time in days, as are those before it."""
     name = f"{T0 + timedelta(days=at):%Y%m%dT%H%M%S%f}"
     for partition, rows in partitions.items():
         write(folder / name / "orders_seen", partition, rows)
     held = {partition: Partition(rows=len(rows), build=name) for partition, rows in partitions.items()}
     described = Build(name, "s", "", "", {}, "", definition, [], {"orders_seen": held}, {})
+    described = replace(described, history=[f"{T0 + timedelta(days=day):%Y%m%dT%H%M%S%f}" for day in history])
     (folder / name / "build.json").write_text(json.dumps(asdict(described)))
     return view_of(folder / name)
 
@@ -102,6 +105,23 @@ def test_a_build_whose_name_is_of_another_day_than_its_rows_was_made_by_a_clock_
     view = build(tmp_path, 20.6, "code", {"2026-01": [row("a", 0.25, 2, created=1)]})
 
     assert [1, 2] == counts(view, Which.KNOWN, [("a", 0.9, None), ("a", 1.1, None)])
+
+
+@pytest.mark.parametrize(("history", "known"), [((0.2, 1.5), [1, 2]), ((0.2, 1.1, 1.5), [2, 2])])
+def test_no_row_was_known_before_the_first_build_after_its_event_time(
+    tmp_path: Path, history: tuple[float, ...], known: list[int]
+) -> None:
+    """The oldest that is kept wrote both rows; which build was first to have the second, its history tells."""
+    both = [row("a", 0.1, 1, created=0), row("a", 1.0, 2, created=1)]
+    build(tmp_path, 1.5, "code", {"2026-01": both}, history[:-1])
+    view = build(tmp_path, 1.8, "code", {"2026-02": [row("b", 1.7, 9, created=1)]}, history)
+    kept_from_before = ViewHistory(view)
+
+    assert known == counts(view, Which.KNOWN, [("a", 1.3, None), ("a", 1.6, None)])
+    in_place = kept_from_before.in_place(unix_us(T0) + np.array([0, round(1.3 * DAY_US), round(1.9 * DAY_US)]))
+    before = 1.1 if 1.1 in history else 0.2
+    assert [True, False, False] == np.isnan(in_place).tolist()
+    assert in_place[1:].tolist() == pytest.approx([unix_us(T0) + before * DAY_US, unix_us(T0) + 1.8 * DAY_US])
 
 
 @pytest.mark.parametrize(("definition", "codes"), [("code", [0.0, 0.0]), ("other", [0.0, 1.0])])

@@ -1,0 +1,103 @@
+"""What live values are held against: the rows of training, or a period of the inference log."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, Self
+
+from contract import ModelContract
+from contract.histogram import Histogram
+from contract.model_contract import COUNTED_AT
+from jobs.errors import ArgumentError, JobError
+from jobs.times import utc
+
+SCORE = "churn_probability"
+
+
+@dataclass(frozen=True)
+class BaselineChoice:
+    """Which baseline is asked for.
+
+    kind: `training`: the rows of the test cut-off, counted in the contract. `promoted`: the first `days` of the log
+        that the version answered. `period`: rows of [since, until) of the log, whichever version answered.
+    """
+
+    kind: Literal["training", "promoted", "period"]
+    days: int = 30
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @classmethod
+    def parse(cls, text: str, days: int) -> Self:
+        """Read `training`, `promoted` or `<from>..<to>`, ISO times, UTC unless they name a zone.
+
+        Raises:
+            ArgumentError: it is none of these.
+        """
+        if text == "training":
+            return cls("training")
+        if text == "promoted":
+            return cls("promoted", days)
+        first, dots, last = text.partition("..")
+        try:
+            since, until = utc(first), utc(last)
+        except ValueError:
+            dots = ""
+        if not dots:
+            raise ArgumentError(
+                f"baseline {text!r}: expected training, promoted, or a period of the log as 2026-01-01..2026-02-01"
+            )
+        if since >= until:
+            raise ArgumentError(f"baseline {text!r}: {first} is not before {last}")
+        return cls("period", since=since, until=until)
+
+    def window(self, first_answer: datetime) -> tuple[datetime, datetime] | None:
+        """[from, to) of the log for a version; None where the log is not asked.
+
+        Args:
+            first_answer: when the version answered first.
+        """
+        if self.kind == "promoted":
+            return first_answer, first_answer + timedelta(days=self.days)
+        return (self.since, self.until) if self.since and self.until else None
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What the live rows of one version are held against.
+
+    histograms: column → its counts; `SCORE` is one of them.
+    what: which rows these are, in words.
+    rows: how many.
+    oldest: the largest age of a customer among them, in the unit of the feature that tells it; None if none tells it.
+    """
+
+    histograms: Mapping[str, Histogram]
+    what: str
+    rows: int
+    oldest: float | None
+
+
+def trained_baseline(contract: ModelContract, age_feature: str) -> Baseline:
+    """What training counted.
+
+    Raises:
+        JobError: the contract has no counts, or its inputs and its scores were counted on different rows.
+    """
+    version = contract.model_version
+    found = {feature.name: feature.distribution.histogram for feature in contract.inputs} | {SCORE: contract.scores}
+    counted = {name: histogram for name, histogram in found.items() if histogram is not None}
+    instead = "train anew, or choose another baseline: promoted, or a period of the log as <from>..<to>"
+    if len(counted) < len(found):
+        raise JobError(f"model version {version} was trained before contracts counted values; {instead}")
+    if COUNTED_AT not in contract.training_window:
+        raise JobError(
+            f"model version {version} was trained when inputs and scores were counted on different rows, so that one "
+            f"of them always looks drifted; {instead}"
+        )
+    return Baseline(
+        histograms=counted,
+        what=f"training: the customers of the test cut-off {contract.training_window[COUNTED_AT]}",
+        rows=int(counted[SCORE].all_counts.sum()),
+        oldest=counted[age_feature].largest if age_feature in counted else None,
+    )
