@@ -6,6 +6,7 @@ Training reads it to make its rows, and whoever builds features to have windowed
 import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -52,6 +53,11 @@ class CutoffSettings(BaseSettings):
     def hours(self) -> tuple[HourRange, ...]:
         """`request_hours`, read."""
         return hour_ranges(self.request_hours)
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The settings that somebody has set; a mapping that `CutoffSettings` takes."""
+        return {name: getattr(self, name) for name in CutoffSettings.model_fields if name in self.model_fields_set}
 
     @property
     def label(self) -> timedelta:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
@@ -50,7 +51,7 @@ def snapshot_times(
     now: datetime,
     backfill_days: int,
     daily: int,
-    cutoffs: CutoffSettings,
+    *cutoffs: CutoffSettings,
 ) -> list[datetime]:
     """Midnights that get a windowed snapshot: training's cut-offs, daily ones for serving, and a grid of the past.
 
@@ -69,7 +70,8 @@ def snapshot_times(
     last = min(_midnight(known_until + _DAY - timedelta(microseconds=1)), _midnight(now))
     grid = {anchor - k * backfill_days * _DAY for k in range(3650 // backfill_days)}
     recent = {last - k * _DAY for k in range(daily)}
-    return sorted(t for t in grid | recent | set(lay_back(observed_until, cutoffs).all) if t <= now)
+    asked = {t for settings in cutoffs for t in lay_back(observed_until, settings).all}
+    return sorted(t for t in grid | recent | asked if t <= now)
 
 
 def lifetime_since(since_us: int) -> Features:
@@ -176,6 +178,8 @@ class _Building:
         changed = self._first_changed_day(days)
         observed_until = self._orders.observed_until
         known_until = max(observed_until, last_order)
+        # Retraining takes the champion's label where nobody sets one, whatever was set when it was trained.
+        chosen = cutoffs.chosen or self._chosen_before()
         times = snapshot_times(
             observed_until,
             known_until,
@@ -183,6 +187,7 @@ class _Building:
             settings.snapshot_backfill_days,
             settings.daily_snapshots,
             cutoffs,
+            CutoffSettings(**chosen),
         )
         snapshots = [t for t in times if t > first_order]
         partitions = {
@@ -203,8 +208,15 @@ class _Building:
             days=days,
             files=self._files,
             left_out=list(self._orders.left_out),
+            cutoffs=chosen,
             history=next_history(self._store),
         )
+
+    def _chosen_before(self) -> dict[str, Any]:
+        try:
+            return read_build(self._store).cutoffs
+        except JobError:
+            return {}
 
     def _build_to_continue(self) -> Build | None:
         try:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from contract.build_files import STREAMED, Written, damage, written, wrong_in
 from jobs.errors import JobError
@@ -52,6 +52,7 @@ class Build:
     partitions: view → partition → what is in it.
     days: day of its orders (days since 1970, as text) → what was in it.
     files: view → partition → its files, see `contract.build_files`; builds of earlier versions name none.
+    cutoffs: what somebody has set of training's cut-offs for this build, or for one before it.
     history: names of the builds before it, the oldest first, at most `MOST_HISTORY`; they are times.
     """
 
@@ -68,6 +69,7 @@ class Build:
     files: dict[str, dict[str, dict[str, Written]]] = field(default_factory=dict)
     left_out: list[int] = field(default_factory=list)
     known_until: str = ""
+    cutoffs: dict[str, Any] = field(default_factory=dict)
     history: list[str] = field(default_factory=list)
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from contract.cutoffs import CutoffSettings, lay_back
 from jobs import build_features as build_features_module
 from jobs.build_features import build_features
 from jobs.builds import Build, read_build
@@ -215,3 +216,16 @@ def test_nothing_is_kept_of_a_build_by_other_code_or_where_all_is_asked_for(tmp_
 
     assert {view: list(partitions) for view, partitions in build.partitions.items()} == written(build)
     assert build == read_build(tmp_path / "store")
+
+
+def test_later_builds_go_on_with_the_cutoffs_that_somebody_has_set_once(tmp_path: Path) -> None:
+    """Retraining follows the champion's label, and nobody sets it again every day."""
+    asked = CutoffSettings(label_days=20, training_cutoffs=2, cutoff_spacing_days=13, request_hours="8-20")
+    write_orders(tmp_path / "orders.parquet", ORDERS)
+    build_features(shop(tmp_path), SETTINGS, START, cutoffs=asked)
+
+    for day in (1, 2):
+        later = build_features(shop(tmp_path), SETTINGS, START + timedelta(days=day))
+
+        cutoffs = {f"{cutoff:%Y-%m-%d}" for cutoff in lay_back(datetime.fromisoformat(later.observed_until), asked).all}
+        assert cutoffs <= later.partitions["customer_orders_windowed"].keys()
