@@ -77,7 +77,7 @@ class RedisFeatures:
             return await self._decode_the_readable(replies, customer_ids, as_of)
 
     def _decode(self, replies: Sequence[Any], customer_ids: Sequence[str], as_of: NDArray[np.int64]) -> RawFeatures:
-        if not all(map(self._is_row, replies)):
+        if set(map(type, replies)) != {list} or set(map(len, replies)) != {len(self._plan.fields)}:
             raise UnreadableValueError(OTHER_FORM)
         fields: list[tuple[Stored, ...]] = list(zip(*replies, strict=True))
         raw, given = self._nothing_yet(customer_ids), self._given(customer_ids, as_of)

@@ -34,7 +34,7 @@ class HugeReplyCheck:
 
     def suspects(self, data: bytes) -> bool:
         """True if what begins here may be an array or the like of more elements than any reply of ours."""
-        if len(data) >= _VECTOR_FROM and not _six_digits_in_a_row(data):
+        if len(data) >= _VECTOR_FROM and not _may_hold_six_digits_in_a_row(data):
             found = _HUGE.search(self._before + data[:_BEFORE])
         else:
             found = _HUGE.search(self._before + data)
@@ -42,11 +42,11 @@ class HugeReplyCheck:
         return found is not None
 
 
-def _six_digits_in_a_row(data: bytes) -> bool:
-    digit = (np.frombuffer(data, dtype=np.uint8) - np.uint8(48)) < 10
-    two = digit[:-1] & digit[1:]
-    four = two[:-2] & two[2:]
-    return bool((four[:-2] & two[4:]).any())
+def _may_hold_six_digits_in_a_row(data: bytes) -> bool:
+    """Never False where there are six. They hold two neighbours of the pairs that begin at even places."""
+    pairs = np.frombuffer(data, dtype=np.uint16, count=len(data) // 2)
+    digits = (pairs & 0xF0F0) == 0x3030  # and six characters more, which are rare
+    return bool((digits[:-1] & digits[1:]).any())
 
 
 def whole_replies(data: bytes | bytearray) -> int:

@@ -14,6 +14,8 @@ from contract.resolve import CLOCK_SKEW_SECONDS
 
 logger = logging.getLogger(__name__)
 
+_NEVER = np.iinfo(np.int64).max
+
 Reason = Literal["undecodable", "no_event_time", "future_event_time"]
 
 
@@ -42,6 +44,9 @@ class RowRules:
         times = raw.event_times
         if times is None:
             return raw, counted
+        earliest = as_of_unix_us if isinstance(as_of_unix_us, int) else as_of_unix_us.min(initial=_NEVER)
+        if times.max(initial=-np.inf) <= earliest / 1e6 + CLOCK_SKEW_SECONDS:
+            return raw, counted  # nothing is NaN, nothing ahead: mostly so, and soon seen
         latest = np.reshape(np.asarray(as_of_unix_us, dtype=np.float64) / 1e6 + CLOCK_SKEW_SECONDS, (-1, 1))
         ahead, absent = times > latest, np.isnan(times)
         if not ahead.any() and not absent.any():

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -170,6 +170,23 @@ def test_a_killed_worker_is_replaced_its_counts_stay_and_its_open_breaker_goes(
     wait_until(lambda: service.call(*ASK).status == 200 and service.metric("churn_breaker_open") == 0)
     assert 1 == service.metric("churn_model_live")
     assert before < service.metric("churn_requests_total")
+
+
+def test_clients_who_come_while_no_worker_lives_wait_and_the_next_one_answers(service: Service) -> None:
+    """BentoML's supervisor looks after its workers every ten seconds; until then the kernel takes connections."""
+    before = service.call(*ASK)
+    for worker in workers(service):
+        os.kill(worker, signal.SIGKILL)
+    method, path, body = ASK
+    with closing(http.client.HTTPConnection("127.0.0.1", service.port, timeout=120)) as client:
+        client.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
+        answer = client.getresponse()
+        answered = json.loads(answer.read())
+
+    assert 200 == answer.status
+    assert {**before.body, "request_id": ""}.keys() == {**answered, "request_id": ""}.keys()
+    assert before.body["status"] == answered["status"] == "ok"
+    assert before.body["churn_probability"] == pytest.approx(answered["churn_probability"], abs=1e-3)
 
 
 @contextmanager

@@ -42,7 +42,6 @@ def applied(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> 
         tmp_path_factory.mktemp("shop"),
         server.url,
         materialize_chunk_rows=100,
-        lock_seconds=1,
         materialize_verify_rows=50,
     )
 
@@ -295,13 +294,14 @@ def test_rows_that_are_not_as_written_are_found_and_written_again(shop: Shop, mo
 
 
 def test_two_runs_do_not_overlap(shop: Shop, server: RunningServer) -> None:
+    impatient = Shop(shop.artefacts, shop.settings.model_copy(update={"lock_seconds": 0.5}))
     shop.build("b1", two_views(("jan", every(20), NOW - 40 * DAY, 1)))
     with (
         redis.Redis.from_url(server.url) as client,
-        RunLock(client, "churn:materialize", "materialization", 1),
+        RunLock(client, "churn:materialize", "materialization", 30),
         pytest.raises(LockedError, match="another materialization is running"),
     ):
-        shop.materialize()
+        impatient.materialize()
 
     assert ("locked", 3) == (shop.records()[-1]["outcome"], shop.records()[-1]["exit_code"])
     shop.materialize()
@@ -312,13 +312,12 @@ def test_it_takes_turns_with_another_writer_and_writes_what_that_left(shop: Shop
     shop.build("b1", two_views(("jan", every(20), NOW - 40 * DAY, 1)))
     with redis.Redis.from_url(server.url) as client:
         run = threading.Thread(target=shop.materialize)
-        with online_writer(client, "churn", 1):
+        with online_writer(client, "churn", 30):
             run.start()
             until_held = time.monotonic() + 20
             while client.hget("churn:materialized", f"{LIFETIME}:begun") is None and time.monotonic() < until_held:
                 if client.hget("churn:materialized", f"{WINDOWED}:begun") is not None:
                     break
-                client.pexpire("churn:online_writer", 1_000)
                 time.sleep(0.02)
             for view in VIEWS:
                 shop.stream(view, 1, ["00003"], NOW - 40 * DAY, 5)

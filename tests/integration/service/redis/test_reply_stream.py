@@ -244,6 +244,13 @@ def test_a_huge_length_is_suspected_however_it_is_split(kind: bytes, before: byt
         assert any([check.suspects(stream[:cut]), check.suspects(stream[cut:])])
 
 
+@pytest.mark.parametrize("before", range(4))
+@pytest.mark.parametrize("after", range(4))
+def test_a_header_of_six_digits_in_much_data_is_suspected_wherever_it_lies(before: int, after: int) -> None:
+    assert HugeReplyCheck().suspects(b"x" * (5000 + before) + b"\r\n*100000" + b"\r\n" + b"x" * after)
+    assert not HugeReplyCheck().suspects(b"x" * (5000 + before) + b"\r\n*99999" + b"\r\n" + b"x" * after)
+
+
 def _huge(kind: bytes) -> bytes:
     return kind + b"2147483647\r\n"
 
