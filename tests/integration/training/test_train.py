@@ -2,19 +2,22 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from contract import RawFeatures
+from contract import ModelContract, RawFeatures
 from contract.cutoffs import Cutoffs
+from contract.histogram import Histogram
+from contract.model_contract import COUNTED_AT
 from tests.churn_model import churn_contract
 from tests.integration.training.conftest import NAME, Registry, customers
 from training import train
 from training.dataset import LabelledRows, built_from
-from training.registry import FEATURES_SHA256
+from training.registry import FEATURES_SHA256, download
 from training.train import train_version
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -29,7 +32,7 @@ def build(models: Registry, definition: str) -> str:
 
 
 def test_a_build_that_comes_while_a_model_is_trained_is_still_new_data(
-    models: Registry, monkeypatch: pytest.MonkeyPatch
+    models: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     schema = churn_contract(models.opened.artefacts).feature_schema
     names = [feature.name for feature in schema.features]
@@ -59,3 +62,15 @@ def test_a_build_that_comes_while_a_model_is_trained_is_still_new_data(
 
     assert was_built == version.tags[FEATURES_SHA256] != built_from(models.opened.artefacts)
     assert NAME == version.name
+    assert_counted_at_the_test_cutoff(download(version, tmp_path).contract)
+
+
+def assert_counted_at_the_test_cutoff(contract: ModelContract) -> None:
+    """Inputs and scores are counted on the same rows, which no candidate was fitted on."""
+    cutoff = NOW - timedelta(days=90)
+    matrix, _ = customers(contract.feature_names, seed=cutoff.month)
+    assert cutoff.isoformat() == contract.training_window[COUNTED_AT]
+    assert contract.scores is not None
+    assert len(matrix) == contract.scores.all_counts.sum()
+    for given in contract.inputs:
+        assert Histogram.of(matrix[given.name]) == given.distribution.histogram
