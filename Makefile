@@ -7,7 +7,6 @@ SHELL := /bin/sh
 # As scoring/no_telemetry.py, for commands that load none of our rooms.
 export BENTOML_DO_NOT_TRACK := True
 export DO_NOT_TRACK := true
-export ITERATIVE_DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export ORT_DISABLE_TELEMETRY := 1
 

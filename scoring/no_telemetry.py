@@ -8,8 +8,7 @@ import os
 
 OFF = {
     "BENTOML_DO_NOT_TRACK": "True",
-    "DO_NOT_TRACK": "true",  # Evidently and MLflow
-    "ITERATIVE_DO_NOT_TRACK": "true",  # what Evidently sends by
+    "DO_NOT_TRACK": "true",  # MLflow, and whoever else asks for it
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime, which also keeps a device's id at home
 }

@@ -238,9 +238,7 @@ def test_it_does_not_start_over_a_registry_that_breaks_the_contract(image: Image
 
 def test_it_holds_no_compiler_no_installer_and_nothing_of_training(container: Container, image: Image) -> None:
     tools = "gcc cc g++ c++ ld make git pip pip3 uv curl wget"
-    modules = (
-        "pip setuptools mlflow skl2onnx onnx duckdb ibis matplotlib evidently pyspark training jobs tests benchmarks"
-    )
+    modules = "pip setuptools mlflow skl2onnx onnx duckdb ibis matplotlib plotly pyspark training jobs tests benchmarks"
     find = (
         "import importlib.util, sys; sys.path.insert(0, '/bento/src');"
         f"print(*[m for m in '{modules}'.split() if importlib.util.find_spec(m)])"
