@@ -1,0 +1,200 @@
+"""A month, day by day: what the shop delivers, which commands its user runs, and what the service then answers."""
+
+import random
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from tests.daily_life.answers import Tally, compare
+from tests.daily_life.expected import Orders, known, midnight, of_lines, snapshot
+from tests.daily_life.place import Place, Stream
+from tests.daily_life.shop import Shop
+from tests.redis_servers import until
+
+STREAM_SECONDS = 120
+NOBODY = "nobody at all"
+
+
+@dataclass(frozen=True)
+class Day:
+    """What is special about a day.
+
+    delivers: False: no file comes.
+    streams: False: no order is streamed.
+    renamed: the file comes under another name.
+    says_until: the delivery says up to when it is complete.
+    kills: how often the stream is killed and started again while orders come.
+    """
+
+    delivers: bool = True
+    streams: bool = True
+    renamed: bool = False
+    says_until: bool = False
+    kills: int = 0
+
+
+def usual_month(days: int = 30) -> list[Day]:
+    """Appended, corrected, cancelled, given back, renamed, not delivered, killed."""
+    special = {
+        3: Day(kills=1),
+        7: Day(renamed=True),
+        10: Day(kills=2),
+        13: Day(delivers=False, streams=False),
+        14: Day(delivers=False, streams=False),
+        15: Day(delivers=False, streams=False),
+        18: Day(says_until=True),
+        20: Day(delivers=False, kills=1),
+        21: Day(delivers=False),
+        25: Day(renamed=True, kills=1),
+        28: Day(says_until=True, kills=2),
+    }
+    return [special.get(number, Day()) for number in range(days)]
+
+
+@dataclass
+class Life:
+    """One month of one shop.
+
+    sample: customers that are asked for each day, besides those who ordered today; all if 0.
+    events: corrected, cancelled, … orders of each kind and day.
+    streaming: without it nothing is streamed.
+    """
+
+    place: Place
+    shop: Shop
+    random: random.Random
+    sample: int = 0
+    events: int = 3
+    streaming: bool = True
+    say: Callable[[str], None] = print
+    delivered: Orders = field(default_factory=dict)
+    streamed: Orders = field(default_factory=dict)
+    tallies: list[Tally] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._stream = Stream(self.place)
+        self._file = self.place.root.parent / "deliveries" / "orders.parquet"
+        self._said_until: datetime | None = None
+        self._snapshot = datetime.min.replace(tzinfo=UTC)
+
+    @property
+    def kills(self) -> int:
+        return self._stream.kills
+
+    def live(self, days: Sequence[Day]) -> Tally:
+        """All days, one after the other; the last of them is today."""
+        clock = self.place.clock
+        back = len(days) - 1 if clock.library else 0
+        clock.go_back(back)
+        self.shop.live_a_day(clock.now(), 0)
+        self._deliver(Day(), "data", "LINES=1")
+        self.place.make("features")
+        self.place.make("materialize")
+        self._snapshot_of_build()
+        total = Tally()
+        with self.place.serving():
+            try:
+                if self.streaming:
+                    self._stream.start()
+                for number, day in enumerate(days):
+                    clock.go_back(max(0, back - number))
+                    tally = self.live_one(number, day)
+                    self.tallies.append(tally)
+                    total.add(tally)
+            finally:
+                self._stream.kill()
+        return total
+
+    def live_one(self, number: int, day: Day) -> Tally:
+        now = self.place.clock.now()
+        if day.delivers and number:
+            self.shop.live_a_day(now, self.events)
+            self._deliver(day, "data" if day.renamed else "daily", *(["LINES=1"] if day.renamed else []))
+            if day.renamed:
+                self.place.make("features")
+                self.place.make("materialize")
+        elif number:
+            self.place.make("daily")
+        self._snapshot_of_build()
+        today = self._todays(now) if day.streams and self.streaming else []
+        self._stream_orders(today, day.kills)
+        tally = compare(
+            self.place,
+            self._whom([order["customer_id"] for order in today]),
+            known(self.delivered, self.streamed),
+            self._snapshot,
+        )
+        self.say(
+            f"{now:%Y-%m-%d %H:%M} {'delivered' if day.delivers else 'nothing delivered'}, {len(today)} streamed, "
+            f"windows of {self._snapshot:%m-%d}: {tally.answers:,} answers {dict(tally.statuses)}, {tally.values:,} values, "
+            f"{tally.different} different, {tally.wrong_ok} wrong and ok, {tally.wrong_statuses} other statuses"
+        )
+        for example in tally.examples:
+            self.say(f"    {example}")
+        return tally
+
+    def _deliver(self, day: Day, target: str, *options: str) -> None:
+        now = self.place.clock.now()
+        if day.renamed:
+            self._file.unlink(missing_ok=True)
+            self._file = self._file.with_name(f"orders-{now:%Y-%m-%d}.parquet")
+        lines = self.shop.until(midnight(now))
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        partial = self._file.with_suffix(".partial")
+        lines.sample(frac=1, random_state=self.random.randrange(2**32)).to_parquet(partial, index=False)
+        partial.replace(self._file)
+        self._said_until = midnight(now) if day.says_until else None
+        said = [f"UNTIL={self._said_until:%Y-%m-%dT%H:%M}"] if self._said_until else []
+        named = [f"ORDERS={self._file}"] if target == "data" else []
+        self.delivered = of_lines(lines)
+        self._end = max(self._said_until or now.min.replace(tzinfo=now.tzinfo), self._last_day_of(lines, now))
+        self.place.make(target, *named, *options, *said)
+
+    def _last_day_of(self, lines: pd.DataFrame, now: datetime) -> datetime:
+        last = lines["event_timestamp"].max().to_pydatetime()
+        return min(midnight(last) + pd.Timedelta(days=1).to_pytimedelta(), now)
+
+    def _snapshot_of_build(self) -> None:
+        newest = max((placed.at_us for placed in self.streamed.values()), default=0)
+        streamed = pd.Timestamp(newest, unit="us", tz="UTC").to_pydatetime()
+        self._snapshot = snapshot(max(self._end, streamed), self.place.clock.now())
+
+    def _todays(self, now: datetime) -> list[dict[str, object]]:
+        orders = self.shop.between(midnight(now), now)
+        return [dict(zip(orders.columns, row, strict=True)) for row in orders.itertuples(index=False, name=None)]
+
+    def _stream_orders(self, orders: Sequence[dict[str, object]], kills: int) -> None:
+        """In several files, each order once or twice; the stream is killed anywhere among them."""
+        if not orders:
+            return
+        table = pd.DataFrame(orders)
+        parts = max(2, 2 * kills)
+        for part in range(parts):
+            some = table.iloc[part::parts]
+            again = table.sample(min(2, len(table)), random_state=part)
+            if len(some):
+                self._stream.drop(pd.concat([some, again]))
+            if part < kills:
+                until(lambda: self.random.random() < 0.1, 60)
+                self._stream.kill()
+                self._stream.start()
+        for key, placed in of_lines(table).items():
+            self.streamed[key] = placed
+        wanted = {order for _, order in self.streamed}
+        until(lambda: wanted <= self._stream.orders_done(), STREAM_SECONDS)
+
+    def _whom(self, ordered: Sequence[object]) -> list[str]:
+        everybody = self.shop.lines["customer_id"].unique().tolist()
+        gone = [customer for customer, _ in self.delivered if customer not in set(everybody)]
+        some = self.random.sample(everybody, min(self.sample, len(everybody))) if self.sample else everybody
+        return list(dict.fromkeys([*some, *gone, *map(str, ordered), NOBODY]))
+
+
+def empty(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
