@@ -141,7 +141,8 @@ def _run(chosen: argparse.Namespace) -> None:
 
         print("embedded Redis stopped" if embedded_redis.stop() else "no embedded Redis was up")
     elif chosen.command == "features":
-        from jobs.build_features import build_features, reach
+        from jobs.build_features import build_features
+        from jobs.build_plan import reach
 
         now = datetime.now(UTC)
         build = build_features(artefacts, JobsSettings(), now, chosen.engine, chosen.full)

@@ -22,7 +22,7 @@ from contract import Resolver
 from contract.artefacts import Artefacts
 from contract.build_files import STREAMED, STREAMED_ROWS, UNDER_WAY, written
 from feature_repo import transformations
-from jobs.build_features import lifetime_since, windowed_since
+from jobs.build_plan import lifetime_since, windowed_since
 from jobs.builds import check_whole, read_build, switching
 from jobs.engines import Features, open_engine, stored_schema
 from jobs.errors import JobError

@@ -14,7 +14,8 @@ from contract.cutoffs import CutoffSettings, lay_back
 from jobs import build_features as build_features_module
 from jobs import duckdb_engine
 from jobs.__main__ import main
-from jobs.build_features import build_features, reach, snapshot_times
+from jobs.build_features import build_features
+from jobs.build_plan import reach, snapshot_times
 from jobs.builds import read_build, switching
 from jobs.errors import JobError
 from jobs.orders import ORDERS_SCHEMA, find_orders
