@@ -1,9 +1,7 @@
 """The user's own orders: read from CSV or Parquet and checked row by row before anything is written."""
 
-import csv
 import json
 import math
-import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contract.order_ids import content_ids
-from contract.printable import printable
-from scoring.entity_ids import text_ids
 from training.deliveries import in_checkout, known_until, of_checkout
 from training.errors import OrdersError
+from training.order_files import read_orders_file
 from training.orders import ORDERS_SCHEMA, OrdersWritten, write_frame
 
 _LONGEST_ID = 256  # as in the HTTP API: a longer id could never be asked for
@@ -32,7 +29,6 @@ _RETURNS = (
 _SEVERAL_ROWS = (
     "if they are the lines of one order, LINES=1 adds them up; if the order was corrected, keep its last row alone"
 )
-_IDS = ("order_id", "customer_id")
 _OWN = "own:"
 
 
@@ -60,7 +56,7 @@ def write_own(
         OrdersError: names file, column, row (the line, for CSV) and what was expected.
     """
     written_at = datetime.fromtimestamp(own.stat().st_mtime, UTC) if own.is_file() else now
-    read = _read(own)
+    read = read_orders_file(own)
     if lines and "order_id" not in read.columns:
         raise OrdersError(f"{own}: LINES=1 needs a column order_id, which says which lines are one order")
     has_ids = "order_id" in read.columns
@@ -127,95 +123,6 @@ def _with_ids(orders: pd.DataFrame) -> pd.DataFrame:
         }
     )
     return orders.assign(order_id=content_ids(said, numbered=True).to_pandas().to_numpy())
-
-
-def _read(own: Path) -> pd.DataFrame:
-    """The columns of `ORDERS_SCHEMA` that are there; the index is the row of the file, from 0, blank lines counted."""
-    if not own.is_file():
-        raise OrdersError(f"{own}: no such file")
-    readers = {".csv": _read_csv, ".parquet": _read_parquet}
-    if own.suffix not in readers:
-        raise OrdersError(f"{own}: expected a .csv or .parquet file")
-    try:
-        frame = readers[own.suffix](own)
-    except pd.errors.ParserWarning:
-        raise OrdersError(
-            f"{own}: cannot be read as csv: the rows have more values than there are columns; "
-            "a value with a comma in it needs quotes"
-        ) from None
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
-        raise OrdersError(f"{own}: cannot be read as {own.suffix[1:]}: {str(error).splitlines()[0]}") from None
-    if frame.empty:
-        raise OrdersError(f"{own}: no rows; expected at least one order")
-    return frame
-
-
-def _read_csv(own: Path) -> pd.DataFrame:
-    with own.open(encoding="utf-8-sig", newline="") as file:
-        names = [name.strip() for name in next(csv.reader(file), [])]
-    if not any(names):
-        raise OrdersError(f"{own}: cannot be read as csv: expected a first line with the names of the columns")
-    _check_names(own, names)
-    # One column more than there are names: else pandas takes the first value of a row that is too long for its index.
-    columns = [*range(len(names)), "beyond"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)  # of values beyond that, which it would leave out
-        lines = pd.read_csv(
-            own,
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-            skip_blank_lines=False,
-            header=None,
-            names=columns,
-            skiprows=1,
-            index_col=False,
-        ).fillna("")
-    lines = lines[(lines != "").any(axis=1)]  # the index stays that of the file's lines
-    too_long = lines.index[lines["beyond"] != ""]
-    if len(too_long):
-        raise OrdersError(
-            f"{own}: cannot be read as csv: row {too_long[0] + 2} has more values than there are columns; "
-            "a value with a comma in it needs quotes"
-        )
-    return pd.DataFrame({name: lines[names.index(name)] for name in ORDERS_SCHEMA.names if name in names})
-
-
-def _read_parquet(own: Path) -> pd.DataFrame:
-    schema = pq.read_schema(own)
-    _check_names(own, schema.names)
-    table = pq.read_table(own, columns=[name for name in ORDERS_SCHEMA.names if name in schema.names])
-    for name in _IDS:
-        if name in table.column_names:
-            position = table.column_names.index(name)
-            table = table.set_column(position, name, _text_ids(own, name, table[name]))
-    # Without what pandas wrote of itself into the file: its index may be text, or one of our columns.
-    frame: pd.DataFrame = table.replace_schema_metadata(None).to_pandas()
-    return frame
-
-
-def _text_ids(own: Path, name: str, ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Ids as text; a column without any is looked at row by row, like one with some."""
-    text = ids.cast(pa.string()) if pa.types.is_null(ids.type) else text_ids(ids)
-    if text is None:
-        raise OrdersError(
-            f"{own}: column {name} is {ids.type}; expected text or whole numbers, which are taken as text"
-        )
-    return text
-
-
-def _check_names(own: Path, names: list[str]) -> None:
-    needed = [name for name in ORDERS_SCHEMA.names if name != "order_id"]
-    missing = [name for name in needed if name not in names]
-    if missing:
-        hint = "; columns are separated by commas" if len(names) == 1 and own.suffix == ".csv" else ""
-        raise OrdersError(
-            f"{own}: column {missing[0]} is missing; expected {', '.join(needed)}, "
-            f"found {printable(', '.join(names))}{hint}"
-        )
-    twice = [name for name in ORDERS_SCHEMA.names if names.count(name) > 1]
-    if twice:
-        raise OrdersError(f"{own}: column {twice[0]} is there twice; expected it once")
 
 
 class _Rows:
