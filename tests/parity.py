@@ -47,7 +47,9 @@ def compare(
     if plant == "changed-default":
         changed = tuple(f.model_copy(update={"default": f.default + 1}) for f in contract.inputs)
         served = contract.model_copy(update={"inputs": changed})
-    features = open_feast(PROJECT_ROOT / "feature_repo", artefacts, served, compiled=compiled).features
+    features = open_feast(
+        PROJECT_ROOT / "feature_repo", artefacts, served, compiled=compiled, stall_seconds=30
+    ).features
     raw = asyncio.run(_read(features, ids, at))
     online = Resolver.of(served).resolve(raw, at.timestamp())
 

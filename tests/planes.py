@@ -98,7 +98,7 @@ def over_http(world: World, model: ImportedModel, ids: list[str], overrides: Map
 
 @contextmanager
 def _serving(world: World, model: ImportedModel, at: datetime) -> Iterator[str]:
-    feast = open_feast(PROJECT_ROOT / "feature_repo", world.artefacts, model.contract)
+    feast = open_feast(PROJECT_ROOT / "feature_repo", world.artefacts, model.contract, stall_seconds=30)
     settings, metrics = ServiceSettings(), _metrics()
     serving = Serving.of(Predictor(model, feast.features, metrics), settings, metrics, ApiKeys.of("", ""))
     slot = ServingSlot()

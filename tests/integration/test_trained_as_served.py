@@ -108,7 +108,9 @@ def _served(artefacts: Artefacts, everything: list[Order], rows: LabelledRows, m
         client.flushall()
     materialize(artefacts, moment)
     ids = rows.entities.loc[rows.entities["event_timestamp"] == pd.Timestamp(moment), "customer_id"].tolist()
-    features = open_feast(PROJECT_ROOT / "feature_repo", artefacts, churn_contract(artefacts), compiled=True).features
+    features = open_feast(
+        PROJECT_ROOT / "feature_repo", artefacts, churn_contract(artefacts), compiled=True, stall_seconds=30
+    ).features
     return Served(ids, moment, asyncio.run(_read(features, ids, moment)))
 
 

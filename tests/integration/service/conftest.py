@@ -148,7 +148,7 @@ class TinyFeast:
             store.write_to_online_store(view, table)
 
     def open(self, contract: ModelContract, *, compiled: bool = True) -> OpenedFeast:
-        return open_feast(self.repo, self.artefacts, contract, compiled=compiled)
+        return open_feast(self.repo, self.artefacts, contract, compiled=compiled, stall_seconds=30)
 
 
 def contract_over(schema: FeatureSchema) -> ModelContract:

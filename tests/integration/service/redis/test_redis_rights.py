@@ -88,7 +88,7 @@ async def test_the_service_reads_what_the_jobs_have_written(
 ) -> None:
     feast.with_redis(url_of("tiny-jobs")).write(CUSTOMERS)
     serving = feast.with_redis(url_of("tiny-serving"))
-    features = open_feast(serving.repo, serving.artefacts, contract, compiled=compiled).features
+    features = open_feast(serving.repo, serving.artefacts, contract, compiled=compiled, stall_seconds=30).features
 
     raw = await features.read(["42", "nobody", "00042"], NOW_US)
     await features.close()
@@ -148,7 +148,7 @@ async def test_the_service_learns_how_far_the_snapshots_reach_by_the_rights_that
 ) -> None:
     contract = churn_contract(shop.artefacts)
     artefacts = shop.artefacts.model_copy(update={"redis_url": url_of("serving")})
-    opened = open_feast(PROJECT_ROOT / "feature_repo", artefacts, contract, compiled=compiled)
+    opened = open_feast(PROJECT_ROOT / "feature_repo", artefacts, contract, compiled=compiled, stall_seconds=30)
     before = await opened.newest_snapshot()
 
     await asyncio.to_thread(shop.at(url_of("jobs")).materialize)
@@ -200,7 +200,7 @@ async def test_a_service_that_is_not_let_in_says_why_and_tells_no_secret(
     reason: str,
 ) -> None:
     serving = feast.with_redis(url_of(user))  # the other project's user, or none at all
-    features = open_feast(serving.repo, serving.artefacts, contract, compiled=compiled).features
+    features = open_feast(serving.repo, serving.artefacts, contract, compiled=compiled, stall_seconds=30).features
 
     with pytest.raises(OnlineStoreUnavailableError):
         await features.read(["42"], NOW_US)
