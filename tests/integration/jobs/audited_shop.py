@@ -119,7 +119,7 @@ class Shop:
 
     def fill(self, until: datetime = NOW) -> None:
         """Redis as a materialization up to a time leaves it."""
-        materialize(self.artefacts, until, replace=True, settings=SETTINGS)
+        materialize(self.artefacts, until, replace=True, take_over=True, settings=SETTINGS)
 
     def serve(
         self,

@@ -115,7 +115,7 @@ def test_a_row_that_became_known_after_the_decision_is_a_late_event(shop: Shop) 
 
 
 def test_an_order_that_a_later_build_added_is_a_late_event_by_the_build_before(tmp_path: Path, world: Shop) -> None:
-    orders = some_orders()[:200]
+    orders = [*some_orders()[:200], ("00010", MIDNIGHT - timedelta(hours=9), 20.5)]  # windows end with the orders
     shop = world.anew(tmp_path, orders)
     shop.fill()
     shop.serve()
