@@ -18,7 +18,6 @@ import pytest
 
 from jobs import log_reading
 from jobs.audit_skew import NothingToAuditError, SkewError
-from jobs.build_features import build_features
 from jobs.errors import JobError
 from scoring.pseudonyms import Pseudonyms
 from tests.integration.jobs.audited_shop import (
@@ -27,12 +26,12 @@ from tests.integration.jobs.audited_shop import (
     LIFETIME,
     MIDNIGHT,
     NOW,
-    SETTINGS,
     SPEND,
     Shop,
     in_redis,
     of_class,
     some_orders,
+    take,
 )
 from tests.loop import SOURCE
 
@@ -259,12 +258,13 @@ def test_a_row_that_nothing_offline_explains_is_unexplained_and_fails_the_audit(
 def test_decisions_of_which_the_offline_store_has_dropped_the_snapshot_are_said_to_be_so(
     world: Shop, tmp_path: Path
 ) -> None:
-    shop = world.anew(tmp_path, some_orders()[:200])
+    orders = [*some_orders()[:200], ("stranger", NOW - timedelta(days=1), 1.0)]
+    shop = world.anew(tmp_path, orders)
     shop.fill()
     shop.serve()
-    # Builds of two weeks later keep daily snapshots of one.
+    # Builds of two weeks later keep daily snapshots of one, which end with the orders.
     for days in (14, 15):
-        build_features(shop.artefacts, SETTINGS, NOW + timedelta(days=days))
+        take(shop.artefacts, [*orders, ("stranger", NOW + timedelta(days=days - 1), 1.0)], NOW + timedelta(days=days))
 
     report = shop.audit(max_unexplained=0, max_moved=0.0)
 
