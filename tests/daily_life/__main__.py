@@ -1,7 +1,7 @@
 """Put anybody's orders through a month of daily life: `python -m tests.daily_life --orders orders.parquet`.
 
-Needs an imported model (`make run` makes one), Linux and a C compiler for the clock, Java for the stream. The orders are
-moved by whole days so that the last of them is of today.
+Needs an imported model (`make run` makes one), Linux and a C compiler for the clock, Java for the stream. The orders
+are moved by whole days so that the last of them is of today.
 """
 
 import argparse

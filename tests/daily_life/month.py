@@ -130,8 +130,9 @@ class Life:
         )
         self.say(
             f"{now:%Y-%m-%d %H:%M} {'delivered' if day.delivers else 'nothing delivered'}, {len(today)} streamed, "
-            f"windows of {self._snapshot:%m-%d}: {tally.answers:,} answers {dict(tally.statuses)}, {tally.values:,} values, "
-            f"{tally.different} different, {tally.wrong_ok} wrong and ok, {tally.wrong_statuses} other statuses"
+            f"windows of {self._snapshot:%m-%d}: {tally.answers:,} answers {dict(tally.statuses)}, "
+            f"{tally.values:,} values, {tally.different} different, {tally.wrong_ok} wrong and ok, "
+            f"{tally.wrong_statuses} other statuses"
         )
         for example in tally.examples:
             self.say(f"    {example}")

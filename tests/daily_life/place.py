@@ -25,7 +25,7 @@ START_SECONDS = 180
 
 @dataclass
 class Clock:
-    """The time that commands and servers go by: days before the machine's, by a preloaded library, or the machine's own.
+    """The time that commands and servers go by: days before the machine's, by a preloaded library, or the machine's.
 
     library: built of clock.c by `built`; None where the machine's own time will do.
     """
