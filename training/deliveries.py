@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from training.errors import OrdersError
-from training.orders import FOLLOWS_TODAY, OrdersWritten, orders_file
+from training.orders import OrdersWritten, orders_file
 
 
 def known_until(last: datetime, now: datetime, until: datetime | None, complete_at: datetime | None) -> datetime:
@@ -79,11 +79,11 @@ def follow_today(path: Path, today: date) -> OrdersWritten | None:
     except (OSError, KeyError, ValueError, pa.ArrowInvalid):
         raise OrdersError(f"{path}: does not say what it was made of; run `make data` again") from None
     days = (datetime(today.year, today.month, today.day, tzinfo=UTC) - until).days
-    if not described.get(FOLLOWS_TODAY) or days <= 0:
+    if not described.get("follows_today") or days <= 0:
         return None
     column = file.schema_arrow.names.index("event_timestamp")
     customers: set[str] = set()
-    with orders_file(path, source, shift + days, until + timedelta(days=days), {FOLLOWS_TODAY: True}) as write:
+    with orders_file(path, source, shift + days, until + timedelta(days=days), follows_today=True) as write:
         for group in range(file.num_row_groups):
             orders = file.read_row_group(group)
             later = pc.add(orders["event_timestamp"], pa.scalar(timedelta(days=days), pa.duration("us")))

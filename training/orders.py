@@ -7,12 +7,11 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -95,12 +94,11 @@ def parse_cdnow(text: bytes) -> pd.DataFrame:
     )
 
 
-FOLLOWS_TODAY = "follows_today"
-"""Mark of made orders for which nobody chose a day: they end yesterday, whatever day it is, see `deliveries`."""
-
-
 def write_cdnow(path: Path, reference: date, follows_today: bool = False) -> OrdersWritten:
     """Write CDNOW, moved by whole days so that its last order falls on the day before `reference`.
+
+    Args:
+        follows_today: nobody chose `reference`, which is today; see `training.deliveries.follow_today`.
 
     Raises:
         OrdersError: the data cannot be fetched or verified, or `reference` lies in the future.
@@ -113,17 +111,18 @@ def write_cdnow(path: Path, reference: date, follows_today: bool = False) -> Ord
     orders["event_timestamp"] += pd.Timedelta(days=shift)
     until = datetime(reference.year, reference.month, reference.day, tzinfo=UTC)
     source = "CDNOW shifted to end yesterday" if follows_today else f"CDNOW shifted by {shift} days"
-    return write_frame(orders, path, source, shift, until, {FOLLOWS_TODAY: follows_today})
+    return write_frame(orders, path, source, shift, until, follows_today=follows_today)
 
 
 @contextmanager
 def orders_file(
-    path: Path, source: str, shift_days: int, observed_until: datetime, how: Mapping[str, Any] | None = None
+    path: Path, source: str, shift_days: int, observed_until: datetime, **described: bool | str
 ) -> Iterator[Callable[[pa.Table], None]]:
     """Write an orders file piece by piece; it takes its place at the end, or not at all.
 
     Args:
-        how: what must be known to write it again later as it is written now; what is false or empty is left out.
+        described: what else must be known to write it again later as it is written now; what is false or empty is left
+            out.
 
     Yields:
         Takes the next orders, of `ORDERS_SCHEMA`; each call makes a row group.
@@ -132,7 +131,7 @@ def orders_file(
         "source": source,
         "shift_days": shift_days,
         "observed_until": observed_until.isoformat(),
-        **{name: value for name, value in (how or {}).items() if value},
+        **{name: value for name, value in described.items() if value},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}")
@@ -168,7 +167,7 @@ def _check_sha256(what: str, content: bytes, expected: str) -> None:
 
 
 def write_frame(
-    orders: pd.DataFrame, path: Path, source: str, shift: int, until: datetime, how: Mapping[str, Any] | None = None
+    orders: pd.DataFrame, path: Path, source: str, shift: int, until: datetime, **described: bool | str
 ) -> OrdersWritten:
     """Write orders that have the columns of `ORDERS_SCHEMA`, and say what was written. Args as `orders_file`."""
     table = pa.table(
@@ -181,7 +180,7 @@ def write_frame(
         },
         schema=ORDERS_SCHEMA,
     )
-    with orders_file(path, source, shift, until, how) as write:
+    with orders_file(path, source, shift, until, **described) as write:
         write(table)
     return OrdersWritten(
         path=path,

@@ -74,8 +74,17 @@ def write_own(
         end = known_until(last, now, until, written_at if complete else None)
     except ValueError as error:
         raise OrdersError(f"{own}: {error}") from None
-    how = {"lines": lines, "complete": complete, "in_checkout": in_checkout(path, own), "ids_of_content": not has_ids}
-    return write_frame(orders, path, f"{_OWN}{own.resolve()}", 0, end, how)
+    return write_frame(
+        orders,
+        path,
+        f"{_OWN}{own.resolve()}",
+        0,
+        end,
+        lines=lines,
+        complete=complete,
+        in_checkout=in_checkout(path, own),
+        ids_of_content=not has_ids,
+    )
 
 
 def read_again(

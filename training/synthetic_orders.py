@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from training.errors import OrdersError
-from training.orders import FOLLOWS_TODAY, ORDERS_SCHEMA, OrdersWritten, check_reference, orders_file
+from training.orders import ORDERS_SCHEMA, OrdersWritten, check_reference, orders_file
 
 _WEEK_US = 7 * 86_400_000_000
 _HOUR_US = 3_600_000_000
@@ -78,7 +78,7 @@ def write_synthetic(
     until = min(delivered_until or end, end)
     source = f"synthetic: {customers} customers until {'yesterday' if follows_today else reference}, seed {seed}"
     rows = buyers = 0
-    with orders_file(path, source, 0, until, {FOLLOWS_TODAY: follows_today}) as write:
+    with orders_file(path, source, 0, until, follows_today=follows_today) as write:
         for first in range(0, customers, shop.customers_per_block):
             count = min(shop.customers_per_block, customers - first)
             random = np.random.default_rng([seed, first])

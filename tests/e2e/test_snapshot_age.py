@@ -14,7 +14,7 @@ def test_an_old_snapshot_ends_readiness_only_where_that_is_wanted_and_answers_st
     with redis.Redis.from_url(url) as client:
         (noted,) = client.hmget(key_of("churn"), [FIELD])
         assert noted is not None
-        with serving(loop, tmp_path / "strict", SERVICE_MAX_SNAPSHOT_AGE_HOURS="30") as strict:
+        with serving(loop, tmp_path, SERVICE_MAX_SNAPSHOT_AGE_HOURS="30") as strict:
             try:
                 client.hset(key_of("churn"), FIELD, float(noted) - 48 * 3600)
                 wait_until(lambda: strict.health() == (503, 200), START_SECONDS)
