@@ -115,13 +115,13 @@ def check_enough(artefacts: Artefacts, settings: TrainingSettings) -> str:
         DatasetError: it would; names the setting that helps.
     """
     until = observed_until(artefacts)
-    with open_population(artefacts.orders) as population:
-        first = population.first_order
+    with open_population(artefacts.orders) as known:
+        first = known.first_order
         if first is None:
             raise DatasetError(f"{artefacts.orders}: holds no orders")
         cutoffs = choose_cutoffs(first, until, settings)
         counted = {
-            split: _summed([population.counts(cutoff, settings) for cutoff in times])
+            split: _summed([known.counts(cutoff, settings) for cutoff in times])
             for split, times in (
                 ("training", cutoffs.training),
                 ("validation", (cutoffs.validation,)),

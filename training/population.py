@@ -46,7 +46,7 @@ class Population:
             window that begins at it; active, an order in the `active_days` before it; same_day, one between the
             cut-off and it.
         """
-        found = self._connection.execute(f"{_asked(cutoff, settings)} ORDER BY customer_id").df()
+        found: pd.DataFrame = self._connection.execute(f"{_asked(cutoff, settings)} ORDER BY customer_id").df()
         moments = pd.to_datetime(found.pop("moment_us"), unit="us", utc=True).astype("datetime64[us, UTC]")
         found.insert(1, "event_timestamp", moments)
         return found

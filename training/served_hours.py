@@ -25,7 +25,7 @@ def age_lines(ages: Mapping[str, Floats]) -> list[str]:
 
 def age_metrics(ages: Mapping[str, Floats]) -> dict[str, float]:
     """The same as metrics: quantiles of the ages in hours, and the share without a row."""
-    found = {}
+    found: dict[str, float] = {}
     for view, hours in ages.items():
         present = hours[np.isfinite(hours)]
         if len(present):

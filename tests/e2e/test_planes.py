@@ -59,8 +59,8 @@ def test_every_plane_gives_every_customer_the_same_row(compared: dict[str, Any],
 @needs_spark
 def test_unknown_new_stale_and_overridden_are_among_them(compared: dict[str, Any]) -> None:
     """Who is new on that day lacks nothing in any plane."""
-    assert {"ok", "unknown_customer"} == compared[FRESH]["statuses"].keys()
-    assert {"overridden"} == compared[FRESH]["states"].keys()
+    assert {"ok", "degraded", "unknown_customer"} == compared[FRESH]["statuses"].keys()
+    assert {"overridden": compared[FRESH]["statuses"]["degraded"]} == compared[FRESH]["states"]
     assert {"overridden", "stale"} == compared[PAST_THE_TTL]["states"].keys()
     assert compared["new"] > 100
 

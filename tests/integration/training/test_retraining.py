@@ -34,7 +34,7 @@ def known(models: Registry, until: datetime) -> None:
 
 def build(models: Registry, orders: int) -> None:
     """What a build of the features and the orders leave, as far as a retraining looks at it."""
-    known(models, TEST_CUTOFF + timedelta(days=90))
+    known(models, TEST_CUTOFF + timedelta(days=91))
     file = models.opened.artefacts.offline_store / "current" / "build.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     days = {"20000": {"orders": orders, "hash": str(orders * 7)}}
@@ -126,7 +126,7 @@ def test_without_new_data_a_forced_retraining_trains_and_the_gate_decides_as_eve
 def test_orders_that_end_before_the_champions_labels_are_told_before_the_minutes_of_training(
     fresh: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known(fresh, TEST_CUTOFF + timedelta(days=89))
+    known(fresh, TEST_CUTOFF + timedelta(days=90))
     monkeypatch.setattr(retraining, "train_version", not_again)
 
     with pytest.raises(DatasetError, match=r"version 1, .* labels until 2026-06-01.*cut-off 2026-05-31; a ver"):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scoring.evaluation import Floats
 from tests.orders import Order, write_orders
 from training.population import open_population
 from training.settings import TrainingSettings
@@ -35,8 +36,8 @@ def asked(folder: Path, made: list[Order], settings: TrainingSettings = SETTINGS
         return population.asked(CUTOFF, settings)
 
 
-def hours_after(rows: pd.DataFrame) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
-    return ((rows["event_timestamp"] - CUTOFF) / timedelta(hours=1)).to_numpy(np.float64)
+def hours_after(rows: pd.DataFrame) -> Floats:
+    return np.asarray((rows["event_timestamp"] - CUTOFF) / timedelta(hours=1), dtype=np.float64)
 
 
 @pytest.mark.parametrize("hours", ["0-24", "0-0", "7-7", "3-27", "8-20:9 20-24:1"])
@@ -51,18 +52,18 @@ def test_everybody_is_looked_at_at_a_moment_and_labelled_by_what_comes_after_it(
 
     rows = asked(tmp_path, made, SETTINGS.model_copy(update={"request_hours": hours}))
 
-    found = {row.customer_id: row for row in rows.itertuples()}
+    found = {row["customer_id"]: row for row in rows.to_dict("records")}
     assert sorted(found) == rows["customer_id"].tolist()
     for customer, own in times.items():
         if customer not in found:
             assert min(own) >= CUTOFF, "nobody who ordered before the cut-off is left out"
             continue
         row = found[customer]
-        moment = row.event_timestamp.to_pydatetime()
+        moment = row["event_timestamp"].to_pydatetime()
         assert min(own) < moment
-        assert row.churned == (not any(moment <= at < moment + timedelta(days=30) for at in own))
-        assert row.active == any(moment - timedelta(days=60) <= at < moment for at in own)
-        assert row.same_day == any(CUTOFF <= at < moment for at in own)
+        assert row["churned"] == (not any(moment <= at < moment + timedelta(days=30) for at in own))
+        assert row["active"] == any(moment - timedelta(days=60) <= at < moment for at in own)
+        assert row["same_day"] == any(CUTOFF <= at < moment for at in own)
     assert rows["churned"].any()
     assert rows["active"].any()
     assert rows["same_day"].any() == (hours != "0-0")
