@@ -37,13 +37,15 @@ def main() -> int:
     folder = empty(chosen.folder) if chosen.folder else Path(tempfile.mkdtemp(prefix="daily-life-"))
     days = usual_month(chosen.days)
     rng = random.Random(chosen.seed)
-    with place(folder, tag, homes / "models", past=True) as where:
-        lines = lines_of(chosen.orders, datetime.now(UTC))
+    with place(folder, tag, homes / "models") as where:
+        last = datetime.now(UTC).replace(hour=15, minute=0, second=0, microsecond=0)
+        lines = lines_of(chosen.orders, last)
         life = Life(where, Shop(lines, rng), rng, chosen.sample, chosen.events, not chosen.no_stream, _say)
-        total = life.live(days)
+        total = life.live(days, last)
     figures = {
         "days": len(days),
         **total.as_dict(),
+        "different where orders are forgotten on purpose": life.planted.different,
         "happened": {**life.shop.done, "streamed": len(life.streamed), "streams killed": life.kills},
     }
     print(json.dumps(figures, indent=1))
