@@ -195,6 +195,7 @@ class Life:
                 until(lambda: self.random.random() < 0.1, 60)
                 self._stream.kill()
                 self._stream.start()
+                self._stream.kills += 1
         for key, placed in of_lines(table).items():
             self.streamed[key] = placed
         wanted = {order for _, order in self.streamed}

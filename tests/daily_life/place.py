@@ -88,7 +88,7 @@ class Stream:
             self.process = subprocess.Popen(
                 ["make", "score-stream"],
                 cwd=self.place.root,
-                env={**self.place.environment, "JOBS_SPARK_MASTER": "local[2]"},
+                env={**self.place.environment, "JOBS_SPARK_MASTER": "local[2]", "JOBS_STREAM_TRIGGER_SECONDS": "3"},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -104,7 +104,6 @@ class Stream:
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(timeout=60)
-            self.kills += 1
 
     def drop(self, orders: pd.DataFrame) -> None:
         """A file of orders, moved in whole."""

@@ -59,7 +59,7 @@ class Shop:
         Args:
             events: of each kind.
         """
-        self.held.clear()
+        self.held = set(self._some(midnight(now) - timedelta(days=1), midnight(now), min(events, 1)))
         for what in (self._correct, self._cancel, self._give_back):
             for order in self._some(now - timedelta(days=60), midnight(now), events):
                 what(order)
@@ -73,7 +73,6 @@ class Shop:
         if events:
             self._cancel(self._last_order_of_somebody(now))
             self._cancel_all_of_somebody_new(now)
-        self.held.update(self._some(midnight(now) - timedelta(days=1), midnight(now), events))
         self._count("late", len(self.held))
 
     def _some(self, start: datetime, end: datetime, count: int) -> list[str]:

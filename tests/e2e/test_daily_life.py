@@ -22,7 +22,7 @@ needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="sets the
 def some_lines(file: Path, rng: random.Random) -> Path:
     """Orders of up to three lines in the 200 days until today; every day somebody is new."""
     rows = []
-    for order in range(900):
+    for order in range(1_500):
         days = rng.uniform(0, 200)
         at = TODAY + timedelta(hours=9) - timedelta(days=days)
         customer = f"c{rng.randrange(60) if rng.random() < 0.7 else 60 + int(200 - days)}"
