@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=None, help="where all of it lies; default a temporary folder")
     parser.add_argument("--out", type=Path, default=None, help="a JSON file for the figures")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started ends, too
     homes = Path(os.environ.get("BENTOML_HOME", Path.home() / "bentoml"))
     tag = Path(os.environ.get("MODEL_TAG_PATH", SOURCE / "var" / "model_tag"))
     if not tag.exists():

@@ -84,6 +84,7 @@ class Life:
         self._stream = Stream(self.place)
         self._file = self.place.root.parent / "deliveries" / "orders.parquet"
         self._snapshot = datetime.min.replace(tzinfo=UTC)
+        self._everybody = self.shop.lines["customer_id"].unique().tolist()
 
     @property
     def kills(self) -> int:
@@ -202,9 +203,10 @@ class Life:
         until(lambda: wanted <= self._stream.orders_done(), STREAM_SECONDS)
 
     def _whom(self, ordered: Sequence[object]) -> list[str]:
-        everybody = self.shop.lines["customer_id"].unique().tolist()
-        gone = [customer for customer, _ in self.delivered if customer not in set(everybody)]
-        some = self.random.sample(everybody, min(self.sample, len(everybody))) if self.sample else everybody
+        """Customers to ask for, those of whom no order is left among them."""
+        left = set(self.shop.lines["customer_id"])
+        gone = [customer for customer in self._everybody if customer not in left]
+        some = self.random.sample(self._everybody, self.sample) if self.sample else self._everybody
         return list(dict.fromkeys([*some, *gone, *map(str, ordered), NOBODY]))
 
 
