@@ -8,7 +8,8 @@ Two rules make the engines agree to the last bit and keep the future out:
   stamped t + 1 µs.
 
 `orders` has the columns order_id, customer_id (string), event_unix_us (int64), amount (float64), items (int64). The
-features take them after `distinct_orders`; docs/features.md says what that rule means for late and repeated orders.
+features take them after `distinct_orders`, which also reads streamed (int64), 0 of the orders file, 1 of the stream;
+docs/features.md says what that rule means for late and repeated orders.
 """
 
 from collections.abc import Sequence
@@ -22,17 +23,19 @@ MONEY_UNIT = 10_000
 
 
 def distinct_orders(orders: ir.Table) -> ir.Table:
-    """Orders with one row for each customer and order_id: of several, the smallest by (event time, amount, items).
+    """Orders with one row for each customer and order_id: that of the orders file; of several, the smallest by (event
+    time, amount, items).
 
-    The choice is total over all that features are made of, so it depends neither on the order in which rows were
-    delivered or stored nor on the engine; nor on other customers, so that it can be made for some of them alone.
+    The file is delivered after the stream and may correct what that said. The choice is total over all that features
+    are made of, so it depends neither on the order in which rows were delivered or stored nor on the engine; nor on
+    other customers, so that it can be made for some of them alone.
 
     Returns:
-        The columns of `orders`.
+        The columns of `orders` but for `streamed`.
     """
-    smallest_first = ibis.window(group_by=["customer_id", "order_id"], order_by=["event_unix_us", "amount", "items"])
-    numbered = orders.mutate(nth=ibis.row_number().over(smallest_first))
-    return numbered.filter(numbered.nth == 0).drop("nth")
+    first = ibis.window(group_by=["customer_id", "order_id"], order_by=["streamed", "event_unix_us", "amount", "items"])
+    numbered = orders.mutate(nth=ibis.row_number().over(first))
+    return numbered.filter(numbered.nth == 0).drop("nth", "streamed")
 
 
 def _money(orders: ir.Table) -> ir.IntegerValue:

@@ -60,10 +60,15 @@ class _DuckDBEngine:
         self._run(
             # One hash of all columns; of `COLUMNS(*)` it would be one of each.
             f"CREATE VIEW orders AS SELECT *, hash({', '.join(ORDER_COLUMNS)})::BIT::BIGINT AS order_hash FROM ("  # noqa: S608
-            "SELECT order_id, customer_id, epoch_us(event_timestamp) AS event_unix_us, amount, items "
-            f"FROM {rows_of([str(file) for file in files])})"
+            + " UNION ALL ".join(
+                "SELECT order_id, customer_id, epoch_us(event_timestamp) AS event_unix_us, amount, items, "  # noqa: S608
+                f"{streamed}::BIGINT AS streamed FROM {rows_of([str(file) for file in some])}"
+                for streamed, some in enumerate((files[:1], files[1:]))
+                if some
+            )
+            + ")"
         )
-        return ibis.table({**ORDER_COLUMNS, "order_hash": "int64"}, name="orders")
+        return ibis.table({**ORDER_COLUMNS, "streamed": "int64", "order_hash": "int64"}, name="orders")
 
     def keep(self, name: str, rows: ir.Table) -> ir.Table:
         file = self._scratch / f"{name}.parquet"

@@ -38,7 +38,12 @@ class Engine(Protocol):
     identity: str
 
     def orders(self, files: Sequence[Path]) -> ir.Table:
-        """All rows of the files: `jobs.orders.ORDER_COLUMNS`, and an `order_hash` (int64) of them all together."""
+        """All rows of the orders file, which comes first, and of the stream's.
+
+        Returns:
+            `jobs.orders.ORDER_COLUMNS`; `streamed` (int64), 0 of the orders file, else 1; and an `order_hash` (int64)
+            of `ORDER_COLUMNS` all together.
+        """
 
     def keep(self, name: str, rows: ir.Table) -> ir.Table:
         """The same rows, computed once and laid down in the scratch folder."""

@@ -176,19 +176,22 @@ def _some_customers(files: Sequence[Path], wanted: int, random: Random) -> list[
 
 
 def _orders_of(files: Sequence[Path], customers: Sequence[str]) -> dict[str, list[Order]]:
-    """Customer → orders, one for each id: of several the smallest."""
+    """Customer → orders, one for each id: that of the first file, which the others follow; of several the smallest."""
     columns = ["order_id", "customer_id", "event_timestamp", "amount", "items"]
-    found = ds.dataset([str(file) for file in files], format="parquet").to_table(
-        columns=columns, filter=pc.field("customer_id").isin(list(customers))
-    )
-    times = found["event_timestamp"].cast(pa.int64()).to_pylist()
-    orders: dict[str, dict[str, tuple[int, float, int]]] = {customer: {} for customer in customers}
-    rest = [found[name].to_pylist() for name in ("customer_id", "order_id", "amount", "items")]
-    for at, customer, order_id, amount, items in zip(times, *rest, strict=True):
-        order = (at, amount, items)
-        orders[customer][order_id] = min(order, orders[customer].get(order_id, order))
+    orders: dict[str, dict[str, tuple[bool, int, float, int]]] = {customer: {} for customer in customers}
+    for streamed, some in ((False, files[:1]), (True, files[1:])):
+        if not some:
+            continue
+        found = ds.dataset([str(file) for file in some], format="parquet").to_table(
+            columns=columns, filter=pc.field("customer_id").isin(list(customers))
+        )
+        times = found["event_timestamp"].cast(pa.int64()).to_pylist()
+        rest = [found[name].to_pylist() for name in ("customer_id", "order_id", "amount", "items")]
+        for at, customer, order_id, amount, items in zip(times, *rest, strict=True):
+            order = (streamed, at, amount, items)
+            orders[customer][order_id] = min(order, orders[customer].get(order_id, order))
     return {
-        customer: sorted(Order(at, _money(amount), items) for at, amount, items in by_id.values())
+        customer: sorted(Order(at, _money(amount), items) for _, at, amount, items in by_id.values())
         for customer, by_id in orders.items()
     }
 

@@ -208,10 +208,13 @@ class StreamBatches:
         with connect() as connection:
             connection.register("batch", orders)
             connection.register("own", _rows_in(own, found.data_set))
-            connection.execute(
-                f"CREATE TABLE before AS SELECT {columns} FROM {rows_of(files)} "  # noqa: S608
-                "WHERE customer_id IN (SELECT customer_id FROM batch)"
-            )
+            for name, some in (("in_file", files[:1]), ("streamed", files[1:])):
+                rows = rows_of(some) if some else "(FROM batch LIMIT 0)"
+                connection.execute(
+                    f"CREATE TABLE {name} AS SELECT {columns} FROM {rows} "  # noqa: S608
+                    "WHERE customer_id IN (SELECT customer_id FROM batch)"
+                )
+            connection.execute("CREATE VIEW before AS FROM in_file UNION ALL FROM streamed")
             connection.execute(f"CREATE TABLE kept AS SELECT DISTINCT {columns} FROM batch EXCEPT FROM before")  # noqa: S608
             new = connection.execute(
                 "FROM kept ANTI JOIN before USING (customer_id, order_id) QUALIFY row_number() OVER "
@@ -219,9 +222,11 @@ class StreamBatches:
             ).to_arrow_table()
             all_own = connection.execute("FROM kept UNION FROM own").to_arrow_table()
             # Orders that are already known again from elsewhere are there twice; they are one by the rule for orders.
+            # What the orders file says of one counts, and `history` does not say what is of which file.
             connection.execute(
-                "COPY (FROM before UNION ALL FROM kept UNION ALL "  # noqa: S608
+                "COPY (FROM in_file UNION ALL (FROM (FROM streamed UNION ALL FROM kept UNION ALL "  # noqa: S608
                 "(FROM own WHERE customer_id IN (SELECT customer_id FROM batch))) "
+                "ANTI JOIN in_file USING (customer_id, order_id))) "
                 f"TO {text(str(history))} (FORMAT parquet)"
             )
         made.orders, made.repeated = new.num_rows, orders.num_rows - new.num_rows

@@ -1,13 +1,14 @@
 """Put anybody's orders through a month of daily life: `python -m tests.daily_life --orders orders.parquet`.
 
-Needs an imported model (`make run` makes one), Linux and a C compiler for the clock, Java for the stream. The orders are
-moved by whole days so that the last of them is of today.
+Needs an imported model (`make run` makes one), Linux and a C compiler for the clock, Java for the stream. The orders
+are moved by whole days so that the last of them is of today.
 """
 
 import argparse
 import json
 import os
 import random
+import signal
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=None, help="where all of it lies; default a temporary folder")
     parser.add_argument("--out", type=Path, default=None, help="a JSON file for the figures")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started ends, too
     homes = Path(os.environ.get("BENTOML_HOME", Path.home() / "bentoml"))
     tag = Path(os.environ.get("MODEL_TAG_PATH", SOURCE / "var" / "model_tag"))
     if not tag.exists():
@@ -37,13 +39,15 @@ def main() -> int:
     folder = empty(chosen.folder) if chosen.folder else Path(tempfile.mkdtemp(prefix="daily-life-"))
     days = usual_month(chosen.days)
     rng = random.Random(chosen.seed)
-    with place(folder, tag, homes / "models", past=True) as where:
-        lines = lines_of(chosen.orders, datetime.now(UTC))
+    with place(folder, tag, homes / "models") as where:
+        last = datetime.now(UTC).replace(hour=15, minute=0, second=0, microsecond=0)
+        lines = lines_of(chosen.orders, last)
         life = Life(where, Shop(lines, rng), rng, chosen.sample, chosen.events, not chosen.no_stream, _say)
-        total = life.live(days)
+        total = life.live(days, last)
     figures = {
         "days": len(days),
         **total.as_dict(),
+        "different where orders are forgotten on purpose": life.planted.different,
         "happened": {**life.shop.done, "streamed": len(life.streamed), "streams killed": life.kills},
     }
     print(json.dumps(figures, indent=1))

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pandas as pd
 
@@ -92,7 +93,7 @@ def expected(orders: Iterable[Placed], at_us: int, snapshot_us: int) -> Expected
         return None
     times = sorted({order.at_us for order in past})
     first, last = times[0], times[-1]
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
     money, items, count = sum(o.money for o in past) / 10_000, sum(o.items for o in past), len(past)
     mean_gap = sum(gaps) / len(gaps) / DAY_US if gaps else 0.0
     values: dict[str, float] = {

@@ -4,7 +4,8 @@ import random
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from pathlib import Path
 
 import pandas as pd
@@ -27,6 +28,7 @@ class Day:
     streams: False: no order is streamed.
     renamed: the file comes under another name.
     says_until: the delivery says up to when it is complete.
+    skipped: so many days pass before it on which nothing comes and no command is run.
     kills: how often the stream is killed and started again while orders come.
     """
 
@@ -34,6 +36,7 @@ class Day:
     streams: bool = True
     renamed: bool = False
     says_until: bool = False
+    skipped: int = 0
     kills: int = 0
 
 
@@ -62,6 +65,7 @@ class Life:
     sample: customers that are asked for each day, besides those who ordered today; all if 0.
     events: corrected, cancelled, … orders of each kind and day.
     streaming: without it nothing is streamed.
+    planted: what is found where the computation forgets orders on purpose: a comparison that cannot fail is none.
     """
 
     place: Place
@@ -74,40 +78,50 @@ class Life:
     delivered: Orders = field(default_factory=dict)
     streamed: Orders = field(default_factory=dict)
     tallies: list[Tally] = field(default_factory=list)
+    planted: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
         self._stream = Stream(self.place)
         self._file = self.place.root.parent / "deliveries" / "orders.parquet"
-        self._said_until: datetime | None = None
         self._snapshot = datetime.min.replace(tzinfo=UTC)
+        self._everybody = self.shop.lines["customer_id"].unique().tolist()
 
     @property
     def kills(self) -> int:
         return self._stream.kills
 
-    def live(self, days: Sequence[Day]) -> Tally:
-        """All days, one after the other; the last of them is today."""
-        clock = self.place.clock
-        back = len(days) - 1 if clock.library else 0
-        clock.go_back(back)
-        self.shop.live_a_day(clock.now(), 0)
-        self._deliver(Day(), "data", "LINES=1")
-        self.place.make("features")
-        self.place.make("materialize")
+    def live(self, days: Sequence[Day], last: datetime) -> Tally:
+        """All days, one after the other.
+
+        Args:
+            last: when the last of them is asked about; the others at that time of theirs.
+        """
+        ago = list(accumulate((1 + day.skipped for day in reversed(days[1:])), initial=0))[::-1]
+        times = [last - timedelta(days=before) for before in ago]
+        self.place.clock.set(times[0])
+        self._deliver(days[0], "data", "LINES=1")
+        self.place.make("features", "materialize")
         self._snapshot_of_build()
         total = Tally()
         with self.place.serving():
             try:
                 if self.streaming:
                     self._stream.start()
-                for number, day in enumerate(days):
-                    clock.go_back(max(0, back - number))
+                for number, (day, at) in enumerate(zip(days, times, strict=True)):
+                    self.place.clock.set(at)
                     tally = self.live_one(number, day)
                     self.tallies.append(tally)
                     total.add(tally)
+                self.planted = self._forgetting()
             finally:
                 self._stream.kill()
         return total
+
+    def _forgetting(self) -> Tally:
+        """The last comparison again, but for the streamed orders that are in no file: what it must find."""
+        orders = known(self.delivered, {})
+        streamed = {customer for customer, order in self.streamed if (customer, order) not in self.delivered}
+        return compare(self.place, sorted(streamed), orders, self._snapshot, explained=0) if streamed else Tally()
 
     def live_one(self, number: int, day: Day) -> Tally:
         now = self.place.clock.now()
@@ -115,9 +129,9 @@ class Life:
             self.shop.live_a_day(now, self.events)
             self._deliver(day, "data" if day.renamed else "daily", *(["LINES=1"] if day.renamed else []))
             if day.renamed:
-                self.place.make("features")
-                self.place.make("materialize")
-        elif number:
+                self.place.make("features", "materialize")
+        elif number:  # the file of before is read once more, as whoever schedules it would
+            self._end = self._last_day_of(self._lines, now)
             self.place.make("daily")
         self._snapshot_of_build()
         today = self._todays(now) if day.streams and self.streaming else []
@@ -130,8 +144,9 @@ class Life:
         )
         self.say(
             f"{now:%Y-%m-%d %H:%M} {'delivered' if day.delivers else 'nothing delivered'}, {len(today)} streamed, "
-            f"windows of {self._snapshot:%m-%d}: {tally.answers:,} answers {dict(tally.statuses)}, {tally.values:,} values, "
-            f"{tally.different} different, {tally.wrong_ok} wrong and ok, {tally.wrong_statuses} other statuses"
+            f"windows of {self._snapshot:%m-%d}: {tally.answers:,} answers {dict(tally.statuses)}, "
+            f"{tally.values:,} values, {tally.different} different, {tally.wrong_ok} wrong and ok, "
+            f"{tally.wrong_statuses} other statuses"
         )
         for example in tally.examples:
             self.say(f"    {example}")
@@ -147,16 +162,15 @@ class Life:
         partial = self._file.with_suffix(".partial")
         lines.sample(frac=1, random_state=self.random.randrange(2**32)).to_parquet(partial, index=False)
         partial.replace(self._file)
-        self._said_until = midnight(now) if day.says_until else None
-        said = [f"UNTIL={self._said_until:%Y-%m-%dT%H:%M}"] if self._said_until else []
+        said = [f"UNTIL={midnight(now):%Y-%m-%dT%H:%M}"] if day.says_until else []
         named = [f"ORDERS={self._file}"] if target == "data" else []
-        self.delivered = of_lines(lines)
-        self._end = max(self._said_until or now.min.replace(tzinfo=now.tzinfo), self._last_day_of(lines, now))
+        self._lines, self.delivered = lines, of_lines(lines)
+        self._end = midnight(now) if day.says_until else self._last_day_of(lines, now)
         self.place.make(target, *named, *options, *said)
 
     def _last_day_of(self, lines: pd.DataFrame, now: datetime) -> datetime:
         last = lines["event_timestamp"].max().to_pydatetime()
-        return min(midnight(last) + pd.Timedelta(days=1).to_pytimedelta(), now)
+        return min(midnight(last) + timedelta(days=1), now)
 
     def _snapshot_of_build(self) -> None:
         newest = max((placed.at_us for placed in self.streamed.values()), default=0)
@@ -182,15 +196,17 @@ class Life:
                 until(lambda: self.random.random() < 0.1, 60)
                 self._stream.kill()
                 self._stream.start()
+                self._stream.kills += 1
         for key, placed in of_lines(table).items():
             self.streamed[key] = placed
         wanted = {order for _, order in self.streamed}
         until(lambda: wanted <= self._stream.orders_done(), STREAM_SECONDS)
 
     def _whom(self, ordered: Sequence[object]) -> list[str]:
-        everybody = self.shop.lines["customer_id"].unique().tolist()
-        gone = [customer for customer, _ in self.delivered if customer not in set(everybody)]
-        some = self.random.sample(everybody, min(self.sample, len(everybody))) if self.sample else everybody
+        """Customers to ask for, those of whom no order is left among them."""
+        left = set(self.shop.lines["customer_id"])
+        gone = [customer for customer in self._everybody if customer not in left]
+        some = self.random.sample(self._everybody, self.sample) if self.sample else self._everybody
         return list(dict.fromkeys([*some, *gone, *map(str, ordered), NOBODY]))
 
 

@@ -25,14 +25,14 @@ START_SECONDS = 180
 
 @dataclass
 class Clock:
-    """The time that commands and servers go by: days before the machine's, by a preloaded library, or the machine's own.
+    """The time that commands and servers go by, whatever time it is: of a preloaded library, built of clock.c.
 
-    library: built of clock.c by `built`; None where the machine's own time will do.
+    file: so many seconds it is ahead of the machine's.
     """
 
-    library: Path | None
+    library: Path
     file: Path
-    days_back: int = 0
+    ahead: timedelta = timedelta(0)
 
     @classmethod
     def built(cls, folder: Path) -> "Clock":
@@ -43,25 +43,21 @@ class Clock:
         """
         library, source = folder / "clock.so", Path(__file__).with_name("clock.c")
         subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"], check=True)
-        clock = cls(library, folder / "clock")
-        clock.go_back(0)
-        return clock
+        file = folder / "clock"
+        file.write_bytes(bytes(8))
+        return cls(library, file)
 
-    def go_back(self, days: int) -> None:
-        """From now on, for processes that run already, too."""
-        assert self.library is not None or days == 0, "without the library it is today"
-        self.days_back = days
-        if not self.file.exists():
-            self.file.write_bytes(bytes(8))
+    def set(self, at: datetime) -> None:
+        """What it is from now on, for processes that run already, too."""
+        seconds = round((at - datetime.now(UTC)).total_seconds())
+        self.ahead = timedelta(seconds=seconds)
         with self.file.open("r+b") as file:  # it is mapped
-            file.write(struct.pack("=q", -days * 86_400))
+            file.write(struct.pack("=q", seconds))
 
     def now(self) -> datetime:
-        return datetime.now(UTC) - timedelta(days=self.days_back)
+        return datetime.now(UTC) + self.ahead
 
     def environment(self) -> dict[str, str]:
-        if self.library is None:
-            return {}
         return {"LD_PRELOAD": str(self.library), "DAILY_LIFE_CLOCK": str(self.file)}
 
 
@@ -92,7 +88,7 @@ class Stream:
             self.process = subprocess.Popen(
                 ["make", "score-stream"],
                 cwd=self.place.root,
-                env={**self.place.environment, "JOBS_SPARK_MASTER": "local[2]"},
+                env={**self.place.environment, "JOBS_SPARK_MASTER": "local[2]", "JOBS_STREAM_TRIGGER_SECONDS": "3"},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -108,7 +104,6 @@ class Stream:
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(timeout=60)
-            self.kills += 1
 
     def drop(self, orders: pd.DataFrame) -> None:
         """A file of orders, moved in whole."""
@@ -211,13 +206,12 @@ class Place:
 
 
 @contextmanager
-def place(folder: Path, model_tag: Path, models: Path, past: bool) -> Iterator[Place]:
+def place(folder: Path, model_tag: Path, models: Path) -> Iterator[Place]:
     """A copy of this checkout with a Redis of its own.
 
     Args:
         model_tag: the file that names the imported model.
         models: BentoML's folder `models`, with that model.
-        past: days before today are lived, too, see `Clock`.
     """
     root = folder / "checkout"
     copy_source(root)
@@ -226,7 +220,7 @@ def place(folder: Path, model_tag: Path, models: Path, past: bool) -> Iterator[P
     shutil.copytree(models, folder / "bentoml" / "models")
     # Older than any environment: the copy must not have make install the packages again.
     os.utime(root / "requirements" / "dev.txt", (0, 0))
-    clock = Clock.built(folder) if past else Clock(None, folder / "clock")
+    clock = Clock.built(folder)
     with valkey(folder / "redis") as server:
         environment: Mapping[str, str] = {**bare_environment(folder), **clock.environment(), "REDIS_URL": server.url}
         yield Place(root, dict(environment), clock)

@@ -54,25 +54,32 @@ class Shop:
         return first[(first["event_timestamp"] >= start) & (first["event_timestamp"] < end)]
 
     def live_a_day(self, now: datetime, events: int) -> None:
-        """Correct, cancel, give back and hold up some orders of the last months.
+        """Correct, cancel, give back, move and hold up some orders of the last months, and of yesterday.
 
         Args:
             events: of each kind.
         """
-        self.held.clear()
+        self.held = set(self._some(midnight(now) - timedelta(days=1), midnight(now), min(events, 1)))
         for what in (self._correct, self._cancel, self._give_back):
             for order in self._some(now - timedelta(days=60), midnight(now), events):
                 what(order)
-        self._correct(self._some(now - timedelta(days=3650), now, 1)[0])
-        self._cancel(self._last_order_of_somebody(now))
-        self._move(self._some(now - timedelta(days=20), midnight(now), 1)[0])
-        self.held.update(self._some(midnight(now) - timedelta(days=1), midnight(now), events))
+        for what in (self._correct, self._cancel, self._give_back):  # of yesterday: the stream had them
+            for order in self._some(midnight(now) - timedelta(days=1), midnight(now), min(events, 1)):
+                what(order)
+        for order in self._some(now - timedelta(days=3650), now - timedelta(days=60), min(events, 1)):
+            self._correct(order)
+        for order in self._some(now - timedelta(days=20), midnight(now), min(events, 1)):
+            self._move(order)
+        if events:
+            self._cancel(self._last_order_of_somebody(now))
+            self._cancel_all_of_somebody_new(now)
         self._count("late", len(self.held))
 
     def _some(self, start: datetime, end: datetime, count: int) -> list[str]:
         times = self.lines["event_timestamp"]
         ids = self.lines.loc[(times >= start) & (times < end), "order_id"].unique().tolist()
-        chosen = self.random.sample(sorted(set(ids) - self.touched), count) if count else []
+        free = sorted(set(ids) - self.touched)
+        chosen = self.random.sample(free, min(count, len(free)))
         self.touched.update(chosen)
         return chosen
 
@@ -82,6 +89,14 @@ class Shop:
         order = str(past.loc[past["customer_id"] == customer, "order_id"].iloc[-1])
         self.touched.add(order)
         return order
+
+    def _cancel_all_of_somebody_new(self, now: datetime) -> None:
+        """Of the customers with one order so far; nobody is left of one."""
+        past = self.lines[self.lines["event_timestamp"] < midnight(now)]
+        orders = past.groupby("customer_id")["order_id"].agg(["nunique", "first"])
+        only = orders.loc[orders["nunique"] == 1, "first"].tolist()
+        if only:
+            self._cancel(str(self.random.choice(only)))
 
     def _correct(self, order: str) -> None:
         line = self.lines.index[self.lines["order_id"] == order][0]

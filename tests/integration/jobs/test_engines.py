@@ -60,7 +60,11 @@ def test_duckdb_and_spark_write_equal_rows_bit_for_bit(tmp_path: Path, orders: s
     if orders == "cdnow":
         write_cdnow(tmp_path / "orders.parquet", NOW.date())
     else:
-        write_orders(tmp_path / "orders.parquet", awkward_orders(600, seed=1))
+        orders_ = awkward_orders(600, seed=1)
+        write_orders(tmp_path / "orders.parquet", orders_[:-200])
+        # Some orders of the stream alone, and some of which it says something else than the file.
+        streamed = orders_[-250:] + [(id_, customer, at, 0.0, 0) for id_, customer, at, *_ in orders_[:50]]
+        write_orders(tmp_path / "streamed" / "batch=0" / "part-0.parquet", streamed)
     for engine in ("duckdb", "spark"):
         artefacts = shop(tmp_path).model_copy(update={"offline_store": tmp_path / engine / "store"})
         build = build_features(artefacts, SETTINGS, NOW, engine)

@@ -73,12 +73,31 @@ def test_streamed_orders_stay_with_a_file_that_grew_and_count_once_when_they_are
     assert b"brand-new" in b" ".join(shop.online())
 
 
+@pytest.mark.parametrize("more", [100.0, -5.0])
+def test_what_the_next_file_says_of_a_streamed_order_counts_also_in_the_batches_after_it(
+    shop: StreamingShop, more: float
+) -> None:
+    order, customer, at, amount = NEW[0]
+    before = spend_of(shop, customer)
+    shop.process(0, NEW)
+    delivered(shop, [*HISTORY, (order, customer, at, amount + more)])
+    brought_online(shop)
+    corrected = spend_of(shop, customer)
+
+    shop.process(1, [NEW[0], ("s-next", customer, SOON, 1.0)])
+
+    others = sum(a for o, c, _, a in NEW if c == customer and o != order)
+    assert before + amount + more + others == pytest.approx(corrected)
+    assert corrected + 1 == pytest.approx(spend_of(shop, customer))
+    assert shop.online_from_nothing() == shop.online()
+
+
 @pytest.mark.parametrize("seen", [True, False], ids=["materialized before", "not materialized before"])
 def test_streamed_orders_do_not_outlive_the_data_set_that_they_came_with(shop: StreamingShop, seen: bool) -> None:
     shop.process(0, NEW)
     if seen:
         materialize(shop.artefacts)
-    others = [(f"x-{o}", c if int(c) < 20 else f"other-{c}", at - timedelta(days=2), a + 1) for o, c, at, a in HISTORY]
+    others = [(f"x-{o}", c if int(c) < 20 else f"other-{c}", at + timedelta(minutes=1), a + 1) for o, c, at, a in HISTORY]
 
     delivered(shop, others)
     brought_online(shop)
@@ -150,11 +169,19 @@ def test_an_order_without_an_id_that_was_streamed_and_is_in_the_next_file_counts
 
 
 def orders_of(shop: StreamingShop, customer: str) -> int:
+    return int(lifetime_of(shop, customer, "order_count"))
+
+
+def spend_of(shop: StreamingShop, customer: str) -> float:
+    return lifetime_of(shop, customer, "total_spend")
+
+
+def lifetime_of(shop: StreamingShop, customer: str, feature: str) -> float:
     from jobs.feature_store import open_feature_store
 
     store = open_feature_store(shop.artefacts)
-    asked = store.get_online_features(["customer_lifetime:order_count"], [{"customer_id": customer}]).to_dict()
-    return int(asked["order_count"][0])
+    asked = store.get_online_features([f"customer_lifetime:{feature}"], [{"customer_id": customer}]).to_dict()
+    return float(asked[feature][0])
 
 
 def test_the_same_orders_under_another_name_change_nothing_online(

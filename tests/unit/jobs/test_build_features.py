@@ -20,7 +20,7 @@ from jobs.builds import read_build, switching
 from jobs.errors import JobError
 from jobs.orders import ORDERS_SCHEMA, find_orders
 from jobs.settings import JobsSettings
-from tests.orders import Order, files_in_place, rows_in_place, shop, some_orders, write_orders
+from tests.orders import CORRECTIONS, Order, files_in_place, rows_in_place, shop, some_orders, write_orders
 
 NOW = datetime(2024, 6, 10, 9, 30, tzinfo=UTC)
 SETTINGS = JobsSettings(snapshot_backfill_days=30, daily_snapshots=7)
@@ -106,6 +106,23 @@ def test_orders_of_the_stream_alone_keep_the_snapshots_up_to_date(tmp_path: Path
     late = build_features(shop(tmp_path), SETTINGS, now)
     assert midnight(7, 6).isoformat() == late.newest_snapshot
     assert "because the orders end at 2024-07-05 09:30 UTC, 5 days ago" in reach(late, now)
+
+
+@pytest.mark.parametrize("kind", ["amount", "items", "time to the day before", "time to a later month", "less"])
+def test_what_the_orders_file_says_of_an_order_counts_whatever_the_stream_said_before(
+    tmp_path: Path, kind: str
+) -> None:
+    streamed = ("s", "00001", NOW - timedelta(days=60), 20.0, 2)
+    says: Order = ("s", "00001", streamed[2], 1.0, 1) if kind == "less" else CORRECTIONS[kind](streamed)[0]
+    for name in ("both", "file"):
+        write_orders(tmp_path / name / "orders.parquet", [*ORDERS, says])
+    write_orders(tmp_path / "both" / "streamed" / "batch=0" / "part-0.parquet", [streamed])
+
+    for name in ("both", "file"):
+        build_features(shop(tmp_path / name), SETTINGS, NOW)
+
+    for view in VIEWS:
+        assert rows_in_place(tmp_path / "file" / "store", view).equals(rows_in_place(tmp_path / "both" / "store", view))
 
 
 def test_the_same_orders_settings_and_day_give_the_same_files_byte_for_byte(tmp_path: Path) -> None:
