@@ -259,7 +259,8 @@ from service.online_features import open_feast
 
 contract = ModelContract.from_json(sys.stdin.read())
 compiled = sys.argv[3] == "compiled"
-features = open_feast(Path(sys.argv[1]), Artefacts.of(os.environ), contract, compiled=compiled, stall_seconds=30).features
+artefacts = Artefacts.of(os.environ)
+features = open_feast(Path(sys.argv[1]), artefacts, contract, compiled=compiled, stall_seconds=30).features
 raw = asyncio.run(features.read(["42", "00042"], int(sys.argv[2])))
 print(json.dumps([raw.values.tolist(), raw.event_times.tolist()]))
 """
