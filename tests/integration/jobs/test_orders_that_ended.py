@@ -8,17 +8,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from contract.artefacts import Artefacts
 from jobs.build_features import build_features
 from jobs.feature_store import apply
+from jobs.orders import ORDERS_SCHEMA, data_set_of
 from jobs.score_batch import Order, score_batch
 from jobs.settings import JobsSettings
 from scoring.model import ImportedModel
 from tests.churn_model import churn_model
-from tests.orders import write_orders
 from training.deliveries import follow_today
 from training.own_orders import read_again, write_own
 from training.synthetic_orders import write_synthetic
@@ -103,8 +104,12 @@ def test_a_complete_file_that_is_read_again_but_delivered_no_more_grows_old(shop
 
 def test_the_stream_alone_keeps_everybody_fresh(shop: Shop) -> None:
     shop.delivered(30)
+    data_set = {"data_set": data_set_of(pq.ParquetFile(shop.artefacts.orders))}
     streamed = shop.artefacts.streamed_orders / "batch=7" / "part-0.parquet"
-    write_orders(streamed, [("s-1", "00001", MIDNIGHT - timedelta(hours=1), 5.0, 1)])
+    streamed.parent.mkdir(parents=True)
+    order = {"order_id": "s-1", "customer_id": "00001", "event_timestamp": MIDNIGHT - timedelta(hours=1)}
+    schema = ORDERS_SCHEMA.with_metadata(data_set)
+    pq.write_table(pa.Table.from_pylist([{**order, "amount": 5.0, "items": 1}], schema=schema), streamed)
 
     assert {"ok": 30} == shop.statuses()
 

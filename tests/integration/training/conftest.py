@@ -16,7 +16,7 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
-from contract import content_sha256
+from contract import ModelContract, content_sha256
 from contract.artefacts import Artefacts
 from jobs.feature_store import apply
 from tests.churn_model import churn_contract
@@ -116,6 +116,12 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
             made = run_log.register(opened.client, pipeline, test_set, drafted, features_sha256=f"{seed:064}")
         opened.client.set_model_version_tag(NAME, made.version.version, "gate", PASSED)
     return root
+
+
+@pytest.fixture(scope="session")
+def contract(registered: Path) -> ModelContract:
+    """Of the feature service that the registry was applied with; the registry of a copy reads where it was applied."""
+    return churn_contract(Artefacts.of({}, registered))
 
 
 def customers(names: list[str], seed: int) -> tuple[pd.DataFrame, "np.ndarray[Any, np.dtype[np.bool_]]"]:

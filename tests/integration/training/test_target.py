@@ -40,7 +40,7 @@ def thirty(models: Registry) -> Registry:
     models.rewrite_contract(GOOD, promising(30))
     trained(models)
     build(models, orders=11)
-    known(models, TEST_CUTOFF + timedelta(days=30))
+    known(models, TEST_CUTOFF + timedelta(days=31))
     return models
 
 

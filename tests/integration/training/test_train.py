@@ -13,7 +13,6 @@ from contract import ModelContract, RawFeatures
 from contract.cutoffs import Cutoffs
 from contract.histogram import Histogram
 from contract.model_contract import COUNTED_AT
-from tests.churn_model import churn_contract
 from tests.integration.training.conftest import NAME, Registry, customers
 from training import train
 from training.dataset import LabelledRows, built_from
@@ -32,9 +31,9 @@ def build(models: Registry, definition: str) -> str:
 
 
 def test_a_build_that_comes_while_a_model_is_trained_is_still_new_data(
-    models: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    models: Registry, contract: ModelContract, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    schema = churn_contract(models.opened.artefacts).feature_schema
+    schema = contract.feature_schema
     names = [feature.name for feature in schema.features]
 
     class Data:

@@ -31,11 +31,11 @@ from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 from xgboost import XGBClassifier
 
+from contract import ModelContract
 from contract.trusted_types import SETTING
 from scoring.errors import ModelError
 from scoring.explanation import Explainer
 from scoring.model_store import open_model
-from tests.churn_model import churn_contract
 from tests.integration.training.conftest import NAME, TEST_CUTOFF, Registry, customers
 from training import run_log
 from training.bento_import import Servable, import_model
@@ -117,15 +117,15 @@ def as_pipeline(estimator: BaseEstimator) -> Pipeline:
     return estimator if isinstance(estimator, Pipeline) else Pipeline([("classifier", estimator)])
 
 
-def data(models: Registry, seed: int = 1) -> tuple[pd.DataFrame, Labels]:
-    matrix, churned = customers(churn_contract(models.opened.artefacts).feature_names, seed)
+def data(contract: ModelContract, seed: int = 1) -> tuple[pd.DataFrame, Labels]:
+    matrix, churned = customers(contract.feature_names, seed)
     matrix.iloc[:, 0] = np.floor(matrix.iloc[:, 0] / 4)  # a few whole numbers, as of a category
     return matrix, churned
 
 
-def imported(models: Registry, pipeline: Pipeline) -> Servable:
+def imported(models: Registry, contract: ModelContract, pipeline: Pipeline) -> Servable:
     """As training registers it and `make import-model` imports it."""
-    test, churned = data(models, seed=2)
+    test, churned = data(contract, seed=2)
     test_set = test.assign(
         event_timestamp=pd.Timestamp(TEST_CUTOFF),
         active=True,
@@ -134,7 +134,7 @@ def imported(models: Registry, pipeline: Pipeline) -> Servable:
     )
     client, artefacts = models.opened.client, models.opened.artefacts
     with mlflow.start_run():
-        made = run_log.register(client, pipeline, test_set, churn_contract(artefacts), features_sha256="0" * 64)
+        made = run_log.register(client, pipeline, test_set, contract, features_sha256="0" * 64)
     client.set_model_version_tag(NAME, made.version.version, "gate", PASSED)
     return import_model(artefacts, NAME, str(made.version.version), artefacts.mlflow_tracking_uri)
 
@@ -142,19 +142,19 @@ def imported(models: Registry, pipeline: Pipeline) -> Servable:
 @pytest.mark.filterwarnings("ignore")  # of estimators that are fitted on little
 @pytest.mark.parametrize("name", ZOO)
 def test_an_estimator_is_served_and_answers_as_it_was_trained(
-    models: Registry, monkeypatch: pytest.MonkeyPatch, name: str
+    models: Registry, contract: ModelContract, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     case = ZOO[name]
     monkeypatch.setenv(SETTING, case.trusted)
-    names = churn_contract(models.opened.artefacts).class_names
-    matrix, churned = data(models)
+    names = contract.class_names
+    matrix, churned = data(contract)
     rehearse(name, lambda: as_pipeline(case.made()), matrix, churned, names)
     pipeline = as_pipeline(case.made()).fit(matrix, churned)
 
-    servable = imported(models, pipeline)
+    servable = imported(models, contract, pipeline)
     model = open_model(models.pinned)
 
-    real = data(models, seed=3)[0]
+    real = data(contract, seed=3)[0]
     near = proof_rows(pipeline, real.to_numpy(np.float32), seed=9)
     rows = pd.concat([real, pd.DataFrame(near, columns=real.columns)], ignore_index=True)
     expected = pipeline.predict_proba(rows)[:, 1]
