@@ -97,7 +97,8 @@ def test_streamed_orders_do_not_outlive_the_data_set_that_they_came_with(shop: S
     shop.process(0, NEW)
     if seen:
         materialize(shop.artefacts)
-    others = [(f"x-{o}", c if int(c) < 20 else f"other-{c}", at + timedelta(minutes=1), a + 1) for o, c, at, a in HISTORY]
+    later = timedelta(minutes=1)  # of the same day: their windows end where those of the first data do
+    others = [(f"x-{o}", c if int(c) < 20 else f"other-{c}", at + later, a + 1) for o, c, at, a in HISTORY]
 
     delivered(shop, others)
     brought_online(shop)
