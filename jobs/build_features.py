@@ -111,8 +111,9 @@ class _Building:
         changed = self._first_changed_day(days)
         observed_until = self._orders.observed_until
         known_until = max(observed_until, last_order)
-        # Retraining takes the champion's label where nobody sets one, whatever was set when it was trained.
-        chosen = cutoffs.chosen or self._chosen_before()
+        # Retraining takes the champion's label where nobody sets one, whatever else is set then or was set before.
+        chosen = self._chosen_before() | cutoffs.chosen
+        label = {name: chosen[name] for name in ("label_days",) if name in chosen}
         times = snapshot_times(
             observed_until,
             known_until,
@@ -120,6 +121,7 @@ class _Building:
             settings.snapshot_backfill_days,
             settings.daily_snapshots,
             cutoffs,
+            CutoffSettings(**(cutoffs.chosen | label)),
             CutoffSettings(**chosen),
         )
         snapshots = [t for t in times if t > first_order]

@@ -52,7 +52,7 @@ class Build:
     partitions: view → partition → what is in it.
     days: day of its orders (days since 1970, as text) → what was in it.
     files: view → partition → its files, see `contract.build_files`; builds of earlier versions name none.
-    cutoffs: what somebody has set of training's cut-offs for this build, or for one before it.
+    cutoffs: what somebody has set of training's cut-offs for this build, or else for one before it; each setting apart.
     history: names of the builds before it, the oldest first, at most `MOST_HISTORY`; they are times.
     """
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -229,3 +230,20 @@ def test_later_builds_go_on_with_the_cutoffs_that_somebody_has_set_once(tmp_path
 
         cutoffs = {f"{cutoff:%Y-%m-%d}" for cutoff in lay_back(datetime.fromisoformat(later.observed_until), asked).all}
         assert cutoffs <= later.partitions["customer_orders_windowed"].keys()
+
+
+@pytest.mark.parametrize("later", [{"training_cutoffs": 3}, {"request_hours": "0-24"}], ids=["cutoffs", "hours"])
+def test_a_label_that_was_set_once_stays_where_something_else_is_set_later(
+    tmp_path: Path, later: dict[str, Any]
+) -> None:
+    """Training takes the label from the champion, everything else from the settings of now."""
+    write_orders(tmp_path / "orders.parquet", ORDERS)
+    first = CutoffSettings(label_days=20, request_hours="3-27")
+    build_features(shop(tmp_path), SETTINGS, START, cutoffs=first)
+
+    build = build_features(shop(tmp_path), SETTINGS, START + timedelta(days=1), cutoffs=CutoffSettings(**later))
+
+    asked = lay_back(datetime.fromisoformat(build.observed_until), CutoffSettings(**{"label_days": 20, **later}))
+    first_order = min(at for _, _, at, _, _ in ORDERS)
+    cutoffs = {f"{cutoff:%Y-%m-%d}" for cutoff in asked.all if cutoff > first_order}
+    assert cutoffs <= build.partitions["customer_orders_windowed"].keys()
