@@ -77,9 +77,13 @@ def read_labels(scores: LoggedScores, file: Path) -> LabelCounts:
 def _refuse_other_days(scores: LoggedScores, file: Path) -> None:
     """Labels of 90 days say nothing of how well 30 days are predicted."""
     for tag, contract in scores.contracts.items():
+        if contract.label_days is None:
+            continue
         found = scores.connection.execute(
             "SELECT min(label_days) FROM label_text JOIN scores ON label_text.request_id = scores.request_id "
-            "AND label_text.row = scores.row::VARCHAR WHERE model_tag = ? AND label_days <> ?::VARCHAR",
+            "AND label_text.row::INTEGER = scores.row WHERE model_tag = ? AND label_days <> '' "
+            # As numbers: what has been through pandas may say 90.0.
+            "AND coalesce(TRY_CAST(label_days AS DOUBLE) <> ?, true)",
             [tag, contract.label_days],
         ).fetchone()
         if found and found[0] is not None:
@@ -104,7 +108,7 @@ def _as_text(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
         if wanted not in columns:
             raise JobError(f"{file}: has no column {wanted!r}; found {printable(', '.join(columns))}")
     row = "trim(row::VARCHAR)" if "row" in columns else "'0'"
-    days = "label_days::VARCHAR" if "label_days" in columns else "NULL"
+    days = "trim(label_days::VARCHAR)" if "label_days" in columns else "NULL"
     connection.execute(
         "CREATE TABLE label_text AS SELECT row_number() OVER () AS line, request_id::VARCHAR AS request_id, "  # noqa: S608
         f"{row} AS row, lower(trim(churned::VARCHAR)) AS churned, {days} AS label_days FROM {source}"

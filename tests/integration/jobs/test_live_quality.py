@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -343,6 +344,35 @@ def test_labels_over_other_days_than_the_model_predicts_are_refused_and_both_are
         judge(log, monthly, labels=labels(90))
     assert "ok" == judge(log, monthly, labels=labels(30))["outcome"]
     assert "ok" == judge(log, model, labels=labels(90))["outcome"]  # its contract does not tell
+
+
+@pytest.mark.parametrize(
+    ("row", "said", "refused"),
+    [
+        ("0", "30.0", False),
+        ("0", " 30 ", False),
+        ("0", "", False),
+        ("0", "30.5", True),
+        ("0", "a month", True),
+        ("00", "90", True),
+    ],
+)
+def test_the_days_of_labels_in_a_csv_are_numbers_however_they_are_written(
+    log: LabelledLog, model: ImportedModel, row: str, said: str, refused: bool
+) -> None:
+    monthly = predicting(model, 30, active_days=60)
+    asked = Asked.some(200, MONDAY, seed=1)
+    log.serve(monthly, asked)
+    labels = log.root / "labels.csv"
+    rows = zip(asked.request_ids, asked.churned.tolist(), strict=True)
+    lines = [f"{request},{row},{int(churned)},{said}" for request, churned in rows]
+    labels.write_text("\n".join(["request_id,row,churned,label_days", *lines]), encoding="utf-8")
+
+    expected: AbstractContextManager[object] = (
+        pytest.raises(JobError, match=f"labels over {said} days") if refused else nullcontext()
+    )
+    with expected:
+        judge(log, monthly, labels=labels)
 
 
 def test_who_is_active_is_the_contracts_to_say_unless_somebody_asks_otherwise(
