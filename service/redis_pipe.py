@@ -122,6 +122,7 @@ class RedisPipe(asyncio.Protocol):
         self._reader = hiredis.Reader()
         self._heard = 0.0
         self._unfinished_bytes = 0
+        self._between = True  # nothing of the next reply has come; of an array the reader does not tell
         self._check = HugeReplyCheck()
         self._held = bytearray() if careful else None  # what is not yet known to be whole
         self._whole = WholeReplies()
@@ -144,8 +145,9 @@ class RedisPipe(asyncio.Protocol):
                 del self._held[:end]
             elif self._check.suspects(data):
                 raise SuspiciousReplyError("a huge reply, or a value that looks like one")
-            begun = self._reader.has_data()
-            self._reader.feed(data, self._owed[0].take_beginning(data) if self._owed and not begun else 0)
+            begun = self._owed[0].take_beginning(data) if self._owed and self._between else 0
+            self._between = self._between and not data
+            self._reader.feed(data, begun)
             while (reply := self._reader.gets()) is not False:
                 self._unfinished_bytes = 0
                 if not self._owed:
@@ -159,6 +161,7 @@ class RedisPipe(asyncio.Protocol):
                     raise MixedUpRepliesError("a reply to something else")
                 if len(first.replies) == first.wanted:
                     self._owed.popleft()
+                    self._between = not self._reader.has_data()
                     first.answer()
         except MixedUpRepliesError as mixed_up:
             logger.warning("online store: %s; what is owed is read again on another connection", mixed_up)

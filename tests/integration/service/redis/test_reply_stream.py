@@ -244,6 +244,24 @@ def test_a_huge_length_is_suspected_however_it_is_split(kind: bytes, before: byt
         assert any([check.suspects(stream[:cut]), check.suspects(stream[cut:])])
 
 
+@pytest.mark.parametrize("intruding", [b"*2\r\n", b"*2\r\n$1\r\na\r\n", b"*1\r\n"])
+@pytest.mark.parametrize("cut", [0, 4])
+async def test_an_array_that_begins_in_a_piece_of_its_own_is_noticed_with_the_next_reply(
+    filled: RunningServer, intruding: bytes, cut: int
+) -> None:
+    """The parser waits for its elements then, and takes what follows for them."""
+    record = Recorded(filled, [[1], [2]])
+    pipe, transport = pipe_in_memory()
+    waiting = ask_all(pipe, record.requests)
+    replies = record.replies(transport)
+
+    pipe.data_received(b"".join([*replies[:cut], intruding]))
+    pipe.data_received(b"".join(replies[cut:]))
+
+    assert cut // 4 == own_answers(waiting, record.requests)
+    assert pipe.lost is not None
+
+
 @pytest.mark.parametrize("before", range(4))
 @pytest.mark.parametrize("after", range(4))
 def test_a_header_of_six_digits_in_much_data_is_suspected_wherever_it_lies(before: int, after: int) -> None:
