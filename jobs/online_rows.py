@@ -26,9 +26,10 @@ _KEYS_PER_SCAN = 1_000
 _WRITE = """
 -- KEYS: the lock, if a token is given; then hashes of customers. ARGV: the token that the lock must hold, the time by
 -- this server until which writing is allowed (ms), the time up to which rows go, a time beyond which they go, too, n, n
--- names of fields, then n values for each key, or none at all: then the fields are removed. The first four may be empty.
--- The first field is the event time, a serialised google.protobuf.Timestamp. A hash that holds a newer one than the row
--- given, and than the time up to which rows go, stays; an equal one is overwritten. Of the time '*', none stays.
+-- names of fields, then n values for each key, or none at all: then the fields are removed. The first four may be
+-- empty. The first field is the event time, a serialised google.protobuf.Timestamp. A hash that holds a newer one than
+-- the row given, and than the time up to which rows go, stays; an equal one is overwritten. Of the time '*', none
+-- stays.
 local locks = ARGV[1] ~= '' and 1 or 0
 if locks == 1 and redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return redis.error_reply('FENCED the lock is gone')
