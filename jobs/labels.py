@@ -84,7 +84,8 @@ class LabelsMade:
 def make_labels(artefacts: Artefacts, request: LabelRequest, opened: Opener = open_model) -> LabelsMade:
     """Label every answered row that is due, and write the labels in one step.
 
-    An order counts as it does for features: of rows with the same customer and order id, the earliest.
+    An order counts as it does for features: of rows with the same customer and order id that of the orders file, and of
+    several the earliest.
 
     Args:
         opened: a model by its tag.
@@ -198,9 +199,15 @@ def _load_orders(scores: LoggedScores, orders: Orders, id_key_file: Path | None)
             raise JobError(
                 f"{id_key_file}: no customer of the orders has one of the log's {hidden:,} pseudonyms under this key"
             )
+    columns = "customer_id, order_id, event_timestamp"
+    files = [str(file) for file in orders.files]
+    known = f"SELECT {columns}, 0 AS streamed FROM {rows_of(files[:1])}"  # noqa: S608
+    if files[1:]:
+        known += f" UNION ALL SELECT {columns}, 1 AS streamed FROM {rows_of(files[1:])}"  # noqa: S608
     connection.execute(
-        "CREATE TABLE bought AS SELECT logged_as AS customer_id, min(event_timestamp) AS bought_at "  # noqa: S608
-        f"FROM {rows} JOIN names USING (customer_id) GROUP BY logged_as, order_id"
+        "CREATE TABLE bought AS SELECT logged_as AS customer_id, "  # noqa: S608
+        "struct_extract(min({'streamed': streamed, 'at': event_timestamp}), 'at') AS bought_at "
+        f"FROM ({known}) JOIN names USING (customer_id) GROUP BY logged_as, order_id"
     )
 
 

@@ -8,13 +8,15 @@ docs/materialization.md.
 import time
 from dataclasses import dataclass
 from dataclasses import replace as changed_in
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from contract.artefacts import Artefacts
 from contract.redaction import redacted
+from contract.resolve import CLOCK_SKEW_SECONDS
 from jobs.builds import check_whole, read_build
 from jobs.chunks import BuildView, ChunkReader, Progress
 from jobs.errors import JobError
@@ -30,7 +32,7 @@ from jobs.latest_rows import (
 from jobs.materialized import Extent, Materialized, Pass, changed_files, next_pass
 from jobs.newest_snapshot import note_newest_snapshot
 from jobs.online_check import eviction, gone, mismatches, some_rows
-from jobs.online_rows import ANY_TIME, OnlineRows
+from jobs.online_rows import ANY_TIME, Fence, OnlineRows
 from jobs.owners import OtherOwnerError, claim, owner_of
 from jobs.redis_locks import FAILURES, LockedError, RunLock, online_writer
 from jobs.run_records import Outcome, PartlyError, RunRecord, UnverifiedError, ViewRecord
@@ -71,7 +73,8 @@ def materialize(
 
     Args:
         until: UTC; now, where it lies in the future or is not given.
-        replace: write everybody's row, also over newer ones, and then remove whom the offline store does not know.
+        replace: write everybody's row, over newer ones, too, if `until` is in the past, else over those of the future;
+            then remove whom the offline store does not know.
         full: write everybody's row again.
         take_over: as `replace`, if the rows are another owner's.
 
@@ -130,7 +133,7 @@ def _materialize(artefacts: Artefacts, record: RunRecord, wanted: _Wanted, setti
             over = ANY_TIME if taken or (wanted.replace and record.until < record.started) else b""
             full = wanted.full or wanted.replace or taken
             removal = Removal(client, store.project, lock, settings.lock_seconds)
-            run = _Run(store, client, lock, settings, marks, full, over, artefacts, removal)
+            run = _Run(store, client, lock, settings, marks, full, over, wanted.replace, artefacts, removal)
             if (said := eviction(client)) is not None:
                 print(f"  {said}", flush=True)
             for view in views:
@@ -149,6 +152,7 @@ class _Run:
 
     full: write everybody's row.
     over: up to which event time stored rows go, a serialised `Timestamp`; empty for that of the run.
+    replaces: stored rows of the future go, too.
     """
 
     store: "FeatureStore"
@@ -158,6 +162,7 @@ class _Run:
     marks: Materialized
     full: bool
     over: bytes
+    replaces: bool
     artefacts: Artefacts
     removal: Removal
 
@@ -285,7 +290,7 @@ class _Run:
                         return  # its files may hold older values of event times that the stream has written since
                     if not reader.is_current(chunk):  # the stream has added rows, and written them
                         chunk = reader.read(chunk.key_range)
-                    online = OnlineRows(self.client, fence, self._upto(todo))
+                    online = self._online(todo, fence)
                     written = online.write(chunk.hashes)
                     made.removed += online.remove(*view.stored_format.fields_of(chunk.vanished))
                     compared, wrong = mismatches(self.store, view.stored_format, chunk.rows, sample)
@@ -298,14 +303,19 @@ class _Run:
                 progress.tell(chunk.rows.num_rows)
         if sweeps:
             at_once = self.settings.materialize_chunk_rows
-            for removed in self.removal.of_strangers(view, todo.extent, self._upto(todo), at_once):
+            for removed in self.removal.of_strangers(view, todo.extent, partial(self._online, todo), at_once):
                 made.removed += removed
         if not replaced(view.source, view.through_link):
             self.marks.finish(name, todo.extent, gone.identities)
 
-    def _upto(self, todo: Pass) -> bytes:
-        """Stored rows up to the run's time are either what the offline store says or too much; later ones stay."""
-        return self.over or encode_times(pa.array([todo.extent.until], pa.timestamp("us", tz="UTC"))).to_pylist()[0]
+    def _online(self, todo: Pass, fence: Fence) -> OnlineRows:
+        """Stored rows up to the run's time are either what the offline store says or too much; later ones stay.
+
+        Those that are replaced stay up to this moment, by clocks that may differ: the stream writes no later ones.
+        """
+        beyond = datetime.now(UTC) + timedelta(seconds=CLOCK_SKEW_SECONDS)
+        times = encode_times(pa.array([todo.extent.until, beyond], pa.timestamp("us", tz="UTC"))).to_pylist()
+        return OnlineRows(self.client, fence, self.over or times[0], times[1] if self.replaces else b"")
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,11 @@ _KEYS_PER_SCAN = 1_000
 
 _WRITE = """
 -- KEYS: the lock, if a token is given; then hashes of customers. ARGV: the token that the lock must hold, the time by
--- this server until which writing is allowed (ms), the time up to which rows go, n, n names of fields, then n values
--- for each key, or none at all: then the fields are removed. The first three may be empty. The first field is the event
--- time, a serialised google.protobuf.Timestamp. A hash that holds a newer one than the row given, and than the time up
--- to which rows go, stays; an equal one is overwritten. Of the time '*', none stays.
+-- this server until which writing is allowed (ms), the time up to which rows go, a time beyond which they go, too, n, n
+-- names of fields, then n values for each key, or none at all: then the fields are removed. The first four may be
+-- empty. The first field is the event time, a serialised google.protobuf.Timestamp. A hash that holds a newer one than
+-- the row given, and than the time up to which rows go, stays; an equal one is overwritten. Of the time '*', none
+-- stays.
 local locks = ARGV[1] ~= '' and 1 or 0
 if locks == 1 and redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return redis.error_reply('FENCED the lock is gone')
@@ -37,8 +38,8 @@ if ARGV[2] ~= '' then
   local now = redis.call('TIME')
   if now[1] * 1000 + now[2] / 1000 > tonumber(ARGV[2]) then return redis.error_reply('FENCED the time is over') end
 end
-local upto, n = ARGV[3], tonumber(ARGV[4])
-local removing = #ARGV == 4 + n
+local upto, beyond, n = ARGV[3], ARGV[4], tonumber(ARGV[5])
+local removing = #ARGV == 5 + n
 
 local function time(bytes)
   -- seconds and nanoseconds; nil if it is no Timestamp
@@ -73,13 +74,14 @@ end
 
 local function stays(stored, given)
   return upto ~= '*' and newer(stored, given) and (upto == '' or newer(stored, upto))
+    and (beyond == '' or not newer(stored, beyond))
 end
 
 local changed, fields = 0, {}
-for i = 1, n do fields[removing and i or 2 * i - 1] = ARGV[4 + i] end
+for i = 1, n do fields[removing and i or 2 * i - 1] = ARGV[5 + i] end
 for row = 1, #KEYS - locks do
-  local key, first = KEYS[row + locks], 4 + n * row
-  local stored = redis.call('HMGET', key, ARGV[5])[1]
+  local key, first = KEYS[row + locks], 5 + n * row
+  local stored = redis.call('HMGET', key, ARGV[6])[1]
   if removing then
     if not stays(stored, upto) and redis.call('HDEL', key, unpack(fields)) > 0 then changed = changed + 1 end
   elseif not stays(stored, ARGV[first + 1]) then
@@ -124,12 +126,13 @@ class OnlineRows:
         fence: without it, nobody else writes.
         upto: a serialised `Timestamp`: what is stored with an event time up to this goes, although it is newer than
             the row that is written. Without it, nothing newer does; with `ANY_TIME`, everything.
+        beyond: likewise; what is stored with an event time after this goes, too, as it lies in the future.
     """
 
-    def __init__(self, client: Any, fence: Fence | None = None, upto: bytes = b"") -> None:
+    def __init__(self, client: Any, fence: Fence | None = None, upto: bytes = b"", beyond: bytes = b"") -> None:
         self._client = client
         self._fence = fence or Fence(b"")
-        self._upto = upto
+        self._limits = (upto, beyond)
         self._is_cluster = isinstance(client, redis.RedisCluster)
 
     def write(self, rows: StoredHashes) -> int:
@@ -185,7 +188,7 @@ class OnlineRows:
         try:
             connection.send_command("SCRIPT", "LOAD", _WRITE)
             connection.read_response()
-            for commands, replies in _packed(rows, per_call, self._fence, self._upto):
+            for commands, replies in _packed(rows, per_call, self._fence, self._limits):
                 connection.send_packed_command([commands], check_health=False)
                 # One batch of replies stays owed, so that Redis works while the next is sent.
                 written += sum(connection.read_response() for _ in range(owed))
@@ -240,10 +243,10 @@ def _project_of(key: bytes, start: int, values: int) -> bytes:
     return key[start:]
 
 
-def _packed(rows: _Rows, per_call: int, fence: Fence, upto: bytes) -> Iterator[tuple[bytes, int]]:
+def _packed(rows: _Rows, per_call: int, fence: Fence, limits: tuple[bytes, bytes]) -> Iterator[tuple[bytes, int]]:
     """Calls of the script in the Redis protocol, and how many, a batch at a time."""
     until = b"" if fence.until_ms is None else b"%d" % fence.until_ms
-    names = b"".join(_word(word) for word in (fence.token, until, upto, b"%d" % len(rows.names), *rows.names))
+    names = b"".join(_word(word) for word in (fence.token, until, *limits, b"%d" % len(rows.names), *rows.names))
     locks = 1 if fence.token else 0
     lock = _word(fence.key) if locks else b""
     words_per_row = len(rows.values) + 1
@@ -254,7 +257,7 @@ def _packed(rows: _Rows, per_call: int, fence: Fence, upto: bytes) -> Iterator[t
         parts: list[bytes | memoryview] = []
         for first in range(0, len(keys), per_call):
             last = min(first + per_call, len(keys))
-            words = 7 + locks + len(rows.names) + words_per_row * (last - first)
+            words = 8 + locks + len(rows.names) + words_per_row * (last - first)
             head = b"*%d\r\n$7\r\nEVALSHA\r\n" % words + _word(_SHA) + _word(b"%d" % (locks + last - first)) + lock
             parts += [head, _bytes(keys, first, last), names]
             parts += [_bytes(values, first, last)] if values is not None else []

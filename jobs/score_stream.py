@@ -90,10 +90,14 @@ def _follow(artefacts: Artefacts, model: ImportedModel, stream: Stream, settings
     def do(frame: "DataFrame", spark_number: int) -> None:
         now = stream.as_of or datetime.now(UTC)
         contents = [value for (value,) in frame.toLocalIterator() if value is not None]
-        with_ids = not find_orders(artefacts).ids_of_content
-        orders, refused = sorted_out(_events(contents, stream.source, now, with_ids), with_ids)
         number = batch_number(spark_number, contents if stream.source != "parquet" else map(_as_it_is, contents))
-        told(lambda: batches.process(number, orders, refused, now))
+
+        def attempt() -> BatchRecord:
+            with_ids = not find_orders(artefacts).ids_of_content
+            orders, refused = sorted_out(_events(contents, stream.source, now, with_ids), with_ids)
+            return batches.process(number, orders, refused, now)
+
+        told(attempt)
 
     for number in batches.cut_off():  # Spark does one again only if its checkpoint is still the same
         told(partial(batches.process_again, number, stream.as_of or datetime.now(UTC)))

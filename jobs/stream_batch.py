@@ -15,16 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from contract import Resolver
 from contract.artefacts import Artefacts
 from contract.build_files import STREAMED, STREAMED_ROWS, UNDER_WAY, written
-from feature_repo import transformations
-from jobs.build_plan import lifetime_since, windowed_since
 from jobs.builds import check_whole, read_build, switching
-from jobs.engines import Features, open_engine, stored_schema
 from jobs.errors import JobError
 from jobs.latest_rows import ViewSource, connect, latest_rows, rows_of, text
 from jobs.materialized import Materialized
@@ -38,6 +34,7 @@ from jobs.predictions import counts, feature_issues, predictions
 from jobs.redis_locks import FAILURES, online_writer
 from jobs.settings import JobsSettings
 from jobs.stored_rows import StoredFormat
+from jobs.stream_features import LIFETIME, WINDOWED, rows_of_new_orders
 from jobs.times import unix_us
 from jobs.view_files import identity
 from scoring.model import ImportedModel
@@ -45,8 +42,6 @@ from scoring.outcomes import outcomes
 
 if TYPE_CHECKING:
     from feast import FeatureStore
-
-LIFETIME, WINDOWED = "customer_lifetime", "customer_orders_windowed"
 
 
 @dataclass(frozen=True)
@@ -239,26 +234,9 @@ class StreamBatches:
 
     def _feature_rows(self, new: pa.Table, history: Path, scratch: Path, now: datetime) -> dict[str, pa.Table]:
         """The rows that the new orders add or change, by the definitions that builds are made by."""
-        since = unix_us(pc.min(new["event_timestamp"]).as_py())
+        since = pc.min(new["event_timestamp"]).as_py()
         build = read_build(self._artefacts.offline_store)
-        snapshots = [unix_us(datetime.fromisoformat(day).replace(tzinfo=UTC)) for day in build.partitions[WINDOWED]]
-        touched = [at for at in snapshots if at + transformations.DAY_US > since]
-        # Of who is new today it is known what the windows of the last midnight are, even before a build has made them.
-        today = unix_us(now) // transformations.DAY_US * transformations.DAY_US
-        unbuilt = None if today in snapshots else today
-        rows = {}
-        with open_engine("duckdb", self._settings, scratch) as engine:
-            known = engine.orders([history])
-            orders = engine.keep("distinct_orders", transformations.distinct_orders(known))
-            features: dict[str, Features] = {LIFETIME: lifetime_since(since)}
-            if touched or unbuilt is not None:
-                features[WINDOWED] = windowed_since(since, touched, unbuilt)
-            for view, make in features.items():
-                folder = scratch / view
-                engine.write(make, orders, folder, "month", now)
-                schema = stored_schema(make(orders))
-                rows[view] = ds.dataset(folder, schema=schema).to_table() if folder.exists() else schema.empty_table()
-        return {view: table for view, table in rows.items() if table.num_rows}
+        return rows_of_new_orders(since, history, build, self._formats[WINDOWED].source, scratch, self._settings, now)
 
     def _store(self, number: int, rows: Mapping[str, pa.Table], now: datetime) -> None:
         """Add the rows to the offline store, then write the latest of each customer online.

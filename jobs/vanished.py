@@ -1,6 +1,6 @@
 """Customers who are online although the offline store holds no row of them any more."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from jobs.chunks import BuildView
 from jobs.latest_rows import ViewSource, connect, quoted, rows_of, run_query
 from jobs.materialized import Extent
-from jobs.online_rows import ANY_TIME, OnlineRows, stored_keys
+from jobs.online_rows import ANY_TIME, Fence, OnlineRows, stored_keys
 from jobs.redis_locks import RunLock, online_writer
 from jobs.stored_rows import fields_of_view
 from jobs.view_files import identities, replaced
@@ -38,13 +38,15 @@ class Removal:
             self._had_rows[join_key] = next(stored_keys(self._client, self._project, [join_key]), None) is not None
         return self._had_rows[join_key]
 
-    def of_strangers(self, view: BuildView, extent: Extent, upto: bytes, at_once: int) -> Iterator[int]:
+    def of_strangers(
+        self, view: BuildView, extent: Extent, online: Callable[[Fence], OnlineRows], at_once: int
+    ) -> Iterator[int]:
         """Look at everybody who is online, so many at once, and remove who has no row of the view at the extent's end.
 
         It stops where the build is replaced.
 
         Args:
-            upto: as `OnlineRows` has it.
+            online: removes rows up to the times that the run removes them.
 
         Yields:
             Rows removed.
@@ -61,7 +63,7 @@ class Removal:
                         return
                     if identities(view.source) != files:  # the stream may just have brought some of them
                         ids = _without_row(connection, view.source, extent, ids)
-                    yield OnlineRows(self._client, fence, upto).remove(*view.stored_format.fields_of(ids))
+                    yield online(fence).remove(*view.stored_format.fields_of(ids))
 
     def all_of(self, view: "FeatureView") -> int:
         """Remove every row of a view, of which nobody can tell afterwards which are too much; their number."""

@@ -1,9 +1,11 @@
 """Which data set an orders file is of: a file that grew or was corrected is of the same, one of other orders is not.
 
-Orders that were streamed belong to the data set that was there when they came.
+Orders that were streamed belong to the data set that was there when they came. Under ids of another kind they would
+count a second time beside those of the file, so a file that gains or loses its ids is of another data set, too.
 """
 
 import hashlib
+import json
 from pathlib import Path
 
 import duckdb
@@ -24,13 +26,16 @@ class DataSet:
 
     Args:
         path: of the file that will be replaced; it may be absent.
+        ids_of_content: the orders came without ids, see `contract.order_ids`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, ids_of_content: bool = False) -> None:
         self._digest = hashlib.sha256()
         self._id, self._before = _orders_before(path)
         self._customers = pc.unique(self._before["customer_id"])
         self._now: list[pa.Table] = []
+        # Of a file of an earlier version, which has no id, it is not known.
+        self._other_ids = bool(self._id) and _ids_of_content(path) != ids_of_content
 
     def add(self, orders: pa.Table) -> None:
         """Take notice of some orders of the new file."""
@@ -41,7 +46,7 @@ class DataSet:
 
     def name(self) -> str:
         """The id of the file's data set: that of the file before, or a new one, made of all orders."""
-        if self._before.num_rows:
+        if self._before.num_rows and not self._other_ids:
             with duckdb.connect() as connection:
                 connection.register("before", self._before)
                 connection.register(
@@ -83,6 +88,11 @@ def left_out(orders: Path, streamed_orders: Path) -> int:
     """How many batches of streamed orders are of another data set than the orders file, and are therefore not read."""
     batches = {file.parent: file for file in sorted(streamed_orders.glob("batch=*/part-*.parquet"))}
     return sum(_id_of(file) != _id_of(orders) for file in batches.values())
+
+
+def _ids_of_content(file: Path) -> bool:
+    described = json.loads((pq.read_metadata(file).metadata or {}).get(b"orders", b"{}"))
+    return bool(described.get("ids_of_content"))
 
 
 def _id_of(file: Path) -> str:

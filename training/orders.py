@@ -135,7 +135,7 @@ def orders_file(
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}")
-    data_set = DataSet(path)
+    data_set = DataSet(path, bool(described.get("ids_of_content")))
     try:
         with pq.ParquetWriter(partial, ORDERS_SCHEMA.with_metadata({"orders": json.dumps(description)})) as writer:
 

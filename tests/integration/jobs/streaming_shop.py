@@ -82,7 +82,11 @@ class StreamingShop:
         """The history is built and materialized; nothing has been streamed."""
         for each in (self.artefacts.streamed_orders, self.folders.predictions, self.folders.dead_letters):
             shutil.rmtree(each, ignore_errors=True)
-        self._build(self.artefacts, NOW)
+        self.build(NOW)
+
+    def build(self, now: datetime) -> None:
+        """What is there is built anew at that time, and materialized into an empty Redis."""
+        self._build(self.artefacts, now)
 
     @staticmethod
     def _build(artefacts: Artefacts, now: datetime) -> None:

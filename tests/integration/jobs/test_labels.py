@@ -152,16 +152,17 @@ def test_answers_whose_days_are_not_over_wait_and_are_counted(shop: Shop) -> Non
     assert (3, 0) == (shop.label(days=30).labels, shop.label(days=30).not_due)
 
 
-def test_streamed_orders_count_and_of_a_repeated_one_the_earliest(shop: Shop) -> None:
-    shop.order(("moved", DUE - timedelta(days=1)), ("other", DUE - timedelta(days=1)))
-    again = ("o0", "moved", DUE + timedelta(days=1), 10.0, 1)
-    new = ("o9", "streamed", DUE + timedelta(days=1), 10.0, 1)
-    write_orders(shop.artefacts.streamed_orders / "batch=0" / "part-0.parquet", [again, new])
-    shop.ask(["moved", "streamed"], DUE)
+def test_streamed_orders_count_and_of_a_repeated_one_what_the_file_says_and_else_the_earliest(shop: Shop) -> None:
+    before, after = DUE - timedelta(days=1), DUE + timedelta(days=1)
+    shop.order(("moved back", before), ("moved on", after))
+    again = [("o0", "moved back", after, 10.0, 1), ("o1", "moved on", before, 10.0, 1)]
+    new = [("o9", "streamed", after, 10.0, 1), ("o8", "twice", after, 10.0, 1), ("o8", "twice", before, 10.0, 1)]
+    write_orders(shop.artefacts.streamed_orders / "batch=0" / "part-0.parquet", [*again, *new])
+    shop.ask(["moved back", "moved on", "streamed", "twice"], DUE)
 
     shop.label()
 
-    assert {"moved": True, "streamed": False} == shop.churned()
+    assert {"moved back": True, "moved on": False, "streamed": False, "twice": True} == shop.churned()
 
 
 def test_pseudonyms_are_found_again_with_their_key_and_stay_pseudonyms(shop: Shop, tmp_path: Path) -> None:

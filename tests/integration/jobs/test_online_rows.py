@@ -22,6 +22,7 @@ from tests.redis_servers import RunningServer, valkey, valkey_cluster
 
 T = datetime(2026, 3, 1, 12, tzinfo=UTC)
 US = timedelta(microseconds=1)
+DAY = timedelta(days=1)
 FIELDS = (b"_ts:view", b"\x00\r\n$")
 
 
@@ -155,6 +156,16 @@ def test_rows_up_to_a_time_go_although_they_are_newer_than_what_is_written(
 
     assert int(written) == OnlineRows(client, upto=stamp(upto)).write(hashes([b"k"], [given], b"new"))
     assert [b"new" if written else b"old"] == values(client, [b"k"])
+
+
+@pytest.mark.parametrize(("stored", "stays"), [(T + US, True), (T + DAY, True), (T + DAY + US, False)])
+def test_a_row_beyond_a_time_goes_although_it_is_newer(client: Any, stored: datetime, stays: bool) -> None:
+    OnlineRows(client).write(hashes([b"k", b"gone"], [stored] * 2, b"old"))
+    rows = OnlineRows(client, upto=stamp(T), beyond=stamp(T + DAY))
+
+    assert int(not stays) == rows.write(hashes([b"k"], [T], b"new"))
+    assert int(not stays) == rows.remove(pa.array([b"gone"], pa.binary()), FIELDS)
+    assert ([b"old", b"old"] if stays else [b"new", None]) == values(client, [b"k", b"gone"])
 
 
 @pytest.mark.parametrize("count", [0, 1, 17, 4_001])

@@ -2,15 +2,16 @@
 
 import shutil
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
+import pyarrow as pa
 import pytest
 import redis
 
 from jobs import materialize as job
 from jobs.errors import JobError
 from jobs.online_rows import OnlineRows
-from jobs.stored_rows import StoredHashes
+from jobs.stored_rows import StoredHashes, encode_times
 from tests.integration.jobs.materialized_shop import NOW, VIEWS, Shop, every
 from tests.integration.jobs.test_materialize import two_views
 from tests.integration.jobs.test_materialize_crash import CUSTOMERS, Reader
@@ -168,6 +169,27 @@ def test_a_row_that_nobody_knows_of_goes_where_everybody_is_looked_at(
     shop.materialize(replace=how == "replace", full=how == "full")
 
     assert from_nothing(shop, clean_server) == shop.everything()
+
+
+def test_rows_of_the_future_go_when_they_are_replaced_and_those_of_the_stream_stay(
+    shop: Shop, server: RunningServer
+) -> None:
+    """What a clock that was wrong, or another writer, has left; the service answers such customers with 503."""
+    now = datetime.now(UTC)
+    shop.build("b1", two_views(JAN))
+    shop.materialize()
+    with redis.Redis.from_url(server.url) as client:
+        keys = sorted(client.scan_iter(b"*churn"))
+        later = encode_times(pa.array([now + DAY, now + timedelta(minutes=4)], pa.timestamp("us", tz="UTC")))
+        for key, at in zip(keys[:2], later.to_pylist(), strict=True):
+            client.hset(key, f"_ts:{LIFETIME}", at)
+        client.hset(keys[0].replace(b"00000", b"nobod"), f"_ts:{LIFETIME}", later[0].as_py())
+
+    assert 2 == shop.materialize(None, full=True)["views"][0]["skipped"]
+    record = shop.materialize(None, replace=True)["views"][0]
+
+    assert (19, 1, 1) == (record["written"], record["skipped"], record["removed"])
+    assert 20 == len(shop.everything())
 
 
 @pytest.mark.parametrize("how", ["other data", "replace", "take over"])

@@ -8,10 +8,12 @@ from datetime import timedelta
 import pytest
 import redis
 
+from jobs import build_features as build_features_module
 from jobs.build_features import build_features
 from jobs.errors import JobError
 from jobs.materialize import materialize
 from jobs.order_events import read_json, sorted_out
+from jobs.orders import find_orders
 from jobs.owners import OtherOwnerError
 from jobs.stream_batch import BatchRecord
 from tests.integration.jobs.streaming_shop import HISTORY, MIDNIGHT, NOW, SETTINGS, Order, StreamingShop
@@ -178,11 +180,51 @@ def spend_of(shop: StreamingShop, customer: str) -> float:
 
 
 def lifetime_of(shop: StreamingShop, customer: str, feature: str) -> float:
+    return stored_of(shop, customer, f"customer_lifetime:{feature}")
+
+
+def stored_of(shop: StreamingShop, customer: str, feature: str) -> float:
     from jobs.feature_store import open_feature_store
 
     store = open_feature_store(shop.artefacts)
-    asked = store.get_online_features([f"customer_lifetime:{feature}"], [{"customer_id": customer}]).to_dict()
-    return float(asked[feature][0])
+    asked = store.get_online_features([feature], [{"customer_id": customer}]).to_dict()
+    return float(asked[feature.partition(":")[2]][0])
+
+
+def test_who_was_taken_for_new_today_and_ordered_before_has_the_windows_of_the_last_midnight(
+    shop: StreamingShop,
+) -> None:
+    def windows() -> tuple[int, float]:
+        values = [
+            stored_of(shop, "came-late", f"customer_orders_windowed:{name}_7d") for name in ("order_count", "spend")
+        ]
+        return int(values[0]), values[1]
+
+    shop.process(0, [("s-1", "came-late", MIDNIGHT, 7.5)])
+    assert (0, 0.0) == windows()
+
+    shop.process(1, [("s-2", "came-late", MIDNIGHT - timedelta(days=3), 2.0)])
+    assert (1, 2.0) == windows()
+    shop.process(2, [("s-3", "came-late", MIDNIGHT - timedelta(days=5), 4.0)])
+    assert (2, 6.0) == windows()
+
+    brought_online(shop)
+    assert (2, 6.0) == windows()
+    assert shop.online_from_nothing() == shop.online()
+
+
+def test_an_order_that_comes_while_the_next_midnights_features_are_built_is_in_them(
+    shop: StreamingShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.build(NOW - timedelta(days=1))
+    known = find_orders(shop.artefacts)
+
+    shop.process(0, [("s-1", "00001", MIDNIGHT - timedelta(minutes=10), 20.0)])
+    with monkeypatch.context() as patched:
+        patched.setattr(build_features_module, "find_orders", lambda _: known)
+        brought_online(shop)
+
+    assert shop.online_from_nothing() == shop.online()
 
 
 def test_the_same_orders_under_another_name_change_nothing_online(

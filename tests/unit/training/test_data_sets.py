@@ -39,12 +39,12 @@ SAME: dict[str, Callable[[Rows], Rows]] = {
     "some cancelled": lambda rows: rows[80:],
     "all amounts corrected": lambda rows: [(i, c, at, a + 1) for i, c, at, a in rows],
     "all times corrected": lambda rows: [(i, c, at - timedelta(hours=1), a) for i, c, at, a in rows],
-    "no ids any more": lambda rows: [(None, c, at, a) for _, c, at, a in rows],
 }
 OTHER: dict[str, Callable[[Rows], Rows]] = {
     "other customers": lambda rows: [(i, f"other-{c}", at, a) for i, c, at, a in rows],
     "the same ids by chance": lambda rows: [(i, c, at - timedelta(days=3), a + 3) for i, c, at, a in rows],
     "few left": lambda rows: rows[110:],
+    "no ids any more": lambda rows: [(None, c, at, a) for _, c, at, a in rows],
 }
 
 
@@ -58,6 +58,12 @@ def test_a_file_that_grew_or_was_corrected_is_of_the_same_data_set_whatever_its_
 @pytest.mark.parametrize("change", OTHER)
 def test_other_orders_are_of_another_data_set_also_under_the_same_name(tmp_path: Path, change: str) -> None:
     assert written(tmp_path, ORDERS) != written(tmp_path, OTHER[change](ORDERS))
+
+
+def test_orders_that_get_ids_are_another_data_set_since_those_streamed_before_would_count_twice(tmp_path: Path) -> None:
+    without: Rows = [(None, c, at, a) for _, c, at, a in ORDERS]
+
+    assert written(tmp_path, without) == written(tmp_path, without[::-1]) != written(tmp_path, ORDERS)
 
 
 def test_a_data_set_keeps_its_id_while_it_changes_step_by_step(tmp_path: Path) -> None:
@@ -79,6 +85,7 @@ def test_a_file_of_an_earlier_version_goes_on_without_an_id(tmp_path: Path) -> N
     pq.write_table(pq.read_table(file), file)  # which says nothing of a data set
 
     assert "" == data_set(file) == written(tmp_path, ORDERS)
+    assert "" == written(tmp_path, [(None, c, at, a) for _, c, at, a in ORDERS])
     assert "" != written(tmp_path, OTHER["other customers"](ORDERS))
 
 
