@@ -126,7 +126,8 @@ def test_the_cluster_runs_the_jobs_of_one_machine_at_the_same_times() -> None:
         weekday = "*" if job.weekday is None else (job.weekday + 1) % 7
         hour = "*" if job.hour is None else job.hour
         assert cron["schedule"] == f"{job.minute} {hour} * * {weekday}"
-        assert [tuple(c["command"][2:]) for c in run] == list(job.commands)
+        # Compose has the shipped sample follow the days; a cluster has orders of its own.
+        assert [tuple(c["command"][2:]) for c in run] == [each for each in job.commands if "--follow-today" not in each]
         given = environment(run[-1])
         shared = given.keys() & compose.keys() - {"MLFLOW_TRACKING_URI", "JOBS_OWNER"}
         assert {"ORDERS_PATH", "OFFLINE_STORE_DIR", "FEAST_REGISTRY", "BENTOML_HOME"} <= shared
