@@ -66,13 +66,14 @@ def rows_of_new_orders(
 
 
 def _coming(snapshots: list[int], build: Build, history: Path, now: datetime) -> list[int]:
-    """Midnights that the next build makes snapshots of: one that is under way does not know of these orders."""
-    if not snapshots:
-        return []
+    """The last midnight, where the next build makes a snapshot of it: one under way does not know of these orders."""
     ordered = pc.max(pq.read_table(history, columns=["event_timestamp"])["event_timestamp"]).as_py()
     known = max(datetime.fromisoformat(build.known_until or build.observed_until), ordered)
-    last = unix_us(min(midnight(now), midnight(known + _DAY - timedelta(microseconds=1))))
-    return list(range(max(snapshots) + transformations.DAY_US, last + 1, transformations.DAY_US))
+    last = midnight(now)
+    follows = (
+        bool(snapshots) and max(snapshots) < unix_us(last) and last <= midnight(known + _DAY - timedelta.resolution)
+    )
+    return [unix_us(last)] if follows else []
 
 
 def _no_longer_new(made: pa.Table, stored: ViewSource, since: datetime) -> pa.Table:
