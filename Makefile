@@ -98,7 +98,7 @@ installed:
 data: installed ## fetch CDNOW [REFERENCE_DATE=2026-01-31], take your own [ORDERS=path.csv|parquet] [LINES=1] [UNTIL=2026-01-31T00:00|COMPLETE=1], or make some [SYNTHETIC=5000000] [SEED=1]
 	@$(MAKE_ORDERS)
 features: $(ORDERED) $(PLACE) ## orders → feature rows in the offline store [ENGINE=duckdb|spark] [FULL=1]
-	@$(PY) -m jobs features $(call option,ENGINE,engine) $(call flag,FULL,full) && mkdir -p var/stamps && rm -f var/stamps/features-* && touch $(FEATURES)
+	@echo "features:"; $(PY) -m jobs features $(call option,ENGINE,engine) $(call flag,FULL,full) && mkdir -p var/stamps && rm -f var/stamps/features-* && touch $(FEATURES)
 
 daily: installed ## every day: your own orders, read again from the file given last → features → online store [UNTIL=2026-01-31T00:00] [COMPLETE=1]
 	@$(PY) -m training data --again $(call option,UNTIL,until) $(call flag,COMPLETE,complete) && UNTIL= $(MAKE) --no-print-directory features materialize
@@ -119,7 +119,7 @@ $(PLACE): look | installed
 	@place="$$(printf '%s\n' "$$(pwd -P)" "$$OFFLINE_STORE_DIR" "$$OFFLINE_STORE_TYPE" "$$FEAST_REGISTRY" "$$ORDERS_PATH" "$$STREAMED_ORDERS_DIR" | cksum)"; mkdir -p var/stamps; \
 	[ "$$(cat $@ 2> /dev/null)" = "$$place" ] || printf '%s\n' "$$place" > $@
 $(FEATURES): $(ORDERED) $(PLACE) $(MAKES_FEATURES)
-	@echo "features:"; $(MAKE) --no-print-directory features
+	@$(MAKE) --no-print-directory features
 
 ## Feast
 .PHONY: apply check-contracts redis materialize feast-env
