@@ -31,6 +31,7 @@ http {{
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
     keepalive_timeout 60s;
+    keepalive_requests 1000000;
     map $http_upgrade $connection_upgrade {{
         default upgrade;
         '' '';
@@ -39,6 +40,7 @@ http {{
         server 127.0.0.1:{upstream};
         keepalive 64;
         keepalive_timeout 60s;
+        keepalive_requests 1000000;
     }}
     server {{
         listen 127.0.0.1:{port};
