@@ -18,7 +18,7 @@ from benchmarks.markdown import NOT_MEASURED, prose, table
 from benchmarks.results import store
 from contract import FeatureInput, FeatureSchema, RawFeatures
 from contract.artefacts import Artefacts
-from contract.cutoffs import Cutoffs
+from contract.cutoffs import Cutoffs, midnight
 from scoring.evaluation import PROBABILITY, RANKING, Estimate, evaluate, expected_calibration_error, proportion
 from training.dataset import LabelledRows, TrainingData
 from training.pipeline import CANDIDATES
@@ -164,7 +164,7 @@ def _moves(moved: Floats) -> dict[str, float]:
 
 def _last_days_buyers(artefacts: Artefacts, data: TrainingData) -> tuple[RawFeatures, RawFeatures]:
     """Features, at noon, of who ordered in the morning of the last day; and with the next midnight's windows."""
-    day = data.observed_until.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+    day = midnight(data.observed_until) - timedelta(days=1)
     with duckdb.connect() as connection:
         found = connection.execute(
             "SELECT DISTINCT customer_id FROM read_parquet(?) WHERE event_timestamp BETWEEN ? AND ? ORDER BY 1",

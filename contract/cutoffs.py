@@ -112,14 +112,18 @@ class Cutoffs:
         return (*self.training, self.validation, self.test)
 
 
+def midnight(at: datetime) -> datetime:
+    """The one at or before a time, of the time's own zone."""
+    return at.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
 def lay_back(observed_until: datetime, settings: CutoffSettings) -> Cutoffs:
     """The cut-offs that are wanted, back from the last label window that was observed to its end.
 
     Args:
         observed_until: every order before this time is known; UTC.
     """
-    midnight = observed_until.replace(hour=0, minute=0, second=0, microsecond=0)
-    test = midnight - settings.reach
+    test = midnight(observed_until) - settings.reach
     validation = test - settings.reach
     last = validation - settings.reach
     spacing = timedelta(days=settings.cutoff_spacing_days)

@@ -12,16 +12,15 @@ import time
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 
 from contract.artefacts import Artefacts
 from contract.build_files import Written
-from contract.cutoffs import CutoffSettings
+from contract.cutoffs import CutoffSettings, midnight
 from feature_repo import transformations
 from jobs import build_plan
-from jobs.build_plan import lifetime_since, midnight, snapshot_times, windowed_at
+from jobs.build_plan import lifetime_since, snapshot_times, windowed_at
 from jobs.builds import (
     Build,
     Day,
@@ -103,6 +102,7 @@ class _Building:
         self._now = now
         self._files: dict[str, dict[str, dict[str, Written]]] = {}
         self._definition = _definition(engine)
+        self._in_place = _build_in(self._store)
         self._previous = None if full else self._build_to_continue()
         self._distinct = engine.keep("distinct_orders", transformations.distinct_orders(engine.orders(orders.files)))
 
@@ -112,7 +112,7 @@ class _Building:
         observed_until = self._orders.observed_until
         known_until = max(observed_until, last_order)
         # Retraining takes the champion's label where nobody sets one, whatever else is set then or was set before.
-        chosen = self._chosen_before() | cutoffs.chosen
+        chosen = (self._in_place.cutoffs if self._in_place else {}) | cutoffs.chosen
         label = {name: chosen[name] for name in ("label_days",) if name in chosen}
         times = snapshot_times(
             observed_until,
@@ -144,19 +144,12 @@ class _Building:
             files=self._files,
             left_out=list(self._orders.left_out),
             cutoffs=chosen,
-            history=next_history(self._store),
+            history=next_history(self._in_place),
         )
 
-    def _chosen_before(self) -> dict[str, Any]:
-        try:
-            return read_build(self._store).cutoffs
-        except JobError:
-            return {}
-
     def _build_to_continue(self) -> Build | None:
-        try:
-            previous = read_build(self._store)
-        except JobError:
+        previous = self._in_place
+        if previous is None:
             return None
         made_by = (previous.engine, previous.definition)  # of which orders, their days say
         return previous if made_by == (self._engine.identity, self._definition) else None
@@ -251,6 +244,13 @@ class _Building:
             flush=True,
         )
         return dict(sorted((held | new).items()))
+
+
+def _build_in(offline_store: Path) -> Build | None:
+    try:
+        return read_build(offline_store)
+    except JobError:
+        return None
 
 
 def _definition(engine: Engine) -> str:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import ibis
 import ibis.expr.types as ir
 
-from contract.cutoffs import CutoffSettings, lay_back
+from contract.cutoffs import CutoffSettings, lay_back, midnight
 from feature_repo import transformations
 from jobs.builds import Build
 from jobs.engines import Features
@@ -25,9 +25,7 @@ def snapshot_times(
     """Midnights that get a windowed snapshot: training's cut-offs, daily ones for serving, and a grid of the past.
 
     Cut-offs and grid are laid back from the first midnight at or before `observed_until`, whatever day it is. The grid
-    is for scoring as of a time in the past. The daily ones end at the midnight that closes the day of `known_until`: a
-    window beyond it would count the days without a delivery as days without an order. So the age of a window is the age
-    of what it was made of.
+    is for scoring as of a time in the past. The daily ones end with `last_snapshot`.
 
     Args:
         known_until: when the orders end, by what was delivered and by the stream; UTC.
@@ -36,11 +34,20 @@ def snapshot_times(
         Ascending, unique, none after `now`; the grid reaches ten years back.
     """
     anchor = midnight(observed_until)
-    last = min(midnight(known_until + _DAY - timedelta(microseconds=1)), midnight(now))
+    last = last_snapshot(known_until, now)
     grid = {anchor - k * backfill_days * _DAY for k in range(3650 // backfill_days)}
     recent = {last - k * _DAY for k in range(daily)}
     asked = {t for settings in cutoffs for t in lay_back(observed_until, settings).all}
     return sorted(t for t in grid | recent | asked if t <= now)
+
+
+def last_snapshot(known_until: datetime, now: datetime) -> datetime:
+    """The last midnight, but none beyond the one that closes the day of `known_until`.
+
+    A window beyond it would count the days without a delivery as days without an order. So the age of a window is the
+    age of what it was made of.
+    """
+    return min(midnight(known_until + _DAY - timedelta.resolution), midnight(now))
 
 
 def lifetime_since(since_us: int) -> Features:
@@ -95,8 +102,3 @@ def reach(build: Build, now: datetime) -> str:
         f"{end}, because the orders end at {until:%Y-%m-%d %H:%M} UTC, {(now - until).days} days ago; windowed "
         "features grow old from then on. If nobody ordered since, say so: UNTIL= or COMPLETE=1, docs/own-orders.md"
     )
-
-
-def midnight(at: datetime) -> datetime:
-    """The one at or before a time."""
-    return at.replace(hour=0, minute=0, second=0, microsecond=0)

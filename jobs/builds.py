@@ -107,13 +107,9 @@ def kept_builds(build: Path) -> dict[Path, Build]:
     return found
 
 
-def next_history(offline_store: Path) -> list[str]:
-    """The `history` of a build that follows the one in place."""
-    try:
-        previous = _described(offline_store / "current")
-    except (OSError, ValueError, TypeError):
-        return []
-    return [*previous.history, previous.name][-MOST_HISTORY:]
+def next_history(previous: Build | None) -> list[str]:
+    """The `history` of a build that follows this one."""
+    return [*previous.history, previous.name][-MOST_HISTORY:] if previous else []
 
 
 def _described(build: Path) -> Build:

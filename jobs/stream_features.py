@@ -1,6 +1,6 @@
 """Feature rows that new orders add or change, by the definitions that builds are made by."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,8 +8,9 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from contract.cutoffs import midnight
 from feature_repo import transformations
-from jobs.build_plan import lifetime_since, midnight, windowed_since
+from jobs.build_plan import last_snapshot, lifetime_since, windowed_since
 from jobs.builds import Build
 from jobs.engines import Features, open_engine, stored_schema
 from jobs.latest_rows import ViewSource, connect, quoted, rows_of, run_query
@@ -17,7 +18,6 @@ from jobs.settings import JobsSettings
 from jobs.times import unix_us
 
 LIFETIME, WINDOWED = "customer_lifetime", "customer_orders_windowed"
-_DAY = timedelta(days=1)
 
 
 def rows_of_new_orders(
@@ -70,9 +70,7 @@ def _coming(snapshots: list[int], build: Build, history: Path, now: datetime) ->
     ordered = pc.max(pq.read_table(history, columns=["event_timestamp"])["event_timestamp"]).as_py()
     known = max(datetime.fromisoformat(build.known_until or build.observed_until), ordered)
     last = midnight(now)
-    follows = (
-        bool(snapshots) and max(snapshots) < unix_us(last) and last <= midnight(known + _DAY - timedelta.resolution)
-    )
+    follows = bool(snapshots) and max(snapshots) < unix_us(last) and last == last_snapshot(known, now)
     return [unix_us(last)] if follows else []
 
 

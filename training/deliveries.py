@@ -1,6 +1,5 @@
 """How far orders reach: until when a delivered file is complete, and sample orders that move with the calendar."""
 
-import json
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -8,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from training.errors import OrdersError
-from training.orders import OrdersWritten, orders_file
+from contract.cutoffs import midnight
+from training.orders import OrdersWritten, description_of, orders_file
 
 
 def known_until(last: datetime, now: datetime, until: datetime | None, complete_at: datetime | None) -> datetime:
@@ -32,12 +31,8 @@ def known_until(last: datetime, now: datetime, until: datetime | None, complete_
         if until < last:
             raise ValueError(f"UNTIL={until:%Y-%m-%dT%H:%M} is before the last order, {last:%Y-%m-%dT%H:%M:%S} UTC")
         return until
-    by_orders = min(_midnight(last) + timedelta(days=1), now)
-    return by_orders if complete_at is None else max(by_orders, _midnight(min(complete_at, now)))
-
-
-def _midnight(at: datetime) -> datetime:
-    return at.replace(hour=0, minute=0, second=0, microsecond=0)
+    by_orders = min(midnight(last) + timedelta(days=1), now)
+    return by_orders if complete_at is None else max(by_orders, midnight(min(complete_at, now)))
 
 
 def in_checkout(path: Path, own: Path) -> str:
@@ -69,15 +64,10 @@ def follow_today(path: Path, today: date) -> OrdersWritten | None:
     Raises:
         OrdersError: there are no orders, or the file does not say what it was made of.
     """
-    try:
+    with description_of(path, "make data") as described:
         file = pq.ParquetFile(path)
-        described = json.loads((file.schema_arrow.metadata or {})[b"orders"])
         until = datetime.fromisoformat(described["observed_until"])
         source, shift = str(described["source"]), int(described.get("shift_days", 0))
-    except FileNotFoundError:
-        raise OrdersError(f"{path}: no orders yet; run `make data` first") from None
-    except (OSError, KeyError, ValueError, pa.ArrowInvalid):
-        raise OrdersError(f"{path}: does not say what it was made of; run `make data` again") from None
     days = (datetime(today.year, today.month, today.day, tzinfo=UTC) - until).days
     if not described.get("follows_today") or days <= 0:
         return None

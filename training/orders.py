@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -74,6 +75,24 @@ def fetch_cdnow(folder: Path) -> bytes:
         text = archive.read(_MEMBER)
     _check_sha256(_MEMBER, text, _MEMBER_SHA256)
     return text
+
+
+@contextmanager
+def description_of(orders: Path, made_by: str) -> Iterator[dict[str, Any]]:
+    """What an orders file says of itself; a block that finds a member missing, or of another form, fails likewise.
+
+    Args:
+        made_by: the command that makes the file, for messages.
+
+    Raises:
+        OrdersError: there is no file, or it does not say what it was made of.
+    """
+    try:
+        yield json.loads((pq.read_schema(orders).metadata or {})[b"orders"])
+    except FileNotFoundError:
+        raise OrdersError(f"{orders}: no orders yet; run `{made_by}` first") from None
+    except (OSError, KeyError, ValueError, pa.ArrowInvalid):
+        raise OrdersError(f"{orders}: does not say what it was made of; run `{made_by}` again") from None
 
 
 def parse_cdnow(text: bytes) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """The user's own orders: read from CSV or Parquet and checked row by row before anything is written."""
 
-import json
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -9,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from contract.order_ids import content_ids
 from training.deliveries import in_checkout, known_until, of_checkout
 from training.errors import OrdersError
 from training.order_files import read_orders_file
-from training.orders import ORDERS_SCHEMA, OrdersWritten, write_frame
+from training.orders import ORDERS_SCHEMA, OrdersWritten, description_of, write_frame
 
 _LONGEST_ID = 256  # as in the HTTP API: a longer id could never be asked for
 _MOST_MONEY = 1e11
@@ -97,15 +95,10 @@ def read_again(
     Raises:
         OrdersError: there are no orders yet; or as `write_own`.
     """
-    try:
-        described = json.loads((pq.read_schema(path).metadata or {})[b"orders"])
+    with description_of(path, "make data ORDERS=…") as described:
         source, lines = str(described["source"]), bool(described.get("lines", False))
         complete = complete or bool(described.get("complete", False))
         inside = str(described.get("in_checkout", ""))
-    except FileNotFoundError:
-        raise OrdersError(f"{path}: no orders yet; run `make data ORDERS=…` first") from None
-    except (OSError, KeyError, ValueError, pa.ArrowInvalid):
-        raise OrdersError(f"{path}: does not say what it was made of; run `make data ORDERS=…` again") from None
     if not source.startswith(_OWN):
         return None
     own = of_checkout(path, inside) or Path(source.removeprefix(_OWN))
