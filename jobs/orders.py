@@ -1,7 +1,7 @@
 """Where the orders are: the file that `training/orders.py` wrote, and what the stream has taken since."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -60,6 +60,24 @@ def find_orders(artefacts: Artefacts) -> Orders:
     Raises:
         JobError: the orders file is absent, empty or undescribed, or a file is corrupt or of another schema.
     """
+    delivered = orders_file(artefacts)
+    batches = streamed_batches(artefacts.streamed_orders)
+    left_out = {
+        number
+        for number, files in batches.items()
+        if any(data_set_of(_checked(file)) != delivered.data_set for file in files)
+    }
+    streamed = [file for number in sorted(batches.keys() - left_out) for file in batches[number]]
+    return replace(
+        delivered,
+        files=(*delivered.files, *streamed),
+        streamed_batches=tuple(sorted(batches.keys() - left_out)),
+        left_out=tuple(sorted(left_out)),
+    )
+
+
+def orders_file(artefacts: Artefacts) -> Orders:
+    """Check and describe the orders file alone, as if nothing had been streamed; raises as `find_orders`."""
     path = artefacts.orders
     if not path.exists():
         raise JobError(f"{path}: no orders; run `make data` first")
@@ -73,19 +91,7 @@ def find_orders(artefacts: Artefacts) -> Orders:
         ids_of_content = bool(description.get("ids_of_content"))
     except (AttributeError, KeyError, TypeError, ValueError):
         raise JobError(f"{path}: carries no description of its orders; run `make data` again") from None
-    data_set = data_set_of(described)
-    batches = streamed_batches(artefacts.streamed_orders)
-    left_out = {n for n, files in batches.items() if any(data_set_of(_checked(file)) != data_set for file in files)}
-    streamed = [file for number in sorted(batches.keys() - left_out) for file in batches[number]]
-    return Orders(
-        (path, *streamed),
-        tuple(sorted(batches.keys() - left_out)),
-        observed_until,
-        source,
-        data_set,
-        ids_of_content,
-        tuple(sorted(left_out)),
-    )
+    return Orders((path,), (), observed_until, source, data_set_of(described), ids_of_content)
 
 
 def data_set_of(orders: pq.ParquetFile) -> str:

@@ -17,7 +17,7 @@ from contract.artefacts import Artefacts
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
 from jobs.order_events import Event, read_json, read_parquet, sorted_out
-from jobs.orders import find_orders
+from jobs.orders import orders_file
 from jobs.settings import JobsSettings
 from jobs.spark import spark_path, spark_session
 from jobs.stream_batch import BatchRecord, StreamBatches, StreamFolders
@@ -93,7 +93,7 @@ def _follow(artefacts: Artefacts, model: ImportedModel, stream: Stream, settings
         number = batch_number(spark_number, contents if stream.source != "parquet" else map(_as_it_is, contents))
 
         def attempt() -> BatchRecord:
-            with_ids = not find_orders(artefacts).ids_of_content
+            with_ids = not orders_file(artefacts).ids_of_content
             orders, refused = sorted_out(_events(contents, stream.source, now, with_ids), with_ids)
             return batches.process(number, orders, refused, now)
 
