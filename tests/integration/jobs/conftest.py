@@ -7,6 +7,7 @@ import pytest
 
 from jobs import embedded_redis
 from tests.integration.jobs.audited_shop import Shop
+from tests.integration.jobs.streaming_shop import StreamingShop
 
 
 @pytest.fixture(scope="module")
@@ -17,6 +18,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         yield Shop.in_folder(root, embedded_redis.start(root=root))
     finally:
         embedded_redis.stop(root=root)
+
+
+@pytest.fixture(scope="module")
+def streaming(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamingShop]:
+    """A shop with a stream, of which each test resets what it uses."""
+    shop = StreamingShop.in_folder(tmp_path_factory.mktemp("stream"))
+    yield shop
+    shop.close()
 
 
 @pytest.fixture

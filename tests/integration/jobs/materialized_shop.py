@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from jobs.builds import Build
 from jobs.feature_store import apply, open_feature_store
 from jobs.materialize import materialize
 from jobs.settings import JobsSettings
+from tests.redis_servers import RunningServer
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -40,6 +42,12 @@ class Shop:
         shop = cls(Artefacts.of(environment, root=folder), JobsSettings(**settings))
         apply(shop.artefacts)
         return shop
+
+    def reset(self, server: RunningServer) -> None:
+        """No build is in place, this Redis is empty, no run is recorded; the definitions stay applied."""
+        server.command("FLUSHALL")
+        shutil.rmtree(self.artefacts.offline_store, ignore_errors=True)
+        self.artefacts.materialize_runs.unlink(missing_ok=True)
 
     def build(self, name: str, parts: dict[str, dict[str, tuple[list[str], datetime, int]]], source: str = "s") -> None:
         """Put a build in place.

@@ -1,7 +1,7 @@
 """Whoever reads the offline store refuses one that is damaged, before anything is written; a build mends it for all."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,10 @@ from training.errors import DatasetError
 SOON = NOW - timedelta(minutes=5)
 
 
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamingShop]:
-    shop = StreamingShop.in_folder(tmp_path_factory.mktemp("damaged"))
-    yield shop
-    shop.close()
-
-
 @pytest.fixture
-def shop(opened: StreamingShop) -> StreamingShop:
-    opened.reset()
-    return opened
+def shop(streaming: StreamingShop) -> StreamingShop:
+    streaming.reset()
+    return streaming
 
 
 READERS: dict[str, Callable[[StreamingShop], Any]] = {

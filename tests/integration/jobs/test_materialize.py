@@ -1,7 +1,6 @@
 """`make materialize` against a real Redis, and what Feast's SDK then reads."""
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -50,9 +49,7 @@ def applied(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def shop(server: RunningServer, applied: Shop) -> Shop:
     """No build is in place yet, Redis is empty, no run is recorded."""
-    server.command("FLUSHALL")
-    shutil.rmtree(applied.artefacts.offline_store, ignore_errors=True)
-    applied.artefacts.materialize_runs.unlink(missing_ok=True)
+    applied.reset(server)
     return applied
 
 

@@ -1,6 +1,6 @@
 """A micro-batch: every order counts once in the features, every customer it touches is scored once, whatever fails."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -25,17 +25,10 @@ NEW: list[Order] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamingShop]:
-    shop = StreamingShop.in_folder(tmp_path_factory.mktemp("stream"))
-    yield shop
-    shop.close()
-
-
 @pytest.fixture
-def shop(opened: StreamingShop) -> StreamingShop:
-    opened.reset()
-    return opened
+def shop(streaming: StreamingShop) -> StreamingShop:
+    streaming.reset()
+    return streaming
 
 
 def scored(shop: StreamingShop) -> dict[int, list[str]]:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -22,20 +21,13 @@ from training.data_sets import left_out
 from training.own_orders import write_own
 
 
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamingShop]:
-    shop = StreamingShop.in_folder(tmp_path_factory.mktemp("stream"))
-    yield shop
-    shop.close()
-
-
 @pytest.fixture
-def shop(opened: StreamingShop) -> StreamingShop:
+def shop(streaming: StreamingShop) -> StreamingShop:
     """The history has been delivered and materialized, nothing streamed."""
-    opened.artefacts.orders.unlink()
-    delivered(opened, HISTORY)
-    opened.reset()
-    return opened
+    streaming.artefacts.orders.unlink()
+    delivered(streaming, HISTORY)
+    streaming.reset()
+    return streaming
 
 
 def delivered(shop: StreamingShop, orders: list[Order], ids: bool = True) -> None:
