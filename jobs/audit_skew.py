@@ -4,7 +4,7 @@ Each logged decision is replayed at its own time, with the code that batch scori
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,14 +20,13 @@ from jobs.builds import check_whole, kept_builds
 from jobs.errors import ArgumentError, JobError
 from jobs.feature_store import open_feature_store
 from jobs.latest_rows import ViewSource, changed_customers, connect, customer_ranges
-from jobs.log_reading import LoggedRows, LogReading, nothing_in
+from jobs.log_reading import LoggedRows, LogReading, Opener, nothing_in
 from jobs.skew_findings import FAULTS
 from jobs.skew_replay import ModelReplay
 from jobs.skew_report import Found, summary, write
 from jobs.times import refuse_nothing_between, spoken
 from jobs.view_files import build_of
 from scoring.errors import ModelError
-from scoring.model import ImportedModel
 from scoring.model_store import open_model
 from scoring.pseudonyms import PREFIX, Pseudonyms
 
@@ -86,9 +85,6 @@ class Audit:
         if not 0 <= self.max_moved <= 1:
             raise ArgumentError(f"--max-moved {self.max_moved}: expected a share from 0 to 1")
         refuse_nothing_between(self.since, self.until)
-
-
-Opener = Callable[[str], ImportedModel]
 
 
 def audit_skew(artefacts: Artefacts, audit: Audit, opened: Opener = open_model) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from jobs.alone_rows import SILENCE, rows_without
 from jobs.errors import ArgumentError, JobError
 from jobs.label_files import read_labels
 from jobs.live_quality import RESAMPLES, SEED, too_few
-from jobs.log_reading import LogReading, nothing_in
-from jobs.logged_scores import Active, LoggedScores, Opener, customer_numbers, open_scores
+from jobs.log_reading import LogReading, Opener, nothing_in
+from jobs.logged_scores import Active, LoggedScores, customer_numbers, open_scores
 from jobs.report_pages import aligned, listed, page, paragraph, put_report, table
 from scoring.evaluation import (
     PROBABILITY,

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from contract.histogram import Histogram
 from jobs.drift_baseline import SCORE, Baseline, BaselineChoice, trained_baseline
 from jobs.drift_report import drift_page, metrics_of
-from jobs.drift_rows import DriftLog, LatestRows, Opener
+from jobs.drift_rows import DriftLog, LatestRows
 from jobs.drift_statistics import Drift, drift
 from jobs.errors import JobError
-from jobs.log_reading import nothing_in
+from jobs.log_reading import Opener, nothing_in
 from jobs.report_pages import put_report
 from jobs.settings import JobsSettings
 from jobs.times import spoken, unix_us

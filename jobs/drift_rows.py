@@ -1,6 +1,6 @@
 """The rows of the inference log that are compared: each customer once, with the latest row of the time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -13,14 +13,12 @@ from numpy.typing import NDArray
 
 from contract import ContractError, FeatureState
 from jobs.drift_baseline import SCORE
-from jobs.log_reading import LoggedRows, LogReading, refuse_foreign
+from jobs.log_reading import LoggedRows, LogReading, Opener, refuse_foreign
 from scoring.errors import ModelError
 from scoring.model import ImportedModel
 
 MOST_CUSTOMERS = 50_000
 """More are sampled, always the same ones: they would find differences that do not matter."""
-
-Opener = Callable[[str], ImportedModel]
 
 
 @dataclass

@@ -14,8 +14,8 @@ import pyarrow as pa
 from contract.artefacts import Artefacts
 from jobs.errors import ArgumentError, JobError
 from jobs.latest_rows import rows_of
-from jobs.log_reading import LogReading, nothing_in
-from jobs.logged_scores import LoggedScores, Opener, open_scores
+from jobs.log_reading import LogReading, Opener, nothing_in
+from jobs.logged_scores import LoggedScores, open_scores
 from jobs.orders import Orders, find_orders
 from jobs.times import spoken
 from scoring.errors import ModelError

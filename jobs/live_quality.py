@@ -11,8 +11,8 @@ import numpy as np
 from contract.artefacts import Artefacts
 from jobs.errors import ArgumentError, JobError
 from jobs.label_files import read_labels
-from jobs.log_reading import LogReading, nothing_in
-from jobs.logged_scores import Active, LoggedScores, Opener, customer_numbers, open_scores
+from jobs.log_reading import LogReading, Opener, nothing_in
+from jobs.logged_scores import Active, LoggedScores, customer_numbers, open_scores
 from jobs.quality_report import loss_line, quality_lines, write
 from jobs.times import spoken
 from scoring.evaluation import (

@@ -1,7 +1,7 @@
 """The rows of the inference log that a job looks at: those of a time, by model, in chunks of bounded size."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +15,9 @@ from contract import FeatureState
 from scoring.errors import ModelError
 from scoring.inference_log import STATES, TIMESTAMP, log_files, read_log
 from scoring.model import ImportedModel
+
+Opener = Callable[[str], ImportedModel]
+"""Opens a model by its tag."""
 
 ROWS_PER_CHUNK = 20_000
 _SEED = 20_240_601

@@ -1,7 +1,7 @@
 """The scores of the inference log as a table to ask in SQL: each once, however many there are."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 from contract import ModelContract, Population
 from jobs.errors import JobError
 from jobs.latest_rows import connect
-from jobs.log_reading import LogReading, refuse_foreign
+from jobs.log_reading import LogReading, Opener, refuse_foreign
 from scoring.errors import ModelError
 from scoring.model import ImportedModel
 from scoring.model_store import open_model
 
 _ACTIVE_BEFORE = Population(feature="customer_recency__days_since_last_order", at_most=180)
 
-Opener = Callable[[str], ImportedModel]
 
 _COLUMNS = (
     *("request_id", "row", "customer_id", "as_of", "model_tag", "model_version", "role", "answered"),
