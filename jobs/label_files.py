@@ -108,7 +108,7 @@ def _as_text(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
         if wanted not in columns:
             raise JobError(f"{file}: has no column {wanted!r}; found {printable(', '.join(columns))}")
     row = "trim(row::VARCHAR)" if "row" in columns else "'0'"
-    days = "trim(label_days::VARCHAR)" if "label_days" in columns else "NULL"
+    days = "trim(label_days::VARCHAR)" if "label_days" in columns else "NULL::VARCHAR"
     connection.execute(
         "CREATE TABLE label_text AS SELECT row_number() OVER () AS line, request_id::VARCHAR AS request_id, "  # noqa: S608
         f"{row} AS row, lower(trim(churned::VARCHAR)) AS churned, {days} AS label_days FROM {source}"

@@ -115,7 +115,8 @@ def _materialize(artefacts: Artefacts, record: RunRecord, wanted: _Wanted, setti
     record.build = in_place.name
     check_whole(in_place, artefacts.streamed_orders)
     store = open_feature_store(artefacts)
-    views = store._get_feature_views_to_materialize(None)
+    # By name: Feast's registry lists them in another order each time they are applied.
+    views = sorted(store._get_feature_views_to_materialize(None), key=lambda view: view.name)
     if not views:
         raise JobError(f"{redacted(artefacts.feast_registry)}: no feature views; run `make apply` first")
     if store.config.online_store.type != "redis":
