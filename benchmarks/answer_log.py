@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
+from artefacts.addresses import Artefacts
 from benchmarks.machine import machine, provenance
 from benchmarks.markdown import NOT_MEASURED, prose, table
 from benchmarks.process_usage import StepError, usage_of
 from benchmarks.results import store
 from contract import RawFeatures, Resolver
-from contract.artefacts import Artefacts
 from jobs.times import unix_us
 from scoring.inference_log import COMPLETE_SUFFIX, OPEN_SUFFIX, Answers, log_table, together
 from scoring.model import ImportedModel

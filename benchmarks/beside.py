@@ -6,12 +6,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from artefacts.addresses import Artefacts
 from benchmarks.online import SCENARIOS, Bench, bench, figures_of
 from benchmarks.peers import Peer, all_peers
 from benchmarks.results import store
 from benchmarks.summaries import of_rounds
 from benchmarks.targets import beside_verdicts
-from contract.artefacts import Artefacts
 
 _MEASURED = ("single_32", "batch_100_4")
 _WARM_UP_SECONDS = 1.0

@@ -65,8 +65,8 @@ def run(output: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         # As in a worker of `bentoml serve`; prometheus_client looks at it once, when it is imported.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        from artefacts.addresses import Artefacts
         from benchmarks import online, peers, results
-        from contract.artefacts import Artefacts
 
         artefacts = Artefacts.of(os.environ)
         with online.bench(artefacts) as (ready, about):

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from artefacts.addresses import Artefacts
 from benchmarks.machine import provenance
 from benchmarks.markdown import NOT_MEASURED, prose, table
 from benchmarks.results import store
 from contract import RawFeatures
-from contract.artefacts import Artefacts
 from contract.histogram import Histogram
 from jobs.drift import Thresholds, drifts
 from jobs.drift_baseline import SCORE

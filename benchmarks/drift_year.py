@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from artefacts.addresses import Artefacts
 from benchmarks.machine import provenance
 from benchmarks.markdown import NOT_MEASURED, prose, table
 from benchmarks.results import store
 from contract import DecisionThreshold, ModelContract, RawFeatures, Resolver
-from contract.artefacts import Artefacts
 from contract.histogram import Histogram
 from contract.model_contract import COUNTED_AT
 from jobs.build_features import build_features

@@ -13,12 +13,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
+from artefacts.addresses import Artefacts
+from artefacts.cutoffs import Cutoffs, midnight
 from benchmarks.machine import provenance
 from benchmarks.markdown import NOT_MEASURED, prose, table
 from benchmarks.results import store
 from contract import FeatureInput, FeatureSchema, RawFeatures
-from contract.artefacts import Artefacts
-from contract.cutoffs import Cutoffs, midnight
 from scoring.evaluation import PROBABILITY, RANKING, Estimate, evaluate, expected_calibration_error, proportion
 from training.dataset import LabelledRows, TrainingData
 from training.pipeline import CANDIDATES

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from artefacts.addresses import Artefacts
 from benchmarks.jobs_scenarios import a_day_later, batch, features, materialization, usable_core
 from benchmarks.jobs_scratch import JOBS_SETTINGS, Scratch, scratch
 from benchmarks.jobs_stream import stream
@@ -12,7 +13,6 @@ from benchmarks.jobs_targets import jobs_verdicts
 from benchmarks.machine import machine, provenance, versions
 from benchmarks.process_usage import StepError
 from benchmarks.results import store
-from contract.artefacts import Artefacts
 from jobs.spark import missing_for_spark
 from scoring.model_store import pinned_tag
 

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from artefacts.addresses import PROJECT_ROOT
 from benchmarks.jobs_orders import NewOrders
 from benchmarks.jobs_scratch import Scratch
 from benchmarks.process_usage import StepError, Usage, usage_of
-from contract.artefacts import PROJECT_ROOT
 from jobs.builds import read_build
 from jobs.orders import ORDERS_SCHEMA
 from scoring.model_store import open_model, pinned_tag

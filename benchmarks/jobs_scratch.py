@@ -12,8 +12,8 @@ from typing import Any
 
 import redis
 
+from artefacts.addresses import Artefacts
 from benchmarks.process_usage import StepError, Usage, usage_of
-from contract.artefacts import Artefacts
 from jobs import embedded_redis
 
 JOBS_SETTINGS = {

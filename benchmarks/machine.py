@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import redis
 
-from contract.artefacts import PROJECT_ROOT
+from artefacts.addresses import PROJECT_ROOT
 
 _PACKAGES = (
     "bentoml",

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from artefacts.addresses import Artefacts
 from benchmarks.load import LoadGenerator, LoadPlan, load_generator
 from benchmarks.machine import machine, provenance, redis_pid, versions
 from benchmarks.peers import Call, Peer, all_peers
@@ -20,7 +21,6 @@ from benchmarks.servers import Cores, Server, ServerError, ask, free_port, own_b
 from benchmarks.summaries import of_rounds, summary
 from benchmarks.targets import verdicts
 from benchmarks.workload import Workload
-from contract.artefacts import Artefacts
 
 SEED = 17
 _TOLERANCE = 1e-3

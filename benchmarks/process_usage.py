@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from artefacts.addresses import PROJECT_ROOT
 from benchmarks.servers import end
-from contract.artefacts import PROJECT_ROOT
 
 _BETWEEN_SAMPLES = 0.2
 """Seconds: a sample walks all processes of the machine, and may not cost what is measured."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from artefacts.addresses import PROJECT_ROOT
 from benchmarks.capacity_guide import capacity_guide
 from benchmarks.jobs_report import FIGURE as JOBS_FIGURE
 from benchmarks.jobs_report import jobs_section
@@ -11,7 +12,6 @@ from benchmarks.jobs_scale import scale_figures
 from benchmarks.markdown import NOT_MEASURED, between, machine, number, number_of, prose, table, verdicts, with_spread
 from benchmarks.results import load_all
 from benchmarks.summaries import FEWEST_FOR_P99
-from contract.artefacts import PROJECT_ROOT
 
 PAGE = PROJECT_ROOT / "docs" / "performance.md"
 SCALE_PAGE = PROJECT_ROOT / "docs" / "scale.md"

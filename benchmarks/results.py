@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from contract.artefacts import PROJECT_ROOT
+from artefacts.addresses import PROJECT_ROOT
 
 RESULTS = PROJECT_ROOT / "benchmarks" / "results" / "online.json"
 JOBS_FILE = "jobs.json"

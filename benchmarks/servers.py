@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from contract.artefacts import PROJECT_ROOT
+from artefacts.addresses import PROJECT_ROOT
 
 _READY_SECONDS = 120.0
 _STOP_SECONDS = 20.0

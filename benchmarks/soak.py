@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from artefacts.addresses import Artefacts
 from benchmarks.online import bench, figures_of
 from benchmarks.peers import all_peers
 from benchmarks.results import store
 from benchmarks.servers import ServerError
 from benchmarks.summaries import slope
 from benchmarks.targets import soak_verdicts
-from contract.artefacts import Artefacts
 
 WINDOW = 10_000
 CONNECTIONS = 32

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from artefacts.addresses import PROJECT_ROOT, Artefacts
 from contract import ModelContract, Resolver
-from contract.artefacts import PROJECT_ROOT, Artefacts
 from scoring.model_store import open_model, pinned_tag
 from service.online_features import open_feast
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from artefacts.addresses import Artefacts
+from artefacts.process.command_line import OneLineParser, warn_of_unknown
+from artefacts.process.printable import printable_output
+from artefacts.process.redaction import redacted
 from contract import ContractError
-from contract.artefacts import Artefacts
-from contract.command_line import OneLineParser, warn_of_unknown
 from contract.errors import setting_problem
-from contract.printable import printable_output
-from contract.redaction import redacted
 from jobs.errors import JobError
 from jobs.settings import JobsSettings
 from jobs.times import refuse_nothing_between, utc

@@ -14,8 +14,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from artefacts.addresses import Artefacts
 from contract import ContractError
-from contract.artefacts import Artefacts
 from jobs.builds import check_whole, kept_builds
 from jobs.errors import ArgumentError, JobError
 from jobs.feature_store import open_feature_store

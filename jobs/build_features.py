@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from contract.artefacts import Artefacts
-from contract.build_files import Written
-from contract.cutoffs import CutoffSettings, midnight
+from artefacts.addresses import Artefacts
+from artefacts.build_files import Written
+from artefacts.cutoffs import CutoffSettings, midnight
 from feature_repo import transformations
 from jobs import build_plan
 from jobs.build_plan import lifetime_since, snapshot_times, windowed_at

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import ibis
 import ibis.expr.types as ir
 
-from contract.cutoffs import CutoffSettings, lay_back, midnight
+from artefacts.cutoffs import CutoffSettings, lay_back, midnight
 from feature_repo import transformations
 from jobs.builds import Build
 from jobs.engines import Features

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypedDict
 
-from contract.build_files import STREAMED, Written, damage, written, wrong_in
+from artefacts.build_files import STREAMED, Written, damage, written, wrong_in
 from jobs.errors import JobError
 from jobs.orders import streamed_batches
 
@@ -51,7 +51,7 @@ class Build:
     left_out: numbers of those that came with other data, whose rows are none of its own.
     partitions: view → partition → what is in it.
     days: day of its orders (days since 1970, as text) → what was in it.
-    files: view → partition → its files, see `contract.build_files`; builds of earlier versions name none.
+    files: view → partition → its files, see `artefacts.build_files`; builds of earlier versions name none.
     cutoffs: what somebody has set of training's cut-offs for this build, or else for one before it; each setting apart.
     history: names of the builds before it, the oldest first, at most `MOST_HISTORY`; they are times.
     """
@@ -86,7 +86,7 @@ def read_build(offline_store: Path) -> Build:
 
 
 def check_whole(build: Path, streamed_orders: Path | None, read: bool = True) -> None:
-    """Hold the files of a build against what it says of them. Arguments are those of `contract.build_files.damage`.
+    """Hold the files of a build against what it says of them. Arguments are those of `artefacts.build_files.damage`.
 
     Raises:
         JobError: a file is missing, damaged, or of another build; it is named.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.artefacts import Artefacts
+from artefacts.addresses import Artefacts
 from jobs.alone_rows import SILENCE, rows_without
 from jobs.errors import ArgumentError, JobError
 from jobs.label_files import read_labels

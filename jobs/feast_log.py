@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from artefacts.addresses import Artefacts
 from contract import FeatureState, ModelContract
-from contract.artefacts import Artefacts
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
 from jobs.log_reading import nothing_in, refuse_foreign

@@ -13,9 +13,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from contract.artefacts import PROJECT_ROOT, Artefacts
-from contract.offline_place import another_store, refusal
-from contract.redaction import redacted
+from artefacts.addresses import PROJECT_ROOT, Artefacts
+from artefacts.offline_place import another_store, refusal
+from artefacts.process.redaction import redacted
 from jobs.errors import JobError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import duckdb
 
-from contract.printable import printable
+from artefacts.process.printable import printable
 from jobs.errors import JobError
 from jobs.latest_rows import read_path, rows_of
 from jobs.logged_scores import LoggedScores

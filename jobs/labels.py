@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from contract.artefacts import Artefacts
+from artefacts.addresses import Artefacts
 from jobs.errors import ArgumentError, JobError
 from jobs.latest_rows import rows_of
 from jobs.log_reading import LogReading, Opener, nothing_in

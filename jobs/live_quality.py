@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from contract.artefacts import Artefacts
+from artefacts.addresses import Artefacts
 from jobs.errors import ArgumentError, JobError
 from jobs.label_files import read_labels
 from jobs.log_reading import LogReading, Opener, nothing_in

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from contract.artefacts import Artefacts
-from contract.redaction import redacted
+from artefacts.addresses import Artefacts
+from artefacts.process.redaction import redacted
 from contract.resolve import CLOCK_SKEW_SECONDS
 from jobs.builds import check_whole, read_build
 from jobs.chunks import BuildView, ChunkReader, Progress

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from contract.newest_snapshot import FIELD, key_of
+from artefacts.newest_snapshot import FIELD, key_of
 
 
 def note_newest_snapshot(client: Any, project: str, newest: str, until: datetime) -> None:

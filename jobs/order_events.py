@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contract.order_ids import content_ids
+from artefacts.order_ids import content_ids
 from jobs.orders import ORDERS_SCHEMA
 
 _EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contract.artefacts import Artefacts
+from artefacts.addresses import Artefacts
 from jobs.errors import JobError
 
 ORDERS_SCHEMA = pa.schema(
@@ -41,7 +41,7 @@ class Orders:
     observed_until: every order before this time is in the orders file, unless it comes late; UTC.
     source: where they came from, for people.
     data_set: which data these are; it changes when they are replaced, not when they grow or are called otherwise.
-    ids_of_content: the orders came without ids, see `contract.order_ids`.
+    ids_of_content: the orders came without ids, see `artefacts.order_ids`.
     left_out: numbers of batches that came with another data set.
     """
 

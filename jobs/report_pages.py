@@ -9,7 +9,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, write_to_textfile
 
-from contract.printable import printable
+from artefacts.process.printable import printable
 from jobs.errors import JobError
 
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem;color:#222}h1,h2{font-weight:600}

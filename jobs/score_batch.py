@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from artefacts.addresses import Artefacts
 from contract import Resolver
-from contract.artefacts import Artefacts
 from jobs.builds import check_whole
 from jobs.customer_list import CustomerList, read_customer_list
 from jobs.errors import JobError

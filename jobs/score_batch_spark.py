@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from artefacts.addresses import PROJECT_ROOT, Artefacts
 from contract import ModelContract, Resolver
-from contract.artefacts import PROJECT_ROOT, Artefacts
 from jobs.customer_list import CustomerList
 from jobs.latest_rows import ViewSource
 from jobs.offline_features import FeaturePlan, StoredRows

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlparse
 
-from contract.artefacts import Artefacts
+from artefacts.addresses import Artefacts
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
 from jobs.order_events import Event, read_json, read_parquet, sorted_out

@@ -7,7 +7,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class JobsSettings(BaseSettings):
-    """How features are built. Addresses of artefacts are in `contract.artefacts`."""
+    """How features are built. Addresses of artefacts are in `artefacts.addresses`."""
 
     model_config = SettingsConfigDict(env_prefix="JOBS_")
 

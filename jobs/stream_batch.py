@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from artefacts.addresses import Artefacts
+from artefacts.build_files import STREAMED, STREAMED_ROWS, UNDER_WAY, written
 from contract import Resolver
-from contract.artefacts import Artefacts
-from contract.build_files import STREAMED, STREAMED_ROWS, UNDER_WAY, written
 from jobs.builds import check_whole, read_build, switching
 from jobs.errors import JobError
 from jobs.latest_rows import ViewSource, connect, latest_rows, rows_of, text

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from contract.cutoffs import midnight
+from artefacts.cutoffs import midnight
 from feature_repo import transformations
 from jobs.build_plan import last_snapshot, lifetime_since, windowed_since
 from jobs.builds import Build

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from artefacts.process.printable import printable
 from contract import FeatureInput, ModelContract
-from contract.printable import printable
 from jobs.errors import ArgumentError, JobError
 from jobs.log_reading import nothing_in
 from jobs.report_pages import aligned

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from artefacts.addresses import MODEL_FILES, PIPELINE_FILE
 from contract import ContractError, ModelContract, content_sha256
-from contract.artefacts import MODEL_FILES, PIPELINE_FILE
 from scoring.classes import check_classifier, check_probabilities
 from scoring.errors import MissingFileError, ModelError, UnreadableFileError
 from scoring.onnx_scorer import Scorer, onnx_scorer
@@ -187,7 +187,7 @@ def _sklearn_scorer(model: bytes, contract: ModelContract) -> Scorer:
     import pandas as pd
 
     names = contract.feature_names
-    pipeline = read_pipeline(model, contract.trusted_types)
+    pipeline = read_pipeline(model, scoring.models.trusted_types)
     check_classifier(pipeline, contract.class_names)
     probe = pd.DataFrame([[feature.default for feature in contract.inputs]], columns=names, dtype=np.float32)
     check_probabilities(pipeline.predict_proba(probe), len(probe), contract.class_names)

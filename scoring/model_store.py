@@ -5,8 +5,8 @@ from pathlib import Path
 import bentoml
 from bentoml.exceptions import BentoMLException, NotFound
 
-from contract.artefacts import Artefacts
-from contract.small_files import read_small_text
+from artefacts.addresses import Artefacts
+from artefacts.process.small_files import read_small_text
 from scoring.errors import ModelError
 from scoring.model import ImportedModel, load_model
 

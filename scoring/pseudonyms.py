@@ -5,8 +5,8 @@ import hmac
 from collections.abc import Iterable
 from pathlib import Path
 
-from contract.file_access import why_unreadable
-from contract.small_files import read_small_file
+from artefacts.process.file_access import why_unreadable
+from artefacts.process.small_files import read_small_file
 from scoring.errors import ModelError
 
 PREFIX = "p:"

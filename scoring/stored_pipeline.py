@@ -4,8 +4,8 @@ import os
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from contract.trusted_types import SETTING, TRUSTED_TYPES, trusted_types
 from scoring.errors import ModelError
+from scoring.models.trusted_types import SETTING, TRUSTED_TYPES, trusted_types
 from scoring.stored_indices import check_indices
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ import os
 import sys
 from pathlib import Path
 
-from contract.printable import printable_output
-from contract.small_files import read_small_file
+from artefacts.process.printable import printable_output
+from artefacts.process.small_files import read_small_file
 from service.authentication import new_key, read_keys
 from service.errors import StartupError
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from contract.file_access import why_unreadable
-from contract.small_files import read_small_file
+from artefacts.process.file_access import why_unreadable
+from artefacts.process.small_files import read_small_file
 from service.errors import StartupError, UnauthenticatedError
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import yaml
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from feast.utils import get_default_yaml_file_path
 
-from contract.small_files import read_small_text
+from artefacts.process.small_files import read_small_text
 from service.errors import StartupError
 
 

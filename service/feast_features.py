@@ -12,9 +12,9 @@ import redis
 from numpy.typing import NDArray
 from redis.exceptions import RedisClusterException
 
+from artefacts.newest_snapshot import FIELD, key_of, unix_seconds
 from contract import RawFeatures
 from contract.feature_union import FeatureUnion
-from contract.newest_snapshot import FIELD, key_of, unix_seconds
 from service.errors import OnlineStoreUnavailableError
 from service.proved_redis import MixedUpRepliesError, ProofNotAllowedError, prove_replies
 from service.reply_stream import HOW_TO_ALLOW_PROOFS

@@ -13,7 +13,7 @@ from feast.protos.feast.core.Registry_pb2 import Registry
 from feast.repo_config import RepoConfig
 from google.protobuf.message import DecodeError
 
-from contract.small_files import read_small_file
+from artefacts.process.small_files import read_small_file
 from service.errors import StartupError
 
 LARGEST_REGISTRY_BYTES = 64 * 1024 * 1024

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from artefacts.process.small_files import UnfitFileError, read_small_text
 from contract import ContractError
-from contract.small_files import UnfitFileError, read_small_text
 from scoring.errors import ModelError
 from scoring.model_store import is_exact
 from service.challenger import Mode

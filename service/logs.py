@@ -7,8 +7,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from contract.printable import printable
-from contract.redaction import redacted, secrets_in
+from artefacts.process.printable import printable
+from artefacts.process.redaction import redacted, secrets_in
 from service.settings import ServiceSettings
 from service.tracing import trace_ids
 

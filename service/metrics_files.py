@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from contract.small_files import read_small_file
+from artefacts.process.small_files import read_small_file
 
 if TYPE_CHECKING:
     from prometheus_client import Metric

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from artefacts.addresses import Artefacts
+from artefacts.process.redaction import redacted
+from artefacts.redis_address import RedisAddress
 from contract import ContractError, ContractMismatchError, ModelContract, RawFeatures, differences
-from contract.artefacts import Artefacts
 from contract.feature_schema import FeatureRegistry, read_feature_schema
 from contract.feature_union import FeatureUnion
-from contract.redaction import redacted
-from contract.redis_address import RedisAddress
 from service.errors import StartupError
 from service.feast_features import FeastOnlineFeatures
 from service.read_plan import UnsupportedFeatureServiceError, compile_plan

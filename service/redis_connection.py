@@ -12,8 +12,8 @@ from typing import Any
 
 import hiredis
 
-from contract.redis_address import RedisAddress
-from contract.small_files import read_small_file
+from artefacts.process.small_files import read_small_file
+from artefacts.redis_address import RedisAddress
 from service.errors import OnlineStoreUnavailableError, StartupError
 from service.redis_pipe import FAILURES, MixedUpRepliesError, RedisPipe, SuspiciousReplyError, open_pipe, pack
 from service.reply_stream import HOW_TO_ALLOW_PROOFS

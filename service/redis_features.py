@@ -14,8 +14,8 @@ import hiredis
 import numpy as np
 from numpy.typing import NDArray
 
+from artefacts.newest_snapshot import FIELD, key_of, unix_seconds
 from contract import RawFeatures
-from contract.newest_snapshot import FIELD, key_of, unix_seconds
 from scoring.on_demand import OnDemandView
 from service.read_plan import ReadInputs, ReadPlan, StoredColumn
 from service.redis_pipe import pack

@@ -10,10 +10,10 @@ from bentoml.exceptions import NotFound
 from bentoml.models import BentoModel
 from pydantic import ValidationError
 
+from artefacts.addresses import Artefacts
+from artefacts.process.settings import unknown_variables
 from contract import ContractError
-from contract.artefacts import Artefacts
 from contract.errors import setting_problem
-from contract.settings import unknown_variables
 from scoring.errors import ModelError
 from service.errors import StartupError
 from service.http_api import BeforeBentoML, ServingSlot

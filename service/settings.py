@@ -7,7 +7,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class ServiceSettings(BaseSettings):
-    """How one service process behaves. Addresses of artefacts are in `contract.artefacts`."""
+    """How one service process behaves. Addresses of artefacts are in `artefacts.addresses`."""
 
     model_config = SettingsConfigDict(env_prefix="SERVICE_", protected_namespaces=())
 

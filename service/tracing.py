@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from contract.loopback import keep_loopback_direct
+from artefacts.process.loopback import keep_loopback_direct
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

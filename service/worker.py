@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from artefacts.addresses import PROJECT_ROOT, Artefacts
 from contract import ContractError
-from contract.artefacts import PROJECT_ROOT, Artefacts
 from scoring.errors import ModelError
 from scoring.model import ImportedModel
 from scoring.model_store import is_exact, open_model, pinned_tag

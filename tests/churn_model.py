@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
+from artefacts.addresses import Artefacts
 from contract import DecisionThreshold, FeatureInput, ModelContract, TrainingDistribution
-from contract.artefacts import Artefacts
 from contract.feature_schema import read_feature_schema
 from contract.model_contract import QUANTILES
 from jobs.feature_store import open_feature_store

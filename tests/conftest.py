@@ -8,7 +8,7 @@ import prometheus_client  # noqa: F401  # before feast, which would have it shar
 import pytest
 from pytest_socket import disable_socket, enable_socket
 
-from contract.loopback import keep_loopback_direct
+from artefacts.process.loopback import keep_loopback_direct
 from tests.loop import Loop, bare_environment, copy_source, make, make_run
 
 _TIERS = ("unit", "integration", "e2e", "faults")

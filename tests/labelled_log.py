@@ -11,8 +11,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from artefacts.addresses import Artefacts
 from contract import RawFeatures, Resolver
-from contract.artefacts import Artefacts
 from jobs.logged_scores import Active
 from jobs.times import unix_us
 from scoring.inference_log import Answers, log_table

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from contract.artefacts import Artefacts
+from artefacts.addresses import Artefacts
 from jobs.orders import ORDERS_SCHEMA
 
 Order = tuple[str, str, datetime, float, int]

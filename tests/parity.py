@@ -16,8 +16,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from artefacts.addresses import PROJECT_ROOT, Artefacts
 from contract import ModelContract, RawFeatures, Resolver
-from contract.artefacts import PROJECT_ROOT, Artefacts
 from service.online_features import OnlineFeatures, open_feast
 from training.dataset import TrainingData
 

@@ -24,7 +24,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import uvicorn
 
-from contract.artefacts import PROJECT_ROOT, Artefacts
+from artefacts.addresses import PROJECT_ROOT, Artefacts
 from jobs import embedded_redis
 from jobs.build_features import build_features
 from jobs.feature_store import apply

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from artefacts.addresses import Artefacts
+from artefacts.process.command_line import OneLineParser, warn_of_unknown
+from artefacts.process.loopback import keep_loopback_direct
+from artefacts.process.printable import printable_output
 from contract import ContractError
-from contract.artefacts import Artefacts
-from contract.command_line import OneLineParser, warn_of_unknown
 from contract.errors import setting_problem
-from contract.loopback import keep_loopback_direct
-from contract.printable import printable_output
 from scoring.errors import ModelError
 from training.errors import DatasetError, TrainingError
 from training.settings import TrainingSettings
@@ -204,7 +204,7 @@ def _run(chosen: argparse.Namespace) -> None:
             print(f"warning: whether these are enough to train on is not known: {error}", file=sys.stderr)
         return
     if chosen.command == "challenge" and chosen.mode == "off":  # before what takes seconds to load
-        from training.served_here import switch_off
+        from artefacts.local_pin import switch_off
 
         off = switch_off(artefacts)
         if off is None:

@@ -14,8 +14,9 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from artefacts.addresses import MODEL_FILES, PIPELINE_FILE, Artefacts
+from artefacts.local_pin import alone, pin
 from contract import ModelContract, content_sha256
-from contract.artefacts import MODEL_FILES, PIPELINE_FILE, Artefacts
 from scoring.classes import check_classifier, check_probabilities
 from scoring.errors import ModelError
 from scoring.model import ImportedModel, load_model
@@ -25,7 +26,6 @@ from training.errors import ModelImportError
 from training.promotion import refuse_unpassed
 from training.registry import RegisteredModel
 from training.rehearsal import only_as_onnx
-from training.served_here import alone, pin
 
 COMPILED_PATH = "compiled"
 """Where a run keeps what its model was compiled to, each file named by its sha256: compiling twice need not give the

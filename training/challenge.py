@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from mlflow.entities.model_registry import ModelVersion
 
+from artefacts.local_pin import alone, challenging, pinned, version_in, write_whole
 from training import registry
 from training.bento_import import prepare, store, stored
 from training.errors import LedgerError, TrainingError
@@ -14,7 +15,6 @@ from training.ledger import Recorded
 from training.opened_registry import OpenedRegistry
 from training.promotion import refuse_unpassed
 from training.registry import CHAMPION
-from training.served_here import alone, challenging, pinned, version_in, write_whole
 from training.target import refuse_other_label, refuse_other_setting
 
 
@@ -84,7 +84,7 @@ def record_off(opened: OpenedRegistry, before: Mapping[str, Any]) -> Recorded:
     """Record that a model challenges here no longer. The only move that is made first: it must not wait for a registry.
 
     Args:
-        before: as `training.served_here.switch_off` gave it.
+        before: as `artefacts.local_pin.switch_off` gave it.
 
     Raises:
         TrainingError: it cannot be recorded.

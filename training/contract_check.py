@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mlflow.tracking import MlflowClient
 
+from artefacts.addresses import Artefacts
 from contract import ContractError, ModelContract, differences
-from contract.artefacts import Artefacts
 from training import registry
 from training.dataset import live_schema
 from training.errors import BrokenPromisesError, DatasetError, TrainingError

@@ -26,7 +26,7 @@ class DataSet:
 
     Args:
         path: of the file that will be replaced; it may be absent.
-        ids_of_content: the orders came without ids, see `contract.order_ids`.
+        ids_of_content: the orders came without ids, see `artefacts.order_ids`.
     """
 
     def __init__(self, path: Path, ids_of_content: bool = False) -> None:

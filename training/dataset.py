@@ -14,13 +14,13 @@ import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from artefacts.addresses import PROJECT_ROOT, Artefacts
+from artefacts.build_files import damage
+from artefacts.cutoffs import Cutoffs, CutoffSettings, lay_back
+from artefacts.offline_place import another_store, refusal
+from artefacts.process.redaction import redacted
 from contract import FeatureSchema, RawFeatures
-from contract.artefacts import PROJECT_ROOT, Artefacts
-from contract.build_files import damage
-from contract.cutoffs import Cutoffs, CutoffSettings, lay_back
 from contract.feature_schema import read_feature_schema
-from contract.offline_place import another_store, refusal
-from contract.redaction import redacted
 from training.errors import DatasetError
 from training.population import open_population
 from training.settings import TrainingSettings

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from contract.cutoffs import midnight
+from artefacts.cutoffs import midnight
 from training.orders import OrdersWritten, description_of, orders_file
 
 

@@ -5,15 +5,15 @@ from datetime import UTC, datetime
 
 from mlflow.entities.model_registry import ModelVersion
 
-from contract.printable import printable
-from contract.redaction import redacted
+from artefacts.local_pin import challenging, pinned
+from artefacts.process.printable import printable
+from artefacts.process.redaction import redacted
 from training import registry
 from training.judgement import AGAINST_CHAMPION
 from training.ledger import Chain, Recorded
 from training.opened_registry import OpenedRegistry
 from training.promotion import own_verdict
 from training.registry import CHAMPION, LABEL_DAYS
-from training.served_here import challenging, pinned
 
 _METRICS = ("active_roc_auc", "all_roc_auc", "all_brier", "all_calibration_error")
 

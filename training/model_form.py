@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import yaml
 
-from contract.artefacts import PIPELINE_FILE
+from artefacts.addresses import PIPELINE_FILE
 from training.errors import ModelImportError
 
 MLMODEL_FILE: Final = "MLmodel"

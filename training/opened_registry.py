@@ -7,15 +7,15 @@ from typing import Any
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
+from artefacts.addresses import Artefacts
+from artefacts.local_pin import alone, pin
 from contract import differences
-from contract.artefacts import Artefacts
 from training import registry
 from training.bento_import import Servable
 from training.dataset import live_schema
 from training.errors import LedgerError, ModelImportError
 from training.ledger import Alias, Chain, Entry, Ledger, Move, Recorded, actor
 from training.registry import CHAMPION
-from training.served_here import alone, pin
 from training.settings import TrainingSettings
 
 

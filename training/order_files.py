@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contract.printable import printable
+from artefacts.process.printable import printable
 from scoring.entity_ids import text_ids
 from training.errors import OrdersError
 from training.orders import ORDERS_SCHEMA

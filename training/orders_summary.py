@@ -7,8 +7,8 @@ from typing import Any
 
 import duckdb
 
-from contract.artefacts import Artefacts
-from contract.cutoffs import Cutoffs
+from artefacts.addresses import Artefacts
+from artefacts.cutoffs import Cutoffs
 from scoring.evaluation import FEWEST_OF_A_CLASS
 from training.dataset import choose_cutoffs, observed_until
 from training.errors import DatasetError

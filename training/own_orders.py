@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from contract.order_ids import content_ids
+from artefacts.order_ids import content_ids
 from training.deliveries import in_checkout, known_until, of_checkout
 from training.errors import OrdersError
 from training.order_files import read_orders_file

@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 
-from contract.cutoffs import HourRange
+from artefacts.cutoffs import HourRange
 from training.settings import TrainingSettings
 
 _HOUR_US = 3_600_000_000

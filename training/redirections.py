@@ -8,7 +8,7 @@ import sys
 from collections.abc import MutableMapping
 
 _HOW_TO_REACH = (
-    "MLFLOW_TRACKING_URI",  # a setting of ours, see `contract.artefacts`
+    "MLFLOW_TRACKING_URI",  # a setting of ours, see `artefacts.addresses`
     "MLFLOW_TRACKING_USERNAME",
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN",

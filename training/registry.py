@@ -19,9 +19,9 @@ from mlflow.tracking import MlflowClient
 from sklearn.pipeline import Pipeline
 from sqlalchemy.exc import SQLAlchemyError  # which mlflow lets through
 
+from artefacts.addresses import PIPELINE_FILE
+from artefacts.process.redaction import redacted
 from contract import ContractError, ModelContract, content_sha256
-from contract.artefacts import PIPELINE_FILE
-from contract.redaction import redacted
 from scoring.errors import ModelError
 from scoring.stored_pipeline import read_pipeline
 from training.errors import ModelImportError, TrainingError
@@ -221,7 +221,7 @@ def digest_of(folder: Path) -> str:
 
 def _load_pipeline(document: bytes, contract: ModelContract, what: str) -> Pipeline:
     try:
-        return read_pipeline(document, contract.trusted_types, boosters=True)
+        return read_pipeline(document, scoring.models.trusted_types, boosters=True)
     except (ModelError, ContractError) as error:
         raise ModelImportError(f"{what}: {error}") from None
     except Exception as error:  # skops and zipfile each raise their own for "this is no pipeline"

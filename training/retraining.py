@@ -7,8 +7,8 @@ from pathlib import Path
 
 from mlflow.entities.model_registry import ModelVersion
 
+from artefacts.addresses import Artefacts
 from contract import ModelContract
-from contract.artefacts import Artefacts
 from training import registry
 from training.bento_import import prepare
 from training.dataset import built_from, last_labelled, observed_until

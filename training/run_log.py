@@ -20,10 +20,10 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME, MLFLOW_USER
 from sklearn.pipeline import Pipeline
 
+from artefacts.addresses import PROJECT_ROOT
 from contract import ModelContract
-from contract.artefacts import PROJECT_ROOT
-from contract.trusted_types import TRUSTED_TYPES
 from scoring.evaluation import Bools, Estimate, Floats
+from scoring.models.trusted_types import TRUSTED_TYPES
 from training import registry
 from training.ledger import actor
 from training.model_form import MLMODEL_FILE

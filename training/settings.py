@@ -3,11 +3,11 @@
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from contract.cutoffs import CutoffSettings
+from artefacts.cutoffs import CutoffSettings
 
 
 class TrainingSettings(CutoffSettings):
-    """How a model is trained and judged. Addresses of artefacts are in `contract.artefacts`."""
+    """How a model is trained and judged. Addresses of artefacts are in `artefacts.addresses`."""
 
     model_config = SettingsConfigDict(env_prefix="TRAINING_")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mlflow.tracking import MlflowClient
 
+from artefacts.addresses import Artefacts
 from contract import Label, ModelContract, Population
-from contract.artefacts import Artefacts
 from training import registry
 from training.errors import ModelImportError, OtherTargetError
 from training.registry import CHAMPION

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline
 
+from artefacts.addresses import Artefacts
+from artefacts.cutoffs import Cutoffs
 from contract import (
     DecisionThreshold,
     FeatureInput,
@@ -23,8 +25,6 @@ from contract import (
     Resolver,
     TrainingDistribution,
 )
-from contract.artefacts import Artefacts
-from contract.cutoffs import Cutoffs
 from contract.histogram import Histogram
 from contract.model_contract import COUNTED_AT, QUANTILES
 from scoring.evaluation import (

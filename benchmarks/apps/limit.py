@@ -20,8 +20,8 @@ from feast.infra.key_encoding_utils import serialize_entity_key_prefix
 from feast.infra.online_stores.helpers import _mmh3
 from feast.protos.feast.types.Value_pb2 import Value, ValueType
 
+from artefacts.addresses import PROJECT_ROOT
 from contract import ModelContract
-from contract.artefacts import PROJECT_ROOT
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -11,7 +11,7 @@ import mlflow.sklearn
 import pandas as pd
 from feast import FeatureStore
 
-from contract.artefacts import PROJECT_ROOT
+from artefacts.addresses import PROJECT_ROOT
 
 
 def main(customers: str, as_of: str, out: str) -> None:

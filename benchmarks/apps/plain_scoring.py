@@ -10,7 +10,7 @@ from typing import Any
 import mlflow.sklearn
 from feast import FeatureStore
 
-from contract.artefacts import PROJECT_ROOT
+from artefacts.addresses import PROJECT_ROOT
 
 
 class PlainScoring:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from contract.build_files import UNDER_WAY
+from artefacts.build_files import UNDER_WAY
 from tests.loop import Answer, bare_environment, call, copy_source, free_port
 from tests.redis_servers import until, valkey
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import redis
 
-from contract.newest_snapshot import FIELD, key_of
+from artefacts.newest_snapshot import FIELD, key_of
 from tests.loop import Loop
 from tests.serving import START_SECONDS, serving, wait_until
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from contract.artefacts import Artefacts
+from artefacts.addresses import Artefacts
 from tests.loop import SOURCE, Loop, call, free_port
 
 

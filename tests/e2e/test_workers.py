@@ -14,7 +14,7 @@ import psutil
 import pytest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from contract.artefacts import Artefacts
+from artefacts.addresses import Artefacts
 from tests.loop import Loop
 from tests.serving import Service, samples, serving, wait_until
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from contract.artefacts import Artefacts
+from artefacts.addresses import Artefacts
 from jobs.feature_store import FEATURE_REPO, apply
 from tests.loop import SOURCE
 

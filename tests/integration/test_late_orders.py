@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from contract.artefacts import Artefacts
+from artefacts.addresses import Artefacts
 from jobs import embedded_redis
 from jobs.build_features import build_features
 from jobs.feature_store import apply, open_feature_store

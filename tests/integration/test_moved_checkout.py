@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import redis
 
-from contract.artefacts import PROJECT_ROOT, Artefacts
-from contract.offline_place import another_store
+from artefacts.addresses import PROJECT_ROOT, Artefacts
+from artefacts.offline_place import another_store
 from jobs.build_features import build_features
 from jobs.errors import JobError
 from jobs.feature_store import apply, open_feature_store

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from contract.artefacts import Artefacts
+from artefacts.addresses import Artefacts
 from jobs import embedded_redis
 from jobs.builds import read_build
 from jobs.materialize import materialize

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 import redis
 
+from artefacts.addresses import PROJECT_ROOT, Artefacts
 from contract import RawFeatures, Resolver
-from contract.artefacts import PROJECT_ROOT, Artefacts
 from jobs import embedded_redis
 from jobs.build_features import build_features
 from jobs.feature_store import apply

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from contract.artefacts import PROJECT_ROOT
+from artefacts.addresses import PROJECT_ROOT
 
 CHART = PROJECT_ROOT / "deploy/helm/churn-service"
 VALUE_SETS = {file.stem: file for file in sorted((PROJECT_ROOT / "deploy/helm/values").glob("*.yaml"))}

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_settings import BaseSettings
 
-from contract.artefacts import PROJECT_ROOT
+from artefacts.addresses import PROJECT_ROOT
 from jobs.settings import JobsSettings
 from service.settings import ServiceSettings
 from training.settings import TrainingSettings

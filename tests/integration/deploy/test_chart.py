@@ -11,7 +11,7 @@ import yaml
 
 import jobs.__main__
 import training.__main__
-from contract.artefacts import PROJECT_ROOT, Artefacts
+from artefacts.addresses import PROJECT_ROOT, Artefacts
 from tests.integration.deploy.chart import (
     CHART,
     KUBERNETES,

@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from contract.artefacts import PROJECT_ROOT
+from artefacts.addresses import PROJECT_ROOT
 from deploy.make_secrets import make
 from service.settings import ServiceSettings
 from tests.integration.deploy.chart import (

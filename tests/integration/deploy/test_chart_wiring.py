@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from contract.artefacts import PROJECT_ROOT
+from artefacts.addresses import PROJECT_ROOT
 from deploy.jobs.schedule import JOBS
 from tests.integration.deploy.chart import (
     Manifest,

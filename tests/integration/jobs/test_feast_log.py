@@ -18,8 +18,8 @@ import pytest
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
 
+from artefacts.addresses import Artefacts
 from contract import RawFeatures, Resolver
-from contract.artefacts import Artefacts
 from jobs import feast_log
 from jobs.errors import JobError
 from jobs.feast_log import publish_log

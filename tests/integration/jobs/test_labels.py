@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from artefacts.addresses import Artefacts
 from contract import Label, ModelContract
-from contract.artefacts import Artefacts
 from jobs.__main__ import main
 from jobs.errors import JobError
 from jobs.labels import LabelRequest, LabelsMade, NothingDueError, make_labels

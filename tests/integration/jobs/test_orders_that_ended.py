@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from contract.artefacts import Artefacts
+from artefacts.addresses import Artefacts
 from jobs.build_features import build_features
 from jobs.feature_store import apply
 from jobs.orders import ORDERS_SCHEMA, data_set_of

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from artefacts.addresses import Artefacts
 from contract import ContractMismatchError
-from contract.artefacts import Artefacts
 from jobs import score_batch as batch
 from jobs.build_features import build_features
 from jobs.errors import JobError

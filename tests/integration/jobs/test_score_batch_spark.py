@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from contract.artefacts import Artefacts
+from artefacts.addresses import Artefacts
 from jobs.build_features import build_features
 from jobs.errors import JobError
 from jobs.feature_store import apply

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from artefacts.addresses import Artefacts
 from contract import FeatureSchema, ModelContract
-from contract.artefacts import Artefacts
 from contract.feature_schema import read_feature_schema
 from jobs import embedded_redis
 from service.online_features import OpenedFeast, open_feast

@@ -14,7 +14,7 @@ import sys
 sys.modules.update(dict.fromkeys(["duckdb", "ibis", "pyspark", "dask", "mlflow"]))  # as if they were not installed
 from pathlib import Path
 from contract import ModelContract
-from contract.artefacts import Artefacts
+from artefacts.addresses import Artefacts
 from service.online_features import open_store
 artefacts = Artefacts.model_validate_json(sys.argv[2])
 print(open_store(Path(sys.argv[1]), artefacts, ModelContract.model_validate_json(sys.argv[3])).project)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.small_files import read_small_file
+from artefacts.process.small_files import read_small_file
 from service import metrics_files
 from service.metrics import _forget_dead_workers
 from tests.loop import SOURCE

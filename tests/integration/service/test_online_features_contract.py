@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
+from artefacts.addresses import PROJECT_ROOT
 from contract import ModelContract, RawFeatures, Resolver
-from contract.artefacts import PROJECT_ROOT
 from service.feast_features import FeastOnlineFeatures
 from service.online_features import OnlineFeatures
 from service.redis_features import RedisFeatures
@@ -254,7 +254,7 @@ _READ_ELSEWHERE = """
 import asyncio, json, os, sys
 from pathlib import Path
 from contract import ModelContract
-from contract.artefacts import Artefacts
+from artefacts.addresses import Artefacts
 from service.online_features import open_feast
 
 contract = ModelContract.from_json(sys.stdin.read())

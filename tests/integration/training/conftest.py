@@ -16,8 +16,8 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
+from artefacts.addresses import Artefacts
 from contract import ModelContract, content_sha256
-from contract.artefacts import Artefacts
 from jobs.feature_store import apply
 from tests.churn_model import churn_contract
 from training import registry, run_log

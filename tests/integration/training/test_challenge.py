@@ -7,6 +7,7 @@ from pathlib import Path
 import bentoml
 import pytest
 
+from artefacts.local_pin import switch_off
 from scoring.model_store import open_model
 from tests.integration.training.conftest import ALIKE, GOOD, NAME, WORSE, Registry, trained
 from training.__main__ import main
@@ -15,7 +16,6 @@ from training.challenge import challenge, record_off
 from training.errors import LedgerError, ModelImportError, TrainingError
 from training.moves import promote, promote_trained
 from training.registry import version_of
-from training.served_here import switch_off
 
 
 def imported_again(*_: object) -> None:

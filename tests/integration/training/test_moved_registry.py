@@ -8,7 +8,7 @@ import mlflow
 import pytest
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
-from contract.artefacts import Artefacts
+from artefacts.addresses import Artefacts
 from tests.integration.training.conftest import GOOD, NAME, SETTINGS
 from training import run_log
 from training.errors import TrainingError

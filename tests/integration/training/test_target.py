@@ -9,7 +9,7 @@ import pytest
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
-from contract.artefacts import Artefacts
+from artefacts.addresses import Artefacts
 from tests.integration.training.conftest import ALIKE, GOOD, NAME, SETTINGS, Registry, trained
 from tests.integration.training.test_retraining import TEST_CUTOFF, build, known
 from training import retraining

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from artefacts.cutoffs import Cutoffs
 from contract import ModelContract, RawFeatures
-from contract.cutoffs import Cutoffs
 from contract.histogram import Histogram
 from contract.model_contract import COUNTED_AT
 from tests.integration.training.conftest import NAME, Registry, customers

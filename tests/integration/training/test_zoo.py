@@ -32,10 +32,10 @@ from sklearn.tree import DecisionTreeClassifier
 from xgboost import XGBClassifier
 
 from contract import ModelContract
-from contract.trusted_types import SETTING
 from scoring.errors import ModelError
 from scoring.explanation import Explainer
 from scoring.model_store import open_model
+from scoring.models.trusted_types import SETTING
 from tests.integration.training.conftest import NAME, TEST_CUTOFF, Registry, customers
 from training import run_log
 from training.bento_import import Servable, import_model

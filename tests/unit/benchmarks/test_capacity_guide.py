@@ -3,10 +3,10 @@ from typing import Any
 import pytest
 import yaml
 
+from artefacts.addresses import PROJECT_ROOT
 from benchmarks.capacity_guide import BUSY, capacity_guide, planned_rate
 from benchmarks.report import CAPACITY_BEGIN, CAPACITY_END, OPERATIONS_PAGE
 from benchmarks.results import load_all
-from contract.artefacts import PROJECT_ROOT
 from tests.unit.benchmarks.test_report import ABOUT
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from contract.artefacts import PROJECT_ROOT
+from artefacts.addresses import PROJECT_ROOT
 from service.settings import ServiceSettings
 
 USUAL_PROXIES_SECONDS = 60

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.redis_address import RedisAddress
+from artefacts.redis_address import RedisAddress
 from deploy import make_secrets
 from service.authentication import ApiKeys
 from tests.loop import SOURCE

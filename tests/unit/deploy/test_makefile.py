@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.artefacts import PROJECT_ROOT
+from artefacts.addresses import PROJECT_ROOT
 
 MAKEFILE = (PROJECT_ROOT / "Makefile").read_text()
 DESCRIBED = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.artefacts import PROJECT_ROOT
+from artefacts.addresses import PROJECT_ROOT
 from deploy.image.builder import ImageError
 from deploy.image.push import check_name, main
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from contract.artefacts import PROJECT_ROOT
+from artefacts.addresses import PROJECT_ROOT
 
 WORKFLOWS = {
     file.stem: yaml.safe_load(file.read_text()) for file in (PROJECT_ROOT / ".github/workflows").glob("*.yaml")

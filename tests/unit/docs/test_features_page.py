@@ -4,7 +4,7 @@ import re
 
 import ibis
 
-from contract.artefacts import PROJECT_ROOT
+from artefacts.addresses import PROJECT_ROOT
 from feature_repo import transformations
 from jobs.orders import ORDER_COLUMNS
 

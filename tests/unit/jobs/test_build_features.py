@@ -9,8 +9,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from contract.build_files import damage
-from contract.cutoffs import CutoffSettings, lay_back
+from artefacts.build_files import damage
+from artefacts.cutoffs import CutoffSettings, lay_back
 from jobs import build_features as build_features_module
 from jobs import duckdb_engine
 from jobs.__main__ import main

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.build_files import damage, written
+from artefacts.build_files import damage, written
 from jobs.build_features import build_features
 from jobs.builds import read_build
 from jobs.settings import JobsSettings

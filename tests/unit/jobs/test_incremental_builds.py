@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from contract.cutoffs import CutoffSettings, lay_back
+from artefacts.cutoffs import CutoffSettings, lay_back
 from jobs import build_features as build_features_module
 from jobs.build_features import build_features
 from jobs.builds import Build, read_build

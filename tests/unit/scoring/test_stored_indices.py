@@ -12,8 +12,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeClassifier
 
-from contract.trusted_types import SETTING
 from scoring.errors import ModelError
+from scoring.models.trusted_types import SETTING
 from scoring.stored_pipeline import read_pipeline
 from tests.fakes import training_rows
 

@@ -4,9 +4,9 @@ import pytest
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
-from contract.artefacts import PROJECT_ROOT
+from artefacts.addresses import PROJECT_ROOT
+from artefacts.process.settings import unknown_variables
 from contract.errors import setting_problem
-from contract.settings import unknown_variables
 from jobs.settings import JobsSettings
 from service.settings import ServiceSettings
 from training.settings import TrainingSettings

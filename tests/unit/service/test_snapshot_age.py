@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from contract.newest_snapshot import unix_seconds
+from artefacts.newest_snapshot import unix_seconds
 from service.snapshot_age import SnapshotAge
 
 NOW = datetime(2026, 6, 10, 12, tzinfo=UTC).timestamp()

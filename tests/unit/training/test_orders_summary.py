@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.artefacts import Artefacts
+from artefacts.addresses import Artefacts
 from tests.orders import Order, write_orders
 from training.errors import DatasetError
 from training.orders_summary import Leavers, check_enough, summarise

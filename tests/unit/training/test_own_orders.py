@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from contract.artefacts import Artefacts
+from artefacts.addresses import Artefacts
 from jobs.orders import find_orders
 from tests.orders import write_orders
 from training.errors import OrdersError

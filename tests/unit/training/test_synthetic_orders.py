@@ -6,7 +6,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from contract.artefacts import Artefacts
+from artefacts.addresses import Artefacts
 from jobs.orders import find_orders
 from training.__main__ import main
 from training.errors import OrdersError

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 import uvloop
 
-from contract.redis_address import RedisAddress
+from artefacts.redis_address import RedisAddress
 from service.redis_connection import RedisConnection
 from tests.redis_servers import RunningServer, valkey
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import uvloop
 
-from contract.redis_address import RedisAddress
+from artefacts.redis_address import RedisAddress
 from service.errors import OnlineStoreUnavailableError
 from service.redis_connection import RedisConnection
 from service.redis_pipe import pack

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from contract.artefacts import Artefacts
+from artefacts.addresses import Artefacts
 from jobs.build_features import build_features
 from jobs.feature_store import apply, open_feature_store
 from jobs.materialize import materialize

@@ -13,8 +13,8 @@ import redis.asyncio
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
+from artefacts.redis_address import RedisAddress
 from contract import ModelContract
-from contract.redis_address import RedisAddress
 from jobs.errors import JobError
 from service.errors import DeadlineExceededError, OnlineStoreUnavailableError
 from service.feast_features import FeastOnlineFeatures

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import redis
 
+from artefacts.addresses import PROJECT_ROOT
 from contract import ModelContract
-from contract.artefacts import PROJECT_ROOT
 from jobs.errors import JobError
 from jobs.redis_locks import RunLock
 from service.errors import OnlineStoreUnavailableError

@@ -47,7 +47,7 @@ def damage(build: Path, streamed_orders: Path | None, read: bool = True) -> str 
 
     Args:
         build: a build's folder.
-        streamed_orders: see `contract.artefacts`; None where the build is no longer the one that the stream adds to.
+        streamed_orders: see `artefacts.addresses`; None where the build is no longer the one that the stream adds to.
         read: as `wrong_in` has it.
     """
     record = _json(build / "build.json")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from contract.cutoffs import Cutoffs, CutoffSettings, HourRange, hour_ranges
+from artefacts.cutoffs import Cutoffs, CutoffSettings, HourRange, hour_ranges
 from training.dataset import choose_cutoffs, last_labelled
 from training.errors import DatasetError
 

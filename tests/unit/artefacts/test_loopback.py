@@ -3,7 +3,7 @@
 import pytest
 import requests.utils
 
-from contract.loopback import keep_loopback_direct
+from artefacts.process.loopback import keep_loopback_direct
 
 PROXY = "http://proxy.example:3128"
 

@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from contract.artefacts import Artefacts
-from contract.printable import printable_output
-from contract.redaction import redacted, secrets_in
+from artefacts.addresses import Artefacts
+from artefacts.process.printable import printable_output
+from artefacts.process.redaction import redacted, secrets_in
 
 SAID = [
     ("postgresql://churn:s3cret@db:5432/mlflow", "postgresql://***@db:5432/mlflow"),

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from contract.printable import printable, printable_output
+from artefacts.process.printable import printable, printable_output
 
 HOSTILE = "\x1b[31m\x1b]0;title\x07\x9b31m\u202eevil\u2066\r\x08\x00\x7f\u2028\ud800"
 

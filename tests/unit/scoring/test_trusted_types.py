@@ -5,7 +5,7 @@ import json
 import pytest
 
 from contract import ContractError
-from contract.trusted_types import SETTING, TRUSTED_TYPES, trusted_types
+from scoring.models.trusted_types import SETTING, TRUSTED_TYPES, trusted_types
 from tests.fakes import small_contract
 
 

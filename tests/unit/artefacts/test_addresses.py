@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from artefacts.addresses import Artefacts, embedded_redis_url_file
 from contract import ContractError
-from contract.artefacts import Artefacts, embedded_redis_url_file
 
 
 def test_addresses_default_to_the_var_folder(tmp_path: Path) -> None:

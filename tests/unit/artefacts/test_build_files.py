@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from contract.build_files import STREAMED_ROWS, damage, written
+from artefacts.build_files import STREAMED_ROWS, damage, written
 
 
 def test_rows_that_the_stream_added_to_the_next_build_are_not_missing_in_the_one_before(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.artefacts import PROJECT_ROOT
+from artefacts.addresses import PROJECT_ROOT
 
 CONTAINER = 10001
 READ = {
@@ -15,7 +15,7 @@ READ = {
     "pseudonyms": (
         "from pathlib import Path; from scoring.pseudonyms import Pseudonyms; Pseudonyms.from_file(Path({file!r}))"
     ),
-    "redis": "from contract.artefacts import Artefacts; Artefacts.of({{'REDIS_URL_FILE': {file!r}}})",
+    "redis": "from artefacts.addresses import Artefacts; Artefacts.of({{'REDIS_URL_FILE': {file!r}}})",
 }
 
 
@@ -37,7 +37,7 @@ def test_the_containers_user_is_told_whose_file_it_is_and_the_way_out(tmp_path: 
         "import os; {imports}\nos.setegid({user}); os.seteuid({user})\n"
         "try:\n    {read}\nexcept Exception as error:\n    print(error)"
     )
-    imports = "import service.authentication, scoring.pseudonyms, contract.artefacts"
+    imports = "import service.authentication, scoring.pseudonyms, artefacts.addresses"
     done = subprocess.run(
         [sys.executable, "-c", code.format(imports=imports, user=CONTAINER, read=READ[what].format(file=str(file)))],
         cwd=PROJECT_ROOT,

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable
 from typing import NoReturn
 
-from contract.settings import unknown_variables
+from artefacts.process.settings import unknown_variables
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -6,7 +6,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import TextIOWrapper
 from typing import Any, TextIO, cast
 
-from contract.redaction import redacted
+from artefacts.process.redaction import redacted
 
 
 def printable(text: str, keep: str = "") -> str:

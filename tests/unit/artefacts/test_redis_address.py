@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
+from artefacts.redis_address import RedisAddress
 from contract import ContractError
-from contract.redis_address import RedisAddress
 
 
 def test_an_address_names_the_server_the_database_and_who_asks() -> None:

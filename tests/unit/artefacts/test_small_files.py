@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from artefacts.addresses import Artefacts
+from artefacts.local_pin import challenging, pinned
+from artefacts.process.small_files import read_small_file, read_small_text
 from contract import ContractError
-from contract.artefacts import Artefacts
-from contract.small_files import read_small_file, read_small_text
 from scoring.errors import ModelError
 from scoring.model_store import pinned_tag
 from scoring.pseudonyms import Pseudonyms
@@ -18,7 +19,6 @@ from service.authentication import ApiKeys, read_keys
 from service.errors import StartupError
 from service.live_models import read_challenge, wanted
 from service.redis_connection import RedisConnection
-from training.served_here import challenging, pinned
 
 TEN_GB = 10 * 1024**3
 
@@ -153,7 +153,7 @@ def test_what_is_not_utf_8_is_refused_in_one_line(
 @pytest.mark.parametrize("odd", [pipe, folder, device])
 @pytest.mark.parametrize("name", ["ssl_ca_certs", "ssl_certfile"])
 def test_a_certificate_that_is_no_file_is_refused_at_the_start(tmp_path: Path, odd: Odd, name: str) -> None:
-    from contract.redis_address import RedisAddress
+    from artefacts.redis_address import RedisAddress
 
     file = odd(tmp_path / "odd")
 

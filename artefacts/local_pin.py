@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from contract.artefacts import Artefacts
-from contract.small_files import read_small_text
+from artefacts.addresses import Artefacts
+from artefacts.process.small_files import read_small_text
 
 
 @contextmanager

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from artefacts.process.file_access import why_unreadable
+from artefacts.process.small_files import read_small_text
+from artefacts.redis_address import RedisAddress
 from contract.errors import ContractError
-from contract.file_access import why_unreadable
-from contract.redis_address import RedisAddress
-from contract.small_files import read_small_text
 
 MODEL_FILES = {"onnx": "model.onnx", "sklearn": "model.skops"}
 """Runtime → file of a model in the BentoML store; `contract.json` lies beside it."""

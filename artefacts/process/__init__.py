@@ -1,0 +1,1 @@
+"""What every process does alike: settings, command lines, small files, text that is safe to show."""
