@@ -22,8 +22,8 @@ from benchmarks.results import store
 from contract import RawFeatures, Resolver
 from jobs.times import unix_us
 from scoring.inference_log import COMPLETE_SUFFIX, OPEN_SUFFIX, Answers, log_table, together
-from scoring.model import ImportedModel
-from scoring.model_store import open_model, pinned_tag
+from scoring.models.imported_model import ImportedModel
+from scoring.models.model_store import open_model, pinned_tag
 from scoring.outcomes import outcomes
 from service.inference_log import ROWS_PER_FLUSH, InferenceLog
 from service.inference_log_files import Limits, LogFiles

@@ -29,7 +29,7 @@ STAGES = (
     Stage("features: pack commands", ("service.redis_features:RedisFeatures.read",), awaits=True),
     Stage("features: Redis, there and back", ("service.redis_connection:RedisConnection.execute",), awaits=True),
     Stage("features: decode", ("service.redis_features:RedisFeatures._decode",)),
-    Stage("features: on-demand function", ("scoring.on_demand:OnDemandView.compute",)),
+    Stage("features: on-demand function", ("scoring.feast.on_demand:OnDemandView.compute",)),
     Stage("resolve", ("contract.resolve:Resolver.resolve",)),
     Stage("model (ONNX Runtime)", ("service.predictor:Predictor.score",)),
     Stage("probabilities to predictions", ("service.predictor:predictions",)),

@@ -21,7 +21,7 @@ from jobs.drift import Thresholds, drifts
 from jobs.drift_baseline import SCORE
 from jobs.drift_statistics import drift
 from jobs.settings import JobsSettings
-from scoring.model_store import open_model, pinned_tag
+from scoring.models.model_store import open_model, pinned_tag
 from training.dataset import TrainingData
 from training.settings import TrainingSettings
 from training.target import following

@@ -33,8 +33,8 @@ from jobs.feature_store import apply
 from jobs.settings import JobsSettings
 from jobs.times import unix_us
 from scoring.inference_log import Answers, log_table
-from scoring.model import ImportedModel
-from scoring.onnx_scorer import onnx_scorer
+from scoring.models.imported_model import ImportedModel
+from scoring.models.onnx_scorer import onnx_scorer
 from scoring.outcomes import outcomes
 from training.dataset import TrainingData
 from training.onnx_model import compile_to_onnx

@@ -14,7 +14,7 @@ from benchmarks.machine import machine, provenance, versions
 from benchmarks.process_usage import StepError
 from benchmarks.results import store
 from jobs.spark import missing_for_spark
-from scoring.model_store import pinned_tag
+from scoring.models.model_store import pinned_tag
 
 
 def run(sizes: list[int], largest: int | None, output: Path) -> None:

@@ -18,7 +18,7 @@ from benchmarks.jobs_scratch import Scratch
 from benchmarks.process_usage import StepError, Usage, usage_of
 from jobs.builds import read_build
 from jobs.orders import ORDERS_SCHEMA
-from scoring.model_store import open_model, pinned_tag
+from scoring.models.model_store import open_model, pinned_tag
 
 STOCK_SECONDS = 900.0
 """As long as stock `feast materialize` may take."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from artefacts.addresses import PROJECT_ROOT, Artefacts
 from contract import ModelContract, Resolver
-from scoring.model_store import open_model, pinned_tag
+from scoring.models.model_store import open_model, pinned_tag
 from service.online_features import open_feast
 
 SINGLES = 2_000

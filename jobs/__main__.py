@@ -158,7 +158,7 @@ def _run(chosen: argparse.Namespace) -> None:
         materialize(artefacts, chosen.until, chosen.replace, chosen.full, take_over=chosen.take_over)
     elif chosen.command == "score-batch":
         from jobs.score_batch import Order, report, score_batch
-        from scoring.model_store import open_model, pinned_tag
+        from scoring.models.model_store import open_model, pinned_tag
 
         now = datetime.now(UTC)
         order = Order(chosen.as_of or now.replace(microsecond=0), chosen.out, chosen.customers)
@@ -172,7 +172,7 @@ def _run(chosen: argparse.Namespace) -> None:
     elif chosen.command == "score-stream":
         from jobs.score_stream import Stream, score_stream
         from jobs.stream_batch import StreamFolders
-        from scoring.model_store import open_model, pinned_tag
+        from scoring.models.model_store import open_model, pinned_tag
 
         folders = StreamFolders(chosen.out / "predictions", chosen.out / "dead_letters")
         checkpoint = chosen.out / "checkpoint"

@@ -27,7 +27,7 @@ from jobs.skew_report import Found, summary, write
 from jobs.times import refuse_nothing_between, spoken
 from jobs.view_files import build_of
 from scoring.errors import ModelError
-from scoring.model_store import open_model
+from scoring.models.model_store import open_model
 from scoring.pseudonyms import PREFIX, Pseudonyms
 
 if TYPE_CHECKING:

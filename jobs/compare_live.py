@@ -26,7 +26,7 @@ from scoring.evaluation import (
     proportion,
     rank_correlation,
 )
-from scoring.model_store import open_model
+from scoring.models.model_store import open_model
 
 METRICS = {"roc_auc": RANKING["roc_auc"], "brier": PROBABILITY["brier"]}
 

@@ -25,8 +25,8 @@ from jobs.report_pages import put_report
 from jobs.settings import JobsSettings
 from jobs.times import spoken, unix_us
 from scoring.errors import ModelError
-from scoring.model import ImportedModel
-from scoring.model_store import open_model
+from scoring.models.imported_model import ImportedModel
+from scoring.models.model_store import open_model
 
 FEWEST_CUSTOMERS = 200
 """Below them a report would say little, and be wrong about rare values."""

@@ -15,7 +15,7 @@ from contract import ContractError, FeatureState
 from jobs.drift_baseline import SCORE
 from jobs.log_reading import LoggedRows, LogReading, Opener, refuse_foreign
 from scoring.errors import ModelError
-from scoring.model import ImportedModel
+from scoring.models.imported_model import ImportedModel
 
 MOST_CUSTOMERS = 50_000
 """More are sampled, always the same ones: they would find differences that do not matter."""

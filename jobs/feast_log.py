@@ -21,7 +21,7 @@ from jobs.log_reading import nothing_in, refuse_foreign
 from jobs.times import spoken
 from scoring.errors import ModelError
 from scoring.inference_log import COMPLETE_SUFFIX, STATES, log_files, read_log
-from scoring.model_store import open_model
+from scoring.models.model_store import open_model
 
 if TYPE_CHECKING:
     from feast import FeatureStore

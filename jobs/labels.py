@@ -19,7 +19,7 @@ from jobs.logged_scores import LoggedScores, open_scores
 from jobs.orders import Orders, find_orders
 from jobs.times import spoken
 from scoring.errors import ModelError
-from scoring.model_store import open_model, pinned_tag
+from scoring.models.model_store import open_model, pinned_tag
 from scoring.pseudonyms import PREFIX, Pseudonyms
 
 _CUSTOMERS_AT_ONCE = 100_000

@@ -26,7 +26,7 @@ from scoring.evaluation import (
     calibration_error,
     evaluate,
 )
-from scoring.model_store import open_model
+from scoring.models.model_store import open_model
 
 RESAMPLES = 200
 SEED = 17

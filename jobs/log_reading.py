@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from contract import FeatureState
 from scoring.errors import ModelError
 from scoring.inference_log import STATES, TIMESTAMP, log_files, read_log
-from scoring.model import ImportedModel
+from scoring.models.imported_model import ImportedModel
 
 Opener = Callable[[str], ImportedModel]
 """Opens a model by its tag."""

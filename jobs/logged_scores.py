@@ -18,8 +18,8 @@ from jobs.errors import JobError
 from jobs.latest_rows import connect
 from jobs.log_reading import LogReading, Opener, refuse_foreign
 from scoring.errors import ModelError
-from scoring.model import ImportedModel
-from scoring.model_store import open_model
+from scoring.models.imported_model import ImportedModel
+from scoring.models.model_store import open_model
 
 _ACTIVE_BEFORE = Population(feature="customer_recency__days_since_last_order", at_most=180)
 

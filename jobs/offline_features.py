@@ -16,7 +16,7 @@ from contract import ContractError, ContractMismatchError, FeatureSchema, ModelC
 from contract.feature_schema import read_feature_schema
 from jobs.errors import JobError
 from jobs.latest_rows import ViewSource
-from scoring.on_demand import OnDemandView, compile_on_demand, is_renamed, obstacles
+from scoring.feast.on_demand import OnDemandView, compile_on_demand, is_renamed, obstacles
 
 if TYPE_CHECKING:
     from feast import FeatureStore

@@ -23,7 +23,7 @@ from jobs.partitions import replaced
 from jobs.predictions import PREDICTIONS, counts, feature_issues, predictions
 from jobs.times import unix_us
 from jobs.view_files import build_of, resolved
-from scoring.model import ImportedModel
+from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import STATUSES, outcomes
 
 CUSTOMERS_PER_CHUNK = 100_000

@@ -23,7 +23,7 @@ from jobs.settings import JobsSettings
 from jobs.spark import spark_path, spark_session
 from jobs.times import unix_us
 from jobs.view_files import parts
-from scoring.model import ImportedModel, PackedScorer
+from scoring.models.imported_model import ImportedModel, PackedScorer
 from scoring.outcomes import outcomes
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from jobs.spark import spark_path, spark_session
 from jobs.stream_batch import BatchRecord, StreamBatches, StreamFolders
 from jobs.stream_checkpoint import batch_number, only_stream, sparks_checkpoint
 from jobs.stream_metrics import StreamMetrics
-from scoring.model import ImportedModel
+from scoring.models.imported_model import ImportedModel
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

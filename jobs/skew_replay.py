@@ -19,7 +19,7 @@ from jobs.skew_findings import AGREES, FINDINGS, Finding, code
 from jobs.skew_report import WHOLE_ROW, Found
 from jobs.skew_rows import TIMESTAMP, Moments, ViewHistory, Which
 from jobs.view_files import resolved
-from scoring.model import ImportedModel
+from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import outcomes
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ from jobs.stored_rows import StoredFormat
 from jobs.stream_features import LIFETIME, WINDOWED, rows_of_new_orders
 from jobs.times import unix_us
 from jobs.view_files import identity
-from scoring.model import ImportedModel
+from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import outcomes
 
 if TYPE_CHECKING:

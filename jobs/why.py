@@ -18,8 +18,8 @@ from jobs.report_pages import aligned
 from scoring.errors import ModelError
 from scoring.explanation import Explainer, Explanation
 from scoring.inference_log import log_files, read_log
-from scoring.model import ImportedModel
-from scoring.model_store import open_model
+from scoring.models.imported_model import ImportedModel
+from scoring.models.model_store import open_model
 
 TOLERANCE = 1e-6
 """Between the logged and the recomputed probability: the model computes in float32, alone as among other rows."""

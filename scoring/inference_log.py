@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from contract import FeatureState, ResolvedFeatures
 from scoring.errors import ModelError
-from scoring.model import ImportedModel
+from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import STATUSES, Outcomes
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")

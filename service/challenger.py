@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from contract import RawFeatures
 from contract.feature_union import FeatureUnion
-from scoring.model import ImportedModel
+from scoring.models.imported_model import ImportedModel
 from service.live_model import AnswerLog, Batch, LiveModel, Scored, answers_of
 from service.metrics import ServiceMetrics
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from scoring.errors import ExplanationError, MissingFileError, ModelError, UnreadableFileError
 from scoring.explanation import Explainer, Explanation
-from scoring.model import ImportedModel
+from scoring.models.imported_model import ImportedModel
 from service.errors import ExplainerUnavailableError, NotExplainableError
 
 logger = logging.getLogger(__name__)

@@ -54,7 +54,7 @@ class FeastOnlineFeatures:
     """
 
     def __init__(self, store: "FeatureStore", union: FeatureUnion) -> None:
-        from scoring import feast_values  # imports feast
+        from scoring.feast import values as feast_values  # imports feast
 
         self._number, self._unix_seconds = feast_values.number, feast_values.row_unix_seconds
         self._store = store

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from contract import RawFeatures, ResolvedFeatures, Resolver
 from contract.feature_union import FeatureUnion
 from scoring.inference_log import Answers
-from scoring.model import ImportedModel
+from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import DEGRADED, OK, Outcomes, outcomes
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from contract import OverrideError, RawFeatures, ResolvedFeatures
 from contract.feature_union import FeatureUnion
-from scoring.model import ImportedModel
+from scoring.models.imported_model import ImportedModel
 from service.challenger import Challenger
 from service.coalescing import Coalescer
 from service.errors import InvalidRequestError, OnlineStoreUnavailableError, ServiceError

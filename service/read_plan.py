@@ -7,7 +7,7 @@ from struct import pack as pack_struct
 from typing import TYPE_CHECKING, Any
 
 from contract.feature_union import FeatureUnion
-from scoring.on_demand import OnDemandView, compile_on_demand, is_renamed, obstacles
+from scoring.feast.on_demand import OnDemandView, compile_on_demand, is_renamed, obstacles
 from service.errors import StartupError
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def compile_plan(store: "FeatureStore", union: FeatureUnion) -> ReadPlan:
     from feast.protos.feast.types.EntityKey_pb2 import EntityKey
     from feast.protos.feast.types.Value_pb2 import Value, ValueType
 
-    from scoring.feast_values import read_number, read_timestamp, read_value
+    from scoring.feast.values import read_number, read_timestamp, read_value
 
     _check_supported(store, union)
     fields: dict[bytes, int] = {}

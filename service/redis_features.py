@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from artefacts.newest_snapshot import FIELD, key_of, unix_seconds
 from contract import RawFeatures
-from scoring.on_demand import OnDemandView
+from scoring.feast.on_demand import OnDemandView
 from service.read_plan import ReadInputs, ReadPlan, StoredColumn
 from service.redis_pipe import pack
 from service.stored_values import OTHER_FORM, Stored, TimestampDecoder, UnreadableValueError, ValueDecoder

@@ -12,8 +12,8 @@ import numpy as np
 from artefacts.addresses import PROJECT_ROOT, Artefacts
 from contract import ContractError
 from scoring.errors import ModelError
-from scoring.model import ImportedModel
-from scoring.model_store import is_exact, open_model, pinned_tag
+from scoring.models.imported_model import ImportedModel
+from scoring.models.model_store import is_exact, open_model, pinned_tag
 from service.authentication import ApiKeys
 from service.challenger import Challenger
 from service.contract_watch import watch_contract

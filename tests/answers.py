@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from contract import RawFeatures, Resolver
 from scoring.inference_log import Answers
-from scoring.model import ImportedModel
+from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import outcomes
 from service.inference_log import InferenceLog
 from service.metrics import ServiceMetrics

@@ -11,7 +11,7 @@ from contract import DecisionThreshold, FeatureInput, ModelContract, TrainingDis
 from contract.feature_schema import read_feature_schema
 from contract.model_contract import QUANTILES
 from jobs.feature_store import open_feature_store
-from scoring.model import ImportedModel
+from scoring.models.imported_model import ImportedModel
 from tests.fakes import store_model
 from training.pipeline import logistic
 

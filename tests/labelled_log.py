@@ -16,7 +16,7 @@ from contract import RawFeatures, Resolver
 from jobs.logged_scores import Active
 from jobs.times import unix_us
 from scoring.inference_log import Answers, log_table
-from scoring.model import ImportedModel, load_model
+from scoring.models.imported_model import ImportedModel, load_model
 from scoring.outcomes import outcomes
 from tests.fakes import DAYS_SINCE, small_contract, store_model, training_rows
 from training.pipeline import logistic

@@ -35,8 +35,8 @@ from jobs.score_batch_spark import score_batch_on_spark
 from jobs.score_stream import Stream, score_stream
 from jobs.settings import JobsSettings
 from jobs.stream_batch import StreamFolders
-from scoring.model import ImportedModel
-from scoring.model_store import open_model, pinned_tag
+from scoring.models.imported_model import ImportedModel
+from scoring.models.model_store import open_model, pinned_tag
 from service.authentication import ApiKeys
 from service.http_api import HttpApi, ServingSlot
 from service.http_calls import Serving

@@ -14,7 +14,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from contract import ModelContract
-from scoring.model_store import open_model
+from scoring.models.model_store import open_model
 from tests.fakes import store_model
 from training.pipeline import logistic
 

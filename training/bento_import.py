@@ -17,9 +17,9 @@ from mlflow.tracking import MlflowClient
 from artefacts.addresses import MODEL_FILES, PIPELINE_FILE, Artefacts
 from artefacts.local_pin import alone, pin
 from contract import ModelContract, content_sha256
-from scoring.classes import check_classifier, check_probabilities
 from scoring.errors import ModelError
-from scoring.model import ImportedModel, load_model
+from scoring.models.classes import check_classifier, check_probabilities
+from scoring.models.imported_model import ImportedModel, load_model
 from training import onnx_model, registry
 from training.boosters import booster_in
 from training.errors import ModelImportError

@@ -7,8 +7,8 @@ from typing import Any
 from skl2onnx import update_registered_converter
 from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
 
-from scoring.pipeline_parts import parts
-from scoring.stored_pipeline import BOOSTERS
+from scoring.models.pipeline_parts import parts
+from scoring.models.stored_pipeline import BOOSTERS
 
 _CLASSIFIERS = {
     "lightgbm": ("LGBMClassifier", "lightgbm.operator_converters.LightGbm", "convert_lightgbm"),

@@ -14,7 +14,7 @@ from sklearn.ensemble import VotingClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.tree import BaseDecisionTree
 
-from scoring.pipeline_parts import parts
+from scoring.models.pipeline_parts import parts
 
 
 def not_above(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:

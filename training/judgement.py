@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from mlflow.tracking import MlflowClient
 
-from scoring.onnx_scorer import Scorer
+from scoring.models.onnx_scorer import Scorer
 from training import registry
 from training.bento_import import Servable, prepare
 from training.comparison import TIMED_ROWS, Comparison, Scored, compare, segments_of, time_calls

@@ -10,7 +10,7 @@ from skl2onnx.common.data_types import FloatTensorType
 from sklearn.pipeline import Pipeline
 
 from scoring.errors import ModelError
-from scoring.onnx_scorer import onnx_scorer
+from scoring.models.onnx_scorer import onnx_scorer
 from training.boosters import booster_in, register_converters
 from training.errors import ModelImportError
 from training.float32_thresholds import convertible

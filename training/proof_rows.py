@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from sklearn.tree import BaseDecisionTree
 
-from scoring.pipeline_parts import parts
+from scoring.models.pipeline_parts import parts
 from training.float32_thresholds import not_above
 
 Rows = NDArray[np.float32]

@@ -23,7 +23,7 @@ from artefacts.addresses import PIPELINE_FILE
 from artefacts.process.redaction import redacted
 from contract import ContractError, ModelContract, content_sha256
 from scoring.errors import ModelError
-from scoring.stored_pipeline import read_pipeline
+from scoring.models.stored_pipeline import read_pipeline
 from training.errors import ModelImportError, TrainingError
 from training.model_form import MLMODEL_FILE, REGISTERED_META, refuse_foreign_code
 from training.moved_artifacts import follow_moved_database

@@ -10,9 +10,9 @@ import skops.io
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
-from scoring.classes import check_classifier, check_probabilities
 from scoring.errors import ModelError
-from scoring.stored_pipeline import foreign_types, untrusted
+from scoring.models.classes import check_classifier, check_probabilities
+from scoring.models.stored_pipeline import foreign_types, untrusted
 from training import onnx_model
 from training.boosters import booster_in
 from training.errors import ModelImportError, TrainingError

@@ -15,7 +15,7 @@ SETTING: Final = "MODEL_TRUSTED_TYPES"
 """Environment variable of every plane: further types, by their full names, between spaces or commas."""
 
 # scikit-learn's own classes and functions of statistics. None of them runs code that the file brings. Those that
-# follow numbers of the file without looking (trees, neighbours) are looked at by `scoring.stored_indices`.
+# follow numbers of the file without looking (trees, neighbours) are looked at by `scoring.models.stored_indices`.
 TRUSTED_TYPES = frozenset(
     {
         "numpy.dtype",

@@ -28,7 +28,7 @@ from jobs.materialize import materialize
 from jobs.settings import JobsSettings
 from jobs.times import unix_us
 from scoring.inference_log import Answers, log_table
-from scoring.model import ImportedModel
+from scoring.models.imported_model import ImportedModel
 from service.errors import OnlineStoreUnavailableError
 from service.metrics import ServiceMetrics
 from service.online_features import OnlineFeatures, open_feast

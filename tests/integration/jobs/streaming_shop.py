@@ -20,7 +20,7 @@ from jobs.order_events import Refused
 from jobs.orders import ORDERS_SCHEMA
 from jobs.settings import JobsSettings
 from jobs.stream_batch import BatchRecord, StreamBatches, StreamFolders
-from scoring.model import ImportedModel
+from scoring.models.imported_model import ImportedModel
 from tests.churn_model import churn_model
 from training.own_orders import write_own
 

@@ -21,7 +21,7 @@ from jobs.drift_baseline import SCORE, BaselineChoice
 from jobs.errors import ArgumentError, JobError
 from jobs.settings import JobsSettings
 from scoring.inference_log import Answers, log_table
-from scoring.model import ImportedModel
+from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import outcomes
 from tests.fakes import DAYS_SINCE, MEMBER, NOW, NOW_US, ORDERS, SPEND, small_contract, store_model, training_rows
 from training.pipeline import logistic

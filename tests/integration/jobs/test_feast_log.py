@@ -25,8 +25,8 @@ from jobs.errors import JobError
 from jobs.feast_log import publish_log
 from jobs.feature_store import FEATURE_REPO, apply, open_feature_store
 from scoring.inference_log import Answers, log_table
-from scoring.model import ImportedModel
-from scoring.model_store import open_model
+from scoring.models.imported_model import ImportedModel
+from scoring.models.model_store import open_model
 from scoring.outcomes import outcomes
 from service.inference_log_files import Limits, LogFiles
 from tests.churn_model import churn_contract, churn_pipeline

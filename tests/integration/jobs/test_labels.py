@@ -14,7 +14,7 @@ from jobs.__main__ import main
 from jobs.errors import JobError
 from jobs.labels import LabelRequest, LabelsMade, NothingDueError, make_labels
 from scoring.errors import ModelError
-from scoring.model import ImportedModel
+from scoring.models.imported_model import ImportedModel
 from scoring.pseudonyms import Pseudonyms
 from tests.labelled_log import Asked, LabelledLog, small_model
 from tests.orders import Order, write_orders

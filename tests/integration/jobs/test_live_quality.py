@@ -20,7 +20,7 @@ from jobs.__main__ import main
 from jobs.errors import JobError
 from jobs.live_quality import NothingLabelledError, QualityCheck, QualityError, live_quality
 from jobs.logged_scores import Active
-from scoring.model import ImportedModel
+from scoring.models.imported_model import ImportedModel
 from tests.fakes import DAYS_SINCE
 from tests.labelled_log import ACTIVE, MONDAY, WEEK, Asked, LabelledLog, small_model
 from tests.loop import SOURCE

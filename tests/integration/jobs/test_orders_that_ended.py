@@ -18,7 +18,7 @@ from jobs.feature_store import apply
 from jobs.orders import ORDERS_SCHEMA, data_set_of
 from jobs.score_batch import Order, score_batch
 from jobs.settings import JobsSettings
-from scoring.model import ImportedModel
+from scoring.models.imported_model import ImportedModel
 from tests.churn_model import churn_model
 from training.deliveries import follow_today
 from training.own_orders import read_again, write_own

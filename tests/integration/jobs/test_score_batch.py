@@ -19,7 +19,7 @@ from jobs.errors import JobError
 from jobs.feature_store import apply
 from jobs.score_batch import Order, Scored, score_batch
 from jobs.settings import JobsSettings
-from scoring.model import ImportedModel
+from scoring.models.imported_model import ImportedModel
 from tests.churn_model import churn_model
 from training.own_orders import write_own
 

@@ -17,7 +17,7 @@ from jobs.score_batch import Order, score_batch
 from jobs.score_batch_spark import score_batch_on_spark
 from jobs.settings import JobsSettings
 from scoring.errors import ModelError
-from scoring.model import ImportedModel, PackedScorer
+from scoring.models.imported_model import ImportedModel, PackedScorer
 from tests.churn_model import churn_model
 from tests.integration.jobs.test_score_batch import NOW, Shop, _orders
 from tests.spark import SPARK, needs_spark, session_for_tests

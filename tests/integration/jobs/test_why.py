@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry
 
 from jobs.__main__ import main
 from scoring.inference_log import Answers, log_files, log_table
-from scoring.model import ImportedModel
-from scoring.model_store import open_model
+from scoring.models.imported_model import ImportedModel
+from scoring.models.model_store import open_model
 from service.inference_log import InferenceLog
 from service.metrics import ServiceMetrics
 from service.settings import ServiceSettings

@@ -24,8 +24,8 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from contract import ModelContract, RawFeatures
-from scoring.feast_values import numbers_of
-from scoring.on_demand import OnDemandView, Output
+from scoring.feast.on_demand import OnDemandView, Output
+from scoring.feast.values import numbers_of
 from service.feast_features import FeastOnlineFeatures
 from service.online_features import OnlineFeatures
 from service.redis_features import RedisFeatures

@@ -8,7 +8,7 @@ import bentoml
 import pytest
 
 from artefacts.local_pin import switch_off
-from scoring.model_store import open_model
+from scoring.models.model_store import open_model
 from tests.integration.training.conftest import ALIKE, GOOD, NAME, WORSE, Registry, trained
 from training.__main__ import main
 from training.bento_import import import_model

@@ -13,7 +13,7 @@ from typing import Any
 import bentoml
 import pytest
 
-from scoring.model_store import open_model
+from scoring.models.model_store import open_model
 from tests.integration.training.conftest import ALIKE, DAMAGES, GOOD, NAME, WORSE, Registry, damaged, trained
 from training import bento_import, registry
 from training.__main__ import main

@@ -34,7 +34,7 @@ from xgboost import XGBClassifier
 from contract import ModelContract
 from scoring.errors import ModelError
 from scoring.explanation import Explainer
-from scoring.model_store import open_model
+from scoring.models.model_store import open_model
 from scoring.models.trusted_types import SETTING
 from tests.integration.training.conftest import NAME, TEST_CUTOFF, Registry, customers
 from training import run_log

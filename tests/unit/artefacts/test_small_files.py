@@ -13,7 +13,7 @@ from artefacts.local_pin import challenging, pinned
 from artefacts.process.small_files import read_small_file, read_small_text
 from contract import ContractError
 from scoring.errors import ModelError
-from scoring.model_store import pinned_tag
+from scoring.models.model_store import pinned_tag
 from scoring.pseudonyms import Pseudonyms
 from service.authentication import ApiKeys, read_keys
 from service.errors import StartupError

@@ -17,8 +17,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
-from scoring.classes import check_classifier
 from scoring.errors import ModelError
+from scoring.models.classes import check_classifier
 from tests.fakes import small_contract, store_model, training_rows
 from training.onnx_model import compile_to_onnx
 

@@ -12,7 +12,7 @@ import pytest
 from contract import FeatureState
 from scoring.errors import ModelError
 from scoring.inference_log import INFERENCE_LOG, Answers, log_table, read_log, together
-from scoring.model import ImportedModel
+from scoring.models.imported_model import ImportedModel
 from tests.answers import answers, small_model
 from tests.fakes import ACTIVITY_TTL, DEFAULTS, NOW, ORDERS_30D, SPEND
 

@@ -18,7 +18,7 @@ from sklearn.pipeline import Pipeline
 
 from contract import ModelContract
 from scoring.errors import ModelError
-from scoring.model import PackedScorer, load_model
+from scoring.models.imported_model import PackedScorer, load_model
 from tests.fakes import Stored, small_contract, small_pipeline, store_model, training_rows
 from training.pipeline import CANDIDATES
 

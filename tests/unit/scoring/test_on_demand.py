@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scoring.on_demand import OnDemandView, Output
+from scoring.feast.on_demand import OnDemandView, Output
 
 
 def refuse(column: list[Any]) -> list[float]:

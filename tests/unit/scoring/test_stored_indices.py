@@ -13,8 +13,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeClassifier
 
 from scoring.errors import ModelError
+from scoring.models.stored_pipeline import read_pipeline
 from scoring.models.trusted_types import SETTING
-from scoring.stored_pipeline import read_pipeline
 from tests.fakes import training_rows
 
 

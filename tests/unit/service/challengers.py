@@ -6,7 +6,7 @@ from pathlib import Path
 from sklearn.pipeline import Pipeline
 
 from contract import ModelContract
-from scoring.model import ImportedModel
+from scoring.models.imported_model import ImportedModel
 from tests.fakes import DAYS_SINCE, ORDERS, small_contract, store_model, training_rows
 from training.pipeline import logistic
 

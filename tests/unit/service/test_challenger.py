@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline
 from contract import ModelContract, RawFeatures
 from contract.feature_union import FeatureUnion, UnionPart
 from scoring.inference_log import Answers
-from scoring.model import ImportedModel
+from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import DEGRADED, OK
 from service.challenger import Challenger, Mode
 from service.errors import OnlineStoreUnavailableError

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from scoring.inference_log import INFERENCE_LOG, log_files, log_table, read_log
-from scoring.model import ImportedModel
+from scoring.models.imported_model import ImportedModel
 from scoring.pseudonyms import Pseudonyms
 from service.errors import StartupError
 from service.inference_log import InferenceLog

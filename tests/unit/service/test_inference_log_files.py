@@ -8,7 +8,7 @@ import pytest
 
 from scoring.errors import ModelError
 from scoring.inference_log import INFERENCE_LOG, log_files, log_table, read_log
-from scoring.model import ImportedModel
+from scoring.models.imported_model import ImportedModel
 from service.inference_log_files import Limits, LogFiles
 from tests.answers import answers, small_model
 

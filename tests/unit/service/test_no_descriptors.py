@@ -121,7 +121,7 @@ def test_a_first_explanation_fails_for_the_moment_and_the_next_one_is_given(tmp_
         """
         import json
         import numpy as np
-        from scoring.model import load_model
+        from scoring.models.imported_model import load_model
         from service.errors import ServiceError
         from service.explanation import LazyExplainer
         labels, metadata = json.loads((folder / "stored.json").read_text())

@@ -13,7 +13,7 @@ import hiredis
 import numpy as np
 import pytest
 
-from scoring.on_demand import OnDemandView, Output
+from scoring.feast.on_demand import OnDemandView, Output
 from service.errors import OnlineStoreUnavailableError
 from service.read_plan import ReadInputs, ReadPlan, StoredColumn, StoredGroup
 from service.redis_features import RedisFeatures

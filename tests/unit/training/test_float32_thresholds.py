@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from xgboost import XGBClassifier
 
-from scoring.onnx_scorer import onnx_scorer
+from scoring.models.onnx_scorer import onnx_scorer
 from training.float32_thresholds import convertible, not_above
 from training.onnx_model import MAX_DIFFERENCE, compare, compile_to_onnx
 from training.proof_rows import proof_rows

@@ -7,7 +7,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
-from scoring.onnx_scorer import onnx_scorer
+from scoring.models.onnx_scorer import onnx_scorer
 from tests.fakes import DAYS_SINCE, DEFAULTS, training_rows
 from training.errors import ModelImportError
 from training.onnx_model import MAX_DIFFERENCE, compare, compile_to_onnx

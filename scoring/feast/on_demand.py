@@ -73,7 +73,7 @@ def compile_on_demand(
         columns: output field → column of the model's input.
         source: name of a stored view and of its field → how the caller addresses that column.
     """
-    from scoring.feast_values import numbers_of  # imports feast
+    from scoring.feast.values import numbers_of  # imports feast
 
     inputs = {
         source(projection.name, feature.name): (feature.name, f"{projection.name}__{feature.name}")

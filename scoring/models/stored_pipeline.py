@@ -5,8 +5,8 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from scoring.errors import ModelError
+from scoring.models.stored_indices import check_indices
 from scoring.models.trusted_types import SETTING, TRUSTED_TYPES, trusted_types
-from scoring.stored_indices import check_indices
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline

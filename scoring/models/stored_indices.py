@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoring.errors import ModelError
-from scoring.pipeline_parts import parts
+from scoring.models.pipeline_parts import parts
 
 _TREE_LEAF = -1
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from artefacts.addresses import MODEL_FILES, PIPELINE_FILE
 from contract import ContractError, ModelContract, content_sha256
-from scoring.classes import check_classifier, check_probabilities
 from scoring.errors import MissingFileError, ModelError, UnreadableFileError
-from scoring.onnx_scorer import Scorer, onnx_scorer
-from scoring.stored_pipeline import read_pipeline
+from scoring.models.classes import check_classifier, check_probabilities
+from scoring.models.onnx_scorer import Scorer, onnx_scorer
+from scoring.models.stored_pipeline import read_pipeline
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline

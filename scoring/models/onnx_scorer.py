@@ -7,8 +7,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from scoring.classes import check_label, check_probabilities
 from scoring.errors import ModelError
+from scoring.models.classes import check_label, check_probabilities
 
 
 class Scorer(Protocol):

@@ -8,7 +8,7 @@ from bentoml.exceptions import BentoMLException, NotFound
 from artefacts.addresses import Artefacts
 from artefacts.process.small_files import read_small_text
 from scoring.errors import ModelError
-from scoring.model import ImportedModel, load_model
+from scoring.models.imported_model import ImportedModel, load_model
 
 
 def pinned_tag(artefacts: Artefacts) -> str:

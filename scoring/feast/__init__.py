@@ -1,0 +1,1 @@
+"""The one place that opens Feast and knows how it stores rows."""
