@@ -25,10 +25,10 @@ from scoring.inference_log import COMPLETE_SUFFIX, OPEN_SUFFIX, Answers, log_tab
 from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import open_model, pinned_tag
 from scoring.outcomes import outcomes
-from service.inference_log import ROWS_PER_FLUSH, InferenceLog
-from service.inference_log_files import Limits, LogFiles
-from service.metrics import ServiceMetrics
+from service.inference_log.files import Limits, LogFiles
+from service.inference_log.writer import ROWS_PER_FLUSH, InferenceLog
 from service.settings import ServiceSettings
+from service.telemetry.metrics import ServiceMetrics
 from training.dataset import TrainingData
 from training.settings import TrainingSettings
 from training.target import following

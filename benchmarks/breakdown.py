@@ -18,26 +18,30 @@ from benchmarks.stage_clock import Stage, StageClock
 if TYPE_CHECKING:
     from benchmarks.online import Bench
     from benchmarks.workload import Workload
-    from service.http_api import HttpApi
+    from service.api.routing import HttpApi
 
 STAGES = (
-    Stage("read the body", ("service.http_api:read_body",), awaits=True),
-    Stage("authenticate", ("service.authentication:ApiKeys.authenticate",)),
-    Stage("parse and validate", ("service.http_calls:parse",)),
-    Stage("coalesce: one turn of the event loop", ("service.predictor:Predictor.predict_one",), awaits=True),
-    Stage("features: deadline, circuit breaker", ("service.guarded_features:GuardedFeatures.read",), awaits=True),
-    Stage("features: pack commands", ("service.redis_features:RedisFeatures.read",), awaits=True),
-    Stage("features: Redis, there and back", ("service.redis_connection:RedisConnection.execute",), awaits=True),
-    Stage("features: decode", ("service.redis_features:RedisFeatures._decode",)),
+    Stage("read the body", ("service.api.routing:read_body",), awaits=True),
+    Stage("authenticate", ("service.api.authentication:ApiKeys.authenticate",)),
+    Stage("parse and validate", ("service.api.endpoints:parse",)),
+    Stage("coalesce: one turn of the event loop", ("service.prediction.predictor:Predictor.predict_one",), awaits=True),
+    Stage("features: deadline, circuit breaker", ("service.features.guard:GuardedFeatures.read",), awaits=True),
+    Stage("features: pack commands", ("service.features.compiled.reader:RedisFeatures.read",), awaits=True),
+    Stage(
+        "features: Redis, there and back",
+        ("service.features.compiled.connection:RedisConnection.execute",),
+        awaits=True,
+    ),
+    Stage("features: decode", ("service.features.compiled.reader:RedisFeatures._decode",)),
     Stage("features: on-demand function", ("scoring.feast.on_demand:OnDemandView.compute",)),
     Stage("resolve", ("contract.resolve:Resolver.resolve",)),
-    Stage("model (ONNX Runtime)", ("service.predictor:Predictor.score",)),
-    Stage("probabilities to predictions", ("service.predictor:predictions",)),
+    Stage("model (ONNX Runtime)", ("service.prediction.predictor:Predictor.score",)),
+    Stage("probabilities to predictions", ("service.prediction.predictor:predictions",)),
     Stage(
         "metrics",
-        tuple(f"service.metrics:ServiceMetrics.{name}" for name in ("answered", "stage", "coalesced", "age")),
+        tuple(f"service.telemetry.metrics:ServiceMetrics.{name}" for name in ("answered", "stage", "coalesced", "age")),
     ),
-    Stage("serialise and send", ("service.http_api:answer",), awaits=True),
+    Stage("serialise and send", ("service.api.routing:answer",), awaits=True),
 )
 REST = "routing, request id, places, event loop"
 
@@ -86,9 +90,9 @@ def _in_process(workload: "Workload", artefacts: Any) -> list[dict[str, Any]]:
 
 async def _all_cases(workload: "Workload", artefacts: Any) -> list[dict[str, Any]]:
     from benchmarks.peers import all_peers
-    from service.http_api import HttpApi, ServingSlot
-    from service.metrics import ServiceMetrics
+    from service.api.routing import HttpApi, ServingSlot
     from service.settings import ServiceSettings
+    from service.telemetry.metrics import ServiceMetrics
     from service.worker import assemble, open_parts
 
     settings = ServiceSettings(allow_anonymous=True)  # nothing listens

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from artefacts.addresses import PROJECT_ROOT, Artefacts
 from contract import ModelContract, Resolver
 from scoring.models.model_store import open_model, pinned_tag
-from service.online_features import open_feast
+from service.features.opening import open_feast
 
 SINGLES = 2_000
 BATCHES = 24

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from artefacts.process.printable import printable_output
 from artefacts.process.small_files import read_small_file
-from service.authentication import new_key, read_keys
+from service.api.authentication import new_key, read_keys
 from service.errors import StartupError
 
 

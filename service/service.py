@@ -15,13 +15,13 @@ from artefacts.process.settings import unknown_variables
 from contract import ContractError
 from contract.errors import setting_problem
 from scoring.errors import ModelError
+from service.api.connection_limits import bound_request_heads
+from service.api.routing import BeforeBentoML, ServingSlot
 from service.errors import StartupError
-from service.http_api import BeforeBentoML, ServingSlot
-from service.http_limits import bound_request_heads
-from service.logs import start_logging
 from service.release import Release
 from service.settings import ServiceSettings
-from service.tracing import start_tracing, stop_tracing
+from service.telemetry.logs import start_logging
+from service.telemetry.tracing import start_tracing, stop_tracing
 from service.worker import Worker, open_parts, served_tag
 
 logger = logging.getLogger("service")
@@ -60,9 +60,9 @@ at_import = settings_at_import()
     # One access-log line per request costs about 15 % of the throughput; the metrics tell the same.
     logging={"access": {"enabled": False}},
     # BentoML labels its metrics with whatever path a client asks for, without bound, and they cost as much as all of
-    # ours; `/metrics` is in service/http_api.py.
+    # ours; `/metrics` is in service/api/routing.py.
     metrics={"enabled": False},
-    # BentoML would make a span per request even where nobody collects them; ours are in service/tracing.py.
+    # BentoML would make a span per request even where nobody collects them; ours are in service/telemetry/tracing.py.
     tracing={"excluded_urls": [".*"]},
 )
 class ChurnService:

@@ -14,24 +14,24 @@ from contract import ContractError
 from scoring.errors import ModelError
 from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import is_exact, open_model, pinned_tag
-from service.authentication import ApiKeys
-from service.challenger import Challenger
-from service.contract_watch import watch_contract
+from service.api.authentication import ApiKeys
+from service.api.endpoints import Serving
+from service.api.exposure import refuse_exposure
+from service.api.routing import ServingSlot
+from service.desired_models import Challenge, Wanted, follow, wanted, wanted_at_start
 from service.errors import StartupError
-from service.exposure import refuse_exposure
-from service.guarded_features import GuardedFeatures, LastKnownGood
-from service.http_api import ServingSlot
-from service.http_calls import Serving
-from service.inference_log import InferenceLog, pseudonyms_of
-from service.live_model import AnswerLog
-from service.live_models import Challenge, Wanted, follow, wanted, wanted_at_start
-from service.metrics import ServiceMetrics
-from service.online_features import OpenedFeast, open_feast
+from service.features.contract_watch import watch_contract
+from service.features.guard import GuardedFeatures, LastKnownGood
+from service.features.opening import OpenedFeast, open_feast
+from service.features.snapshot_age import SnapshotAge
+from service.inference_log.writer import InferenceLog, pseudonyms_of
 from service.own_threads import in_own_thread
-from service.predictor import Predictor
+from service.prediction.challenger import Challenger
+from service.prediction.live_model import AnswerLog
+from service.prediction.predictor import Predictor
 from service.release import Release
 from service.settings import ServiceSettings
-from service.snapshot_age import SnapshotAge
+from service.telemetry.metrics import ServiceMetrics
 
 logger = logging.getLogger("service")
 

@@ -16,9 +16,9 @@ from contract import RawFeatures, Resolver
 from scoring.inference_log import Answers
 from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import outcomes
-from service.inference_log import InferenceLog
-from service.metrics import ServiceMetrics
+from service.inference_log.writer import InferenceLog
 from service.settings import ServiceSettings
+from service.telemetry.metrics import ServiceMetrics
 from tests.fakes import ACTIVITY_TTL, NOW, NOW_US, small_contract, store_model
 
 FLUSH_SECONDS = 0.2

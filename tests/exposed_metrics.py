@@ -15,9 +15,9 @@ from jobs import drift_report, quality_report, run_records, skew_report
 from jobs.skew_findings import CLASSES
 from jobs.stream_metrics import StreamMetrics
 from scoring.outcomes import STATUSES
+from service.api.routing import ROUTES
 from service.errors import ServiceError
-from service.http_api import ROUTES
-from service.metrics import ChallengerOutcome, LogOutcome, ServiceMetrics, Stage
+from service.telemetry.metrics import ChallengerOutcome, LogOutcome, ServiceMetrics, Stage
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 OF_TARGETS = ("job", "instance")

@@ -210,7 +210,7 @@ ON_DEMAND: dict[str, Callable[[Mapping[str, StoredRow], int], float | None]] = {
 
 @dataclass
 class FakeOnlineFeatures:
-    """`service.online_features.OnlineFeatures` in memory.
+    """`service.features.opening.OnlineFeatures` in memory.
 
     gate: reads wait until it is set; never set, the store never answers.
     failure: raised by every read.

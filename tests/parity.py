@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from artefacts.addresses import PROJECT_ROOT, Artefacts
 from contract import ModelContract, RawFeatures, Resolver
-from service.online_features import OnlineFeatures, open_feast
+from service.features.opening import OnlineFeatures, open_feast
 from training.dataset import TrainingData
 
 UNKNOWN = 25

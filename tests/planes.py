@@ -37,13 +37,13 @@ from jobs.settings import JobsSettings
 from jobs.stream_batch import StreamFolders
 from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import open_model, pinned_tag
-from service.authentication import ApiKeys
-from service.http_api import HttpApi, ServingSlot
-from service.http_calls import Serving
-from service.metrics import ServiceMetrics
-from service.online_features import open_feast
-from service.predictor import Predictor
+from service.api.authentication import ApiKeys
+from service.api.endpoints import Serving
+from service.api.routing import HttpApi, ServingSlot
+from service.features.opening import open_feast
+from service.prediction.predictor import Predictor
 from service.settings import ServiceSettings
+from service.telemetry.metrics import ServiceMetrics
 from tests.loop import call, free_port
 
 UNKNOWN, OVERRIDDEN = 25, 40

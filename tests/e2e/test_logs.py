@@ -145,6 +145,8 @@ def test_as_text_and_from_a_level_on(loop: Loop, tmp_path: Path, store: RunningS
 
     assert 503 == hung.status
     (line,) = [line for line in printed.splitlines() if "hung-1" in line]
-    assert "WARNING service.http_api: predict: deadline_exceeded request_id=hung-1 client=anonymous status=503" in line
+    assert (
+        "WARNING service.api.routing: predict: deadline_exceeded request_id=hung-1 client=anonymous status=503" in line
+    )
     assert " INFO " not in printed
     assert PASSWORD not in printed

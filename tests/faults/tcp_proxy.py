@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
-from service.reply_stream import whole_replies
+from service.features.compiled.reply_stream import whole_replies
 
 _POLL_SECONDS = 0.005
 _SLICE = 64  # bytes written at once while throttled

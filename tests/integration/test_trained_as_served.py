@@ -19,7 +19,7 @@ from jobs.build_features import build_features
 from jobs.feature_store import apply
 from jobs.materialize import materialize
 from jobs.settings import JobsSettings
-from service.online_features import OnlineFeatures, open_feast
+from service.features.opening import OnlineFeatures, open_feast
 from tests.churn_model import churn_contract
 from tests.orders import Order, write_orders
 from training.dataset import LabelledRows, TrainingData

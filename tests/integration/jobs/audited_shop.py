@@ -30,9 +30,9 @@ from jobs.times import unix_us
 from scoring.inference_log import Answers, log_table
 from scoring.models.imported_model import ImportedModel
 from service.errors import OnlineStoreUnavailableError
-from service.metrics import ServiceMetrics
-from service.online_features import OnlineFeatures, open_feast
-from service.predictor import Predictor
+from service.features.opening import OnlineFeatures, open_feast
+from service.prediction.predictor import Predictor
+from service.telemetry.metrics import ServiceMetrics
 from tests.churn_model import churn_model
 from training.own_orders import write_own
 
@@ -105,7 +105,7 @@ class Shop:
         return replace(self, artefacts=artefacts, root=folder)
 
     def put(self, answers: Answers) -> None:
-        """As `service.live_model.AnswerLog`: a file for each call."""
+        """As `service.prediction.live_model.AnswerLog`: a file for each call."""
         table = log_table(answers)
         day = pc.max(table["as_of"]).as_py().date()
         self.write(table, f"date={day}/{self.written:06d}.parquet")

@@ -20,9 +20,9 @@ from prometheus_client import CollectorRegistry
 from jobs import feature_store
 from jobs.audit_skew import SkewError
 from jobs.feature_store import apply
-from service.guarded_features import GuardedFeatures, LastKnownGood
-from service.metrics import ServiceMetrics
-from service.online_features import OnlineFeatures
+from service.features.guard import GuardedFeatures, LastKnownGood
+from service.features.opening import OnlineFeatures
+from service.telemetry.metrics import ServiceMetrics
 from tests.churn_model import churn_model
 from tests.integration.jobs.audited_shop import (
     CUSTOMERS,

@@ -28,7 +28,7 @@ from scoring.inference_log import Answers, log_table
 from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import open_model
 from scoring.outcomes import outcomes
-from service.inference_log_files import Limits, LogFiles
+from service.inference_log.files import Limits, LogFiles
 from tests.churn_model import churn_contract, churn_pipeline
 from tests.fakes import store_model
 

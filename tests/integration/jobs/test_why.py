@@ -17,9 +17,9 @@ from jobs.__main__ import main
 from scoring.inference_log import Answers, log_files, log_table
 from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import open_model
-from service.inference_log import InferenceLog
-from service.metrics import ServiceMetrics
+from service.inference_log.writer import InferenceLog
 from service.settings import ServiceSettings
+from service.telemetry.metrics import ServiceMetrics
 from tests.answers import answers
 from tests.fakes import DAYS_SINCE, DEFAULTS, ORDERS_30D, SPEND, small_contract, store_model
 

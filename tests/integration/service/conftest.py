@@ -15,7 +15,7 @@ from artefacts.addresses import Artefacts
 from contract import FeatureSchema, ModelContract
 from contract.feature_schema import read_feature_schema
 from jobs import embedded_redis
-from service.online_features import OpenedFeast, open_feast
+from service.features.opening import OpenedFeast, open_feast
 from tests.fakes import Rows, small_contract
 
 FEATURE_STORE_YAML = """\

@@ -26,9 +26,9 @@ from hypothesis import strategies as st
 from contract import ModelContract, RawFeatures
 from scoring.feast.on_demand import OnDemandView, Output
 from scoring.feast.values import numbers_of
-from service.feast_features import FeastOnlineFeatures
-from service.online_features import OnlineFeatures
-from service.redis_features import RedisFeatures
+from service.features.compiled.reader import RedisFeatures
+from service.features.feast_sdk import FeastOnlineFeatures
+from service.features.opening import OnlineFeatures
 from tests.fakes import NOW, NOW_US
 from tests.integration.service.conftest import TinyFeast, contract_over, tiny_feast
 from tests.integration.service.typed_values import DEFINITIONS, Row, customers, entity_key

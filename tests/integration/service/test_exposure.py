@@ -7,8 +7,8 @@ from typing import Any
 import click
 import pytest
 
+from service.api.exposure import bound_host, refuse_exposure
 from service.errors import StartupError
-from service.exposure import bound_host, refuse_exposure
 
 
 def worker(handed: socket.socket) -> click.Context:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from contract import ModelContract
-from service.feast_features import FeastOnlineFeatures
-from service.redis_features import RedisFeatures
+from service.features.compiled.reader import RedisFeatures
+from service.features.feast_sdk import FeastOnlineFeatures
 from tests.fakes import NOW_US, customer
 from tests.integration.service.conftest import (
     DEFINITIONS,

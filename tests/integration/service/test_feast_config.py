@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from service.feast_config import online_config
+from service.features.feast_config import online_config
 from tests.integration.service.conftest import TinyFeast
 from tests.loop import SOURCE
 
@@ -15,7 +15,7 @@ sys.modules.update(dict.fromkeys(["duckdb", "ibis", "pyspark", "dask", "mlflow"]
 from pathlib import Path
 from contract import ModelContract
 from artefacts.addresses import Artefacts
-from service.online_features import open_store
+from service.features.opening import open_store
 artefacts = Artefacts.model_validate_json(sys.argv[2])
 print(open_store(Path(sys.argv[1]), artefacts, ModelContract.model_validate_json(sys.argv[3])).project)
 """
@@ -49,7 +49,7 @@ def test_feasts_variable_for_another_file_is_obeyed(feast: TinyFeast, tmp_path: 
     done = subprocess.run(
         [
             *(sys.executable, "-c"),
-            "import sys; from pathlib import Path; from service.feast_config import online_config\n"
+            "import sys; from pathlib import Path; from service.features.feast_config import online_config\n"
             "print(online_config(Path(sys.argv[1])).project)",
             str(feast.repo),
         ],

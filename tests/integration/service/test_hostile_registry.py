@@ -21,9 +21,9 @@ from feast.protos.feast.core.InfraObject_pb2 import Infra
 from feast.protos.feast.core.Registry_pb2 import Registry
 
 from contract import ContractMismatchError, ModelContract
-from service.contract_watch import watch_contract
 from service.errors import StartupError
-from service.promised_code import only_promised
+from service.features.contract_watch import watch_contract
+from service.features.registry_filter import only_promised
 from tests.fakes import NOW_US, customer
 from tests.integration.service.conftest import COMPILED, FEATURE_STORE_YAML, TinyFeast, tiny_feast
 

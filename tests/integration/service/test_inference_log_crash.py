@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from scoring.inference_log import INFERENCE_LOG, log_files, read_log
-from service.inference_log_files import Limits, LogFiles
+from service.inference_log.files import Limits, LogFiles
 from tests.answers import FLUSH_SECONDS
 from tests.loop import SOURCE
 
@@ -66,8 +66,8 @@ FULL_DISK = """
 import resource, sys, time
 from pathlib import Path
 from prometheus_client import CollectorRegistry
-from service.inference_log import InferenceLog
-from service.metrics import ServiceMetrics
+from service.inference_log.writer import InferenceLog
+from service.telemetry.metrics import ServiceMetrics
 from service.settings import ServiceSettings
 from tests.answers import answers, small_model
 

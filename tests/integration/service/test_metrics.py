@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from artefacts.process.small_files import read_small_file
-from service import metrics_files
-from service.metrics import _forget_dead_workers
+from service.telemetry import metrics_files
+from service.telemetry.metrics import _forget_dead_workers
 from tests.loop import SOURCE
 from tests.serving import samples
 
 WORKER = """
 import sys
-from service.metrics import ServiceMetrics
+from service.telemetry.metrics import ServiceMetrics
 metrics = ServiceMetrics()
 metrics.breaker({open})
 metrics.contract_mismatch({mismatch})
@@ -56,9 +56,7 @@ def start_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[St
 
 def exposition() -> str:
     """What a worker would answer that has counted nothing."""
-    code = (
-        "import sys; from service.metrics import ServiceMetrics; sys.stdout.buffer.write(ServiceMetrics().exposition())"
-    )
+    code = "import sys; from service.telemetry.metrics import ServiceMetrics; sys.stdout.buffer.write(ServiceMetrics().exposition())"
     return subprocess.run([sys.executable, "-c", code], cwd=SOURCE, capture_output=True, text=True, check=True).stdout
 
 

@@ -17,9 +17,9 @@ import pytest_asyncio
 
 from artefacts.addresses import PROJECT_ROOT
 from contract import ModelContract, RawFeatures, Resolver
-from service.feast_features import FeastOnlineFeatures
-from service.online_features import OnlineFeatures
-from service.redis_features import RedisFeatures
+from service.features.compiled.reader import RedisFeatures
+from service.features.feast_sdk import FeastOnlineFeatures
+from service.features.opening import OnlineFeatures
 from tests.fakes import (
     ACTIVITY,
     ACTIVITY_TTL,
@@ -255,7 +255,7 @@ import asyncio, json, os, sys
 from pathlib import Path
 from contract import ModelContract
 from artefacts.addresses import Artefacts
-from service.online_features import open_feast
+from service.features.opening import open_feast
 
 contract = ModelContract.from_json(sys.stdin.read())
 compiled = sys.argv[3] == "compiled"

@@ -6,7 +6,7 @@ import pytest
 
 from contract import ContractMismatchError, ModelContract
 from service.errors import StartupError
-from service.online_features import broken_promises, open_store
+from service.features.opening import broken_promises, open_store
 from tests.integration.service.conftest import (
     DEFINITIONS,
     TinyFeast,

@@ -15,8 +15,8 @@ from mlflow.types import ColSpec, Schema
 from mlflow.utils.proto_json_utils import dataframe_from_parsed_json, parse_tf_serving_input
 from numpy.typing import NDArray
 
+from service.api.mlflow_protocol import ScoringProtocol
 from service.errors import InvalidRequestError
-from service.scoring_protocol import ScoringProtocol
 from tests.scoring_requests import JSON, columns, records, split
 
 NAMES = ["profile__spend", "profile__order_count", "activity__is_member"]

@@ -17,7 +17,7 @@ from feast.protos.feast.types.Value_pb2 import DoubleList, Int64List, Map, Strin
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from contract import RawFeatures
-from service import feast_features
+from service.features import feast_sdk as feast_features
 from tests.fakes import NOW, NOW_US
 from tests.integration.service.conftest import TinyFeast, tiny_feast
 from tests.integration.service.test_compiled_reader import COMPLETE, TwoReaders, _open

@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry
 
 from contract import ModelContract, RawFeatures
 from service.errors import DeadlineExceededError, OnlineStoreUnavailableError
-from service.guarded_features import GuardedFeatures
-from service.metrics import ServiceMetrics
-from service.online_features import OnlineFeatures
+from service.features.guard import GuardedFeatures
+from service.features.opening import OnlineFeatures
+from service.telemetry.metrics import ServiceMetrics
 from tests.fakes import DEFAULTS, NOW_US, SPEND, FakeOnlineFeatures, Rows, customer, small_contract
 from tests.integration.service.conftest import COMPILED, TinyFeast
 from tests.redis_servers import RunningServer, free_port, valkey

@@ -11,7 +11,7 @@ from artefacts.addresses import PROJECT_ROOT
 
 CONTAINER = 10001
 READ = {
-    "keys": "from service.authentication import ApiKeys; ApiKeys.of('', {file!r})",
+    "keys": "from service.api.authentication import ApiKeys; ApiKeys.of('', {file!r})",
     "pseudonyms": (
         "from pathlib import Path; from scoring.pseudonyms import Pseudonyms; Pseudonyms.from_file(Path({file!r}))"
     ),
@@ -37,7 +37,7 @@ def test_the_containers_user_is_told_whose_file_it_is_and_the_way_out(tmp_path: 
         "import os; {imports}\nos.setegid({user}); os.seteuid({user})\n"
         "try:\n    {read}\nexcept Exception as error:\n    print(error)"
     )
-    imports = "import service.authentication, scoring.pseudonyms, artefacts.addresses"
+    imports = "import service.api.authentication, scoring.pseudonyms, artefacts.addresses"
     done = subprocess.run(
         [sys.executable, "-c", code.format(imports=imports, user=CONTAINER, read=READ[what].format(file=str(file)))],
         cwd=PROJECT_ROOT,

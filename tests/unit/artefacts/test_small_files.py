@@ -15,10 +15,10 @@ from contract import ContractError
 from scoring.errors import ModelError
 from scoring.models.model_store import pinned_tag
 from scoring.pseudonyms import Pseudonyms
-from service.authentication import ApiKeys, read_keys
+from service.api.authentication import ApiKeys, read_keys
+from service.desired_models import read_challenge, wanted
 from service.errors import StartupError
-from service.live_models import read_challenge, wanted
-from service.redis_connection import RedisConnection
+from service.features.compiled.connection import RedisConnection
 
 TEN_GB = 10 * 1024**3
 

@@ -8,7 +8,7 @@ import pytest
 
 from artefacts.redis_address import RedisAddress
 from deploy import make_secrets
-from service.authentication import ApiKeys
+from service.api.authentication import ApiKeys
 from tests.loop import SOURCE
 
 

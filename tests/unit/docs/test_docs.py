@@ -7,7 +7,7 @@ import pytest
 from pydantic_settings import BaseSettings
 
 from jobs.settings import JobsSettings
-from service.schemas import PredictRequest, PredictResponse
+from service.api.schemas import PredictRequest, PredictResponse
 from service.settings import ServiceSettings
 from tests.loop import SOURCE
 from training.settings import TrainingSettings

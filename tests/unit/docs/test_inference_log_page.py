@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scoring.inference_log import log_table
-from service.inference_log_files import Limits, LogFiles
+from service.inference_log.files import Limits, LogFiles
 from tests.answers import answers, small_model
 from tests.loop import SOURCE
 

@@ -1,4 +1,4 @@
-"""docs/metrics.md and service/metrics.py say the same."""
+"""docs/metrics.md and service/telemetry/metrics.py say the same."""
 
 import re
 

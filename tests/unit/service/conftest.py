@@ -12,14 +12,14 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.authentication import ApiKeys
-from service.guarded_features import GuardedFeatures, LastKnownGood
-from service.http_api import HttpApi, ServingSlot
-from service.http_calls import Serving
-from service.http_exchange import Receive, Scope, Send, send_bytes
-from service.metrics import ServiceMetrics
-from service.predictor import Predictor
+from service.api.authentication import ApiKeys
+from service.api.endpoints import Serving
+from service.api.exchange import Receive, Scope, Send, send_bytes
+from service.api.routing import HttpApi, ServingSlot
+from service.features.guard import GuardedFeatures, LastKnownGood
+from service.prediction.predictor import Predictor
 from service.settings import ServiceSettings
+from service.telemetry.metrics import ServiceMetrics
 from tests.fakes import FakeOnlineFeatures, Rows, small_contract, store_model
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 import uvicorn
 from uvicorn.server import ServerState
 
-from service.http_exchange import ClientGoneError, Receive, Scope, Send, read_body, send_bytes
-from service.http_limits import BoundedHttpProtocol
+from service.api.connection_limits import BoundedHttpProtocol
+from service.api.exchange import ClientGoneError, Receive, Scope, Send, read_body, send_bytes
 
 Asked = tuple[str, str, bytes]
 """Method, target and body of a request that the application has read whole."""

@@ -5,8 +5,8 @@ from prometheus_client import CollectorRegistry
 
 from contract import RawFeatures
 from service.errors import OnlineStoreUnavailableError
-from service.guarded_features import GuardedFeatures, LastKnownGood
-from service.metrics import ServiceMetrics
+from service.features.guard import GuardedFeatures, LastKnownGood
+from service.telemetry.metrics import ServiceMetrics
 from tests.fakes import DEFAULTS, NOW_US, SPEND, FakeOnlineFeatures, Rows, customer, small_contract
 
 FAILURES_TO_OPEN = 5

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from prometheus_client import CollectorRegistry
 
-from service.guarded_features import GuardedFeatures, LastKnownGood
-from service.metrics import ServiceMetrics
-from service.predictor import Predictor
+from service.features.guard import GuardedFeatures, LastKnownGood
+from service.prediction.predictor import Predictor
+from service.telemetry.metrics import ServiceMetrics
 from tests.fakes import (
     DAYS_SINCE,
     DEFAULTS,

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from service.addresses import Addresses, HostAddresses
+from service.features.compiled.host_lookup import Addresses, HostAddresses
 
 FIRST, SECOND = ("10.0.0.1",), ("10.0.0.2",)
 

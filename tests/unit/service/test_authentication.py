@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.authentication import ANONYMOUS, ApiKeys, new_key
+from service.api.authentication import ANONYMOUS, ApiKeys, new_key
 from service.errors import StartupError, UnauthenticatedError
 
 
@@ -231,7 +231,7 @@ def test_a_broken_new_file_keeps_the_keys_and_is_warned_of_once(
         file.unlink()
     else:
         file_of(tmp_path, new_entry, broken)
-    with caplog.at_level(logging.INFO, "service.authentication"):
+    with caplog.at_level(logging.INFO, "service.api.authentication"):
         for _ in range(3):
             clock.now += 1
             assert "shop" == keys.authenticate(bearer(old))

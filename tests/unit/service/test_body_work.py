@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from service.body_work import MOST_BLANK_LINES, MOST_COLUMNS, refuse_many_parts
+from service.api.body_work import MOST_BLANK_LINES, MOST_COLUMNS, refuse_many_parts
+from service.api.mlflow_protocol import ScoringProtocol
+from service.api.schemas import PredictBatchRequest, PredictRequest, parse
 from service.errors import InvalidRequestError, ServiceError
-from service.schemas import PredictBatchRequest, PredictRequest, parse
-from service.scoring_protocol import ScoringProtocol
 
 BYTES = 1_000_000
 NAMES = [f"view__feature_{number}" for number in range(27)]

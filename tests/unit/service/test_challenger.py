@@ -18,11 +18,11 @@ from contract.feature_union import FeatureUnion, UnionPart
 from scoring.inference_log import Answers
 from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import DEGRADED, OK
-from service.challenger import Challenger, Mode
 from service.errors import OnlineStoreUnavailableError
-from service.live_model import Batch
-from service.metrics import ServiceMetrics
-from service.predictor import Predictor
+from service.prediction.challenger import Challenger, Mode
+from service.prediction.live_model import Batch
+from service.prediction.predictor import Predictor
+from service.telemetry.metrics import ServiceMetrics
 from tests.fakes import (
     DAYS_SINCE,
     MEMBER,

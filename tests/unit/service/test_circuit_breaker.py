@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from service.circuit_breaker import CircuitBreaker, State
+from service.features.circuit_breaker import CircuitBreaker, State
 
 FAILURES, RETRY = 3, 0.5
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.coalescing import Coalescer
+from service.prediction.coalescing import Coalescer
 
 
 class Work:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.contract_watch import watch_contract
+from service.features.contract_watch import watch_contract
 
 LOST = "feature 'profile__spend' is not in the registry"
 OTHER = "feature view 'activity': ttl_seconds is 1.0, the contract says 2.0"

@@ -5,8 +5,8 @@ from typing import Any
 import click
 import pytest
 
+from service.api.exposure import bound_host, is_loopback, refuse_exposure
 from service.errors import StartupError
-from service.exposure import bound_host, is_loopback, refuse_exposure
 
 
 def running(**options: Any) -> click.Context:

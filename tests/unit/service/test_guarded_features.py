@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from service import guarded_features
 from service.errors import DeadlineExceededError, OnlineStoreUnavailableError
-from service.guarded_features import LastKnownGood
+from service.features import guard as guarded_features
+from service.features.guard import LastKnownGood
 from tests.fakes import NOW_US
 from tests.unit.service.guarded import FAILURES_TO_OPEN, RETRY_SECONDS, Clock, Guarded
 

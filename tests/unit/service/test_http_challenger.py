@@ -12,13 +12,13 @@ from prometheus_client import CollectorRegistry
 
 from contract import FeatureInput
 from contract.feature_union import FeatureUnion
-from service.authentication import ApiKeys
-from service.challenger import Challenger, Mode
-from service.http_api import HttpApi, ServingSlot
-from service.http_calls import Serving
-from service.metrics import ServiceMetrics
-from service.predictor import Predictor
+from service.api.authentication import ApiKeys
+from service.api.endpoints import Serving
+from service.api.routing import HttpApi, ServingSlot
+from service.prediction.challenger import Challenger, Mode
+from service.prediction.predictor import Predictor
 from service.settings import ServiceSettings
+from service.telemetry.metrics import ServiceMetrics
 from tests.fakes import ORDERS, FakeOnlineFeatures, Rows, customer, small_contract, store_model
 from tests.unit.service.challengers import NAMES, challenger_contract, challenging_model
 from tests.unit.service.conftest import IDENTITY, bentoml_app

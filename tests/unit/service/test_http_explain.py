@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from scoring.explanation import Explanation
 from service.errors import OnlineStoreUnavailableError
-from service.explanation import LazyExplainer
+from service.prediction.lazy_explainer import LazyExplainer
 from tests.fakes import ACTIVITY, DAY, DAYS_SINCE, DEFAULTS, MEMBER, ORDERS, ORDERS_30D, PROFILE, RECENCY, SPEND
 from tests.unit.service.conftest import Api, OpenApi, error_of, without_request_id
 from tests.unit.service.test_http_api import live_customer

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.predictor import Predictor
+from service.prediction.predictor import Predictor
 from tests.fakes import DAYS_SINCE, DEFAULTS, ORDERS, SPEND
 from tests.unit.service.conftest import IDENTITY, Api, OpenApi, error_of, without_request_id
 from tests.unit.service.test_http_api import live_customer

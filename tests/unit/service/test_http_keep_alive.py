@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-import service.http_limits as http_limits
+import service.api.connection_limits as http_limits
 from tests.unit.service.connections import Connection
 
 ASK = b"POST /first HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"

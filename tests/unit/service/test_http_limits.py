@@ -8,9 +8,9 @@ import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.server import ServerState
 
-import service.http_limits as http_limits
-from service.http_exchange import Receive, Scope, Send, read_body, send_bytes
-from service.http_limits import MAX_HEAD_BYTES, BoundedHttpProtocol
+import service.api.connection_limits as http_limits
+from service.api.connection_limits import MAX_HEAD_BYTES, BoundedHttpProtocol
+from service.api.exchange import Receive, Scope, Send, read_body, send_bytes
 from tests.unit.service.connections import Wire
 
 REQUEST = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"

@@ -15,9 +15,9 @@ from scoring.inference_log import INFERENCE_LOG, log_files, log_table, read_log
 from scoring.models.imported_model import ImportedModel
 from scoring.pseudonyms import Pseudonyms
 from service.errors import StartupError
-from service.inference_log import InferenceLog
-from service.metrics import ServiceMetrics
+from service.inference_log.writer import InferenceLog
 from service.settings import ServiceSettings
+from service.telemetry.metrics import ServiceMetrics
 from tests.answers import answers, small_model
 
 SOON, NEVER = 0.01, 60.0
@@ -140,7 +140,7 @@ def test_putting_takes_rows_while_the_disk_hangs(
         hangs.set()
         goes_on.wait(20)
 
-    monkeypatch.setattr("service.inference_log_files.os.fsync", fsync)
+    monkeypatch.setattr("service.inference_log.files.os.fsync", fsync)
     one = opened()
     one.log.put(answers(model, 1))
     assert hangs.wait(10)
@@ -246,7 +246,7 @@ def test_closing_waits_no_longer_than_it_is_told(
     opened: Open, model: ImportedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     goes_on = threading.Event()
-    monkeypatch.setattr("service.inference_log_files.os.fsync", lambda _: goes_on.wait(20))
+    monkeypatch.setattr("service.inference_log.files.os.fsync", lambda _: goes_on.wait(20))
     one = opened()
     one.log.put(answers(model, 1))
 

@@ -9,7 +9,7 @@ import pytest
 from scoring.errors import ModelError
 from scoring.inference_log import INFERENCE_LOG, log_files, log_table, read_log
 from scoring.models.imported_model import ImportedModel
-from service.inference_log_files import Limits, LogFiles
+from service.inference_log.files import Limits, LogFiles
 from tests.answers import answers, small_model
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -155,7 +155,7 @@ def test_parquet_that_cannot_be_written_leaves_the_stream(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("service.inference_log_files._sync", full)
+        patch.setattr("service.inference_log.files._sync", full)
         with pytest.raises(OSError, match="No space"):
             LogFiles(tmp_path, LIMITS).take_over()
     assert [".arrows"] == suffixes(tmp_path)
@@ -174,8 +174,8 @@ def test_half_a_batch_that_cannot_be_taken_back_is_written_over(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("service.inference_log_files.os.fsync", full)
-        patch.setattr("service.inference_log_files.os.ftruncate", full)
+        patch.setattr("service.inference_log.files.os.fsync", full)
+        patch.setattr("service.inference_log.files.os.ftruncate", full)
         with pytest.raises(OSError, match="No space"):
             files.append(rows(model, 5, 40), NOON)
     files.append(rows(model, 45), NOON)

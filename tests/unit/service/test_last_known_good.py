@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from contract import RawFeatures
-from service import guarded_features
 from service.errors import OnlineStoreUnavailableError
-from service.guarded_features import LastKnownGood
+from service.features import guard as guarded_features
+from service.features.guard import LastKnownGood
 from tests.fakes import DAY, NOW, PROFILE, SPEND, customer
 from tests.unit.service.guarded import COLUMN, DOWN, FAILURES_TO_OPEN, RETRY_SECONDS, Clock, Guarded
 

@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from scoring.errors import ExplanationError
 from scoring.explanation import Explainer
 from service.errors import NotExplainableError, ServiceError
-from service.explanation import LazyExplainer
+from service.prediction.lazy_explainer import LazyExplainer
 from tests.fakes import ORDERS, Stored, small_contract, store_model, training_rows
 from tests.unit.scoring.test_explanation import NAMES, ROWS, fitted, float32, linear, probability, trees
 from tests.unit.scoring.test_model import Bomb, skops_that_calls_mkdir

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from scoring.errors import ModelError
-from service import live_models
+from service import desired_models as live_models
+from service.desired_models import Challenge, Wanted, follow, read_challenge, wanted
 from service.errors import StartupError
-from service.live_models import Challenge, Wanted, follow, read_challenge, wanted
 
 FIRST, SECOND = Wanted("m:v1"), Wanted("m:v2")
 

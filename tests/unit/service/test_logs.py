@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from service.errors import OnlineStoreUnavailableError
-from service.logs import JsonFormatter, TextFormatter, start_logging
 from service.settings import ServiceSettings
+from service.telemetry.logs import JsonFormatter, TextFormatter, start_logging
 from tests.unit.service.conftest import Api, OpenApi
 from tests.unit.service.test_http_api import live_customer
 
@@ -44,7 +44,9 @@ def written(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.usefixtures("restored")
-@pytest.mark.parametrize("name", ["service", "service.http_api", "bentoml.serve", "uvicorn.error", "asyncio", "redis"])
+@pytest.mark.parametrize(
+    "name", ["service", "service.api.routing", "bentoml.serve", "uvicorn.error", "asyncio", "redis"]
+)
 def test_whoever_warns_writes_one_json_object(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     for taken in NAMES:  # as BentoML leaves them
         logging.getLogger(taken).addHandler(logging.StreamHandler())
@@ -136,7 +138,7 @@ def test_what_cannot_be_json_does_not_lose_the_line() -> None:
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     """What the API logged, as it would be written."""
-    ours = [record for record in caplog.records if record.name == "service.http_api"]
+    ours = [record for record in caplog.records if record.name == "service.api.routing"]
     return [json.loads(JsonFormatter().format(record)) for record in ours]
 
 

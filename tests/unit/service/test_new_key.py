@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.__main__ import main
-from service.authentication import ANONYMOUS, ApiKeys, new_key, read_keys
+from service.api.authentication import ANONYMOUS, ApiKeys, new_key, read_keys
 
 
 def test_new_keys_are_long_random_and_hold_what_a_header_may() -> None:

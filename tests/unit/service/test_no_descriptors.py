@@ -44,7 +44,7 @@ def lines_of(script: str, folder: Path) -> list[str]:
 def test_a_key_that_is_revoked_meanwhile_is_refused_as_soon_as_its_file_can_be_read(tmp_path: Path) -> None:
     said = lines_of(
         """
-        from service.authentication import ApiKeys, new_key
+        from service.api.authentication import ApiKeys, new_key
         from service.errors import UnauthenticatedError
         (old, old_entry), (new, new_entry) = new_key("old"), new_key("new")
         file = folder / "keys"
@@ -80,7 +80,7 @@ def test_a_key_that_is_revoked_meanwhile_is_refused_as_soon_as_its_file_can_be_r
 def test_keys_whose_file_cannot_be_read_for_a_minute_are_shut_out_and_let_in_again(tmp_path: Path) -> None:
     said = lines_of(
         """
-        from service.authentication import ApiKeys, new_key
+        from service.api.authentication import ApiKeys, new_key
         from service.errors import UnauthenticatedError
         (filed, entry), (fixed, fixed_entry) = new_key("filed"), new_key("fixed")
         file = folder / "keys"
@@ -123,7 +123,7 @@ def test_a_first_explanation_fails_for_the_moment_and_the_next_one_is_given(tmp_
         import numpy as np
         from scoring.models.imported_model import load_model
         from service.errors import ServiceError
-        from service.explanation import LazyExplainer
+        from service.prediction.lazy_explainer import LazyExplainer
         labels, metadata = json.loads((folder / "stored.json").read_text())
         model = load_model("m:v1", folder, labels, metadata, "champion")
         explainer = LazyExplainer(model)
@@ -150,7 +150,7 @@ def test_a_first_explanation_fails_for_the_moment_and_the_next_one_is_given(tmp_
 def test_a_challengers_file_that_cannot_be_read_just_now_takes_no_challenger_off(tmp_path: Path) -> None:
     said = lines_of(
         """
-        from service.live_models import wanted, wanted_at_start
+        from service.desired_models import wanted, wanted_at_start
         file = folder / "challenger.json"
         file.write_text('{"tag": "m:v2", "mode": "shadow"}')
         taken = use_up()

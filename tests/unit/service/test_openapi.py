@@ -10,10 +10,10 @@ import httpx
 import jsonschema_rs
 import pytest
 
+from service.api.exchange import request_id_of
+from service.api.openapi import openapi_document
+from service.api.routing import ROUTES
 from service.errors import OnlineStoreUnavailableError
-from service.http_api import ROUTES
-from service.http_exchange import request_id_of
-from service.openapi import openapi_document
 from tests.fakes import DEFAULTS, MEMBER, ORDERS, ORDERS_30D, SPEND, small_contract
 from tests.unit.service.conftest import Api, OpenApi
 from tests.unit.service.test_http_api import live_customer

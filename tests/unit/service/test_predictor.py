@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from service.errors import InvalidRequestError, OnlineStoreUnavailableError
-from service.predictions import Prediction
-from service.predictor import Predictor
+from service.prediction.predictions import Prediction
+from service.prediction.predictor import Predictor
 from tests.fakes import (
     DAY,
     DAYS_SINCE,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from service.errors import OnlineStoreUnavailableError
-from service.predictions import Prediction
+from service.prediction.predictions import Prediction
 from tests.fakes import DAY, NOW_US, ORDERS_30D, SPEND, Rows, customer
 from tests.unit.service.predictors import Built, expected_probability, people, predictor_over
 

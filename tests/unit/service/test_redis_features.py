@@ -15,8 +15,8 @@ import pytest
 
 from scoring.feast.on_demand import OnDemandView, Output
 from service.errors import OnlineStoreUnavailableError
-from service.read_plan import ReadInputs, ReadPlan, StoredColumn, StoredGroup
-from service.redis_features import RedisFeatures
+from service.features.compiled.plan import ReadInputs, ReadPlan, StoredColumn, StoredGroup
+from service.features.compiled.reader import RedisFeatures
 
 FIELDS = (b"h1", b"h2", b"h3", b"_ts:first", b"_ts:second")
 AS_OF = 1_750_000_000_000_000

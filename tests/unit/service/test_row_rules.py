@@ -7,9 +7,9 @@ from prometheus_client import CollectorRegistry
 from contract import RawFeatures
 from contract.feature_union import FeatureUnion
 from contract.resolve import CLOCK_SKEW_SECONDS
-from service.guarded_features import GuardedFeatures
-from service.metrics import ServiceMetrics
-from service.row_rules import RowRules
+from service.features.guard import GuardedFeatures
+from service.features.row_rules import RowRules
+from service.telemetry.metrics import ServiceMetrics
 from tests.fakes import DAYS_SINCE, NOW, NOW_US, SPEND, FakeOnlineFeatures, customer, small_contract
 from tests.unit.service.guarded import COLUMN, FAILURES_TO_OPEN, Guarded
 

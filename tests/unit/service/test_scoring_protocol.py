@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from service.api.mlflow_protocol import ScoringProtocol
 from service.errors import InvalidRequestError, RequestTooLargeError, ServiceError, UnsupportedMediaTypeError
-from service.scoring_protocol import ScoringProtocol
 from tests.scoring_requests import CSV, PRIVATE, Request, bad, columns, five_forms, good, records, send, split, text
 
 NAMES = ["profile__spend", "profile__order_count", "activity__is_member"]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from artefacts.newest_snapshot import unix_seconds
-from service.snapshot_age import SnapshotAge
+from service.features.snapshot_age import SnapshotAge
 
 NOW = datetime(2026, 6, 10, 12, tzinfo=UTC).timestamp()
 HOUR = 3600.0
@@ -46,7 +46,7 @@ async def test_what_cannot_be_known_is_no_reason() -> None:
 async def test_a_change_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     age, at = SnapshotAge(48, deadline_seconds=20, clock=lambda: NOW), [NOW - 60 * HOUR]
 
-    with caplog.at_level(logging.INFO, "service.snapshot_age"):
+    with caplog.at_level(logging.INFO, "service.features.snapshot_age"):
         answers = [await age.is_young(lambda: noted(at[0])) for _ in range(3)]
         at[0] = NOW
         answers += [await age.is_young(lambda: noted(at[0])) for _ in range(2)]

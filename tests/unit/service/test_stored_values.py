@@ -14,8 +14,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from service import stored_values
-from service.stored_values import Stored, TimestampDecoder, UnreadableValueError, ValueDecoder
+from service.features.compiled import decoding as stored_values
+from service.features.compiled.decoding import Stored, TimestampDecoder, UnreadableValueError, ValueDecoder
 
 DTYPES = ["bool", "int32", "int64", "float32", "float64"]
 

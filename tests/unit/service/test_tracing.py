@@ -13,9 +13,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from service import tracing
 from service.errors import OnlineStoreUnavailableError
-from service.logs import JsonFormatter
+from service.telemetry import tracing
+from service.telemetry.logs import JsonFormatter
 from tests.unit.service.conftest import Api, OpenApi
 from tests.unit.service.test_http_api import live_customer
 

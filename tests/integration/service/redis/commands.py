@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from service.errors import OnlineStoreUnavailableError
-from service.redis_connection import RedisConnection
-from service.redis_pipe import pack
+from service.features.compiled.connection import RedisConnection
+from service.features.compiled.pipe import pack
 from tests.redis_servers import RunningServer
 
 PING = pack(b"PING")

@@ -12,7 +12,7 @@ import pytest_asyncio
 import uvloop
 
 from artefacts.redis_address import RedisAddress
-from service.redis_connection import RedisConnection
+from service.features.compiled.connection import RedisConnection
 from tests.redis_servers import RunningServer, valkey
 
 Connect = Callable[..., RedisConnection]

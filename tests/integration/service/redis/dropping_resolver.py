@@ -13,8 +13,8 @@ import uvloop
 
 from artefacts.redis_address import RedisAddress
 from service.errors import OnlineStoreUnavailableError
-from service.redis_connection import RedisConnection
-from service.redis_pipe import pack
+from service.features.compiled.connection import RedisConnection
+from service.features.compiled.pipe import pack
 
 answering = threading.Event()
 

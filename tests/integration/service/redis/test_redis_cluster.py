@@ -17,12 +17,12 @@ from artefacts.redis_address import RedisAddress
 from contract import ModelContract
 from jobs.errors import JobError
 from service.errors import DeadlineExceededError, OnlineStoreUnavailableError
-from service.feast_features import FeastOnlineFeatures
-from service.guarded_features import GuardedFeatures
-from service.metrics import ServiceMetrics
-from service.online_features import OnlineFeatures, open_feast
-from service.redis_connection import RedisConnection
-from service.redis_pipe import pack
+from service.features.compiled.connection import RedisConnection
+from service.features.compiled.pipe import pack
+from service.features.feast_sdk import FeastOnlineFeatures
+from service.features.guard import GuardedFeatures
+from service.features.opening import OnlineFeatures, open_feast
+from service.telemetry.metrics import ServiceMetrics
 from tests.fakes import NOW_US, FakeOnlineFeatures, Rows, customer, small_contract
 from tests.integration.service.conftest import TinyFeast
 from tests.integration.service.redis.conftest import Connect

@@ -16,7 +16,7 @@ from contract import ModelContract
 from jobs.errors import JobError
 from jobs.redis_locks import RunLock
 from service.errors import OnlineStoreUnavailableError
-from service.online_features import open_feast
+from service.features.opening import open_feast
 from tests.churn_model import churn_contract
 from tests.fakes import NOW_US, FakeOnlineFeatures, customer, small_contract
 from tests.integration.service.conftest import TinyFeast

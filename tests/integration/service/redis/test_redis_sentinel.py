@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from contract import ModelContract
 from jobs.errors import JobError
 from service.errors import OnlineStoreUnavailableError
-from service.online_features import OnlineFeatures, open_feast
-from service.redis_pipe import pack
+from service.features.compiled.pipe import pack
+from service.features.opening import OnlineFeatures, open_feast
 from tests.fakes import NOW_US, FakeOnlineFeatures, Rows, customer, small_contract
 from tests.integration.service.conftest import TinyFeast
 from tests.integration.service.redis.conftest import Connect

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.errors import OnlineStoreUnavailableError, StartupError
-from service.redis_pipe import pack
+from service.features.compiled.pipe import pack
 from tests.integration.service.redis.conftest import Connect
 from tests.redis_servers import RunningServer
 from tests.tls import Certificate, CertificateAuthority, TlsServer, redis_with_tls, tls_in_front_of_valkey

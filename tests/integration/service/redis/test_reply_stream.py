@@ -14,8 +14,8 @@ from typing import Any
 import hiredis
 import pytest
 
-from service.redis_pipe import FAILURES, RedisPipe, pack
-from service.reply_stream import HugeReplyCheck, WholeReplies, whole_replies
+from service.features.compiled.pipe import FAILURES, RedisPipe, pack
+from service.features.compiled.reply_stream import HugeReplyCheck, WholeReplies, whole_replies
 from tests.redis_servers import RunningServer
 
 FIELDS = (b"a", b"b", b"c")

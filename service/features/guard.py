@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from contract import RawFeatures
 from contract.feature_union import FeatureUnion
-from service.circuit_breaker import CircuitBreaker, State
 from service.errors import DeadlineExceededError, OnlineStoreUnavailableError, ServiceError
-from service.metrics import ServiceMetrics
-from service.online_features import OnlineFeatures
-from service.row_rules import RowRules
+from service.features.circuit_breaker import CircuitBreaker, State
+from service.features.opening import OnlineFeatures
+from service.features.row_rules import RowRules
+from service.telemetry.metrics import ServiceMetrics
 
 logger = logging.getLogger(__name__)
 

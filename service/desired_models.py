@@ -19,9 +19,9 @@ from artefacts.process.small_files import UnfitFileError, read_small_text
 from contract import ContractError
 from scoring.errors import ModelError
 from scoring.models.model_store import is_exact
-from service.challenger import Mode
 from service.errors import StartupError
 from service.own_threads import in_own_thread
+from service.prediction.challenger import Mode
 
 logger = logging.getLogger("service")
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.stored_values import Stored, UnreadableValueError
+from service.features.compiled.decoding import Stored, UnreadableValueError
 
 logger = logging.getLogger(__name__)
 

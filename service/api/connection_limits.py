@@ -12,7 +12,7 @@ import uvicorn.protocols.http.auto
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from service.http_framing import StrictHttpProtocol
+from service.api.framing import StrictHttpProtocol
 
 MAX_HEAD_BYTES = 65_536
 """Of URL and headers, trailers included; of a header that has not ended, beyond the piece it begins in."""

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from artefacts.newest_snapshot import FIELD, key_of, unix_seconds
 from contract import RawFeatures
 from scoring.feast.on_demand import OnDemandView
-from service.read_plan import ReadInputs, ReadPlan, StoredColumn
-from service.redis_pipe import pack
-from service.stored_values import OTHER_FORM, Stored, TimestampDecoder, UnreadableValueError, ValueDecoder
-from service.unreadable_rows import Findings, is_odd
+from service.features.compiled.decoding import OTHER_FORM, Stored, TimestampDecoder, UnreadableValueError, ValueDecoder
+from service.features.compiled.pipe import pack
+from service.features.compiled.plan import ReadInputs, ReadPlan, StoredColumn
+from service.features.unreadable_rows import Findings, is_odd
 
 _CHUNK = 250
 """Customers decoded without a pause; about 2 ms."""

@@ -15,8 +15,15 @@ import hiredis
 from artefacts.process.small_files import read_small_file
 from artefacts.redis_address import RedisAddress
 from service.errors import OnlineStoreUnavailableError, StartupError
-from service.redis_pipe import FAILURES, MixedUpRepliesError, RedisPipe, SuspiciousReplyError, open_pipe, pack
-from service.reply_stream import HOW_TO_ALLOW_PROOFS
+from service.features.compiled.pipe import (
+    FAILURES,
+    MixedUpRepliesError,
+    RedisPipe,
+    SuspiciousReplyError,
+    open_pipe,
+    pack,
+)
+from service.features.compiled.reply_stream import HOW_TO_ALLOW_PROOFS
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 
-from service.body_work import MOST_BLANK_LINES, MOST_COLUMNS
+from service.api.body_work import MOST_BLANK_LINES, MOST_COLUMNS
 from service.errors import InvalidRequestError, RequestTooLargeError
 
 _NUMBER = re.compile(r"[ \t\v\f]*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?[ \t\v\f]*", re.ASCII)

@@ -17,10 +17,10 @@ from contract import ContractError, ContractMismatchError, ModelContract, RawFea
 from contract.feature_schema import FeatureRegistry, read_feature_schema
 from contract.feature_union import FeatureUnion
 from service.errors import StartupError
-from service.feast_features import FeastOnlineFeatures
-from service.read_plan import UnsupportedFeatureServiceError, compile_plan
-from service.redis_connection import RedisConnection, refuse_unreadable_tls_files
-from service.redis_features import RedisFeatures
+from service.features.compiled.connection import RedisConnection, refuse_unreadable_tls_files
+from service.features.compiled.plan import UnsupportedFeatureServiceError, compile_plan
+from service.features.compiled.reader import RedisFeatures
+from service.features.feast_sdk import FeastOnlineFeatures
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -132,9 +132,9 @@ def open_store(
     from feast import FeatureStore
     from google.protobuf.message import DecodeError
 
-    from service.feast_config import online_config
-    from service.feature_registry import RegistryReader
-    from service.promised_code import give_registry, only_promised
+    from service.features.feast_config import online_config
+    from service.features.feature_registry import RegistryReader
+    from service.features.registry_filter import give_registry, only_promised
 
     # It warns that serve_features_while_materializing matters only with a SQL registry; the YAML serves both.
     logging.getLogger("feast.repo_config").setLevel(logging.ERROR)
@@ -165,8 +165,8 @@ def open_store(
 
 def _watched(store: "FeatureStore", contracts: Sequence[ModelContract]) -> Callable[[], list[str]]:
     """A look at the registry as it is by then, without a change to what the store has been given."""
-    from service.feature_registry import RegistryReader
-    from service.promised_code import only_promised, registry_of
+    from service.features.feature_registry import RegistryReader
+    from service.features.registry_filter import only_promised, registry_of
 
     reader, project = RegistryReader(store.config), store.project
 

@@ -6,9 +6,9 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, StrictStr, StringCo
 from pydantic.json_schema import SkipJsonSchema
 
 from contract import ModelContract
-from service.body_work import refuse_many_parts
+from service.api.body_work import refuse_many_parts
+from service.api.exchange import REQUEST_ID
 from service.errors import InvalidRequestError
-from service.http_exchange import REQUEST_ID
 
 _MOST_PARTS = 1000
 """Lists and objects of one body: two are enough, and what is wrong is still named where there are some more."""

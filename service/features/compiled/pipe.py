@@ -16,8 +16,8 @@ from typing import Any, cast
 
 import hiredis
 
-from service.addresses import HOSTS
-from service.reply_stream import LONGEST_REPLY_BYTES, HugeReplyCheck, WholeReplies
+from service.features.compiled.host_lookup import HOSTS
+from service.features.compiled.reply_stream import LONGEST_REPLY_BYTES, HugeReplyCheck, WholeReplies
 
 logger = logging.getLogger(__name__)
 

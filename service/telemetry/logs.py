@@ -10,7 +10,7 @@ from typing import Any
 from artefacts.process.printable import printable
 from artefacts.process.redaction import redacted, secrets_in
 from service.settings import ServiceSettings
-from service.tracing import trace_ids
+from service.telemetry.tracing import trace_ids
 
 _ABOUT_A_REQUEST = ("request_id", "client", "status", "seconds")
 _OURS = ("service", "bentoml")

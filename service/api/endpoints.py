@@ -7,7 +7,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
-from service.authentication import ApiKeys
+from service.api.authentication import ApiKeys
+from service.api.exchange import Headers
+from service.api.mlflow_protocol import ScoringProtocol
+from service.api.openapi import openapi_document
+from service.api.schemas import ExplainRequest, PredictBatchRequest, PredictRequest, parse
 from service.errors import (
     ExplainerUnavailableError,
     FeaturesRefusedError,
@@ -16,17 +20,13 @@ from service.errors import (
     RequestTooLargeError,
     UnknownCustomerError,
 )
-from service.explanation import LazyExplainer
-from service.http_exchange import Headers
-from service.metrics import ServiceMetrics
-from service.openapi import openapi_document
-from service.predictions import Prediction
-from service.predictor import Predictor
+from service.prediction.lazy_explainer import LazyExplainer
+from service.prediction.predictions import Prediction
+from service.prediction.predictor import Predictor
 from service.release import Release
-from service.schemas import ExplainRequest, PredictBatchRequest, PredictRequest, parse
-from service.scoring_protocol import ScoringProtocol
 from service.settings import ServiceSettings
-from service.tracing import span
+from service.telemetry.metrics import ServiceMetrics
+from service.telemetry.tracing import span
 
 
 class Asked(NamedTuple):

@@ -16,9 +16,9 @@ from artefacts.newest_snapshot import FIELD, key_of, unix_seconds
 from contract import RawFeatures
 from contract.feature_union import FeatureUnion
 from service.errors import OnlineStoreUnavailableError
-from service.proved_redis import MixedUpRepliesError, ProofNotAllowedError, prove_replies
-from service.reply_stream import HOW_TO_ALLOW_PROOFS
-from service.unreadable_rows import Findings
+from service.features.compiled.reply_stream import HOW_TO_ALLOW_PROOFS
+from service.features.proved_redis import MixedUpRepliesError, ProofNotAllowedError, prove_replies
+from service.features.unreadable_rows import Findings
 
 if TYPE_CHECKING:
     from feast import FeatureStore

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
 from contract import FeatureIssue
-from service.metrics_files import merged
 from service.own_threads import in_own_thread
+from service.telemetry.metrics_files import merged
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.body_work import MOST_COLUMNS, refuse_many_parts
+from service.api.body_work import MOST_COLUMNS, refuse_many_parts
+from service.api.mlflow_csv import read_csv
 from service.errors import InvalidRequestError, RequestTooLargeError, UnsupportedMediaTypeError
-from service.scoring_csv import read_csv
 
 JSON_FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _CHAT_MEMBERS = frozenset({"messages", "prompt", "input"})

@@ -7,8 +7,8 @@ import numpy as np
 
 from contract import FeatureIssue, RawFeatures
 from scoring.outcomes import OK, STATUSES, Status
-from service.live_model import Batch, Scored
-from service.metrics import ServiceMetrics
+from service.prediction.live_model import Batch, Scored
+from service.telemetry.metrics import ServiceMetrics
 
 
 class Prediction(NamedTuple):

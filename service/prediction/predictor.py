@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from contract import OverrideError, RawFeatures, ResolvedFeatures
 from contract.feature_union import FeatureUnion
 from scoring.models.imported_model import ImportedModel
-from service.challenger import Challenger
-from service.coalescing import Coalescer
 from service.errors import InvalidRequestError, OnlineStoreUnavailableError, ServiceError
-from service.live_model import AnswerLog, Batch, LiveModel, Scored, answers_of
-from service.metrics import ServiceMetrics
-from service.predictions import Prediction, predictions
-from service.tracing import current_request, span, together
+from service.prediction.challenger import Challenger
+from service.prediction.coalescing import Coalescer
+from service.prediction.live_model import AnswerLog, Batch, LiveModel, Scored, answers_of
+from service.prediction.predictions import Prediction, predictions
+from service.telemetry.metrics import ServiceMetrics
+from service.telemetry.tracing import current_request, span, together
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
-    from service.online_features import OnlineFeatures
+    from service.features.opening import OnlineFeatures
 
 logger = logging.getLogger(__name__)
 

@@ -11,6 +11,18 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from contract import FeatureInput, ModelContract
+from service.api.exchange import REQUEST_ID
+from service.api.schemas import (
+    ErrorResponse,
+    ExplainRequest,
+    ExplainResponse,
+    InvocationsResponse,
+    ModelResponse,
+    PredictBatchRequest,
+    PredictBatchResponse,
+    PredictRequest,
+    PredictResponse,
+)
 from service.errors import (
     DeadlineExceededError,
     ExplainerUnavailableError,
@@ -25,18 +37,6 @@ from service.errors import (
     UnauthenticatedError,
     UnknownCustomerError,
     UnsupportedMediaTypeError,
-)
-from service.http_exchange import REQUEST_ID
-from service.schemas import (
-    ErrorResponse,
-    ExplainRequest,
-    ExplainResponse,
-    InvocationsResponse,
-    ModelResponse,
-    PredictBatchRequest,
-    PredictBatchResponse,
-    PredictRequest,
-    PredictResponse,
 )
 
 Json = dict[str, Any]
@@ -251,7 +251,7 @@ def _number(feature: FeatureInput) -> Json:
 
 
 def _invocations(names: list[str], max_batch: int) -> Json:
-    """MLflow's four JSON forms, as they are meant. What MLflow takes beyond them, `service.scoring_protocol` says."""
+    """MLflow's four JSON forms, as they are meant. What MLflow takes beyond them, `service.api.mlflow_protocol` says."""
     rows = {"minItems": 1, "maxItems": max_batch}
     record = _record({name: _FLOAT32 for name in names})
     columns = _record({name: {"type": "array", "items": _FLOAT32, **rows} for name in names})

@@ -11,16 +11,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from service.authentication import UNAUTHENTICATED
-from service.errors import (
-    EncodedBodyError,
-    MethodNotAllowedError,
-    NotFoundError,
-    ServiceError,
-    UnsupportedMediaTypeError,
-)
-from service.http_calls import Asked, Serving, explain, invocations, model, model_headers, predict, predict_batch
-from service.http_exchange import (
+from service.api.authentication import UNAUTHENTICATED
+from service.api.endpoints import Asked, Serving, explain, invocations, model, model_headers, predict, predict_batch
+from service.api.exchange import (
     ClientGoneError,
     Headers,
     Receive,
@@ -35,7 +28,14 @@ from service.http_exchange import (
     request_id_of,
     send_bytes,
 )
-from service.tracing import note_answer, request_span
+from service.errors import (
+    EncodedBodyError,
+    MethodNotAllowedError,
+    NotFoundError,
+    ServiceError,
+    UnsupportedMediaTypeError,
+)
+from service.telemetry.tracing import note_answer, request_span
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span

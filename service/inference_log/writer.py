@@ -17,9 +17,9 @@ from scoring.errors import ModelError
 from scoring.inference_log import INFERENCE_LOG, Answers, log_table, together
 from scoring.pseudonyms import Pseudonyms
 from service.errors import StartupError
-from service.inference_log_files import Limits, LogFiles
-from service.metrics import ServiceMetrics
+from service.inference_log.files import Limits, LogFiles
 from service.settings import ServiceSettings
+from service.telemetry.metrics import ServiceMetrics
 
 logger = logging.getLogger(__name__)
 

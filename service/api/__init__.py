@@ -1,0 +1,1 @@
+"""What clients see: paths, bodies, answers, errors, limits and keys."""

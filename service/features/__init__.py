@@ -1,0 +1,1 @@
+"""Reads features from the online store in bounded time."""

@@ -1,0 +1,1 @@
+"""The fast reader: a feature service compiled to Redis commands and decoders."""

@@ -1,0 +1,1 @@
+"""Writes every answered row to disk, beside the requests and never in their way."""

@@ -1,0 +1,1 @@
+"""Entity keys to answers. Knows no HTTP and no store."""
