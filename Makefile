@@ -180,12 +180,12 @@ imported: installed
 ## Serve
 .PHONY: serve api-key
 serve: installed port-free ## the service on [HOST=127.0.0.1] [PORT=3000]; Ctrl-C ends it
-	@address=$$("$$PYTHON" jobs/listening.py "--host=$$HOST" "--port=$$PORT") || exit 1; \
+	@address=$$("$$PYTHON" jobs/local/listening.py "--host=$$HOST" "--port=$$PORT") || exit 1; \
 		$(PY) -m jobs first-prediction "--host=$$address" "--port=$$PORT" & \
 		exec $(BIN)/bentoml serve "--host=$$address" "--port=$$PORT"
 
 port-free:  # said before the minutes of training, not after
-	@"$$PYTHON" jobs/listening.py "--host=$$HOST" "--port=$$PORT" "--target=$$GOALS" > /dev/null
+	@"$$PYTHON" jobs/local/listening.py "--host=$$HOST" "--port=$$PORT" "--target=$$GOALS" > /dev/null
 
 api-key: installed ## a new API key, shown once: NAME=shop [KEYS_FILE=.api_keys]
 	@$(PY) -m service new-key "--file=$${KEYS_FILE:-.api_keys}" -- "$$NAME"

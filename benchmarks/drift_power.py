@@ -17,9 +17,9 @@ from benchmarks.markdown import NOT_MEASURED, prose, table
 from benchmarks.results import store
 from contract import RawFeatures
 from contract.histogram import Histogram
-from jobs.drift import Thresholds, drifts
-from jobs.drift_baseline import SCORE
-from jobs.drift_statistics import drift
+from jobs.drift.baseline import SCORE
+from jobs.drift.statistics import drift
+from jobs.drift.watch import Thresholds, drifts
 from jobs.settings import JobsSettings
 from scoring.models.model_store import open_model, pinned_tag
 from training.dataset import TrainingData

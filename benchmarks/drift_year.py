@@ -27,9 +27,9 @@ from benchmarks.results import store
 from contract import DecisionThreshold, ModelContract, RawFeatures, Resolver
 from contract.histogram import Histogram
 from contract.model_contract import COUNTED_AT
-from jobs.build_features import build_features
-from jobs.drift import DriftError, DriftWatch, watch_drift
+from jobs.drift.watch import DriftError, DriftWatch, watch_drift
 from jobs.feature_store import apply
+from jobs.features.build import build_features
 from jobs.settings import JobsSettings
 from jobs.times import unix_us
 from scoring.inference_log import Answers, log_table

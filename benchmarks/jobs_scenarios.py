@@ -16,8 +16,8 @@ from artefacts.addresses import PROJECT_ROOT
 from benchmarks.jobs_orders import NewOrders
 from benchmarks.jobs_scratch import Scratch
 from benchmarks.process_usage import StepError, Usage, usage_of
-from jobs.builds import read_build
-from jobs.orders import ORDERS_SCHEMA
+from jobs.offline_store.builds import read_build
+from jobs.offline_store.orders_file import ORDERS_SCHEMA
 from scoring.models.model_store import open_model, pinned_tag
 
 STOCK_SECONDS = 900.0

@@ -14,7 +14,7 @@ import redis
 
 from artefacts.addresses import Artefacts
 from benchmarks.process_usage import StepError, Usage, usage_of
-from jobs import embedded_redis
+from jobs.local import embedded_redis
 
 JOBS_SETTINGS = {
     # The two snapshots that serving and one label window need; training's default grid has 25.

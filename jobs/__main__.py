@@ -130,19 +130,19 @@ def _run(chosen: argparse.Namespace) -> None:
     artefacts = Artefacts.of(os.environ)
     refuse_nothing_between(getattr(chosen, "since", None), getattr(chosen, "until", None))
     if chosen.command == "redis-up":
-        from jobs import embedded_redis
+        from jobs.local import embedded_redis
 
         if os.environ.get("REDIS_URL") or os.environ.get("REDIS_URL_FILE"):
             print("using REDIS_URL from the environment")
         else:
             print(f"embedded Redis: {embedded_redis.start()}")
     elif chosen.command == "redis-down":
-        from jobs import embedded_redis
+        from jobs.local import embedded_redis
 
         print("embedded Redis stopped" if embedded_redis.stop() else "no embedded Redis was up")
     elif chosen.command == "features":
-        from jobs.build_features import build_features
-        from jobs.build_plan import reach
+        from jobs.features.build import build_features
+        from jobs.features.build_plan import reach
 
         now = datetime.now(UTC)
         build = build_features(artefacts, JobsSettings(), now, chosen.engine, chosen.full)
@@ -153,25 +153,25 @@ def _run(chosen: argparse.Namespace) -> None:
         apply(artefacts)
         print(f"applied feature_repo/ to {redacted(artefacts.feast_registry)}")
     elif chosen.command == "materialize":
-        from jobs.materialize import materialize
+        from jobs.materialization.materialize import materialize
 
         materialize(artefacts, chosen.until, chosen.replace, chosen.full, take_over=chosen.take_over)
     elif chosen.command == "score-batch":
-        from jobs.score_batch import Order, report, score_batch
+        from jobs.batch.score_batch import Order, report, score_batch
         from scoring.models.model_store import open_model, pinned_tag
 
         now = datetime.now(UTC)
         order = Order(chosen.as_of or now.replace(microsecond=0), chosen.out, chosen.customers)
         model = open_model(chosen.model or pinned_tag(artefacts))
         if chosen.engine == "spark":
-            from jobs.score_batch_spark import score_batch_on_spark
+            from jobs.batch.score_batch_spark import score_batch_on_spark
 
             print(report(score_batch_on_spark(artefacts, model, order, JobsSettings(), now)))
         else:
             print(report(score_batch(artefacts, model, order, now)))
     elif chosen.command == "score-stream":
-        from jobs.score_stream import Stream, score_stream
-        from jobs.stream_batch import StreamFolders
+        from jobs.stream.micro_batch import StreamFolders
+        from jobs.stream.score_stream import Stream, score_stream
         from scoring.models.model_store import open_model, pinned_tag
 
         folders = StreamFolders(chosen.out / "predictions", chosen.out / "dead_letters")
@@ -179,16 +179,16 @@ def _run(chosen: argparse.Namespace) -> None:
         followed = Stream(chosen.source, chosen.incoming, checkpoint, folders, chosen.once, chosen.as_of)
         score_stream(artefacts, open_model(chosen.model or pinned_tag(artefacts)), followed, JobsSettings())
     elif chosen.command == "why":
-        from jobs.why import Asked, why
+        from jobs.inference_log.why import Asked, why
 
         for line in why(artefacts.inference_log, Asked(chosen.request, chosen.row, chosen.since, chosen.until)):
             print(line)
     elif chosen.command == "publish-log":
-        from jobs.feast_log import publish_log
+        from jobs.inference_log.publish_to_feast import publish_log
 
         print(publish_log(artefacts, chosen.since, chosen.until))
     elif chosen.command == "audit-skew":
-        from jobs.audit_skew import Audit, audit_skew, outcome_line
+        from jobs.skew.audit import Audit, audit_skew, outcome_line
 
         allowed = (chosen.max_unexplained, chosen.max_faults, chosen.max_moved)
         audit = Audit(
@@ -197,18 +197,18 @@ def _run(chosen: argparse.Namespace) -> None:
         )
         print(f"{outcome_line(audit_skew(artefacts, audit))}\n  {chosen.out / 'skew.html'}")
     elif chosen.command == "drift":
-        from jobs.drift import DriftWatch, outcome_line, watch_drift
+        from jobs.drift.watch import DriftWatch, outcome_line, watch_drift
 
         watch = DriftWatch.of(JobsSettings(), chosen.out, chosen.since, chosen.until, chosen.baseline)
         print(outcome_line(watch_drift(artefacts.inference_log, watch)))
     elif chosen.command == "labels":
-        from jobs.labels import LabelRequest, make_labels
+        from jobs.quality.labels import LabelRequest, make_labels
 
         wanted = LabelRequest(chosen.out, chosen.days, chosen.since, chosen.until, chosen.id_key_file)
         print(f"{make_labels(artefacts, wanted)}\n  {chosen.out}")
     elif chosen.command == "live-quality":
-        from jobs.live_quality import QualityCheck, live_quality
-        from jobs.logged_scores import Active
+        from jobs.inference_log.logged_scores import Active
+        from jobs.quality.live_quality import QualityCheck, live_quality
 
         active = Active(chosen.active_feature, chosen.active_days)
         times = (chosen.since, chosen.until)
@@ -216,8 +216,8 @@ def _run(chosen: argparse.Namespace) -> None:
         live_quality(artefacts, check)
         print(f"  {chosen.out / 'live_quality.html'}")
     elif chosen.command == "compare-live":
-        from jobs.compare_live import LiveComparison, compare_live
-        from jobs.logged_scores import Active
+        from jobs.inference_log.logged_scores import Active
+        from jobs.quality.compare_live import LiveComparison, compare_live
 
         active = Active(chosen.active_feature, chosen.active_days)
         times = (chosen.since, chosen.until)
@@ -227,8 +227,8 @@ def _run(chosen: argparse.Namespace) -> None:
         for name, value in artefacts.feast_environment().items():
             print(f"export {name}={shlex.quote(value)}")
     elif chosen.command == "first-prediction":
-        from jobs.first_prediction import first_prediction, known_customer
-        from jobs.listening import url_of
+        from jobs.local.first_prediction import first_prediction, known_customer
+        from jobs.local.listening import url_of
 
         first_prediction(url_of(chosen.host, chosen.port), known_customer(artefacts.orders))
 

@@ -11,9 +11,12 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from contract import FeatureState
-from jobs import drift_report, quality_report, run_records, skew_report
-from jobs.skew_findings import CLASSES
-from jobs.stream_metrics import StreamMetrics
+from jobs.drift import page as drift_report
+from jobs.materialization import run_records
+from jobs.quality import report as quality_report
+from jobs.skew import report as skew_report
+from jobs.skew.findings import CLASSES
+from jobs.stream.metrics import StreamMetrics
 from scoring.outcomes import STATUSES
 from service.api.routing import ROUTES
 from service.errors import ServiceError

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from artefacts.addresses import Artefacts
 from contract import RawFeatures, Resolver
-from jobs.logged_scores import Active
+from jobs.inference_log.logged_scores import Active
 from jobs.times import unix_us
 from scoring.inference_log import Answers, log_table
 from scoring.models.imported_model import ImportedModel, load_model

@@ -25,16 +25,16 @@ import pyarrow.parquet as pq
 import uvicorn
 
 from artefacts.addresses import PROJECT_ROOT, Artefacts
-from jobs import embedded_redis
-from jobs.build_features import build_features
+from jobs.batch.score_batch import Order, score_batch
+from jobs.batch.score_batch_spark import score_batch_on_spark
 from jobs.feature_store import apply
-from jobs.materialize import materialize
-from jobs.orders import ORDERS_SCHEMA
-from jobs.score_batch import Order, score_batch
-from jobs.score_batch_spark import score_batch_on_spark
-from jobs.score_stream import Stream, score_stream
+from jobs.features.build import build_features
+from jobs.local import embedded_redis
+from jobs.materialization.materialize import materialize
+from jobs.offline_store.orders_file import ORDERS_SCHEMA
 from jobs.settings import JobsSettings
-from jobs.stream_batch import StreamFolders
+from jobs.stream.micro_batch import StreamFolders
+from jobs.stream.score_stream import Stream, score_stream
 from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import open_model, pinned_tag
 from service.api.authentication import ApiKeys

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jobs.builds import read_build
+from jobs.offline_store.builds import read_build
 from tests.loop import SOURCE, Loop
 from tests.spark import needs_spark
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from artefacts.addresses import Artefacts
-from jobs import embedded_redis
-from jobs.build_features import build_features
 from jobs.feature_store import apply, open_feature_store
-from jobs.materialize import materialize
+from jobs.features.build import build_features
+from jobs.local import embedded_redis
+from jobs.materialization.materialize import materialize
 from jobs.settings import JobsSettings
 from training.dataset import TrainingData
 from training.own_orders import write_own

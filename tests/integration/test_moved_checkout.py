@@ -16,9 +16,9 @@ import redis
 
 from artefacts.addresses import PROJECT_ROOT, Artefacts
 from artefacts.offline_place import another_store
-from jobs.build_features import build_features
 from jobs.errors import JobError
 from jobs.feature_store import apply, open_feature_store
+from jobs.features.build import build_features
 from jobs.settings import JobsSettings
 from tests.orders import Order, write_orders
 from training.dataset import TrainingData

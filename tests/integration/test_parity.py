@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from artefacts.addresses import Artefacts
-from jobs import embedded_redis
-from jobs.builds import read_build
-from jobs.materialize import materialize
+from jobs.local import embedded_redis
+from jobs.materialization.materialize import materialize
+from jobs.offline_store.builds import read_build
 from tests.loop import SOURCE, Loop
 
 READERS = {"compiled": "RedisFeatures", "sdk": "FeastOnlineFeatures"}

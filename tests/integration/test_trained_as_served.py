@@ -14,10 +14,10 @@ import redis
 
 from artefacts.addresses import PROJECT_ROOT, Artefacts
 from contract import RawFeatures, Resolver
-from jobs import embedded_redis
-from jobs.build_features import build_features
 from jobs.feature_store import apply
-from jobs.materialize import materialize
+from jobs.features.build import build_features
+from jobs.local import embedded_redis
+from jobs.materialization.materialize import materialize
 from jobs.settings import JobsSettings
 from service.features.opening import OnlineFeatures, open_feast
 from tests.churn_model import churn_contract

@@ -21,11 +21,11 @@ from prometheus_client import CollectorRegistry
 
 from artefacts.addresses import PROJECT_ROOT, Artefacts
 from contract import RawFeatures
-from jobs.audit_skew import Audit, audit_skew
-from jobs.build_features import build_features
 from jobs.feature_store import apply
-from jobs.materialize import materialize
+from jobs.features.build import build_features
+from jobs.materialization.materialize import materialize
 from jobs.settings import JobsSettings
+from jobs.skew.audit import Audit, audit_skew
 from jobs.times import unix_us
 from scoring.inference_log import Answers, log_table
 from scoring.models.imported_model import ImportedModel

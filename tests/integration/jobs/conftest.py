@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import embedded_redis
+from jobs.local import embedded_redis
 from tests.integration.jobs.audited_shop import Shop
 from tests.integration.jobs.streaming_shop import StreamingShop
 

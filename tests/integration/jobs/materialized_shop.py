@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import redis
 
 from artefacts.addresses import Artefacts
-from jobs.builds import Build
 from jobs.feature_store import apply, open_feature_store
-from jobs.materialize import materialize
+from jobs.materialization.materialize import materialize
+from jobs.offline_store.builds import Build
 from jobs.settings import JobsSettings
 from tests.redis_servers import RunningServer
 
@@ -54,7 +54,7 @@ class Shop:
 
         Args:
             parts: view → partition → customers, their event time, version. A partition that the build before has in
-                the same words is taken over from it, as `jobs/build_features.py` does.
+                the same words is taken over from it, as `jobs/features/build.py` does.
         """
         store = self.artefacts.offline_store
         before = store / "current"

@@ -12,14 +12,14 @@ import pyarrow.parquet as pq
 import redis
 
 from artefacts.addresses import Artefacts
-from jobs import embedded_redis
-from jobs.build_features import build_features
 from jobs.feature_store import apply, open_feature_store
-from jobs.materialize import materialize
-from jobs.order_events import Refused
-from jobs.orders import ORDERS_SCHEMA
+from jobs.features.build import build_features
+from jobs.local import embedded_redis
+from jobs.materialization.materialize import materialize
+from jobs.offline_store.orders_file import ORDERS_SCHEMA
 from jobs.settings import JobsSettings
-from jobs.stream_batch import BatchRecord, StreamBatches, StreamFolders
+from jobs.stream.micro_batch import BatchRecord, StreamBatches, StreamFolders
+from jobs.stream.order_events import Refused
 from scoring.models.imported_model import ImportedModel
 from tests.churn_model import churn_model
 from training.own_orders import write_own

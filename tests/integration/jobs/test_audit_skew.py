@@ -18,8 +18,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from jobs import feature_store
-from jobs.audit_skew import SkewError
 from jobs.feature_store import apply
+from jobs.skew.audit import SkewError
 from service.features.guard import GuardedFeatures, LastKnownGood
 from service.features.opening import OnlineFeatures
 from service.telemetry.metrics import ServiceMetrics

@@ -16,9 +16,9 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import log_reading
-from jobs.audit_skew import NothingToAuditError, SkewError
 from jobs.errors import JobError
+from jobs.inference_log import reading as log_reading
+from jobs.skew.audit import NothingToAuditError, SkewError
 from scoring.pseudonyms import Pseudonyms
 from tests.integration.jobs.audited_shop import (
     FEW,

@@ -11,8 +11,8 @@ from scipy.stats import spearmanr
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from jobs.__main__ import main
-from jobs.compare_live import LiveComparison, NothingPairedError, compare_live
 from jobs.errors import JobError
+from jobs.quality.compare_live import LiveComparison, NothingPairedError, compare_live
 from scoring.models.imported_model import ImportedModel
 from tests.labelled_log import ACTIVE, MONDAY, WEEK, Asked, LabelledLog, small_model
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from jobs.build_features import build_features
+from jobs.batch.score_batch import Order, score_batch
 from jobs.errors import JobError
-from jobs.materialize import materialize
-from jobs.score_batch import Order, score_batch
+from jobs.features.build import build_features
+from jobs.materialization.materialize import materialize
 from tests.integration.jobs.streaming_shop import MIDNIGHT, NOW, SETTINGS, StreamingShop
 from training.dataset import TrainingData
 from training.errors import DatasetError

@@ -16,8 +16,8 @@ from contract import FeatureInput, ModelContract, RawFeatures, Resolver
 from contract.histogram import Histogram
 from contract.model_contract import COUNTED_AT
 from jobs.__main__ import main
-from jobs.drift import DriftError, DriftWatch, NothingToCompareError, Thresholds, outcome_line, watch_drift
-from jobs.drift_baseline import SCORE, BaselineChoice
+from jobs.drift.baseline import SCORE, BaselineChoice
+from jobs.drift.watch import DriftError, DriftWatch, NothingToCompareError, Thresholds, outcome_line, watch_drift
 from jobs.errors import ArgumentError, JobError
 from jobs.settings import JobsSettings
 from scoring.inference_log import Answers, log_table

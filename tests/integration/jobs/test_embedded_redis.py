@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from artefacts.addresses import Artefacts, embedded_redis_url_file
-from jobs import embedded_redis
+from jobs.local import embedded_redis
 from tests.loop import free_port
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jobs.__main__ import main
-from jobs.build_features import build_features
+from jobs.features.build import build_features
 from tests.orders import Order, corrected, rows_in_place, shop, some_orders, write_orders
 from tests.spark import SPARK, needs_spark, session_for_tests
 from training.orders import write_cdnow

@@ -20,10 +20,10 @@ from bentoml._internal.models import ModelStore
 
 from artefacts.addresses import Artefacts
 from contract import RawFeatures, Resolver
-from jobs import feast_log
 from jobs.errors import JobError
-from jobs.feast_log import publish_log
 from jobs.feature_store import FEATURE_REPO, apply, open_feature_store
+from jobs.inference_log import publish_to_feast as feast_log
+from jobs.inference_log.publish_to_feast import publish_log
 from scoring.inference_log import Answers, log_table
 from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import open_model

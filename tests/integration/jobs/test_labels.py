@@ -12,7 +12,7 @@ from artefacts.addresses import Artefacts
 from contract import Label, ModelContract
 from jobs.__main__ import main
 from jobs.errors import JobError
-from jobs.labels import LabelRequest, LabelsMade, NothingDueError, make_labels
+from jobs.quality.labels import LabelRequest, LabelsMade, NothingDueError, make_labels
 from scoring.errors import ModelError
 from scoring.models.imported_model import ImportedModel
 from scoring.pseudonyms import Pseudonyms

@@ -9,12 +9,23 @@ from contextlib import contextmanager
 
 import pytest
 
-from jobs.listening import url_of
+from jobs.local.listening import url_of
 from tests.loop import SOURCE, free_port
 
 
 def asked(host: str, port: object) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-I", "-S", "jobs/listening.py", "--host", host, "--port", str(port), "--target", "run"]
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        "jobs/local/listening.py",
+        "--host",
+        host,
+        "--port",
+        str(port),
+        "--target",
+        "run",
+    ]
     return subprocess.run(command, cwd=SOURCE, capture_output=True, text=True, timeout=30, check=False)
 
 

@@ -18,8 +18,8 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 from contract import Label, Population
 from jobs.__main__ import main
 from jobs.errors import JobError
-from jobs.live_quality import NothingLabelledError, QualityCheck, QualityError, live_quality
-from jobs.logged_scores import Active
+from jobs.inference_log.logged_scores import Active
+from jobs.quality.live_quality import NothingLabelledError, QualityCheck, QualityError, live_quality
 from scoring.models.imported_model import ImportedModel
 from tests.fakes import DAYS_SINCE
 from tests.labelled_log import ACTIVE, MONDAY, WEEK, Asked, LabelledLog, small_model

@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 import redis
 
-from jobs import materialize as job
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
-from jobs.materialize import materialize
-from jobs.online_rows import OnlineRows
-from jobs.redis_locks import LockedError, RunLock, online_writer
-from jobs.run_records import PartlyError, UnverifiedError
+from jobs.materialization import materialize as job
+from jobs.materialization.locks import LockedError, RunLock, online_writer
+from jobs.materialization.materialize import materialize
+from jobs.materialization.redis_writer import OnlineRows
+from jobs.materialization.run_records import PartlyError, UnverifiedError
 from tests.integration.jobs.materialized_shop import NOW, VIEWS, Shop, every
 from tests.loop import SOURCE
 from tests.redis_servers import RunningServer, free_port, valkey

@@ -16,12 +16,12 @@ import pyarrow as pa
 import pytest
 import redis
 
-from jobs import materialize as job
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
-from jobs.online_rows import OnlineRows
-from jobs.redis_locks import LockedError
-from jobs.stored_rows import StoredFormat, StoredHashes, encode_values
+from jobs.materialization import materialize as job
+from jobs.materialization.encoding import StoredFormat, StoredHashes, encode_values
+from jobs.materialization.locks import LockedError
+from jobs.materialization.redis_writer import OnlineRows
 from tests.integration.jobs.materialized_shop import NOW, VIEWS, Shop, every
 from tests.loop import SOURCE
 from tests.redis_servers import valkey

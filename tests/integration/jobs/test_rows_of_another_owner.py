@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from jobs.materialized import Materialized
-from jobs.owners import OtherOwnerError, claim, owner_of
+from jobs.materialization.owners import OtherOwnerError, claim, owner_of
+from jobs.materialization.progress import Materialized
 from tests.integration.jobs.materialized_shop import NOW, VIEWS, Shop, every
 from tests.integration.jobs.test_materialize import two_views
 from tests.redis_servers import RunningServer, valkey

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 import redis
 
-from jobs import materialize as job
 from jobs.errors import JobError
-from jobs.online_rows import OnlineRows
-from jobs.stored_rows import StoredHashes, encode_times
+from jobs.materialization import materialize as job
+from jobs.materialization.encoding import StoredHashes, encode_times
+from jobs.materialization.redis_writer import OnlineRows
 from tests.integration.jobs.materialized_shop import NOW, VIEWS, Shop, every
 from tests.integration.jobs.test_materialize import two_views
 from tests.integration.jobs.test_materialize_crash import CUSTOMERS, Reader

@@ -13,11 +13,11 @@ import pytest
 
 from artefacts.addresses import Artefacts
 from contract import ContractMismatchError
-from jobs import score_batch as batch
-from jobs.build_features import build_features
+from jobs.batch import score_batch as batch
+from jobs.batch.score_batch import Order, Scored, score_batch
 from jobs.errors import JobError
 from jobs.feature_store import apply
-from jobs.score_batch import Order, Scored, score_batch
+from jobs.features.build import build_features
 from jobs.settings import JobsSettings
 from scoring.models.imported_model import ImportedModel
 from tests.churn_model import churn_model

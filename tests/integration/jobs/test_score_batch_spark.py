@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from artefacts.addresses import Artefacts
-from jobs.build_features import build_features
+from jobs.batch.score_batch import Order, score_batch
+from jobs.batch.score_batch_spark import score_batch_on_spark
 from jobs.errors import JobError
 from jobs.feature_store import apply
-from jobs.score_batch import Order, score_batch
-from jobs.score_batch_spark import score_batch_on_spark
+from jobs.features.build import build_features
 from jobs.settings import JobsSettings
 from scoring.errors import ModelError
 from scoring.models.imported_model import ImportedModel, PackedScorer

@@ -11,10 +11,10 @@ import pytest
 import redis
 
 from jobs.errors import JobError
-from jobs.latest_rows import connect, latest_rows
-from jobs.online_check import mismatches
-from jobs.online_rows import OnlineRows
-from jobs.stored_rows import StoredFormat
+from jobs.materialization.encoding import StoredFormat
+from jobs.materialization.read_back import mismatches
+from jobs.materialization.redis_writer import OnlineRows
+from jobs.offline_store.latest_rows import connect, latest_rows
 from tests.integration.service.conftest import TinyFeast, tiny_feast
 from tests.integration.service.typed_values import DEFINITIONS
 from tests.redis_servers import RunningServer, valkey

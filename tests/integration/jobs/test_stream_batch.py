@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 import redis
 
-from jobs.build_features import build_features
 from jobs.errors import JobError
-from jobs.materialize import materialize
-from jobs.order_events import Refused
-from jobs.stream_batch import StreamBatches
+from jobs.features.build import build_features
+from jobs.materialization.materialize import materialize
+from jobs.stream.micro_batch import StreamBatches
+from jobs.stream.order_events import Refused
 from tests.integration.jobs.streaming_shop import HISTORY, MIDNIGHT, NOW, SETTINGS, Order, StreamingShop, orders_table
 from tests.loop import free_port
 

@@ -7,14 +7,14 @@ from datetime import timedelta
 import pytest
 import redis
 
-from jobs import build_features as build_features_module
-from jobs.build_features import build_features
 from jobs.errors import JobError
-from jobs.materialize import materialize
-from jobs.order_events import read_json, sorted_out
-from jobs.orders import find_orders
-from jobs.owners import OtherOwnerError
-from jobs.stream_batch import BatchRecord
+from jobs.features import build as build_features_module
+from jobs.features.build import build_features
+from jobs.materialization.materialize import materialize
+from jobs.materialization.owners import OtherOwnerError
+from jobs.offline_store.orders_file import find_orders
+from jobs.stream.micro_batch import BatchRecord
+from jobs.stream.order_events import read_json, sorted_out
 from tests.integration.jobs.streaming_shop import HISTORY, MIDNIGHT, NOW, SETTINGS, Order, StreamingShop
 from tests.integration.jobs.test_stream_batch import NEW, SOON
 from training.data_sets import left_out

@@ -15,7 +15,7 @@ from benchmarks.jobs_targets import TARGETS, jobs_verdicts
 from benchmarks.markdown import between
 from benchmarks.process_usage import StepError
 from benchmarks.report import SCALE_BEGIN, SCALE_END, SCALE_PAGE
-from jobs.order_events import read_json
+from jobs.stream.order_events import read_json
 from tests.unit.benchmarks.test_report import ABOUT
 from tests.unit.benchmarks.test_targets import verdict
 

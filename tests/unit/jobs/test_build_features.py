@@ -11,14 +11,14 @@ import pytest
 
 from artefacts.build_files import damage
 from artefacts.cutoffs import CutoffSettings, lay_back
-from jobs import build_features as build_features_module
-from jobs import duckdb_engine
 from jobs.__main__ import main
-from jobs.build_features import build_features
-from jobs.build_plan import reach, snapshot_times
-from jobs.builds import read_build, switching
 from jobs.errors import JobError
-from jobs.orders import ORDERS_SCHEMA, find_orders
+from jobs.features import build as build_features_module
+from jobs.features import duckdb_engine
+from jobs.features.build import build_features
+from jobs.features.build_plan import reach, snapshot_times
+from jobs.offline_store.builds import read_build, switching
+from jobs.offline_store.orders_file import ORDERS_SCHEMA, find_orders
 from jobs.settings import JobsSettings
 from tests.orders import CORRECTIONS, Order, files_in_place, rows_in_place, shop, some_orders, write_orders
 

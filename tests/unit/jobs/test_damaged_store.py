@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from artefacts.build_files import damage, written
-from jobs.build_features import build_features
-from jobs.builds import read_build
+from jobs.features.build import build_features
+from jobs.offline_store.builds import read_build
 from jobs.settings import JobsSettings
 from tests.orders import rows_in_place, shop, some_orders, write_orders
 

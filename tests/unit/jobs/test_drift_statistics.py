@@ -4,7 +4,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from contract.histogram import Histogram
-from jobs.drift_statistics import drift, p_value_of, psi_of
+from jobs.drift.statistics import drift, p_value_of, psi_of
 
 Floats = NDArray[np.float64]
 

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from artefacts.cutoffs import CutoffSettings, lay_back
-from jobs import build_features as build_features_module
-from jobs.build_features import build_features
-from jobs.builds import Build, read_build
 from jobs.errors import JobError
+from jobs.features import build as build_features_module
+from jobs.features.build import build_features
+from jobs.offline_store.builds import Build, read_build
 from jobs.settings import JobsSettings
 from tests.orders import (
     CORRECTIONS,
@@ -174,8 +174,8 @@ def test_a_build_that_takes_corrected_orders_for_unchanged_fails_and_the_one_bef
 
 
 def test_what_checks_a_build_shares_nothing_with_what_made_it() -> None:
-    makers = "{'ibis', 'duckdb', 'feature_repo', 'jobs.engines'}"
-    loaded = f"import sys, jobs.orders_check; print(*({makers} & set(sys.modules)))"
+    makers = "{'ibis', 'duckdb', 'feature_repo', 'jobs.features.engine'}"
+    loaded = f"import sys, jobs.features.orders_check; print(*({makers} & set(sys.modules)))"
 
     said = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
 

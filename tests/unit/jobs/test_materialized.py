@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.errors import JobError
-from jobs.latest_rows import KeyRange, ViewSource
-from jobs.materialized import Extent, Pass, changed_files, next_pass
-from jobs.view_files import identities, limited_to, newest_event_time, replaced, resolved
+from jobs.materialization.progress import Extent, Pass, changed_files, next_pass
+from jobs.offline_store.latest_rows import KeyRange, ViewSource
+from jobs.offline_store.view_files import identities, limited_to, newest_event_time, replaced, resolved
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

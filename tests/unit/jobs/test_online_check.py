@@ -6,8 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from jobs import online_check
-from jobs.latest_rows import latest_rows
+from jobs.materialization import read_back as online_check
+from jobs.offline_store.latest_rows import latest_rows
 from tests.unit.jobs.test_latest_rows import day, row, source, write
 
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.order_events import Refused, read_json, read_parquet, sorted_out
-from jobs.orders import ORDERS_SCHEMA
+from jobs.offline_store.orders_file import ORDERS_SCHEMA
+from jobs.stream.order_events import Refused, read_json, read_parquet, sorted_out
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 GOOD: dict[str, Any] = {

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from jobs.partitions import replaced
+from jobs.offline_store.partitions import replaced
 
 
 @pytest.fixture(params=["exchanged", "moved away"])
 def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a system that can exchange two folders in one step, and on one that cannot."""
     if request.param == "moved away":
-        monkeypatch.setattr("jobs.partitions.sys.platform", "darwin")
+        monkeypatch.setattr("jobs.offline_store.partitions.sys.platform", "darwin")
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.latest_rows import ViewSource, read_path, rows_of, text
+from jobs.offline_store.latest_rows import ViewSource, read_path, rows_of, text
+from jobs.offline_store.view_files import identities, parts, resolved
 from jobs.spark import spark_path
-from jobs.view_files import identities, parts, resolved
 
 NAMES = ["it's", "[1]", "[!a]", "*", "?", "a b", "100%", "#2", "$HOME", "{a,b}", "ü", '"x"', "back\\slash", ";--", "~"]
 

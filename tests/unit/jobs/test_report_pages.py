@@ -1,6 +1,6 @@
 """Reports show what customers and clients wrote as text: a browser and a terminal do nothing with it."""
 
-from jobs.report_pages import aligned, listed, page, paragraph, table
+from jobs.reports import aligned, listed, page, paragraph, table
 
 HOSTILE = "<script>x()</script>\x1b[2J\u202e'\"&"
 SHOWN = "&lt;script&gt;x()&lt;/script&gt;\\x1b[2J\\u202e&#x27;&quot;&amp;"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import JobError
-from jobs.run_records import METRICS_FILE, Outcome, RunRecord, ViewRecord
+from jobs.materialization.run_records import METRICS_FILE, Outcome, RunRecord, ViewRecord
 from tests.serving import samples
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

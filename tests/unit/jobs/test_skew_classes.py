@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from jobs.skew_classes import Bools, Evidence, Replayed, Served, Zeroed, classify, differing
-from jobs.skew_findings import AGREES, CLASSES, FINDINGS, Finding
+from jobs.skew.classes import Bools, Evidence, Replayed, Served, Zeroed, classify, differing
+from jobs.skew.findings import AGREES, CLASSES, FINDINGS, Finding
 
 A, B, C, COMPUTED = range(4)
 """Two features of one view, one of another, and one that is computed on demand from the first view."""

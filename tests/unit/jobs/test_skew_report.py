@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from jobs.audit_skew import Audit
 from jobs.errors import JobError
-from jobs.skew_findings import CLASSES, Finding
-from jobs.skew_report import EXAMPLES, Found, summary, write
+from jobs.skew.audit import Audit
+from jobs.skew.findings import CLASSES, Finding
+from jobs.skew.report import EXAMPLES, Found, summary, write
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 RUN = {

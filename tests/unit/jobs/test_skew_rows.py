@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs.builds import Build, Partition
-from jobs.latest_rows import ViewSource, connect
-from jobs.skew_rows import Moments, ViewHistory, Which
+from jobs.offline_store.builds import Build, Partition
+from jobs.offline_store.latest_rows import ViewSource, connect
+from jobs.skew.past_rows import Moments, ViewHistory, Which
 from jobs.times import unix_us
 from tests.unit.jobs.test_latest_rows import Row, source, write
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import JobError
-from jobs.stream_checkpoint import batch_number, only_stream, sparks_checkpoint
+from jobs.stream.checkpoint import batch_number, only_stream, sparks_checkpoint
 
 FOLLOWED = {"source": "json", "incoming": "/in"}
 

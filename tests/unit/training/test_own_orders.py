@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from artefacts.addresses import Artefacts
-from jobs.orders import find_orders
+from jobs.offline_store.orders_file import find_orders
 from tests.orders import write_orders
 from training.errors import OrdersError
 from training.own_orders import read_again, write_own

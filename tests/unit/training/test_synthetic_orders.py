@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from artefacts.addresses import Artefacts
-from jobs.orders import find_orders
+from jobs.offline_store.orders_file import find_orders
 from training.__main__ import main
 from training.errors import OrdersError
 from training.synthetic_orders import Shop, write_synthetic

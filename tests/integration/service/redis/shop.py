@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.addresses import Artefacts
-from jobs.build_features import build_features
 from jobs.feature_store import apply, open_feature_store
-from jobs.materialize import materialize
+from jobs.features.build import build_features
+from jobs.materialization.materialize import materialize
 from jobs.settings import JobsSettings
 from training.own_orders import write_own
 

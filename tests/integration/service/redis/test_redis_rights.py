@@ -14,7 +14,7 @@ import redis
 from artefacts.addresses import PROJECT_ROOT
 from contract import ModelContract
 from jobs.errors import JobError
-from jobs.redis_locks import RunLock
+from jobs.materialization.locks import RunLock
 from service.errors import OnlineStoreUnavailableError
 from service.features.opening import open_feast
 from tests.churn_model import churn_contract

@@ -1,0 +1,1 @@
+"""Scores everybody, or a list, from the offline store."""

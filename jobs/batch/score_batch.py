@@ -1,0 +1,178 @@
+"""Offline store → predictions for all, or listed, customers as they were known at a time; on one machine, in chunks."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from artefacts.addresses import Artefacts
+from contract import Resolver
+from jobs.batch.customer_list import CustomerList, read_customer_list
+from jobs.batch.prediction_rows import PREDICTIONS, counts, feature_issues, predictions
+from jobs.errors import JobError
+from jobs.feature_store import open_feature_store
+from jobs.offline_store.builds import check_whole
+from jobs.offline_store.latest_rows import ViewSource, check_columns, connect, customer_ranges, latest_rows
+from jobs.offline_store.offline_features import FeaturePlan, StoredRows
+from jobs.offline_store.partitions import replaced
+from jobs.offline_store.view_files import build_of, resolved
+from jobs.times import unix_us
+from scoring.models.imported_model import ImportedModel
+from scoring.outcomes import STATUSES, outcomes
+
+CUSTOMERS_PER_CHUNK = 100_000
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to score.
+
+    as_of: UTC; features and request-time inputs are those of this time.
+    out: the folder of all predictions; each model version and time has a partition in it.
+    customers: a file of customers, see `read_customer_list`; None scores everybody who has a row.
+    """
+
+    as_of: datetime
+    out: Path
+    customers: Path | None = None
+
+
+@dataclass
+class Scored:
+    """What a batch did; seconds by stage."""
+
+    partition: Path
+    statuses: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATUSES, 0))
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    @property
+    def rows(self) -> int:
+        """Customers scored, refused or unknown."""
+        return sum(self.statuses.values())
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Everything that scoring needs, opened and held against each other."""
+
+    model: ImportedModel
+    plan: FeaturePlan
+    sources: dict[str, ViewSource]
+    listed: CustomerList | None
+    partition: Path
+
+
+def partition_of(order: Order, model: ImportedModel) -> Path:
+    """Where the predictions of one model version at one time lie; no colon, which not every file system takes.
+
+    The folders are named unlike the columns: a reader of the whole of `out` takes them for columns of their own.
+    """
+    micros = f".{order.as_of.microsecond:06d}" if order.as_of.microsecond else ""
+    time_of_day = f"{order.as_of:%Y-%m-%dT%H%M%S}{micros}Z"
+    return order.out / f"version={model.contract.model_version}" / f"scored_as_of={time_of_day}"
+
+
+def open_batch(artefacts: Artefacts, model: ImportedModel, order: Order, now: datetime) -> Batch:
+    """Open the registry, the offline store and the list of customers, and hold them against the model's contract.
+
+    Raises:
+        JobError: the time lies in the future, or one of them cannot be used.
+        ContractError: the registry does not keep the contract.
+    """
+    if order.as_of > now:
+        raise JobError(f"AS_OF {order.as_of.isoformat()} lies in the future; nothing can be known of it")
+    contract = model.contract
+    resolver = Resolver.of(contract)
+    listed = None
+    if order.customers is not None:
+        listed = read_customer_list(order.customers, contract.feature_schema.entity_keys[0].join_key, resolver)
+    store = open_feature_store(artefacts)
+    plan = FeaturePlan.of(store, contract)
+    # Of one build, whatever is put in place meanwhile.
+    views = {name: store.registry.get_feature_view(name, store.project) for name in plan.views}
+    sources = {name: resolved(ViewSource.of(view)) for name, view in views.items()}
+    for build in {build_of(source) for source in sources.values()}:
+        check_whole(build, artefacts.streamed_orders)
+    for source in sources.values():
+        check_columns(source)
+    return Batch(model, plan, sources, listed, partition_of(order, model))
+
+
+def score_batch(artefacts: Artefacts, model: ImportedModel, order: Order, now: datetime) -> Scored:
+    """Score and put the partition in place in one step; a re-run replaces it, a failed one leaves what was there.
+
+    Memory is bounded by a chunk of `CUSTOMERS_PER_CHUNK` customers and by DuckDB's own limit.
+
+    Raises:
+        JobError: as `open_batch`; or nobody has a row at that time.
+        ContractError: as `open_batch`.
+    """
+    batch = open_batch(artefacts, model, order, now)
+    done = Scored(batch.partition)
+    with replaced(batch.partition) as folder, pq.ParquetWriter(folder / "part-0.parquet", PREDICTIONS) as writer:
+        for table in _chunks(batch, order.as_of, done):
+            started = time.monotonic()
+            writer.write_table(table)
+            done.seconds["write"] += time.monotonic() - started
+            for status, rows in counts(table).items():
+                done.statuses[status] += rows
+            print(f"  {done.rows:,} customers", flush=True)
+        if not done.rows:
+            raise nobody_has_features(order)
+    return done
+
+
+def nobody_has_features(order: Order) -> JobError:
+    """Why there is no partition."""
+    return JobError(f"nobody has features at {order.as_of.isoformat()}; the data begin later")
+
+
+def _chunks(batch: Batch, as_of: datetime, done: Scored) -> Iterator[pa.Table]:
+    resolver = Resolver.of(batch.model.contract)
+    as_of_us = unix_us(as_of)
+    with connect() as connection:
+        for key_range in customer_ranges(connection, list(batch.sources.values()), CUSTOMERS_PER_CHUNK):
+            started = time.monotonic()
+            listed = batch.listed.between(key_range.low, key_range.high) if batch.listed else None
+            if listed is not None and not len(listed.customer_ids):
+                continue
+            rows = {
+                name: latest_rows(connection, source, as_of, key_range, listed.customer_ids if listed else None)
+                for name, source in batch.sources.items()
+            }
+            read = time.monotonic()
+            customer_ids = listed.customer_ids if listed else _everybody(rows, batch.plan.join_key)
+            if not len(customer_ids):
+                continue
+            aligned = {
+                view: StoredRows.aligned(rows[view], customer_ids, batch.sources[view], fields)
+                for view, fields in batch.plan.views.items()
+            }
+            raw = batch.plan.assemble(customer_ids, aligned, as_of_us)
+            resolved = resolver.resolve(raw, as_of_us / 1e6, listed.overrides if listed else None)
+            made = outcomes(resolved, batch.model.score(resolved.matrix), batch.model.contract.threshold.value)
+            table = predictions(customer_ids, made, feature_issues(resolved), batch.model.contract, as_of)
+            done.seconds["read"] += read - started
+            done.seconds["score"] += time.monotonic() - read
+            yield table
+
+
+def _everybody(rows: dict[str, pa.Table], join_key: str) -> pa.Array:
+    """Customers with a row in any view, sorted."""
+    ids = pc.unique(
+        pa.chunked_array([chunk for table in rows.values() for chunk in table[join_key].chunks], pa.string())
+    )
+    return ids.take(pc.sort_indices(ids))
+
+
+def report(done: Scored) -> str:
+    """What was done, for people: rows by status, and where the time went."""
+    statuses = ", ".join(f"{rows:,} {status}" for status, rows in done.statuses.items() if rows)
+    seconds = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in done.seconds.items())
+    return f"{done.rows:,} customers ({statuses}) in {done.partition}\n  {seconds}"

@@ -1,0 +1,149 @@
+"""Batch scoring on Spark: the same plan, `resolve` and outcomes as on one machine, over partitions of customers.
+
+The model is the imported one, as on one machine: its file is sent to the executors, each of which verifies it before it
+loads it. MLflow's `spark_udf` would load whatever the registry holds now, and the code that it names.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from artefacts.addresses import PROJECT_ROOT, Artefacts
+from contract import ModelContract, Resolver
+from jobs.batch.customer_list import CustomerList
+from jobs.batch.prediction_rows import PREDICTIONS, feature_issues, predictions
+from jobs.batch.score_batch import Batch, Order, Scored, nobody_has_features, open_batch
+from jobs.offline_store.latest_rows import ViewSource
+from jobs.offline_store.offline_features import FeaturePlan, StoredRows
+from jobs.offline_store.partitions import replaced
+from jobs.offline_store.view_files import parts
+from jobs.settings import JobsSettings
+from jobs.spark import spark_path, spark_session
+from jobs.times import unix_us
+from scoring.models.imported_model import ImportedModel, PackedScorer
+from scoring.outcomes import outcomes
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from pyspark.sql import DataFrame, SparkSession
+
+Batches = Iterator[pa.RecordBatch]
+
+_EVENT_TIME = "event_timestamp"
+_OVERRIDE = "override__"
+
+
+def score_batch_on_spark(
+    artefacts: Artefacts, model: ImportedModel, order: Order, settings: JobsSettings, now: "datetime"
+) -> Scored:
+    """As `score_batch`, with Spark's partitions for chunks.
+
+    Raises:
+        JobError, ContractError: as `score_batch`; or Spark cannot be used.
+        ModelError: the model's file is not what was imported any more.
+    """
+    batch = open_batch(artefacts, model, order, now)
+    done = Scored(batch.partition)
+    started = time.monotonic()
+    options = {"spark.executorEnv.PYTHONPATH": str(PROJECT_ROOT)}
+    with replaced(batch.partition) as folder, spark_session(settings, "score-batch", options) as session:
+        scored = _scored(session, batch, order.as_of)
+        # Spark makes its folder itself, and leaves its own book-keeping in it.
+        scored.write.parquet(str(folder / "spark"))
+        for file in sorted((folder / "spark").glob("part-*.parquet")):
+            file.rename(folder / file.name)
+        counted = session.read.parquet(f"{spark_path(folder)}/*.parquet").groupBy("status").count().collect()
+        done.statuses.update({row["status"]: row["count"] for row in counted})
+        for left in (folder / "spark").iterdir():
+            left.unlink()
+        (folder / "spark").rmdir()
+        if not done.rows:
+            raise nobody_has_features(order)
+        done.seconds["Spark"] = time.monotonic() - started
+    return done
+
+
+def _scored(session: "SparkSession", batch: Batch, as_of: "datetime") -> "DataFrame":
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    overridden = list(batch.listed.overrides) if batch.listed else []
+    scoring = _scoring(batch.plan, batch.model.contract, batch.model.packed(), overridden, as_of)
+    return _features(session, batch, as_of).mapInArrow(scoring, from_arrow_schema(PREDICTIONS))
+
+
+def _features(session: "SparkSession", batch: Batch, as_of: "datetime") -> "DataFrame":
+    """One row per customer: the latest row of every view side by side, and the customer's overrides."""
+    key = batch.plan.join_key
+    views = [_latest(session, batch.sources[name], fields, as_of, key) for name, fields in batch.plan.views.items()]
+    if batch.listed is None:
+        return reduce(lambda left, right: left.join(right, key, "full_outer"), views)
+    return reduce(lambda left, right: left.join(right, key, "left"), views, _listed(session, batch.listed, key))
+
+
+def _latest(
+    session: "SparkSession", source: ViewSource, fields: Sequence[str], as_of: "datetime", key: str
+) -> "DataFrame":
+    """As `latest_rows`, by Spark; columns are named view__field."""
+    from pyspark.sql import Window
+    from pyspark.sql.functions import col, lit, row_number
+
+    created = [col(source.created_timestamp_field).desc_nulls_last()] if source.created_timestamp_field else []
+    newest_first = Window.partitionBy(source.join_key).orderBy(
+        col(source.timestamp_field).desc(), *created, *(col(field) for field in source.columns)
+    )
+    folder, pattern = parts(source.path)
+    rows = session.read.parquet(f"{spark_path(folder)}/{pattern}")
+    return (
+        rows.where(col(source.join_key).isNotNull() & (col(source.timestamp_field) <= lit(as_of)))
+        .withColumn("__newest", row_number().over(newest_first))
+        .where(col("__newest") == 1)
+        .select(
+            col(source.join_key).alias(key),
+            col(source.timestamp_field).alias(_column(source.name, _EVENT_TIME)),
+            *(col(field).alias(_column(source.name, field)) for field in fields),
+        )
+    )
+
+
+def _column(view: str, field: str) -> str:
+    return f"{view}__{field}"
+
+
+def _listed(session: "SparkSession", listed: CustomerList, key: str) -> "DataFrame":
+    columns = {key: listed.customer_ids}
+    columns |= {f"{_OVERRIDE}{n}": pa.array(values, from_pandas=True) for n, values in listed.overrides.items()}
+    return session.createDataFrame(pa.table(columns))
+
+
+def _scoring(
+    plan: FeaturePlan, contract: ModelContract, packed: PackedScorer, overridden: Sequence[int], as_of: "datetime"
+) -> Callable[[Batches], Batches]:
+    """What an executor does: joined rows in, rows of `PREDICTIONS` out."""
+    as_of_us = unix_us(as_of)
+
+    def score(batches: Batches) -> Batches:
+        resolver, scorer = Resolver.of(contract), packed.open()
+        for joined in batches:
+            customer_ids = joined[plan.join_key]
+            rows = {
+                view: StoredRows(
+                    joined[_column(view, _EVENT_TIME)],
+                    {field: joined[_column(view, field)] for field in fields},
+                )
+                for view, fields in plan.views.items()
+            }
+            raw = plan.assemble(customer_ids, rows, as_of_us)
+            overrides = {n: _floats(joined[f"{_OVERRIDE}{n}"]) for n in overridden}
+            resolved = resolver.resolve(raw, as_of_us / 1e6, overrides)
+            made = outcomes(resolved, scorer(resolved.matrix), contract.threshold.value)
+            yield from predictions(customer_ids, made, feature_issues(resolved), contract, as_of).to_batches()
+
+    return score
+
+
+def _floats(column: Any) -> Any:
+    return column.to_numpy(zero_copy_only=False)  # null is NaN

@@ -1,0 +1,1 @@
+"""Compares live inputs and scores with a baseline."""

@@ -1,0 +1,141 @@
+"""The rows of the inference log that are compared: each customer once, with the latest row of the time."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from contract import ContractError, FeatureState
+from jobs.drift.baseline import SCORE
+from jobs.inference_log.reading import LoggedRows, LogReading, Opener, refuse_foreign
+from scoring.errors import ModelError
+from scoring.models.imported_model import ImportedModel
+
+MOST_CUSTOMERS = 50_000
+"""More are sampled, always the same ones: they would find differences that do not matter."""
+
+
+@dataclass
+class LatestRows:
+    """The latest looked-up row of each customer, of at most `MOST_CUSTOMERS`.
+
+    names: k inputs.
+    values: float64 (n, k), NaN where a default stood in.
+    scores: float64 (n,), NaN where the row was not scored.
+    """
+
+    names: list[str]
+    identities: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
+    times: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    values: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+    scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+
+    def add(self, rows: LoggedRows, by: ImportedModel, to: ImportedModel) -> None:
+        """Take further rows; those of unknown customers, and those with a value from the request, are left out.
+
+        Args:
+            by: the model that answered them.
+            to: the one whose inputs `names` are. Where it is another, it scores the values that `by` saw.
+
+        Raises:
+            ModelError: `by` did not read an input of `to`.
+        """
+        rows = rows.take(np.flatnonzero(rows.known & ~(rows.states == FeatureState.OVERRIDDEN).any(axis=1)))
+        values = np.where(rows.defaulted, np.nan, rows.inputs.astype(np.float64))
+        scores = rows.probability
+        if by.tag != to.tag:
+            values, scores = _seen_by(to, by, values, scores)
+        identities = np.append(self.identities, pd.util.hash_array(rows.customer_ids.to_numpy(zero_copy_only=False)))
+        times = np.append(self.times, rows.as_of_us)
+        values = np.concatenate([self.values.reshape(-1, len(self.names)), values])
+        scores = np.append(self.scores, scores)
+        order = np.lexsort((-times, identities))
+        first = np.unique(identities[order], return_index=True)[1]  # ascending, and the latest of each
+        kept = order[first[:MOST_CUSTOMERS]]
+        self.identities, self.times = identities[kept], times[kept]
+        self.values, self.scores = values[kept], scores[kept]
+
+    def __len__(self) -> int:
+        return len(self.identities)
+
+    def frame(self) -> pd.DataFrame:
+        """Inputs and score by name."""
+        return pd.DataFrame(self.values.reshape(-1, len(self.names)), columns=self.names).assign(**{SCORE: self.scores})
+
+
+@dataclass
+class DriftLog:
+    """The inference log as comparisons read it.
+
+    problems: one line for each model that cannot be used and each file that cannot be read.
+    """
+
+    folder: Path
+    opened: Opener
+    problems: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._models: dict[str, ImportedModel | None] = {}
+
+    @property
+    def unusable(self) -> set[str]:
+        """Tags of models of which rows were met that cannot be used."""
+        return {tag for tag, model in self._models.items() if model is None}
+
+    def first_answers(self) -> dict[str, datetime]:
+        """Tag → when it answered first, of what the log still holds."""
+        found: dict[str, datetime] = {}
+        for tag, table in self._reading(None, None):
+            first = pc.min(table["as_of"]).as_py()
+            found[tag] = min(first, found.get(tag, first))
+        return found
+
+    def chunks(self, since: datetime | None, until: datetime | None) -> Iterator[tuple[ImportedModel, LoggedRows]]:
+        """A model and answered rows of it in [since, until)."""
+        for tag, table in self._reading(since, until):
+            try:
+                if tag not in self._models:
+                    self._models[tag] = None  # what is wrong with a model is said once
+                    self._models[tag] = self.opened(tag)
+                model = self._models[tag]
+                if model is None:
+                    continue
+                refuse_foreign(table, model)
+                width = len(model.contract.inputs)
+                yield model, LoggedRows.of(table, table["customer_id"].combine_chunks(), width)
+            except (ModelError, ContractError) as error:
+                self._models[tag] = None
+                self.say(f"rows of model {tag}: {error}")
+
+    def _reading(self, since: datetime | None, until: datetime | None) -> Iterator[tuple[str, pa.Table]]:
+        reading = LogReading(self.folder, since, until)
+        yield from reading.chunks()
+        for line in reading.damaged:
+            self.say(line)
+
+    def say(self, problem: str) -> None:
+        """Note a problem once."""
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+
+def _seen_by(
+    to: ImportedModel, by: ImportedModel, values: NDArray[np.float64], scores: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What one model read, in the order of another, and what that one makes of it where the row was scored."""
+    columns = {name: column for column, name in enumerate(by.contract.feature_names)}
+    if missing := [name for name in to.contract.feature_names if name not in columns]:
+        raise ModelError(f"it does not read {', '.join(missing)}, which {to.tag} does")
+    own = values[:, [columns[name] for name in to.contract.feature_names]]
+    defaults = np.array([given.default for given in to.contract.inputs])
+    scored = np.isfinite(scores)
+    made = np.full(len(own), np.nan)
+    if scored.any():
+        made[scored] = to.score(np.where(np.isnan(own), defaults, own)[scored].astype(np.float32))
+    return own, made

@@ -1,0 +1,1 @@
+"""Orders to feature rows: builds of the offline store."""

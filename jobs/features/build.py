@@ -1,0 +1,259 @@
+"""Orders → the offline store: `feature_repo.transformations` run on DuckDB or Spark, written as partitioned Parquet.
+
+A build computes only what can differ from the build before. It compares the orders day by day; from the first day that
+differs on, `customer_lifetime` is computed anew for the customers who ordered since, windowed snapshots for all.
+"""
+
+import hashlib
+import inspect
+import sys
+import tempfile
+import time
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from artefacts.addresses import Artefacts
+from artefacts.build_files import Written
+from artefacts.cutoffs import CutoffSettings, midnight
+from feature_repo import transformations
+from jobs.errors import JobError
+from jobs.features import build_plan
+from jobs.features.build_plan import lifetime_since, snapshot_times, windowed_at
+from jobs.features.engine import Engine, Features, Period, open_engine, stored_schema
+from jobs.features.orders_check import check_against_orders
+from jobs.materialization.owners import owner_of
+from jobs.offline_store.builds import (
+    Build,
+    Day,
+    Partition,
+    files_of,
+    keep_partition,
+    next_history,
+    only_build,
+    put_in_place,
+    read_build,
+    whole_files,
+)
+from jobs.offline_store.orders_file import ORDER_COLUMNS, ORDERS_SCHEMA, Orders, find_orders
+from jobs.settings import JobsSettings
+from jobs.times import EPOCH, unix_us
+
+_DAY = timedelta(days=1)
+
+
+def build_features(
+    artefacts: Artefacts,
+    settings: JobsSettings,
+    now: datetime,
+    engine: str = "duckdb",
+    full: bool = False,
+    cutoffs: CutoffSettings | None = None,
+) -> Build:
+    """Compute every stored feature view from the orders and put the result in place in one step.
+
+    `created_timestamp` of a row is the midnight before the build that computed it: the same orders, settings and day
+    give byte-for-byte the same files of rows. Until the last step the old build stays whole; an interrupted run leaves
+    it so.
+
+    Args:
+        now: UTC; no row is stamped later.
+        engine: `duckdb` or `spark`.
+        full: compute everything, whatever the build before holds.
+        cutoffs: when training looks at customers; None is as the environment has it.
+
+    Raises:
+        JobError: the orders cannot be used, the engine cannot run or failed, another build is running, or rows are not
+            what the orders of their customers give.
+    """
+    orders = find_orders(artefacts)
+    if orders.left_out:
+        print(
+            f"  {len(orders.left_out):,} batches of streamed orders came with other data and are left out", flush=True
+        )
+    with only_build(artefacts.offline_store) as partial:
+        with (
+            tempfile.TemporaryDirectory(dir=settings.scratch_dir or partial.parent, suffix=".partial") as scratch,
+            open_engine(engine, settings, Path(scratch)) as running,
+        ):
+            build = _Building(artefacts, orders, running, partial, now, full).build(
+                settings, cutoffs or CutoffSettings()
+            )
+        checked = check_against_orders(partial, build.partitions, orders.files, settings.features_verify_customers)
+        print(f"  {checked.rows:,} rows of {checked.customers:,} customers are what their orders give", flush=True)
+        put_in_place(partial, build, artefacts.offline_store, artefacts.streamed_orders)
+    owner_of(artefacts.offline_store, settings.owner)  # from the first build on, so that a copy is known as one
+    return build
+
+
+class _Building:
+    """One build under way."""
+
+    def __init__(
+        self, artefacts: Artefacts, orders: Orders, engine: Engine, partial: Path, now: datetime, full: bool
+    ) -> None:
+        self._store = artefacts.offline_store
+        self._path = artefacts.orders
+        self._orders = orders
+        self._engine = engine
+        self._partial = partial
+        self._now = now
+        self._files: dict[str, dict[str, dict[str, Written]]] = {}
+        self._definition = _definition(engine)
+        self._in_place = _build_in(self._store)
+        self._previous = None if full else self._build_to_continue()
+        self._distinct = engine.keep("distinct_orders", transformations.distinct_orders(engine.orders(orders.files)))
+
+    def build(self, settings: JobsSettings, cutoffs: CutoffSettings) -> Build:
+        days, first_order, last_order = self._days()
+        changed = self._first_changed_day(days)
+        observed_until = self._orders.observed_until
+        known_until = max(observed_until, last_order)
+        # Retraining takes the champion's label where nobody sets one, whatever else is set then or was set before.
+        chosen = (self._in_place.cutoffs if self._in_place else {}) | cutoffs.chosen
+        label = {name: chosen[name] for name in ("label_days",) if name in chosen}
+        times = snapshot_times(
+            observed_until,
+            known_until,
+            self._now,
+            settings.snapshot_backfill_days,
+            settings.daily_snapshots,
+            cutoffs,
+            CutoffSettings(**(cutoffs.chosen | label)),
+            CutoffSettings(**chosen),
+        )
+        snapshots = [t for t in times if t > first_order]
+        partitions = {
+            "customer_lifetime": self._lifetime(changed),
+            "customer_orders_windowed": self._windowed(changed, snapshots),
+        }
+        return Build(
+            name=self._partial.stem,
+            source=self._orders.source,
+            observed_until=observed_until.isoformat(),
+            known_until=known_until.isoformat(),
+            newest_snapshot=snapshots[-1].isoformat() if snapshots else "",
+            rows={view: sum(p["rows"] for p in held.values()) for view, held in partitions.items()},
+            engine=self._engine.identity,
+            definition=self._definition,
+            streamed_batches=list(self._orders.streamed_batches),
+            partitions=partitions,
+            days=days,
+            files=self._files,
+            left_out=list(self._orders.left_out),
+            cutoffs=chosen,
+            history=next_history(self._in_place),
+        )
+
+    def _build_to_continue(self) -> Build | None:
+        previous = self._in_place
+        if previous is None:
+            return None
+        made_by = (previous.engine, previous.definition)  # of which orders, their days say
+        return previous if made_by == (self._engine.identity, self._definition) else None
+
+    def _days(self) -> tuple[dict[str, Day], datetime, datetime]:
+        """What there is of each day, and the times of the very first and the very last order.
+
+        Raises:
+            JobError: a column is empty in some row, or an order lies in the future.
+        """
+        orders = self._distinct
+        by_day = orders.group_by(day=orders.event_unix_us // transformations.DAY_US)
+        found = self._engine.fetch(
+            by_day.agg(
+                orders=orders.count(),
+                hash=orders.order_hash.cast("decimal(38, 0)").sum().cast("string"),
+                first_us=orders.event_unix_us.min(),
+                last_us=orders.event_unix_us.max(),
+                **{f"no_{name}": orders[name].isnull().sum() for name in ORDER_COLUMNS},
+            )
+        )
+        for name, column in zip(ORDER_COLUMNS, ORDERS_SCHEMA.names, strict=True):
+            if any(day[f"no_{name}"] for day in found):
+                raise JobError(f"{self._path}: an order, there or in the stream's batches, has no {column}")
+        if max(day["last_us"] for day in found) >= unix_us(self._now):
+            raise JobError(f"{self._path}: an order lies in the future of {self._now.isoformat()}")
+        days = {str(day["day"]): Day(orders=day["orders"], hash=day["hash"]) for day in found}
+        first, last = min(day["first_us"] for day in found), max(day["last_us"] for day in found)
+        return dict(sorted(days.items())), EPOCH + timedelta(microseconds=first), EPOCH + timedelta(microseconds=last)
+
+    def _first_changed_day(self, days: dict[str, Day]) -> datetime | None:
+        """The first midnight after which the orders differ from those of the build before; None: they do not."""
+        before = self._previous.days if self._previous else {}
+        changed = [int(day) for day in days.keys() | before.keys() if days.get(day) != before.get(day)]
+        return EPOCH + min(changed) * _DAY if changed else None
+
+    def _lifetime(self, changed: datetime | None) -> dict[str, Partition]:
+        """A row depends on the orders of its customer up to it: months before the first change, or damage, stay."""
+        view = "customer_lifetime"
+        whole = self._whole(view)
+        again = [month for month in self._held(view) if month not in whole]
+        first = min([*again, f"{changed:%Y-%m}"] if changed else again, default="9999")
+        kept = [month for month in whole if month < first]
+        since = unix_us(datetime.fromisoformat(f"{first}-01").replace(tzinfo=UTC)) if kept and first != "9999" else 0
+        return self._write(view, "month", kept, lifetime_since(since), first != "9999")
+
+    def _windowed(self, changed: datetime | None, snapshots: list[datetime]) -> dict[str, Partition]:
+        """A snapshot, with who is new on its day, depends on all orders until its day is over: those before the first
+        change stay.
+        """
+        view = "customer_orders_windowed"
+        wanted = {f"{t:%Y-%m-%d}": unix_us(t) for t in snapshots}
+        last = "9999" if changed is None else f"{changed:%Y-%m-%d}"
+        kept = [day for day in self._whole(view) if day in wanted and day < last]
+        needed = [wanted[day] for day in wanted if day not in kept]
+        return self._write(view, "day", kept, windowed_at(needed), bool(needed))
+
+    def _held(self, view: str) -> dict[str, Partition]:
+        return self._previous.partitions.get(view, {}) if self._previous else {}
+
+    def _whole(self, view: str) -> list[str]:
+        """Partitions of the build before whose files are as it wrote them; says which are not."""
+        held = self._held(view)
+        whole = [name for name in held if self._previous and whole_files(self._store, self._previous, view, name)]
+        for name in sorted(held.keys() - set(whole)):
+            print(f"  {view}/{name}: is damaged or missing; it is made again", flush=True)
+        return whole
+
+    def _write(
+        self, view: str, period: Period, kept: Collection[str], features: Features, needed: bool
+    ) -> dict[str, Partition]:
+        """Put a view's folder together of partitions of the build before and, where needed, newly computed rows."""
+        started = time.monotonic()
+        held = {name: self._held(view)[name] for name in kept}
+        known = self._previous.files[view] if self._previous and held else {}
+        for name in held:
+            keep_partition(self._store, view, name, known[name], self._partial)
+        folder = self._partial / view
+        created = midnight(self._now)
+        written = self._engine.write(features, self._distinct, folder, period, created) if needed else {}
+        new = {name: Partition(rows=count, build=self._partial.stem) for name, count in written.items()}
+        if not held and not new:  # the feature view must still find a file with its columns
+            (folder / "none").mkdir(parents=True)
+            pq.write_table(stored_schema(features(self._distinct)).empty_table(), folder / "none" / "part-0.parquet")
+        self._files[view] = {name: known[name] for name in held} | {
+            part.name: files_of(part) for part in sorted(folder.iterdir()) if part.name not in held
+        }
+        total = sum(partition["rows"] for partition in (held | new).values())
+        print(
+            f"  {view}: {total:,} rows in {time.monotonic() - started:.1f} s, "
+            f"{len(new)} partitions written, {len(held)} kept",
+            flush=True,
+        )
+        return dict(sorted((held | new).items()))
+
+
+def _build_in(offline_store: Path) -> Build | None:
+    try:
+        return read_build(offline_store)
+    except JobError:
+        return None
+
+
+def _definition(engine: Engine) -> str:
+    """Digest of the code that rows are made by: a build by other code is not continued."""
+    sources = (transformations, build_plan, sys.modules[__name__], sys.modules[type(engine).__module__])
+    return hashlib.sha256("".join(inspect.getsource(module) for module in sources).encode()).hexdigest()

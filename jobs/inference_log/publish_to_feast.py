@@ -1,0 +1,157 @@
+"""Inference log → Feast's log of served features, on which `feast monitor` works."""
+
+import copy
+import shutil
+from collections.abc import Iterator
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from artefacts.addresses import Artefacts
+from contract import FeatureState, ModelContract
+from jobs.errors import JobError
+from jobs.feature_store import open_feature_store
+from jobs.inference_log.reading import nothing_in, refuse_foreign
+from jobs.times import spoken
+from scoring.errors import ModelError
+from scoring.inference_log import COMPLETE_SUFFIX, STATES, log_files, read_log
+from scoring.models.model_store import open_model
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+# Feast's FieldStatus, serving/ServingService.proto.
+_INVALID, _PRESENT, _NULL_VALUE, _NOT_FOUND, _OUTSIDE_MAX_AGE = range(5)
+
+
+def publish_log(artefacts: Artefacts, since: datetime | None = None, until: datetime | None = None) -> str:
+    """Publish every complete file of these days that has not been published, through Feast's own call; a summary.
+
+    A published file carries the name of the file that it was made of and appears in one step: its being there is what
+    says that it was published, so whatever is killed, no row is there twice.
+
+    Raises:
+        JobError: some files could not be published, or the registry names no place for them; the others were.
+    """
+    store = open_feature_store(artefacts)
+    opened = cache(open_model)
+    logged = log_files(artefacts.inference_log, since, until)
+    if not logged:
+        return nothing_in(artefacts.inference_log, f"no file {spoken(since, until)}")
+    files = [file for file in logged if file.suffix == COMPLETE_SUFFIX]
+    published, rows, problems = set[Path](), 0, []
+    for file in files:
+        try:
+            for served in _by_model(read_log(file, pc.field("answered") & pc.field("inputs").is_valid())):
+                model = opened(served["model_tag"][0].as_py())
+                refuse_foreign(served, model)
+                if _publish(store, model.contract, served, file.stem):
+                    published.add(file)
+                    rows += len(served)
+        except (ModelError, pa.ArrowException) as error:
+            problems.append(f"{file.name}: {error}")
+    if problems:
+        raise JobError(f"{len(problems)} of {len(files)} files were not published: {'; '.join(problems)}")
+    still_open = len(logged) - len(files)
+    later = f"; {still_open} are still open, for SERVICE_INFERENCE_LOG_FILE_SECONDS at most" if still_open else ""
+    return f"{rows:,} rows published, of {len(published)} files; {len(files)} files of the log are complete{later}"
+
+
+def _by_model(rows: pa.Table) -> Iterator[pa.Table]:
+    for tag in pc.unique(rows["model_tag"]):
+        yield rows.filter(pc.equal(rows["model_tag"], tag))
+
+
+def _publish(store: "FeatureStore", contract: ModelContract, served: pa.Table, name: str) -> bool:
+    """False if it was published before."""
+    from feast.errors import FeatureServiceNotFoundException
+    from feast.feature_logging import FeatureServiceLoggingSource, LoggingConfig
+    from feast.infra.offline_stores.file_source import FileLoggingDestination
+
+    try:
+        service = store.get_feature_service(contract.feature_service)
+    except FeatureServiceNotFoundException:
+        raise ModelError(f"feature service {contract.feature_service!r} is not registered any more") from None
+    destination = service.logging_config and service.logging_config.destination
+    if not isinstance(destination, FileLoggingDestination):
+        raise JobError(f"feature service {service.name!r} is registered without a folder for its log; run `make apply`")
+    folder = Path(destination.path)
+    complete = folder / f"{name}-{contract.sha256[:12]}.parquet"
+    if complete.exists():
+        return False
+    schema = FeatureServiceLoggingSource(service, store.project).get_schema(store.registry)
+    staged = folder.with_name(f".{complete.name}.partial")  # beside the folder, of which Feast reads every file
+    shutil.rmtree(staged, ignore_errors=True)
+    try:
+        staged.mkdir(parents=True)
+        elsewhere = copy.copy(service)
+        elsewhere.logging_config = LoggingConfig(destination=FileLoggingDestination(path=str(staged)))
+        store.write_logged_features(feast_rows(served, contract, schema), elsewhere)
+        (written,) = staged.iterdir()
+        folder.mkdir(exist_ok=True)
+        written.rename(complete)
+    except OSError as error:
+        raise JobError(f"{complete}: cannot be written: {error.strerror}") from None
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    return True
+
+
+def feast_rows(served: pa.Table, contract: ModelContract, schema: pa.Schema) -> pa.Table:
+    """Rows of the log as Feast logs served features.
+
+    A value is null where the model did not see one from the store: where the default or an override stood in.
+
+    Args:
+        served: n rows of one model, all with inputs.
+        schema: Feast's, of the contract's feature service. Columns that the model does not take are null.
+    """
+    n, k = len(served), len(contract.inputs)
+    values = _matrix(served["inputs"], n, k)
+    defaulted = _matrix(served["defaulted"], n, k)
+    states = _matrix(pc.index_in(pc.list_flatten(served["states"]), STATES), n, k)
+    seen = ~defaulted & (states != FeatureState.OVERRIDDEN)
+    event_us = pc.list_flatten(served["event_timestamps"]).cast(pa.int64())
+    has_row = _matrix(event_us.is_valid(), n, k)
+    # Feast logs event times in whole seconds.
+    seconds, in_seconds = _matrix(event_us.fill_null(0), n, k) // 1_000_000, pa.timestamp("s", tz="UTC")
+    statuses = np.select(
+        [
+            states == FeatureState.OVERRIDDEN,
+            states == FeatureState.STALE,
+            (states == FeatureState.MISSING) & has_row,
+            states == FeatureState.MISSING,
+        ],
+        [_INVALID, _OUTSIDE_MAX_AGE, _NULL_VALUE, _NOT_FOUND],
+        _PRESENT,
+    )
+    as_of = served["as_of"]
+    made: dict[str, pa.Array | pa.ChunkedArray] = {
+        contract.feature_schema.entity_keys[0].join_key: served["customer_id"],
+        "__log_timestamp": as_of,
+        "__log_date": as_of.cast(pa.date32()),
+        "__request_id": served["request_id"],
+    }
+    made |= {given.name: as_of.cast(pa.int64()) for given in contract.feature_schema.request_inputs}
+    for column, name in enumerate(contract.feature_names):
+        made[name] = pa.array(values[:, column].astype(np.float64), mask=~seen[:, column])
+        made[f"{name}__timestamp"] = pa.array(seconds[:, column], mask=~has_row[:, column]).cast(in_seconds)
+        made[f"{name}__status"] = pa.array(statuses[:, column])
+    return pa.table(
+        [made[field.name].cast(field.type) if field.name in made else pa.nulls(n, field.type) for field in schema],
+        schema=schema,
+    )
+
+
+def _matrix(cells: pa.ChunkedArray, rows: int, columns: int) -> NDArray[Any]:
+    if pa.types.is_list(cells.type):
+        cells = pc.list_flatten(cells)
+    if len(cells) != rows * columns:
+        raise ModelError(f"{len(cells)} values are logged for {rows} rows of {columns} inputs")
+    return np.asarray(cells.to_numpy()).reshape(rows, columns)

@@ -1,0 +1,107 @@
+"""A view's latest rows, a range of customers at a time, each read and encoded while the one before is being written."""
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.materialization.encoding import StoredFormat, StoredHashes
+from jobs.offline_store.latest_rows import KeyRange, ViewSource, changed_customers, latest_rows
+from jobs.offline_store.view_files import identities
+
+_BETWEEN_LINES = 1.0
+"""Seconds between two lines of progress."""
+
+
+@dataclass(frozen=True)
+class BuildView:
+    """A view over one build.
+
+    through_link: its files as the feature view names them.
+    source: the same files of the build that was in place at the beginning.
+    """
+
+    through_link: ViewSource
+    source: ViewSource
+    stored_format: StoredFormat
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The rows of a range of customers.
+
+    files: those that the view had before the rows were read.
+    vanished: ids that were looked for and have no row.
+    """
+
+    key_range: KeyRange
+    files: dict[str, str]
+    rows: pa.Table
+    hashes: StoredHashes
+    vanished: pa.Array
+
+
+@dataclass(frozen=True)
+class ChunkReader:
+    """Reads the latest rows at `until`; every method raises `JobError` for files that cannot be read.
+
+    changed: only customers with rows in these files are read; without it, all are. Some may be files that the view had.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    source: ViewSource
+    stored_format: StoredFormat
+    until: datetime
+    changed: ViewSource | None
+
+    def read(self, key_range: KeyRange) -> Chunk:
+        """The range's rows as they are now."""
+        files = identities(self.source)
+        with self.connection.cursor() as cursor:
+            customers = None
+            if self.changed is not None:
+                customers = changed_customers(cursor, self.changed, self.until, key_range)
+            rows = latest_rows(cursor, self.source, self.until, key_range, customers)
+        vanished = pa.array([], pa.string())
+        if customers is not None:
+            vanished = customers.filter(pc.invert(pc.is_in(customers, rows[self.source.join_key].combine_chunks())))
+        return Chunk(key_range, files, rows, self.stored_format.encode(rows), vanished)
+
+    def is_current(self, chunk: Chunk) -> bool:
+        """False if files have been added to the view since."""
+        return identities(self.source) == chunk.files
+
+    def read_ahead(self, ranges: Sequence[KeyRange]) -> Iterator[Chunk]:
+        """All ranges in order; two chunks are in memory at a time."""
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reads-ahead") as thread:
+            ahead: Future[Chunk] | None = None
+            for key_range in (*ranges, None):
+                reading = thread.submit(self.read, key_range) if key_range is not None else None
+                if ahead is not None:
+                    yield ahead.result()
+                ahead = reading
+
+
+class Progress:
+    """Says how far a pass is, at most once a second."""
+
+    def __init__(self, view: str, chunks: int) -> None:
+        self._view, self._chunks = view, chunks
+        self._chunk = self._rows = 0
+        self._began = self._said = time.monotonic()
+
+    def tell(self, rows: int) -> None:
+        """One more chunk is written."""
+        self._chunk, self._rows = self._chunk + 1, self._rows + rows
+        if (now := time.monotonic()) - self._said >= _BETWEEN_LINES:
+            self._said = now
+            rate = self._rows / (now - self._began)
+            print(
+                f"  {self._view}: chunk {self._chunk:,} of {self._chunks:,}, {self._rows:,} rows, {rate:,.0f} rows/s",
+                flush=True,
+            )

@@ -1,0 +1,294 @@
+"""Feature rows as Feast stores them in Redis, encoded column by column without a Python object per value.
+
+One hash per customer: its key is the serialised entity key (version 3) and the project; each feature is a serialised
+`ValueProto` under the murmur3 hash of `view:feature`, null the empty string; `_ts:view` is a serialised `Timestamp`.
+What is not a plain number, flag or text goes through Feast's own conversion. What Feast's own code makes of samples is
+compared when the format is made.
+Sources: feast/infra/online_stores/redis.py, feast/protos/feast/types/Value.proto and
+https://protobuf.dev/programming-guides/encoding/.
+"""
+
+import struct
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from jobs.errors import JobError
+from jobs.offline_store.latest_rows import ViewSource
+
+if TYPE_CHECKING:
+    from feast import FeatureStore, FeatureView
+
+_NO_VALUE = pa.scalar(b"", pa.binary())
+_VARINT_BYTES = 10
+_SHIFTS = np.arange(0, 7 * _VARINT_BYTES, 7, dtype=np.uint64)
+_TAGS = {"string": 0x12, "int32": 0x18, "int64": 0x20, "float64": 0x29, "float32": 0x35, "bool": 0x38}
+"""Feast's type → field number and wire type in `ValueProto`."""
+_SECONDS_TAG, _NANOS_TAG = 0x08, 0x10
+_US = 1_000_000
+_SAMPLES: dict[str, pa.Array] = {
+    "string": pa.array(["", "Zoë Ωμέγα", "x" * 200], pa.string()),
+    "int32": pa.array([0, 127, 128, -1, 2**31 - 1, -(2**31)], pa.int32()),
+    "int64": pa.array([0, 127, 128, -1, 2**63 - 1, -(2**63)], pa.int64()),
+    "float64": pa.array([0.0, -0.0, 0.1, float("nan"), float("-inf"), 5e-324], pa.float64()),
+    "float32": pa.array([0.0, -0.0, 0.5, float("nan"), float("inf"), 2.0**-149], pa.float32()),
+    "bool": pa.array([True, False], pa.bool_()),
+}
+_TIMES = [datetime(1970, 1, 1, tzinfo=UTC), datetime(1969, 7, 20, 20, 17, 0, 1, UTC), datetime(2026, 1, 2, tzinfo=UTC)]
+
+
+class OtherFormatError(Exception):
+    """The installed Feast stores something in another way than this module; the message says what."""
+
+
+@dataclass(frozen=True)
+class StoredHashes:
+    """The hashes of some customers, each with the same fields.
+
+    keys: binary (n,).
+    fields: field of the hash → its values, binary (n,); the first is the event time.
+    """
+
+    keys: pa.BinaryArray
+    fields: dict[bytes, pa.BinaryArray]
+
+
+@dataclass(frozen=True)
+class StoredFormat:
+    """How the rows of one feature view are stored.
+
+    key_prefix, key_suffix: what stands around the id in a key, but for the id's length.
+    fields: of the features, in the view's order.
+    convert: column → Feast's own conversion of its values.
+    encoded_here: columns whose type this module knows; the others go through `convert`.
+    """
+
+    source: ViewSource
+    key_prefix: bytes
+    key_suffix: bytes
+    fields: tuple[bytes, ...]
+    convert: dict[str, Callable[[pa.Array], list[bytes]]]
+    encoded_here: frozenset[str]
+
+    @classmethod
+    def of(cls, store: "FeatureStore", feature_view: "FeatureView") -> "StoredFormat":
+        """Make it and compare it with Feast's own code.
+
+        Raises:
+            OtherFormatError: they differ.
+        """
+        from feast.infra.key_encoding_utils import serialize_entity_key_prefix
+        from feast.protos.feast.types.Value_pb2 import ValueType
+
+        source = ViewSource.of(feature_view)
+        made = cls(
+            source=source,
+            key_prefix=serialize_entity_key_prefix([source.join_key]) + struct.pack("<I", ValueType.STRING),
+            key_suffix=store.project.encode(),
+            fields=fields_of_view(feature_view)[1:],
+            convert={
+                field.name: partial(_feasts_own, value_type=field.dtype.to_value_type())
+                for field in feature_view.features
+            },
+            encoded_here=frozenset(
+                column for column, dtype in zip(source.columns, source.dtypes, strict=True) if dtype in _TAGS
+            ),
+        )
+        _compare_with_feast(made, store.project)
+        return made
+
+    @property
+    def time_field(self) -> bytes:
+        """The field of the hash that holds the view's event time."""
+        return f"_ts:{self.source.name}".encode()
+
+    def fields_of(self, customers: pa.StringArray) -> tuple[pa.BinaryArray, tuple[bytes, ...]]:
+        """Their keys, and the fields of each hash that are the view's; the first is the event time."""
+        return self.encode_keys(customers), (self.time_field, *self.fields)
+
+    def encode(self, rows: pa.Table) -> StoredHashes:
+        """What is stored for `rows`, as `latest_rows` gives them.
+
+        Raises:
+            JobError: Feast's own conversion refuses a column, which is named.
+        """
+        fields = {self.time_field: encode_times(_column(rows, self.source.timestamp_field))}
+        for field, column, dtype in zip(self.fields, self.source.columns, self.source.dtypes, strict=True):
+            if column in self.encoded_here:
+                values = encode_values(_column(rows, column), dtype)
+            else:
+                try:
+                    values = pa.array(self.convert[column](_column(rows, column)), pa.binary())
+                except (TypeError, ValueError, AssertionError, OverflowError) as error:
+                    raise JobError(
+                        f"view {self.source.name}: feast cannot store column {column!r} as {dtype}"
+                        f" ({type(error).__name__})"
+                    ) from None
+            fields[field] = values
+        return StoredHashes(self.encode_keys(_column(rows, self.source.join_key)), fields)
+
+    def as_feast_stores(self, rows: pa.Table, column: str) -> list[bytes]:
+        """What Feast's own conversion makes of a column: slow, for a look at some rows.
+
+        Beside a null it turns whole numbers into floats, which hold them up to 2⁵³ only, so nulls are kept from it.
+        """
+        values = _column(rows, column)
+        if column not in self.encoded_here:
+            return self.convert[column](values)
+        converted = iter(self.convert[column](values.drop_null()))
+        return [next(converted) if there else b"" for there in values.is_valid().to_pylist()]
+
+    def encode_keys(self, ids: pa.StringArray) -> pa.BinaryArray:
+        """The key of each id."""
+        raw = ids.cast(pa.binary())
+        lengths = _by_length(raw, lambda length: struct.pack("<I", length))
+        prefix, suffix = pa.scalar(self.key_prefix, pa.binary()), pa.scalar(self.key_suffix, pa.binary())
+        return pc.binary_join_element_wise(prefix, lengths, raw, suffix, _NO_VALUE)
+
+    def decode_keys(self, keys: Iterable[bytes]) -> pa.StringArray:
+        """The id in each key; one that is no text is left out, as no row of a view can be its own."""
+        start, end = len(self.key_prefix) + 4, -len(self.key_suffix) or None
+        ids = []
+        for key in keys:
+            if key.startswith(self.key_prefix):
+                with suppress(UnicodeDecodeError):
+                    ids.append(key[start:end].decode())
+        return pa.array(ids, pa.string())
+
+
+def fields_of_view(view: "FeatureView") -> tuple[bytes, ...]:
+    """Fields of a hash that are a view's; the first is the event time."""
+    from feast.infra.online_stores.helpers import _mmh3
+
+    return (f"_ts:{view.name}".encode(), *(_mmh3(f"{view.name}:{field.name}") for field in view.features))
+
+
+def encode_values(column: pa.Array, dtype: str) -> pa.BinaryArray:
+    """Each value as a serialised `ValueProto`; null and NaN as the empty string.
+
+    Args:
+        dtype: float64, float32, int64, int32, bool or string; the column's own type too.
+    """
+    tag = _TAGS[dtype]
+    if dtype == "string":
+        raw = column.cast(pa.binary())
+        filled = pc.fill_null(raw, b"")
+        lengths = _by_length(filled, lambda length: bytes([tag]) + _varint(length))
+        encoded = pc.binary_join_element_wise(lengths, filled, _NO_VALUE)
+    elif dtype in ("float64", "float32"):
+        cells = np.empty(len(column), dtype=[("tag", "u1"), ("value", "<f8" if dtype == "float64" else "<f4")])
+        cells["tag"], cells["value"] = tag, pc.fill_null(column, 0).to_numpy(zero_copy_only=False)
+        encoded = _equally_long(cells)
+        return pc.if_else(pc.fill_null(pc.is_nan(column), True), _NO_VALUE, encoded)
+    else:
+        whole = pc.fill_null(column.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+        encoded = _joined(_tag(tag, len(whole)), _varints(whole))
+    return pc.if_else(pc.is_null(column), _NO_VALUE, encoded)
+
+
+def encode_times(times: pa.TimestampArray) -> pa.BinaryArray:
+    """Each time, of microseconds, as a serialised `Timestamp`; protobuf leaves out a part that is 0."""
+    unix_us = times.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    seconds, nanos = unix_us // _US, unix_us % _US * 1_000
+    return _joined(
+        _tag(_SECONDS_TAG, len(seconds), seconds != 0),
+        _varints(seconds, seconds != 0),
+        _tag(_NANOS_TAG, len(nanos), nanos != 0),
+        _varints(nanos, nanos != 0),
+    )
+
+
+_Cells = tuple[NDArray[np.uint8], NDArray[np.bool_]]
+"""Bytes (n, width), and which of them are there."""
+
+
+def _tag(tag: int, rows: int, there: NDArray[np.bool_] | None = None) -> _Cells:
+    shown = np.ones(rows, dtype=bool) if there is None else there
+    return np.full((rows, 1), tag, dtype=np.uint8), shown[:, None]
+
+
+def _varints(values: NDArray[np.int64], there: NDArray[np.bool_] | None = None) -> _Cells:
+    """Seven bits a byte, the lowest first; all but the last byte have their highest bit set."""
+    rest = values.astype(np.int64).view(np.uint64)[:, None] >> _SHIFTS
+    follows = np.concatenate([rest[:, 1:] != 0, np.zeros((len(values), 1), dtype=bool)], axis=1)
+    cells = (rest & np.uint64(0x7F)).astype(np.uint8) | (follows.view(np.uint8) << np.uint8(7))
+    shown = np.concatenate([np.ones((len(values), 1), dtype=bool), follows[:, :-1]], axis=1)
+    if there is not None:
+        shown &= there[:, None]
+    return cells, shown
+
+
+def _joined(*parts: _Cells) -> pa.BinaryArray:
+    cells = np.concatenate([part for part, _ in parts], axis=1)
+    there = np.concatenate([shown for _, shown in parts], axis=1)
+    return _binary(cells[there], there.sum(axis=1))
+
+
+def _equally_long(cells: NDArray[Any]) -> pa.BinaryArray:
+    return _binary(cells.view(np.uint8), np.full(len(cells), cells.dtype.itemsize))
+
+
+def _binary(flat: NDArray[np.uint8], lengths: NDArray[np.int64]) -> pa.BinaryArray:
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    return pa.Array.from_buffers(pa.binary(), len(lengths), [None, pa.py_buffer(offsets), pa.py_buffer(flat)])
+
+
+def _by_length(values: pa.BinaryArray, text: Callable[[int], bytes]) -> pa.BinaryArray:
+    """What `text` says of the length of each value; made once per length."""
+    lengths = pc.dictionary_encode(pc.binary_length(values))
+    texts = pa.array([text(length) for length in lengths.dictionary.to_pylist()], pa.binary())
+    return texts.take(lengths.indices)
+
+
+def _varint(value: int) -> bytes:
+    cells, there = _varints(np.array([value]))
+    return cells[there].tobytes()
+
+
+def _column(rows: pa.Table, name: str) -> pa.Array:
+    column = rows[name].combine_chunks()
+    return pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
+
+
+def _feasts_own(column: pa.Array, value_type: Any) -> list[bytes]:
+    from feast.type_map import python_values_to_proto_values
+
+    values = python_values_to_proto_values(column.to_numpy(zero_copy_only=False), value_type)
+    return [value.SerializeToString() for value in values]
+
+
+def _compare_with_feast(made: StoredFormat, project: str) -> None:
+    import feast.types
+    from feast.infra.online_stores.helpers import _redis_key
+    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+    from feast.protos.feast.types.Value_pb2 import Value
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+    def own_key(customer_id: str) -> bytes:
+        entity = EntityKey(join_keys=[made.source.join_key], entity_values=[Value(string_val=customer_id)])
+        key: bytes = _redis_key(project, entity, entity_key_serialization_version=3)
+        return key
+
+    def own_time(at: datetime) -> bytes:
+        stamp = Timestamp()
+        stamp.FromDatetime(at)
+        return bytes(stamp.SerializeToString())
+
+    ids = _SAMPLES["string"]
+    if made.encode_keys(ids).to_pylist() != [own_key(customer_id) for customer_id in ids.to_pylist()]:
+        raise OtherFormatError("this version of feast lays out its Redis keys differently")
+    for dtype, samples in _SAMPLES.items():
+        own = _feasts_own(samples, getattr(feast.types, dtype.capitalize()).to_value_type())
+        if encode_values(samples, dtype).to_pylist() != own:
+            raise OtherFormatError(f"this version of feast stores {dtype} differently")
+    if encode_times(pa.array(_TIMES, pa.timestamp("us", tz="UTC"))).to_pylist() != [own_time(at) for at in _TIMES]:
+        raise OtherFormatError("this version of feast stores event times differently")

@@ -1,0 +1,87 @@
+"""Feast's own materialization, for the views and stores that this project's does not know."""
+
+import os
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from jobs.errors import JobError
+from jobs.materialization.encoding import OtherFormatError, StoredFormat
+from jobs.materialization.locks import FAILURES
+from jobs.materialization.redis_writer import MOST_FIELDS
+
+if TYPE_CHECKING:
+    from feast import FeatureStore, FeatureView
+
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def why_not_here(store: "FeatureStore", view: "FeatureView") -> str | None:
+    """Why a view has to be left to Feast's own run; None if it has not."""
+    from feast import FeatureView, FileSource
+    from feast.data_format import ParquetFormat
+
+    config, source = store.config, view.batch_source if isinstance(view, FeatureView) else None
+    file = source if isinstance(source, FileSource) else None
+    online: Any = config.online_store
+    # Registered views carry their join keys' types as columns.
+    keys = [str(column.dtype).lower() for column in getattr(view, "entity_columns", ())]
+    reasons = (
+        (type(view) is not FeatureView, "it is no plain feature view"),
+        (getattr(config.offline_store, "type", "") not in ("duckdb", "file", "dask"), "the offline store is no files"),
+        (_engine(store) != "local", f"the compute engine is {_engine(store)}"),
+        (file is None, "its rows are in no Parquet files"),
+        (file is not None and not isinstance(file.file_format, ParquetFormat | None), "its files are not Parquet"),
+        (file is not None and "://" in file.path, "its files are not on this machine"),
+        (file is not None and bool(file.field_mapping), "its source renames columns"),
+        (bool(getattr(view, "feature_transformation", None)), "it transforms its source"),
+        (keys != ["string"], "it has not exactly one join key of type string"),
+        (bool(online.key_ttl_seconds), "key_ttl_seconds is set"),
+        (config.entity_key_serialization_version != 3, "entity keys are not serialised in version 3"),
+        (config.registry.enable_online_feature_view_versioning, "feature views are versioned online"),
+        (len(view.features) > MOST_FIELDS, f"it has more than {MOST_FIELDS:,} features"),
+    )
+    for applies, reason in reasons:
+        if applies:
+            return reason
+    try:
+        StoredFormat.of(store, view)
+    except OtherFormatError as error:
+        return str(error)
+    return None
+
+
+def materialize_by_feast(store: "FeatureStore", view: "FeatureView", until: datetime) -> None:
+    """Run Feast's own for one view, from the beginning of time: late orders change rows of any age.
+
+    Raises:
+        JobError: it failed; its error is named.
+        redis.RedisError: as redis-py does.
+    """
+    if hasattr(store.config.online_store, "skip_dedup"):
+        store.config.online_store.skip_dedup = True  # Feast's name for writing over what is stored
+    if _engine(store) == "spark.engine":
+        _start_spark(store.config.batch_engine.spark_conf or {})
+    try:
+        store.materialize(start_date=_BEGINNING, end_date=until, feature_views=[view.name])
+    except FAILURES:
+        raise
+    except Exception as error:
+        said = next((line.strip() for line in str(error).splitlines() if line.strip()), "it said nothing")
+        raise JobError(f"Feast's own run failed: {type(error).__name__}: {said}") from None
+
+
+def _start_spark(properties: dict[str, str]) -> None:
+    """Start the session that Feast then finds: with its own code, the properties of `batch_engine` go unread."""
+    from pyspark.sql import SparkSession
+
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # the tasks import feast
+    builder = SparkSession.builder.appName("materialize")
+    for name, value in properties.items():
+        builder = builder.config(name, value)
+    builder.getOrCreate()
+
+
+def _engine(store: "FeatureStore") -> str:
+    engine = store.config.batch_engine
+    return str(engine if isinstance(engine, str) else getattr(engine, "type", engine))

@@ -1,0 +1,1 @@
+"""Reads what builds of features have written, and where the orders are."""

@@ -1,0 +1,1 @@
+"""Compares answers with what became of the customers."""

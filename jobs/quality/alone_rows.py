@@ -1,0 +1,60 @@
+"""Rows that a champion answered without a challenger beside it: which of them the challenger missed, and which not."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from jobs.inference_log.logged_scores import LoggedScores
+
+SILENCE = timedelta(minutes=5)
+"""For which a challenger scores nobody: longer, and the log cannot tell whether it was off or failed."""
+
+
+@dataclass(frozen=True)
+class AloneRows:
+    """Rows of the champion without a row of the challenger, between the first and the last that have one.
+
+    missed: it was too slow, or failed.
+    silent: of times at which it scored nobody for longer than `SILENCE`: it was off, or failed for everybody.
+    others: of customers outside a canary's share: of those whom it has not answered both before and after.
+    """
+
+    missed: int
+    silent: int
+    others: int
+
+
+def rows_without(scores: LoggedScores, champion: str, challenger: str, first: datetime, last: datetime) -> AloneRows:
+    """Count them.
+
+    What a challenger was at some time follows from its rows beside that time: a canary answers what it scores, a shadow
+    nothing. One that was a shadow first has scored customers who are none of the canary's, and a share may grow.
+
+    Args:
+        first, last: of the rows that both have.
+    """
+    found = scores.connection.execute(
+        """
+        WITH theirs AS (FROM scores WHERE role = 'challenger' AND model_tag = $challenger),
+        moments AS (SELECT as_of AS at, bool_or(answered) AS canary FROM theirs GROUP BY as_of),
+        answered AS (
+            SELECT customer_id, min(as_of) AS from_at, max(as_of) AS to_at
+            FROM theirs WHERE answered GROUP BY customer_id
+        ),
+        alone AS (
+            SELECT customer_id, as_of FROM scores ANTI JOIN theirs USING (request_id, row)
+            WHERE role = 'champion' AND model_tag = $champion AND as_of BETWEEN $first AND $last
+        ),
+        judged AS (
+            SELECT later.at - before.at > $silence AS silent,
+                (before.canary OR later.canary)
+                    AND NOT coalesce(alone.as_of BETWEEN from_at AND to_at, false) AS other
+            FROM alone ASOF JOIN moments AS before ON alone.as_of >= before.at
+            ASOF JOIN moments AS later ON alone.as_of <= later.at
+            LEFT JOIN answered USING (customer_id)
+        )
+        SELECT count(*) FILTER (NOT other AND NOT silent), count(*) FILTER (NOT other AND silent),
+            count(*) FILTER (other) FROM judged
+        """,
+        {"challenger": challenger, "champion": champion, "first": first, "last": last, "silence": SILENCE},
+    ).fetchone()
+    return AloneRows(*(found or (0, 0, 0)))

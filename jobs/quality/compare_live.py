@@ -1,0 +1,292 @@
+"""Inference log → champion and challenger on the rows that both scored: agreement, and with labels which is better."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from artefacts.addresses import Artefacts
+from jobs.errors import ArgumentError, JobError
+from jobs.inference_log.logged_scores import Active, LoggedScores, customer_numbers, open_scores
+from jobs.inference_log.reading import LogReading, Opener, nothing_in
+from jobs.quality.alone_rows import SILENCE, rows_without
+from jobs.quality.label_files import read_labels
+from jobs.quality.live_quality import RESAMPLES, SEED, too_few
+from jobs.reports import aligned, listed, page, paragraph, put_report, table
+from scoring.evaluation import (
+    PROBABILITY,
+    RANKING,
+    Estimate,
+    Paired,
+    compare_scores,
+    proportion,
+    rank_correlation,
+)
+from scoring.models.model_store import open_model
+
+METRICS = {"roc_auc": RANKING["roc_auc"], "brier": PROBABILITY["brier"]}
+
+
+class NothingPairedError(JobError):
+    """No row of the log was scored by a champion and a challenger."""
+
+    exit_code = 4
+
+
+@dataclass(frozen=True)
+class LiveComparison:
+    """What to compare.
+
+    out: folder of the report.
+    labels: file of labels, see `read_labels`; None compares without.
+    since, until: answers of [since, until), UTC; None is an open end.
+    active: which customers are.
+
+    Raises:
+        ArgumentError: a number is out of range.
+    """
+
+    out: Path
+    labels: Path | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    resamples: int = RESAMPLES
+    active: Active = field(default_factory=Active)
+
+    def __post_init__(self) -> None:
+        if self.resamples < 20:
+            raise ArgumentError(f"--resamples {self.resamples}: expected at least 20")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Both models on labelled rows of one population; the differences are the challenger's less the champion's.
+
+    metrics: by name; none where there is a `reason`.
+    """
+
+    population: str
+    rows: int
+    customers: int
+    metrics: Mapping[str, Paired]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class PairReport:
+    """One champion and one challenger.
+
+    rows: that both looked at.
+    scored: by both; agreement, differences and rank correlation are theirs. `champion_only` and `challenger_only` have
+        a score of one and were refused by the other.
+    unpaired, silent, others: rows of the champion without a row of the challenger, see `AloneRows`.
+    agreement: share of equal decisions, each by the model's own threshold, with its Wilson interval.
+    by_champion, by_challenger: share of the rows that it answered.
+    """
+
+    champion: str
+    challenger: str
+    since: str
+    until: str
+    rows: int
+    scored: int
+    champion_only: int
+    challenger_only: int
+    unpaired: int
+    silent: int
+    others: int
+    by_champion: float
+    by_challenger: float
+    agreement: Estimate | None
+    mean_difference: float
+    max_difference: float
+    rank_correlation: float
+    judged: tuple[Judged, ...]
+
+
+def compare_live(artefacts: Artefacts, wanted: LiveComparison, opened: Opener = open_model) -> dict[str, Any]:
+    """Compare, print the tables and write the report.
+
+    The rows of one pair of models are in memory at a time, about 50 bytes each.
+
+    Args:
+        opened: a model by its tag.
+
+    Returns:
+        What `compare_live.json` holds.
+
+    Raises:
+        NothingPairedError: there is nothing to compare, and nothing was written.
+        JobError: the labels cannot be used, and nothing was written; or the report is written and files of the log
+            could not be read.
+    """
+    reading = LogReading(artefacts.inference_log, wanted.since, wanted.until, unanswered=True)
+    with open_scores(reading, wanted.active if wanted.labels else None, opened) as scores:
+        counts = read_labels(scores, wanted.labels) if wanted.labels else None
+        if counts is None:
+            scores.connection.execute("CREATE TABLE labels (request_id VARCHAR, row INTEGER, churned BOOLEAN)")
+        scores.connection.execute(
+            "CREATE VIEW pairs AS SELECT request_id, row, a.customer_id, a.as_of, a.active, a.model_tag AS champion, "
+            "b.model_tag AS challenger, a.churn_probability AS before, b.churn_probability AS now, "
+            "a.churn = b.churn AS agreed, a.answered AS by_champion, b.answered AS by_challenger "
+            "FROM (FROM scores WHERE role = 'champion') a JOIN (FROM scores WHERE role = 'challenger') b "
+            "USING (request_id, row)"
+        )
+        models = scores.connection.execute("SELECT DISTINCT champion, challenger FROM pairs ORDER BY ALL").fetchall()
+        found = [_pair(scores, champion, challenger, wanted.resamples) for champion, challenger in models]
+    if not found:
+        nothing = nothing_in(reading.folder, "no row was scored by a champion and a challenger")
+        raise JobError("; ".join([nothing, *reading.damaged])) if reading.damaged else NothingPairedError(nothing)
+    report = {
+        "compared_at": datetime.now(UTC).isoformat(),
+        "outcome": "incomplete" if reading.damaged else "ok",
+        "log": str(reading.folder),
+        "since": wanted.since and wanted.since.isoformat(),
+        "until": wanted.until and wanted.until.isoformat(),
+        "files": reading.files,
+        "empty": reading.empty,
+        "labels": counts and {"file": str(wanted.labels), **counts.to_dict()},
+        "counted": str(counts or "no labels were given"),
+        "resamples": wanted.resamples,
+        "pairs": [asdict(pair) for pair in found],
+        "notes": scores.problems,
+        "problems": reading.damaged,
+    }
+    _write(wanted.out, report)
+    for line in comparison_lines(report):
+        print(line)
+    if reading.damaged:
+        rest = "; ".join(reading.damaged)
+        raise JobError(f"not every file of the log could be read, the rest is compared in {wanted.out}: {rest}")
+    return report
+
+
+def _pair(scores: LoggedScores, champion: str, challenger: str, resamples: int) -> PairReport:
+    these = "FROM pairs WHERE champion = ? AND challenger = ?"
+    row = scores.connection.execute(
+        "SELECT count(*), count(before), count(now), count(before + now), avg(by_champion::INT), "
+        f"avg(by_challenger::INT), count_if(agreed), min(as_of), max(as_of) {these}",
+        [champion, challenger],
+    ).fetchone()
+    assert row is not None  # noqa: S101  # an aggregate without groups is one row
+    rows, before, now, scored, by_champion, by_challenger, agreed, first, last = row
+    alone = rows_without(scores, champion, challenger, first, last)
+    both = scores.arrays(
+        f"SELECT before, now {these} AND before + now IS NOT NULL",
+        champion,
+        challenger,
+    )
+    change = np.abs(both["now"] - both["before"])
+    return PairReport(
+        champion=champion,
+        challenger=challenger,
+        since=first.isoformat(),
+        until=last.isoformat(),
+        rows=rows,
+        scored=scored,
+        champion_only=before - scored,
+        challenger_only=now - scored,
+        unpaired=alone.missed,
+        silent=alone.silent,
+        others=alone.others,
+        by_champion=by_champion,
+        by_challenger=by_challenger,
+        agreement=proportion(agreed, scored) if scored else None,
+        mean_difference=float(change.mean()) if scored else 0.0,
+        max_difference=float(change.max()) if scored else 0.0,
+        rank_correlation=rank_correlation(both["before"], both["now"]) if scored else 0.0,
+        judged=tuple(_judged(scores, champion, challenger, resamples)),
+    )
+
+
+def _judged(scores: LoggedScores, champion: str, challenger: str, resamples: int) -> Iterator[Judged]:
+    rows = scores.arrays(
+        "SELECT before, now, churned, coalesce(active, false) AS active, hash(customer_id) AS customer "
+        "FROM pairs JOIN labels USING (request_id, row) WHERE champion = ? AND challenger = ? "
+        "AND before + now IS NOT NULL ORDER BY as_of, request_id, row",
+        champion,
+        challenger,
+    )
+    populations: dict[str, NDArray[np.bool_]] = {
+        "all": np.ones(len(rows["before"]), dtype=bool),
+        "active": rows["active"],
+    }
+    for population, chosen in populations.items():
+        if not chosen.any():
+            continue
+        churned, before, now = rows["churned"][chosen], rows["before"][chosen], rows["now"][chosen]
+        customers = customer_numbers(rows["customer"][chosen])
+        reason = too_few(churned, customers)
+        yield Judged(
+            population=population,
+            rows=len(churned),
+            customers=int(customers.max()) + 1,
+            metrics={}
+            if reason
+            else {
+                name: compare_scores(metric, churned, before, now, resamples, SEED, customers)
+                for name, metric in METRICS.items()
+            },
+            reason=reason,
+        )
+
+
+def pair_rows(pair: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A pair's figures as a table of text."""
+    agreement = pair["agreement"]
+    lines = [
+        ("champion", pair["champion"]),
+        ("challenger", pair["challenger"]),
+        ("rows of both", f"{pair['rows']:,} from {pair['since']} to {pair['until']}"),
+        ("scored by both", f"{pair['scored']:,}"),
+        ("scored by one", f"{pair['champion_only']:,} by the champion, {pair['challenger_only']:,} by the challenger"),
+        ("missed by the challenger", f"{pair['unpaired']:,} rows of its customers in the same time"),
+        ("while it scored nobody", f"{pair['silent']:,} rows, for {SILENCE} or more: it was off, or failed for all"),
+        ("of others than its customers", f"{pair['others']:,} rows in the same time"),
+        ("answered by", f"champion {pair['by_champion']:.1%}, challenger {pair['by_challenger']:.1%}"),
+        ("equal decisions", _share(agreement) if agreement else "–"),
+        ("difference of probability", f"mean {pair['mean_difference']:.4f}, largest {pair['max_difference']:.4f}"),
+        ("rank correlation", f"{pair['rank_correlation']:.4f}"),
+    ]
+    for judged in pair["judged"]:
+        who = f"on {judged['rows']:,} labelled rows of {judged['customers']:,} customers"
+        if judged["reason"]:
+            lines.append((f"labelled, {judged['population']}", f"no figures {who}, {judged['reason']}"))
+        for name, paired in judged["metrics"].items():
+            lines.append((f"{name}, {judged['population']}", f"{_paired(paired)} {who}"))
+    return lines
+
+
+def _share(estimate: Mapping[str, float]) -> str:
+    return f"{estimate['value']:.2%} [{estimate['low']:.2%}, {estimate['high']:.2%}]"
+
+
+def _paired(paired: Mapping[str, Any]) -> str:
+    return str(Paired(paired["champion"], paired["candidate"], Estimate(**paired["difference"])))
+
+
+def comparison_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """What was found, for people at a terminal."""
+    yield f"{report['outcome']}: {report['counted']}"
+    yield from (f"note: {note}" for note in report["notes"])
+    for pair in report["pairs"]:
+        yield ""
+        yield from aligned(pair_rows(pair))
+
+
+def _write(folder: Path, report: Mapping[str, Any]) -> None:
+    parts = [
+        paragraph(
+            "Rows that champion and challenger both looked at. Intervals are 95 %; those of differences are paired, "
+            f"over customers, and are the challenger's less the champion's. Labels: {report['counted']}."
+        ),
+        listed("Could not be read", report["problems"]),
+        listed("Notes", [*report["notes"], *(f"no rows: {file}" for file in report["empty"])]),
+        *(table(f"{pair['champion']} and {pair['challenger']}", ["", ""], pair_rows(pair)) for pair in report["pairs"]),
+    ]
+    html = page("Champion and challenger", report["outcome"], parts)
+    put_report(folder, "compare_live", report, {"compare_live.html": html})

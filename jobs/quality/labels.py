@@ -1,0 +1,230 @@
+"""Inference log + orders → labels: which of the customers who were asked about had left, once that can be known.
+
+What leaving means is the model's to say: each answer is labelled over as many days as its model's contract has.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from artefacts.addresses import Artefacts
+from jobs.errors import ArgumentError, JobError
+from jobs.inference_log.logged_scores import LoggedScores, open_scores
+from jobs.inference_log.reading import LogReading, Opener, nothing_in
+from jobs.offline_store.latest_rows import rows_of
+from jobs.offline_store.orders_file import Orders, find_orders
+from jobs.times import spoken
+from scoring.errors import ModelError
+from scoring.models.model_store import open_model, pinned_tag
+from scoring.pseudonyms import PREFIX, Pseudonyms
+
+_CUSTOMERS_AT_ONCE = 100_000
+
+
+class NothingDueError(JobError):
+    """No answered row of the time is old enough to have a label."""
+
+    exit_code = 4
+
+
+@dataclass(frozen=True)
+class LabelRequest:
+    """What is wanted.
+
+    out: the Parquet file to write, with request_id, row, customer_id as it is logged, as_of, churned and label_days.
+    days: a customer who orders nothing in [as_of, as_of + days) has churned. None: as the contract of the model says
+        that answered, and where that one is not in the store, that of the model that is pinned here.
+    since, until: answers of [since, until), UTC; None is an open end.
+    id_key_file: the key with which the log's customer ids were made pseudonyms.
+
+    Raises:
+        ArgumentError: a value is out of range.
+    """
+
+    out: Path
+    days: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    id_key_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.days is not None and not 1 <= self.days <= 3650:
+            raise ArgumentError(f"--days {self.days}: expected 1 to 3,650 days")
+
+
+@dataclass(frozen=True)
+class LabelsMade:
+    """How many rows of a request got a label, and why others did not.
+
+    days: lengths of the labels' windows; of more than one where the log holds models of different labels.
+    not_due: what becomes of them cannot be known before the orders are observed for longer.
+    ambiguous: a request id was used for different customers.
+    """
+
+    labels: int
+    churned: int
+    days: tuple[int, ...]
+    not_due: int
+    ambiguous: int
+    due_until: datetime
+
+    def __str__(self) -> str:
+        ambiguous = f"; {self.ambiguous:,} rows of request ids used for several customers have none"
+        return (
+            f"{self.labels:,} labels of answers until {self.due_until.isoformat()}, {self.churned:,} churned, "
+            f"which is no order in {' or '.join(map(str, self.days))} days; "
+            f"{self.not_due:,} later answers are not yet due{ambiguous if self.ambiguous else ''}"
+        )
+
+
+def make_labels(artefacts: Artefacts, request: LabelRequest, opened: Opener = open_model) -> LabelsMade:
+    """Label every answered row that is due, and write the labels in one step.
+
+    An order counts as it does for features: of rows with the same customer and order id that of the orders file, and of
+    several the earliest.
+
+    Args:
+        opened: a model by its tag.
+
+    Raises:
+        NothingDueError: no row is, and nothing was written.
+        JobError: orders or key cannot be used, and nothing was written; or the labels are written and files of the log
+            could not be read.
+    """
+    orders = find_orders(artefacts)
+    reading = LogReading(artefacts.inference_log, request.since, request.until)
+    with open_scores(reading) as scores:
+        lengths = label_lengths(artefacts, _answered_by(scores), request.days, opened)
+        days = tuple(sorted(set(lengths.values())))
+        due_until = orders.observed_until - timedelta(days=min(days, default=0))
+        scores.connection.execute("CREATE TABLE lengths (model_tag VARCHAR, days INTEGER)")
+        for length in lengths.items():
+            scores.connection.execute("INSERT INTO lengths VALUES (?, ?)", list(length))
+        scores.connection.execute(
+            "CREATE TABLE due AS SELECT request_id, row, customer_id, min(as_of) AS as_of, "
+            "arg_max(days, role) AS days FROM scores JOIN lengths USING (model_tag) "  # the champion's
+            "GROUP BY request_id, row, customer_id HAVING min(as_of) + to_hours(24 * arg_max(days, role)) <= ?",
+            [orders.observed_until],
+        )
+        due = scores.count("SELECT count(*) FROM due")
+        not_due = scores.count("SELECT count(*) FROM (SELECT DISTINCT request_id, row FROM scores)") - due
+        damaged = "; ".join(reading.damaged)
+        if not due:
+            if damaged:
+                raise JobError(f"no label could be made: {damaged}")
+            if not not_due:
+                nothing = f"no answered row {spoken(request.since, request.until)}"
+                raise NothingDueError(nothing_in(artefacts.inference_log, nothing))
+            raise NothingDueError(
+                f"{artefacts.inference_log}: no answer is due for a label: orders are observed until "
+                f"{orders.observed_until.isoformat()}, answers until {due_until.isoformat()}, {days[0]} days "
+                f"before, have one, and {not_due:,} came later"
+            )
+        _load_orders(scores, orders, request.id_key_file)
+        churned = _write(scores, request)
+        made = LabelsMade(due, churned, days, not_due, scores.count("SELECT count(*) FROM reused"), due_until)
+    if damaged:
+        raise JobError(f"not every file of the log could be read, the other labels are in {request.out}: {damaged}")
+    return made
+
+
+def label_lengths(
+    artefacts: Artefacts, tags: Sequence[str], days: int | None, opened: Opener = open_model
+) -> dict[str, int]:
+    """Model tag → length of its labels in days.
+
+    Args:
+        days: what somebody has asked for, if anybody has.
+        opened: a model by its tag.
+
+    Raises:
+        JobError: that is not what a model's contract says; or none says it, and nobody else does.
+    """
+    promised = {tag: _promised(tag, opened) for tag in tags}
+    other = next((tag for tag, found in promised.items() if days is not None and found not in (None, days)), None)
+    if other is not None:
+        raise JobError(
+            f"model {other} predicts who orders nothing in {promised[other]} days, and --days is {days}: leave it out, "
+            "and each answer is labelled as its model has it"
+        )
+    if None in promised.values() and days is None:
+        days = _promised(pinned_tag(artefacts), opened)
+        if days is None:
+            unknown = next(tag for tag, found in promised.items() if found is None)
+            raise JobError(
+                f"how many days the labels of model {unknown} have is not known: neither it nor a model that is pinned "
+                "here is in the store and says so; --days says it (DAYS=90 with make)"
+            )
+    return {tag: found or days or 0 for tag, found in promised.items()}
+
+
+def _promised(tag: str, opened: Opener) -> int | None:
+    try:
+        return opened(tag).contract.label_days
+    except ModelError:
+        return None
+
+
+def _answered_by(scores: LoggedScores) -> list[str]:
+    found = scores.connection.execute("SELECT DISTINCT model_tag FROM scores ORDER BY 1").fetchall()
+    return [tag for (tag,) in found]
+
+
+def _load_orders(scores: LoggedScores, orders: Orders, id_key_file: Path | None) -> None:
+    """The table `bought`: when each customer, under the logged id, ordered.
+
+    Raises:
+        JobError: there are pseudonyms, and no key or another one than they were made with.
+    """
+    rows = rows_of([str(file) for file in orders.files])
+    connection = scores.connection
+    connection.execute("CREATE TABLE names AS SELECT DISTINCT customer_id AS logged_as, customer_id FROM due")
+    if hidden := scores.count("SELECT count(*) FROM names WHERE starts_with(logged_as, ?)", PREFIX):
+        if id_key_file is None:
+            raise JobError("the log's customer ids are pseudonyms; name the file of their key: --id-key-file")
+        pseudonyms = Pseudonyms.from_file(id_key_file)
+        connection.execute("DELETE FROM names WHERE starts_with(logged_as, ?)", [PREFIX])
+        with connection.cursor() as cursor:
+            everybody = cursor.execute(f"SELECT DISTINCT customer_id FROM {rows}")  # noqa: S608
+            for batch in everybody.to_arrow_reader(_CUSTOMERS_AT_ONCE):
+                made = pseudonyms.of(batch["customer_id"].to_pylist())
+                connection.register("made", pa.table({"logged_as": made, "customer_id": batch["customer_id"]}))
+                connection.execute("INSERT INTO names FROM made SEMI JOIN due ON made.logged_as = due.customer_id")
+                connection.unregister("made")
+        if not scores.count("SELECT count(*) FROM names WHERE starts_with(logged_as, ?)", PREFIX):
+            raise JobError(
+                f"{id_key_file}: no customer of the orders has one of the log's {hidden:,} pseudonyms under this key"
+            )
+    columns = "customer_id, order_id, event_timestamp"
+    files = [str(file) for file in orders.files]
+    known = f"SELECT {columns}, 0 AS streamed FROM {rows_of(files[:1])}"  # noqa: S608
+    if files[1:]:
+        known += f" UNION ALL SELECT {columns}, 1 AS streamed FROM {rows_of(files[1:])}"  # noqa: S608
+    connection.execute(
+        "CREATE TABLE bought AS SELECT logged_as AS customer_id, "  # noqa: S608
+        "struct_extract(min({'streamed': streamed, 'at': event_timestamp}), 'at') AS bought_at "
+        f"FROM ({known}) JOIN names USING (customer_id) GROUP BY logged_as, order_id"
+    )
+
+
+def _write(scores: LoggedScores, request: LabelRequest) -> int:
+    """The file; how many churned."""
+    partial = request.out.with_name(f".{request.out.name}.partial")
+    try:
+        request.out.parent.mkdir(parents=True, exist_ok=True)
+        scores.connection.execute(
+            "CREATE TABLE made AS SELECT request_id, row, due.customer_id, as_of, "
+            "coalesce(bought_at >= as_of + to_hours(24 * days), true) AS churned, days AS label_days FROM due "
+            "ASOF LEFT JOIN bought ON due.customer_id = bought.customer_id AND due.as_of <= bought.bought_at"
+        )
+        scores.connection.sql("FROM made ORDER BY as_of, request_id, row").write_parquet(str(partial))
+        partial.replace(request.out)
+    except (OSError, duckdb.IOException) as error:
+        raise JobError(f"{request.out}: the labels cannot be written: {str(error).splitlines()[0]}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return scores.count("SELECT count(*) FROM made WHERE churned")

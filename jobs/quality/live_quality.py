@@ -1,0 +1,245 @@
+"""Inference log + labels → how good the answers were, by model version and week, beside what training promised."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from artefacts.addresses import Artefacts
+from jobs.errors import ArgumentError, JobError
+from jobs.inference_log.logged_scores import Active, LoggedScores, customer_numbers, open_scores
+from jobs.inference_log.reading import LogReading, Opener, nothing_in
+from jobs.quality.label_files import read_labels
+from jobs.quality.report import loss_line, quality_lines, write
+from jobs.times import spoken
+from scoring.evaluation import (
+    FEWEST_OF_A_CLASS,
+    PROBABILITY,
+    RANKING,
+    Bools,
+    Estimate,
+    Integers,
+    Metric,
+    calibration_error,
+    evaluate,
+)
+from scoring.models.model_store import open_model
+
+RESAMPLES = 200
+SEED = 17
+ALL_WEEKS = "all"
+FIGURES: dict[str, Metric] = {
+    "roc_auc": RANKING["roc_auc"],
+    "brier": PROBABILITY["brier"],
+    "calibration_error": calibration_error,
+    "mean_probability": lambda _, p, w: float(np.average(p, weights=w)),
+    "base_rate": lambda y, _, w: float(np.average(y, weights=w)),
+    "lift_at_10pct": RANKING["lift_at_10pct"],
+}
+
+
+class NothingLabelledError(JobError):
+    """No label belongs to a scored row of the log."""
+
+    exit_code = 4
+
+
+class QualityError(JobError):
+    """Live answers rank customers worse than training promised, beyond what chance explains."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True)
+class QualityCheck:
+    """What to judge and what is allowed.
+
+    labels: file of labels, see `read_labels`.
+    out: folder of the report.
+    since, until: answers of [since, until), UTC; None is an open end.
+    max_auc_loss: by so much the newest week's ROC AUC may surely lie below training's.
+    active: which customers are.
+
+    Raises:
+        ArgumentError: a number is out of range.
+    """
+
+    labels: Path
+    out: Path
+    since: datetime | None = None
+    until: datetime | None = None
+    max_auc_loss: float = 0.05
+    resamples: int = RESAMPLES
+    active: Active = field(default_factory=Active)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_auc_loss <= 1:
+            raise ArgumentError(f"--max-auc-loss {self.max_auc_loss}: expected 0 to 1")
+        if self.resamples < 20:
+            raise ArgumentError(f"--resamples {self.resamples}: expected at least 20")
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good one model's answers of one week were to one population.
+
+    week: of ISO 8601, or `ALL_WEEKS`.
+    population: `all` or `active`.
+    figures: by the names of `FIGURES`; none where there is a `reason`.
+    gaps: figure less training's, which counts as exact; of those that the model's contract holds.
+    """
+
+    model: str
+    week: str
+    population: str
+    rows: int
+    customers: int
+    churned: int
+    figures: Mapping[str, Estimate]
+    gaps: Mapping[str, Estimate]
+    reason: str = ""
+
+
+def live_quality(artefacts: Artefacts, check: QualityCheck, opened: Opener = open_model) -> dict[str, Any]:
+    """Judge the labelled answers, print the table and write the report.
+
+    A model's rows are in memory one model at a time, about 30 bytes each.
+
+    Args:
+        opened: a model by its tag.
+
+    Returns:
+        What `live_quality.json` holds.
+
+    Raises:
+        NothingLabelledError: there is nothing to judge, and nothing was written.
+        QualityError: the report is written; the loss is larger than allowed.
+        JobError: the labels cannot be used, and nothing was written; or the report is written and files of the log, or
+            models, could not be read.
+    """
+    reading = LogReading(artefacts.inference_log, check.since, check.until)
+    with open_scores(reading, check.active, opened) as scores:
+        counts = read_labels(scores, check.labels)
+        answered = scores.count("SELECT count(*) FROM scores")
+        problems = [*reading.damaged, *scores.problems]
+        found = [quality for model in _models(scores) for quality in _judged(scores, model, check.resamples)]
+        active = scores.active(check.active)
+        training = {tag: dict(contract.metrics) for tag, contract in scores.contracts.items()}
+    if not found:
+        nothing = f"no label belongs to a scored row: {counts}"
+        if not answered:
+            nothing = nothing_in(reading.folder, f"no answered row {spoken(check.since, check.until)}")
+        raise JobError("; ".join([nothing, *problems])) if problems else NothingLabelledError(nothing)
+    verdicts = _verdicts(found, training, check.max_auc_loss)
+    lost = [verdict for verdict in verdicts if verdict["lost"]]
+    report = {
+        "judged_at": datetime.now(UTC).isoformat(),
+        "outcome": "worse than training" if lost else "incomplete" if problems else "ok" if verdicts else "not judged",
+        "log": str(reading.folder),
+        "since": check.since and check.since.isoformat(),
+        "until": check.until and check.until.isoformat(),
+        "files": reading.files,
+        "empty": reading.empty,
+        "labels": {"file": str(check.labels), **counts.to_dict()},
+        "counted": str(counts),
+        "active": active,
+        "resamples": check.resamples,
+        "verdicts": verdicts,
+        "training": training,
+        "quality": [asdict(quality) for quality in found],
+        "problems": problems,
+    }
+    write(check.out, report)
+    for line in quality_lines(report):
+        print(line)
+    if lost:
+        raise QualityError("; ".join([*map(loss_line, lost), *problems]) + f"; see {check.out / 'live_quality.html'}")
+    if problems:
+        raise JobError(f"not everything could be judged, the rest is in {check.out}: {'; '.join(problems)}")
+    return report
+
+
+def _models(scores: LoggedScores) -> list[str]:
+    found = scores.connection.execute(
+        "SELECT DISTINCT model_tag FROM scores SEMI JOIN labels USING (request_id, row) "
+        "WHERE churn_probability IS NOT NULL ORDER BY 1"
+    )
+    return [tag for (tag,) in found.fetchall()]
+
+
+def _judged(scores: LoggedScores, model: str, resamples: int) -> Iterator[Quality]:
+    rows = scores.arrays(
+        "SELECT strftime(as_of, '%G-W%V') AS week, churn_probability AS probability, churned, "
+        "coalesce(active, false) AS active, hash(customer_id) AS customer "
+        "FROM scores JOIN labels USING (request_id, row) "
+        "WHERE model_tag = ? AND churn_probability IS NOT NULL ORDER BY as_of, request_id, row",
+        model,
+    )
+    contract = scores.contracts.get(model)
+    training = contract.metrics if contract else {}
+    everybody = np.ones(len(rows["week"]), dtype=bool)
+    populations = {"all": everybody, **({"active": rows["active"]} if rows["active"].any() else {})}
+    for week in (ALL_WEEKS, *np.unique(rows["week"])):
+        within = everybody if week == ALL_WEEKS else rows["week"] == week
+        for population, members in populations.items():
+            chosen = within & members
+            if not chosen.any():
+                continue
+            customers = customer_numbers(rows["customer"][chosen])
+            churned, probability = rows["churned"][chosen], rows["probability"][chosen]
+            reason = too_few(churned, customers)
+            figures = {} if reason else evaluate(churned, probability, FIGURES, resamples, SEED, customers)
+            yield Quality(
+                model=model,
+                week=str(week),
+                population=population,
+                rows=len(churned),
+                customers=int(customers.max()) + 1,
+                churned=int(churned.sum()),
+                figures=figures,
+                gaps={
+                    name: Estimate(e.value - promised, e.low - promised, e.high - promised)
+                    for name, e in figures.items()
+                    if (promised := training.get(f"{population}_{name}")) is not None
+                },
+                reason=reason,
+            )
+
+
+def too_few(churned: Bools, customers: Integers) -> str:
+    """Why there can be no figures of rows (n,) with these labels and customers; empty if there can be."""
+    of_class = {name: len(np.unique(customers[kind])) for name, kind in (("churned", churned), ("stayed", ~churned))}
+    if min(of_class.values()) >= FEWEST_OF_A_CLASS:
+        return ""
+    said = " and ".join(f"{count} who {name}" for name, count in of_class.items())
+    return f"too few customers: {said}, at least {FEWEST_OF_A_CLASS} of each are needed"
+
+
+def _verdicts(
+    found: list[Quality], training: Mapping[str, Mapping[str, float]], max_auc_loss: float
+) -> list[dict[str, Any]]:
+    """Each model of the newest week that can be judged, by the population that training takes for its headline."""
+
+    def headline(quality: Quality) -> bool:
+        known = any(other.population == "active" for other in found if other.model == quality.model)
+        judged_by = "active" if known and "active_roc_auc" in training.get(quality.model, {}) else "all"
+        return quality.population == judged_by and "roc_auc" in quality.gaps
+
+    judged = [quality for quality in found if quality.week != ALL_WEEKS and headline(quality)]
+    newest = max((quality.week for quality in judged), default="")
+    return [
+        {
+            "model": quality.model,
+            "week": quality.week,
+            "population": quality.population,
+            "roc_auc": str(quality.figures["roc_auc"]),
+            "training": training[quality.model][f"{quality.population}_roc_auc"],
+            "max_auc_loss": max_auc_loss,
+            "lost": quality.gaps["roc_auc"].high < -max_auc_loss,
+        }
+        for quality in judged
+        if quality.week == newest
+    ]

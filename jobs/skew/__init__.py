@@ -1,0 +1,1 @@
+"""Compares what was served with the offline store, value by value."""

@@ -1,0 +1,234 @@
+"""Inference log + offline store → in what served values differ from the point-in-time join, why, and what it changed.
+
+Each logged decision is replayed at its own time, with the code that batch scoring uses, and compared value by value.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from artefacts.addresses import Artefacts
+from contract import ContractError
+from jobs.errors import ArgumentError, JobError
+from jobs.feature_store import open_feature_store
+from jobs.inference_log.reading import LoggedRows, LogReading, Opener, nothing_in
+from jobs.offline_store.builds import check_whole, kept_builds
+from jobs.offline_store.latest_rows import ViewSource, changed_customers, connect, customer_ranges
+from jobs.offline_store.view_files import build_of
+from jobs.skew.findings import FAULTS
+from jobs.skew.replay import ModelReplay
+from jobs.skew.report import Found, summary, write
+from jobs.times import refuse_nothing_between, spoken
+from scoring.errors import ModelError
+from scoring.models.model_store import open_model
+from scoring.pseudonyms import PREFIX, Pseudonyms
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+CUSTOMERS_PER_RANGE = 100_000
+
+
+class NothingToAuditError(JobError):
+    """The log holds no answered row of the time."""
+
+    exit_code = 4
+
+
+class SkewError(JobError):
+    """More than is allowed differs without an explanation or by a fault, or more decisions would have been others."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What to audit and what is allowed.
+
+    out: folder of the report.
+    since, until: decisions of [since, until), UTC; None is an open end.
+    sample: at most so many rows, drawn at random; None for all.
+    id_key_file: the key with which the log's customer ids were made pseudonyms.
+    max_unexplained: values that may differ without an explanation.
+    max_faults: values that may differ by one of `skew_classes.FAULTS`.
+    max_moved: share of decisions that may come out otherwise by the offline vector.
+    build_max_age_hours: how old the build in place may be at a decision before one was missed.
+
+    Raises:
+        ArgumentError: a number is out of range, or the time is empty.
+    """
+
+    out: Path
+    since: datetime | None = None
+    until: datetime | None = None
+    sample: int | None = None
+    id_key_file: Path | None = None
+    max_unexplained: int = 0
+    max_faults: int = 0
+    max_moved: float = 0.01
+    build_max_age_hours: float = 26
+
+    def __post_init__(self) -> None:
+        if self.sample is not None and self.sample < 1:
+            raise ArgumentError(f"--sample {self.sample}: expected at least 1 row")
+        if self.max_unexplained < 0:
+            raise ArgumentError(f"--max-unexplained {self.max_unexplained}: expected 0 or more values")
+        if self.max_faults < 0:
+            raise ArgumentError(f"--max-faults {self.max_faults}: expected 0 or more values")
+        if not 0 <= self.max_moved <= 1:
+            raise ArgumentError(f"--max-moved {self.max_moved}: expected a share from 0 to 1")
+        refuse_nothing_between(self.since, self.until)
+
+
+def audit_skew(artefacts: Artefacts, audit: Audit, opened: Opener = open_model) -> dict[str, Any]:
+    """Audit and write the report; memory is bounded by a chunk of rows, and by the log's pseudonyms if it has any.
+
+    Args:
+        opened: a model by its tag.
+
+    Returns:
+        What `skew.json` holds.
+
+    Raises:
+        NothingToAuditError: there is no answered row, and nothing was written.
+        SkewError: the report is written and a threshold exceeded.
+        JobError: the key cannot be used, or no row at all could be audited, and nothing was written; or the report is
+            written, and a file of the log or the rows of a model could not be audited.
+    """
+    started = time.monotonic()
+    reading = LogReading(artefacts.inference_log, audit.since, audit.until, audit.sample)
+    found = _found(artefacts, audit, reading, opened)
+    found.problems += reading.damaged
+    if not found.rows:
+        if found.problems:
+            raise JobError("nothing could be audited: " + "; ".join(found.problems))
+        nothing = f"no answered row {spoken(audit.since, audit.until)}"
+        raise NothingToAuditError(nothing_in(reading.folder, nothing))
+    exceeded = _exceeded(audit, found)
+    now = datetime.now(UTC)
+    run = {
+        "audited_at": now.isoformat(),
+        "outcome": "thresholds exceeded" if exceeded else "incomplete" if found.problems else "ok",
+        "seconds": round(time.monotonic() - started, 1),
+        "log": str(reading.folder),
+        "since": audit.since and audit.since.isoformat(),
+        "until": audit.until and audit.until.isoformat(),
+        "sample": audit.sample,
+        "files": reading.files,
+        "empty": reading.empty,
+        "max_unexplained": audit.max_unexplained,
+        "max_faults": audit.max_faults,
+        "max_moved": audit.max_moved,
+    }
+    report = summary(found, run)
+    write(audit.out, found, report, now)
+    if exceeded:
+        raise SkewError(f"{'; '.join([*exceeded, *found.problems])}; see {audit.out / 'skew.html'}")
+    if found.problems:
+        raise JobError(f"not everything could be audited, the rest is in {audit.out}: {'; '.join(found.problems)}")
+    return report
+
+
+def _found(artefacts: Artefacts, audit: Audit, reading: LogReading, opened: Opener) -> Found:
+    found = Found()
+    replays: dict[str, ModelReplay | None] = {}
+    with connect() as connection:
+        identities = _Identities(connection, reading, audit.id_key_file)
+        store: FeatureStore | None = None
+        for tag, table in reading.chunks():
+            try:
+                if tag not in replays:
+                    replays[tag] = None  # what is wrong with a model is said once
+                    model = opened(tag)
+                    store = store or open_feature_store(artefacts)
+                    opened_replay = ModelReplay(store, model, connection, audit.build_max_age_hours * 3600)
+                    for build in {build_of(source) for source in opened_replay.sources}:
+                        check_whole(build, artefacts.streamed_orders)
+                        for older in kept_builds(build):  # rows are looked for there, too
+                            check_whole(older, None)
+                    replays[tag] = opened_replay
+                    found.notes += opened_replay.notes
+            except (ModelError, ContractError, JobError) as error:
+                found.problems.append(f"rows of model {tag}: {error}")
+            replay = replays[tag]
+            table = replay.under_its_contract(table, found) if replay else table
+            if replay is None or not table.num_rows:
+                continue
+            customer_ids = identities.of(table["customer_id"].combine_chunks(), replay.sources)
+            try:
+                replay.audit(LoggedRows.of(table, customer_ids, replay.width), found)
+            except ModelError as error:
+                found.problems.append(f"rows of model {tag}: {error}")
+    return found
+
+
+class _Identities:
+    """Whose pseudonyms the log's customer ids are, found by making those of the offline store's customers anew."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, reading: LogReading, key_file: Path | None) -> None:
+        self._connection = connection
+        self._reading = reading
+        self._pseudonyms = Pseudonyms.from_file(key_file) if key_file else None
+        self._found: dict[str, str] | None = None
+
+    def of(self, logged: pa.Array, sources: Sequence[ViewSource]) -> pa.Array:
+        """The customers; a pseudonym of nobody in the offline store stays as it is.
+
+        Raises:
+            JobError: there are pseudonyms, and no key or another one than they were made with.
+        """
+        hidden = pc.starts_with(logged, PREFIX)
+        if not pc.any(hidden).as_py():
+            return logged
+        if self._pseudonyms is None:
+            raise JobError("the log's customer ids are pseudonyms; name the file of their key: --id-key-file")
+        if self._found is None:
+            wanted = self._reading.customer_ids()
+            self._found = self._among(wanted, sources, self._pseudonyms)
+            if not self._found:
+                raise JobError("no customer of the offline store has a pseudonym of the log; is it the service's key?")
+        return pa.array([self._found.get(customer, customer) for customer in logged.to_pylist()], pa.string())
+
+    def _among(self, wanted: set[str], sources: Sequence[ViewSource], pseudonyms: Pseudonyms) -> dict[str, str]:
+        found = dict[str, str]()
+        latest = datetime.max.replace(tzinfo=UTC)
+        for key_range in customer_ranges(self._connection, sources, CUSTOMERS_PER_RANGE):
+            for source in sources:
+                customers = changed_customers(self._connection, source, latest, key_range).to_pylist()
+                made = zip(pseudonyms.of(customers), customers, strict=True)
+                found.update((pseudonym, customer) for pseudonym, customer in made if pseudonym in wanted)
+        return found
+
+
+def _exceeded(audit: Audit, found: Found) -> list[str]:
+    exceeded = []
+    if found.unexplained > audit.max_unexplained:
+        again = f" ({found.not_reproduced:,} probabilities are not the model's)" if found.not_reproduced else ""
+        exceeded.append(f"{found.unexplained:,} are unexplained{again}, {audit.max_unexplained:,} are allowed")
+    if found.faults > audit.max_faults:
+        kinds = ", ".join(f"{found.by_class[kind]:,} {kind}" for kind in FAULTS if found.by_class[kind])
+        exceeded.append(f"{kinds}: {audit.max_faults:,} faults are allowed")
+    if found.moved_share > audit.max_moved:
+        exceeded.append(
+            f"{found.moved_decisions:,} of {found.compared_rows:,} decisions ({found.moved_share:.2%}) would be others "
+            f"by the offline vector, {audit.max_moved:.2%} are allowed"
+        )
+    return exceeded
+
+
+def outcome_line(report: Mapping[str, Any]) -> str:
+    """What was found, for people."""
+    classes = ", ".join(f"{count:,} {kind}" for kind, count in report["classes"].items() if count)
+    moved = report["moved"]
+    return (
+        f"{report['rows']:,} rows, {report['values']:,} values: {report['differences']:,} differ"
+        f"{f' ({classes})' if classes else ''}; {moved['decisions']:,} decisions would be others, "
+        f"probabilities move by {moved['probability_max']:.3g} at most; {report['seconds']} s"
+    )

@@ -1,0 +1,261 @@
+"""Why a logged value is not the one that the offline store says: how each class of difference is recognised.
+
+Pure: arrays in, arrays out. A class is given only where the stored rows prove it; what nothing proves is `unexplained`.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.skew.findings import Finding, code
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """n vectors of k inputs and the rows that they were made of; times in microseconds since 1970, NaN for none.
+
+    values: float32 (n, k).
+    event_us: (n, k), of the oldest row that the value was made of.
+    missing: bool (n, k), there was no value.
+    """
+
+    values: NDArray[np.float32]
+    event_us: Floats
+    missing: Bools
+
+    def take(self, rows: NDArray[np.intp]) -> Self:
+        """Some of the rows."""
+        return type(self)(**{part.name: getattr(self, part.name)[rows] for part in fields(self)})
+
+
+@dataclass(frozen=True)
+class Served(Vectors):
+    """What the model saw.
+
+    stale: bool (n, k), a row was older than its TTL.
+    overridden, defaulted: bool (n, k).
+    cached: bool (n,).
+    as_of_us: float64 (n,).
+    """
+
+    stale: Bools
+    overridden: Bools
+    defaulted: Bools
+    cached: Bools
+    as_of_us: Floats
+
+
+@dataclass(frozen=True)
+class Replayed(Vectors):
+    """What rows of the offline store would have given; each (n, k).
+
+    created_us: the latest `created_timestamp` of the rows that a value was made of.
+    known_us: when the last of them became known.
+    made_by: a number for the code that made them.
+    """
+
+    created_us: Floats
+    known_us: Floats
+    made_by: Floats
+
+
+@dataclass(frozen=True)
+class Zeroed:
+    """What an on-demand view would have computed if some of the stored values that it is made of had been 0.
+
+    columns: of the inputs that the view computes.
+    values: float32 (n, k).
+    """
+
+    columns: tuple[int, ...]
+    values: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """n served rows of k features, and what speaks for each class.
+
+    valid: the point-in-time join.
+    known: the same, of what was known at the decision.
+    served_rows: the rows with the event times that were served, in each version that is stored.
+    dropped: bool (n, k), the build in place has no partition for the event time that was served.
+    computed_from: on-demand column → columns of stored features of the views that it is computed from.
+    mistimed: bool (n, k), no stored row has the event time that was served, and the values of its view are those of
+        the row that is valid or was known, or it was past its TTL.
+    future: bool (n, k), no stored row has it, and it is later than the decision by more than clocks may differ.
+    unbuilt: bool (n, k), the valid row was written by a build, and none had been made between its event time and the
+        decision.
+    overdue: bool (n, k), the build in place at the decision was older than builds may become.
+    zeroed: one for each on-demand view and some of its stored values.
+    """
+
+    served: Served
+    valid: Replayed
+    known: Replayed
+    served_rows: tuple[Replayed, ...]
+    dropped: Bools
+    computed_from: dict[int, tuple[int, ...]]
+    mistimed: Bools
+    future: Bools
+    unbuilt: Bools
+    overdue: Bools
+    zeroed: tuple[Zeroed, ...] = ()
+
+
+def differing(served: Served, valid: Vectors) -> Bools:
+    """Bool (n, k): values that are not equal as float32 and were not given by the request. There is no tolerance."""
+    return np.not_equal(served.values, valid.values) & ~served.overridden
+
+
+def classify(evidence: Evidence) -> NDArray[np.uint8]:
+    """Codes of findings, uint8 (n, k); `AGREES` where neither a value nor the event time that it came with differs.
+
+    The first finding that holds is taken. What explains a value wholly by rows that are stored comes before what
+    explains it by the value alone; classes of rows before classes of values.
+    """
+    served, valid, known = evidence.served, evidence.valid, evidence.known
+    found = np.zeros(served.values.shape, dtype=np.uint8)
+    found[served.overridden] = code(Finding.OVERRIDE)
+    unexplained = differing(served, valid)
+
+    def take(finding: Finding, where: Bools) -> None:
+        taken = unexplained & where
+        found[taken] = code(finding)
+        unexplained[taken] = False
+
+    as_of = served.as_of_us[:, None]
+    same_row = _same(served.event_us, valid.event_us)
+    as_known = np.equal(served.values, known.values) & _same(served.event_us, known.event_us)
+    versions = [
+        (np.equal(served.values, of.values) & np.equal(served.event_us, of.event_us), of) for of in evidence.served_rows
+    ]
+    other_code = _any([says & _differ(of.made_by, valid.made_by) & same_row for says, of in versions], same_row)
+    as_stored = _any([says for says, _ in versions], same_row)
+
+    cached = np.broadcast_to(served.cached[:, None], found.shape)
+    take(Finding.CACHED, cached)
+    # An event time is wrong whether a value differs or not.
+    unexplained |= (evidence.mistimed | evidence.future) & ~served.overridden & ~cached
+    take(Finding.FUTURE, evidence.future)
+    take(Finding.MISTIMED_STALE, evidence.mistimed & served.stale)
+    take(Finding.MISTIMED, evidence.mistimed)
+    take(Finding.OTHER_CODE, other_code)
+    late = as_known & np.greater(valid.known_us, as_of)
+    take(Finding.MISSED_BUILD, late & evidence.unbuilt & evidence.overdue)
+    take(Finding.NOT_BUILT_YET, late & evidence.unbuilt)
+    take(Finding.LATE, late)
+    take(Finding.NO_LONGER_STORED, evidence.dropped)
+    expired = served.stale & served.defaulted
+    take(Finding.EXPIRED, expired & np.greater(valid.event_us, served.event_us))
+    take(Finding.EXPIRED_ALONE, expired & np.isnan(valid.event_us))
+    take(Finding.LAG, as_stored & np.less(served.event_us, valid.event_us))
+    take(Finding.LAG_OF_VERSION, as_stored & same_row)
+    take(Finding.DEFAULT_USED, served.missing & served.defaulted & ~valid.missing)
+
+    # From here on the rows do not explain the value: it is held against what the very row that was served says offline.
+    reference = _of_the_served_row(evidence)
+    comparable = ~served.defaulted & ~reference.missing
+    # A writer that mixes up or cuts values keeps their times. By other rows a value is like another by chance.
+    same_event = comparable & np.equal(served.event_us, reference.event_us)
+    for zeroed in evidence.zeroed:
+        take(Finding.ZEROED_SOURCES, same_event & _as_if(zeroed, served))
+    take(Finding.SWAPPED, _swapped(served.values, reference.values, unexplained & same_event))
+    cut = same_event & np.equal(served.values, np.trunc(reference.values))
+    # 0.3 cut to a whole number is 0, too: it was cut where other values of the same feature were.
+    cut_elsewhere = (unexplained & cut & np.not_equal(served.values, 0)).any(axis=0)
+    take(Finding.ZEROED, same_event & np.equal(served.values, 0) & ~(cut & cut_elsewhere))
+    with np.errstate(over="ignore"):
+        half = reference.values.astype(np.float16).astype(np.float32)
+    take(Finding.TRUNCATED, cut)
+    take(Finding.HALF_PRECISION, same_event & np.equal(served.values, half))
+
+    on_demand = np.isin(np.arange(served.values.shape[1]), list(evidence.computed_from))
+    no_newer = ~np.greater(reference.created_us, as_of)
+    take(Finding.COMPUTED, same_event & _inputs_agree(evidence, reference) & on_demand)
+    take(Finding.STORED, same_event & no_newer & ~on_demand)
+    for column, sources in evidence.computed_from.items():
+        _inherit(found, unexplained, column, sources)
+
+    take(Finding.NEWER_THAN_DECISION, np.greater(served.event_us, as_of))
+    take(Finding.NO_ROW_OFFLINE, ~np.equal(served.event_us, reference.event_us) & ~np.isnan(served.event_us))
+    take(Finding.REWRITTEN, ~no_newer)
+    take(Finding.UNKNOWN, unexplained)
+    return found
+
+
+def _of_the_served_row(evidence: Evidence) -> Replayed:
+    """Cell by cell what the row with the served event time says, the valid row where there is no such row."""
+    valid = evidence.valid
+    older = next(iter(evidence.served_rows), valid)
+    served_us = evidence.served.event_us
+    choose = np.equal(older.event_us, served_us) & ~_same(valid.event_us, served_us)
+    return Replayed(
+        values=np.where(choose, older.values, valid.values),
+        event_us=np.where(choose, older.event_us, valid.event_us),
+        missing=np.where(choose, older.missing, valid.missing),
+        created_us=np.where(choose, older.created_us, valid.created_us),
+        known_us=np.where(choose, older.known_us, valid.known_us),
+        made_by=np.where(choose, older.made_by, valid.made_by),
+    )
+
+
+def _swapped(served: NDArray[np.float32], reference: NDArray[np.float32], candidates: Bools) -> Bools:
+    """Cells of a row whose served values are a permutation of what the same cells should hold."""
+    swapped = np.zeros_like(candidates)
+    for row in np.flatnonzero(candidates.sum(axis=1) > 1):
+        columns = np.flatnonzero(candidates[row])
+        while len(columns) > 1:
+            seen, expected = served[row, columns], reference[row, columns]
+            kept = columns[np.isin(seen, expected) & np.isin(expected, seen)]
+            if len(kept) == len(columns):
+                swapped[row, columns] = Counter(seen.tolist()) == Counter(expected.tolist())
+                break
+            columns = kept
+    return swapped
+
+
+def _as_if(zeroed: Zeroed, served: Served) -> Bools:
+    """Bool (n, k): values of a view whose every output is what it computes from zeros."""
+    alike: Bools = np.equal(served.values, zeroed.values) | served.overridden
+    columns = np.isin(np.arange(alike.shape[1]), zeroed.columns)
+    every: Bools = np.logical_and.reduce(alike | ~columns, axis=1)
+    return every[:, None] & columns
+
+
+def _inputs_agree(evidence: Evidence, reference: Replayed) -> Bools:
+    """Bool (n, k): every stored feature of the views that an on-demand value is computed from is as it should be."""
+    served = evidence.served
+    agrees = np.equal(served.values, reference.values) | served.overridden
+    inputs = np.ones_like(agrees)
+    for column, sources in evidence.computed_from.items():
+        inputs[:, column] = agrees[:, list(sources)].all(axis=1)
+    return inputs
+
+
+def _inherit(found: NDArray[np.uint8], unexplained: Bools, column: int, sources: Sequence[int]) -> None:
+    """An on-demand value that differs because a stored one beside it does has that one's fault."""
+    for source in sources:
+        taken = unexplained[:, column] & (found[:, source] > code(Finding.OVERRIDE))
+        found[taken, column] = found[taken, source]
+        unexplained[taken, column] = False
+
+
+def _same(one: Floats, other: Floats) -> Bools:
+    """Equal, or neither there."""
+    return np.equal(one, other) | (np.isnan(one) & np.isnan(other))
+
+
+def _differ(one: Floats, other: Floats) -> Bools:
+    """Both there, and not equal."""
+    return np.isfinite(one) & np.isfinite(other) & np.not_equal(one, other)
+
+
+def _any(cases: Sequence[Bools], like: Bools) -> Bools:
+    return np.any(cases, axis=0) if len(cases) else np.zeros_like(like)

@@ -1,0 +1,129 @@
+"""What speaks for each class of difference, worked out view by view from replays of the same decisions."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from contract import FeatureState, ResolvedFeatures
+from contract.resolve import CLOCK_SKEW_SECONDS
+from jobs.inference_log.reading import LoggedRows
+from jobs.offline_store.offline_features import FeaturePlan, StoredField, StoredRows
+from jobs.skew.classes import Bools, Floats, Replayed, Served, Zeroed
+
+_MOST_SUBSETS_OF = 4
+"""Stored values of an on-demand view of which every subset is tried; of more, each alone and all together."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """n vectors from rows of the offline store: as the model would see them, and what they are evidence of.
+
+    rows: view → the rows.
+    event_us, known_us, made_by: float64 (n, v), of the rows of each view, see `PastRows`.
+    """
+
+    resolved: ResolvedFeatures
+    vectors: Replayed
+    rows: Mapping[str, StoredRows]
+    event_us: Floats
+    known_us: Floats
+    made_by: Floats
+
+
+def served_of(rows: LoggedRows) -> Served:
+    """What the model saw, as it is logged."""
+    return Served(
+        values=rows.inputs,
+        event_us=rows.event_us,
+        missing=rows.states == FeatureState.MISSING,
+        stale=rows.states == FeatureState.STALE,
+        overridden=rows.states == FeatureState.OVERRIDDEN,
+        defaulted=rows.defaulted,
+        cached=rows.cached,
+        as_of_us=rows.as_of_us.astype(np.float64),
+    )
+
+
+def mistimed_views(
+    served: Served,
+    served_us: Floats,
+    held: Bools,
+    replays: Sequence[Replay],
+    stored: Replay,
+    own: Sequence[Sequence[int]],
+) -> tuple[Bools, Bools]:
+    """Event times that no stored row has: bool (n, v), with the values of another row or past the TTL; in the future.
+
+    Args:
+        served_us: (n, v), event time of each view's row that was served.
+        held: (n, v), the build in place has the partition of that time.
+        replays: of rows whose values the served ones may be.
+        stored: of the rows with the served event times.
+        own: of each view the columns of inputs that are made of it alone.
+    """
+    unknown = np.isfinite(served_us) & np.not_equal(stored.event_us, served_us)
+    future = unknown & (served_us > served.as_of_us[:, None] + CLOCK_SKEW_SECONDS * 1e6)
+    alike, stale = np.zeros_like(unknown), np.zeros_like(unknown)
+    for view, columns in enumerate(own):
+        if not columns:
+            continue
+        of_view = list(columns)
+        for replay in replays:
+            equal = np.equal(served.values, replay.vectors.values) | served.overridden
+            alike[:, view] |= equal[:, of_view].all(axis=1)
+        stale[:, view] = served.stale[:, of_view].any(axis=1)
+    return unknown & held & (alike | stale), future
+
+
+def unbuilt_views(valid: Replay, as_of_us: Floats, in_place_us: Floats) -> Bools:
+    """Bool (n, v): the valid row is of a build after the decision, and none was made between its event time and that.
+
+    Args:
+        in_place_us: (n, v), when the build in place at the decision was made; NaN where that is not known.
+    """
+    later = np.greater(valid.known_us, as_of_us[:, None])
+    return later & np.isfinite(valid.made_by) & np.greater(valid.event_us, in_place_us)
+
+
+def zeroed_views(
+    plan: FeaturePlan,
+    rows: Mapping[str, StoredRows],
+    differs: Bools,
+    values_of: Callable[[Mapping[str, StoredRows]], NDArray[np.float32]],
+) -> Iterator[Zeroed]:
+    """What on-demand views with a value that differs would compute if stored values that they are made of were 0.
+
+    Args:
+        rows: view → the rows that were served, as they are stored.
+        differs: (n, k).
+        values_of: rows → the vectors that they give, float32 (n, k).
+    """
+    for computing in plan.on_demand:
+        columns = tuple(output.column for output in computing.outputs.values())
+        if not differs[:, list(columns)].any():
+            continue
+        for fields in _subsets(list(computing.inputs)):
+            try:
+                yield Zeroed(columns, values_of(_with_zeros(rows, fields)))
+            except Exception:  # noqa: S112  # whatever a view's own code raises of zeros: then nothing was served of them
+                continue
+
+
+def _subsets(fields: list[StoredField]) -> Iterator[Sequence[StoredField]]:
+    sizes = range(1, len(fields) + 1) if len(fields) <= _MOST_SUBSETS_OF else (1, len(fields))
+    for size in sizes:
+        yield from combinations(fields, size)
+
+
+def _with_zeros(rows: Mapping[str, StoredRows], fields: Sequence[StoredField]) -> dict[str, StoredRows]:
+    changed = dict(rows)
+    for view, field in fields:
+        held = changed[view]
+        column = held.fields[field]
+        zeros = pa.array(np.zeros(len(column)), mask=column.is_null().to_numpy(zero_copy_only=False))
+        changed[view] = replace(held, fields={**held.fields, field: zeros.cast(column.type)})
+    return changed

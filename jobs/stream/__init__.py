@@ -1,0 +1,1 @@
+"""Scores the customers of new orders as the orders arrive."""

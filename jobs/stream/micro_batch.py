@@ -1,0 +1,298 @@
+"""One micro-batch of the stream: orders → their customers' features, online and offline → predictions.
+
+Each step replaces what an earlier try of the same batch left, so a batch that was cut off anywhere is simply done
+again. It knows nothing of Spark, which brings the orders and remembers which batches are done.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from artefacts.addresses import Artefacts
+from artefacts.build_files import STREAMED, STREAMED_ROWS, UNDER_WAY, written
+from contract import Resolver
+from jobs.batch.prediction_rows import counts, feature_issues, predictions
+from jobs.errors import JobError
+from jobs.materialization.encoding import StoredFormat
+from jobs.materialization.locks import FAILURES, online_writer
+from jobs.materialization.owners import claim, owner_of
+from jobs.materialization.progress import Materialized
+from jobs.materialization.redis_writer import OnlineRows
+from jobs.offline_store.builds import check_whole, read_build, switching
+from jobs.offline_store.latest_rows import ViewSource, connect, latest_rows, rows_of, text
+from jobs.offline_store.offline_features import FeaturePlan, StoredRows
+from jobs.offline_store.orders_file import ORDERS_SCHEMA, data_set_of, find_orders, streamed_batches
+from jobs.offline_store.partitions import replaced
+from jobs.offline_store.view_files import identity
+from jobs.settings import JobsSettings
+from jobs.stream.feature_rows import LIFETIME, WINDOWED, rows_of_new_orders
+from jobs.stream.order_events import Refused
+from jobs.times import unix_us
+from scoring.models.imported_model import ImportedModel
+from scoring.outcomes import outcomes
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+
+@dataclass(frozen=True)
+class StreamFolders:
+    """Where a stream writes beside the stores; each batch has a folder of its own in both.
+
+    predictions: `batch=<n>/part-0.parquet`, rows as those of batch scoring.
+    dead_letters: `batch=<n>/events.jsonl`, an object of `event` and `reason` a line.
+    """
+
+    predictions: Path
+    dead_letters: Path
+
+
+@dataclass
+class BatchRecord:
+    """What a micro-batch did.
+
+    orders: new ones; those that were delivered before are `repeated`.
+    late: of the new ones, those behind the watermark.
+    lag_seconds: from the newest order's event time to the end of the batch; None without one.
+    """
+
+    number: int
+    orders: int = 0
+    repeated: int = 0
+    late: int = 0
+    refused: int = 0
+    customers: int = 0
+    statuses: dict[str, int] = field(default_factory=dict)
+    lag_seconds: float | None = None
+    seconds: float = 0.0
+
+
+class StreamBatches:
+    """Carries out micro-batches, one after the other.
+
+    A batch adds to the streamed orders what nobody else has. Its folder there carries a mark until the batch is done,
+    so one that was cut off is found again without Spark, and what it took in does not pass for done.
+
+    Args:
+        client: Feast's own client of Redis.
+    """
+
+    def __init__(
+        self,
+        artefacts: Artefacts,
+        store: "FeatureStore",
+        client: Any,
+        model: ImportedModel,
+        folders: StreamFolders,
+        settings: JobsSettings,
+    ) -> None:
+        self._artefacts = artefacts
+        self._project = store.project
+        self._client = client
+        self._model = model
+        self._folders = folders
+        self._settings = settings
+        self._owner = owner_of(artefacts.offline_store, settings.owner)
+        self._marks = Materialized(client, store.project)
+        self._checked_build: Path | None = None
+        self._plan = FeaturePlan.of(store, model.contract)
+        self._resolver = Resolver.of(model.contract)
+        self._formats = {
+            name: StoredFormat.of(store, store.registry.get_feature_view(name, store.project))
+            for name in (LIFETIME, WINDOWED)
+        }
+        self._sources = {
+            name: ViewSource.of(store.registry.get_feature_view(name, store.project)) for name in self._plan.views
+        }
+
+    def claim(self) -> None:
+        """Make sure that the rows online are of this offline store.
+
+        Raises:
+            JobError: they are not, or Redis did not answer.
+        """
+        try:
+            claim(self._client, self._project, self._owner)
+        except FAILURES as error:
+            raise JobError(f"Redis did not answer: {type(error).__name__}") from None
+
+    def process(self, number: int, orders: pa.Table, refused: Sequence[Refused], now: datetime) -> BatchRecord:
+        """Do one batch, or do it again.
+
+        Args:
+            number: of the batch, the same whenever it is tried; see `jobs.stream.checkpoint.batch_number`.
+            orders: of `ORDERS_SCHEMA`.
+            now: UTC; the time of scoring.
+
+        Raises:
+            JobError: a store cannot be used just now; the batch can be tried again.
+        """
+        started = time.monotonic()
+        self._check_store()
+        made = BatchRecord(number, refused=len(refused))
+        self._keep_refused(number, refused)
+        with tempfile.TemporaryDirectory(dir=self._settings.scratch_dir, prefix="stream-") as scratch:
+            history = Path(scratch) / "history.parquet"
+            new = self._take_in(number, orders, history, made)
+            behind = pc.less(new["event_timestamp"], pa.scalar(now - self._watermark, ORDERS_SCHEMA.field(2).type))
+            made.late = pc.sum(behind).as_py() or 0
+            timely = new.filter(pc.invert(behind))
+            if timely.num_rows:
+                customers = pc.unique(timely["customer_id"])
+                made.customers = len(customers)
+                rows = self._feature_rows(timely, history, Path(scratch), now)
+                self._store(number, rows, now)
+                self._score(number, customers, made, now)
+                made.lag_seconds = (datetime.now(UTC) - pc.max(timely["event_timestamp"]).as_py()).total_seconds()
+        (self._folder_of(number) / UNDER_WAY).unlink(missing_ok=True)
+        made.seconds = time.monotonic() - started
+        return made
+
+    def cut_off(self) -> list[int]:
+        """Numbers of the batches that were begun and not finished, ascending."""
+        batches = find_orders(self._artefacts).streamed_batches
+        return sorted(number for number in batches if (self._folder_of(number) / UNDER_WAY).exists())
+
+    def process_again(self, number: int, now: datetime) -> BatchRecord:
+        """Do a batch of `cut_off` with the orders that it had taken in; otherwise as `process`."""
+        files = streamed_batches(self._artefacts.streamed_orders)[number]
+        return self.process(number, pa.concat_tables(map(pq.read_table, files)), (), now)
+
+    def _check_store(self) -> None:
+        """Read all of each build once, before the first batch on it; after that, look at the sizes of its files."""
+        build = (self._artefacts.offline_store / "current").resolve()
+        check_whole(build, self._artefacts.streamed_orders, read=build != self._checked_build)
+        self._checked_build = build
+
+    def _folder_of(self, number: int) -> Path:
+        return self._artefacts.streamed_orders / f"batch={number}"
+
+    @property
+    def _watermark(self) -> timedelta:
+        return timedelta(days=self._settings.stream_watermark_days)
+
+    def _keep_refused(self, number: int, refused: Sequence[Refused]) -> None:
+        if refused:
+            with replaced(self._folders.dead_letters / f"batch={number}") as folder:
+                lines = [json.dumps({"event": one.event, "reason": one.reason}) + "\n" for one in refused]
+                (folder / "events.jsonl").write_text("".join(lines), encoding="utf-8")
+
+    def _take_in(self, number: int, orders: pa.Table, history: Path, made: BatchRecord) -> pa.Table:
+        """Add the batch's orders to the streamed ones, and write all orders of their customers to `history`.
+
+        What lies in the batch's folder already stays there, so an order that was taken in is never lost.
+
+        Returns:
+            The orders that were not known. A row that says something else of a known one waits for the next build.
+        """
+        if not orders.num_rows:
+            return orders
+        found = find_orders(self._artefacts)
+        own = self._folder_of(number)
+        files = [str(file) for file in found.files if file.parent != own]
+        columns = ", ".join(ORDERS_SCHEMA.names)
+        with connect() as connection:
+            connection.register("batch", orders)
+            connection.register("own", _rows_in(own, found.data_set))
+            for name, some in (("in_file", files[:1]), ("streamed", files[1:])):
+                rows = rows_of(some) if some else "(FROM batch LIMIT 0)"
+                connection.execute(
+                    f"CREATE TABLE {name} AS SELECT {columns} FROM {rows} "  # noqa: S608
+                    "WHERE customer_id IN (SELECT customer_id FROM batch)"
+                )
+            connection.execute("CREATE VIEW before AS FROM in_file UNION ALL FROM streamed")
+            connection.execute(f"CREATE TABLE kept AS SELECT DISTINCT {columns} FROM batch EXCEPT FROM before")  # noqa: S608
+            new = connection.execute(
+                "FROM kept ANTI JOIN before USING (customer_id, order_id) QUALIFY row_number() OVER "
+                "(PARTITION BY customer_id, order_id ORDER BY event_timestamp, amount, items) = 1"
+            ).to_arrow_table()
+            all_own = connection.execute("FROM kept UNION FROM own").to_arrow_table()
+            # Orders that are already known again from elsewhere are there twice; they are one by the rule for orders.
+            # What the orders file says of one counts, and `history` does not say what is of which file.
+            connection.execute(
+                "COPY (FROM in_file UNION ALL (FROM (FROM streamed UNION ALL FROM kept UNION ALL "  # noqa: S608
+                "(FROM own WHERE customer_id IN (SELECT customer_id FROM batch))) "
+                "ANTI JOIN in_file USING (customer_id, order_id))) "
+                f"TO {text(str(history))} (FORMAT parquet)"
+            )
+        made.orders, made.repeated = new.num_rows, orders.num_rows - new.num_rows
+        if all_own.num_rows:
+            with replaced(own) as folder:
+                labelled = ORDERS_SCHEMA.with_metadata({"data_set": found.data_set})
+                pq.write_table(all_own.cast(labelled).sort_by("order_id"), folder / "part-0.parquet")
+                (folder / UNDER_WAY).touch()
+        return new.cast(ORDERS_SCHEMA)
+
+    def _feature_rows(self, new: pa.Table, history: Path, scratch: Path, now: datetime) -> dict[str, pa.Table]:
+        """The rows that the new orders add or change, by the definitions that builds are made by."""
+        since = pc.min(new["event_timestamp"]).as_py()
+        build = read_build(self._artefacts.offline_store)
+        return rows_of_new_orders(since, history, build, self._formats[WINDOWED].source, scratch, self._settings, now)
+
+    def _store(self, number: int, rows: Mapping[str, pa.Table], now: datetime) -> None:
+        """Add the rows to the offline store, then write the latest of each customer online.
+
+        In this order and alone, so that a materialization that comes between reads what it must not write over.
+        """
+        try:
+            with online_writer(self._client, self._project, self._settings.lock_seconds) as fence:
+                claim(self._client, self._project, self._owner)
+                with switching(self._artefacts.offline_store):
+                    files = {view: self._add(view, number, table) for view, table in rows.items()}
+                    added_rows = {view: written(file) for view, file in files.items()}
+                    (self._folder_of(number) / STREAMED_ROWS).write_text(json.dumps(added_rows), encoding="utf-8")
+                with connect() as connection:
+                    for view, file in files.items():
+                        stored_format = self._formats[view]
+                        added = replace(stored_format.source, only=(str(file),))
+                        # Of a customer with a new order the latest row is among those that the order changed.
+                        latest = latest_rows(connection, added, now)
+                        self._marks.streamed(view, identity(file))  # so that these rows go, should the file go unseen
+                        OnlineRows(self._client, fence).write(stored_format.encode(latest))
+        except FAILURES as error:
+            raise JobError(f"Redis did not answer: {type(error).__name__}") from None
+
+    def _add(self, view: str, number: int, rows: pa.Table) -> Path:
+        folder = self._artefacts.offline_store / "current" / view / STREAMED
+        folder.mkdir(exist_ok=True)
+        file = folder / f"batch-{number}.parquet"
+        partial = folder / f".batch-{number}.partial"
+        pq.write_table(rows.sort_by([("customer_id", "ascending"), ("event_timestamp", "ascending")]), partial)
+        partial.replace(file)
+        return file
+
+    def _score(self, number: int, customers: pa.Array, made: BatchRecord, now: datetime) -> None:
+        customers = customers.take(pc.sort_indices(customers))
+        with connect() as connection:
+            rows = {
+                view: latest_rows(connection, source, now, customers=customers)
+                for view, source in self._sources.items()
+            }
+        as_of_us = unix_us(now)
+        aligned = {
+            view: StoredRows.aligned(rows[view], customers, self._sources[view], fields)
+            for view, fields in self._plan.views.items()
+        }
+        resolved = self._resolver.resolve(self._plan.assemble(customers, aligned, as_of_us), as_of_us / 1e6)
+        contract = self._model.contract
+        outcome = outcomes(resolved, self._model.score(resolved.matrix), contract.threshold.value)
+        table = predictions(customers, outcome, feature_issues(resolved), contract, now)
+        with replaced(self._folders.predictions / f"batch={number}") as folder:
+            pq.write_table(table, folder / "part-0.parquet")
+        made.statuses = counts(table)
+
+
+def _rows_in(folder: Path, data_set: str) -> pa.Table:
+    """Orders that a batch has taken in before; those of another data set are none of this one's."""
+    files = [pq.ParquetFile(file) for file in sorted(folder.glob("part-*.parquet"))]
+    own = [file.read().replace_schema_metadata(None) for file in files if data_set_of(file) == data_set]
+    return pa.concat_tables(own) if own else ORDERS_SCHEMA.empty_table()

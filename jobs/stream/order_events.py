@@ -1,0 +1,136 @@
+"""One order as it comes in a stream: read, checked, or refused with the reason."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from artefacts.order_ids import content_ids
+from jobs.offline_store.orders_file import ORDERS_SCHEMA
+
+_EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
+_MOST_MONEY = 1e11  # sums are exact up to that, see feature_repo/transformations.py
+_MOST_ITEMS = 2**31
+_LONGEST_ID = 256  # as in the HTTP API
+
+
+@dataclass(frozen=True)
+class Refused:
+    """What cannot be taken for an order.
+
+    event: as it came; of a file that cannot be read, its path.
+    """
+
+    event: str
+    reason: str
+
+
+Event = dict[str, Any] | Refused
+"""An order by the columns of `ORDERS_SCHEMA`, or what is wrong with it."""
+
+
+def read_json(text: str, now: datetime, with_ids: bool = True) -> Event:
+    """Read one JSON object; members beyond the columns of an order are let be.
+
+    Args:
+        now: UTC; an order at or after it is refused.
+        with_ids: orders have ids; else they need none, and `sorted_out` makes theirs.
+    """
+    try:
+        order = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return Refused(text, f"is not JSON: {error}")
+    if not isinstance(order, dict):
+        return Refused(text, "is not a JSON object")
+    try:
+        return _order(order, now, with_ids)
+    except ValueError as error:
+        return Refused(text, str(error))
+
+
+def read_parquet(path: Path, now: datetime, with_ids: bool = True) -> Iterator[Event]:
+    """Read a file of orders, of any schema whose columns hold the values of an order; arguments as `read_json`."""
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        yield Refused(str(path), f"is not readable as Parquet: {str(error).splitlines()[0]}")
+        return
+    columns = [name for name in ORDERS_SCHEMA.names if with_ids or name != "order_id"]
+    missing = [name for name in columns if name not in table.column_names]
+    if missing:
+        yield Refused(str(path), f"has no column {missing[0]}")
+        return
+    for order in table.select(columns).to_pylist():
+        try:
+            yield _order(order, now, with_ids)
+        except ValueError as error:
+            yield Refused(json.dumps(order, default=str), str(error))
+
+
+def sorted_out(events: Iterable[Event], with_ids: bool = True) -> tuple[pa.Table, list[Refused]]:
+    """The orders, as a table of `ORDERS_SCHEMA`, and the others.
+
+    Args:
+        with_ids: as `read_json` has it. Equal orders without are one that came twice: a stream delivers again what it
+            is not sure of. If they are two, the next orders file says so.
+    """
+    orders, refused = [], []
+    for event in events:
+        if isinstance(event, Refused):
+            refused.append(event)
+        else:
+            orders.append(event)
+    table = pa.Table.from_pylist(orders, schema=ORDERS_SCHEMA)
+    return table if with_ids else table.set_column(0, "order_id", content_ids(table, numbered=False)), refused
+
+
+def _order(order: Mapping[str, Any], now: datetime, with_ids: bool) -> dict[str, Any]:
+    return {
+        "order_id": _text(order, "order_id") if with_ids else "",
+        "customer_id": _text(order, "customer_id"),
+        "event_timestamp": _time(order, now),
+        "amount": _number(order, "amount", _MOST_MONEY),
+        "items": int(_number(order, "items", _MOST_ITEMS - 1, whole=True)),
+    }
+
+
+def _text(order: Mapping[str, Any], name: str) -> str:
+    value = order.get(name)
+    if not isinstance(value, str) or not value.strip() or len(value) > _LONGEST_ID:
+        raise ValueError(f"{name}: expected text of 1 to {_LONGEST_ID} characters")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name}: expected text, found half a character") from None
+    return value
+
+
+def _time(order: Mapping[str, Any], now: datetime) -> datetime:
+    value = order.get("event_timestamp")
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            value = None
+    if not isinstance(value, datetime):
+        raise ValueError("event_timestamp: expected an ISO 8601 time")
+    at = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    if at < _EARLIEST:
+        raise ValueError("event_timestamp: expected a time after 1970-01-01")
+    if at >= now:
+        raise ValueError("event_timestamp: lies in the future")
+    return at
+
+
+def _number(order: Mapping[str, Any], name: str, most: float, whole: bool = False) -> float:
+    value = order.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{name}: expected a number")
+    if not 0 <= value <= most or (whole and value != int(value)):
+        raise ValueError(f"{name}: expected a {'whole ' if whole else ''}number from 0 to {most:,.0f}")
+    return float(value)
