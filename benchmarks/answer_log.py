@@ -29,7 +29,7 @@ from service.inference_log.files import Limits, LogFiles
 from service.inference_log.writer import ROWS_PER_FLUSH, InferenceLog
 from service.settings import ServiceSettings
 from service.telemetry.metrics import ServiceMetrics
-from training.dataset import TrainingData
+from training.data.dataset import TrainingData
 from training.settings import TrainingSettings
 from training.target import following
 

@@ -22,7 +22,7 @@ from jobs.drift.statistics import drift
 from jobs.drift.watch import Thresholds, drifts
 from jobs.settings import JobsSettings
 from scoring.models.model_store import open_model, pinned_tag
-from training.dataset import TrainingData
+from training.data.dataset import TrainingData
 from training.settings import TrainingSettings
 from training.target import following
 from training.train import model_input

@@ -36,11 +36,11 @@ from scoring.inference_log import Answers, log_table
 from scoring.models.imported_model import ImportedModel
 from scoring.models.onnx_scorer import onnx_scorer
 from scoring.outcomes import outcomes
-from training.dataset import TrainingData
-from training.onnx_model import compile_to_onnx
+from training.compilation.onnx_model import compile_to_onnx
+from training.data.dataset import TrainingData
+from training.data.synthetic_orders import Shop, write_synthetic
 from training.pipeline import logistic
 from training.settings import TrainingSettings
-from training.synthetic_orders import Shop, write_synthetic
 from training.train import CLASS_NAMES, feature_inputs, model_input
 
 MONTHS = 12

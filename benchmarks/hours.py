@@ -20,7 +20,7 @@ from benchmarks.markdown import NOT_MEASURED, prose, table
 from benchmarks.results import store
 from contract import FeatureInput, FeatureSchema, RawFeatures
 from scoring.evaluation import PROBABILITY, RANKING, Estimate, evaluate, expected_calibration_error, proportion
-from training.dataset import LabelledRows, TrainingData
+from training.data.dataset import LabelledRows, TrainingData
 from training.pipeline import CANDIDATES
 from training.settings import TrainingSettings
 from training.train import feature_inputs, model_input

@@ -33,7 +33,7 @@ class Explainer:
 
     The served ONNX model computes in float32, so its probability and the one that the contributions add up to
     differ by rounding, as it differs from scikit-learn's (on the test rows at most by
-    `training.onnx_model.MAX_DIFFERENCE`).
+    `training.compilation.onnx_model.MAX_DIFFERENCE`).
     """
 
     def __init__(

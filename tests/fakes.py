@@ -32,7 +32,7 @@ from contract import (
 from contract.feature_schema import Dtype
 from contract.model_contract import QUANTILES
 from scoring.models.imported_model import ImportedModel, load_model
-from training.onnx_model import compile_to_onnx
+from training.compilation.onnx_model import compile_to_onnx
 from training.pipeline import logistic
 
 DAY = 86_400.0

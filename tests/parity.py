@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from artefacts.addresses import PROJECT_ROOT, Artefacts
 from contract import ModelContract, RawFeatures, Resolver
 from service.features.opening import OnlineFeatures, open_feast
-from training.dataset import TrainingData
+from training.data.dataset import TrainingData
 
 UNKNOWN = 25
 CHUNK = 500

@@ -21,7 +21,7 @@ from training.errors import DatasetError, TrainingError
 from training.settings import TrainingSettings
 
 if TYPE_CHECKING:
-    from training.orders import OrdersWritten
+    from training.data.orders import OrdersWritten
 
 _NO_CHAMPION = 4  # no error: `make run` trains then
 
@@ -152,10 +152,10 @@ def _share(text: str) -> float:
 
 def _write_orders(chosen: argparse.Namespace, artefacts: Artefacts, now: datetime) -> "OrdersWritten | None":
     """What the user asks for; None where the orders stay as they are."""
-    from training.deliveries import follow_today
-    from training.orders import write_cdnow
-    from training.own_orders import read_again, write_own
-    from training.synthetic_orders import write_synthetic
+    from training.data.deliveries import follow_today
+    from training.data.orders import write_cdnow
+    from training.data.own_orders import read_again, write_own
+    from training.data.synthetic_orders import write_synthetic
 
     path, reference = artefacts.orders, chosen.reference_date or now.date()
     follows = chosen.reference_date is None
@@ -183,8 +183,8 @@ def _run(chosen: argparse.Namespace) -> None:
         written = _write_orders(chosen, artefacts, now)
         if written is None:
             return
-        from training.data_sets import left_out
-        from training.orders_summary import check_enough, summarise
+        from training.data.data_sets import left_out
+        from training.data.orders_summary import check_enough, summarise
         from training.target import before_training
 
         print(f"{written.path}: {written.source}; every order before {written.observed_until:%Y-%m-%d %H:%M} UTC")
@@ -213,7 +213,7 @@ def _run(chosen: argparse.Namespace) -> None:
         print(f"{off.get('tag', 'what challenged')} challenges here no longer", flush=True)
     settings = TrainingSettings()
     if chosen.command == "check-orders":
-        from training.orders_summary import check_enough
+        from training.data.orders_summary import check_enough
         from training.target import before_training
 
         print(check_enough(artefacts, before_training(artefacts, settings)))
@@ -225,7 +225,7 @@ def _run(chosen: argparse.Namespace) -> None:
         return
     if chosen.command == "check-contracts":
         from training.contract_check import check_contracts, contract_in, registered_contracts
-        from training.registry import open_registry
+        from training.tracking.registry import open_registry
 
         if chosen.files:
             live = [contract_in(file) for file in chosen.files]
@@ -236,8 +236,8 @@ def _run(chosen: argparse.Namespace) -> None:
         print("kept: " + ", ".join(each.owner for each in live))
         return
     if chosen.command == "champion":
-        from training.registry import open_registry
         from training.target import champion_contract, refuse_other_setting
+        from training.tracking.registry import open_registry
 
         client = open_registry(artefacts.mlflow_tracking_uri, settings.model_name)
         found = champion_contract(client, settings.model_name)
@@ -249,11 +249,11 @@ def _run(chosen: argparse.Namespace) -> None:
         days = f", and predicts who orders nothing in {contract.label_days} days" if contract.label_days else ""
         print(f"version {number} of {settings.model_name} is champion{days}")
         return
-    from training.opened_registry import OpenedRegistry
+    from training.promotion.registry_moves import OpenedRegistry
 
     opened = OpenedRegistry.of(artefacts, settings)
     if chosen.command == "train":
-        from training.moves import promote_trained
+        from training.promotion.moves import promote_trained
         from training.target import for_training
         from training.train import train_version
 
@@ -264,7 +264,7 @@ def _run(chosen: argparse.Namespace) -> None:
         instead = f" instead of version {before}, which it was not held against" if before else ""
         print(f"{opened.name} version {moved.entry.to_version} is champion{instead}")
     elif chosen.command == "retrain":
-        from training.retraining import retrain
+        from training.promotion.retraining import retrain
 
         challenger = retrain(opened, chosen.force)
         if challenger is None:
@@ -274,11 +274,11 @@ def _run(chosen: argparse.Namespace) -> None:
                 f"{opened.name} version {challenger.entry.to_version} is challenger; `make promote` makes it champion"
             )
     elif chosen.command == "models":
-        from training.listing import models
+        from training.promotion.listing import models
 
         print(models(opened))
     elif chosen.command == "challenge":
-        from training.challenge import challenge, record_off
+        from training.promotion.challenge import challenge, record_off
 
         if chosen.mode == "off":
             made = record_off(opened, off or {})
@@ -286,7 +286,7 @@ def _run(chosen: argparse.Namespace) -> None:
             made = challenge(opened, chosen.version, chosen.mode, chosen.share)
         print(f"entry {made.number} of {opened.ledger.name}: {opened.name} {made.entry.why}")
     else:
-        from training.moves import promote, roll_back
+        from training.promotion.moves import promote, roll_back
 
         if chosen.command == "promote":
             moved = promote(opened, chosen.version, chosen.reason, chosen.force)

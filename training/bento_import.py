@@ -20,12 +20,13 @@ from contract import ModelContract, content_sha256
 from scoring.errors import ModelError
 from scoring.models.classes import check_classifier, check_probabilities
 from scoring.models.imported_model import ImportedModel, load_model
-from training import onnx_model, registry
-from training.boosters import booster_in
+from training.compilation import onnx_model
+from training.compilation.boosters import booster_in
+from training.compilation.rehearsal import only_as_onnx
 from training.errors import ModelImportError
-from training.promotion import refuse_unpassed
-from training.registry import RegisteredModel
-from training.rehearsal import only_as_onnx
+from training.promotion.gate import refuse_unpassed
+from training.tracking import registry
+from training.tracking.registry import RegisteredModel
 
 COMPILED_PATH = "compiled"
 """Where a run keeps what its model was compiled to, each file named by its sha256: compiling twice need not give the

@@ -10,10 +10,10 @@ from mlflow.tracking import MlflowClient
 
 from artefacts.addresses import Artefacts
 from contract import ContractError, ModelContract, differences
-from training import registry
-from training.dataset import live_schema
+from training.data.dataset import live_schema
 from training.errors import BrokenPromisesError, DatasetError, TrainingError
-from training.registry import CHALLENGER, CHAMPION
+from training.tracking import registry
+from training.tracking.registry import CHALLENGER, CHAMPION
 
 
 @dataclass(frozen=True)

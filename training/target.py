@@ -10,10 +10,10 @@ from mlflow.tracking import MlflowClient
 
 from artefacts.addresses import Artefacts
 from contract import Label, ModelContract, Population
-from training import registry
 from training.errors import ModelImportError, OtherTargetError
-from training.registry import CHAMPION
 from training.settings import TrainingSettings
+from training.tracking import registry
+from training.tracking.registry import CHAMPION
 
 VARIABLE = "TRAINING_LABEL_DAYS"
 ACTIVE = "active"

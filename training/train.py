@@ -36,15 +36,15 @@ from scoring.evaluation import (
     expected_calibration_error,
     youden_threshold,
 )
-from training import run_log
-from training.dataset import LabelledRows, TrainingData, built_from
+from training.compilation.rehearsal import rehearse
+from training.data.dataset import LabelledRows, TrainingData, built_from
+from training.data.served_hours import age_lines, age_metrics, same_day_line, same_day_metrics
 from training.errors import DatasetError, GateError, TrainingError
 from training.pipeline import CANDIDATES
-from training.promotion import GATE, PASSED, Evidence, measure, objections, ways_out
-from training.rehearsal import rehearse
-from training.served_hours import age_lines, age_metrics, same_day_line, same_day_metrics
+from training.promotion.gate import GATE, PASSED, Evidence, measure, objections, ways_out
 from training.settings import TrainingSettings
 from training.target import label_of, populations_of
+from training.tracking import run_log
 
 CLASS_NAMES = ("retained", "churned")
 THRESHOLD_RULE = (

@@ -1,4 +1,4 @@
-"""Where the orders are: the file that `training/orders.py` wrote, and what the stream has taken since."""
+"""Where the orders are: the file that `training/data/orders.py` wrote, and what the stream has taken since."""
 
 import json
 from dataclasses import dataclass, replace

@@ -14,8 +14,8 @@ from jobs.features.build import build_features
 from jobs.local import embedded_redis
 from jobs.materialization.materialize import materialize
 from jobs.settings import JobsSettings
-from training.dataset import TrainingData
-from training.own_orders import write_own
+from training.data.dataset import TrainingData
+from training.data.own_orders import write_own
 
 NOW = datetime.now(UTC)
 Rows = list[tuple[str, int, float]]

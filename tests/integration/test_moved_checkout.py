@@ -21,7 +21,7 @@ from jobs.feature_store import apply, open_feature_store
 from jobs.features.build import build_features
 from jobs.settings import JobsSettings
 from tests.orders import Order, write_orders
-from training.dataset import TrainingData
+from training.data.dataset import TrainingData
 from training.errors import DatasetError
 
 ROOMS = ("contract", "scoring", "jobs", "feature_repo")

@@ -22,7 +22,7 @@ from jobs.settings import JobsSettings
 from service.features.opening import OnlineFeatures, open_feast
 from tests.churn_model import churn_contract
 from tests.orders import Order, write_orders
-from training.dataset import LabelledRows, TrainingData
+from training.data.dataset import LabelledRows, TrainingData
 from training.errors import DatasetError
 from training.settings import TrainingSettings
 

@@ -34,7 +34,7 @@ from service.features.opening import OnlineFeatures, open_feast
 from service.prediction.predictor import Predictor
 from service.telemetry.metrics import ServiceMetrics
 from tests.churn_model import churn_model
-from training.own_orders import write_own
+from training.data.own_orders import write_own
 
 CUSTOMERS = 2_700
 SETTINGS = JobsSettings(materialize_verify_rows=0)

@@ -22,7 +22,7 @@ from jobs.stream.micro_batch import BatchRecord, StreamBatches, StreamFolders
 from jobs.stream.order_events import Refused
 from scoring.models.imported_model import ImportedModel
 from tests.churn_model import churn_model
-from training.own_orders import write_own
+from training.data.own_orders import write_own
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 MIDNIGHT = NOW.replace(hour=0, minute=0, second=0)

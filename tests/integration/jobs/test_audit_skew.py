@@ -41,7 +41,7 @@ from tests.integration.jobs.audited_shop import (
     some_orders,
     take,
 )
-from training.dataset import TrainingData
+from training.data.dataset import TrainingData
 
 
 def test_a_clean_run_over_ten_thousand_served_rows_differs_in_nothing(shop: Shop) -> None:

@@ -13,7 +13,7 @@ from jobs.errors import JobError
 from jobs.features.build import build_features
 from jobs.materialization.materialize import materialize
 from tests.integration.jobs.streaming_shop import MIDNIGHT, NOW, SETTINGS, StreamingShop
-from training.dataset import TrainingData
+from training.data.dataset import TrainingData
 from training.errors import DatasetError
 
 SOON = NOW - timedelta(minutes=5)

@@ -20,9 +20,9 @@ from jobs.offline_store.orders_file import ORDERS_SCHEMA, data_set_of
 from jobs.settings import JobsSettings
 from scoring.models.imported_model import ImportedModel
 from tests.churn_model import churn_model
-from training.deliveries import follow_today
-from training.own_orders import read_again, write_own
-from training.synthetic_orders import write_synthetic
+from training.data.deliveries import follow_today
+from training.data.own_orders import read_again, write_own
+from training.data.synthetic_orders import write_synthetic
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 MIDNIGHT = NOW.replace(hour=0, minute=0, second=0)

@@ -21,7 +21,7 @@ from scoring.models.imported_model import ImportedModel, PackedScorer
 from tests.churn_model import churn_model
 from tests.integration.jobs.test_score_batch import NOW, Shop, _orders
 from tests.spark import SPARK, needs_spark, session_for_tests
-from training.own_orders import write_own
+from training.data.own_orders import write_own
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

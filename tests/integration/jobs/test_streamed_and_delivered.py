@@ -17,8 +17,8 @@ from jobs.stream.micro_batch import BatchRecord
 from jobs.stream.order_events import read_json, sorted_out
 from tests.integration.jobs.streaming_shop import HISTORY, MIDNIGHT, NOW, SETTINGS, Order, StreamingShop
 from tests.integration.jobs.test_stream_batch import NEW, SOON
-from training.data_sets import left_out
-from training.own_orders import write_own
+from training.data.data_sets import left_out
+from training.data.own_orders import write_own
 
 
 @pytest.fixture

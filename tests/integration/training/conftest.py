@@ -20,14 +20,14 @@ from artefacts.addresses import Artefacts
 from contract import ModelContract, content_sha256
 from jobs.feature_store import apply
 from tests.churn_model import churn_contract
-from training import registry, run_log
 from training.bento_import import import_model
-from training.moves import promote, promote_trained
-from training.opened_registry import OpenedRegistry
 from training.pipeline import logistic
-from training.promotion import PASSED
-from training.registry import version_of
+from training.promotion.gate import PASSED
+from training.promotion.moves import promote, promote_trained
+from training.promotion.registry_moves import OpenedRegistry
 from training.settings import TrainingSettings
+from training.tracking import registry, run_log
+from training.tracking.registry import version_of
 
 NAME = "test_churn"
 TEST_CUTOFF = "2026-06-01T00:00:00+00:00"

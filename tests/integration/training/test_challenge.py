@@ -12,10 +12,10 @@ from scoring.models.model_store import open_model
 from tests.integration.training.conftest import ALIKE, GOOD, NAME, WORSE, Registry, trained
 from training.__main__ import main
 from training.bento_import import import_model
-from training.challenge import challenge, record_off
 from training.errors import LedgerError, ModelImportError, TrainingError
-from training.moves import promote, promote_trained
-from training.registry import version_of
+from training.promotion.challenge import challenge, record_off
+from training.promotion.moves import promote, promote_trained
+from training.tracking.registry import version_of
 
 
 def imported_again(*_: object) -> None:
@@ -57,7 +57,7 @@ def test_a_challenger_that_only_does_something_else_is_not_imported_again(
 ) -> None:
     trained(models)
     shadow = challenge(models.opened, ALIKE, "shadow", 0.1)
-    monkeypatch.setattr("training.challenge.prepare", imported_again)
+    monkeypatch.setattr("training.promotion.challenge.prepare", imported_again)
 
     canary = challenge(models.opened, ALIKE, "canary", 0.2)
 

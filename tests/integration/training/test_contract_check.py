@@ -9,7 +9,7 @@ import pytest
 from tests.integration.training.conftest import ALIKE, NAME, Registry, trained
 from tests.loop import bare_environment, copy_source, make
 from training.__main__ import main
-from training.registry import CHALLENGER
+from training.tracking.registry import CHALLENGER
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ from threading import Barrier
 import pytest
 
 from tests.integration.training.conftest import ALIKE, GOOD, NAME, SETTINGS, WORSE, Registry, trained
-from training import registry
 from training.__main__ import main
 from training.errors import LedgerError
-from training.ledger import ENTRY, Ledger, Recorded, actor
-from training.listing import models as listing
-from training.moves import promote, roll_back
-from training.opened_registry import OpenedRegistry
+from training.promotion.ledger import ENTRY, Ledger, Recorded, actor
+from training.promotion.listing import models as listing
+from training.promotion.moves import promote, roll_back
+from training.promotion.registry_moves import OpenedRegistry
+from training.tracking import registry
 
 
 def tamper(models: Registry, number: int, was: str, now: str) -> None:

@@ -14,9 +14,9 @@ import pytest
 from tests.integration.training.conftest import ALIKE, GOOD, NAME, SETTINGS, Registry
 from tests.loop import free_port
 from tests.redis_servers import until
-from training import registry
-from training.moves import promote, roll_back
-from training.opened_registry import OpenedRegistry
+from training.promotion.moves import promote, roll_back
+from training.promotion.registry_moves import OpenedRegistry
+from training.tracking import registry
 
 START_SECONDS = 120.0
 

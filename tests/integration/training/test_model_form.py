@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from tests.integration.training.conftest import GOOD, NAME, Registry, trained
-from training import registry
 from training.bento_import import import_model
 from training.errors import ModelImportError
-from training.registry import MLMODEL_SHA256, RegisteredModel
+from training.tracking import registry
+from training.tracking.registry import MLMODEL_SHA256, RegisteredModel
 
 Change = Callable[[dict[str, Any]], object]
 

@@ -10,10 +10,10 @@ from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from artefacts.addresses import Artefacts
 from tests.integration.training.conftest import GOOD, NAME, SETTINGS
-from training import run_log
 from training.errors import TrainingError
-from training.opened_registry import OpenedRegistry
-from training.registry import download, open_registry, version_of
+from training.promotion.registry_moves import OpenedRegistry
+from training.tracking import run_log
+from training.tracking.registry import download, open_registry, version_of
 
 
 def opened(root: Path) -> OpenedRegistry:

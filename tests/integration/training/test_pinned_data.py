@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from training.data.orders import fetch_cdnow
 from training.errors import OrdersError
-from training.orders import fetch_cdnow
 
 
 def test_a_wheel_with_other_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,11 +15,12 @@ import pytest
 
 from scoring.models.model_store import open_model
 from tests.integration.training.conftest import ALIKE, DAMAGES, GOOD, NAME, WORSE, Registry, damaged, trained
-from training import bento_import, registry
+from training import bento_import
 from training.__main__ import main
 from training.bento_import import Servable, import_model
 from training.errors import GateError, LedgerError, ModelImportError, TrainingError
-from training.moves import promote, promote_trained
+from training.promotion.moves import promote, promote_trained
+from training.tracking import registry
 
 
 def test_the_first_promotion_needs_no_champion(models: Registry) -> None:
@@ -56,7 +57,7 @@ def test_a_version_that_is_no_worse_takes_the_champions_place_and_the_evidence_i
 
 def test_a_wrong_alias_is_told_before_anything_is_fetched(models: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     models.opened.client.set_registered_model_alias(NAME, "champion", GOOD)  # of before there was a ledger
-    monkeypatch.delattr("training.moves.prepare")
+    monkeypatch.delattr("training.promotion.moves.prepare")
 
     with pytest.raises(TrainingError, match="no alias 'abc'; `make models` lists aliases and versions"):
         promote(models.opened, "abc")

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from tests.integration.training.conftest import GOOD, NAME, SETTINGS, Registry, customers, sha256_of, trained
-from training import registry, run_log
-from training.opened_registry import OpenedRegistry
 from training.pipeline import logistic
+from training.promotion.registry_moves import OpenedRegistry
+from training.tracking import registry, run_log
 
 
 @pytest.fixture

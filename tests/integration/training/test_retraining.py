@@ -15,12 +15,13 @@ from mlflow.tracking import MlflowClient
 
 from tests.integration.training import conftest
 from tests.integration.training.conftest import ALIKE, GOOD, NAME, WORSE, Registry, trained
-from training import registry, retraining
 from training.__main__ import main
-from training.dataset import built_from
+from training.data.dataset import built_from
 from training.errors import DatasetError, GateError, LedgerError, LockedError
-from training.registry import FEATURES_SHA256
-from training.retraining import retrain
+from training.promotion import retraining
+from training.promotion.retraining import retrain
+from training.tracking import registry
+from training.tracking.registry import FEATURES_SHA256
 
 TEST_CUTOFF = datetime.fromisoformat(conftest.TEST_CUTOFF)
 

@@ -8,10 +8,11 @@ import bentoml
 import pytest
 
 from tests.integration.training.conftest import ALIKE, DAMAGES, GOOD, NAME, WORSE, Registry, damaged, sha256_of
-from training import onnx_model, registry
-from training.challenge import challenge
+from training.compilation import onnx_model
 from training.errors import LedgerError, ModelImportError
-from training.moves import promote, roll_back
+from training.promotion.challenge import challenge
+from training.promotion.moves import promote, roll_back
+from training.tracking import registry
 
 
 def test_a_rollback_goes_to_the_entry_before_and_each_further_one_goes_further(three: Registry) -> None:

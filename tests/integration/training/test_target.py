@@ -12,17 +12,17 @@ from mlflow.tracking import MlflowClient
 from artefacts.addresses import Artefacts
 from tests.integration.training.conftest import ALIKE, GOOD, NAME, SETTINGS, Registry, trained
 from tests.integration.training.test_retraining import TEST_CUTOFF, build, known
-from training import retraining
 from training.__main__ import main
-from training.challenge import challenge
 from training.errors import GateError, OtherTargetError
-from training.listing import models as listed
-from training.moves import promote
-from training.opened_registry import OpenedRegistry
-from training.registry import LABEL_DAYS, contract_of, version_of
-from training.retraining import retrain
+from training.promotion import retraining
+from training.promotion.challenge import challenge
+from training.promotion.listing import models as listed
+from training.promotion.moves import promote
+from training.promotion.registry_moves import OpenedRegistry
+from training.promotion.retraining import retrain
 from training.settings import TrainingSettings
 from training.target import for_training
+from training.tracking.registry import LABEL_DAYS, contract_of, version_of
 
 
 def promising(days: int) -> Callable[[dict[str, Any]], None]:

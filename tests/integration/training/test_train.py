@@ -15,8 +15,8 @@ from contract.histogram import Histogram
 from contract.model_contract import COUNTED_AT
 from tests.integration.training.conftest import NAME, Registry, customers
 from training import train
-from training.dataset import LabelledRows, built_from
-from training.registry import FEATURES_SHA256, download
+from training.data.dataset import LabelledRows, built_from
+from training.tracking.registry import FEATURES_SHA256, download
 from training.train import train_version
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

@@ -37,12 +37,12 @@ from scoring.explanation import Explainer
 from scoring.models.model_store import open_model
 from scoring.models.trusted_types import SETTING
 from tests.integration.training.conftest import NAME, TEST_CUTOFF, Registry, customers
-from training import run_log
 from training.bento_import import Servable, import_model
+from training.compilation.proof_rows import proof_rows
+from training.compilation.rehearsal import rehearse
 from training.errors import TrainingError
-from training.promotion import PASSED
-from training.proof_rows import proof_rows
-from training.rehearsal import rehearse
+from training.promotion.gate import PASSED
+from training.tracking import run_log
 
 import mlflow  # isort: skip
 

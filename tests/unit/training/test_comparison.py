@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from scoring.evaluation import RANKING, Bools, Floats, Paired, bootstrap, evaluate
-from training.comparison import TIMED_ROWS, Comparison, Scored, compare, segments_of, time_calls
 from training.errors import DatasetError
+from training.promotion.comparison import TIMED_ROWS, Comparison, Scored, compare, segments_of, time_calls
+from training.promotion.verdicts import Judged, Verdict
 from training.settings import TrainingSettings
-from training.verdicts import Judged, Verdict
 
 N = 1_500
 ORDERS = "customer_lifetime__order_count"

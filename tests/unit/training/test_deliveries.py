@@ -10,9 +10,9 @@ import pytest
 
 from tests.orders import write_orders
 from training.__main__ import main
-from training.deliveries import follow_today
+from training.data.deliveries import follow_today
+from training.data.synthetic_orders import write_synthetic
 from training.errors import OrdersError
-from training.synthetic_orders import write_synthetic
 
 FIRST, LATER = date(2026, 1, 10), date(2026, 3, 1)
 

@@ -25,9 +25,9 @@ from sklearn.tree import DecisionTreeClassifier
 from xgboost import XGBClassifier
 
 from scoring.models.onnx_scorer import onnx_scorer
-from training.float32_thresholds import convertible, not_above
-from training.onnx_model import MAX_DIFFERENCE, compare, compile_to_onnx
-from training.proof_rows import proof_rows
+from training.compilation.float32_thresholds import convertible, not_above
+from training.compilation.onnx_model import MAX_DIFFERENCE, compare, compile_to_onnx
+from training.compilation.proof_rows import proof_rows
 
 NAMES = ["a", "b", "c"]
 

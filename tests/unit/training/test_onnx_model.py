@@ -9,8 +9,8 @@ from sklearn.pipeline import Pipeline
 
 from scoring.models.onnx_scorer import onnx_scorer
 from tests.fakes import DAYS_SINCE, DEFAULTS, training_rows
+from training.compilation.onnx_model import MAX_DIFFERENCE, compare, compile_to_onnx
 from training.errors import ModelImportError
-from training.onnx_model import MAX_DIFFERENCE, compare, compile_to_onnx
 from training.pipeline import CANDIDATES
 
 # skl2onnx hands booleans to integer fields; raised as an error inside protobuf, this reads "cannot be expressed"

@@ -5,8 +5,8 @@ import pytest
 
 from artefacts.addresses import Artefacts
 from tests.orders import Order, write_orders
+from training.data.orders_summary import Leavers, check_enough, summarise
 from training.errors import DatasetError
-from training.orders_summary import Leavers, check_enough, summarise
 from training.settings import TrainingSettings
 
 UNTIL = datetime(2024, 6, 10, tzinfo=UTC)  # as `write_orders` describes its files

@@ -14,8 +14,8 @@ import pytest
 from artefacts.addresses import Artefacts
 from jobs.offline_store.orders_file import find_orders
 from tests.orders import write_orders
+from training.data.own_orders import read_again, write_own
 from training.errors import OrdersError
-from training.own_orders import read_again, write_own
 
 NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
 HEADER = "customer_id,event_timestamp,amount,items"

@@ -10,7 +10,7 @@ import pytest
 
 from scoring.evaluation import Floats
 from tests.orders import Order, write_orders
-from training.population import open_population
+from training.data.population import open_population
 from training.settings import TrainingSettings
 
 CUTOFF = datetime(2024, 5, 1, tzinfo=UTC)

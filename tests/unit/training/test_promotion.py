@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from scoring.evaluation import Estimate, Paired
 from tests.fakes import small_contract
-from training.comparison import Comparison
 from training.errors import ModelImportError
-from training.promotion import (
+from training.promotion.comparison import Comparison
+from training.promotion.gate import (
     FORCED,
     GATE,
     PASSED,
@@ -23,8 +23,8 @@ from training.promotion import (
     refuse_unpassed,
     ways_out,
 )
+from training.promotion.verdicts import Judged, Verdict, verdict_on
 from training.settings import TrainingSettings
-from training.verdicts import Judged, Verdict, verdict_on
 
 SETTINGS = TrainingSettings(max_calibration_error=0.05)
 

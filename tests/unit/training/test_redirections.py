@@ -2,7 +2,7 @@
 
 import pytest
 
-from training.redirections import ignore_redirections
+from training.tracking.redirections import ignore_redirections
 
 
 def test_how_the_server_is_reached_is_kept_and_all_else_is_taken_out_and_named(

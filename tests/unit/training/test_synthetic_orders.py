@@ -9,8 +9,8 @@ import pytest
 from artefacts.addresses import Artefacts
 from jobs.offline_store.orders_file import find_orders
 from training.__main__ import main
+from training.data.synthetic_orders import Shop, write_synthetic
 from training.errors import OrdersError
-from training.synthetic_orders import Shop, write_synthetic
 
 REFERENCE = date(2024, 6, 10)
 END = datetime(2024, 6, 10, tzinfo=UTC)

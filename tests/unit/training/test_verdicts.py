@@ -8,10 +8,10 @@ import pytest
 
 from benchmarks.gate_power import ALIKE, BASELINE, compared, drawn, drawn_apart, on_its_own
 from scoring.evaluation import Estimate, calibration_error, evaluate, standard
-from training.comparison import judge_roc_auc
-from training.promotion import verdict_on_gain
+from training.promotion.comparison import judge_roc_auc
+from training.promotion.gate import verdict_on_gain
+from training.promotion.verdicts import Verdict, less_is_better, verdict_on
 from training.settings import TrainingSettings
-from training.verdicts import Verdict, less_is_better, verdict_on
 
 SETTINGS = TrainingSettings(bootstrap_resamples=100)
 NOMINAL = (1 - SETTINGS.gate_confidence) / 2

@@ -11,7 +11,7 @@ from jobs.feature_store import apply, open_feature_store
 from jobs.features.build import build_features
 from jobs.materialization.materialize import materialize
 from jobs.settings import JobsSettings
-from training.own_orders import write_own
+from training.data.own_orders import write_own
 
 NOW = datetime.now(UTC)
 ORDERS = [("a", 50, 10.0), ("a", 20, 20.0), ("b", 30, 5.0), ("c", 3, 1.5)]

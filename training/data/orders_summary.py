@@ -10,9 +10,9 @@ import duckdb
 from artefacts.addresses import Artefacts
 from artefacts.cutoffs import Cutoffs
 from scoring.evaluation import FEWEST_OF_A_CLASS
-from training.dataset import choose_cutoffs, observed_until
+from training.data.dataset import choose_cutoffs, observed_until
+from training.data.population import open_population
 from training.errors import DatasetError
-from training.population import open_population
 from training.settings import TrainingSettings
 
 _LEAVING_DAYS = (30, 60, 90)

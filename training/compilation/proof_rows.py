@@ -9,7 +9,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.tree import BaseDecisionTree
 
 from scoring.models.pipeline_parts import parts
-from training.float32_thresholds import not_above
+from training.compilation.float32_thresholds import not_above
 
 Rows = NDArray[np.float32]
 

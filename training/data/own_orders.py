@@ -10,10 +10,10 @@ import pandas as pd
 import pyarrow as pa
 
 from artefacts.order_ids import content_ids
-from training.deliveries import in_checkout, known_until, of_checkout
+from training.data.deliveries import in_checkout, known_until, of_checkout
+from training.data.order_files import read_orders_file
+from training.data.orders import ORDERS_SCHEMA, OrdersWritten, description_of, write_frame
 from training.errors import OrdersError
-from training.order_files import read_orders_file
-from training.orders import ORDERS_SCHEMA, OrdersWritten, description_of, write_frame
 
 _LONGEST_ID = 256  # as in the HTTP API: a longer id could never be asked for
 _MOST_MONEY = 1e11

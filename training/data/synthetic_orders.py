@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from training.data.orders import ORDERS_SCHEMA, OrdersWritten, check_reference, orders_file
 from training.errors import OrdersError
-from training.orders import ORDERS_SCHEMA, OrdersWritten, check_reference, orders_file
 
 _WEEK_US = 7 * 86_400_000_000
 _HOUR_US = 3_600_000_000

@@ -24,11 +24,11 @@ from artefacts.addresses import PROJECT_ROOT
 from contract import ModelContract
 from scoring.evaluation import Bools, Estimate, Floats
 from scoring.models.trusted_types import TRUSTED_TYPES
-from training import registry
-from training.ledger import actor
-from training.model_form import MLMODEL_FILE
-from training.plots import figures
-from training.rehearsal import check_registrable
+from training.compilation.rehearsal import check_registrable
+from training.promotion.ledger import actor
+from training.tracking import registry
+from training.tracking.model_form import MLMODEL_FILE
+from training.tracking.plots import figures
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def log_test_set(test_set: pd.DataFrame) -> str:
     """Log the resolved test rows, on which the import holds the compiled model against this one.
 
     Args:
-        test_set: columns of `training.registry.TEST_COLUMNS` beside the model's input.
+        test_set: columns of `training.tracking.registry.TEST_COLUMNS` beside the model's input.
 
     Returns:
         sha256 of the file.
@@ -108,7 +108,7 @@ def register(
     Args:
         test_set: as `log_test_set` takes it.
         drafted: the contract, but for `model_version` and `run_id`, which are known only now.
-        features_sha256: of what the offline store was built from, see `training.dataset.built_from`.
+        features_sha256: of what the offline store was built from, see `training.data.dataset.built_from`.
 
     Raises:
         TrainingError: it holds a type that nobody trusts, or does not tell the contract's classes apart.

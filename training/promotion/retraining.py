@@ -9,17 +9,17 @@ from mlflow.entities.model_registry import ModelVersion
 
 from artefacts.addresses import Artefacts
 from contract import ModelContract
-from training import registry
 from training.bento_import import prepare
-from training.dataset import built_from, last_labelled, observed_until
+from training.data.dataset import built_from, last_labelled, observed_until
 from training.errors import DatasetError, GateError, LockedError, ModelImportError
-from training.judgement import AGAINST_CHAMPION, judge, tainted
-from training.ledger import Recorded
-from training.opened_registry import OpenedRegistry
-from training.promotion import GATE, PASSED, own_verdict, ways_out
-from training.registry import CHALLENGER, FEATURES_SHA256
+from training.promotion.gate import GATE, PASSED, own_verdict, ways_out
+from training.promotion.judgement import AGAINST_CHAMPION, judge, tainted
+from training.promotion.ledger import Recorded
+from training.promotion.registry_moves import OpenedRegistry
 from training.settings import TrainingSettings
 from training.target import champion_contract, following, refuse_other_setting
+from training.tracking import registry
+from training.tracking.registry import CHALLENGER, FEATURES_SHA256
 from training.train import train_version
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training.data_sets import DATA_SET, DataSet
+from training.data.data_sets import DATA_SET, DataSet
 from training.errors import OrdersError
 
 _WHEEL = "lifetimes==0.11.3"  # ships the data set; its code is never installed
@@ -117,7 +117,7 @@ def write_cdnow(path: Path, reference: date, follows_today: bool = False) -> Ord
     """Write CDNOW, moved by whole days so that its last order falls on the day before `reference`.
 
     Args:
-        follows_today: nobody chose `reference`, which is today; see `training.deliveries.follow_today`.
+        follows_today: nobody chose `reference`, which is today; see `training.data.deliveries.follow_today`.
 
     Raises:
         OrdersError: the data cannot be fetched or verified, or `reference` lies in the future.

@@ -14,14 +14,14 @@ import pandas as pd
 from mlflow.tracking import MlflowClient
 
 from scoring.models.onnx_scorer import Scorer
-from training import registry
 from training.bento_import import Servable, prepare
-from training.comparison import TIMED_ROWS, Comparison, Scored, compare, segments_of, time_calls
 from training.errors import TrainingError
-from training.promotion import PASSED, objections_against, own_verdict
-from training.registry import CHAMPION, TEST_COLUMNS
+from training.promotion.comparison import TIMED_ROWS, Comparison, Scored, compare, segments_of, time_calls
+from training.promotion.gate import PASSED, objections_against, own_verdict
 from training.settings import TrainingSettings
 from training.target import refuse_other_label
+from training.tracking import registry
+from training.tracking.registry import CHAMPION, TEST_COLUMNS
 
 _TIMED_CALLS = 200
 AGAINST_CHAMPION = "gate_against_champion"

@@ -10,13 +10,13 @@ from mlflow.tracking import MlflowClient
 from artefacts.addresses import Artefacts
 from artefacts.local_pin import alone, pin
 from contract import differences
-from training import registry
 from training.bento_import import Servable
-from training.dataset import live_schema
+from training.data.dataset import live_schema
 from training.errors import LedgerError, ModelImportError
-from training.ledger import Alias, Chain, Entry, Ledger, Move, Recorded, actor
-from training.registry import CHAMPION
+from training.promotion.ledger import Alias, Chain, Entry, Ledger, Move, Recorded, actor
 from training.settings import TrainingSettings
+from training.tracking import registry
+from training.tracking.registry import CHAMPION
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from mlflow.tracking import MlflowClient
 from pydantic import Field, ValidationError
 
 from contract.feature_schema import Frozen
-from training import registry
 from training.errors import LedgerError
+from training.tracking import registry
 
 ENTRY = "entry"
 """Tag of a ledger version that holds the entry as JSON."""

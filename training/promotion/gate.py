@@ -17,10 +17,10 @@ from scoring.evaluation import (
     evaluate,
     standard,
 )
-from training.comparison import Comparison
 from training.errors import ModelImportError
+from training.promotion.comparison import Comparison
+from training.promotion.verdicts import Verdict, verdict_on
 from training.settings import TrainingSettings
-from training.verdicts import Verdict, verdict_on
 
 GATE = "gate"
 """Tag of a version that holds what the gate on its own said of it."""

@@ -8,14 +8,14 @@ from typing import Any, Literal
 from mlflow.entities.model_registry import ModelVersion
 
 from artefacts.local_pin import alone, challenging, pinned, version_in, write_whole
-from training import registry
 from training.bento_import import prepare, store, stored
 from training.errors import LedgerError, TrainingError
-from training.ledger import Recorded
-from training.opened_registry import OpenedRegistry
-from training.promotion import refuse_unpassed
-from training.registry import CHAMPION
+from training.promotion.gate import refuse_unpassed
+from training.promotion.ledger import Recorded
+from training.promotion.registry_moves import OpenedRegistry
 from training.target import refuse_other_label, refuse_other_setting
+from training.tracking import registry
+from training.tracking.registry import CHAMPION
 
 
 def challenge(opened: OpenedRegistry, wanted: str, mode: Literal["shadow", "canary"], share: float) -> Recorded:

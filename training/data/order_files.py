@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 
 from artefacts.process.printable import printable
 from scoring.entity_ids import text_ids
+from training.data.orders import ORDERS_SCHEMA
 from training.errors import OrdersError
-from training.orders import ORDERS_SCHEMA
 
 ID_COLUMNS = ("order_id", "customer_id")
 

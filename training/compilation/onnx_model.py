@@ -11,10 +11,10 @@ from sklearn.pipeline import Pipeline
 
 from scoring.errors import ModelError
 from scoring.models.onnx_scorer import onnx_scorer
-from training.boosters import booster_in, register_converters
+from training.compilation.boosters import booster_in, register_converters
+from training.compilation.float32_thresholds import convertible
+from training.compilation.proof_rows import proof_rows
 from training.errors import ModelImportError
-from training.float32_thresholds import convertible
-from training.proof_rows import proof_rows
 
 MAX_DIFFERENCE = 1e-5
 """Largest difference of a probability that is put down to float32 arithmetic."""

@@ -23,8 +23,8 @@ from scoring.evaluation import (
     standard,
 )
 from training.errors import DatasetError
+from training.promotion.verdicts import Judged, less_is_better, verdict_on
 from training.settings import TrainingSettings
-from training.verdicts import Judged, less_is_better, verdict_on
 
 TIMED_ROWS = (1, 1_000)
 
@@ -112,7 +112,7 @@ def compare(
     """Hold a candidate against the champion.
 
     Args:
-        churned, active: (n,), as in `training.dataset.LabelledRows`.
+        churned, active: (n,), as in `training.data.dataset.LabelledRows`.
         segments: name → mask (n,).
     """
     before, now = champion.probability, candidate.probability

@@ -21,10 +21,10 @@ from artefacts.offline_place import another_store, refusal
 from artefacts.process.redaction import redacted
 from contract import FeatureSchema, RawFeatures
 from contract.feature_schema import read_feature_schema
+from training.data.population import open_population
+from training.data.view_times import row_times
 from training.errors import DatasetError
-from training.population import open_population
 from training.settings import TrainingSettings
-from training.view_times import row_times
 
 if TYPE_CHECKING:
     from feast import FeatureStore

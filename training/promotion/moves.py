@@ -6,15 +6,15 @@ alias, pin. Whatever fails before the claim leaves alias and pin as they were.
 
 from mlflow.entities.model_registry import ModelVersion
 
-from training import registry
 from training.bento_import import Servable, prepare, store
 from training.errors import GateError, LedgerError, ModelImportError, TrainingError
-from training.judgement import judge
-from training.ledger import Chain, Recorded
-from training.opened_registry import OpenedRegistry
-from training.promotion import FORCED, GATE, PASSED, own_verdict, ways_out
-from training.registry import CHALLENGER, CHAMPION
+from training.promotion.gate import FORCED, GATE, PASSED, own_verdict, ways_out
+from training.promotion.judgement import judge
+from training.promotion.ledger import Chain, Recorded
+from training.promotion.registry_moves import OpenedRegistry
 from training.target import refuse_other_setting
+from training.tracking import registry
+from training.tracking.registry import CHALLENGER, CHAMPION
 
 
 def _begun(opened: OpenedRegistry) -> Chain:

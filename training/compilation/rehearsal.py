@@ -13,8 +13,8 @@ from sklearn.pipeline import Pipeline
 from scoring.errors import ModelError
 from scoring.models.classes import check_classifier, check_probabilities
 from scoring.models.stored_pipeline import foreign_types, untrusted
-from training import onnx_model
-from training.boosters import booster_in
+from training.compilation import onnx_model
+from training.compilation.boosters import booster_in
 from training.errors import ModelImportError, TrainingError
 
 _ROWS_OF_A_CLASS = 60

@@ -25,9 +25,9 @@ from contract import ContractError, ModelContract, content_sha256
 from scoring.errors import ModelError
 from scoring.models.stored_pipeline import read_pipeline
 from training.errors import ModelImportError, TrainingError
-from training.model_form import MLMODEL_FILE, REGISTERED_META, refuse_foreign_code
-from training.moved_artifacts import follow_moved_database
-from training.redirections import ignore_redirections, take_out_redirections
+from training.tracking.model_form import MLMODEL_FILE, REGISTERED_META, refuse_foreign_code
+from training.tracking.moved_artifacts import follow_moved_database
+from training.tracking.redirections import ignore_redirections, take_out_redirections
 
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
@@ -44,7 +44,7 @@ LABEL_DAYS = "label_days"
 """Tag of a version, and parameter of its run: length in days of the label's window."""
 
 FEATURES_SHA256 = "features_sha256"
-"""Tag of a version: what the features were built from that it was trained on, see `training.dataset.built_from`."""
+"""Tag of a version: what the features were built from that it was trained on, see `training.data.dataset.built_from`."""
 
 
 @dataclass(frozen=True)

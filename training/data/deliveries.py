@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from artefacts.cutoffs import midnight
-from training.orders import OrdersWritten, description_of, orders_file
+from training.data.orders import OrdersWritten, description_of, orders_file
 
 
 def known_until(last: datetime, now: datetime, until: datetime | None, complete_at: datetime | None) -> datetime:

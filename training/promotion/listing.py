@@ -8,12 +8,12 @@ from mlflow.entities.model_registry import ModelVersion
 from artefacts.local_pin import challenging, pinned
 from artefacts.process.printable import printable
 from artefacts.process.redaction import redacted
-from training import registry
-from training.judgement import AGAINST_CHAMPION
-from training.ledger import Chain, Recorded
-from training.opened_registry import OpenedRegistry
-from training.promotion import own_verdict
-from training.registry import CHAMPION, LABEL_DAYS
+from training.promotion.gate import own_verdict
+from training.promotion.judgement import AGAINST_CHAMPION
+from training.promotion.ledger import Chain, Recorded
+from training.promotion.registry_moves import OpenedRegistry
+from training.tracking import registry
+from training.tracking.registry import CHAMPION, LABEL_DAYS
 
 _METRICS = ("active_roc_auc", "all_roc_auc", "all_brier", "all_calibration_error")
 

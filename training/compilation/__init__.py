@@ -1,0 +1,1 @@
+"""Compiles a pipeline to ONNX and proves that both answer the same."""

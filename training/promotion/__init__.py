@@ -1,0 +1,1 @@
+"""Decides which version serves, moves the aliases and keeps the ledger."""

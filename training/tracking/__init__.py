@@ -1,0 +1,1 @@
+"""What MLflow keeps of a model: runs, versions and their files."""
