@@ -77,7 +77,7 @@ class ModelContract(Frozen):
     scores: the model's probabilities there, counted; None in contracts older than it.
     label: what the positive class means; None, and left out of the document, in contracts older than it.
     populations: prefix of a metric's name → whose metric it is; left out of the document where there are none.
-    trusted_types: what the stored pipeline is made of beyond `scoring.models.trusted_types.TRUSTED_TYPES`; whoever loads it
+    trusted_types: what the stored pipeline is made of beyond `TRUSTED_TYPES` of the scoring room; whoever loads it
         must have trusted each of them. Left out of the document where there are none.
     """
 

@@ -1,6 +1,6 @@
 """A small contract, a real small model of it, and an online store in memory.
 
-`tests/integration/service/test_online_features_contract.py` holds `FakeOnlineFeatures` and the adapter to
+`tests/integration/service/features/test_online_features_contract.py` holds `FakeOnlineFeatures` and the adapter to
 Feast against the same suite, so a unit test that uses the fake says something about the product.
 """
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 SOURCE = Path(__file__).resolve().parents[1]
-ROOMS = ("contract", "feature_repo", "jobs", "requirements", "scoring", "service", "training")
+ROOMS = ("artefacts", "contract", "feature_repo", "jobs", "requirements", "scoring", "service", "training")
 FILES = ("Makefile", "bentofile.yaml", "pyproject.toml", "README.md")
 READY_SECONDS = 550
 

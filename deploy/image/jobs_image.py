@@ -12,7 +12,7 @@ from deploy.image.containerize import FOLDER, index_secrets
 
 IMAGE = "churn-jobs:latest"
 ROOT = FOLDER.parents[1]
-PARTS = ("contract", "deploy/jobs", "feature_repo", "jobs", "scoring", "training")
+PARTS = ("artefacts", "contract", "deploy/jobs", "feature_repo", "jobs", "scoring", "training")
 FILES = ("pyproject.toml", "requirements/jobs-image.txt")
 
 

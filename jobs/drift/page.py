@@ -1,4 +1,4 @@
-"""The page and the metrics of drift. What has drifted is decided before, by `jobs.drift.watch`; nothing is decided here."""
+"""The page and the metrics of drift. `jobs.drift.watch` has decided before what drifted."""
 
 from collections.abc import Mapping
 from itertools import pairwise

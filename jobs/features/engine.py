@@ -41,8 +41,8 @@ class Engine(Protocol):
         """All rows of the orders file, which comes first, and of the stream's.
 
         Returns:
-            `jobs.offline_store.orders_file.ORDER_COLUMNS`; `streamed` (int64), 0 of the orders file, else 1; and an `order_hash` (int64)
-            of `ORDER_COLUMNS` all together.
+            `jobs.offline_store.orders_file.ORDER_COLUMNS`; `streamed` (int64), 0 of the orders file, else 1; and an
+            `order_hash` (int64) of `ORDER_COLUMNS` all together.
         """
 
     def keep(self, name: str, rows: ir.Table) -> ir.Table:

@@ -103,7 +103,7 @@ ANY_TIME = b"*"
 
 @dataclass(frozen=True)
 class Fence:
-    """What makes Redis itself refuse rows of a writer that has lost its right, see `jobs.materialization.locks.online_writer`.
+    """What makes Redis itself refuse rows of a writer that has lost its right, see `locks.online_writer`.
 
     token: what the lock holds as long as it is this writer's. A cluster may have the lock on another node than a row.
     until_ms: there, the right ends at this time by the servers' clocks, before another writer can have it.

@@ -187,7 +187,7 @@ def _sklearn_scorer(model: bytes, contract: ModelContract) -> Scorer:
     import pandas as pd
 
     names = contract.feature_names
-    pipeline = read_pipeline(model, scoring.models.trusted_types)
+    pipeline = read_pipeline(model, contract.trusted_types)
     check_classifier(pipeline, contract.class_names)
     probe = pd.DataFrame([[feature.default for feature in contract.inputs]], columns=names, dtype=np.float32)
     check_probabilities(pipeline.predict_proba(probe), len(probe), contract.class_names)

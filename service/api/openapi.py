@@ -251,7 +251,7 @@ def _number(feature: FeatureInput) -> Json:
 
 
 def _invocations(names: list[str], max_batch: int) -> Json:
-    """MLflow's four JSON forms, as they are meant. What MLflow takes beyond them, `service.api.mlflow_protocol` says."""
+    """MLflow's four JSON forms, as they are meant. What MLflow takes beyond them, `mlflow_protocol` says."""
     rows = {"minItems": 1, "maxItems": max_batch}
     record = _record({name: _FLOAT32 for name in names})
     columns = _record({name: {"type": "array", "items": _FLOAT32, **rows} for name in names})

@@ -2,7 +2,7 @@
 
 redis-py matches replies to commands by their order, and lends one connection to caller after caller: a reply too many
 gives every later one somebody else's. Here each `HMGET` is asked as a transaction that ends with a number of its own,
-as in `service/features/compiled/pipe.py`. It costs three short replies a customer, on a path that takes many times as long.
+as in `compiled/pipe.py`. It costs three short replies a customer, on a path that takes many times as long.
 """
 
 import itertools

@@ -15,7 +15,7 @@ import pytest
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
-from tests.integration.jobs.test_listening import needs_ipv6
+from tests.integration.jobs.local.test_listening import needs_ipv6
 from tests.loop import Loop, free_port, make_run
 
 

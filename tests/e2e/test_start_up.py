@@ -36,7 +36,7 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_a_registry_that_breaks_the_contract_is_named(loop: Loop, tmp_path: Path) -> None:
-    """One difference here; tests/integration/service/test_open_feast.py has the others."""
+    """One difference here; tests/integration/service/features/test_open_feast.py has the others."""
     file, old, new = "feature_views.py", "ttl=timedelta(days=2)", "ttl=timedelta(days=3)"
     changed = tmp_path / "feature_repo"
     shutil.copytree(loop.root / "feature_repo", changed)
@@ -115,7 +115,7 @@ def test_a_built_bento_holds_the_rooms_it_needs_and_serves_by_itself(loop: Loop)
     assert 0 == done.returncode, done.stderr
     (bento,) = [path for path in set(bentos.glob("*/")) - before if path.is_dir()]
     packed = {str(p.relative_to(bento / "src")) for p in (bento / "src").rglob("*") if p.is_file()}
-    rooms = ("service", "contract", "scoring")
+    rooms = ("service", "artefacts", "contract", "scoring")
     code = {str(p.relative_to(loop.root)) for room in rooms for p in (loop.root / room).rglob("*.py")}
     beside = {"feature_repo/feature_store.yaml", "requirements/service.txt", "var/model_tag", "bentofile.yaml"}
     assert code | beside == packed

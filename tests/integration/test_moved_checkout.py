@@ -24,7 +24,7 @@ from tests.orders import Order, write_orders
 from training.data.dataset import TrainingData
 from training.errors import DatasetError
 
-ROOMS = ("contract", "scoring", "jobs", "feature_repo")
+ROOMS = ("artefacts", "contract", "scoring", "jobs", "feature_repo")
 NOW = datetime.now(UTC)
 ODD = "it's a [x] *? {y} é folder"
 

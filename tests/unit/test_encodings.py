@@ -10,7 +10,7 @@ import pytest
 
 from tests.loop import SOURCE, bare_environment
 
-ROOMS = ("contract", "scoring", "service", "jobs", "training", "feature_repo", "deploy", "benchmarks")
+ROOMS = ("artefacts", "contract", "scoring", "service", "jobs", "training", "feature_repo", "deploy", "benchmarks")
 FILES = sorted(file for room in ROOMS for file in (SOURCE / room).rglob("*.py"))
 
 

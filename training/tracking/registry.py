@@ -44,7 +44,7 @@ LABEL_DAYS = "label_days"
 """Tag of a version, and parameter of its run: length in days of the label's window."""
 
 FEATURES_SHA256 = "features_sha256"
-"""Tag of a version: what the features were built from that it was trained on, see `training.data.dataset.built_from`."""
+"""Tag of a version: what the features were built from that it was trained on, see `dataset.built_from`."""
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def digest_of(folder: Path) -> str:
 
 def _load_pipeline(document: bytes, contract: ModelContract, what: str) -> Pipeline:
     try:
-        return read_pipeline(document, scoring.models.trusted_types, boosters=True)
+        return read_pipeline(document, contract.trusted_types, boosters=True)
     except (ModelError, ContractError) as error:
         raise ModelImportError(f"{what}: {error}") from None
     except Exception as error:  # skops and zipfile each raise their own for "this is no pipeline"

@@ -56,7 +56,10 @@ def start_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[St
 
 def exposition() -> str:
     """What a worker would answer that has counted nothing."""
-    code = "import sys; from service.telemetry.metrics import ServiceMetrics; sys.stdout.buffer.write(ServiceMetrics().exposition())"
+    code = (
+        "import sys; from service.telemetry.metrics import ServiceMetrics; "
+        "sys.stdout.buffer.write(ServiceMetrics().exposition())"
+    )
     return subprocess.run([sys.executable, "-c", code], cwd=SOURCE, capture_output=True, text=True, check=True).stdout
 
 

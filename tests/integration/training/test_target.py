@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 
 from artefacts.addresses import Artefacts
 from tests.integration.training.conftest import ALIKE, GOOD, NAME, SETTINGS, Registry, trained
-from tests.integration.training.test_retraining import TEST_CUTOFF, build, known
+from tests.integration.training.promotion.test_retraining import TEST_CUTOFF, build, known
 from training.__main__ import main
 from training.errors import GateError, OtherTargetError
 from training.promotion import retraining

@@ -1,0 +1,65 @@
+"""What is counted of each answer."""
+
+from tests.fakes import DAY, ORDERS_30D, SPEND
+from tests.unit.service.api.test_routing import live_customer
+from tests.unit.service.conftest import Api, OpenApi
+
+
+def counted(api: Api) -> dict[str, float]:
+    statuses = ("ok", "degraded", "refused", "unknown_customer")
+    return {status: api.metric("churn_predictions_total", status=status) for status in statuses}
+
+
+async def test_customers_are_counted_by_status_alone_and_in_batches(open_api: OpenApi) -> None:
+    api = open_api(
+        {"a": live_customer(), "b": live_customer(spend=None), "c": live_customer(orders_30d=None)},
+        policies={ORDERS_30D: {"on_missing": "refuse"}},
+    )
+
+    await api.predict_batch("a", "b", "c", "nobody", "a", "nobody")
+    batch = counted(api)
+    for customer_id in ("a", "b", "c", "nobody"):
+        await api.predict(customer_id)
+    await api.client.post("/explain", json={"customer_id": "a"})
+
+    assert {"ok": 1, "degraded": 1, "refused": 1, "unknown_customer": 1} == batch, "a customer of a batch counts once"
+    assert {"ok": 3, "degraded": 2, "refused": 2, "unknown_customer": 2} == counted(api)
+
+
+async def test_a_request_that_is_refused_counts_no_customer(open_api: OpenApi) -> None:
+    api = open_api({"a": live_customer()})
+
+    await api.predict(7)
+    await api.predict("a", features={"nope": 1})
+
+    assert {0} == set(counted(api).values())
+
+
+async def test_the_share_of_stale_features_can_be_computed(open_api: OpenApi) -> None:
+    api = open_api({"a": live_customer(), "b": live_customer(activity_age=3 * DAY)})
+
+    await api.predict_batch("a", "b")
+    await api.predict("b", features={SPEND: 1})
+
+    assert 2 == api.metric("churn_feature_issues_total", feature=ORDERS_30D, state="stale")
+    assert 3 == sum(counted(api).values())
+
+
+async def test_a_call_is_timed_whatever_comes_of_it(open_api: OpenApi) -> None:
+    api = open_api({"a": live_customer()})
+
+    for asked in ("a", "nobody", 7):
+        await api.predict(asked)
+
+    assert 3 == api.metric("churn_request_seconds_count", call="predict")
+    assert 3 == api.metric("churn_request_seconds_bucket", call="predict", le="10.0")
+
+
+async def test_a_path_that_is_not_there_makes_no_series_of_its_own(open_api: OpenApi) -> None:
+    """A client could otherwise fill the memory with names."""
+    api = open_api({})
+
+    for path in ("/a", "/b", "/c"):
+        await api.client.get(path)
+
+    assert 3 == api.metric("churn_requests_total", call="unknown", outcome="not_found", client="unauthenticated")
