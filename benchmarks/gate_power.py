@@ -14,9 +14,9 @@ from benchmarks.machine import provenance
 from benchmarks.markdown import NOT_MEASURED, prose, table
 from benchmarks.results import store
 from scoring.evaluation import FEWEST_OF_A_CLASS, Bools, Floats
-from training.promotion.comparison import Comparison, Scored, compare, judge_roc_auc
-from training.promotion.gate import Measured, measure, objections_against, verdict_on_gain
-from training.promotion.verdicts import Verdict
+from training.gate.comparison import Comparison, Scored, compare, judge_roc_auc
+from training.gate.rules import Measured, measure, objections_against, verdict_on_gain
+from training.gate.verdicts import Verdict
 from training.settings import TrainingSettings
 
 SIZES = (100, 500, 2_000, 6_000)

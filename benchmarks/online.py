@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from artefacts.addresses import Artefacts
-from benchmarks.load import LoadGenerator, LoadPlan, load_generator
+from benchmarks.load import LoadGenerator, load_generator
+from benchmarks.load_plan import LoadPlan
 from benchmarks.machine import machine, provenance, redis_pid, versions
 from benchmarks.peers import Call, Peer, all_peers
 from benchmarks.results import store

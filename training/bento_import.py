@@ -24,7 +24,7 @@ from training.compilation import onnx_model
 from training.compilation.boosters import booster_in
 from training.compilation.rehearsal import only_as_onnx
 from training.errors import ModelImportError
-from training.promotion.gate import refuse_unpassed
+from training.gate.rules import refuse_unpassed
 from training.tracking import registry
 from training.tracking.registry import RegisteredModel
 

@@ -40,8 +40,8 @@ from training.compilation.rehearsal import rehearse
 from training.data.dataset import LabelledRows, TrainingData, built_from
 from training.data.served_hours import age_lines, age_metrics, same_day_line, same_day_metrics
 from training.errors import DatasetError, GateError, TrainingError
+from training.gate.rules import GATE, PASSED, Evidence, measure, objections, ways_out
 from training.pipeline import CANDIDATES
-from training.promotion.gate import GATE, PASSED, Evidence, measure, objections, ways_out
 from training.settings import TrainingSettings
 from training.target import label_of, populations_of
 from training.tracking import run_log

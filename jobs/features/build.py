@@ -22,9 +22,9 @@ from feature_repo import transformations
 from jobs.errors import JobError
 from jobs.features import build_plan
 from jobs.features.build_plan import lifetime_since, snapshot_times, windowed_at
-from jobs.features.engine import Engine, Features, Period, open_engine, stored_schema
+from jobs.features.engine import Engine, Features, Period, stored_schema
+from jobs.features.open_engine import open_engine
 from jobs.features.orders_check import check_against_orders
-from jobs.materialization.owners import owner_of
 from jobs.offline_store.builds import (
     Build,
     Day,
@@ -38,6 +38,7 @@ from jobs.offline_store.builds import (
     whole_files,
 )
 from jobs.offline_store.orders_file import ORDER_COLUMNS, ORDERS_SCHEMA, Orders, find_orders
+from jobs.offline_store.owner import owner_of
 from jobs.settings import JobsSettings
 from jobs.times import EPOCH, unix_us
 

@@ -1,7 +1,6 @@
 """What computes features: DuckDB on one machine, Spark beyond it, behind one small interface."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -9,10 +8,6 @@ from typing import Any, Literal, Protocol
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from jobs.errors import JobError
-from jobs.settings import JobsSettings
-
-ENGINES = ("duckdb", "spark")
 Period = Literal["month", "day"]
 ISO_DATE_LENGTH: dict[Period, int] = {"month": len("2024-06"), "day": len("2024-06-10")}
 """How much of a row's date names its partition."""
@@ -64,27 +59,3 @@ class Engine(Protocol):
         Returns:
             Rows per partition.
         """
-
-
-@contextmanager
-def open_engine(name: str, settings: JobsSettings, scratch: Path) -> Iterator[Engine]:
-    """The engine of that name, closed at the end.
-
-    Args:
-        scratch: an existing folder for what does not fit into memory; it is the caller's to remove.
-
-    Raises:
-        JobError: there is no such engine, what it needs is not installed, or it failed inside the block.
-    """
-    if name == "duckdb":
-        from jobs.features.duckdb_engine import open_duckdb
-
-        with open_duckdb(settings, scratch) as engine:
-            yield engine
-    elif name == "spark":
-        from jobs.features.spark_engine import open_spark
-
-        with open_spark(settings, scratch) as engine:
-            yield engine
-    else:
-        raise JobError(f"engine {name!r} is not one of {', '.join(ENGINES)}")

@@ -24,7 +24,7 @@ from jobs.materialization.encoding import StoredFormat, encode_times
 from jobs.materialization.feast_fallback import materialize_by_feast, why_not_here
 from jobs.materialization.locks import FAILURES, LockedError, RunLock, online_writer
 from jobs.materialization.newest_snapshot import note_newest_snapshot
-from jobs.materialization.owners import OtherOwnerError, claim, owner_of
+from jobs.materialization.owners import OtherOwnerError, claim
 from jobs.materialization.progress import Extent, Materialized, Pass, changed_files, next_pass
 from jobs.materialization.read_back import eviction, gone, mismatches, some_rows
 from jobs.materialization.redis_writer import ANY_TIME, Fence, OnlineRows
@@ -38,6 +38,7 @@ from jobs.offline_store.latest_rows import (
     customer_ranges,
     newest_time,
 )
+from jobs.offline_store.owner import owner_of
 from jobs.offline_store.view_files import build_of, identities, limited_to, of_kept_builds, replaced, resolved
 from jobs.settings import JobsSettings
 

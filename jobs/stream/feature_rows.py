@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 from artefacts.cutoffs import midnight
 from feature_repo import transformations
 from jobs.features.build_plan import last_snapshot, lifetime_since, windowed_since
-from jobs.features.engine import Features, open_engine, stored_schema
+from jobs.features.engine import Features, stored_schema
+from jobs.features.open_engine import open_engine
 from jobs.offline_store.builds import Build
 from jobs.offline_store.latest_rows import ViewSource, connect, quoted, rows_of, run_query
 from jobs.settings import JobsSettings

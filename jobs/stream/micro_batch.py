@@ -24,13 +24,14 @@ from jobs.batch.prediction_rows import counts, feature_issues, predictions
 from jobs.errors import JobError
 from jobs.materialization.encoding import StoredFormat
 from jobs.materialization.locks import FAILURES, online_writer
-from jobs.materialization.owners import claim, owner_of
+from jobs.materialization.owners import claim
 from jobs.materialization.progress import Materialized
 from jobs.materialization.redis_writer import OnlineRows
 from jobs.offline_store.builds import check_whole, read_build, switching
 from jobs.offline_store.latest_rows import ViewSource, connect, latest_rows, rows_of, text
 from jobs.offline_store.offline_features import FeaturePlan, StoredRows
 from jobs.offline_store.orders_file import ORDERS_SCHEMA, data_set_of, find_orders, streamed_batches
+from jobs.offline_store.owner import owner_of
 from jobs.offline_store.partitions import replaced
 from jobs.offline_store.view_files import identity
 from jobs.settings import JobsSettings

@@ -10,7 +10,7 @@ from mlflow.entities.model_registry import ModelVersion
 from artefacts.local_pin import alone, challenging, pinned, version_in, write_whole
 from training.bento_import import prepare, store, stored
 from training.errors import LedgerError, TrainingError
-from training.promotion.gate import refuse_unpassed
+from training.gate.rules import refuse_unpassed
 from training.promotion.ledger import Recorded
 from training.promotion.registry_moves import OpenedRegistry
 from training.target import refuse_other_label, refuse_other_setting

@@ -16,8 +16,8 @@ from mlflow.tracking import MlflowClient
 from scoring.models.onnx_scorer import Scorer
 from training.bento_import import Servable, prepare
 from training.errors import TrainingError
-from training.promotion.comparison import TIMED_ROWS, Comparison, Scored, compare, segments_of, time_calls
-from training.promotion.gate import PASSED, objections_against, own_verdict
+from training.gate.comparison import TIMED_ROWS, Comparison, Scored, compare, segments_of, time_calls
+from training.gate.rules import PASSED, objections_against, own_verdict
 from training.settings import TrainingSettings
 from training.target import refuse_other_label
 from training.tracking import registry

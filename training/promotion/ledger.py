@@ -5,11 +5,7 @@ by a primary key: of two that are made at once each gets a number of its own, wh
 names the one that it follows by hash, so of two that follow the same one only the lower counts.
 """
 
-import getpass
 import hashlib
-import os
-import socket
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -27,7 +23,6 @@ from training.tracking import registry
 ENTRY = "entry"
 """Tag of a ledger version that holds the entry as JSON."""
 
-_ACTORS = ("PROMOTION_ACTOR", "GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILDKITE_BUILD_CREATOR")
 
 Move = Literal["found", "train", "promote", "rollback", "retrain", "challenge"]
 Alias = Literal["champion", "challenger"]
@@ -168,15 +163,3 @@ class Ledger:
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
                 raise
-
-
-def actor(environ: Mapping[str, str] = os.environ) -> str:
-    """Who moves: the user that CI names, else user@host."""
-    for name in _ACTORS:
-        if environ.get(name):
-            return environ[name]
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # a container whose user id has no name
-        user = f"uid {os.getuid()}"
-    return f"{user}@{socket.gethostname()}"

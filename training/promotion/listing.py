@@ -8,7 +8,7 @@ from mlflow.entities.model_registry import ModelVersion
 from artefacts.local_pin import challenging, pinned
 from artefacts.process.printable import printable
 from artefacts.process.redaction import redacted
-from training.promotion.gate import own_verdict
+from training.gate.rules import own_verdict
 from training.promotion.judgement import AGAINST_CHAMPION
 from training.promotion.ledger import Chain, Recorded
 from training.promotion.registry_moves import OpenedRegistry

@@ -8,7 +8,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from training.bento_import import Servable, prepare, store
 from training.errors import GateError, LedgerError, ModelImportError, TrainingError
-from training.promotion.gate import FORCED, GATE, PASSED, own_verdict, ways_out
+from training.gate.rules import FORCED, GATE, PASSED, own_verdict, ways_out
 from training.promotion.judgement import judge
 from training.promotion.ledger import Chain, Recorded
 from training.promotion.registry_moves import OpenedRegistry

@@ -13,9 +13,10 @@ from contract import differences
 from training.bento_import import Servable
 from training.data.dataset import live_schema
 from training.errors import LedgerError, ModelImportError
-from training.promotion.ledger import Alias, Chain, Entry, Ledger, Move, Recorded, actor
+from training.promotion.ledger import Alias, Chain, Entry, Ledger, Move, Recorded
 from training.settings import TrainingSettings
 from training.tracking import registry
+from training.tracking.actor import actor
 from training.tracking.registry import CHAMPION
 
 

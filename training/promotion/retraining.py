@@ -12,7 +12,7 @@ from contract import ModelContract
 from training.bento_import import prepare
 from training.data.dataset import built_from, last_labelled, observed_until
 from training.errors import DatasetError, GateError, LockedError, ModelImportError
-from training.promotion.gate import GATE, PASSED, own_verdict, ways_out
+from training.gate.rules import GATE, PASSED, own_verdict, ways_out
 from training.promotion.judgement import AGAINST_CHAMPION, judge, tainted
 from training.promotion.ledger import Recorded
 from training.promotion.registry_moves import OpenedRegistry

@@ -25,8 +25,8 @@ from contract import ModelContract
 from scoring.evaluation import Bools, Estimate, Floats
 from scoring.models.trusted_types import TRUSTED_TYPES
 from training.compilation.rehearsal import check_registrable
-from training.promotion.ledger import actor
 from training.tracking import registry
+from training.tracking.actor import actor
 from training.tracking.model_form import MLMODEL_FILE
 from training.tracking.plots import figures
 

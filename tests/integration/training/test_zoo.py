@@ -41,7 +41,7 @@ from training.bento_import import Servable, import_model
 from training.compilation.proof_rows import proof_rows
 from training.compilation.rehearsal import rehearse
 from training.errors import TrainingError
-from training.promotion.gate import PASSED
+from training.gate.rules import PASSED
 from training.tracking import run_log
 
 import mlflow  # isort: skip

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.load import LoadPlan
 from benchmarks.load_generator import _ClosedLoop, _Exchange
+from benchmarks.load_plan import LoadPlan
 from benchmarks.peers import Call
 
 GOOD = b'HTTP/1.1 200 OK\r\nDate: Sat, 21 Nov\r\nContent-Length: 25\r\n\r\n{"churn_probability": 0.5}'.replace(

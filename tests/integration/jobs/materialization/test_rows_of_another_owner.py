@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from jobs.materialization.owners import OtherOwnerError, claim, owner_of
+from jobs.materialization.owners import OtherOwnerError, claim
 from jobs.materialization.progress import Materialized
+from jobs.offline_store.owner import owner_of
 from tests.integration.jobs.materialization.test_materialize import two_views
 from tests.integration.jobs.materialized_shop import NOW, VIEWS, Shop, every
 from tests.redis_servers import RunningServer, valkey

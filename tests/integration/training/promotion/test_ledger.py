@@ -10,11 +10,12 @@ import pytest
 from tests.integration.training.conftest import ALIKE, GOOD, NAME, SETTINGS, WORSE, Registry, trained
 from training.__main__ import main
 from training.errors import LedgerError
-from training.promotion.ledger import ENTRY, Ledger, Recorded, actor
+from training.promotion.ledger import ENTRY, Ledger, Recorded
 from training.promotion.listing import models as listing
 from training.promotion.moves import promote, roll_back
 from training.promotion.registry_moves import OpenedRegistry
 from training.tracking import registry
+from training.tracking.actor import actor
 
 
 def tamper(models: Registry, number: int, was: str, now: str) -> None:

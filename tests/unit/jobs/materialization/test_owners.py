@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import JobError
-from jobs.materialization.owners import Owner, owner_of
+from jobs.offline_store.owner import Owner, owner_of
 
 
 def test_a_store_has_one_owner_who_is_no_other_stores(tmp_path: Path) -> None:

@@ -35,9 +35,7 @@ def give_back(taken):
 
 def lines_of(script: str, folder: Path) -> list[str]:
     command = [sys.executable, "-c", PRELUDE + dedent(script), str(folder)]
-    done = subprocess.run(
-        command, cwd=SOURCE, capture_output=True, text=True, timeout=120, check=False
-    )
+    done = subprocess.run(command, cwd=SOURCE, capture_output=True, text=True, timeout=120, check=False)
     assert 0 == done.returncode, done.stdout + done.stderr
     return done.stdout.splitlines()
 

@@ -18,8 +18,8 @@ from scoring.evaluation import (
     standard,
 )
 from training.errors import ModelImportError
-from training.promotion.comparison import Comparison
-from training.promotion.verdicts import Verdict, verdict_on
+from training.gate.comparison import Comparison
+from training.gate.verdicts import Verdict, verdict_on
 from training.settings import TrainingSettings
 
 GATE = "gate"

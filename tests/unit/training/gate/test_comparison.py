@@ -6,8 +6,8 @@ import pytest
 
 from scoring.evaluation import RANKING, Bools, Floats, Paired, bootstrap, evaluate
 from training.errors import DatasetError
-from training.promotion.comparison import TIMED_ROWS, Comparison, Scored, compare, segments_of, time_calls
-from training.promotion.verdicts import Judged, Verdict
+from training.gate.comparison import TIMED_ROWS, Comparison, Scored, compare, segments_of, time_calls
+from training.gate.verdicts import Judged, Verdict
 from training.settings import TrainingSettings
 
 N = 1_500

@@ -23,7 +23,7 @@ from scoring.evaluation import (
     standard,
 )
 from training.errors import DatasetError
-from training.promotion.verdicts import Judged, less_is_better, verdict_on
+from training.gate.verdicts import Judged, less_is_better, verdict_on
 from training.settings import TrainingSettings
 
 TIMED_ROWS = (1, 1_000)

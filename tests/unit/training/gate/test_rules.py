@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from scoring.evaluation import Estimate, Paired
 from tests.fakes import small_contract
 from training.errors import ModelImportError
-from training.promotion.comparison import Comparison
-from training.promotion.gate import (
+from training.gate.comparison import Comparison
+from training.gate.rules import (
     FORCED,
     GATE,
     PASSED,
@@ -23,7 +23,7 @@ from training.promotion.gate import (
     refuse_unpassed,
     ways_out,
 )
-from training.promotion.verdicts import Judged, Verdict, verdict_on
+from training.gate.verdicts import Judged, Verdict, verdict_on
 from training.settings import TrainingSettings
 
 SETTINGS = TrainingSettings(max_calibration_error=0.05)

@@ -8,9 +8,9 @@ import pytest
 
 from benchmarks.gate_power import ALIKE, BASELINE, compared, drawn, drawn_apart, on_its_own
 from scoring.evaluation import Estimate, calibration_error, evaluate, standard
-from training.promotion.comparison import judge_roc_auc
-from training.promotion.gate import verdict_on_gain
-from training.promotion.verdicts import Verdict, less_is_better, verdict_on
+from training.gate.comparison import judge_roc_auc
+from training.gate.rules import verdict_on_gain
+from training.gate.verdicts import Verdict, less_is_better, verdict_on
 from training.settings import TrainingSettings
 
 SETTINGS = TrainingSettings(bootstrap_resamples=100)

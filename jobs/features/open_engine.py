@@ -1,0 +1,35 @@
+"""Opens the engine that computes features: DuckDB, or Spark where it is asked for."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from jobs.errors import JobError
+from jobs.features.engine import Engine
+from jobs.settings import JobsSettings
+
+ENGINES = ("duckdb", "spark")
+
+
+@contextmanager
+def open_engine(name: str, settings: JobsSettings, scratch: Path) -> Iterator[Engine]:
+    """The engine of that name, closed at the end.
+
+    Args:
+        scratch: an existing folder for what does not fit into memory; it is the caller's to remove.
+
+    Raises:
+        JobError: there is no such engine, what it needs is not installed, or it failed inside the block.
+    """
+    if name == "duckdb":
+        from jobs.features.duckdb_engine import open_duckdb
+
+        with open_duckdb(settings, scratch) as engine:
+            yield engine
+    elif name == "spark":
+        from jobs.features.spark_engine import open_spark
+
+        with open_spark(settings, scratch) as engine:
+            yield engine
+    else:
+        raise JobError(f"engine {name!r} is not one of {', '.join(ENGINES)}")
