@@ -34,8 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
     jobs.add_argument("--largest", type=int, default=5_000_000, help="customers of one more size, ours only; 0: none")
     commands.add_parser("report", help="docs/performance.md and the figures of docs/scale.md from the results")
     chosen = parser.parse_args(arguments)
-    from benchmarks.process_usage import StepError
-    from benchmarks.servers import ServerError
+    from benchmarks.load.process_usage import StepError
+    from benchmarks.online.servers import ServerError
     from jobs.errors import JobError
     from scoring.errors import ModelError
 
@@ -56,48 +56,48 @@ def _sizes(text: str) -> list[int]:
 
 def _run(chosen: argparse.Namespace) -> None:
     if chosen.command == "online":
-        from benchmarks import online
+        from benchmarks.online import peers_compared as online
 
         only = set(chosen.peers.split(",")) if chosen.peers else None
         online.run(chosen.seconds, chosen.warm_up, chosen.rounds, only, chosen.results)
     elif chosen.command == "breakdown":
-        from benchmarks import breakdown
+        from benchmarks.online import breakdown
 
         breakdown.run(chosen.results)
     elif chosen.command == "soak":
-        from benchmarks import soak
+        from benchmarks.online import soak
 
         soak.run(chosen.requests, chosen.results)
     elif chosen.command == "beside":
-        from benchmarks import beside
+        from benchmarks.online import beside
 
         beside.run(chosen.seconds, chosen.rounds, chosen.results)
     elif chosen.command == "capacity":
-        from benchmarks import capacity
+        from benchmarks.online import capacity
 
         capacity.run(chosen.results)
     elif chosen.command == "log":
-        from benchmarks import answer_log
+        from benchmarks.online import answer_log
 
         answer_log.run(chosen.results)
     elif chosen.command == "hours":
-        from benchmarks import hours
+        from benchmarks.simulations import hours
 
         hours.run(chosen.results)
     elif chosen.command == "drift-power":
-        from benchmarks import drift_power
+        from benchmarks.simulations import drift_power
 
         drift_power.run(chosen.results)
     elif chosen.command == "gate-power":
-        from benchmarks import gate_power
+        from benchmarks.simulations import gate_power
 
         gate_power.run(chosen.results.with_name(GATE_FILE))
     elif chosen.command == "drift-year":
-        from benchmarks import drift_year
+        from benchmarks.simulations import drift_year
 
         drift_year.run(chosen.results)
     elif chosen.command == "jobs":
-        from benchmarks import jobs
+        from benchmarks.jobs import jobs_compared as jobs
 
         jobs.run(chosen.sizes, chosen.largest, chosen.results.with_name(JOBS_FILE))
     elif chosen.command == "report":

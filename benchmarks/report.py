@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.addresses import PROJECT_ROOT
-from benchmarks.capacity_guide import capacity_guide
-from benchmarks.jobs_report import FIGURE as JOBS_FIGURE
-from benchmarks.jobs_report import jobs_section
-from benchmarks.jobs_scale import scale_figures
+from benchmarks.jobs.report import FIGURE as JOBS_FIGURE
+from benchmarks.jobs.report import jobs_section
+from benchmarks.jobs.scale import scale_figures
 from benchmarks.markdown import NOT_MEASURED, between, machine, number, number_of, prose, table, verdicts, with_spread
+from benchmarks.online.capacity_guide import capacity_guide
 from benchmarks.results import load_all
 from benchmarks.summaries import FEWEST_FOR_P99
 
@@ -65,9 +65,9 @@ _METHOD = (
     highest round.
     """,
     """
-    The load generator (`benchmarks/load_generator.py`) is a process of its own that sends prebuilt requests and checks
-    that every answer is a 200 with as many predictions as were asked for. *Closed loop*: each connection sends when it
-    has its answer. *Fixed rate*: requests are due at equal intervals whatever is unanswered, and latency counts from
+    The load generator (`benchmarks/load/load_generator.py`) is a process of its own that sends prebuilt requests and
+    checks that every answer is a 200 with as many predictions as were asked for. *Closed loop*: each connection sends
+    when it has its answer. *Fixed rate*: requests are due at equal intervals whatever is unanswered, and latency counts from
     when a request was due, so that waiting in a queue is not left out. A p99 is given from {fewest} requests per round
     on.
     """,
@@ -84,13 +84,13 @@ _STAGES = """
 
 def write(results: Path) -> None:
     """Write the page and its figures, and the figures of the plan for more customers."""
-    from benchmarks.answer_log import section as log_section
-    from benchmarks.drift_power import section as drift_section
-    from benchmarks.drift_year import section as year_section
-    from benchmarks.gate_power import section as gate_section
-    from benchmarks.hours import section as hours_section
-    from benchmarks.jobs_plot import jobs_figure
+    from benchmarks.jobs.plot import jobs_figure
+    from benchmarks.online.answer_log import section as log_section
     from benchmarks.plot import figure
+    from benchmarks.simulations.drift_power import section as drift_section
+    from benchmarks.simulations.drift_year import section as year_section
+    from benchmarks.simulations.gate_power import section as gate_section
+    from benchmarks.simulations.hours import section as hours_section
 
     document = load_all(results)
     PAGE.parent.mkdir(parents=True, exist_ok=True)

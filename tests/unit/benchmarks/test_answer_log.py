@@ -1,7 +1,7 @@
 from typing import Any
 
-from benchmarks.answer_log import section
 from benchmarks.markdown import between
+from benchmarks.online.answer_log import section
 from benchmarks.report import LOG_BEGIN, LOG_END, LOG_PAGE
 from benchmarks.results import load
 

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from artefacts.addresses import PROJECT_ROOT
-from benchmarks.capacity_guide import BUSY, capacity_guide, planned_rate
+from benchmarks.online.capacity_guide import BUSY, capacity_guide, planned_rate
 from benchmarks.report import CAPACITY_BEGIN, CAPACITY_END, OPERATIONS_PAGE
 from benchmarks.results import load_all
 from tests.unit.benchmarks.test_report import ABOUT

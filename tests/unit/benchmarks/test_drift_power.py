@@ -1,9 +1,9 @@
 from typing import Any
 
-from benchmarks.drift_power import section
 from benchmarks.markdown import between
 from benchmarks.report import DRIFT_BEGIN, DRIFT_END, MONITORING_PAGE
 from benchmarks.results import load
+from benchmarks.simulations.drift_power import section
 
 MEASURED: dict[str, Any] = {
     "measured_at": "2026-11-21T16:00:00+00:00",

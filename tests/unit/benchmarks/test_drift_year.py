@@ -1,9 +1,9 @@
 from typing import Any
 
-from benchmarks.drift_year import section
 from benchmarks.markdown import between
 from benchmarks.report import MONITORING_PAGE, YEAR_BEGIN, YEAR_END
 from benchmarks.results import load
+from benchmarks.simulations.drift_year import section
 
 MEASURED: dict[str, Any] = {
     "measured_at": "2026-11-27T16:00:00+00:00",

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.gate_power import CHURNED, drawn, section
 from benchmarks.markdown import between
 from benchmarks.report import GATE_BEGIN, GATE_END, PROMOTION_PAGE
 from benchmarks.results import load_all
+from benchmarks.simulations.gate_power import CHURNED, drawn, section
 from scoring.evaluation import expected_calibration_error
 
 

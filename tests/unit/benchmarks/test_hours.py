@@ -1,9 +1,9 @@
 from typing import Any
 
-from benchmarks.hours import section
 from benchmarks.markdown import between
 from benchmarks.report import HOURS_BEGIN, HOURS_END, MODEL_PAGE
 from benchmarks.results import load
+from benchmarks.simulations.hours import section
 
 ESTIMATE = {"value": 0.75, "low": 0.7, "high": 0.8}
 FIGURES: dict[str, Any] = {

@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.jobs_orders import NewOrders
-from benchmarks.jobs_report import bytes_in_redis, jobs_section
-from benchmarks.jobs_scale import per_customer, scale_figures
-from benchmarks.jobs_scenarios import stages
-from benchmarks.jobs_scratch import JOBS_SETTINGS, _apart
-from benchmarks.jobs_stream import batch_lines
-from benchmarks.jobs_targets import TARGETS, jobs_verdicts
+from benchmarks.jobs.orders import NewOrders
+from benchmarks.jobs.report import bytes_in_redis, jobs_section
+from benchmarks.jobs.scale import per_customer, scale_figures
+from benchmarks.jobs.scenarios import stages
+from benchmarks.jobs.scratch import JOBS_SETTINGS, _apart
+from benchmarks.jobs.stream import batch_lines
+from benchmarks.jobs.targets import TARGETS, jobs_verdicts
+from benchmarks.load.process_usage import StepError
 from benchmarks.markdown import between
-from benchmarks.process_usage import StepError
 from benchmarks.report import SCALE_BEGIN, SCALE_END, SCALE_PAGE
 from jobs.stream.order_events import read_json
 from tests.unit.benchmarks.test_report import ABOUT

@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.load_generator import _ClosedLoop, _Exchange
-from benchmarks.load_plan import LoadPlan
-from benchmarks.peers import Call
+from benchmarks.load.load_generator import _ClosedLoop, _Exchange
+from benchmarks.load.load_plan import LoadPlan
+from benchmarks.online.peers import Call
 
 GOOD = b'HTTP/1.1 200 OK\r\nDate: Sat, 21 Nov\r\nContent-Length: 25\r\n\r\n{"churn_probability": 0.5}'.replace(
     b": 0", b":0"

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from benchmarks.peers import _INVOCATIONS, _NUMBER, _NUMBERS
+from benchmarks.online.peers import _INVOCATIONS, _NUMBER, _NUMBERS
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # bentoml's own, at import

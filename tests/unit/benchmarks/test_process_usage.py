@@ -6,7 +6,7 @@ import sys
 import psutil
 import pytest
 
-from benchmarks.process_usage import MAXRSS_UNIT, Watched, usage_of, watched
+from benchmarks.load.process_usage import MAXRSS_UNIT, Watched, usage_of, watched
 
 MB_OF_CHILD = 150
 

@@ -2,11 +2,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.online.soak import judged
+from benchmarks.online.targets import verdicts
 from benchmarks.report import PAGE, page
 from benchmarks.results import JOBS_FILE, RESULTS, load, load_all, store
-from benchmarks.soak import judged
 from benchmarks.summaries import of_rounds
-from benchmarks.targets import verdicts
 from tests.unit.benchmarks.test_targets import measured, soak_windows
 
 ABOUT: dict[str, Any] = {

@@ -5,8 +5,8 @@ from types import ModuleType
 
 import pytest
 
-from benchmarks.breakdown import STAGES
-from benchmarks.stage_clock import Stage, StageClock, find
+from benchmarks.online.breakdown import STAGES
+from benchmarks.online.stage_clock import Stage, StageClock, find
 
 
 class Ticks:

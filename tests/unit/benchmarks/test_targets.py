@@ -1,8 +1,8 @@
 from typing import Any
 
-from benchmarks.soak import judged
+from benchmarks.online.soak import judged
+from benchmarks.online.targets import TARGETS, verdicts
 from benchmarks.summaries import of_rounds
-from benchmarks.targets import TARGETS, verdicts
 
 
 def measured(per_second: float, p50: float, p99: float | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.drift_year import (
+from benchmarks.simulations.drift_year import (
     MONTHS,
     PLANTED,
     PLANTED_MONTHS,

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from benchmarks.gate_power import ALIKE, BASELINE, compared, drawn, drawn_apart, on_its_own
+from benchmarks.simulations.gate_power import ALIKE, BASELINE, compared, drawn, drawn_apart, on_its_own
 from scoring.evaluation import Estimate, calibration_error, evaluate, standard
 from training.gate.comparison import judge_roc_auc
 from training.gate.rules import verdict_on_gain

@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from artefacts.addresses import PROJECT_ROOT
-from benchmarks.jobs_orders import NewOrders
-from benchmarks.jobs_scratch import Scratch
-from benchmarks.process_usage import StepError, Usage, usage_of
+from benchmarks.jobs.orders import NewOrders
+from benchmarks.jobs.scratch import Scratch
+from benchmarks.load.process_usage import StepError, Usage, usage_of
 from jobs.offline_store.builds import read_build
 from jobs.offline_store.orders_file import ORDERS_SCHEMA
 from scoring.models.model_store import open_model, pinned_tag

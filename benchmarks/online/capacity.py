@@ -8,10 +8,10 @@ from typing import Any
 import redis
 
 from artefacts.addresses import Artefacts
-from benchmarks.online import Bench, bench
-from benchmarks.peers import Call, all_peers
+from benchmarks.online.peers import Call, all_peers
+from benchmarks.online.peers_compared import Bench, bench
+from benchmarks.online.servers import Server, ServerError
 from benchmarks.results import store
-from benchmarks.servers import Server, ServerError
 
 RATES = (250.0, 500.0, 1000.0, 2000.0, 4000.0)
 CONNECTIONS = 32

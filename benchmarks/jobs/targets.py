@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from benchmarks.targets import Rounds, Target
+from benchmarks.online.targets import Rounds, Target
 
 STOCK_SIZES = (200_000, 1_000_000)
 LARGEST = 5_000_000

@@ -13,15 +13,24 @@ from typing import Any
 import numpy as np
 
 from artefacts.addresses import Artefacts
-from benchmarks.load import LoadGenerator, load_generator
-from benchmarks.load_plan import LoadPlan
+from benchmarks.load.bounded_load import LoadGenerator, load_generator
+from benchmarks.load.load_plan import LoadPlan
 from benchmarks.machine import machine, provenance, redis_pid, versions
-from benchmarks.peers import Call, Peer, all_peers
+from benchmarks.online.peers import Call, Peer, all_peers
+from benchmarks.online.servers import (
+    Cores,
+    Server,
+    ServerError,
+    ask,
+    free_port,
+    own_bentoml_home,
+    pinned_redis,
+    running,
+)
+from benchmarks.online.targets import verdicts
+from benchmarks.online.workload import Workload
 from benchmarks.results import store
-from benchmarks.servers import Cores, Server, ServerError, ask, free_port, own_bentoml_home, pinned_redis, running
 from benchmarks.summaries import of_rounds, summary
-from benchmarks.targets import verdicts
-from benchmarks.workload import Workload
 
 SEED = 17
 _TOLERANCE = 1e-3

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.jobs_report import bytes_in_redis
-from benchmarks.jobs_targets import at
+from benchmarks.jobs.report import bytes_in_redis
+from benchmarks.jobs.targets import at
 from benchmarks.markdown import NOT_MEASURED, table
 
 CUSTOMERS = 1_000_000_000

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from artefacts.addresses import PROJECT_ROOT
-from benchmarks.servers import end
+from benchmarks.online.servers import end
 
 _BETWEEN_SAMPLES = 0.2
 """Seconds: a sample walks all processes of the machine, and may not cost what is measured."""

@@ -13,7 +13,7 @@ from typing import Any
 import redis
 
 from artefacts.addresses import Artefacts
-from benchmarks.process_usage import StepError, Usage, usage_of
+from benchmarks.load.process_usage import StepError, Usage, usage_of
 from jobs.local import embedded_redis
 
 JOBS_SETTINGS = {

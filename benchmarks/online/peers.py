@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.workload import Workload
+from benchmarks.online.workload import Workload
 
 _BIN = Path(sys.executable).parent
 

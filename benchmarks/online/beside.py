@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from artefacts.addresses import Artefacts
-from benchmarks.online import SCENARIOS, Bench, bench, figures_of
-from benchmarks.peers import Peer, all_peers
+from benchmarks.online.peers import Peer, all_peers
+from benchmarks.online.peers_compared import SCENARIOS, Bench, bench, figures_of
+from benchmarks.online.targets import beside_verdicts
 from benchmarks.results import store
 from benchmarks.summaries import of_rounds
-from benchmarks.targets import beside_verdicts
 
 _MEASURED = ("single_32", "batch_100_4")
 _WARM_UP_SECONDS = 1.0

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Any
 
-from benchmarks.jobs_report import bytes_in_redis
+from benchmarks.jobs.report import bytes_in_redis
 from benchmarks.markdown import NOT_MEASURED, machine, prose, table
 
 CUSTOMERS = (100_000, 1_000_000, 10_000_000, 50_000_000)

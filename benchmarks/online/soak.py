@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from artefacts.addresses import Artefacts
-from benchmarks.online import bench, figures_of
-from benchmarks.peers import all_peers
+from benchmarks.online.peers import all_peers
+from benchmarks.online.peers_compared import bench, figures_of
+from benchmarks.online.servers import ServerError
+from benchmarks.online.targets import soak_verdicts
 from benchmarks.results import store
-from benchmarks.servers import ServerError
 from benchmarks.summaries import slope
-from benchmarks.targets import soak_verdicts
 
 WINDOW = 10_000
 CONNECTIONS = 32

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.jobs_report import STEPS
-from benchmarks.jobs_targets import at
+from benchmarks.jobs.report import STEPS
+from benchmarks.jobs.targets import at
 from benchmarks.plot import drawing
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.addresses import Artefacts
-from benchmarks.jobs_scenarios import a_day_later, batch, features, materialization, usable_core
-from benchmarks.jobs_scratch import JOBS_SETTINGS, Scratch, scratch
-from benchmarks.jobs_stream import stream
-from benchmarks.jobs_targets import jobs_verdicts
+from benchmarks.jobs.scenarios import a_day_later, batch, features, materialization, usable_core
+from benchmarks.jobs.scratch import JOBS_SETTINGS, Scratch, scratch
+from benchmarks.jobs.stream import stream
+from benchmarks.jobs.targets import jobs_verdicts
+from benchmarks.load.process_usage import StepError
 from benchmarks.machine import machine, provenance, versions
-from benchmarks.process_usage import StepError
 from benchmarks.results import store
 from jobs.spark import missing_for_spark
 from scoring.models.model_store import pinned_tag

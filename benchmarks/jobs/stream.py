@@ -12,9 +12,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from benchmarks.jobs_orders import NewOrders
-from benchmarks.jobs_scratch import Scratch
-from benchmarks.process_usage import StepError, Watched, watched
+from benchmarks.jobs.orders import NewOrders
+from benchmarks.jobs.scratch import Scratch
+from benchmarks.load.process_usage import StepError, Watched, watched
 
 FILES, ORDERS_PER_FILE = 100, 1_000
 DROPS = 30

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.jobs_scenarios import PEER_CUSTOMERS, SAMPLE, STOCK_SECONDS
-from benchmarks.jobs_stream import DROPS, FILES, ORDERS_PER_FILE
-from benchmarks.jobs_targets import at
+from benchmarks.jobs.scenarios import PEER_CUSTOMERS, SAMPLE, STOCK_SECONDS
+from benchmarks.jobs.stream import DROPS, FILES, ORDERS_PER_FILE
+from benchmarks.jobs.targets import at
 from benchmarks.markdown import NOT_MEASURED, machine, number_of, prose, table, verdicts
 
 FIGURE = "figures/jobs.svg"

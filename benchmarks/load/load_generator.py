@@ -17,7 +17,7 @@ from typing import cast
 import numpy as np
 import uvloop
 
-from benchmarks.load_plan import LoadPlan, LoadResult
+from benchmarks.load.load_plan import LoadPlan, LoadResult
 from benchmarks.summaries import intended_times, percentile
 
 _DRAIN_SECONDS = 30.0

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
-from benchmarks.load_plan import LoadPlan, LoadResult
+from benchmarks.load.load_plan import LoadPlan, LoadResult
 
 _START_SECONDS = 60.0
 _GRACE_SECONDS = 60.0
@@ -33,7 +33,7 @@ class LoadGenerator:
 @contextmanager
 def load_generator(core: int | None) -> Iterator[LoadGenerator]:
     """A load generator on a processor core of its own; it ends with the block."""
-    from benchmarks.load_generator import carry_out_plans
+    from benchmarks.load.load_generator import carry_out_plans
 
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()

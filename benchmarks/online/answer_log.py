@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from artefacts.addresses import Artefacts
+from benchmarks.load.process_usage import StepError, usage_of
 from benchmarks.machine import machine, provenance
 from benchmarks.markdown import NOT_MEASURED, prose, table
-from benchmarks.process_usage import StepError, usage_of
 from benchmarks.results import store
 from contract import RawFeatures, Resolver
 from jobs.times import unix_us

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import uvloop
 
-from benchmarks.stage_clock import Stage, StageClock
+from benchmarks.online.stage_clock import Stage, StageClock
 
 if TYPE_CHECKING:
-    from benchmarks.online import Bench
-    from benchmarks.workload import Workload
+    from benchmarks.online.peers_compared import Bench
+    from benchmarks.online.workload import Workload
     from service.api.routing import HttpApi
 
 STAGES = (
@@ -70,7 +70,9 @@ def run(output: Path) -> None:
         # As in a worker of `bentoml serve`; prometheus_client looks at it once, when it is imported.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         from artefacts.addresses import Artefacts
-        from benchmarks import online, peers, results
+        from benchmarks import results
+        from benchmarks.online import peers
+        from benchmarks.online import peers_compared as online
 
         artefacts = Artefacts.of(os.environ)
         with online.bench(artefacts) as (ready, about):
@@ -89,7 +91,7 @@ def _in_process(workload: "Workload", artefacts: Any) -> list[dict[str, Any]]:
 
 
 async def _all_cases(workload: "Workload", artefacts: Any) -> list[dict[str, Any]]:
-    from benchmarks.peers import all_peers
+    from benchmarks.online.peers import all_peers
     from service.api.routing import HttpApi, ServingSlot
     from service.settings import ServiceSettings
     from service.telemetry.metrics import ServiceMetrics
@@ -188,7 +190,7 @@ def _median(seconds: Sequence[float]) -> float:
 
 
 def _over_the_wire(ready: "Bench", ours: Any) -> dict[str, Any]:
-    from benchmarks.online import figures_of
+    from benchmarks.online.peers_compared import figures_of
 
     with ready.serving(ours) as server:
         plans = {

@@ -1,0 +1,1 @@
+"""Bounded loads on loopback, and what the processes under them use."""

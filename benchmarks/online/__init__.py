@@ -1,0 +1,1 @@
+"""The service beside what else could be run, over HTTP."""

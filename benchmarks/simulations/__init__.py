@@ -1,0 +1,1 @@
+"""Statistics of drift and of the gate, tried on simulated data."""
