@@ -67,9 +67,9 @@ _METHOD = (
     """
     The load generator (`benchmarks/load/load_generator.py`) is a process of its own that sends prebuilt requests and
     checks that every answer is a 200 with as many predictions as were asked for. *Closed loop*: each connection sends
-    when it has its answer. *Fixed rate*: requests are due at equal intervals whatever is unanswered, and latency counts from
-    when a request was due, so that waiting in a queue is not left out. A p99 is given from {fewest} requests per round
-    on.
+    when it has its answer. *Fixed rate*: requests are due at equal intervals whatever is unanswered, and latency counts
+    from when a request was due, so that waiting in a queue is not left out. A p99 is given from {fewest} requests per
+    round on.
     """,
 )
 
