@@ -97,8 +97,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     for room in ("jobs", "training", "service", "benchmarks", "deploy/image"):
         (root / room).mkdir(parents=True)
         (root / room / "__main__.py").write_text(TELL)
-    for file in re.findall(r"[a-z_]+\.py", re.findall(r"addprefix jobs/,(.*)\)", MAKEFILE)[0]):
-        (root / "jobs" / file).touch()
     for module in ("containerize", "jobs_image", "push", "sbom"):
         (root / "deploy" / "image" / f"{module}.py").write_text(TELL)
     for file in ("requirements/dev.txt", "venv/.installed", "var/data/orders.parquet", "var/stamps/applied"):

@@ -119,7 +119,7 @@ def test_a_pipeline_with_a_foreign_type_is_refused_although_its_hash_matches(tmp
 def test_a_type_of_our_own_in_the_pipeline_is_refused_by_name(tmp_path: Path) -> None:
     stored = with_pipeline(store_model(tmp_path, small_contract()), skops.io.dumps(Bomb(tmp_path)))
 
-    with pytest.raises(NotExplainableError, match=r"allow-list.*test_model\.Bomb"):
+    with pytest.raises(NotExplainableError, match=r"allow-list.*test_imported_model\.Bomb"):
         lazy(stored).explain(ROW)
 
 
