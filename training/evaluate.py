@@ -1,0 +1,63 @@
+"""Evaluates the chosen model on the test rows, beside the baseline."""
+
+import mlflow
+import numpy as np
+from numpy.typing import NDArray
+
+from scoring.evaluation import (
+    PROBABILITY,
+    RANKING,
+    Estimate,
+    evaluate,
+    expected_calibration_error,
+)
+from training.data.dataset import LabelledRows
+from training.data.served_hours import age_lines, age_metrics, same_day_line, same_day_metrics
+from training.errors import DatasetError
+from training.fit import Split
+from training.progress import say
+from training.settings import TrainingSettings
+
+
+def evaluate_test_rows(
+    probability: NDArray[np.float64], recency: NDArray[np.float64], test: Split, settings: TrainingSettings
+) -> tuple[dict[str, Estimate], float]:
+    """All metrics at the test cut-off by population, next to the base rate and the recency-only baseline."""
+    estimates: dict[str, Estimate] = {}
+    for population, chosen in test.populations.items():
+        churned = test.rows.churned[chosen]
+        say(f"evaluating {chosen.sum():,} {population} customers, {settings.bootstrap_resamples} resamples")
+        arguments = settings.bootstrap_resamples, settings.seed
+        model = evaluate(churned, probability[chosen], RANKING | PROBABILITY, *arguments)
+        baseline = evaluate(churned, recency[chosen], RANKING, *arguments)
+        base_rate = evaluate(
+            churned, recency[chosen], {"rate": lambda y, _, w: float(np.average(y, weights=w))}, *arguments
+        )
+        estimates |= {f"{population}_{name}": e for name, e in model.items()}
+        estimates |= {f"{population}_recency_{name}": e for name, e in baseline.items()}
+        estimates[f"{population}_base_rate"] = base_rate["rate"]
+        say(f"  {'metric':<20}{'model':<24}recency only")
+        for name in model:
+            say(f"  {name:<20}{model[name]!s:<24}{baseline.get(name, '')!s}")
+        say(f"  {'base rate':<20}{base_rate['rate']}")
+    error = expected_calibration_error(test.rows.churned, probability)
+    say(f"  mean probability {probability.mean():.3f}; expected calibration error over all customers {error:.3f}")
+    return estimates, error
+
+
+def log_hours(ages: dict[str, NDArray[np.float64]], rows: LabelledRows, probability: NDArray[np.float64]) -> None:
+    """Log how old the views' rows are at the hours of requests, and how buyers of the same day fare."""
+    mlflow.log_metrics({**age_metrics(ages), **same_day_metrics(rows.same_day, rows.churned, probability)})
+    for line in (*age_lines(ages), same_day_line(rows.same_day, rows.churned, probability)):
+        say(line)
+
+
+def recency_of(split: Split, settings: TrainingSettings) -> NDArray[np.float64]:
+    """The baseline's score of each row, (n,): the longer ago the last order, the more likely churned.
+
+    Raises:
+        DatasetError: the feature service has no such feature.
+    """
+    if settings.recency_feature not in split.matrix:
+        raise DatasetError(f"TRAINING_RECENCY_FEATURE {settings.recency_feature!r} is not in the feature service")
+    return split.matrix[settings.recency_feature].to_numpy(dtype=np.float64)
