@@ -9,13 +9,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline
 
-from contract import (
-    DecisionThreshold,
-)
-from scoring.evaluation import (
-    FEWEST_OF_A_CLASS,
-    youden_threshold,
-)
+from contract import DecisionThreshold
+from scoring.evaluation import FEWEST_OF_A_CLASS, youden_threshold
 from training.data.dataset import LabelledRows
 from training.errors import DatasetError, TrainingError
 from training.pipeline import CANDIDATES
@@ -77,6 +72,11 @@ def choose(training: Split, validation: Split, settings: TrainingSettings) -> tu
 def fitted_candidate(
     name: str, settings: TrainingSettings, matrix: pd.DataFrame, labels: NDArray[np.bool_]
 ) -> Pipeline:
+    """The candidate of that name, fitted on these rows.
+
+    Raises:
+        TrainingError: the estimator raised; its message is quoted.
+    """
     try:
         return CANDIDATES[name](settings.seed).fit(matrix, labels)
     except Exception as error:  # whatever the estimator raises

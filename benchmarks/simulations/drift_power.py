@@ -23,9 +23,9 @@ from jobs.drift.watch import Thresholds, drifts
 from jobs.settings import JobsSettings
 from scoring.models.model_store import open_model, pinned_tag
 from training.data.dataset import TrainingData
+from training.model_inputs import model_input
 from training.settings import TrainingSettings
 from training.target import following
-from training.train import model_input
 
 SIZES = (500, 2000, 5000)
 RESAMPLES = 500

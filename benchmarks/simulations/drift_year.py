@@ -39,9 +39,10 @@ from scoring.outcomes import outcomes
 from training.compilation.onnx_model import compile_to_onnx
 from training.data.dataset import TrainingData
 from training.data.synthetic_orders import Shop, write_synthetic
+from training.fit import CLASS_NAMES
+from training.model_inputs import feature_inputs, model_input
 from training.pipeline import logistic
 from training.settings import TrainingSettings
-from training.train import CLASS_NAMES, feature_inputs, model_input
 
 MONTHS = 12
 MONTH = timedelta(days=30)

@@ -21,9 +21,9 @@ from benchmarks.results import store
 from contract import FeatureInput, FeatureSchema, RawFeatures
 from scoring.evaluation import PROBABILITY, RANKING, Estimate, evaluate, expected_calibration_error, proportion
 from training.data.dataset import LabelledRows, TrainingData
+from training.model_inputs import feature_inputs, model_input
 from training.pipeline import CANDIDATES
 from training.settings import TrainingSettings
-from training.train import feature_inputs, model_input
 
 AT_MIDNIGHT = "0-0"
 _WINDOWED = "customer_orders_windowed"
