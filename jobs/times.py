@@ -12,8 +12,8 @@ def unix_us(at: datetime) -> int:
     return (at - EPOCH) // timedelta(microseconds=1)
 
 
-def spoken(since: datetime | None, until: datetime | None) -> str:
-    """[since, until) in words; None is an open end."""
+def format_range(since: datetime | None, until: datetime | None) -> str:
+    """The range [since, until) in words; None is an open end."""
     ends = [("from", since), ("until", until)]
     return " ".join(f"{word} {at.isoformat()}" for word, at in ends if at) or "at all"
 

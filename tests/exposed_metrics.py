@@ -83,7 +83,7 @@ def of_jobs(folder: Path) -> dict[str, Exposed]:
     judged = {"verdicts": [], "quality": [], "judged_at": NOW.isoformat()}
     registries = [
         run_records.metrics_of(folder / "runs.jsonl"),
-        skew_report.metrics_of(skew_report.Found(), NOW),
+        skew_report.metrics_of(skew_report.AuditResult(), NOW),
         drift_report.metrics_of([]),
         quality_report.metrics_of(judged),
         StreamMetrics(None).registry,

@@ -23,7 +23,7 @@ from jobs.errors import JobError
 from jobs.inference_log.reading import Opener, nothing_in
 from jobs.reports import put_report
 from jobs.settings import JobsSettings
-from jobs.times import spoken, unix_us
+from jobs.times import format_range, unix_us
 from scoring.errors import ModelError
 from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import open_model
@@ -158,7 +158,7 @@ def watch_drift(log: Path, watch: DriftWatch, opened: Opener = open_model) -> di
     if not models:
         if reading.problems:
             raise JobError("nothing could be compared: " + "; ".join([*reading.problems, *few]))
-        found_few = "; ".join(few) or f"no answered row {spoken(watch.since, watch.until)}"
+        found_few = "; ".join(few) or f"no answered row {format_range(watch.since, watch.until)}"
         raise NothingToCompareError(nothing_in(log, found_few))
     _refuse_unknown_columns(watch.thresholds, models)
     report = {

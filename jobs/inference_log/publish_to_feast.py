@@ -18,7 +18,7 @@ from contract import FeatureState, ModelContract
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
 from jobs.inference_log.reading import nothing_in, refuse_foreign
-from jobs.times import spoken
+from jobs.times import format_range
 from scoring.errors import ModelError
 from scoring.inference_log import COMPLETE_SUFFIX, STATES, log_files, read_log
 from scoring.models.model_store import open_model
@@ -43,7 +43,7 @@ def publish_log(artefacts: Artefacts, since: datetime | None = None, until: date
     opened = cache(open_model)
     logged = log_files(artefacts.inference_log, since, until)
     if not logged:
-        return nothing_in(artefacts.inference_log, f"no file {spoken(since, until)}")
+        return nothing_in(artefacts.inference_log, f"no file {format_range(since, until)}")
     files = [file for file in logged if file.suffix == COMPLETE_SUFFIX]
     published, rows, problems = set[Path](), 0, []
     for file in files:

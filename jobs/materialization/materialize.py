@@ -25,7 +25,7 @@ from jobs.materialization.feast_fallback import materialize_by_feast, why_not_he
 from jobs.materialization.locks import FAILURES, LockedError, RunLock, online_writer
 from jobs.materialization.newest_snapshot import note_newest_snapshot
 from jobs.materialization.owners import OtherOwnerError, claim
-from jobs.materialization.progress import Extent, Materialized, Pass, changed_files, next_pass
+from jobs.materialization.progress import MaterializationPass, Materialized, SourceState, changed_files, next_pass
 from jobs.materialization.read_back import eviction, gone, mismatches, some_rows
 from jobs.materialization.redis_writer import ANY_TIME, Fence, OnlineRows
 from jobs.materialization.run_records import Outcome, PartlyError, RunRecord, UnverifiedError, ViewRecord
@@ -242,7 +242,7 @@ class _Run:
             source = resolved(through_link)
             try:
                 check_columns(source)
-                wanted = Extent.of(source, until, identities(source))
+                wanted = SourceState.of(source, until, identities(source))
                 gone = self.marks.gone(view.name, wanted)
                 begun = self.marks.begun(view.name)
                 todo = next_pass(wanted, self.marks.done(view.name), begun, full, gone)
@@ -250,7 +250,7 @@ class _Run:
                     return was_full
                 former = of_kept_builds(source, gone)
                 if former is None and not todo.full:  # whose rows they held is not to be known any more
-                    todo = Pass(wanted, full=True)
+                    todo = MaterializationPass(wanted, full=True)
                 was_full |= todo.full and todo.reached is None
                 made.resumed |= todo is begun
                 view_now = BuildView(through_link, source, stored_format)
@@ -266,15 +266,15 @@ class _Run:
                 continue
             full = False  # it has been, now only what came meanwhile is missing
 
-    def _pass(self, view: BuildView, todo: Pass, gone: "_Gone", made: ViewRecord) -> None:
+    def _pass(self, view: BuildView, todo: MaterializationPass, gone: "_Gone", made: ViewRecord) -> None:
         name = view.source.name
         done = self.marks.done(name)
         changed = None
         if not todo.full and done is not None:
-            changed = limited_to(view.source, changed_files(view.source, todo.extent, done))
+            changed = limited_to(view.source, changed_files(view.source, todo.state, done))
             changed = changed_in(changed, only=(*changed.only, *gone.files))
             if not changed.only:
-                self.marks.finish(name, todo.extent, gone.identities)
+                self.marks.finish(name, todo.state, gone.identities)
                 return
         sweeps = todo.full and self.removal.had_rows(view.source.join_key)
         if todo.reached is None:
@@ -283,7 +283,7 @@ class _Run:
             ranges = customer_ranges(connection, [changed or view.source], self.settings.materialize_chunk_rows)
             sample = -(-self.settings.materialize_verify_rows // len(ranges))
             left = [key_range for key_range in ranges if not todo.is_done(key_range)]
-            reader = ChunkReader(connection, view.source, view.stored_format, todo.extent.until, changed)
+            reader = ChunkReader(connection, view.source, view.stored_format, todo.state.until, changed)
             progress = Progress(name, len(left))
             for chunk in reader.read_ahead(left):
                 with online_writer(self.client, self.store.project, self.settings.lock_seconds) as fence:
@@ -305,18 +305,18 @@ class _Run:
                 progress.tell(chunk.rows.num_rows)
         if sweeps:
             at_once = self.settings.materialize_chunk_rows
-            for removed in self.removal.of_strangers(view, todo.extent, partial(self._online, todo), at_once):
+            for removed in self.removal.of_strangers(view, todo.state, partial(self._online, todo), at_once):
                 made.removed += removed
         if not replaced(view.source, view.through_link):
-            self.marks.finish(name, todo.extent, gone.identities)
+            self.marks.finish(name, todo.state, gone.identities)
 
-    def _online(self, todo: Pass, fence: Fence) -> OnlineRows:
+    def _online(self, todo: MaterializationPass, fence: Fence) -> OnlineRows:
         """Stored rows up to the run's time are either what the offline store says or too much; later ones stay.
 
         Those that are replaced stay up to this moment, by clocks that may differ: the stream writes no later ones.
         """
         beyond = datetime.now(UTC) + timedelta(seconds=CLOCK_SKEW_SECONDS)
-        times = encode_times(pa.array([todo.extent.until, beyond], pa.timestamp("us", tz="UTC"))).to_pylist()
+        times = encode_times(pa.array([todo.state.until, beyond], pa.timestamp("us", tz="UTC"))).to_pylist()
         return OnlineRows(self.client, fence, self.over or times[0], times[1] if self.replaces else b"")
 
 

@@ -20,8 +20,8 @@ _FORGOTTEN = ""
 
 
 @dataclass(frozen=True)
-class Extent:
-    """The rows that a view's online rows were made of.
+class SourceState:
+    """The source rows that a view's online rows are made from.
 
     until: rows with an event time up to this, UTC.
     files: as `view_files.identities` names them.
@@ -40,15 +40,15 @@ class Extent:
 
 
 @dataclass(frozen=True)
-class Pass:
+class MaterializationPass:
     """One way through the customers of a view.
 
-    extent: what will have been materialized at its end.
+    state: the source state that the online rows reflect when the pass ends.
     full: everybody's row is written, whatever was materialized before.
     reached: customers before this id are done.
     """
 
-    extent: Extent
+    state: SourceState
     full: bool
     reached: str | None = None
 
@@ -68,7 +68,7 @@ class Materialized:
     def __init__(self, client: Any, project: str) -> None:
         self._client, self._key = client, f"{project}:materialized"
         self._passes: dict[str, str] = {}
-        self._finished: dict[str, Extent] = {}
+        self._finished: dict[str, SourceState] = {}
         self._settled: dict[str, set[str]] = {}
 
     @property
@@ -88,17 +88,17 @@ class Materialized:
         for view in {field.partition(":")[0] for field in self._fields() if ":" in field}:
             self.forget(view)
 
-    def done(self, view: str) -> Extent | None:
+    def done(self, view: str) -> SourceState | None:
         """What the online rows of a view are made of; None where that is not known."""
         return self._finished.get(view) or self._done_before(view)
 
-    def gone(self, view: str, present: Extent) -> frozenset[str]:
+    def gone(self, view: str, present: SourceState) -> frozenset[str]:
         """Files of which rows may be online although they are no longer among those that are there."""
         done = self.done(view)
         known = {*(done.files.values() if done else ()), *self._left(view), *self._streamed(view)}
         return frozenset(known - set(present.files.values()) - self._settled.get(view, set()))
 
-    def begun(self, view: str) -> Pass | None:
+    def begun(self, view: str) -> MaterializationPass | None:
         """The pass that was not finished."""
         stored = self._get(f"{view}:begun")
         if stored is None:
@@ -106,15 +106,15 @@ class Materialized:
         self._passes[view] = stored.get("id", "")
         reached = self._get(f"{view}:reached")
         own = isinstance(reached, list) and reached[0] == self._passes[view]
-        return Pass(_extent(stored["extent"]), bool(stored["full"]), reached[1] if own else None)
+        return MaterializationPass(_from_json(stored["extent"]), bool(stored["full"]), reached[1] if own else None)
 
-    def begin(self, view: str, begun: Pass) -> None:
+    def begin(self, view: str, begun: MaterializationPass) -> None:
         """Set out; what an unfinished pass before this one has written is remembered."""
         if (given_up := self.begun(view)) is not None:
-            self._leave(view, given_up.extent)
+            self._leave(view, given_up.state)
         self._client.hdel(self._key, f"{view}:reached")
         self._passes[view] = uuid4().hex
-        self._set(f"{view}:begun", {"extent": _shown(begun.extent), "full": begun.full, "id": self._passes[view]})
+        self._set(f"{view}:begun", {"extent": _to_json(begun.state), "full": begun.full, "id": self._passes[view]})
 
     def reach(self, view: str, key_range: KeyRange) -> None:
         """All customers before the range's end are written, by the pass that was begun or gone on with here.
@@ -123,19 +123,19 @@ class Materialized:
         """
         self._set(f"{view}:reached", [self._passes.get(view, ""), key_range.high])
 
-    def finish(self, view: str, extent: Extent, gone: frozenset[str]) -> None:
+    def finish(self, view: str, state: SourceState, gone: frozenset[str]) -> None:
         """The pass has come to its end: no rows of the files `gone` are online, but for newer ones than its `until`.
 
         A pass that ends before an earlier one did leaves newer rows alone, so it does not say what all are made of.
         """
         before = self._done_before(view)
-        if before is None or extent.until >= before.until:
-            self._set(f"{view}:done", _shown(extent))
-            settled = [f"{view}:streamed:{file}" for file in self._streamed(view) & {*gone, *extent.files.values()}]
+        if before is None or state.until >= before.until:
+            self._set(f"{view}:done", _to_json(state))
+            settled = [f"{view}:streamed:{file}" for file in self._streamed(view) & {*gone, *state.files.values()}]
             self._client.hdel(self._key, f"{view}:left", *settled)
         else:
-            self._leave(view, extent)
-        self._finished[view] = extent
+            self._leave(view, state)
+        self._finished[view] = state
         self._settled.setdefault(view, set()).update(gone)
         self._client.hdel(self._key, f"{view}:begun", f"{view}:reached")
 
@@ -144,7 +144,7 @@ class Materialized:
         self._finished.pop(view, None)
         self._client.hdel(self._key, f"{view}:begun", f"{view}:reached")
         if (done := self._done_before(view)) is not None:  # until when newer rows may be online is not forgotten
-            self._set(f"{view}:done", _shown(Extent(done.until, {}, _FORGOTTEN)))
+            self._set(f"{view}:done", _to_json(SourceState(done.until, {}, _FORGOTTEN)))
 
     def restart(self) -> None:
         """Forget every view, and until when its rows are."""
@@ -157,15 +157,15 @@ class Materialized:
         """The stream is about to write rows of a file that it has added."""
         self._set(f"{view}:streamed:{file}", True)
 
-    def _done_before(self, view: str) -> Extent | None:
+    def _done_before(self, view: str) -> SourceState | None:
         stored = self._get(f"{view}:done")
-        return None if stored is None else _extent(stored)
+        return None if stored is None else _from_json(stored)
 
     def _left(self, view: str) -> list[str]:
         return self._get(f"{view}:left") or []
 
-    def _leave(self, view: str, extent: Extent) -> None:
-        self._set(f"{view}:left", sorted({*self._left(view), *extent.files.values()}))
+    def _leave(self, view: str, state: SourceState) -> None:
+        self._set(f"{view}:left", sorted({*self._left(view), *state.files.values()}))
 
     def _streamed(self, view: str) -> set[str]:
         prefix = f"{view}:streamed:"
@@ -183,8 +183,12 @@ class Materialized:
 
 
 def next_pass(
-    wanted: Extent, done: Extent | None, begun: Pass | None, full: bool, gone: frozenset[str] = frozenset()
-) -> Pass | None:
+    wanted: SourceState,
+    done: SourceState | None,
+    begun: MaterializationPass | None,
+    full: bool,
+    gone: frozenset[str] = frozenset(),
+) -> MaterializationPass | None:
     """What is still to be done so that `wanted` is materialized; None: nothing.
 
     A pass that was begun is finished first, if all its files are still there as they were; they may have become more.
@@ -194,20 +198,20 @@ def next_pass(
     """
     if (
         begun is not None
-        and begun.extent.columns == wanted.columns
-        and begun.extent.until <= wanted.until
-        and begun.extent.files.items() <= wanted.files.items()
+        and begun.state.columns == wanted.columns
+        and begun.state.until <= wanted.until
+        and begun.state.files.items() <= wanted.files.items()
         and (begun.full or not full)
     ):
         return begun
     if full or done is None or done.columns != wanted.columns:
-        return Pass(wanted, full=True)
+        return MaterializationPass(wanted, full=True)
     if done.until >= wanted.until and wanted.files.items() <= done.files.items() and not gone:
         return None
-    return Pass(wanted, full=False)
+    return MaterializationPass(wanted, full=False)
 
 
-def changed_files(source: ViewSource, extent: Extent, done: Extent) -> list[str]:
+def changed_files(source: ViewSource, state: SourceState, done: SourceState) -> list[str]:
     """Files of which some rows may not have been materialized: new ones, and those with rows after `done.until`.
 
     Raises:
@@ -215,14 +219,14 @@ def changed_files(source: ViewSource, extent: Extent, done: Extent) -> list[str]
     """
     return [
         name
-        for name, identity in extent.files.items()
+        for name, identity in state.files.items()
         if done.files.get(name) != identity or ((at := newest_event_time(source, name)) is not None and at > done.until)
     ]
 
 
-def _shown(extent: Extent) -> dict[str, Any]:
-    return asdict(extent) | {"until": extent.until.isoformat()}
+def _to_json(state: SourceState) -> dict[str, Any]:
+    return asdict(state) | {"until": state.until.isoformat()}
 
 
-def _extent(stored: dict[str, Any]) -> Extent:
-    return Extent(datetime.fromisoformat(stored["until"]), stored["files"], stored["columns"])
+def _from_json(stored: dict[str, Any]) -> SourceState:
+    return SourceState(datetime.fromisoformat(stored["until"]), stored["files"], stored["columns"])

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from jobs.materialization.chunks import BuildView
 from jobs.materialization.encoding import fields_of_view
 from jobs.materialization.locks import RunLock, online_writer
-from jobs.materialization.progress import Extent
+from jobs.materialization.progress import SourceState
 from jobs.materialization.redis_writer import ANY_TIME, Fence, OnlineRows, stored_keys
 from jobs.offline_store.latest_rows import ViewSource, connect, quoted, rows_of, run_query
 from jobs.offline_store.view_files import identities, replaced
@@ -39,9 +39,9 @@ class Removal:
         return self._had_rows[join_key]
 
     def of_strangers(
-        self, view: BuildView, extent: Extent, online: Callable[[Fence], OnlineRows], at_once: int
+        self, view: BuildView, state: SourceState, online: Callable[[Fence], OnlineRows], at_once: int
     ) -> Iterator[int]:
-        """Look at everybody who is online, so many at once, and remove who has no row of the view at the extent's end.
+        """Look at everybody who is online, so many at once, and remove who has no row of the view at the end of `state`.
 
         It stops where the build is replaced.
 
@@ -54,7 +54,7 @@ class Removal:
         with connect() as connection:
             for keys in stored_keys(self._client, self._project, [view.source.join_key], at_once):
                 files = identities(view.source)
-                ids = _without_row(connection, view.source, extent, view.stored_format.decode_keys(keys))
+                ids = _without_row(connection, view.source, state, view.stored_format.decode_keys(keys))
                 if not len(ids):
                     continue
                 with online_writer(self._client, self._project, self._seconds) as fence:
@@ -62,7 +62,7 @@ class Removal:
                     if replaced(view.source, view.through_link):
                         return
                     if identities(view.source) != files:  # the stream may just have brought some of them
-                        ids = _without_row(connection, view.source, extent, ids)
+                        ids = _without_row(connection, view.source, state, ids)
                     yield online(fence).remove(*view.stored_format.fields_of(ids))
 
     def all_of(self, view: "FeatureView") -> int:
@@ -76,16 +76,18 @@ class Removal:
         return removed
 
 
-def _without_row(connection: duckdb.DuckDBPyConnection, source: ViewSource, extent: Extent, ids: pa.Array) -> pa.Array:
+def _without_row(
+    connection: duckdb.DuckDBPyConnection, source: ViewSource, state: SourceState, ids: pa.Array
+) -> pa.Array:
     files = sorted(source.files(), key=lambda file: Path(file).stat().st_size, reverse=True)
     for some in (files[:1], files[1:]):  # the newest snapshot is the largest file, and holds nearly everybody
         if some and len(ids):
-            held = _with_row(connection, replace(source, only=tuple(some)), extent, ids)
+            held = _with_row(connection, replace(source, only=tuple(some)), state, ids)
             ids = ids.filter(pc.invert(pc.is_in(ids, held)))
     return ids
 
 
-def _with_row(connection: duckdb.DuckDBPyConnection, some: ViewSource, extent: Extent, ids: pa.Array) -> pa.Array:
+def _with_row(connection: duckdb.DuckDBPyConnection, some: ViewSource, state: SourceState, ids: pa.Array) -> pa.Array:
     key = quoted(some.join_key)
     connection.register("asked", pa.table({"k": ids}))
     query = f"""
@@ -93,4 +95,4 @@ def _with_row(connection: duckdb.DuckDBPyConnection, some: ViewSource, extent: E
             SELECT {key} FROM {rows_of(some.files())} WHERE {quoted(some.timestamp_field)} <= ?
         )
     """  # noqa: S608  # names are quoted, values are parameters
-    return run_query(connection, [some], query, [extent.until])["k"].combine_chunks()
+    return run_query(connection, [some], query, [state.until])["k"].combine_chunks()

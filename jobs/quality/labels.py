@@ -17,7 +17,7 @@ from jobs.inference_log.logged_scores import LoggedScores, open_scores
 from jobs.inference_log.reading import LogReading, Opener, nothing_in
 from jobs.offline_store.latest_rows import rows_of
 from jobs.offline_store.orders_file import Orders, find_orders
-from jobs.times import spoken
+from jobs.times import format_range
 from scoring.errors import ModelError
 from scoring.models.model_store import open_model, pinned_tag
 from scoring.pseudonyms import PREFIX, Pseudonyms
@@ -117,7 +117,7 @@ def make_labels(artefacts: Artefacts, request: LabelRequest, opened: Opener = op
             if damaged:
                 raise JobError(f"no label could be made: {damaged}")
             if not not_due:
-                nothing = f"no answered row {spoken(request.since, request.until)}"
+                nothing = f"no answered row {format_range(request.since, request.until)}"
                 raise NothingDueError(nothing_in(artefacts.inference_log, nothing))
             raise NothingDueError(
                 f"{artefacts.inference_log}: no answer is due for a label: orders are observed until "

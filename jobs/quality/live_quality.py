@@ -14,7 +14,7 @@ from jobs.inference_log.logged_scores import Active, LoggedScores, customer_numb
 from jobs.inference_log.reading import LogReading, Opener, nothing_in
 from jobs.quality.label_files import read_labels
 from jobs.quality.report import loss_line, quality_lines, write
-from jobs.times import spoken
+from jobs.times import format_range
 from scoring.evaluation import (
     FEWEST_OF_A_CLASS,
     PROBABILITY,
@@ -131,7 +131,7 @@ def live_quality(artefacts: Artefacts, check: QualityCheck, opened: Opener = ope
     if not found:
         nothing = f"no label belongs to a scored row: {counts}"
         if not answered:
-            nothing = nothing_in(reading.folder, f"no answered row {spoken(check.since, check.until)}")
+            nothing = nothing_in(reading.folder, f"no answered row {format_range(check.since, check.until)}")
         raise JobError("; ".join([nothing, *problems])) if problems else NothingLabelledError(nothing)
     verdicts = _verdicts(found, training, check.max_auc_loss)
     lost = [verdict for verdict in verdicts if verdict["lost"]]

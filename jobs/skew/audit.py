@@ -24,8 +24,8 @@ from jobs.offline_store.latest_rows import ViewSource, changed_customers, connec
 from jobs.offline_store.view_files import build_of
 from jobs.skew.findings import FAULTS
 from jobs.skew.replay import ModelReplay
-from jobs.skew.report import Found, summary, write
-from jobs.times import refuse_nothing_between, spoken
+from jobs.skew.report import AuditResult, summary, write
+from jobs.times import format_range, refuse_nothing_between
 from scoring.errors import ModelError
 from scoring.models.model_store import open_model
 from scoring.pseudonyms import PREFIX, Pseudonyms
@@ -109,7 +109,7 @@ def audit_skew(artefacts: Artefacts, audit: Audit, opened: Opener = open_model) 
     if not found.rows:
         if found.problems:
             raise JobError("nothing could be audited: " + "; ".join(found.problems))
-        nothing = f"no answered row {spoken(audit.since, audit.until)}"
+        nothing = f"no answered row {format_range(audit.since, audit.until)}"
         raise NothingToAuditError(nothing_in(reading.folder, nothing))
     exceeded = _exceeded(audit, found)
     now = datetime.now(UTC)
@@ -136,8 +136,8 @@ def audit_skew(artefacts: Artefacts, audit: Audit, opened: Opener = open_model) 
     return report
 
 
-def _found(artefacts: Artefacts, audit: Audit, reading: LogReading, opened: Opener) -> Found:
-    found = Found()
+def _found(artefacts: Artefacts, audit: Audit, reading: LogReading, opened: Opener) -> AuditResult:
+    found = AuditResult()
     replays: dict[str, ModelReplay | None] = {}
     with connect() as connection:
         identities = _Identities(connection, reading, audit.id_key_file)
@@ -207,7 +207,7 @@ class _Identities:
         return found
 
 
-def _exceeded(audit: Audit, found: Found) -> list[str]:
+def _exceeded(audit: Audit, found: AuditResult) -> list[str]:
     exceeded = []
     if found.unexplained > audit.max_unexplained:
         again = f" ({found.not_reproduced:,} probabilities are not the model's)" if found.not_reproduced else ""

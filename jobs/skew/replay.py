@@ -18,7 +18,7 @@ from jobs.skew.classes import Bools, Evidence, Floats, Replayed, Served, classif
 from jobs.skew.evidence import Replay, mistimed_views, served_of, unbuilt_views, zeroed_views
 from jobs.skew.findings import AGREES, FINDINGS, Finding, code
 from jobs.skew.past_rows import TIMESTAMP, Moments, ViewHistory, Which
-from jobs.skew.report import WHOLE_ROW, Found
+from jobs.skew.report import WHOLE_ROW, AuditResult
 from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import outcomes
 
@@ -85,14 +85,14 @@ class ModelReplay:
         """How many inputs the model has."""
         return len(self._made_of)
 
-    def under_its_contract(self, table: pa.Table, found: Found) -> pa.Table:
+    def under_its_contract(self, table: pa.Table, found: AuditResult) -> pa.Table:
         """Without rows that were scored under another contract than the one stored with the model; they are counted."""
         own = pc.equal(table["contract_sha256"], self._model.contract_sha256)
         if foreign := table.num_rows - (pc.sum(own).as_py() or 0):
             found.problems.append(f"{foreign:,} rows of model {self._model.tag} were scored under another contract")
         return table.filter(own)
 
-    def audit(self, rows: LoggedRows, found: Found) -> None:
+    def audit(self, rows: LoggedRows, found: AuditResult) -> None:
         """Replay n rows and count what differs."""
         names = self._model.contract.feature_names
         found.rows += len(rows)
@@ -213,7 +213,7 @@ class ModelReplay:
         """(n, v) → (n, k): true of one of the views that an input is made of."""
         return np.equal(self._per_input(of_views.astype(np.float64), np.fmax), 1.0)
 
-    def _count_unknown(self, rows: LoggedRows, known_offline: Bools, found: Found) -> NDArray[np.intp]:
+    def _count_unknown(self, rows: LoggedRows, known_offline: Bools, found: AuditResult) -> NDArray[np.intp]:
         """Customers who were unknown online though the offline store has rows of them; their positions."""
         appeared = np.flatnonzero(~rows.known & known_offline)
         if len(appeared):
@@ -236,7 +236,9 @@ class ModelReplay:
                     found.examples.append(_example(of_them, row, WHOLE_ROW, finding))
         return appeared
 
-    def _count_moved(self, rows: LoggedRows, offline: ResolvedFeatures, again: NDArray[np.intp], found: Found) -> None:
+    def _count_moved(
+        self, rows: LoggedRows, offline: ResolvedFeatures, again: NDArray[np.intp], found: AuditResult
+    ) -> None:
         """Score the offline vectors of the rows that differ; those of all others are what was scored already."""
         scored = np.isfinite(rows.probability)
         found.scored_twice += int(scored.sum())
@@ -252,14 +254,14 @@ class ModelReplay:
         found.probability_max = max(found.probability_max, float(change.max(initial=0.0)))
         found.moved_decisions += int(((was_scored != made.scored) | (both & (made.decisions != decision))).sum())
 
-    def _count_not_reproduced(self, rows: LoggedRows, found: Found) -> None:
+    def _count_not_reproduced(self, rows: LoggedRows, found: AuditResult) -> None:
         scored = np.flatnonzero(np.isfinite(rows.probability))
         if len(scored):
             again = self._model.score(rows.inputs[scored]).astype(np.float64)
             found.not_reproduced += int((np.abs(again - rows.probability[scored]) > REPRODUCED_WITHIN).sum())
 
     def _note_examples(
-        self, rows: LoggedRows, codes: NDArray[np.uint8], served: Served, valid: Replayed, found: Found
+        self, rows: LoggedRows, codes: NDArray[np.uint8], served: Served, valid: Replayed, found: AuditResult
     ) -> None:
         for number in np.unique(codes[codes > code(Finding.OVERRIDE)]).tolist():
             finding = FINDINGS[number - 1]

@@ -19,7 +19,7 @@ WHOLE_ROW = "(the whole row)"
 
 
 @dataclass
-class Found:
+class AuditResult:
     """Counts over all audited rows, and examples.
 
     values: compared, one for each input of a customer who was known online.
@@ -87,7 +87,7 @@ class Found:
         return len(self.examples) < EXAMPLES and of_it < _EXAMPLES_PER_FINDING
 
 
-def summary(found: Found, run: Mapping[str, Any]) -> dict[str, Any]:
+def summary(found: AuditResult, run: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that is reported, for JSON.
 
     Args:
@@ -133,7 +133,7 @@ def summary(found: Found, run: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def write(folder: Path, found: Found, report: Mapping[str, Any], now: datetime) -> None:
+def write(folder: Path, found: AuditResult, report: Mapping[str, Any], now: datetime) -> None:
     """Write `skew.json`, `skew.html` and `skew.prom`, each in one step.
 
     Raises:
@@ -142,7 +142,7 @@ def write(folder: Path, found: Found, report: Mapping[str, Any], now: datetime) 
     put_report(folder, "skew", report, {"skew.html": skew_page(report)}, metrics_of(found, now))
 
 
-def metrics_of(found: Found, now: datetime) -> CollectorRegistry:
+def metrics_of(found: AuditResult, now: datetime) -> CollectorRegistry:
     """What Prometheus is told; no customer and no value of one is in it."""
     registry = CollectorRegistry()
 

@@ -101,7 +101,7 @@ def compare_versions(champion: Servable, candidate: Servable, settings: Training
         TrainingError: they have no rows in common that neither was fitted on.
     """
     rows = candidate.registered.test_set
-    _refuse_tainted(champion, candidate, rows)
+    _refuse_fitted_after(champion, candidate, rows)
     servables = {"champion": champion, "candidate": candidate}
     matrices = {
         role: np.ascontiguousarray(rows[servable.contract.feature_names].to_numpy(dtype=np.float32))
@@ -139,7 +139,7 @@ def _scorer(servable: Servable) -> Scorer:
         return servable.load(Path(folder)).score
 
 
-def _refuse_tainted(champion: Servable, candidate: Servable, rows: pd.DataFrame) -> None:
+def _refuse_fitted_after(champion: Servable, candidate: Servable, rows: pd.DataFrame) -> None:
     missing = [name for name in TEST_COLUMNS if name not in rows]
     if missing:
         raise TrainingError(
@@ -150,12 +150,12 @@ def _refuse_tainted(champion: Servable, candidate: Servable, rows: pd.DataFrame)
         raise TrainingError(f"the test rows lack inputs that the champion takes: {', '.join(lacking)}")
     cutoff = rows["event_timestamp"].min()
     for servable in (champion, candidate):
-        if said := tainted(servable.contract.training_window, cutoff):
+        if said := fitted_after(servable.contract.training_window, cutoff):
             raise TrainingError(f"version {servable.registered.version.version} {said}: the rows are not untouched")
 
 
-def tainted(training_window: Mapping[str, str], cutoff: datetime) -> str:
-    """Why rows at a test cut-off are not untouched by who was trained in that window; empty if they are."""
+def fitted_after(training_window: Mapping[str, str], cutoff: datetime) -> str:
+    """Say that a model trained in this window was fitted on labels from after a test cut-off; empty if it was not."""
     until = training_window.get("labels_until")
     if until is not None and pd.Timestamp(until) <= cutoff:
         return ""

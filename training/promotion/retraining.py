@@ -13,7 +13,7 @@ from training.bento_import import prepare
 from training.data.dataset import built_from, last_labelled, observed_until
 from training.errors import DatasetError, GateError, LockedError, ModelImportError
 from training.gate.rules import GATE, PASSED, own_verdict, ways_out
-from training.promotion.judgement import AGAINST_CHAMPION, judge, tainted
+from training.promotion.judgement import AGAINST_CHAMPION, fitted_after, judge
 from training.promotion.ledger import Recorded
 from training.promotion.registry_moves import OpenedRegistry
 from training.settings import TrainingSettings
@@ -89,7 +89,7 @@ def _refuse_earlier_labels(
 ) -> None:
     """Told before the minutes of training: the gate holds no version against a champion that has seen later labels."""
     cutoff = last_labelled(observed_until(artefacts), settings)
-    if said := tainted(champion.training_window, cutoff):
+    if said := fitted_after(champion.training_window, cutoff):
         raise DatasetError(
             f"the champion, version {number}, {said}; a version trained now could not be held against it. Take later "
             "orders, or `make train`, which holds a version against no champion"

@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.errors import JobError
-from jobs.materialization.progress import Extent, Pass, changed_files, next_pass
+from jobs.materialization.progress import MaterializationPass, SourceState, changed_files, next_pass
 from jobs.offline_store.latest_rows import KeyRange, ViewSource
 from jobs.offline_store.view_files import identities, limited_to, newest_event_time, replaced, resolved
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
-DONE = Extent(T0, {"jan/0": "1", "feb/0": "2"}, "columns")
+DONE = SourceState(T0, {"jan/0": "1", "feb/0": "2"}, "columns")
 
 
 def test_nothing_is_left_where_nothing_changed() -> None:
@@ -28,21 +28,21 @@ def test_nothing_is_left_where_nothing_changed() -> None:
 @pytest.mark.parametrize(
     "wanted", [replace(DONE, until=T0 + DAY), replace(DONE, files={"jan/0": "1", "feb/0": "3"})], ids=["time", "file"]
 )
-def test_what_changed_is_left(wanted: Extent) -> None:
-    assert Pass(wanted, full=False) == next_pass(wanted, DONE, None, full=False)
+def test_what_changed_is_left(wanted: SourceState) -> None:
+    assert MaterializationPass(wanted, full=False) == next_pass(wanted, DONE, None, full=False)
 
 
 @pytest.mark.parametrize("done", [None, replace(DONE, columns="other")], ids=["never", "other columns"])
-def test_everything_is_left_where_nothing_comparable_was_done(done: Extent | None) -> None:
-    assert Pass(DONE, full=True) == next_pass(DONE, done, None, full=False)
+def test_everything_is_left_where_nothing_comparable_was_done(done: SourceState | None) -> None:
+    assert MaterializationPass(DONE, full=True) == next_pass(DONE, done, None, full=False)
 
 
 def test_everything_is_left_when_everything_is_asked_for() -> None:
-    assert Pass(DONE, full=True) == next_pass(DONE, DONE, None, full=True)
+    assert MaterializationPass(DONE, full=True) == next_pass(DONE, DONE, None, full=True)
 
 
 def test_a_pass_that_was_cut_off_is_finished_first() -> None:
-    begun = Pass(DONE, full=True, reached="00500")
+    begun = MaterializationPass(DONE, full=True, reached="00500")
 
     assert begun == next_pass(DONE, None, begun, full=False)
     assert begun == next_pass(DONE, None, begun, full=True)
@@ -60,22 +60,26 @@ def test_a_pass_that_was_cut_off_is_finished_first() -> None:
     ],
     ids=["file changed", "file gone", "earlier", "other columns"],
 )
-def test_a_pass_over_what_is_there_no_more_is_not_finished(wanted: Extent) -> None:
-    assert Pass(wanted, full=True) == next_pass(wanted, None, Pass(DONE, full=True, reached="00500"), full=False)
+def test_a_pass_over_what_is_there_no_more_is_not_finished(wanted: SourceState) -> None:
+    assert MaterializationPass(wanted, full=True) == next_pass(
+        wanted, None, MaterializationPass(DONE, full=True, reached="00500"), full=False
+    )
 
 
 def test_a_pass_over_what_changed_does_not_do_for_everything() -> None:
-    assert Pass(DONE, full=True) == next_pass(DONE, DONE, Pass(DONE, full=False, reached="00500"), full=True)
+    assert MaterializationPass(DONE, full=True) == next_pass(
+        DONE, DONE, MaterializationPass(DONE, full=False, reached="00500"), full=True
+    )
 
 
 def test_a_range_is_done_when_its_end_was_reached() -> None:
-    cut_off = Pass(DONE, full=True, reached="b")
+    cut_off = MaterializationPass(DONE, full=True, reached="b")
 
     assert cut_off.is_done(KeyRange(None, "a"))
     assert cut_off.is_done(KeyRange("a", "b"))
     assert not cut_off.is_done(KeyRange("b", "c"))
     assert not cut_off.is_done(KeyRange("b", None))
-    assert not Pass(DONE, full=True).is_done(KeyRange(None, "a"))
+    assert not MaterializationPass(DONE, full=True).is_done(KeyRange(None, "a"))
 
 
 def view(folder: Path) -> ViewSource:
@@ -132,9 +136,9 @@ def test_files_with_rows_after_the_last_time_are_read_again(tmp_path: Path) -> N
     link(tmp_path, "one")
     source = resolved(view(tmp_path))
     files = identities(source)
-    done = Extent(T0 + 2 * DAY, {name: of for name, of in files.items() if "mar" not in name}, "")
+    done = SourceState(T0 + 2 * DAY, {name: of for name, of in files.items() if "mar" not in name}, "")
 
-    changed = changed_files(source, Extent(T0 + 9 * DAY, files, ""), done)
+    changed = changed_files(source, SourceState(T0 + 9 * DAY, files, ""), done)
 
     assert ["feb/part-0.parquet", "mar/part-0.parquet"] == sorted(changed)
     limited = limited_to(source, changed)

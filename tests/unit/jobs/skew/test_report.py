@@ -10,7 +10,7 @@ import pytest
 from jobs.errors import JobError
 from jobs.skew.audit import Audit
 from jobs.skew.findings import CLASSES, Finding
-from jobs.skew.report import EXAMPLES, Found, summary, write
+from jobs.skew.report import EXAMPLES, AuditResult, summary, write
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 RUN = {
@@ -37,7 +37,7 @@ def test_settings_out_of_range_are_refused_by_name(how: dict[str, Any], why: str
 
 
 def test_counts_add_up_over_features_findings_and_classes() -> None:
-    found = Found(rows=10, values=40, compared_rows=8, scored_twice=5, moved_decisions=2, probability_sum=0.5)
+    found = AuditResult(rows=10, values=40, compared_rows=8, scored_twice=5, moved_decisions=2, probability_sum=0.5)
     found.findings.update({("a", Finding.LAG): 3, ("b", Finding.LAG_OF_VERSION): 2, ("a", Finding.OVERRIDE): 4})
     found.findings["b", Finding.UNKNOWN] = 1
     found.not_reproduced = 2
@@ -54,7 +54,7 @@ def test_counts_add_up_over_features_findings_and_classes() -> None:
 
 
 def test_examples_are_few_of_a_kind_and_few_in_all() -> None:
-    found = Found()
+    found = AuditResult()
     for finding in [kind for kind in Finding for _ in range(5)]:
         if found.wants_example(finding):
             found.examples.append({"evidence": finding.evidence})
@@ -65,7 +65,7 @@ def test_examples_are_few_of_a_kind_and_few_in_all() -> None:
 
 def test_what_customers_are_called_cannot_change_the_page(tmp_path: Path) -> None:
     example = {"customer_id": "<script>alert(1)</script>", "evidence": "e", "class": "c", "served": 1.5, "as_of": NOW}
-    found = Found(rows=1, examples=[example], problems=["<b>damaged</b>"])
+    found = AuditResult(rows=1, examples=[example], problems=["<b>damaged</b>"])
 
     write(tmp_path / "new" / "out", found, summary(found, RUN), NOW)
 
@@ -78,7 +78,7 @@ def test_what_customers_are_called_cannot_change_the_page(tmp_path: Path) -> Non
 
 def test_a_report_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    found = Found(rows=1)
+    found = AuditResult(rows=1)
 
     with pytest.raises(JobError, match="file/out: the report cannot be written: Not a directory"):
         write(tmp_path / "file" / "out", found, summary(found, RUN), NOW)
