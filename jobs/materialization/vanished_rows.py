@@ -41,7 +41,7 @@ class Removal:
     def of_strangers(
         self, view: BuildView, state: SourceState, online: Callable[[Fence], OnlineRows], at_once: int
     ) -> Iterator[int]:
-        """Look at everybody who is online, so many at once, and remove who has no row of the view at the end of `state`.
+        """Check all online customers, `at_once` at a time, and remove those who have no row of the view in `state`.
 
         It stops where the build is replaced.
 
