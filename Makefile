@@ -52,7 +52,7 @@ help: ## this list
 ## Start here
 .PHONY: run up rollout down
 run: port-free sample-of-today first-model materialize serve ## everything up to a served prediction; prints a curl that works
-up: installed ## all of it in containers, by docker compose (docs/operations.md) [PORT=3000]
+up: installed ## all of it in containers, by docker compose (docs/operations/compose.md) [PORT=3000]
 	@docker compose version > /dev/null 2>&1 || { echo "error: docker compose is needed; without it: make run" >&2; exit 1; }
 	@"$$PYTHON" deploy/make_secrets.py deploy/secrets
 	@$(MAKE) --no-print-directory jobs-image BUILDER=docker
@@ -191,7 +191,7 @@ port-free:  # said before the minutes of training, not after
 api-key: installed ## a new API key, shown once: NAME=shop [KEYS_FILE=.api_keys]
 	@$(PY) -m service new-key "--file=$${KEYS_FILE:-.api_keys}" -- "$$NAME"
 
-## Package (docs/operations.md)
+## Package (docs/operations/image.md)
 .PHONY: build containerize jobs-image image-size sbom
 build: imported ## a Bento with the pinned model, labelled with version and commit
 	@$(BIN)/bentoml build --label "version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
@@ -266,7 +266,7 @@ soak: imported materialize ## 200,000 requests through one worker → docs/perfo
 	@$(PY) -m benchmarks soak && $(PY) -m benchmarks report
 bench-beside: imported materialize ## what the inference log and a challenger cost → docs/performance.md; five quiet minutes
 	@$(PY) -m benchmarks beside && $(PY) -m benchmarks report
-bench-capacity: imported materialize ## what a replica and Redis take → docs/operations.md; one quiet minute
+bench-capacity: imported materialize ## what a replica and Redis take → docs/operations/capacity.md; one quiet minute
 	@$(PY) -m benchmarks capacity && $(PY) -m benchmarks report
 bench-jobs: imported ## the jobs beside stock tools → docs/performance.md; 25 quiet minutes [SIZES=200000,1000000] [LARGEST=5000000]
 	@$(PY) -m benchmarks jobs $(call option,SIZES,sizes) $(call option,LARGEST,largest) && $(PY) -m benchmarks report

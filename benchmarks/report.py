@@ -23,7 +23,7 @@ HOURS_BEGIN, HOURS_END = "<!-- hours: written by `python -m benchmarks report` -
 PROMOTION_PAGE = PROJECT_ROOT / "docs" / "promotion.md"
 GATE_BEGIN, GATE_END = "<!-- gate: written by `python -m benchmarks report` -->", "<!-- gate: end -->"
 YEAR_BEGIN, YEAR_END = "<!-- year: written by `python -m benchmarks report` -->", "<!-- year: end -->"
-OPERATIONS_PAGE = PROJECT_ROOT / "docs" / "operations.md"
+CAPACITY_PAGE = PROJECT_ROOT / "docs" / "operations" / "capacity.md"
 CAPACITY_BEGIN, CAPACITY_END = "<!-- capacity: written by `python -m benchmarks report` -->", "<!-- capacity: end -->"
 LOG_PAGE = PROJECT_ROOT / "docs" / "inference-log.md"
 LOG_BEGIN, LOG_END = "<!-- log: written by `python -m benchmarks report` -->", "<!-- log: end -->"
@@ -118,8 +118,8 @@ def write(results: Path) -> None:
     )
     plan = between(SCALE_PAGE.read_text(encoding="utf-8"), SCALE_BEGIN, SCALE_END, scale_figures(document.get("jobs")))
     SCALE_PAGE.write_text(plan, encoding="utf-8")
-    guide = between(OPERATIONS_PAGE.read_text(encoding="utf-8"), CAPACITY_BEGIN, CAPACITY_END, capacity_guide(document))
-    OPERATIONS_PAGE.write_text(guide, encoding="utf-8")
+    guide = between(CAPACITY_PAGE.read_text(encoding="utf-8"), CAPACITY_BEGIN, CAPACITY_END, capacity_guide(document))
+    CAPACITY_PAGE.write_text(guide, encoding="utf-8")
     print(f"wrote {PAGE.relative_to(PROJECT_ROOT)} and the figures of {SCALE_PAGE.relative_to(PROJECT_ROOT)}")
 
 

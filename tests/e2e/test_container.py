@@ -194,7 +194,7 @@ def test_on_sigterm_it_answers_what_it_has_taken_and_ends_well(image: Image, loo
 def test_with_keys_it_starts_as_documented_and_says_why_it_does_not(image: Image, loop: Loop) -> None:
     (documented,) = re.findall(
         r"^(make api-key .*)\n(chmod .*)\n(docker run (?:.*\\\n)*.*)$",
-        (SOURCE / "docs" / "operations.md").read_text(),
+        (SOURCE / "docs" / "operations" / "image.md").read_text(),
         re.MULTILINE,
     )
     *makes_keys, run = documented

@@ -41,8 +41,8 @@ WRONG = [
     ("service.resources.requests.memory", "-1Gi", "/service/resources/requests/memory"),
     ("service.resources.requests.memory", "1GB", "/service/resources/requests/memory"),
     ("service.port", None, "'port'"),
-    ("jobs.drift.watch.schedule", "@reboot", "/jobs/drift/schedule"),
-    ("jobs.drift.watch.schedule", "TZ=UTC 0 0 * * *", "/jobs/drift/schedule"),
+    ("jobs.drift.schedule", "@reboot", "/jobs/drift/schedule"),
+    ("jobs.drift.schedule", "TZ=UTC 0 0 * * *", "/jobs/drift/schedule"),
     ("jobs.timeZone", "Local", "/jobs/timeZone"),
     ("image.tag", 1.1, "image.tag is the number 1.1, and its text is lost: put the tag in quotes"),
     ("jobs.image.tag", 1234.5, "jobs.image.tag is the number 1234.5"),
@@ -58,7 +58,7 @@ WRONG = [
     ("mlflow.trackingUri", "http://user:password@mlflow", "/mlflow/trackingUri"),
     ("registry.source", "somewhere", "/registry/source"),
     ("jobs.settings.JOBS_DAILY_SNAPSHOTS", 0, "/jobs/settings/JOBS_DAILY_SNAPSHOTS"),
-    ("jobs.drift.watch.schedule", "daily", "/jobs/drift/schedule"),
+    ("jobs.drift.schedule", "daily", "/jobs/drift/schedule"),
     ("networkPolicy.callers", [{"pods": {}}], "/networkPolicy/callers/0"),
     # Rules between values, which a schema cannot say.
     ("redis.existingSecret", "", "redis.existingSecret"),
@@ -68,7 +68,7 @@ WRONG = [
     ("autoscaling", {"enabled": True, "minReplicas": 1}, "autoscaling.minReplicas"),
     ("registry", {"source": "configMap"}, "registry.configMap"),
     ("registry", {"source": "secret"}, "registry.existingSecret"),
-    ("jobs.drift.watch.enabled", True, "jobs.drift.watch.enabled"),
+    ("jobs.drift.enabled", True, "jobs.drift.enabled"),
     ("jobs.auditSkew.enabled", True, "jobs.auditSkew.enabled"),
     ("jobs.retrain.enabled", True, "mlflow.trackingUri"),
     ("monitoring.serviceMonitor.enabled", True, "networkPolicy.scrapers"),
@@ -215,8 +215,8 @@ def test_a_claim_that_is_there_is_used_and_none_is_made() -> None:
 
 @needs_helm
 def test_the_first_install_in_the_guide_names_what_there_is(tmp_path: Path) -> None:
-    guide = (PROJECT_ROOT / "docs/operations.md").read_text()
-    section = guide[guide.index("## Clusters: Helm") : guide.index("**The registry.**")]
+    guide = (PROJECT_ROOT / "docs/operations/kubernetes.md").read_text()
+    section = guide[: guide.index("**The registry.**")]
     values = with_values("minimal", "redis.inChart.enabled", True)
     defaults = yaml.safe_load((CHART / "values.yaml").read_text())
     rendered = render(values, release="churn-service")

@@ -5,7 +5,7 @@ import yaml
 
 from artefacts.addresses import PROJECT_ROOT
 from benchmarks.online.capacity_guide import BUSY, capacity_guide, planned_rate
-from benchmarks.report import CAPACITY_BEGIN, CAPACITY_END, OPERATIONS_PAGE
+from benchmarks.report import CAPACITY_BEGIN, CAPACITY_END, CAPACITY_PAGE
 from benchmarks.results import load_all
 from tests.unit.benchmarks.test_report import ABOUT
 
@@ -83,6 +83,6 @@ def test_the_chart_s_replicas_are_as_large_and_scaled_as_the_guide_says() -> Non
 
 
 def test_the_page_shows_what_the_stored_results_give() -> None:
-    page = OPERATIONS_PAGE.read_text()
+    page = CAPACITY_PAGE.read_text()
 
     assert f"{CAPACITY_BEGIN}\n{capacity_guide(load_all())}\n{CAPACITY_END}" in page
