@@ -1,4 +1,4 @@
-"""What one replica and one Redis take at rates of requests: processor time and memory, for docs/operations/capacity.md."""
+"""Processor time and memory of one replica and one Redis at given rates: docs/operations/capacity.md."""
 
 import os
 from dataclasses import replace

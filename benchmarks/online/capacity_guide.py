@@ -1,4 +1,4 @@
-"""The tables of docs/operations/capacity.md: what N customers and R requests a second take, from what was measured. Pure."""
+"""The tables of docs/operations/capacity.md: what N customers and R requests a second take. Pure."""
 
 from collections.abc import Mapping
 from math import ceil
