@@ -1,6 +1,6 @@
-"""What a model promises and how raw feature values become its input: the one room every plane shares.
+"""The model contract, and the one function that turns raw feature values into model input; every plane uses it.
 
-Pure: pydantic and numpy, no feast, no mlflow, no bentoml, no I/O beyond the text it is handed.
+Pure: pydantic and numpy only. No feast, mlflow or bentoml, and no I/O.
 """
 
 from contract.errors import (

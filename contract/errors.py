@@ -1,7 +1,7 @@
 """Errors of the contract room.
 
 ContractError
-├── ContractVersionError   written by a later version of this code
+├── ContractVersionError   the contract was written by a newer version of this code
 ├── ContractMismatchError  the registry and the contract disagree
 └── OverrideError          a caller's override names no input or has the wrong type
 """
@@ -10,18 +10,18 @@ from pydantic import ValidationError
 
 
 class ContractError(ValueError):
-    """A contract cannot be read, built or obeyed; the message names the part that is wrong."""
+    """A contract cannot be read, built or obeyed. The message names the wrong part."""
 
 
 class ContractVersionError(ContractError):
-    """The contract's `schema_version` is later than this code understands."""
+    """The contract's `schema_version` is newer than this code supports."""
 
 
 class ContractMismatchError(ContractError):
-    """The live feature registry no longer offers what the contract promises.
+    """The live feature registry does not offer what the contract promises.
 
     Attributes:
-        differences: one sentence per difference, each naming the feature, view or key.
+        differences: one sentence per difference; each names the feature, view or key.
     """
 
     def __init__(self, differences: list[str]) -> None:
@@ -33,7 +33,7 @@ class OverrideError(ContractError):
     """An override cannot be used.
 
     Attributes:
-        field: path of the offending member of the request, e.g. `features.view__feature`.
+        field: path of the invalid member in the request, e.g. `features.view__feature`.
     """
 
     def __init__(self, field: str, message: str) -> None:
@@ -42,9 +42,9 @@ class OverrideError(ContractError):
 
 
 def setting_problem(error: ValidationError, prefix: str) -> str:
-    """One line about a setting that is out of range: its variable and what was expected, never its value."""
+    """Describe the first invalid setting in one line: its variable and what is expected, never its value."""
     problem = error.errors(include_url=False, include_input=False)[0]
-    if not problem["loc"]:  # a rule between settings, which names them
+    if not problem["loc"]:  # a rule across settings; its text names them
         return str(problem["ctx"]["error"])
     name = "_".join(str(part) for part in problem["loc"]).upper()
     return f"{prefix}{name}: {problem['msg']}"

@@ -1,7 +1,6 @@
-"""What a feature registry offers for one feature service, in words that need no feast to be read.
+"""The features of one feature service as the registry describes them; readable without feast.
 
-Training writes it into the contract, the service reads it again at start-up, and `differences` says
-in which points the two disagree.
+Training writes this schema into the contract. The service reads the live one at start-up. `differences` compares them.
 """
 
 import hashlib
@@ -20,23 +19,23 @@ MissingPolicy = Literal["use_default", "refuse"]
 
 
 def content_sha256(document: str | bytes) -> str:
-    """sha256 of a JSON document with its members sorted and its spaces gone.
+    """sha256 of a JSON document in canonical form: members sorted, no spaces.
 
-    Of the document and not of the object read from it: a later version of this code may know members
-    that an old document lacks, and must still find the old document unaltered.
+    It hashes the document, not the parsed object: a newer version of this code may add members, and an old document
+    must keep its hash.
     """
     canonical = json.dumps(json.loads(document), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 class Frozen(BaseModel):
-    """Base of everything in a contract: immutable, and a member it does not know is an error."""
+    """Base class of the contract's models: immutable; an unknown member is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @property
     def sha256(self) -> str:
-        """`content_sha256` of this object as it would be written."""
+        """`content_sha256` of this object's JSON."""
         return content_sha256(self.model_dump_json())
 
 
@@ -48,9 +47,9 @@ class EntityKey(Frozen):
 
 
 class SourceView(Frozen):
-    """A stored feature view that is read by entity key.
+    """A stored feature view, read by entity key.
 
-    ttl_seconds: how long a row stays valid after its event timestamp; None means until the next row.
+    ttl_seconds: how long a row is valid after its event timestamp; None: until the next row.
     """
 
     name: str
@@ -58,12 +57,13 @@ class SourceView(Frozen):
 
 
 class FeatureSpec(Frozen):
-    """One feature as the registry offers it.
+    """One feature as the registry describes it.
 
     name: feature reference `view__feature`, unique in the service.
-    sources: the stored views whose rows it is made from; its own view unless it is on-demand.
-    on_stale, on_missing: what stands in when a source row is older than its TTL, or absent or null.
-    default: the value that the feature repository names as stand-in, None if it names none.
+    sources: the stored views that the value is computed from: its own view, or those that its on-demand view reads.
+    on_stale: policy for a source row older than its TTL.
+    on_missing: policy for an absent row or a null value.
+    default: the feature repository's default value; None if it has none.
     """
 
     name: str
@@ -76,14 +76,14 @@ class FeatureSpec(Frozen):
 
     @property
     def field_name(self) -> str:
-        """Name of the field in its view, without the view's."""
+        """Name of the field without the view's name."""
         return self.name.removeprefix(f"{self.view}__")
 
 
 class RequestInput(Frozen):
-    """A value that an on-demand view takes from the request instead of the store.
+    """A value that an on-demand view takes from the request, not from the store.
 
-    filled_by: `request_time_unix_us` is the request's own time, taken once per request.
+    filled_by: `request_time_unix_us` is the request's time, read once per request.
     """
 
     name: str
@@ -92,7 +92,7 @@ class RequestInput(Frozen):
 
 
 class FeatureSchema(Frozen):
-    """All that a model relies on in one feature service of a registry."""
+    """Everything a model depends on in one feature service."""
 
     project: str
     feature_service: str
@@ -101,17 +101,16 @@ class FeatureSchema(Frozen):
     features: tuple[FeatureSpec, ...]
     request_inputs: tuple[RequestInput, ...]
     transformations: dict[str, str]
-    """On-demand view name → sha256 of its function's source."""
+    """On-demand view → sha256 of its function's source."""
 
 
 def differences(promised: FeatureSchema, live: FeatureSchema) -> list[str]:
-    """Say in which points the live registry breaks what was promised.
+    """Compare the promised schema with the live one.
 
-    Features that the live service offers beyond the promised ones are no difference. Policies and
-    defaults are the contract's own and are not compared.
+    Additional live features are not a difference. Policies and defaults belong to the contract and are not compared.
 
     Returns:
-        One sentence per difference; empty when every promise holds.
+        One sentence per difference; empty if the live registry keeps every promise.
     """
     found: list[str] = []
     if promised.project != live.project:
@@ -168,7 +167,7 @@ def _changed(
 
 
 class FeatureRegistry(Protocol):
-    """The part of Feast's registry that is read here; written down so that this room needs no feast."""
+    """The part of Feast's registry that is read here, so that this room does not import feast."""
 
     def get_feature_service(self, name: str, project: str) -> Any: ...
     def get_feature_view(self, name: str, project: str) -> Any: ...
@@ -176,17 +175,16 @@ class FeatureRegistry(Protocol):
 
 
 def read_feature_schema(registry: FeatureRegistry, project: str, feature_service: str) -> FeatureSchema:
-    """Describe one feature service of a Feast registry.
+    """Read the schema of one feature service from a Feast registry.
 
-    The order of features is the feature service's own: views as listed, fields as declared.
+    Features come in the feature service's order: views as listed, fields as declared.
 
     Args:
-        registry: Feast's registry, or anything with its three getters.
+        registry: Feast's registry, or any object with its three getters.
 
     Raises:
-        ContractError: a feature has a type the model input cannot hold, an on-demand view reads a
-            stored view that the service does not list (its age could not be known), a field's tag
-            is not understood, or a request input does not say what fills it.
+        ContractError: a feature's type is not supported; an on-demand view reads a stored view that the service does
+            not list, so its age is unknown; a field's tag is invalid; or a request input lacks its `filled_by` tag.
     """
     service = registry.get_feature_service(feature_service, project)
     stored: dict[str, Any] = {}
@@ -197,7 +195,7 @@ def read_feature_schema(registry: FeatureRegistry, project: str, feature_service
         try:
             stored[name] = registry.get_feature_view(name, project)
             sources: tuple[str, ...] = (name,)
-        except Exception as missing:  # feast raises one class per object type; none may be imported here
+        except Exception as missing:  # feast has one class per object type; this room imports none
             try:
                 on_demand[name] = registry.get_on_demand_feature_view(name, project)
             except Exception:

@@ -1,4 +1,4 @@
-"""How a number was distributed: exact counts in a few bins, so that later values can be held against them."""
+"""Histogram of a numeric value: exact counts in a few bins, to compare later values with."""
 
 from typing import Annotated, Self
 
@@ -12,13 +12,13 @@ MOST_BINS = 20
 
 
 class Histogram(Frozen):
-    """Counts of float32 values, in the unit of what was counted.
+    """Counts of float32 values by bin.
 
-    edges: ascending; bin i holds values above edge i − 1 up to edge i. The first has no lower end, a further one
-        beyond the last edge none above.
-    counts: of the bins, one more than edges.
-    missing: how many rows had no value.
-    largest: the largest value that was counted; None where there was none, and in contracts older than it.
+    edges: ascending, in the values' unit. Bin i holds edge i − 1 < value ≤ edge i. The first bin has no lower end; the
+        last bin, above the last edge, no upper end.
+    counts: one per bin, so one more than edges.
+    missing: rows without a value.
+    largest: the largest counted value; None if there was none, and in contracts older than this member.
     """
 
     edges: tuple[float, ...]
@@ -36,9 +36,9 @@ class Histogram(Frozen):
 
     @classmethod
     def of(cls, values: ArrayLike) -> Self:
-        """Count n values, NaN where there is none; the bins hold about as many each, and equal values share one.
+        """Count n values; NaN is a missing one. The bins hold about equally many.
 
-        A value that many rows have is an edge, and the next smaller number too, so it has a bin to itself.
+        A frequent value has a bin of its own: it is an edge, and so is the next smaller float32.
         """
         numbers = _float32(values)
         present = np.sort(numbers[np.isfinite(numbers)])
@@ -62,14 +62,14 @@ class Histogram(Frozen):
         )
 
     def count(self, values: ArrayLike) -> NDArray[np.int64]:
-        """How many of n values, NaN where there is none, lie in each bin; the last count is of those missing."""
+        """Count n values by this histogram's bins: int64 (bins + 1,); the last count is of missing values (NaN)."""
         numbers = _float32(values)
         present = numbers[np.isfinite(numbers)]
         return np.append(_binned(self.edges, present), len(numbers) - len(present))
 
     @property
     def all_counts(self) -> NDArray[np.int64]:
-        """As `count` gives them, of what the histogram was made of."""
+        """Counts of the values that the histogram was made from, in the form of `count`."""
         return np.array([*self.counts, self.missing], dtype=np.int64)
 
 

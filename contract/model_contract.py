@@ -1,4 +1,4 @@
-"""`ModelContract`: what one model version promises, as frozen, versioned, content-hashed JSON."""
+"""`ModelContract`: what one model version promises, as immutable, versioned, content-hashed JSON."""
 
 import json
 from datetime import datetime
@@ -12,17 +12,17 @@ from contract.histogram import Histogram
 
 SCHEMA_VERSION: Literal[1] = 1
 COUNTED_AT = "counted_at"
-"""Key of `training_window`: the cut-off whose rows inputs' histograms and scores were counted on."""
+"""Key in `training_window`: the cut-off whose rows the histograms of inputs and scores count."""
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 
 class TrainingDistribution(Frozen):
-    """How one input was distributed.
+    """Distribution of one input.
 
-    quantiles: values at `QUANTILES`, of the rows of the training cut-offs that had a value, in the feature's own unit.
-    null_rate: share of those rows without a value, in [0, 1].
-    histogram: the rows of the untouched test cut-off, counted: the same rows that the contract's `scores` are of. Live
-        values are held against them. None in contracts older than it; see `COUNTED_AT`.
+    quantiles: values at `QUANTILES` over the training rows that have a value, in the feature's unit.
+    null_rate: share of the training rows without a value, in [0, 1].
+    histogram: counts over the rows of the test cut-off, the rows that the contract's `scores` count too. Live values
+        are compared with it. None in contracts older than this member; see `COUNTED_AT`.
     """
 
     quantiles: tuple[float, ...] = Field(min_length=len(QUANTILES), max_length=len(QUANTILES))
@@ -31,7 +31,7 @@ class TrainingDistribution(Frozen):
 
 
 class FeatureInput(FeatureSpec):
-    """One model input: the feature, the value that stands in for it, and its training distribution."""
+    """One model input: the feature, its default value and its training distribution."""
 
     default: float
     default_from: Literal["feature_repo", "training_median"]
@@ -39,17 +39,17 @@ class FeatureInput(FeatureSpec):
 
 
 class DecisionThreshold(Frozen):
-    """The probability at or above which the positive class is decided, and the rule that chose it."""
+    """The probability at or above which the decision is the positive class, and the rule that chose it."""
 
     value: Annotated[float, Field(ge=0, le=1)]
     rule: str
 
 
 class Label(Frozen):
-    """What the positive class means: what became of a customer in the `days` days from the time asked for.
+    """What the positive class means: an outcome within `days` days after the request's time.
 
-    name: of the positive class.
-    definition: in words; `days` stands in it.
+    name: name of the positive class.
+    definition: in words; it contains `days`.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Label(Frozen):
 
 
 class Population(Frozen):
-    """A part of the customers that has metrics of its own: those whose input `feature` is at most `at_most`."""
+    """A group of customers with its own metrics: those with input `feature` ≤ `at_most`."""
 
     feature: str
     at_most: float
@@ -67,18 +67,18 @@ class Population(Frozen):
 class ModelContract(Frozen):
     """What one model version promises.
 
-    inputs: in the order in which the model takes them.
-    class_names: of the negative and the positive class, in that order.
-    training_window: first and last cut-off, the end of the last label window, and the cut-off that inputs and scores
-        were counted at (`COUNTED_AT`), ISO 8601 UTC. The last is not there in contracts that counted inputs at the
-        training cut-offs and scores at another.
-    data_fingerprint: sha256 of the rows the model was fitted on, those of the training and validation cut-offs.
-    metrics: name → value on the untouched test cut-off.
-    scores: the model's probabilities there, counted; None in contracts older than it.
-    label: what the positive class means; None, and left out of the document, in contracts older than it.
-    populations: prefix of a metric's name → whose metric it is; left out of the document where there are none.
-    trusted_types: what the stored pipeline is made of beyond `TRUSTED_TYPES` of the scoring room; whoever loads it
-        must have trusted each of them. Left out of the document where there are none.
+    inputs: in model order.
+    class_names: the negative class, then the positive one.
+    training_window: first and last cut-off, the end of the last label window, and the cut-off whose rows the histograms
+        count (`COUNTED_AT`); ISO 8601 UTC. Older contracts lack the last: they counted inputs at the training cut-offs
+        and scores at another.
+    data_fingerprint: sha256 of the rows that the model was fitted on: training and validation cut-offs.
+    metrics: name → value at the test cut-off, whose rows were used for nothing else.
+    scores: histogram of the model's probabilities there; None in contracts older than this member.
+    label: what the positive class means; None in contracts older than this member, and then not in the document.
+    populations: prefix of a metric's name → the population it is computed on; not in the document if empty.
+    trusted_types: types in the stored pipeline beyond the scoring room's `TRUSTED_TYPES`. A process loads the pipeline
+        only if its settings trust each of them. Not in the document if empty.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -124,8 +124,8 @@ class ModelContract(Frozen):
         """Read a contract.
 
         Raises:
-            ContractVersionError: it was written by a later version of this code.
-            ContractError: it is no contract; the message names the member that is wrong.
+            ContractVersionError: its `schema_version` is newer than this code supports.
+            ContractError: it is not a contract; the message names the wrong member.
         """
         try:
             raw: Any = json.loads(text)
@@ -146,24 +146,24 @@ class ModelContract(Frozen):
             raise ContractError(f"contract is invalid at {where}: {problem['msg']}") from None
 
     def to_json(self) -> str:
-        """Indented JSON for people and files; `from_json` gives the same contract back."""
+        """Indented JSON; `from_json` reads the same contract back."""
         return self.model_dump_json(indent=2) + "\n"
 
     @property
     def label_days(self) -> int | None:
-        """Length of the label's window in days; None where a contract older than `label` does not tell."""
+        """Length of the label window in days; None if a contract older than `label` does not state it."""
         if self.label is not None:
             return self.label.days
         try:
             window = [datetime.fromisoformat(self.training_window[end]) for end in ("last_cutoff", "labels_until")]
             days = (window[1] - window[0]).days
-        except (KeyError, TypeError, ValueError):  # the latter two of times that cannot be read or subtracted
+        except (KeyError, TypeError, ValueError):  # the last two: times that cannot be read or subtracted
             return None
         return days if days > 0 else None
 
     @property
     def feature_service(self) -> str:
-        """Name of the feature service that serves the inputs."""
+        """Name of the feature service that the inputs come from."""
         return self.feature_schema.feature_service
 
     @property

@@ -1,4 +1,4 @@
-"""What a store returned for some customers, before anything was decided."""
+"""Feature values as read from a store, before any policy is applied."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class RawFeatures:
-    """What a store returned for n customers, k inputs and v stored views.
+    """Values of k inputs and event times of v stored views for n customers.
 
-    values: float64 (n, k) in contract order, NaN where the store has no value.
-    event_times: float64 (n, v) in the order of `Resolver.views`, unix seconds of each view's row,
-        NaN where the view has no row. None where the store has already enforced every TTL, as a
-        point-in-time join does.
-    cached_seconds: float64 (n,), how long ago each row was read from the store. None where no row comes from a cache.
-    unread: bool (n,), rows that could not be read, whose values are NaN. None where all could.
+    values: float64 (n, k) in contract order; NaN: the store has no value.
+    event_times: float64 (n, v) in the order of `Resolver.views`, unix seconds of each view's row; NaN: no row. None if
+        the read has already enforced every TTL, as a point-in-time join does.
+    cached_seconds: float64 (n,), seconds since each row was read from the store; None if no row comes from a cache.
+    unread: bool (n,), rows that could not be read; their values are NaN. None if all rows were read.
     further_unread: bool (n,), rows of which what only the models after the first take could not be read. None where
         all could.
     """
@@ -30,7 +29,7 @@ class RawFeatures:
 
     @classmethod
     def joined(cls, parts: Sequence["RawFeatures"]) -> "RawFeatures":
-        """The rows of several reads of the same features, in order."""
+        """Concatenate several reads of the same features."""
         nowhere = [np.zeros(len(part.values), dtype=bool) for part in parts]
         never = [np.full(len(part.values), np.nan) for part in parts]
         return cls(
@@ -53,7 +52,7 @@ class RawFeatures:
 
 
 def _joined(parts: Sequence[NDArray[Any] | None], absent: Sequence[NDArray[Any]]) -> NDArray[Any] | None:
-    """One array of all, with `absent` for those that are None; None if all are."""
+    """Concatenate the parts, with `absent` in place of None; None if all are None."""
     if all(part is None for part in parts):
         return None
     return np.concatenate([other if part is None else part for part, other in zip(parts, absent, strict=True)])

@@ -1,7 +1,7 @@
-"""Raw feature values + ages + overrides → model input + the state of every feature.
+"""Raw feature values + event times + overrides → model input + the state of every feature.
 
-This is the only place that decides what the model sees when a feature is stale, missing or overridden.
-Training, HTTP, batch and stream scoring all call it, so none of them can differ.
+Only this module decides what the model sees when a feature is stale, missing or overridden. Training, HTTP, batch and
+stream scoring all call it, so they cannot differ.
 """
 
 import math
@@ -19,14 +19,14 @@ from contract.model_contract import FeatureInput, ModelContract
 from contract.raw_features import RawFeatures
 
 CLOCK_SKEW_SECONDS = 300.0
-"""How far the clocks of who writes features and of who reads them may differ. An event time further in the future is
-nonsense: its values would count as fresh for as long as it is ahead."""
+"""Allowed difference between the clocks of feature writers and readers. An event time further in the future is invalid:
+its values would count as fresh until that time."""
 
 _INTEGER_RANGE = {"int32": 2**31, "int64": 2**63}
 
 
 class FeatureState(IntEnum):
-    """What was known of one feature of one row."""
+    """State of one feature in one row."""
 
     FRESH = 0
     STALE = 1
@@ -36,11 +36,11 @@ class FeatureState(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class FeatureIssue:
-    """Why one feature of one row was not simply taken as it was.
+    """One feature of one row that is not fresh.
 
-    age_seconds: request time minus event time of the oldest source row; None if there is no row, or if
-        the value came with the request.
-    used: what the model saw, the `value` or the `default`; None where the row was refused.
+    age_seconds: request time minus event time of the oldest source row; None if there is no row, or if the value came
+        with the request.
+    used: what the model saw, the `value` or the `default`; None if the row was refused.
     """
 
     feature: str
@@ -51,13 +51,13 @@ class FeatureIssue:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedFeatures:
-    """n rows ready for the model, and how they came about.
+    """Model input of n rows, with the state of each of the k features.
 
     matrix: float32 (n, k), every value finite.
     states: uint8 (n, k) of `FeatureState`.
-    defaulted: bool (n, k), where the contract's default stands in.
-    ages: float64 (n, k) seconds, NaN where there is no row or ages are not known.
-    known: bool (n,), the store holds at least one row of this customer.
+    defaulted: bool (n, k), the contract's default was used.
+    ages: float64 (n, k) seconds; NaN: no row, or the age is unknown.
+    known: bool (n,), the store has at least one row of this customer.
     refused: bool (n,), the contract forbids scoring this row.
     """
 
@@ -82,7 +82,7 @@ class ResolvedFeatures:
         )
 
     def all_issues(self) -> "FeatureIssues":
-        """The features that are not fresh, of all rows at once; a customer whom the store does not know has none."""
+        """The features that are not fresh, of all rows at once; unknown customers have none."""
         rows, columns = np.nonzero(self.states * self.known[:, None])
         states = self.states[rows, columns]
         ages = self.ages[rows, columns]
@@ -94,7 +94,7 @@ class ResolvedFeatures:
         found = []
         for column in np.flatnonzero(self.states[row]):
             state = STATE_WORDS[int(self.states[row, column])]
-            # A value from the request has no age; that of the stored value it replaced would mislead.
+            # A value from the request has no age; the age of the stored value that it replaced would mislead.
             age = math.nan if state == "overridden" else float(self.ages[row, column])
             used: Literal["value", "default"] = "default" if self.defaulted[row, column] else "value"
             found.append(
@@ -110,11 +110,11 @@ class ResolvedFeatures:
 
 @dataclass(frozen=True, slots=True)
 class FeatureIssues:
-    """`FeatureIssue` of m cells, by column; sorted by row, then in model order.
+    """m `FeatureIssue`s as arrays, sorted by row, then in model order.
 
-    rows, columns: int (m,), where in the batch.
+    rows, columns: int (m,), position in the batch.
     states: uint8 (m,) of `FeatureState`.
-    ages: float64 (m,) seconds, NaN for none.
+    ages: float64 (m,) seconds; NaN: none.
     defaulted: bool (m,), the default was used, else the value; neither where `refused`.
     """
 
@@ -134,11 +134,11 @@ STATE_WORDS: dict[int, Literal["stale", "missing", "overridden"]] = {
 
 
 class Resolver:
-    """A contract's inputs, compiled once into arrays.
+    """Applies a contract's policies to raw features; its inputs are compiled once into arrays.
 
     Attributes:
-        names: feature references in model order, k of them.
-        views: names of the stored views in the order that `RawFeatures.event_times` uses, v of them.
+        names: the k feature references in model order.
+        views: names of the v stored views, in the order of `RawFeatures.event_times`.
     """
 
     def __init__(self, inputs: Sequence[FeatureInput], views: Sequence[SourceView]) -> None:
@@ -148,7 +148,7 @@ class Resolver:
         self._ttl = np.array([math.inf if v.ttl_seconds is None else v.ttl_seconds for v in views])
         sources = [[self.views.index(s) for s in f.sources] for f in inputs]
         self._first_source = np.array([positions[0] if positions else 0 for positions in sources], dtype=np.intp)
-        self._sourceless = [c for c, positions in enumerate(sources) if not positions]  # from the request alone
+        self._sourceless = [c for c, positions in enumerate(sources) if not positions]  # from the request only
         self._further_sources = [(c, positions) for c, positions in enumerate(sources) if len(positions) > 1]
         with np.errstate(over="ignore"):
             self._default = np.array([f.default for f in inputs]).astype(np.float32)
@@ -161,17 +161,17 @@ class Resolver:
 
     @classmethod
     def of(cls, contract: ModelContract) -> "Resolver":
-        """The resolver of a whole contract."""
+        """The resolver of a contract."""
         return cls(contract.inputs, contract.feature_schema.views)
 
     def check_overrides(self, overrides: Mapping[str, object]) -> dict[int, float]:
-        """Check a caller's overrides and address them by column.
+        """Check a caller's overrides; returns column → value.
 
         Args:
             overrides: feature reference → value as decoded from JSON.
 
         Raises:
-            OverrideError: a name is no input of the model, or a value does not fit the input's type.
+            OverrideError: a name is not an input of the model, or a value does not fit the input's type.
         """
         checked = {}
         for name, value in overrides.items():
@@ -188,19 +188,17 @@ class Resolver:
         as_of: float | NDArray[np.float64],
         overrides: Mapping[int, float | NDArray[np.float64]] | None = None,
     ) -> ResolvedFeatures:
-        """Decide, for every feature of every row, what the model sees.
+        """Decide what the model sees for every feature of every row.
 
-        A value is missing where the store has none and where it is not finite as float32, which is
-        what the model computes in. It is stale where the row of any of its source views is older
-        than that view's TTL, the same rule (age > TTL) as Feast's point-in-time join. A row from the future of the
-        request's clock counts as fresh as long as it is ahead by no more than clocks may differ. Beyond that its value
-        is missing, as that join would not find the row; its age is negative.
+        - Missing: the store has no value, or it is not finite as float32, the model's type.
+        - Stale: a source row is older than its view's TTL (age > TTL, as in Feast's point-in-time join).
+        - A row up to `CLOCK_SKEW_SECONDS` in the future is fresh. Beyond that its value is missing, as the join would
+          not find the row; its age is negative.
 
         Args:
             raw: n rows.
-            as_of: the request's time in unix seconds; one for all rows, or float64 (n,) where rows of several
-                requests are resolved together.
-            overrides: column → value for every row, from `check_overrides`; or float64 (n,), NaN for rows without one.
+            as_of: the request's time in unix seconds; float64 (n,) for rows of several requests.
+            overrides: column → value for all rows, from `check_overrides`; or float64 (n,), NaN for rows without one.
         """
         rows, columns = raw.values.shape
         if columns != len(self.names):
