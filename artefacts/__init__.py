@@ -1,4 +1,4 @@
-"""What the planes hand each other, each written once: addresses, files and their formats.
+"""Addresses, files and formats through which the planes exchange artefacts, each defined once.
 
-May import the contract, and nothing else of ours.
+Imports only the contract from this project.
 """

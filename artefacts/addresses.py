@@ -1,6 +1,6 @@
-"""Where the planes meet: the addresses of the artefacts that one writes and another reads.
+"""Addresses of the artefacts that one plane writes and another reads.
 
-Every process finds Redis, the feature registry and the offline store by these rules and no others.
+Every process finds Redis, the feature registry and the offline store by these rules only.
 """
 
 import json
@@ -15,29 +15,29 @@ from artefacts.redis_address import RedisAddress
 from contract.errors import ContractError
 
 MODEL_FILES = {"onnx": "model.onnx", "sklearn": "model.skops"}
-"""Runtime → file of a model in the BentoML store; `contract.json` lies beside it."""
+"""Runtime → the model's file in the BentoML model store, beside `contract.json`."""
 
 PIPELINE_FILE = MODEL_FILES["sklearn"]
-"""The scikit-learn pipeline, which lies beside every model whatever its runtime: predictions are explained with it."""
+"""The scikit-learn pipeline. It is stored for every runtime, because predictions are explained with it."""
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
 
 class Artefacts(BaseModel):
-    """Addresses, from the environment or from the project's own `var/` folder.
+    """Addresses from the environment; by default below the project's `var/` folder.
 
-    redis_url: `REDIS_URL`, else what the file `REDIS_URL_FILE` holds, as secrets are mounted, else that of the embedded
-        server if `make redis` has recorded one, else None.
-    feast_registry: `FEAST_REGISTRY`, a path or address as feast understands it.
+    redis_url: `REDIS_URL`, else the content of the file `REDIS_URL_FILE` (a mounted secret), else the URL that
+        `make redis` recorded, else None.
+    feast_registry: `FEAST_REGISTRY`, a path or address in feast's form.
     offline_store: `OFFLINE_STORE_DIR`, the folder of the offline store's Parquet files; absolute.
     orders: `ORDERS_PATH`, the Parquet file of orders.
-    streamed_orders: `STREAMED_ORDERS_DIR`, a folder of Parquet files `batch=<n>/part-*.parquet` with the same columns,
-        to which the stream appends; features are built from both together.
-    materialize_runs: `MATERIALIZE_RUNS_PATH`, the file in which each materialization is recorded, a JSON object a line.
-    mlflow_tracking_uri: `MLFLOW_TRACKING_URI`, of the registry; SQLite below `var/` unless set.
-    model_tag: `MODEL_TAG_PATH`, the file that names the imported model in the BentoML store.
-    challenger: `CHALLENGER_PATH`, the JSON file that names a second model and what it is to do; absent for none.
-    inference_log: `INFERENCE_LOG_DIR`, the folder of what was answered, see `scoring/inference_log.py`.
+    streamed_orders: `STREAMED_ORDERS_DIR`, a folder of Parquet files `batch=<n>/part-*.parquet` with the same columns.
+        The stream appends to it; features are built from both.
+    materialize_runs: `MATERIALIZE_RUNS_PATH`, the log of materializations, one JSON object per line.
+    mlflow_tracking_uri: `MLFLOW_TRACKING_URI`, of the registry; default SQLite below `var/`.
+    model_tag: `MODEL_TAG_PATH`, the pin: a file with the served model's tag in the BentoML model store.
+    challenger: `CHALLENGER_PATH`, a JSON file with the challenger's tag and mode; absent without a challenger.
+    inference_log: `INFERENCE_LOG_DIR`, the folder of the inference log, see `scoring/inference_log.py`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -55,11 +55,11 @@ class Artefacts(BaseModel):
 
     @classmethod
     def of(cls, environ: Mapping[str, str], root: Path = PROJECT_ROOT) -> "Artefacts":
-        """Read the addresses that `environ` gives and fill in the rest below `root`/var.
+        """Read the addresses from `environ`; the others default to paths below `root`/var.
 
         Raises:
-            ContractError: `REDIS_URL_FILE`, or the record of the embedded server, cannot be read; or the project lies
-                in a folder that the address of its database cannot name.
+            ContractError: `REDIS_URL_FILE` or the embedded server's record cannot be read; or the project's path has a
+                character that a SQLite address cannot hold.
         """
         var = root / "var"
         if not environ.get("MLFLOW_TRACKING_URI") and (odd := {"?", "\n", "\r"} & set(str(root))):
@@ -70,7 +70,7 @@ class Artefacts(BaseModel):
         return cls(
             redis_url=environ.get("REDIS_URL") or _redis_url_of_file(environ) or _recorded_redis_url(root) or None,
             feast_registry=environ.get("FEAST_REGISTRY") or str(var / "feast" / "registry.db"),
-            # Feast's registry keeps it, for processes that run in other folders.
+            # Absolute, because Feast's registry stores it and other processes run in other folders.
             offline_store=Path(environ.get("OFFLINE_STORE_DIR") or var / "offline_store").absolute(),
             orders=Path(environ.get("ORDERS_PATH") or var / "data" / "orders.parquet"),
             streamed_orders=Path(environ.get("STREAMED_ORDERS_DIR") or var / "data" / "streamed_orders"),
@@ -82,15 +82,15 @@ class Artefacts(BaseModel):
         )
 
     def feast_environment(self, redis_options: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The variables that `feature_repo/` needs.
+        """The environment variables that `feature_repo/` reads.
 
         Args:
-            redis_options: further keyword arguments of the Redis client, e.g. `socket_timeout`.
+            redis_options: additional keyword arguments of the Redis client, e.g. `socket_timeout`.
 
         Raises:
-            ContractError: `REDIS_URL` is not a URL that feast's connection string can express.
+            ContractError: feast's connection string cannot express `REDIS_URL`.
         """
-        # Reading history or applying definitions needs no online store; the port makes a use of it fail.
+        # Reading history and applying definitions need no online store. Port 0 makes any use of it fail.
         kind, master, connection = "redis", "", "redis-url-not-set:0"
         if self.redis_url is not None:
             address = RedisAddress.of(self.redis_url)
@@ -112,7 +112,7 @@ def _redis_url_of_file(environ: Mapping[str, str]) -> str:
         return read_small_text(file).strip()
     except OSError as error:
         raise ContractError(f"REDIS_URL_FILE: {file} cannot be read: {why_unreadable(Path(file), error)}") from None
-    except ValueError as error:  # no path
+    except ValueError as error:  # not a path
         raise ContractError(f"REDIS_URL_FILE: {file!r} cannot be read: {error}") from None
 
 
@@ -131,23 +131,23 @@ def _recorded_redis_url(root: Path) -> str:
 
 
 def _is_of_another_place(root: Path) -> bool:
-    """True if the record came with a checkout that was copied or moved: the server may be that of the original."""
+    """True if the record came with a copied or moved checkout: the server may belong to the original."""
     try:
         return read_small_text(embedded_redis_place_file(root)).strip() != place_of(root)
-    except FileNotFoundError:  # of an earlier version, which did not say
+    except FileNotFoundError:  # written by an earlier version, without a place
         return False
 
 
 def place_of(root: Path) -> str:
-    """A folder in a line of text, whatever characters it has."""
+    """A folder's resolved path as one line of text (JSON), whatever characters it has."""
     return json.dumps(str(root.resolve()))
 
 
 def embedded_redis_place_file(root: Path = PROJECT_ROOT) -> Path:
-    """The file that says, in the words of `place_of`, in which project the embedded server was started."""
+    """The file with the project, as `place_of` writes it, that started the embedded server."""
     return root / "var" / "redis" / "place"
 
 
 def embedded_redis_url_file(root: Path = PROJECT_ROOT) -> Path:
-    """The file in which the embedded Redis-compatible server's URL is recorded while it runs."""
+    """The file with the URL of the embedded Redis-compatible server while it runs."""
     return root / "var" / "redis" / "url"

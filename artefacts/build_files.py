@@ -1,7 +1,7 @@
-"""What a build of the offline store wrote, held against what lies there: every plane that reads rows asks here first.
+"""Compares the offline store's files with what its build recorded; every plane checks before it reads rows.
 
-A build's `build.json` names its files with their sizes and sha256, by view and partition. Rows that the stream has
-added since are named in `rows.json` beside the orders that they were made of. Nothing of a file is parsed.
+`build.json` lists a build's files with size and sha256, by view and partition. `rows.json`, beside a batch of streamed
+orders, lists the rows that the stream added since. Parquet files are hashed, not parsed.
 """
 
 import hashlib
@@ -11,26 +11,26 @@ from pathlib import Path
 from typing import Any
 
 STREAMED = "streamed"
-"""The folder beside a view's partitions in which the stream's rows lie, one file `batch-<n>.parquet` a batch."""
+"""The folder, beside a view's partitions, of the stream's rows: one file `batch-<n>.parquet` per batch."""
 STREAMED_ROWS = "rows.json"
 UNDER_WAY = ".under_way"
-"""Lies in the folder of a batch's orders until the batch is done."""
+"""A marker file in the folder of a batch's orders until the batch is complete."""
 
 Written = list[Any]
-"""Size in bytes and sha256, as JSON keeps them."""
+"""[size in bytes, sha256], as in JSON."""
 
 
 def written(file: Path) -> Written:
-    """What there is to say of a file that was just written."""
+    """Size in bytes and sha256 of a file."""
     with file.open("rb") as opened:
         return [file.stat().st_size, hashlib.file_digest(opened, "sha256").hexdigest()]
 
 
 def wrong_in(folder: Path, files: Mapping[str, Written], read: bool = True) -> Iterator[str]:
-    """What is wrong with the Parquet files of a partition, each in a sentence.
+    """What is wrong with the Parquet files of a partition: one sentence per fault.
 
     Args:
-        read: compare what is in them, too; else only which there are, and their sizes.
+        read: compare hashes, too; otherwise only names and sizes.
     """
     for name, expected in files.items():
         if sentence := _wrong(folder / name, expected, read):
@@ -41,14 +41,14 @@ def wrong_in(folder: Path, files: Mapping[str, Written], read: bool = True) -> I
 
 
 def damage(build: Path, streamed_orders: Path | None, read: bool = True) -> str | None:
-    """The first thing that is wrong with a build, and what mends it; None: it is whole.
+    """The first fault of a build, and the command that repairs it; None if it is intact.
 
-    What no build describes, or an earlier version described without its files, is not judged.
+    A build without a record of its files (none, or an earlier version's) is not checked.
 
     Args:
         build: a build's folder.
-        streamed_orders: see `artefacts.addresses`; None where the build is no longer the one that the stream adds to.
-        read: as `wrong_in` has it.
+        streamed_orders: see `artefacts.addresses`; None if the stream no longer adds to this build.
+        read: as in `wrong_in`.
     """
     record = _json(build / "build.json")
     found = next(_all_wrong(build, streamed_orders, record, read), None)
@@ -78,7 +78,7 @@ def _wrong_streamed(build: Path, streamed_orders: Path, known: set[int], read: b
             for view, expected in _json(rows).items():
                 if sentence := _wrong(build / view / STREAMED / f"batch-{number}.parquet", expected, read):
                     if _was_replaced(build):
-                        return  # while it was read; the stream adds to the new one
+                        return  # replaced during this check; the stream now adds to the new build
                     yield sentence
 
 

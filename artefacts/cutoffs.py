@@ -1,6 +1,6 @@
-"""When training looks at customers: midnights, and the hours after them at which requests come.
+"""The cut-offs of training: midnights, and the hours after them at which requests come.
 
-Training reads it to make its rows, and whoever builds features to have windowed snapshots at these midnights.
+Training makes its rows at them; the feature build makes windowed snapshots for them.
 """
 
 import math
@@ -16,9 +16,9 @@ _MOST_HOURS = 48
 
 @dataclass(frozen=True)
 class HourRange:
-    """Hours after a midnight, from `first` on and before `last`; equal ones are that very time.
+    """Hours after midnight, `first` ≤ hour < `last`; if both are equal, exactly that time.
 
-    share: of the requests, all ranges together 1.
+    share: share of the requests; the shares of all ranges add up to 1.
     """
 
     first: float
@@ -27,21 +27,21 @@ class HourRange:
 
 
 class CutoffSettings(BaseSettings):
-    """The settings of training on which cut-offs depend."""
+    """The training settings that determine the cut-offs."""
 
     model_config = SettingsConfigDict(env_prefix="TRAINING_")
 
     label_days: int = Field(default=90, ge=1)
-    """Churned at T: no order in [T, T + label_days), T the moment asked about. As the champion's unless it is set."""
+    """Churned at T: no order in [T, T + label_days); T is the request's time. Default: the champion's value."""
 
     training_cutoffs: int = Field(default=4, ge=1)
-    """How many cut-offs the training rows come from."""
+    """Number of cut-offs that give training rows."""
 
     cutoff_spacing_days: int = Field(default=30, ge=1)
     """Days between training cut-offs."""
 
     request_hours: str = "0-24"
-    """Hours after midnight UTC at which customers are asked about: `from-to`, or several such ranges with `:share`."""
+    """Hours after midnight UTC at which requests come: `from-to`, or several such ranges with `:share`."""
 
     @field_validator("request_hours")
     @classmethod
@@ -51,12 +51,12 @@ class CutoffSettings(BaseSettings):
 
     @property
     def hours(self) -> tuple[HourRange, ...]:
-        """`request_hours`, read."""
+        """`request_hours`, parsed."""
         return hour_ranges(self.request_hours)
 
     @property
     def chosen(self) -> dict[str, Any]:
-        """The settings that somebody has set; a mapping that `CutoffSettings` takes."""
+        """The settings that were set explicitly, as arguments of `CutoffSettings`."""
         return {name: getattr(self, name) for name in CutoffSettings.model_fields if name in self.model_fields_set}
 
     @property
@@ -66,15 +66,15 @@ class CutoffSettings(BaseSettings):
 
     @property
     def reach(self) -> timedelta:
-        """Whole days after a cut-off within which every label window of its rows ends."""
+        """Whole days after a cut-off until the last label window of its rows ends."""
         return timedelta(days=self.label_days + math.ceil(max(each.last for each in self.hours) / 24))
 
 
 def hour_ranges(described: str) -> tuple[HourRange, ...]:
-    """Read ranges of hours: `0-24`, or `8-20:9 20-24:1` where nine of ten requests come before 20:00.
+    """Parse ranges of hours: `0-24`, or `8-20:9 20-24:1` if nine of ten requests come before 20:00.
 
     Raises:
-        ValueError: it says something else; quotes the range.
+        ValueError: a range is invalid; it is quoted.
     """
     found = []
     for part in described.split():
@@ -95,11 +95,11 @@ def hour_ranges(described: str) -> tuple[HourRange, ...]:
 
 @dataclass(frozen=True)
 class Cutoffs:
-    """Midnights after which customers are looked at; no label window reaches into a later split.
+    """The midnights (UTC) of each split. No label window reaches into a later split.
 
     training: ascending; the last label window ends at or before `validation`.
     validation: its last label window ends at or before `test`.
-    test: the last midnight whose label windows were all observed to their ends.
+    test: the last midnight whose label windows are all completely observed.
     """
 
     training: tuple[datetime, ...]
@@ -108,17 +108,17 @@ class Cutoffs:
 
     @property
     def all(self) -> tuple[datetime, ...]:
-        """Of every split, ascending."""
+        """The cut-offs of all splits, ascending."""
         return (*self.training, self.validation, self.test)
 
 
 def midnight(at: datetime) -> datetime:
-    """The one at or before a time, of the time's own zone."""
+    """The last midnight at or before a time, in the time's own zone."""
     return at.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def lay_back(observed_until: datetime, settings: CutoffSettings) -> Cutoffs:
-    """The cut-offs that are wanted, back from the last label window that was observed to its end.
+    """Compute the cut-offs backwards from the last completely observed label window.
 
     Args:
         observed_until: every order before this time is known; UTC.

@@ -1,4 +1,4 @@
-"""What this machine serves: the pin, the challenger beside it, and the lock under which both change. Quick to load."""
+"""The pin and the challenger file of this machine, and the lock for changing them. Imports quickly."""
 
 import fcntl
 import json
@@ -15,10 +15,7 @@ from artefacts.process.small_files import read_small_text
 
 @contextmanager
 def alone(artefacts: Artefacts) -> Iterator[None]:
-    """One at a time on this machine puts models into the store and moves; so the last claim is the last pin.
-
-    Held for moments.
-    """
+    """Exclusive lock on this machine's model store and pin file, held briefly; so the last claim is the last pin."""
     file = artefacts.model_tag.with_name(f"{artefacts.model_tag.name}.lock")
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", encoding="utf-8") as lock:
@@ -27,7 +24,7 @@ def alone(artefacts: Artefacts) -> Iterator[None]:
 
 
 def pinned(artefacts: Artefacts) -> str:
-    """Tag of the model that is served from here; empty without one, or where it cannot be read."""
+    """Tag of the pinned model; empty if there is none or it cannot be read."""
     try:
         return read_small_text(artefacts.model_tag).strip()
     except OSError:
@@ -35,15 +32,15 @@ def pinned(artefacts: Artefacts) -> str:
 
 
 def pin(artefacts: Artefacts, tag: str) -> None:
-    """Name the model that is served from here, in one step; it challenges no longer. To be done `alone`."""
+    """Pin the model that this machine serves, atomically. If it was the challenger, there is none now. Hold `alone`."""
     write_whole(artefacts.model_tag, tag + "\n")
-    if challenging(artefacts).get("tag") == tag:  # nobody challenges itself
+    if challenging(artefacts).get("tag") == tag:  # a model cannot challenge itself
         artefacts.challenger.unlink()
         print(f"{tag} was the challenger here; there is none now")
 
 
 def challenging(artefacts: Artefacts) -> Mapping[str, Any]:
-    """What the file of the challenger says; empty without one, or where it cannot be read."""
+    """Content of the challenger file; empty if there is none or it cannot be read."""
     try:
         found = json.loads(read_small_text(artefacts.challenger))
     except (OSError, ValueError):
@@ -52,10 +49,10 @@ def challenging(artefacts: Artefacts) -> Mapping[str, Any]:
 
 
 def switch_off(artefacts: Artefacts) -> Mapping[str, Any] | None:
-    """Have no model challenge here any more.
+    """Remove the challenger of this machine.
 
     Returns:
-        What the file said; None if there was none.
+        The challenger file's content; None if there was no file.
     """
     with alone(artefacts):
         said = challenging(artefacts)
@@ -67,13 +64,13 @@ def switch_off(artefacts: Artefacts) -> Mapping[str, Any] | None:
 
 
 def version_in(tag: object) -> str | None:
-    """Number of the version that a tag of the model store is of."""
+    """The version number in a tag of the model store; None if it has none."""
     found = re.search(r":v(\d+)-", str(tag))
     return found.group(1) if found else None
 
 
 def write_whole(file: Path, text: str) -> None:
-    """Replace a file in one step, so that no reader ever sees half of it."""
+    """Replace a file atomically: readers see the old or the new content."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f"{file.name}.{os.getpid()}")
     partial.write_text(text, encoding="utf-8")

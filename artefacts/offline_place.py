@@ -1,4 +1,4 @@
-"""Which folder a Feast registry reads history from: it keeps the absolute paths of the place where it was applied."""
+"""Finds the folder that a Feast registry reads history from: it stores absolute paths from the last `feast apply`."""
 
 import os
 import re
@@ -11,23 +11,23 @@ _HADOOP = re.compile(r"\\(.)")
 
 
 class PlacesOf(Protocol):
-    """What is needed of Feast's registry."""
+    """The part of Feast's registry that is read here."""
 
     def list_feature_views(self, project: str) -> Iterable[Any]:
-        """Stored views."""
+        """Stored feature views."""
 
     def list_feature_services(self, project: str) -> Iterable[Any]:
-        """Services."""
+        """Feature services."""
 
 
 def another_store(registry: PlacesOf, project: str, offline_store: Path) -> Path | None:
-    """A folder that the registry reads rows from, or writes logs to, in the place of `offline_store`; None: none.
+    """A folder other than `offline_store` that the registry reads rows from or writes logs to; None if there is none.
 
-    Sources that do not lie in an offline store of ours, as `feature_repo/data_sources.py` lays it out, count as none.
+    Only sources in the layout of `feature_repo/data_sources.py` are compared.
     """
     own = os.path.realpath(offline_store)
     for folder in _registered(registry, project):
-        if not folder.is_absolute() or os.path.realpath(folder) != own:  # a relative one is another in every folder
+        if not folder.is_absolute() or os.path.realpath(folder) != own:  # relative: depends on the working directory
             return folder
     return None
 
@@ -46,7 +46,7 @@ def _registered(registry: PlacesOf, project: str) -> Iterator[Path]:
 
 
 def refusal(registry: str, elsewhere: Path, offline_store: Path) -> str:
-    """What to say of a registry that reads elsewhere, and what helps."""
+    """The error message for a registry that reads another folder, with the remedies."""
     return (
         f"{registry} reads the offline store in {elsewhere}, but it is in {offline_store} (OFFLINE_STORE_DIR, or this "
         f"checkout): `make apply` has the registry read the latter, OFFLINE_STORE_DIR={elsewhere} keeps the former"

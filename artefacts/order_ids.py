@@ -1,4 +1,4 @@
-"""Ids for orders that come without: made of what the order says, so the file and the stream give it the same one."""
+"""Ids for orders without one, derived from their content, so that the file and the stream give the same id."""
 
 import numpy as np
 import pyarrow as pa
@@ -6,14 +6,14 @@ import pyarrow.compute as pc
 
 
 def content_ids(orders: pa.Table, numbered: bool) -> pa.StringArray:
-    """An id for each row, one of its own among its customer's; the order of the rows does not matter.
+    """An id for each row, unique within its customer; independent of the order of rows.
 
     Args:
-        orders: customer_id (string), event_timestamp (µs, UTC), amount (float64), items (int64); none of them null.
-        numbered: equal rows are orders of their own, and are counted through. Otherwise they are one order, which has
-            the id of the first of those.
+        orders: customer_id (string), event_timestamp (µs, UTC), amount (float64), items (int64); no nulls.
+        numbered: True: equal rows are separate orders and get numbers 1, 2, …. False: equal rows are one order, with
+            number 1.
     """
-    amounts = np.frombuffer((orders["amount"].to_numpy() + 0.0).tobytes(), np.int64)  # every bit of them; -0.0 is 0.0
+    amounts = np.frombuffer((orders["amount"].to_numpy() + 0.0).tobytes(), np.int64)  # the exact bits; -0.0 becomes 0.0
     said = pc.binary_join_element_wise(
         orders["event_timestamp"].combine_chunks().cast(pa.int64()).cast(pa.string()),
         pa.array(amounts).cast(pa.string()),

@@ -1,4 +1,4 @@
-"""Where Redis is: `REDIS_URL` read once, for clients that take a URL and for feast, which takes its own format."""
+"""Parses `REDIS_URL`, and writes it in feast's own connection format."""
 
 import json
 import re
@@ -24,12 +24,12 @@ _FORMS = (
 
 @dataclass(frozen=True)
 class RedisAddress:
-    """One Redis deployment.
+    """Address of one Redis deployment.
 
-    kind: in feast's words: one server, servers watched by Sentinels, or a cluster.
-    hosts: of the server, of the Sentinels, or of some of the cluster's nodes.
-    master: the name under which Sentinels know the master; empty for the other kinds.
-    tls_files: `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile` → path; what is not given is the system's.
+    kind: feast's name for it: one server, a master with Sentinels, or a cluster.
+    hosts: (host, port) of the server, of the Sentinels, or of some cluster nodes.
+    master: the master's name in the Sentinels; empty for the other kinds.
+    tls_files: `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile` → path; the system's defaults apply to the others.
     """
 
     kind: RedisKind
@@ -43,17 +43,17 @@ class RedisAddress:
 
     @classmethod
     def of(cls, url: str) -> "RedisAddress":
-        """Read a URL.
+        """Parse a URL.
 
         Raises:
-            ContractError: it is malformed; the message never repeats any of it, because it may hold a password.
+            ContractError: it is malformed. The message quotes no part of it, because it may hold a password.
         """
         try:
             return cls._read(url)
         except ContractError:
             raise
         except (ValueError, LookupError):
-            if "[" in url and "]" in url:  # some versions of Python refuse to split brackets beside other hosts
+            if "[" in url and "]" in url:  # some Python versions cannot split bracketed hosts in a list
                 raise ContractError("REDIS_URL: feast cannot carry an IPv6 address; use a host name") from None
             raise ContractError(f"REDIS_URL must look like {_FORMS}") from None
 
@@ -84,21 +84,21 @@ class RedisAddress:
         )
 
     def feast_connection_string(self, options: Mapping[str, str] | None = None) -> str:
-        """`host:port[,host:port…],key=value,…`, as feast's Redis store takes it.
+        """`host:port[,host:port…],key=value,…`, the format of feast's Redis store.
 
         Args:
-            options: further keyword arguments of the Redis client, e.g. `socket_timeout`.
+            options: additional keyword arguments of the Redis client, e.g. `socket_timeout`.
 
         Raises:
-            ContractError: a part holds a comma or quote, which feast's format cannot carry. The message never
-                repeats it.
+            ContractError: a part holds a comma or quote, which feast's format cannot express. The message does not
+                quote it.
         """
         arguments = {} if self.kind == "redis_cluster" else {"db": str(self.database)}
         for name, value in (("username", self.username), ("password", self.password), *self.tls_files.items()):
             if value:
                 if set(value) & set(",'\""):
                     raise ContractError(f"REDIS_URL: feast cannot carry a {name} with a comma or a quote")
-                # feast decodes each value as JSON where it can, which would turn the password 123 into a number
+                # feast decodes values as JSON where it can, which would make the password 123 a number
                 arguments[name] = json.dumps(value)
         if self.tls:
             arguments["ssl"] = "true"
@@ -119,7 +119,7 @@ def _host(text: str, default_port: int) -> tuple[str, int]:
 
 def _number(text: str) -> int:
     if not _DIGITS.fullmatch(text):
-        raise ValueError  # int() would also take signs, spaces, underscores and other scripts' digits
+        raise ValueError  # int() also accepts signs, spaces, underscores and non-ASCII digits
     return int(text)
 
 

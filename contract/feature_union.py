@@ -1,4 +1,4 @@
-"""What several models read together: every input and every stored view once, so that one look-up serves them all."""
+"""The union of several models' inputs and stored views, each once, so that one look-up serves all models."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class FeatureUnion:
     feature_services: those that offer them, each once.
     features: k inputs, those of the first model first and in its order, as are `views`, v of them.
     first_features, first_views: how many of them are the first model's.
-    offered: all features of the services, whether they are inputs or not.
+    offered: all features of the services, also those that are no input.
     """
 
     feature_services: tuple[str, ...]
@@ -37,7 +37,7 @@ class FeatureUnion:
         """The union over at least one contract.
 
         Raises:
-            ContractError: two contracts look up by different join keys.
+            ContractError: two contracts have different join keys.
         """
         schemas = [contract.feature_schema for contract in contracts]
         if len({schema.entity_keys for schema in schemas}) > 1:
@@ -54,7 +54,7 @@ class FeatureUnion:
         )
 
     def part(self, contract: ModelContract) -> "UnionPart":
-        """Where one of the models finds its own."""
+        """The columns and views of one of the models."""
         features = [feature.name for feature in self.features]
         views = [view.name for view in self.views]
         own_features = [features.index(name) for name in contract.feature_names]
@@ -79,7 +79,7 @@ class UnionPart:
     reads_further: bool
 
     def of(self, raw: RawFeatures) -> RawFeatures:
-        """That model's part of what was read for the union, n rows."""
+        """Select the model's columns and views from n rows read for the union."""
         unread = raw.unread
         if self.reads_further and raw.further_unread is not None:
             unread = raw.further_unread if unread is None else raw.further_unread | unread
@@ -103,7 +103,7 @@ _Item = TypeVar("_Item", bound=_Named)
 
 
 def _each_once(items: Iterable[_Item]) -> tuple[_Item, ...]:
-    """By name; the registry, against which every contract was held, gives one name one meaning."""
+    """Keep the first item of each name. Names are unique: every contract was checked against the same registry."""
     found: dict[str, _Item] = {}
     for item in items:
         found.setdefault(item.name, item)
