@@ -1,23 +1,118 @@
-"""What the commands of several planes have in common: whatever is wrong is said in one line."""
+"""Command lines of all rooms, on click: each command is declared once, and wrong arguments are refused in one line."""
 
-import argparse
 import sys
-from collections.abc import Iterable
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
 
 from artefacts.process.settings import unknown_variables
 
+_PREPARE = f"{__name__}.prepare"
 
-class OneLineParser(argparse.ArgumentParser):
-    """Says in one line what is wrong with the arguments, and exits with 2; --help has the usage."""
 
-    def error(self, message: str) -> NoReturn:
-        """See argparse."""
-        self.exit(2, f"error: {message}\n")
+class Command(click.Command):
+    """A command whose docstring is its help.
+
+    Args:
+        check: is given the values of all options and refuses, by `click.UsageError`, those that contradict each other.
+    """
+
+    def __init__(self, *given: Any, check: Callable[[dict[str, Any]], None] | None = None, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._check = check
+        if self.help and not self.short_help:  # click would cut it off in the list of all commands
+            self.short_help = self.help.split("\n\n", 1)[0]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See click."""
+        rest = super().parse_args(ctx, args)
+        if self._check is not None:
+            self._check(ctx.params)
+        return rest
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """See click."""
+        prepare = ctx.meta.get(_PREPARE)
+        if prepare is not None:
+            prepare()
+        return super().invoke(ctx)
+
+
+class Commands(click.Group):
+    """Commands in the order in which they are declared."""
+
+    command_class = Command
+
+    def __init__(self, name: str | None = None, **named: Any) -> None:
+        super().__init__(name, no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]}, **named)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # of the class above
+        """See click."""
+        return list(self.commands)
+
+    @classmethod
+    def joined(cls, name: str, text: str | None, parts: Sequence["Commands"]) -> "Commands":
+        """The commands of several modules as one command line.
+
+        Args:
+            name: what a user types before a command.
+            text: the help.
+        """
+        return cls(name, help=text, commands=[command for part in parts for command in part.commands.values()])
+
+
+def run_command(commands: Commands, arguments: Sequence[str] | None, prepare: Callable[[], None] | None = None) -> None:
+    """Run the command that the arguments name; what it raises is raised.
+
+    Not by click's own `main`: that turns Ctrl-C and a closed pipe into other errors and exit codes.
+
+    Args:
+        arguments: None takes those of the process.
+        prepare: called once the arguments are known to be right, before the command.
+
+    Raises:
+        SystemExit: help was asked for (0), or the arguments are wrong (2, with one line on stderr).
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        with commands.make_context(commands.name, given) as context:
+            context.meta[_PREPARE] = prepare
+            commands.invoke(context)
+    except click.exceptions.Exit as end:
+        raise SystemExit(end.exit_code) from None
+    except click.UsageError as error:
+        print(f"error: {' '.join(error.format_message().split())}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+
+
+def utc_time(text: str) -> datetime:
+    """Type of an option: an ISO date or time; UTC unless it names a zone."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not an ISO date or time") from None
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def whole_number(what: str, at_least: int = 0) -> Callable[[str], int]:
+    """Type of an option: digits alone.
+
+    Args:
+        what: completes "… is not" where it is none.
+    """
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < at_least:
+            raise click.BadParameter(f"{text!r} is not {what}")
+        return int(text)
+
+    return number
 
 
 def warn_of_unknown(variables: Iterable[str], prefix: str, settings: Iterable[str], whose: str) -> None:
-    """Say on stderr which variables are called like a setting and are none; see `unknown_variables`.
+    """Name on stderr the variables that look like settings but are none; see `unknown_variables`.
 
     Args:
         whose: the settings are.

@@ -9,9 +9,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
-import jobs.__main__
-import training.__main__
 from artefacts.addresses import PROJECT_ROOT, Artefacts
+from jobs.__main__ import JOBS
+from jobs.__main__ import main as jobs_main
 from tests.integration.deploy.chart import (
     CHART,
     KUBERNETES,
@@ -25,6 +25,8 @@ from tests.integration.deploy.chart import (
     render,
     values_of,
 )
+from training.__main__ import TRAINING
+from training.__main__ import main as training_main
 
 pytestmark = needs_helm
 OPERATORS_KINDS = {"ServiceMonitor", "PrometheusRule"}
@@ -141,10 +143,11 @@ def _parsed(command: list[str], monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether the command line of that room takes it; the command itself is not run."""
     python, dash_m, room, *arguments = command
     assert (python, dash_m) == ("python", "-m")
-    module = {"jobs": jobs.__main__, "training": training.__main__}[room]
+    main, commands = {"jobs": (jobs_main, JOBS), "training": (training_main, TRAINING)}[room]
     taken: list[Any] = []
-    monkeypatch.setattr(module, "_run", taken.append)
-    return module.main(arguments) == 0 and len(taken) == 1
+    for command in commands.commands.values():
+        monkeypatch.setattr(command, "callback", lambda **given: taken.append(given))
+    return main(arguments) == 0 and len(taken) == 1
 
 
 def test_every_job_runs_a_command_that_there_is(manifests: list[Manifest], monkeypatch: pytest.MonkeyPatch) -> None:

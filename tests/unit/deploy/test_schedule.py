@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from deploy.jobs.schedule import FIRST, JOBS, Job, run
+from jobs.__main__ import JOBS as JOBS_COMMANDS
 from service.settings import ServiceSettings
-from tests.loop import SOURCE
+from training.__main__ import TRAINING
 from training.settings import TrainingSettings
 
 
@@ -29,10 +30,10 @@ def test_a_job_is_due_at_the_next_of_its_times(job: Job, now: str, due: str) -> 
 
 
 def test_every_command_is_one_of_jobs_or_training() -> None:
-    commands = [*FIRST, *(command for job in JOBS for command in job.commands)]
-    for room, command, *_ in commands:
-        text = (SOURCE / room / "__main__.py").read_text()
-        assert f'add_parser("{command}"' in text or f'"{command}"' in text
+    rooms = {"jobs": JOBS_COMMANDS, "training": TRAINING}
+    for room, name, *arguments in [*FIRST, *(command for job in JOBS for command in job.commands)]:
+        command = rooms[room].commands[name]
+        assert name == command.make_context(name, list(arguments)).info_name
 
 
 def test_what_follows_a_command_that_failed_does_not_run(capsys: pytest.CaptureFixture[str]) -> None:

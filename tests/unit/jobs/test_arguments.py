@@ -1,8 +1,12 @@
 """What a job can be asked for: anything else is one line that names it, and code 2."""
 
+import subprocess
+import sys
+
 import pytest
 
-from jobs.__main__ import main
+from artefacts.addresses import PROJECT_ROOT
+from jobs.__main__ import JOBS, main
 from training.__main__ import main as training
 
 
@@ -20,11 +24,11 @@ def test_a_time_that_ends_before_it_begins_is_refused_and_not_looked_for(
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["drift", "--since", "yesterday"], "argument --since: 'yesterday' is not an ISO date or time"),
-        (["why", "--request", "r", "--row", "first"], "argument --row: invalid int value: 'first'"),
-        (["why"], "the following arguments are required: --request"),
-        (["features", "--engine", "polars"], "argument --engine: invalid choice: 'polars'"),
-        (["drifts"], "argument command: invalid choice: 'drifts'"),
+        (["drift", "--since", "yesterday"], "Invalid value for '--since': 'yesterday' is not an ISO date or time"),
+        (["why", "--request", "r", "--row", "first"], "Invalid value for '--row': 'first' is not a valid integer"),
+        (["why"], "Missing option '--request'"),
+        (["features", "--engine", "polars"], "Invalid value for '--engine': 'polars' is not one of 'duckdb', 'spark'"),
+        (["drifts"], "No such command 'drifts'"),
     ],
 )
 def test_a_wrong_argument_is_named_in_one_line_without_the_usage(
@@ -63,3 +67,35 @@ def test_a_misspelt_setting_is_warned_of_by_the_plane_whose_prefix_it_has(
     assert "warning: no settings of the jobs, see README.md: JOBS_DAILY_SNAPSHOT\n" == capsys.readouterr().err
     assert 1 == training(["check-contracts", "nowhere.json"])
     assert capsys.readouterr().err.startswith("warning: no settings of training, see README.md: TRAINING_SEEED\n")
+
+
+@pytest.mark.parametrize("room", ["jobs", "training"])
+@pytest.mark.parametrize("arguments", [["--help"], ["no-such-command"]])
+def test_help_and_a_refused_argument_load_no_library_of_the_work(room: str, arguments: list[str]) -> None:
+    asked = (
+        f"import sys\nfrom {room}.__main__ import main\ntry:\n main({arguments})\nexcept SystemExit as end:\n"
+        " slow = {'pandas', 'feast', 'duckdb', 'mlflow', 'bentoml', 'sklearn', 'pyarrow'} & set(sys.modules)\n"
+        " sys.exit(f'{sorted(slow)}' if slow else end.code)"
+    )
+    done = subprocess.run([sys.executable, "-c", asked], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
+
+    assert (0 if arguments == ["--help"] else 2) == done.returncode, done.stderr
+
+
+def test_a_value_may_begin_with_a_dash_or_hold_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "-x" == JOBS.commands["why"].make_context("why", ["--request=-x"]).params["request"]
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(["--two\nlines\x1b[31m"])
+
+    said = capsys.readouterr().err
+    assert ("error: ", 1, False) == (said[:7], said.count("\n"), "\x1b" in said)
+
+
+@pytest.mark.parametrize("help_option", ["-h", "--help"])
+def test_help_tells_a_command_and_its_options(help_option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["why", help_option])
+
+    said = capsys.readouterr().out
+    assert said.startswith("Usage: python -m jobs why [OPTIONS]\n")
+    assert "--request" in said

@@ -164,7 +164,7 @@ def test_the_champion_a_version_that_failed_its_gate_and_a_damaged_one_do_not_ch
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["challenge", "--mode", "loud"], "invalid choice: 'loud'"),
+        (["challenge", "--mode", "loud"], "'loud' is not one of 'shadow', 'canary', 'off'"),
         (["challenge", "--mode", "canary", "--share", "1.5"], "'1.5' is not a share above 0 and up to 1"),
         (["challenge", "--mode", "canary", "--share", "some"], "'some' is not a share"),
         (["promote", "--force", "--reason", " "], "--force needs a --reason"),

@@ -1,0 +1,1 @@
+"""Commands of the jobs, each declared once; a command imports its libraries when it runs, so that help stays quick."""

@@ -1,0 +1,73 @@
+"""Commands that predict without a service, or show how to ask one."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from artefacts.addresses import Artefacts
+from artefacts.process.command_line import Commands, utc_time
+from jobs.commands.options import ENGINES, model_option
+from jobs.settings import JobsSettings
+
+COMMANDS = Commands()
+
+
+@COMMANDS.command("score-batch")
+@click.option("--as-of", type=utc_time, help="ISO time, UTC; default now.")
+@click.option("--out", type=Path, required=True, help="Folder of all predictions.")
+@click.option("--customers", type=Path, help="A .csv or .parquet of customers; default all.")
+@click.option("--engine", type=ENGINES, default="duckdb", show_default=True, help="Reads and scores.")
+@model_option
+def score_batch_command(
+    as_of: datetime | None, out: Path, customers: Path | None, engine: str, model: str | None
+) -> None:
+    """Predict for customers from the offline store, into Parquet."""
+    from jobs.batch.score_batch import Order, report, score_batch
+    from scoring.models.model_store import open_model, pinned_tag
+
+    artefacts = Artefacts.of(os.environ)
+    now = datetime.now(UTC)
+    order = Order(as_of or now.replace(microsecond=0), out, customers)
+    opened = open_model(model or pinned_tag(artefacts))
+    if engine == "spark":
+        from jobs.batch.score_batch_spark import score_batch_on_spark
+
+        print(report(score_batch_on_spark(artefacts, opened, order, JobsSettings(), now)))
+    else:
+        print(report(score_batch(artefacts, opened, order, now)))
+
+
+@COMMANDS.command("score-stream")
+@click.option(
+    "--source", type=click.Choice(["json", "parquet", "kafka"]), default="json", show_default=True, help="Of orders."
+)
+@click.option("--incoming", type=Path, required=True, help="Folder in which files of orders appear.")
+@click.option("--out", type=Path, required=True, help="Folder of predictions, checkpoint and dead letters.")
+@click.option("--once", is_flag=True, help="End when every order that is there has been scored.")
+@click.option("--as-of", type=utc_time, help="ISO time of scoring, UTC; default the time of each batch.")
+@model_option
+def score_stream_command(
+    source: str, incoming: Path, out: Path, once: bool, as_of: datetime | None, model: str | None
+) -> None:
+    """Follow new orders: write their features, online and offline, and predict."""
+    from jobs.stream.micro_batch import StreamFolders
+    from jobs.stream.score_stream import Stream, score_stream
+    from scoring.models.model_store import open_model, pinned_tag
+
+    artefacts = Artefacts.of(os.environ)
+    folders = StreamFolders(out / "predictions", out / "dead_letters")
+    followed = Stream(source, incoming, out / "checkpoint", folders, once, as_of)
+    score_stream(artefacts, open_model(model or pinned_tag(artefacts)), followed, JobsSettings())
+
+
+@COMMANDS.command("first-prediction")
+@click.option("--host", required=True, help="The IP address on which the service listens.")
+@click.option("--port", type=int, required=True)
+def first_prediction_command(host: str, port: int) -> None:
+    """Wait for a service and show how to ask it."""
+    from jobs.local.first_prediction import first_prediction, known_customer
+    from jobs.local.listening import url_of
+
+    first_prediction(url_of(host, port), known_customer(Artefacts.of(os.environ).orders))

@@ -1,0 +1,77 @@
+"""Commands that fill the stores: orders → offline store → Redis."""
+
+import os
+import shlex
+from datetime import UTC, datetime
+
+import click
+
+from artefacts.addresses import Artefacts
+from artefacts.process.command_line import Commands, utc_time
+from artefacts.process.redaction import redacted
+from jobs.commands.options import ENGINES
+from jobs.settings import JobsSettings
+
+COMMANDS = Commands()
+
+
+@COMMANDS.command("redis-up")
+def redis_up() -> None:
+    """Start the embedded Redis, or reuse it; nothing is started where REDIS_URL is set."""
+    from jobs.local import embedded_redis
+
+    if os.environ.get("REDIS_URL") or os.environ.get("REDIS_URL_FILE"):
+        print("using REDIS_URL from the environment")
+    else:
+        print(f"embedded Redis: {embedded_redis.start()}")
+
+
+@COMMANDS.command("redis-down")
+def redis_down() -> None:
+    """Stop the embedded Redis."""
+    from jobs.local import embedded_redis
+
+    print("embedded Redis stopped" if embedded_redis.stop() else "no embedded Redis was up")
+
+
+@COMMANDS.command("features")
+@click.option("--engine", type=ENGINES, default="duckdb", show_default=True, help="Computes the features.")
+@click.option("--full", is_flag=True, help="Compute everything, not only what changed.")
+def features(engine: str, full: bool) -> None:
+    """Compute features from orders into the offline store."""
+    from jobs.features.build import build_features
+    from jobs.features.build_plan import reach
+
+    artefacts = Artefacts.of(os.environ)
+    now = datetime.now(UTC)
+    build = build_features(artefacts, JobsSettings(), now, engine, full)
+    print(f"{artefacts.offline_store}: {reach(build, now)}")
+
+
+@COMMANDS.command("apply")
+def apply_definitions() -> None:
+    """Register the definitions of feature_repo/ in Feast's registry."""
+    from jobs.feature_store import apply
+
+    artefacts = Artefacts.of(os.environ)
+    apply(artefacts)
+    print(f"applied feature_repo/ to {redacted(artefacts.feast_registry)}")
+
+
+@COMMANDS.command("materialize")
+@click.option("--until", type=utc_time, help="ISO time, UTC; default now.")
+@click.option("--replace", is_flag=True, help="Write every row, also over newer ones.")
+@click.option("--take-over", is_flag=True, help="As --replace, if the rows belong to another offline store.")
+@click.option("--full", is_flag=True, help="Write every row, not only what changed.")
+def materialize_views(until: datetime | None, replace: bool, take_over: bool, full: bool) -> None:
+    """Write features from the offline store to Redis."""
+    from jobs.materialization.materialize import materialize
+
+    materialize(Artefacts.of(os.environ), until, replace, full, take_over=take_over)
+
+
+@COMMANDS.command("feast-env")
+def feast_env() -> None:
+    """Print the variables that Feast's own commands need, as shell exports."""
+    for name, value in Artefacts.of(os.environ).feast_environment().items():
+        print(f"export {name}={shlex.quote(value)}")
