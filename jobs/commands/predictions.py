@@ -3,6 +3,7 @@
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -49,7 +50,12 @@ def score_batch_command(
 @click.option("--as-of", type=utc_time, help="ISO time of scoring, UTC; default the time of each batch.")
 @model_option
 def score_stream_command(
-    source: str, incoming: Path, out: Path, once: bool, as_of: datetime | None, model: str | None
+    source: Literal["json", "parquet", "kafka"],
+    incoming: Path,
+    out: Path,
+    once: bool,
+    as_of: datetime | None,
+    model: str | None,
 ) -> None:
     """Follow new orders: write their features, online and offline, and predict."""
     from jobs.stream.micro_batch import StreamFolders

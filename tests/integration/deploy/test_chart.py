@@ -145,8 +145,8 @@ def _parsed(command: list[str], monkeypatch: pytest.MonkeyPatch) -> bool:
     assert (python, dash_m) == ("python", "-m")
     main, commands = {"jobs": (jobs_main, JOBS), "training": (training_main, TRAINING)}[room]
     taken: list[Any] = []
-    for command in commands.commands.values():
-        monkeypatch.setattr(command, "callback", lambda **given: taken.append(given))
+    for each in commands.commands.values():
+        monkeypatch.setattr(each, "callback", lambda **given: taken.append(given))
     return main(arguments) == 0 and len(taken) == 1
 
 
