@@ -41,7 +41,7 @@ class Challenge(BaseModel):
     share: float = Field(default=0.1, ge=0, le=1)
 
 
-class Wanted(NamedTuple):
+class DesiredModels(NamedTuple):
     """What should be live.
 
     refusal: why there is no challenger although something asks for one; empty if there is nothing to say.
@@ -76,31 +76,31 @@ def read_challenge(file: Path) -> Challenge | None:
     return challenge
 
 
-def wanted(champion: str, challenger_file: Path) -> Wanted:
+def desired_models(champion: str, challenger_file: Path) -> DesiredModels:
     """What should be live, the champion being known.
 
     Raises:
         OSError: a challenger's file cannot be read just now, which says nothing against the challenger that is live.
     """
     try:
-        return Wanted(champion, read_challenge(challenger_file))
+        return DesiredModels(champion, read_challenge(challenger_file))
     except StartupError as error:
-        return Wanted(champion, refusal=str(error))
+        return DesiredModels(champion, refusal=str(error))
 
 
-def wanted_at_start(champion: str, challenger_file: Path) -> Wanted:
-    """As `wanted`, but no file of a challenger is a reason not to start."""
+def desired_models_at_start(champion: str, challenger_file: Path) -> DesiredModels:
+    """As `desired_models`, but no file of a challenger is a reason not to start."""
     try:
-        return wanted(champion, challenger_file)
+        return desired_models(champion, challenger_file)
     except OSError as error:
-        return Wanted(champion, refusal=f"{challenger_file}: cannot be read: {error.strerror}")
+        return DesiredModels(champion, refusal=f"{challenger_file}: cannot be read: {error.strerror}")
 
 
 async def follow(
-    tried: Wanted,
+    tried: DesiredModels,
     refusal: str,
-    look: Callable[[], Wanted],
-    switch: Callable[[Wanted], Awaitable[str]],
+    look: Callable[[], DesiredModels],
+    switch: Callable[[DesiredModels], Awaitable[str]],
     every_seconds: float,
     tell: Callable[[bool], None],
 ) -> None:

@@ -17,12 +17,13 @@ from contract.errors import setting_problem
 from scoring.errors import ModelError
 from service.api.connection_limits import bound_request_heads
 from service.api.routing import BeforeBentoML, ServingSlot
+from service.assembly import open_parts, served_tag
 from service.errors import StartupError
 from service.release import Release
 from service.settings import ServiceSettings
 from service.telemetry.logs import start_logging
 from service.telemetry.tracing import start_tracing, stop_tracing
-from service.worker import Worker, open_parts, served_tag
+from service.worker import Worker
 
 logger = logging.getLogger("service")
 
@@ -98,7 +99,7 @@ class ChurnService:
         self._worker = Worker(settings, Artefacts.of(os.environ), slot, release)
         gc.collect()
         gc.freeze()  # the start-up heap is never garbage; scanning it would stall requests for 0.1 s
-        self._worker.introduce()
+        self._worker.log_startup()
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def watch(self) -> None:

@@ -93,9 +93,9 @@ def _in_process(workload: "Workload", artefacts: Any) -> list[dict[str, Any]]:
 async def _all_cases(workload: "Workload", artefacts: Any) -> list[dict[str, Any]]:
     from benchmarks.online.peers import all_peers
     from service.api.routing import HttpApi, ServingSlot
+    from service.assembly import assemble, open_parts
     from service.settings import ServiceSettings
     from service.telemetry.metrics import ServiceMetrics
-    from service.worker import assemble, open_parts
 
     settings = ServiceSettings(allow_anonymous=True)  # nothing listens
     serving = assemble(open_parts(settings, artefacts), settings, ServiceMetrics())

@@ -2,21 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 from service.api.authentication import ApiKeys
-from service.api.exchange import Headers
+from service.api.in_flight_limits import InFlightLimit
 from service.api.mlflow_protocol import ScoringProtocol
 from service.api.openapi import openapi_document
 from service.api.schemas import ExplainRequest, PredictBatchRequest, PredictRequest, parse
+from service.asgi import Headers
 from service.errors import (
     ExplainerUnavailableError,
     FeaturesRefusedError,
     NotExplainableError,
-    OverloadedError,
     RequestTooLargeError,
     UnknownCustomerError,
 )
@@ -43,30 +42,6 @@ class Asked(NamedTuple):
     request_id: str
 
 
-class Places:
-    """A bounded number of something that requests in flight take up."""
-
-    def __init__(self, count: int, what: str) -> None:
-        self._count = count
-        self._what = what
-        self._taken = 0
-
-    @contextmanager
-    def take(self, count: int = 1) -> Iterator[None]:
-        """Hold `count` places.
-
-        Raises:
-            OverloadedError: so many are not free.
-        """
-        if self._taken + count > self._count:
-            raise OverloadedError(f"too many {self._what} at once")
-        self._taken += count
-        try:
-            yield
-        finally:
-            self._taken -= count
-
-
 @dataclass(frozen=True)
 class Serving:
     """What the calls work with.
@@ -88,9 +63,9 @@ class Serving:
     contract_body: dict[str, Any]
     document: dict[str, Any]
     model_headers: Headers
-    requests: Places
-    rows: Places
-    explanations: Places
+    requests: InFlightLimit
+    rows: InFlightLimit
+    explanations: InFlightLimit
     clock: Callable[[], int] = time.time_ns
     release: Release = field(default_factory=Release)
 
@@ -109,9 +84,9 @@ class Serving:
             contract_body=model.contract.model_dump(mode="json"),
             document=openapi_document(model.contract, settings.max_batch, keys_configured=keys.configured),
             model_headers=model_headers(model.identity),
-            requests=Places(settings.max_concurrency, "requests"),
-            rows=Places(settings.max_rows, "rows"),
-            explanations=Places(settings.max_explanations, "explanations"),
+            requests=InFlightLimit(settings.max_concurrency, "requests"),
+            rows=InFlightLimit(settings.max_rows, "rows"),
+            explanations=InFlightLimit(settings.max_explanations, "explanations"),
         )
 
     def with_models_of(self, other: "Serving") -> "Serving":

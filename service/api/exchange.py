@@ -6,18 +6,12 @@ Written on ASGI itself because this is the hot path; docs/adr/0007 has the figur
 import asyncio
 import re
 import secrets
-from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from pydantic_core import to_json
 
+from service.asgi import Headers, Receive, Scope, Send
 from service.errors import InvalidRequestError, RequestTooLargeError
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
 
 REQUEST_ID = r"[A-Za-z0-9._:/@+=-]{1,128}"
 """What a request id may be: it stands in logs and reports, and people paste it into commands. UUIDs, ULIDs, base64, a

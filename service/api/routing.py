@@ -15,10 +15,6 @@ from service.api.authentication import UNAUTHENTICATED
 from service.api.endpoints import Asked, Serving, explain, invocations, model, model_headers, predict, predict_batch
 from service.api.exchange import (
     ClientGoneError,
-    Headers,
-    Receive,
-    Scope,
-    Send,
     SlowBodyError,
     answer,
     error_content,
@@ -28,6 +24,7 @@ from service.api.exchange import (
     request_id_of,
     send_bytes,
 )
+from service.asgi import Headers, Receive, Scope, Send
 from service.errors import (
     EncodedBodyError,
     MethodNotAllowedError,

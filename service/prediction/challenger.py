@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from contract import RawFeatures
 from contract.feature_union import FeatureUnion
 from scoring.models.imported_model import ImportedModel
-from service.prediction.live_model import AnswerLog, Batch, LiveModel, Scored, answers_of
+from service.prediction.batch import AnswerLog, Batch, Scored, answers_of
+from service.prediction.live_model import LiveModel
 from service.telemetry.metrics import ServiceMetrics
 
 logger = logging.getLogger(__name__)

@@ -1,35 +1,13 @@
 """One of the models that are live together, and the rows that go through them."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
-
 import numpy as np
 from numpy.typing import NDArray
 
 from contract import RawFeatures, ResolvedFeatures, Resolver
 from contract.feature_union import FeatureUnion
-from scoring.inference_log import Answers
 from scoring.models.imported_model import ImportedModel
-from scoring.outcomes import DEGRADED, OK, Outcomes, outcomes
-
-
-class AnswerLog(Protocol):
-    """Where answers are kept."""
-
-    def put(self, answers: Answers, /) -> None:
-        """Take them; never waits and never fails."""
-        ...
-
-
-class Scored(NamedTuple):
-    """What a model makes of n rows."""
-
-    resolved: ResolvedFeatures
-    outcomes: Outcomes
-
-    def take(self, rows: NDArray[np.intp]) -> "Scored":
-        """Some of them."""
-        return Scored(self.resolved.take(rows), self.outcomes.take(rows))
+from scoring.outcomes import DEGRADED, OK, outcomes
+from service.prediction.batch import Scored
 
 
 class LiveModel:
@@ -50,68 +28,3 @@ class LiveModel:
         if part.cached_seconds is not None:
             made.statuses[(made.statuses == OK) & ~np.isnan(part.cached_seconds)] = DEGRADED
         return Scored(resolved, made)
-
-
-class Batch(NamedTuple):
-    """n customers who are looked up together.
-
-    as_of_unix_us: int64 (n,) or one for all.
-    request_ids, rows: for each, the request and the position in it.
-    overrides: feature reference → value, for all; checked by the champion's contract.
-    """
-
-    customer_ids: Sequence[str]
-    as_of_unix_us: int | NDArray[np.int64]
-    request_ids: Sequence[str]
-    rows: Sequence[int]
-    overrides: Mapping[str, object] | None = None
-
-    @property
-    def as_of_seconds(self) -> NDArray[np.float64]:
-        """Unix seconds, (n,) or ()."""
-        return np.asarray(self.as_of_unix_us, dtype=np.float64) / 1e6
-
-    def take(self, rows: NDArray[np.intp]) -> "Batch":
-        """Some of them."""
-        as_of = self.as_of_unix_us
-        return Batch(
-            customer_ids=[self.customer_ids[row] for row in rows],
-            as_of_unix_us=as_of if isinstance(as_of, int) else as_of[rows],
-            request_ids=[self.request_ids[row] for row in rows],
-            rows=[self.rows[row] for row in rows],
-            overrides=self.overrides,
-        )
-
-    @classmethod
-    def joined(cls, batches: Sequence["Batch"]) -> "Batch":
-        """All of them; none has overrides."""
-        as_of = [np.broadcast_to(np.asarray(b.as_of_unix_us, dtype=np.int64), len(b.customer_ids)) for b in batches]
-        return cls(
-            customer_ids=[customer_id for b in batches for customer_id in b.customer_ids],
-            as_of_unix_us=np.concatenate(as_of),
-            request_ids=[request_id for b in batches for request_id in b.request_ids],
-            rows=[row for b in batches for row in b.rows],
-        )
-
-
-def answers_of(batch: Batch, part: RawFeatures, model: ImportedModel, scored: Scored, answered: bool) -> Answers:
-    """N rows as they are logged, without those that could not be read and had no answer.
-
-    Args:
-        part: what the model takes of what was read.
-        answered: whether it is this model that gave the answers.
-    """
-    if part.unread is not None:
-        rows = np.flatnonzero(~part.unread)
-        batch, part, scored = batch.take(rows), part.take(rows), scored.take(rows)
-    return Answers(
-        request_ids=batch.request_ids,
-        rows=batch.rows,
-        customer_ids=batch.customer_ids,
-        as_of_unix_us=batch.as_of_unix_us,
-        model=model,
-        answered=np.full(len(batch.customer_ids), answered),
-        resolved=scored.resolved,
-        outcomes=scored.outcomes,
-        cached_seconds=part.cached_seconds,
-    )

@@ -7,7 +7,7 @@ import numpy as np
 
 from contract import FeatureIssue, RawFeatures
 from scoring.outcomes import OK, STATUSES, Status
-from service.prediction.live_model import Batch, Scored
+from service.prediction.batch import Batch, Scored
 from service.telemetry.metrics import ServiceMetrics
 
 

@@ -14,9 +14,10 @@ from contract import OverrideError, RawFeatures, ResolvedFeatures
 from contract.feature_union import FeatureUnion
 from scoring.models.imported_model import ImportedModel
 from service.errors import InvalidRequestError, OnlineStoreUnavailableError, ServiceError
+from service.prediction.batch import AnswerLog, Batch, Scored, answers_of
 from service.prediction.challenger import Challenger
 from service.prediction.coalescing import Coalescer
-from service.prediction.live_model import AnswerLog, Batch, LiveModel, Scored, answers_of
+from service.prediction.live_model import LiveModel
 from service.prediction.predictions import Prediction, predictions
 from service.telemetry.metrics import ServiceMetrics
 from service.telemetry.tracing import current_request, span, together
@@ -52,7 +53,7 @@ class Lookup:
 
 
 @dataclass(frozen=True, slots=True)
-class _Later:
+class PendingCanary:
     """The answer for one of those whom the challenger answers: nobody else waits for it.
 
     made: what answered them in the end, and their predictions.
@@ -69,12 +70,12 @@ class _Later:
         return scored, made[self.row]
 
 
-class _Worked(NamedTuple):
+class BatchResult(NamedTuple):
     """What was read for n customers, what the champion made of it, and the answers."""
 
     raw: RawFeatures
     champion: Scored
-    answers: Sequence[Prediction | _Later]
+    answers: Sequence[Prediction | PendingCanary]
 
 
 class Predictor:
@@ -103,7 +104,9 @@ class Predictor:
         self._champion = LiveModel(model, self._union)
         self._views = [view.name for view in self._union.views]
         self._log = log
-        self._coalescer: Coalescer[_Asked, Prediction | _Later] = Coalescer(self._predict_together, _LARGEST_COALESCED)
+        self._coalescer: Coalescer[_Asked, Prediction | PendingCanary] = Coalescer(
+            self._predict_together, _LARGEST_COALESCED
+        )
         self._canaries: set[asyncio.Task[tuple[Scored, list[Prediction]]]] = set()  # asyncio holds tasks only weakly
 
     async def predict_one(
@@ -120,7 +123,7 @@ class Predictor:
         found = await self._coalescer.submit(_Asked(customer_id, as_of_unix_us, request_id, current_request()))
         return found if isinstance(found, Prediction) else (await found.answer())[1]
 
-    async def _predict_together(self, asked: Sequence[_Asked]) -> Sequence[Prediction | _Later | BaseException]:
+    async def _predict_together(self, asked: Sequence[_Asked]) -> Sequence[Prediction | PendingCanary | BaseException]:
         self._metrics.coalesced(len(asked))
         customer_ids, times, request_ids, requests = zip(*asked, strict=True)
         batch = Batch(customer_ids, np.array(times, dtype=np.int64), request_ids, (0,) * len(asked))
@@ -195,7 +198,9 @@ class Predictor:
         except OverrideError as error:
             raise InvalidRequestError(str(error), field=error.field) from None
 
-    async def _work(self, batch: Batch, overrides: Mapping[int, float] | None = None, whole: bool = False) -> _Worked:
+    async def _work(
+        self, batch: Batch, overrides: Mapping[int, float] | None = None, whole: bool = False
+    ) -> BatchResult:
         """Read once, let every live model score it, and log what was answered.
 
         Args:
@@ -209,11 +214,11 @@ class Predictor:
         champion = self._champion.scored(resolved, self.score(resolved.matrix), part)
         challenger = self.challenger
         if challenger is not None and challenger.mode == "canary":
-            return _Worked(raw, champion, self._with_canary(challenger, batch, raw, part, champion))
+            return BatchResult(raw, champion, self._with_canary(challenger, batch, raw, part, champion))
         answers = self._answers(batch, part, champion)
         if challenger is not None:
             challenger.shadow(batch, raw)
-        return _Worked(raw, champion, answers)
+        return BatchResult(raw, champion, answers)
 
     def _answers(self, batch: Batch, part: RawFeatures, champion: Scored) -> list[Prediction]:
         """What the champion answers, counted and logged."""
@@ -223,7 +228,7 @@ class Predictor:
 
     def _with_canary(
         self, challenger: Challenger, batch: Batch, raw: RawFeatures, part: RawFeatures, champion: Scored
-    ) -> list[Prediction | _Later]:
+    ) -> list[Prediction | PendingCanary]:
         """The challenger's share is answered later, the others now."""
         its_part = challenger.live.part_of(raw)
         chosen = challenger.chosen(batch.customer_ids, raw, its_part)
@@ -234,7 +239,7 @@ class Predictor:
         later = asyncio.ensure_future(self._canary(challenger, batch.take(rows), its_part.take(rows), *fallback))
         self._canaries.add(later)
         later.add_done_callback(self._canaries.discard)
-        theirs = (_Later(later, row) for row in range(len(rows)))
+        theirs = (PendingCanary(later, row) for row in range(len(rows)))
         ours = iter(self._answers(batch.take(others), part.take(others), champion.take(others)))
         return [next(theirs) if is_theirs else next(ours) for is_theirs in chosen.tolist()]
 

@@ -105,7 +105,7 @@ class Shop:
         return replace(self, artefacts=artefacts, root=folder)
 
     def put(self, answers: Answers) -> None:
-        """As `service.prediction.live_model.AnswerLog`: a file for each call."""
+        """As `service.prediction.batch.AnswerLog`: a file for each call."""
         table = log_table(answers)
         day = pc.max(table["as_of"]).as_py().date()
         self.write(table, f"date={day}/{self.written:06d}.parquet")

@@ -16,7 +16,7 @@ from scoring.errors import ModelError
 from scoring.models.model_store import pinned_tag
 from scoring.pseudonyms import Pseudonyms
 from service.api.authentication import ApiKeys, read_keys
-from service.desired_models import read_challenge, wanted
+from service.desired_models import desired_models, read_challenge
 from service.errors import StartupError
 from service.features.compiled.connection import RedisConnection
 
@@ -179,7 +179,7 @@ def test_keys_whose_file_becomes_one_stay_as_they_were(tmp_path: Path, odd: Odd)
 
 @pytest.mark.parametrize("odd", [pipe, device, huge])
 def test_what_should_be_live_is_said_not_to_be_where_the_challengers_file_is_one(tmp_path: Path, odd: Odd) -> None:
-    assert "odd" in wanted("churn:1", odd(tmp_path / "odd")).refusal
+    assert "odd" in desired_models("churn:1", odd(tmp_path / "odd")).refusal
 
 
 @pytest.mark.parametrize("odd", [pipe, folder, device, huge, latin])

@@ -14,8 +14,9 @@ from prometheus_client import CollectorRegistry
 
 from service.api.authentication import ApiKeys
 from service.api.endpoints import Serving
-from service.api.exchange import Receive, Scope, Send, send_bytes
+from service.api.exchange import send_bytes
 from service.api.routing import HttpApi, ServingSlot
+from service.asgi import Receive, Scope, Send
 from service.features.guard import GuardedFeatures, LastKnownGood
 from service.prediction.predictor import Predictor
 from service.settings import ServiceSettings

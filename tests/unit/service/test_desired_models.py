@@ -9,14 +9,14 @@ import pytest
 
 from scoring.errors import ModelError
 from service import desired_models as live_models
-from service.desired_models import Challenge, Wanted, follow, read_challenge, wanted
+from service.desired_models import Challenge, DesiredModels, desired_models, follow, read_challenge
 from service.errors import StartupError
 
-FIRST, SECOND = Wanted("m:v1"), Wanted("m:v2")
+FIRST, SECOND = DesiredModels("m:v1"), DesiredModels("m:v2")
 
 
 def test_without_a_file_there_is_no_challenger(tmp_path: Path) -> None:
-    assert Wanted("m:v1") == wanted("m:v1", tmp_path / "challenger.json")
+    assert DesiredModels("m:v1") == desired_models("m:v1", tmp_path / "challenger.json")
 
 
 def test_a_challenger_is_named_by_its_exact_tag_and_what_it_is_to_do(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_a_challenger_is_named_by_its_exact_tag_and_what_it_is_to_do(tmp_path: P
     file.write_text('{"tag": "m:v2", "mode": "canary", "share": 0.25}')
 
     assert Challenge(tag="m:v2", mode="canary", share=0.25) == read_challenge(file)
-    assert Wanted("m:v1", Challenge(tag="m:v2", mode="canary", share=0.25)) == wanted("m:v1", file)
+    assert DesiredModels("m:v1", Challenge(tag="m:v2", mode="canary", share=0.25)) == desired_models("m:v1", file)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_file_that_asks_for_nothing_possible_is_refused_by_member_and_never_st
 
     with pytest.raises(StartupError, match=named):
         read_challenge(file)
-    found = wanted("m:v1", file)
+    found = desired_models("m:v1", file)
     assert ("m:v1", None) == found[:2]
     assert named in found.refusal
 
@@ -58,18 +58,18 @@ def test_a_file_that_asks_for_nothing_possible_is_refused_by_member_and_never_st
 class Followed:
     """A `follow` at work: what it looked at, what it switched to, what it told."""
 
-    def __init__(self, switch: Callable[[Wanted], Awaitable[str]]) -> None:
+    def __init__(self, switch: Callable[[DesiredModels], Awaitable[str]]) -> None:
         self.now = FIRST
-        self.switched: list[Wanted] = []
+        self.switched: list[DesiredModels] = []
         self.told: list[bool] = []
         self.looks = 0
         self._switch = switch
 
-    def look(self) -> Wanted:
+    def look(self) -> DesiredModels:
         self.looks += 1
         return self.now
 
-    async def switch(self, asked: Wanted) -> str:
+    async def switch(self, asked: DesiredModels) -> str:
         self.switched.append(asked)
         return await self._switch(asked)
 
@@ -86,7 +86,7 @@ class Followed:
                 await task
 
 
-async def works(_: Wanted) -> str:
+async def works(_: DesiredModels) -> str:
     return ""
 
 
@@ -116,7 +116,7 @@ async def test_a_switch_that_fails_is_told_and_tried_again_until_it_works(
     monkeypatch.setattr(live_models, "_RETRY_SECONDS", 0.01)
     attempts = 0
 
-    async def third_time(_: Wanted) -> str:
+    async def third_time(_: DesiredModels) -> str:
         nonlocal attempts
         attempts += 1
         if attempts < 3:
@@ -133,7 +133,7 @@ async def test_a_switch_that_fails_is_told_and_tried_again_until_it_works(
 
 
 async def test_a_failed_switch_is_not_tried_again_at_every_look() -> None:
-    async def never(_: Wanted) -> str:
+    async def never(_: DesiredModels) -> str:
         raise ModelError("altered")
 
     followed = Followed(never)
@@ -145,14 +145,14 @@ async def test_a_failed_switch_is_not_tried_again_at_every_look() -> None:
 
 
 async def test_another_wish_is_tried_at_once_after_one_that_failed() -> None:
-    async def only_the_third(asked: Wanted) -> str:
+    async def only_the_third(asked: DesiredModels) -> str:
         if asked == SECOND:
             raise ModelError("altered")
         return ""
 
     followed = Followed(only_the_third)
     followed.now = SECOND
-    third = Wanted("m:v3")
+    third = DesiredModels("m:v3")
 
     async def change() -> None:
         while not followed.told:
@@ -168,11 +168,11 @@ async def test_another_wish_is_tried_at_once_after_one_that_failed() -> None:
 
 
 async def test_a_champion_without_its_challenger_is_live_and_told_as_less_than_was_wanted() -> None:
-    async def alone(_: Wanted) -> str:
+    async def alone(_: DesiredModels) -> str:
         return "challenger: altered"
 
     followed = Followed(alone)
-    followed.now = Wanted("m:v1", Challenge(tag="m:v2", mode="shadow"))
+    followed.now = DesiredModels("m:v1", Challenge(tag="m:v2", mode="shadow"))
 
     await followed.until(lambda: bool(followed.told))
 
@@ -183,7 +183,7 @@ async def test_a_store_that_cannot_be_looked_at_ends_nothing() -> None:
     followed = Followed(works)
     looks = followed.look
 
-    def fails_first() -> Wanted:
+    def fails_first() -> DesiredModels:
         if looks().champion and followed.looks < 3:
             raise OSError("gone")
         return followed.now

@@ -7,7 +7,8 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from service.api.connection_limits import BoundedHttpProtocol
-from service.api.exchange import ClientGoneError, Receive, Scope, Send, read_body, send_bytes
+from service.api.exchange import ClientGoneError, read_body, send_bytes
+from service.asgi import Receive, Scope, Send
 
 Asked = tuple[str, str, bytes]
 """Method, target and body of a request that the application has read whole."""

@@ -10,7 +10,8 @@ from uvicorn.server import ServerState
 
 import service.api.connection_limits as http_limits
 from service.api.connection_limits import MAX_HEAD_BYTES, BoundedHttpProtocol
-from service.api.exchange import Receive, Scope, Send, read_body, send_bytes
+from service.api.exchange import read_body, send_bytes
+from service.asgi import Receive, Scope, Send
 from tests.unit.service.api.connections import Wire
 
 REQUEST = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"

@@ -149,17 +149,17 @@ def test_a_first_explanation_fails_for_the_moment_and_the_next_one_is_given(tmp_
 def test_a_challengers_file_that_cannot_be_read_just_now_takes_no_challenger_off(tmp_path: Path) -> None:
     said = lines_of(
         """
-        from service.desired_models import wanted, wanted_at_start
+        from service.desired_models import desired_models, desired_models_at_start
         file = folder / "challenger.json"
         file.write_text('{"tag": "m:v2", "mode": "shadow"}')
         taken = use_up()
         try:
-            print(wanted("m:v1", file))
+            print(desired_models("m:v1", file))
         except OSError:
             print("nothing is known")
-        print(wanted_at_start("m:v1", file).refusal)
+        print(desired_models_at_start("m:v1", file).refusal)
         give_back(taken)
-        print(wanted("m:v1", file).challenge.tag)
+        print(desired_models("m:v1", file).challenge.tag)
         """,
         tmp_path,
     )

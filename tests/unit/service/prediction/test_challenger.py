@@ -19,8 +19,8 @@ from scoring.inference_log import Answers
 from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import DEGRADED, OK
 from service.errors import OnlineStoreUnavailableError
+from service.prediction.batch import Batch
 from service.prediction.challenger import Challenger, Mode
-from service.prediction.live_model import Batch
 from service.prediction.predictor import Predictor
 from service.telemetry.metrics import ServiceMetrics
 from tests.fakes import (

@@ -1,0 +1,136 @@
+"""Opens what one worker serves with, checks it against each other, and puts it together."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from artefacts.addresses import PROJECT_ROOT, Artefacts
+from scoring.models.imported_model import ImportedModel
+from scoring.models.model_store import is_exact, open_model, pinned_tag
+from service.api.authentication import ApiKeys
+from service.api.endpoints import Serving
+from service.api.exposure import refuse_exposure
+from service.desired_models import Challenge, DesiredModels, desired_models_at_start
+from service.errors import StartupError
+from service.features.guard import GuardedFeatures, LastKnownGood
+from service.features.opening import OpenedFeast, open_feast
+from service.inference_log.writer import pseudonyms_of
+from service.prediction.batch import AnswerLog
+from service.prediction.challenger import Challenger
+from service.prediction.predictor import Predictor
+from service.settings import ServiceSettings
+from service.telemetry.metrics import ServiceMetrics
+
+
+def served_tag(settings: ServiceSettings, artefacts: Artefacts) -> str:
+    """The exact tag to serve: from the settings, else the one the import pinned; never `latest`.
+
+    Raises:
+        StartupError: neither names one.
+    """
+    tag = settings.model_tag or pinned_tag(artefacts)
+    if not is_exact(tag):
+        raise StartupError(
+            f"no exact model tag: SERVICE_MODEL_TAG is {settings.model_tag!r} and {artefacts.model_tag} "
+            f"{'holds ' + repr(tag) if tag else 'is absent'}; run `make import-model`"
+        )
+    return tag
+
+
+@dataclass(frozen=True)
+class OpenedParts:
+    """What one worker serves with, checked against each other.
+
+    challenger: None where none is asked for, or `refusal` says why there is none.
+    """
+
+    model: ImportedModel
+    feast: OpenedFeast
+    keys: ApiKeys
+    challenge: Challenge | None = None
+    challenger: ImportedModel | None = None
+    refusal: str = ""
+
+
+def open_keys(settings: ServiceSettings) -> ApiKeys:
+    """The API keys.
+
+    Raises:
+        StartupError: there are none, and others than this machine could ask; known when the process starts, in the
+            thread that starts it.
+    """
+    keys = ApiKeys.of(settings.api_keys, settings.api_keys_file)
+    refuse_exposure(keys_configured=keys.configured, allow_anonymous=settings.allow_anonymous)
+    return keys
+
+
+def open_parts(
+    settings: ServiceSettings, artefacts: Artefacts, asked: DesiredModels | None = None, keys: ApiKeys | None = None
+) -> OpenedParts:
+    """Open the models and Feast, and hold the contracts against the live registry.
+
+    Args:
+        asked: what should be live; None is found out.
+        keys: of a worker that serves already; None opens them.
+
+    Raises:
+        StartupError, ModelError, ContractError: why this process must not serve. A challenger is never the reason.
+    """
+    if keys is None:
+        keys = open_keys(settings)
+        if settings.inference_log:
+            pseudonyms_of(settings)
+    asked = asked or desired_models_at_start(served_tag(settings, artefacts), artefacts.challenger)
+    model = open_model(asked.champion)
+
+    def opened(*models: ImportedModel) -> OpenedFeast:
+        return open_feast(
+            PROJECT_ROOT / "feature_repo",
+            artefacts,
+            *(each.contract for each in models),
+            compiled=settings.compiled_reader,
+            stall_seconds=settings.deadline_ms / 1000,
+        )
+
+    _warm(model)
+    refusal, challenge = asked.refusal, asked.challenge
+    if challenge is not None:
+        try:
+            challenger = open_model(challenge.tag, role="challenger")
+            _warm(challenger)
+            return OpenedParts(model, opened(model, challenger), keys, challenge, challenger)
+        except Exception as error:  # whatever is wrong with it
+            refusal = f"challenger {challenge.tag}: {error}"
+    return OpenedParts(model, opened(model), keys, refusal=refusal)
+
+
+def _warm(model: ImportedModel) -> None:
+    """The first call of a model takes longer than the others; and one that cannot score must not go live."""
+    model.score(np.array([[feature.default for feature in model.contract.inputs]], dtype=np.float32))
+
+
+def cache_of(settings: ServiceSettings) -> LastKnownGood | None:
+    """An empty one, if one is wanted."""
+    return LastKnownGood(settings.cache_rows, settings.cache_max_age_seconds) if settings.cache_rows else None
+
+
+def assemble(
+    parts: OpenedParts,
+    settings: ServiceSettings,
+    metrics: ServiceMetrics,
+    log: AnswerLog | None = None,
+    cache: LastKnownGood | None = None,
+) -> Serving:
+    """Put the parts together.
+
+    Args:
+        cache: of rows of the parts' union.
+    """
+    deadline_seconds = settings.deadline_ms / 1000
+    features = GuardedFeatures(parts.feast.features, deadline_seconds, metrics, cache, parts.feast.union)
+    union, challenge, challenger = parts.feast.union, parts.challenge, None
+    if challenge is not None and parts.challenger is not None:
+        budget = settings.challenger_budget_ms / 1000
+        challenger = Challenger(parts.challenger, union, challenge.mode, challenge.share, metrics, budget, log)
+    predictor = Predictor(parts.model, features, metrics, union, challenger, log)
+    return Serving.of(predictor, settings, metrics, parts.keys)
