@@ -1,14 +1,12 @@
 """Opening Feast for the jobs, and registering the definitions."""
 
 import fcntl
-import logging
 import os
 import shutil
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
     from feast import FeatureStore, FeatureView
 
 FEATURE_REPO = PROJECT_ROOT / "feature_repo"
-_REDIS_OPTIONS = {"socket_connect_timeout": "2", "socket_timeout": "20"}
+REDIS_OPTIONS = {"socket_connect_timeout": "2", "socket_timeout": "20"}
 
 
 def apply(artefacts: Artefacts) -> None:
@@ -48,11 +46,10 @@ def tell_materialized(
     artefacts: Artefacts, store: "FeatureStore", view: "FeatureView", since: datetime, until: datetime
 ) -> None:
     """Note in the registry what was materialized, as Feast's own run does; on top of what was applied meanwhile."""
-    from feast.errors import FeatureViewNotFoundException
+    from scoring.feast.store import note_materialized
 
-    with _alone(artefacts), suppress(FeatureViewNotFoundException):  # the view was taken out meanwhile
-        store.registry.refresh(store.project)  # else Feast writes the registry as it was when the store was opened
-        store.registry.apply_materialization(view, store.project, since, until)
+    with _alone(artefacts):
+        note_materialized(store, view, since, until)
 
 
 @contextmanager
@@ -124,12 +121,6 @@ def _is_own(registry: str) -> bool:
 
 
 def _open(artefacts: Artefacts) -> "FeatureStore":
-    os.environ.update(artefacts.feast_environment(_REDIS_OPTIONS))
-    from feast import FeatureStore
+    from scoring.feast.store import open_store
 
-    # It warns that serve_features_while_materializing matters only with a SQL registry; the YAML serves both.
-    logging.getLogger("feast.repo_config").setLevel(logging.ERROR)
-    # ibis 12 calls a name that duckdb 1.5 deprecates; feast switches the warning on.
-    warnings.filterwarnings("ignore", "fetch_arrow_table", DeprecationWarning)
-    warnings.filterwarnings("ignore", "GitWildMatchPattern", DeprecationWarning)  # likewise bentoml 1.4.39 of pathspec
-    return FeatureStore(repo_path=str(FEATURE_REPO))
+    return open_store(FEATURE_REPO, artefacts, REDIS_OPTIONS)

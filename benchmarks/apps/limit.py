@@ -9,19 +9,18 @@ import struct
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import bentoml
 import numpy as np
 import onnxruntime
 import redis.asyncio
 from feast import FeatureStore
-from feast.infra.key_encoding_utils import serialize_entity_key_prefix
-from feast.infra.online_stores.helpers import _mmh3
-from feast.protos.feast.types.Value_pb2 import Value, ValueType
+from feast.protos.feast.types.Value_pb2 import Value
 
 from artefacts.addresses import PROJECT_ROOT
 from contract import ModelContract
+from scoring.feast.redis_layout import KeyLayout, feature_field
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -38,7 +37,7 @@ class Limit:
         fields: dict[bytes, int] = {}
 
         def position(view: str, feature: str) -> int:
-            return fields.setdefault(_mmh3(f"{view}:{feature}"), len(fields))
+            return fields.setdefault(feature_field(view, feature), len(fields))
 
         stored_views = {view.name for view in contract.feature_schema.views}
         self._stored: list[tuple[int, int]] = []
@@ -62,14 +61,14 @@ class Limit:
         self._fields = list(fields)
         self._columns = len(contract.inputs)
         (key,) = contract.feature_schema.entity_keys
-        self._prefix = serialize_entity_key_prefix([key.join_key]) + struct.pack("<I", ValueType.STRING)
-        self._suffix = store.project.encode()
+        layout = KeyLayout.of(store.project, key.join_key)
+        self._prefix, self._suffix = layout.prefix, layout.suffix
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(stored.path_of("model.onnx"), options)
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[1].name
-        self._redis = redis.asyncio.Redis.from_url(os.environ["BENCHMARKS_REDIS_URL"])
+        self._redis: Any = redis.asyncio.Redis.from_url(os.environ["BENCHMARKS_REDIS_URL"])
 
     async def score(self, customer_ids: Sequence[str]) -> list[float]:
         """One probability per id, same order."""
@@ -78,7 +77,7 @@ class Limit:
             self._prefix + struct.pack("<I", len(raw)) + raw + self._suffix for raw in map(str.encode, customer_ids)
         ]
         if len(keys) == 1:
-            replies = [await cast(Awaitable[list[bytes]], self._redis.hmget(keys[0], self._fields))]
+            replies = [await self._redis.hmget(keys[0], self._fields)]
         else:
             pipeline = self._redis.pipeline(transaction=False)
             for key in keys:

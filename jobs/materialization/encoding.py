@@ -66,6 +66,7 @@ class StoredFormat:
     """How the rows of one feature view are stored.
 
     key_prefix, key_suffix: what stands around the id in a key, but for the id's length.
+    time_field: of the hash, which holds the view's event time.
     fields: of the features, in the view's order.
     convert: column → Feast's own conversion of its values.
     encoded_here: columns whose type this module knows; the others go through `convert`.
@@ -74,6 +75,7 @@ class StoredFormat:
     source: ViewSource
     key_prefix: bytes
     key_suffix: bytes
+    time_field: bytes
     fields: tuple[bytes, ...]
     convert: dict[str, Callable[[pa.Array], list[bytes]]]
     encoded_here: frozenset[str]
@@ -85,17 +87,19 @@ class StoredFormat:
         Raises:
             OtherFormatError: they differ.
         """
-        from feast.infra.key_encoding_utils import serialize_entity_key_prefix
-        from feast.protos.feast.types.Value_pb2 import ValueType
+        from scoring.feast.redis_layout import KeyLayout, feature_field, time_field
+        from scoring.feast.values import stored_values
 
         source = ViewSource.of(feature_view)
+        layout = KeyLayout.of(store.project, source.join_key)
         made = cls(
             source=source,
-            key_prefix=serialize_entity_key_prefix([source.join_key]) + struct.pack("<I", ValueType.STRING),
-            key_suffix=store.project.encode(),
-            fields=fields_of_view(feature_view)[1:],
+            key_prefix=layout.prefix,
+            key_suffix=layout.suffix,
+            time_field=time_field(source.name),
+            fields=tuple(feature_field(source.name, field.name) for field in feature_view.features),
             convert={
-                field.name: partial(_feasts_own, value_type=field.dtype.to_value_type())
+                field.name: partial(_stored_by_feast, stored_values, field.dtype.to_value_type())
                 for field in feature_view.features
             },
             encoded_here=frozenset(
@@ -104,11 +108,6 @@ class StoredFormat:
         )
         _compare_with_feast(made, store.project)
         return made
-
-    @property
-    def time_field(self) -> bytes:
-        """The field of the hash that holds the view's event time."""
-        return f"_ts:{self.source.name}".encode()
 
     def fields_of(self, customers: pa.StringArray) -> tuple[pa.BinaryArray, tuple[bytes, ...]]:
         """Their keys, and the fields of each hash that are the view's; the first is the event time."""
@@ -166,9 +165,9 @@ class StoredFormat:
 
 def fields_of_view(view: "FeatureView") -> tuple[bytes, ...]:
     """Fields of a hash that are a view's; the first is the event time."""
-    from feast.infra.online_stores.helpers import _mmh3
+    from scoring.feast.redis_layout import feature_field, time_field
 
-    return (f"_ts:{view.name}".encode(), *(_mmh3(f"{view.name}:{field.name}") for field in view.features))
+    return (time_field(view.name), *(feature_field(view.name, field.name) for field in view.features))
 
 
 def encode_values(column: pa.Array, dtype: str) -> pa.BinaryArray:
@@ -259,24 +258,17 @@ def _column(rows: pa.Table, name: str) -> pa.Array:
     return pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
 
 
-def _feasts_own(column: pa.Array, value_type: Any) -> list[bytes]:
-    from feast.type_map import python_values_to_proto_values
-
-    values = python_values_to_proto_values(column.to_numpy(zero_copy_only=False), value_type)
-    return [value.SerializeToString() for value in values]
+def _stored_by_feast(
+    stored_values: Callable[[NDArray[Any], Any], list[bytes]], value_type: Any, column: pa.Array
+) -> list[bytes]:
+    return stored_values(column.to_numpy(zero_copy_only=False), value_type)
 
 
 def _compare_with_feast(made: StoredFormat, project: str) -> None:
-    import feast.types
-    from feast.infra.online_stores.helpers import _redis_key
-    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-    from feast.protos.feast.types.Value_pb2 import Value
     from google.protobuf.timestamp_pb2 import Timestamp
 
-    def own_key(customer_id: str) -> bytes:
-        entity = EntityKey(join_keys=[made.source.join_key], entity_values=[Value(string_val=customer_id)])
-        key: bytes = _redis_key(project, entity, entity_key_serialization_version=3)
-        return key
+    from scoring.feast.redis_layout import feast_key
+    from scoring.feast.values import stored_values, value_type
 
     def own_time(at: datetime) -> bytes:
         stamp = Timestamp()
@@ -284,10 +276,11 @@ def _compare_with_feast(made: StoredFormat, project: str) -> None:
         return bytes(stamp.SerializeToString())
 
     ids = _SAMPLES["string"]
-    if made.encode_keys(ids).to_pylist() != [own_key(customer_id) for customer_id in ids.to_pylist()]:
+    keys = [feast_key(project, made.source.join_key, customer_id) for customer_id in ids.to_pylist()]
+    if made.encode_keys(ids).to_pylist() != keys:
         raise OtherFormatError("this version of feast lays out its Redis keys differently")
     for dtype, samples in _SAMPLES.items():
-        own = _feasts_own(samples, getattr(feast.types, dtype.capitalize()).to_value_type())
+        own = _stored_by_feast(stored_values, value_type(dtype), samples)
         if encode_values(samples, dtype).to_pylist() != own:
             raise OtherFormatError(f"this version of feast stores {dtype} differently")
     if encode_times(pa.array(_TIMES, pa.timestamp("us", tz="UTC"))).to_pylist() != [own_time(at) for at in _TIMES]:

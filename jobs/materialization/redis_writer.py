@@ -225,9 +225,9 @@ def stored_keys(
     client: Any, project: str, join_keys: Sequence[str], at_once: int = _KEYS_PER_SCAN
 ) -> Iterator[list[bytes]]:
     """Key of every stored row of entities with these join keys, some at a time; errors are redis-py's."""
-    from feast.infra.key_encoding_utils import serialize_entity_key_prefix
+    from scoring.feast.redis_layout import keys_prefix
 
-    prefix = serialize_entity_key_prefix(list(join_keys))
+    prefix = keys_prefix(join_keys)
     pattern = re.sub(rb"([*?\[\]\\])", rb"\\\1", prefix) + b"*" + project.encode()
     found = client.scan_iter(pattern, count=_KEYS_PER_SCAN)
     while keys := list(islice(found, at_once)):

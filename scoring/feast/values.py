@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import feast.types
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.type_map import feast_value_type_to_python_type, python_values_to_proto_values
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -35,6 +36,24 @@ def read_timestamp(stored: bytes) -> float:
     if seconds >= _LAST_SECOND + 1:  # in which case it was rounded up to the year 10000
         raise ValueError("outside the years that a protobuf Timestamp may hold")
     return seconds
+
+
+def stored_values(column: Any, value_type: Any) -> list[bytes]:
+    """What Feast's own conversion makes of a column: serialised `ValueProto`s, empty for null.
+
+    Args:
+        column: list or array of n values.
+        value_type: Feast's `ValueType`.
+
+    Raises:
+        TypeError, ValueError, AssertionError, OverflowError: Feast refuses a value.
+    """
+    return [value.SerializeToString() for value in python_values_to_proto_values(column, value_type)]
+
+
+def value_type(dtype: str) -> Any:
+    """Feast's `ValueType` of a type as a field of a view names it, e.g. `float64`."""
+    return getattr(feast.types, dtype.capitalize()).to_value_type()
 
 
 def numbers_of(column: list[Any], field: Any) -> list[float]:

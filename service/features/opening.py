@@ -1,7 +1,6 @@
 """Where the predictor gets raw features from: the narrow port, and which reader stands behind it."""
 
 import logging
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,8 @@ from service.features.feast_sdk import FeastOnlineFeatures
 if TYPE_CHECKING:
     from feast import FeatureStore
     from feast.protos.feast.core.Registry_pb2 import Registry
+
+    from service.features.feature_registry import RegistryReader
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,20 @@ class OpenedFeast:
     newest_snapshot: Callable[[], Awaitable[float | None]]
 
 
+@dataclass(frozen=True)
+class OpenedStore:
+    """Feast's store over a registry that keeps the contracts.
+
+    store: knows what the registry said when it was opened.
+    registry: reads what the registry says later.
+    connection_string: what `REDIS_URL` is in Feast's form.
+    """
+
+    store: "FeatureStore"
+    registry: "RegistryReader"
+    connection_string: str
+
+
 def open_feast(
     repo: Path, artefacts: Artefacts, *contracts: ModelContract, compiled: bool = True, stall_seconds: float = 1.0
 ) -> OpenedFeast:
@@ -87,13 +102,13 @@ def open_feast(
         StartupError: no Redis address, no registry, or a contract is not what this service can serve.
         ContractMismatchError: the registry no longer offers what a contract promises.
     """
-    store = open_store(repo, artefacts, *contracts, stall_seconds=stall_seconds)
+    opened = open_store(repo, artefacts, *contracts, stall_seconds=stall_seconds)
     union = FeatureUnion.of(*contracts)
-    promises = _watched(store, contracts)
+    promises = _watched(opened.registry, opened.store.project, contracts)
 
     if compiled and artefacts.redis_url is not None:
         try:
-            plan = compile_plan(store, union)
+            plan = compile_plan(opened.store, union, opened.connection_string)
         except UnsupportedFeatureServiceError as reason:
             if len(union.feature_services) > 1:
                 raise  # never slow the first model down for the sake of a second
@@ -105,13 +120,11 @@ def open_feast(
             return OpenedFeast(compiled_reader, union, promises, compiled_reader.newest_snapshot)
     if len(union.feature_services) > 1:
         raise StartupError("models of several feature services are read together by the compiled reader alone")
-    reader = FeastOnlineFeatures(store, union)
-    return OpenedFeast(reader, union, promises, reader.newest_snapshot)
+    through_sdk = FeastOnlineFeatures(opened.store, union)
+    return OpenedFeast(through_sdk, union, promises, through_sdk.newest_snapshot)
 
 
-def open_store(
-    repo: Path, artefacts: Artefacts, *contracts: ModelContract, stall_seconds: float = 1.0
-) -> "FeatureStore":
+def open_store(repo: Path, artefacts: Artefacts, *contracts: ModelContract, stall_seconds: float = 1.0) -> OpenedStore:
     """Open Feast and hold the contracts against its registry. Args and raises as `open_feast`."""
     if artefacts.redis_url is None:
         raise StartupError("REDIS_URL is not set and no embedded Redis is recorded; run `make redis` or set it")
@@ -128,24 +141,26 @@ def open_store(
     if address.kind == "redis_cluster":
         # redis-py looks for the master that took over from a hanging one after its own timeout, never after ours.
         options["socket_timeout"] = f"{stall_seconds / 2:g}"
-    os.environ.update(artefacts.feast_environment(options))
-    from feast import FeatureStore
+    addresses = artefacts.feast_environment(options)
     from google.protobuf.message import DecodeError
 
-    from service.features.feast_config import online_config
+    from scoring.feast.store import open_online_store, read_config
     from service.features.feature_registry import RegistryReader
-    from service.features.registry_filter import give_registry, only_promised
-
-    # It warns that serve_features_while_materializing matters only with a SQL registry; the YAML serves both.
-    logging.getLogger("feast.repo_config").setLevel(logging.ERROR)
-    store = FeatureStore(config=online_config(repo))
-
-    def opened(registry: "Registry") -> list[str]:
-        give_registry(store, only_promised(registry, store.project, contracts))
-        return broken_promises(store.registry, store.project, *contracts)
+    from service.features.registry_filter import held_registry, only_promised
 
     try:
-        found = RegistryReader(store.config).judged(opened, is_well=lambda found: not found)
+        config = read_config(repo, addresses, reads_offline=False)
+    except OSError as error:
+        raise StartupError(f"{error.filename} cannot be read: {error.strerror}") from None
+
+    def opened(registry: "Registry") -> "tuple[FeatureStore, list[str]]":
+        held = held_registry(only_promised(registry, config.project, contracts), config.registry)
+        store = open_online_store(repo, addresses, held)
+        return store, broken_promises(store.registry, store.project, *contracts)
+
+    reader = RegistryReader(config)
+    try:
+        store, found = reader.judged(opened, is_well=lambda judged: not judged[1])
     except DecodeError:
         raise StartupError(
             f"{redacted(artefacts.feast_registry)} is not a feature registry; run `make apply`"
@@ -160,15 +175,12 @@ def open_store(
         ) from None
     if found:
         raise ContractMismatchError(found)
-    return store
+    return OpenedStore(store, reader, addresses["REDIS_CONNECTION_STRING"])
 
 
-def _watched(store: "FeatureStore", contracts: Sequence[ModelContract]) -> Callable[[], list[str]]:
+def _watched(reader: "RegistryReader", project: str, contracts: Sequence[ModelContract]) -> Callable[[], list[str]]:
     """A look at the registry as it is by then, without a change to what the store has been given."""
-    from service.features.feature_registry import RegistryReader
     from service.features.registry_filter import only_promised, registry_of
-
-    reader, project = RegistryReader(store.config), store.project
 
     def broken(registry: "Registry") -> list[str]:
         try:
@@ -188,7 +200,7 @@ def broken_promises(registry: FeatureRegistry, project: str, *contracts: ModelCo
 
 
 def _broken_promises(registry: FeatureRegistry, project: str, contract: ModelContract) -> list[str]:
-    from feast.errors import FeastObjectNotFoundException
+    from scoring.feast.store import FeastObjectNotFoundException
 
     try:
         live = read_feature_schema(registry, project, contract.feature_service)

@@ -8,8 +8,7 @@ anew from the registry's message, member by member, of nothing but what answerin
 import ast
 import hashlib
 from collections.abc import Iterable
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from feast.infra.registry.registry import Registry as FileRegistry
 from feast.infra.registry.registry_store import RegistryStore
@@ -20,15 +19,16 @@ from feast.protos.feast.core.FeatureViewProjection_pb2 import FeatureViewProject
 from feast.protos.feast.core.OnDemandFeatureView_pb2 import OnDemandFeatureView, OnDemandSource
 from feast.protos.feast.core.Registry_pb2 import Registry
 from feast.protos.feast.core.Transformation_pb2 import UserDefinedFunctionV2
+from feast.repo_config import RegistryConfig
 from feast.transformation.udf_rehydrate import rehydrate_udf_from_source
 
 from contract import ContractMismatchError, ModelContract
 
-if TYPE_CHECKING:
-    from feast import FeatureStore
-
 _FIELD_TAGS = ("on_stale", "on_missing", "default", "filled_by")
 """What `contract.feature_schema` reads. Feast builds types of others."""
+
+_SETTINGS = ("serve_features_while_materializing", "enable_online_feature_view_versioning")
+"""Of a registry's configuration, what is about reading."""
 
 # Of every kind of message, the members that are handed on as they are: none of them names code, a class or a file.
 _ENTITY = ("name", "project", "value_type", "join_key")
@@ -45,34 +45,36 @@ _PROJECTION = (
 )
 
 
-def registry_of(message: Registry, project: str) -> FileRegistry:
-    """Feast's registry over one message, whatever becomes of the file or the database that it was read from.
+def held_registry(message: Registry, like: RegistryConfig | None = None) -> RegistryConfig:
+    """A configuration of Feast's registry that is one message for good, whatever becomes of where it was read.
 
     Args:
         message: made by `only_promised`.
+        like: the configuration that the repository names, whose other settings go on to hold.
     """
-    registry = FileRegistry(project, None, None)
-    registry.cached_registry_proto_ttl = timedelta(0)  # Feast's word for never
-    registry._registry_store = _Held(message)
-    registry.refresh(project)
-    return registry
+    kept = {} if like is None else {name: getattr(like, name) for name in _SETTINGS}
+    return RegistryConfig(
+        registry_store_type=f"{HeldRegistryStore.__module__}.{HeldRegistryStore.__name__}",
+        cache_ttl_seconds=0,  # Feast's word for: what was read stays
+        message=message,
+        **kept,
+    )
 
 
-def give_registry(store: "FeatureStore", message: Registry) -> None:
-    """From now on a store knows what a message says, and nothing else."""
-    store._registry = registry_of(message, store.project)
-    store._registry.serve_features_while_materializing = store.config.registry.serve_features_while_materializing
+def registry_of(message: Registry, project: str) -> FileRegistry:
+    """Feast's registry over one message, made by `only_promised`."""
+    return FileRegistry(project, held_registry(message), None)
 
 
-class _Held(RegistryStore):  # type: ignore[misc]  # feast publishes no types
-    """One message, for good."""
+class HeldRegistryStore(RegistryStore):  # type: ignore[misc]  # feast publishes no types
+    """Hands Feast the one message that its configuration holds. Feast makes it from its name in `held_registry`."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, config: RegistryConfig, _repo_path: object) -> None:
+        self._message: Registry = config.message
 
     def get_registry_proto(self) -> Registry:
         """That message."""
-        return self._registry
+        return self._message
 
     def update_registry_proto(self, registry_proto: Registry) -> None:
         """The service only reads; what it reads is less than there is."""

@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import logging
-import os
-import warnings
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -246,12 +243,6 @@ def _feature_service(store: "FeatureStore", artefacts: Artefacts, name: str) -> 
 
 
 def _open_feature_store(artefacts: Artefacts) -> "FeatureStore":
-    os.environ.update(artefacts.feast_environment())
-    from feast import FeatureStore
+    from scoring.feast.store import open_store
 
-    # It warns that serve_features_while_materializing matters only with a SQL registry; the YAML serves both.
-    logging.getLogger("feast.repo_config").setLevel(logging.ERROR)
-    # ibis 12 calls a name that duckdb 1.5 deprecates; feast switches the warning on.
-    warnings.filterwarnings("ignore", "fetch_arrow_table", DeprecationWarning)
-    warnings.filterwarnings("ignore", "GitWildMatchPattern", DeprecationWarning)  # likewise bentoml 1.4.39 of pathspec
-    return FeatureStore(repo_path=str(PROJECT_ROOT / "feature_repo"))
+    return open_store(PROJECT_ROOT / "feature_repo", artefacts)

@@ -1,6 +1,5 @@
 """A feature service turned, once, into what to ask Redis for and how to decode the reply."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from struct import pack as pack_struct
@@ -84,23 +83,20 @@ class ReadPlan:
         return b"%b%b%b%b" % (self.key_prefix, pack_struct("<I", len(raw)), raw, self.key_suffix)
 
 
-def compile_plan(store: "FeatureStore", union: FeatureUnion) -> ReadPlan:
+def compile_plan(store: "FeatureStore", union: FeatureUnion, connection_string: str) -> ReadPlan:
     """Turn what the models read into a plan.
 
     Args:
         store: opened; its registry has been held against their contracts.
+        connection_string: of the Redis that the plan's keys are asked of, in Feast's form.
 
     Raises:
         UnsupportedFeatureServiceError: something that this reader does not read as the SDK does.
     """
-    from feast.infra.key_encoding_utils import serialize_entity_key_prefix
-    from feast.infra.online_stores.helpers import _mmh3, _redis_key
-    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-    from feast.protos.feast.types.Value_pb2 import Value, ValueType
-
+    from scoring.feast.redis_layout import KeyLayout, feast_key, feature_field, time_field
     from scoring.feast.values import read_number, read_timestamp, read_value
 
-    _check_supported(store, union)
+    _check_supported(store, union, connection_string)
     fields: dict[bytes, int] = {}
     dtypes = {
         (view.name, field.name): str(field.dtype).lower()
@@ -109,7 +105,7 @@ def compile_plan(store: "FeatureStore", union: FeatureUnion) -> ReadPlan:
     }
 
     def stored_column(view: str, feature: str) -> StoredColumn:
-        position = fields.setdefault(_mmh3(f"{view}:{feature}"), len(fields))
+        position = fields.setdefault(feature_field(view, feature), len(fields))
         return StoredColumn(position, dtypes[view, feature])
 
     def inputs(columns: range, views: range) -> ReadInputs:
@@ -144,11 +140,12 @@ def compile_plan(store: "FeatureStore", union: FeatureUnion) -> ReadPlan:
     further = inputs(range(union.first_features, columns), range(union.first_views, views))
 
     (key,) = union.entity_keys
+    layout = KeyLayout.of(store.project, key.join_key)
     plan = ReadPlan(
         join_key=key.join_key,
-        key_prefix=serialize_entity_key_prefix([key.join_key]) + pack_struct("<I", ValueType.STRING),
-        key_suffix=store.project.encode(),
-        fields=(*fields, *(f"_ts:{view.name}".encode() for view in union.views)),
+        key_prefix=layout.prefix,
+        key_suffix=layout.suffix,
+        fields=(*fields, *(time_field(view.name) for view in union.views)),
         views=views,
         columns=columns,
         first=first,
@@ -159,20 +156,19 @@ def compile_plan(store: "FeatureStore", union: FeatureUnion) -> ReadPlan:
         read_timestamp=read_timestamp,
     )
     for sample in ("0", "Zoë Ωμέγα"):
-        entity = EntityKey(join_keys=[key.join_key], entity_values=[Value(string_val=sample)])
-        if plan.key(sample) != _redis_key(store.project, entity, entity_key_serialization_version=3):
+        if plan.key(sample) != feast_key(store.project, key.join_key, sample):
             raise UnsupportedFeatureServiceError("this version of feast lays out its Redis keys differently")
     return plan
 
 
-def _check_supported(store: "FeatureStore", union: FeatureUnion) -> None:
+def _check_supported(store: "FeatureStore", union: FeatureUnion, connection_string: str) -> None:
     config = store.config
     online: Any = config.online_store
     reasons = [
         (getattr(online, "type", "") != "redis", "the online store is not Redis"),
         (getattr(online, "redis_type", "") == "redis_cluster", "a Redis cluster"),
         (
-            getattr(online, "connection_string", "") != os.environ.get("REDIS_CONNECTION_STRING"),
+            getattr(online, "connection_string", "") != connection_string,
             "feature_store.yaml does not take its connection_string from REDIS_URL alone",
         ),
         (config.entity_key_serialization_version != 3, "entity keys are not serialised in version 3"),

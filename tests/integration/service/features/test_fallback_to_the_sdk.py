@@ -190,9 +190,9 @@ def test_a_store_that_is_laid_out_otherwise_is_read_through_the_sdk_and_said(
 def test_keys_that_this_feast_lays_out_otherwise_are_left_to_the_sdk(
     feast: TinyFeast, contract: ModelContract, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from feast.infra.online_stores import helpers
+    from scoring.feast import redis_layout
 
-    monkeypatch.setattr(helpers, "_redis_key", lambda *_, **__: b"another layout")
+    monkeypatch.setattr(redis_layout, "serialize_entity_key", lambda *_, **__: b"another layout")
 
     assert isinstance(feast.open(contract).features, FeastOnlineFeatures)
     assert "lays out its Redis keys differently" in caplog.text

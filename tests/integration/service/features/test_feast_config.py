@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from service.features.feast_config import online_config
+import pytest
+
+from scoring.feast.store import read_config
 from tests.integration.service.conftest import TinyFeast
 from tests.loop import SOURCE
 
@@ -17,15 +19,22 @@ from contract import ModelContract
 from artefacts.addresses import Artefacts
 from service.features.opening import open_store
 artefacts = Artefacts.model_validate_json(sys.argv[2])
-print(open_store(Path(sys.argv[1]), artefacts, ModelContract.model_validate_json(sys.argv[3])).project)
+print(open_store(Path(sys.argv[1]), artefacts, ModelContract.model_validate_json(sys.argv[3])).store.project)
 """
 
 
-def test_the_online_store_and_the_registry_are_as_feast_reads_them(feast: TinyFeast) -> None:
+def test_the_online_store_and_the_registry_are_as_feast_reads_them(
+    feast: TinyFeast, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from feast import FeatureStore
 
-    os.environ.update(feast.artefacts.feast_environment())
-    ours, theirs = online_config(feast.repo), FeatureStore(repo_path=str(feast.repo)).config
+    addresses = feast.artefacts.feast_environment()
+    for name, value in addresses.items():
+        monkeypatch.setenv(name, value)
+    theirs = FeatureStore(repo_path=str(feast.repo)).config
+    for name in addresses:
+        monkeypatch.delenv(name)
+    ours = read_config(feast.repo, addresses, reads_offline=False)
 
     assert theirs.online_store == ours.online_store
     assert theirs.registry == ours.registry
@@ -49,8 +58,8 @@ def test_feasts_variable_for_another_file_is_obeyed(feast: TinyFeast, tmp_path: 
     done = subprocess.run(
         [
             *(sys.executable, "-c"),
-            "import sys; from pathlib import Path; from service.features.feast_config import online_config\n"
-            "print(online_config(Path(sys.argv[1])).project)",
+            "import sys; from pathlib import Path; from scoring.feast.store import read_config\n"
+            "print(read_config(Path(sys.argv[1]), {}, reads_offline=False).project)",
             str(feast.repo),
         ],
         cwd=SOURCE,

@@ -150,6 +150,6 @@ def test_the_registry_can_be_held_against_the_contract_again_and_again(
 
     assert [] == opened.broken_promises()
     assert [] == opened.broken_promises()
-    store = open_store(feast.repo, feast.artefacts, contract)
+    store = open_store(feast.repo, feast.artefacts, contract).store
     (found,) = broken_promises(store.registry, store.project, contract.model_copy(update={"feature_schema": longer}))
     assert "feature view 'activity': ttl_seconds" in found

@@ -1,0 +1,116 @@
+"""Opens Feast's store for every plane from the repository's YAML and the project's addresses.
+
+Importing this module imports feast, which takes seconds.
+"""
+
+import logging
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from feast import FeatureStore, FeatureView
+from feast.errors import FeastObjectNotFoundException, FeatureViewNotFoundException
+from feast.repo_config import FeastConfigBaseModel, FeastConfigError, RegistryConfig, RepoConfig
+from feast.utils import get_default_yaml_file_path
+from pydantic import ValidationError
+
+from artefacts.addresses import Artefacts
+from artefacts.process.small_files import read_small_text
+
+__all__ = ["FeastObjectNotFoundException", "note_materialized", "open_online_store", "open_store", "read_config"]
+
+_VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})", re.ASCII)
+
+
+class NoOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]  # feast publishes no types
+    """Stands where the offline store's configuration would."""
+
+    type: str = "none"
+
+
+def open_store(repo: Path, artefacts: Artefacts, redis_options: Mapping[str, str] | None = None) -> FeatureStore:
+    """Open a feature repository at the project's addresses.
+
+    Args:
+        repo: folder of `feature_store.yaml`.
+        redis_options: keyword arguments of the Redis client that Feast makes, e.g. `socket_timeout`.
+
+    Raises:
+        ContractError: `REDIS_URL` is not a URL that Feast's connection string can express.
+        OSError: the YAML file cannot be read.
+        FeastConfigError: what it says is no configuration of Feast.
+    """
+    _silence()
+    return FeatureStore(repo_path=str(repo), config=read_config(repo, artefacts.feast_environment(redis_options)))
+
+
+def open_online_store(repo: Path, addresses: Mapping[str, str], registry: RegistryConfig) -> FeatureStore:
+    """Open a feature repository over another registry than its YAML names, without its offline store.
+
+    Args and raises as `read_config`.
+    """
+    config = read_config(repo, addresses, reads_offline=False, registry=registry)
+    return FeatureStore(repo_path=str(repo), config=config)
+
+
+def read_config(
+    repo: Path,
+    addresses: Mapping[str, str],
+    *,
+    reads_offline: bool = True,
+    registry: RegistryConfig | None = None,
+) -> RepoConfig:
+    """Read a repository's YAML as Feast does.
+
+    Feast imports the packages of the stores that its configuration names. Those of an offline store are large (DuckDB
+    with Ibis, or Spark): a process that never reads it need not have them.
+
+    Args:
+        repo: folder of `feature_store.yaml`; `FEAST_FS_YAML_FILE_PATH` names another file, as it does for Feast.
+        addresses: variables of the YAML, before those of the environment.
+        reads_offline: False leaves the offline store out.
+        registry: takes the place of the registry that the YAML names.
+
+    Raises:
+        OSError: the YAML file cannot be read.
+        FeastConfigError: what it says is no configuration of Feast.
+    """
+    _silence()
+    file = get_default_yaml_file_path(repo)
+    said: dict[str, Any] = yaml.safe_load(_expanded(read_small_text(file), {**os.environ, **addresses}))
+    if not reads_offline:
+        said["offline_store"] = NoOfflineStoreConfig()
+    if registry is not None:
+        said["registry"] = registry
+    try:
+        config = RepoConfig(**said)
+    except ValidationError as error:
+        raise FeastConfigError(error, file) from None
+    config.repo_path = repo
+    return config
+
+
+def note_materialized(store: FeatureStore, view: FeatureView, since: datetime, until: datetime) -> None:
+    """Note in the registry what was materialized, on top of what was applied since the store was opened."""
+    with suppress(FeatureViewNotFoundException):  # the view was taken out meanwhile
+        store.registry.refresh(store.project)  # else Feast writes the registry as it was when the store was opened
+        store.registry.apply_materialization(view, store.project, since, until)
+
+
+def _expanded(text: str, variables: Mapping[str, str]) -> str:
+    """As `os.path.expandvars`, which Feast uses, reads a text: unknown variables stay, values are not read again."""
+    return _VARIABLE.sub(lambda found: variables.get(found[1].strip("{}"), found[0]), text)
+
+
+def _silence() -> None:
+    # It warns that serve_features_while_materializing matters only with a SQL registry; the YAML serves both.
+    logging.getLogger("feast.repo_config").setLevel(logging.ERROR)
+    # ibis 12 calls a name that duckdb 1.5 deprecates; feast switches the warning on.
+    warnings.filterwarnings("ignore", "fetch_arrow_table", DeprecationWarning)
+    warnings.filterwarnings("ignore", "GitWildMatchPattern", DeprecationWarning)  # likewise bentoml 1.4.39 of pathspec
