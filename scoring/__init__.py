@@ -1,6 +1,6 @@
-"""What every plane does after features have been read: on-demand views, the imported model, the outcome of a row.
+"""Everything after the feature read, for every plane: on-demand views, the imported model, outcomes, metrics.
 
-HTTP, batch and stream call the same code here, so that none of them can differ.
+HTTP, batch and stream call the same code, so they cannot differ.
 """
 
 import scoring.feast.quick_import  # whoever imports a room of ours before Feast has it quick

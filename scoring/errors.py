@@ -2,16 +2,16 @@
 
 
 class ModelError(Exception):
-    """A model cannot be used: it is missing, is not what was imported, or holds a type that is not allowed."""
+    """A model cannot be used: it is missing, was altered since the import, or holds a type that is not allowed."""
 
 
 class MissingFileError(ModelError):
-    """A file of the model is not there. It may come back, with the volume that it is on."""
+    """A file of the model is missing. It may return with its volume, so a retry can help."""
 
 
 class UnreadableFileError(ModelError):
-    """A file that the model needs is there and cannot be read just now: no file descriptor may be free."""
+    """A file of the model exists but cannot be read now, e.g. for lack of file descriptors; a retry can help."""
 
 
 class ExplanationError(ModelError):
-    """Predictions of this model, or of this row, cannot be taken apart exactly."""
+    """Predictions of this model, or of this row, have no exact explanation."""

@@ -1,4 +1,4 @@
-"""Why a row gets its probability: what each input adds to the model's log-odds, exact, summing to the prediction."""
+"""Explains a probability by each input's exact contribution to the log-odds; they add up to the prediction."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Explanation:
-    """The log-odds of the positive class of n rows, taken apart.
+    """Contributions to the log-odds of the positive class, for n rows.
 
-    base_value: where every row starts: the mean log-odds over the rows that the model was trained on.
-    contributions: (n, k) in contract order; base_value plus the sum of a row is the log-odds of its probability.
+    base_value: the mean log-odds over the training rows.
+    contributions: (n, k) in contract order; base_value plus a row's sum is the log-odds of its probability.
     """
 
     base_value: float
@@ -29,11 +29,10 @@ class Explanation:
 
 
 class Explainer:
-    """One pipeline, ready to be explained.
+    """Explains the predictions of one pipeline.
 
-    The served ONNX model computes in float32, so its probability and the one that the contributions add up to
-    differ by rounding, as it differs from scikit-learn's (on the test rows at most by
-    `training.compilation.onnx_model.MAX_DIFFERENCE`).
+    The served ONNX model computes in float32, so its probability differs by rounding from the one that the
+    contributions add up to: on the test rows at most by `training.compilation.onnx_model.MAX_DIFFERENCE`.
     """
 
     def __init__(
@@ -45,19 +44,19 @@ class Explainer:
 
     @classmethod
     def of(cls, pipeline: "Pipeline", names: Sequence[str]) -> "Explainer":
-        """Find out how to explain a fitted pipeline; for trees it takes about a second, so call it in a thread.
+        """Make an explainer for a fitted pipeline. For trees it takes about a second, so call it in a thread.
 
-        It may have any number of transforms that map each column by itself, then either
+        Supported are any number of transforms that map each column separately, followed by
 
         - `LogisticRegression` on centred columns z: input j contributes coefficient_j · z_j; or
-        - `HistGradientBoostingClassifier` without categorical splits: path-dependent TreeSHAP, whose
-          expectations are over the training rows that went down each branch.
+        - `HistGradientBoostingClassifier` without categorical splits: path-dependent TreeSHAP, with expectations over
+          the training rows of each branch.
 
         Args:
             names: the model's k inputs in contract order.
 
         Raises:
-            ExplanationError: it is none of these, or takes other inputs.
+            ExplanationError: the pipeline is of another form, or has other inputs.
         """
         from sklearn.ensemble import HistGradientBoostingClassifier
         from sklearn.linear_model import LogisticRegression
@@ -75,13 +74,13 @@ class Explainer:
         return cls(names, transforms, _tree_ensemble(classifier))
 
     def explain(self, matrix: NDArray[np.float32]) -> Explanation:
-        """Take the log-odds of n ≥ 1 rows apart.
+        """Compute the contributions for n ≥ 1 rows.
 
         Args:
             matrix: (n, k) in contract order, every value finite.
 
         Raises:
-            ExplanationError: a row is so far out that its log-odds is no finite number.
+            ExplanationError: a row is so extreme that its log-odds overflow.
         """
         import pandas as pd
 
@@ -91,7 +90,7 @@ class Explainer:
             try:
                 for transform in self._transforms:
                     values = transform.transform(values)
-            except ValueError:  # how scikit-learn says that one of its own steps gave the next an infinity
+            except ValueError:  # scikit-learn: one step passed an infinity to the next
                 raise too_far from None
             contributions = self._classifier.contributions(np.asarray(values, dtype=np.float64))
             if not np.isfinite(self._classifier.base_value + contributions.sum(axis=1)).all():
@@ -100,7 +99,7 @@ class Explainer:
 
 
 def _check_transforms(transforms: Sequence["BaseEstimator"]) -> None:
-    """Raise unless column j of the output depends on column j of the input and on nothing else."""
+    """Raise unless column j of the output depends only on column j of the input."""
     from sklearn import preprocessing
 
     by_column = (
@@ -118,10 +117,10 @@ def _check_transforms(transforms: Sequence["BaseEstimator"]) -> None:
 
 @dataclass(frozen=True)
 class _ExplainedClassifier:
-    """The last step, taken apart.
+    """The classifier step as contributions.
 
     contributions: transformed columns (n, k) → (n, k).
-    dtype: what the transforms before it compute in.
+    dtype: the dtype that the transforms compute in.
     """
 
     base_value: float
@@ -137,7 +136,7 @@ def _linear(transforms: Sequence["BaseEstimator"], classifier: "ClassifierMixin"
         isinstance(last, StandardScaler) and last.with_mean
     )
     if not centred:
-        # The sum would be right, but the intercept would stand for a customer whose every input is 0.
+        # Else the base value would be that of a customer with all inputs 0, not of the mean training row.
         raise ExplanationError("the logistic regression's inputs are not centred on the training customers")
     coefficients = np.asarray(classifier.coef_[0], dtype=np.float64)
     return _ExplainedClassifier(
@@ -147,18 +146,18 @@ def _linear(transforms: Sequence["BaseEstimator"], classifier: "ClassifierMixin"
 
 def _tree_ensemble(classifier: "ClassifierMixin") -> _ExplainedClassifier:
     if classifier.is_categorical_ is not None and classifier.is_categorical_.any():
-        # shap takes a categorical split for a threshold: its values are wrong and do not add up (shap issue 3436).
+        # shap treats a categorical split as a threshold: its values are wrong and do not add up (shap issue 3436).
         raise ExplanationError("there is no exact explanation of trees with categorical splits")
     try:
-        import shap  # here, because with numba it takes most of a second and 95 MB
+        import shap  # imported here: with numba it takes most of a second and 95 MB
     except ModuleNotFoundError as error:
         raise ExplanationError("shap, with which tree ensembles are explained, cannot be imported") from error
 
     explainer = shap.TreeExplainer(classifier, feature_perturbation="tree_path_dependent")
 
     def contributions(columns: Floats) -> Floats:
-        # shap's own check scores the rows once more and lets 1 % pass; the tests hold it to 1e-9.
+        # shap's own check scores the rows again and tolerates 1 %; our tests allow 1e-9.
         return np.asarray(explainer.shap_values(columns, check_additivity=False), dtype=np.float64)
 
-    # Training transformed in float32: in float64 a row that lies on a threshold could go down the other branch.
+    # Training transformed in float32; in float64 a row on a threshold could take the other branch.
     return _ExplainedClassifier(float(np.squeeze(explainer.expected_value)), contributions, np.float32)

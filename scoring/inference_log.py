@@ -1,7 +1,7 @@
-"""What was answered, row by row: the columns of the inference log, written by the service and read by the jobs.
+"""The inference log: one row per answered prediction, written by the service and read by the jobs.
 
 Complete files are Parquet, `date=<YYYY-MM-DD>/<start>-<process>.parquet`. The file that a process has open is an Arrow
-stream beside them, `….arrows`, of which whatever was flushed can be read whatever becomes of the process.
+stream beside them, `….arrows`; its flushed batches stay readable if the process ends.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,33 +35,33 @@ INFERENCE_LOG = pa.schema(
         ("model_tag", pa.string()),
         ("contract_sha256", pa.string()),
         ("role", pa.string()),
-        ("answered", pa.bool_()),  # False for a row of the model that did not give the answer
+        ("answered", pa.bool_()),  # False: another model gave the answer
         ("status", pa.string()),
-        ("churn_probability", pa.float64()),  # null unless the status is `ok` or `degraded`, as is the next
+        ("churn_probability", pa.float64()),  # it and `churn`: null unless the status is `ok` or `degraded`
         ("churn", pa.bool_()),
-        ("inputs", pa.list_(pa.float32())),  # exactly what the model saw, in contract order, as are the next three
-        ("event_timestamps", pa.list_(TIMESTAMP)),  # of the oldest row that the value was made of; null without one
+        ("inputs", pa.list_(pa.float32())),  # exactly what the model saw; it and the next three: in contract order
+        ("event_timestamps", pa.list_(TIMESTAMP)),  # of the value's oldest source row; null without one
         ("states", pa.list_(pa.string())),
         ("defaulted", pa.list_(pa.bool_())),
         ("cached_seconds", pa.float64()),
     ]
 )
-"""One row for each customer of a request and each model that scored it. An unknown customer has no lists."""
+"""One row per customer of a request and model that scored it. Lists are null for an unknown customer."""
 
 STATES = pa.array([state.name.lower() for state in FeatureState])
 OPEN_SUFFIX, COMPLETE_SUFFIX = ".arrows", ".parquet"
 WRITTEN_WITHIN = timedelta(hours=1)
-"""A row lies in the folder of the day on which it was written, at most this long after it was answered."""
+"""Longest time from answer to write. A row is in the folder of the day on which it was written."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """n rows that one model scored together, of one request or of several.
+    """n rows of one or several requests that one model scored together.
 
-    rows: position of each in its request, from 0.
-    as_of_unix_us: int64 (n,) or one for all.
-    answered: bool (n,), whether this model gave the answer.
-    cached_seconds: float64 (n,), or None where no row comes from a cache.
+    rows: each row's position in its request, from 0.
+    as_of_unix_us: int64 (n,), or one value for all.
+    answered: bool (n,), this model gave the answer.
+    cached_seconds: float64 (n,); None if no row comes from a cache.
     """
 
     request_ids: Sequence[str]
@@ -79,7 +79,7 @@ class Answers:
 
 
 def together(batches: Sequence[Answers]) -> Answers:
-    """The rows of several batches of one model, as one: many small arrays cost far more than one large."""
+    """Concatenate several batches of one model: many small arrays cost far more than one large."""
 
     def whole(batch: Answers, values: object) -> NDArray[Any]:
         return np.broadcast_to(np.asarray(values), len(batch))
@@ -117,7 +117,7 @@ def together(batches: Sequence[Answers]) -> Answers:
 
 
 def log_table(answers: Answers) -> pa.Table:
-    """The rows as `INFERENCE_LOG`. Arrays are taken over by Arrow without a Python object per value."""
+    """The rows as a table of `INFERENCE_LOG`; Arrow takes the arrays without a Python object per value."""
     n = len(answers)
     made, resolved, model = answers.outcomes, answers.resolved, answers.model
     as_of = np.broadcast_to(np.asarray(answers.as_of_unix_us, dtype=np.int64), n)
@@ -158,7 +158,7 @@ def log_table(answers: Answers) -> pa.Table:
 
 
 def log_files(folder: Path, since: datetime | None = None, until: datetime | None = None) -> list[Path]:
-    """Files that may hold answers of [since, until), UTC, oldest first; those that are still open among them."""
+    """Files that may hold answers of [since, until), UTC, oldest first, including open ones."""
     first = None if since is None else since.date()
     last = None if until is None else (until + WRITTEN_WITHIN).date()
     days = []
@@ -169,20 +169,20 @@ def log_files(folder: Path, since: datetime | None = None, until: datetime | Non
             continue
         if (first is None or named >= first) and (last is None or named <= last):
             days.append(day)
-    # In this order: a stream that becomes Parquet meanwhile is found at least once. Both of it hold the same rows.
+    # Streams first: one that becomes Parquet meanwhile is then found at least once. Both files hold the same rows.
     streams = [file for day in days for file in day.glob(f"*{OPEN_SUFFIX}")]
     complete = {file for day in days for file in day.glob(f"*{COMPLETE_SUFFIX}")}
     return sorted(complete | {file for file in streams if file.with_suffix(COMPLETE_SUFFIX) not in complete})
 
 
 def read_log(file: Path, only: pc.Expression | None = None) -> pa.Table:
-    """One file's rows; of one that is still written, those that were flushed.
+    """Read a file's rows; of an open file, the flushed ones.
 
     Args:
-        only: which rows.
+        only: filter on the rows.
 
     Raises:
-        ModelError: it is not a file of the inference log, or damaged.
+        ModelError: the file is damaged or not an inference log.
     """
     try:
         if file.suffix == OPEN_SUFFIX:
@@ -201,14 +201,14 @@ def read_log(file: Path, only: pc.Expression | None = None) -> pa.Table:
 
 
 def flushed(stream: Path) -> Iterator[pa.RecordBatch]:
-    """The batches of a file that a process has, or had, open.
+    """The complete batches of an Arrow stream that a process has, or had, open.
 
     Raises:
-        ArrowException, OSError: it is no Arrow stream, or is gone.
+        ArrowException, OSError: it is not an Arrow stream, or no longer exists.
     """
     with pa.OSFile(str(stream)) as source:
         if source.size() == 0:
             return
-        # Beyond them: a batch that was being written when the process ended.
+        # The last batch may be incomplete: the process may have ended while writing it.
         with pa.ipc.open_stream(source) as batches, suppress(pa.ArrowException, OSError):
             yield from batches

@@ -1,16 +1,16 @@
-"""Imported before the libraries, this keeps them from telling their makers that they are used.
+"""Switches the libraries' telemetry off; must be imported before them.
 
-Set whatever the environment says: nobody is asked whose machine this is. The images and the Makefile set the same for
-commands that load none of our rooms, as MLflow's server.
+Overrides the environment. The images and the Makefile set the same variables for commands that load none of our rooms,
+such as MLflow's server.
 """
 
 import os
 
 OFF = {
     "BENTOML_DO_NOT_TRACK": "True",
-    "DO_NOT_TRACK": "true",  # MLflow, and whoever else asks for it
+    "DO_NOT_TRACK": "true",  # MLflow and others
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime, which also keeps a device's id at home
+    "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime; also stops its device id
 }
 
 os.environ.update(OFF)

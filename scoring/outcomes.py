@@ -1,4 +1,4 @@
-"""Resolved features + probabilities → decision and status of every row."""
+"""Resolved features + probabilities → each row's decision and status."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -16,10 +16,10 @@ OK, DEGRADED, REFUSED, UNKNOWN_CUSTOMER = range(4)
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """What became of n rows.
+    """Outcomes of n rows.
 
-    probabilities: float64 (n,) of the positive class; they mean nothing where a row is refused or unknown.
-    decisions: bool (n,), the probability is at or above the contract's threshold.
+    probabilities: float64 (n,) of the positive class; without meaning if the row is refused or unknown.
+    decisions: bool (n,), probability ≥ the contract's threshold.
     statuses: uint8 (n,), positions in `STATUSES`.
     """
 
@@ -29,7 +29,7 @@ class Outcomes:
 
     @property
     def scored(self) -> NDArray[np.bool_]:
-        """Bool (n,), rows that have a probability and a decision."""
+        """Bool (n,): the row has a probability and a decision."""
         scored: NDArray[np.bool_] = self.statuses <= DEGRADED
         return scored
 
@@ -39,16 +39,17 @@ class Outcomes:
 
 
 def outcomes(resolved: ResolvedFeatures, scored: NDArray[np.float32], threshold: float) -> Outcomes:
-    """Decide on n resolved rows.
+    """Derive decision and status of n resolved rows.
 
-    A row without any stored row is of an unknown customer. It is refused where the contract forbids scoring it, or
-    where the model has no probability: values that are finite themselves can be so far out that its arithmetic
-    overflows. It is degraded where at least one feature was not simply fresh.
+    - unknown customer: the store has no row of it.
+    - refused: the contract forbids scoring the row, or the probability is not finite (extreme finite values can
+      overflow in the model).
+    - degraded: at least one feature is not fresh.
 
     Args:
-        scored: float32 (n,), what the model says of `resolved.matrix`.
+        scored: float32 (n,), the model's probabilities for `resolved.matrix`.
     """
-    # Compared as it is answered, in float64, so that nobody can find a decision that contradicts its number.
+    # Compared in float64, as answered, so that a decision never contradicts its probability.
     probabilities = scored.astype(np.float64)
     statuses: NDArray[np.uint8] = np.any(resolved.states, axis=1).astype(np.uint8)
     statuses[resolved.refused | ~np.isfinite(probabilities)] = REFUSED

@@ -1,4 +1,4 @@
-"""Customer ids that only the holder of a key can find again: HMAC-SHA256, the same for the same id and key."""
+"""Pseudonyms of customer ids, by HMAC-SHA256: the same id and key give the same pseudonym."""
 
 import hashlib
 import hmac
@@ -22,28 +22,28 @@ class Pseudonyms:
 
     @classmethod
     def from_file(cls, file: Path) -> "Pseudonyms":
-        """Read the key, one line; white space around it is no part of it.
+        """Read the key from one line; surrounding white space is stripped.
 
         Raises:
-            ModelError: the file cannot be read, or the key is empty or short.
+            ModelError: the file cannot be read, or the key is too short.
         """
         try:
             key = read_small_file(file).strip()
         except OSError as error:
             why = why_unreadable(file, error)
-            raise ModelError(f"{file}: the key of the pseudonyms cannot be read: {why}") from None
+            raise ModelError(f"{file}: the pseudonym key cannot be read: {why}") from None
         if len(key) < _SHORTEST_KEY:
             raise ModelError(
-                f"{file}: the key of the pseudonyms has {len(key)} characters, at least {_SHORTEST_KEY} are needed; "
+                f"{file}: the pseudonym key has {len(key)} characters, at least {_SHORTEST_KEY} are needed; "
                 "make one with `openssl rand -hex 32`"
             )
         return cls(key)
 
     def of(self, customer_ids: Iterable[str]) -> list[str]:
-        """The pseudonym of each."""
+        """The pseudonym of each id."""
         found = []
         for customer_id in customer_ids:
-            keyed = self._keyed.copy()  # half as dear as a new one
+            keyed = self._keyed.copy()  # costs half as much as a new one
             keyed.update(customer_id.encode())
             found.append(PREFIX + keyed.hexdigest()[:_HEX_DIGITS])
         return found

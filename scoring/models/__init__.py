@@ -1,1 +1,1 @@
-"""A model as it was imported: its files, verified, and how its scores are computed."""
+"""Imported models: their verified files, and how their scores are computed."""

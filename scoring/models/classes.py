@@ -1,4 +1,4 @@
-"""Whether what a model tells apart are the two classes of its contract, in their order."""
+"""Checks that a model predicts its contract's two classes, in their order."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,10 +10,10 @@ from scoring.errors import ModelError
 
 
 def check_classifier(pipeline: Any, class_names: Sequence[str]) -> None:
-    """Hold a fitted pipeline against the contract's classes: the negative one first, then the positive one.
+    """Check a fitted pipeline's classes against the contract's: the negative one, then the positive one.
 
     Raises:
-        ModelError: it gives no probabilities, or of other classes; names what was found and what is expected.
+        ModelError: it gives no probabilities, or has other classes; names what was found and what is expected.
     """
     expected = f"two classes are expected, {class_names[0]} and {class_names[1]}"
     if not callable(getattr(pipeline, "predict_proba", None)):
@@ -36,10 +36,10 @@ def check_classifier(pipeline: Any, class_names: Sequence[str]) -> None:
 
 
 def check_probabilities(given: Any, rows: int, class_names: Sequence[str]) -> None:
-    """Hold what a model answered for `rows` rows against the contract.
+    """Check a model's output for `rows` rows against the contract.
 
     Raises:
-        ModelError: it is not one probability of each of the two classes for each row.
+        ModelError: it is not one probability per row and class, (rows, 2).
     """
     shape = np.shape(given)
     if shape != (rows, len(class_names)):
@@ -54,13 +54,13 @@ def check_probabilities(given: Any, rows: int, class_names: Sequence[str]) -> No
 
 
 def check_label(labels: Any, probabilities: Any, class_names: Sequence[str]) -> None:
-    """Hold the label that a model gives beside its probabilities against the order of the contract's classes.
+    """Check that a model's labels name the likelier class, in the order of the contract's classes.
 
     Args:
         labels, probabilities: of the same rows, (n,) and (n, 2).
 
     Raises:
-        ModelError: the likelier class is not the one that is named.
+        ModelError: a label does not name the likelier class.
     """
     for label, both in zip(np.ravel(labels).tolist(), np.asarray(probabilities, dtype=np.float64), strict=True):
         likelier = int(both[1] > both[0])

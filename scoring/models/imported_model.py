@@ -1,4 +1,4 @@
-"""A model as it was imported into the BentoML model store: its files, verified, and its contract."""
+"""Loads a model that was imported into the BentoML model store: its verified files and its contract."""
 
 import hashlib
 from collections.abc import Mapping
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PackedScorer:
-    """The file that a model scores with, to be sent to another process, which verifies it before loading it.
+    """A model's scoring file, to send to another process, which verifies it before loading.
 
-    sha256: of the file as it was imported.
+    sha256: of the imported file.
     """
 
     tag: str
@@ -34,10 +34,10 @@ class PackedScorer:
     content: bytes
 
     def open(self) -> Scorer:
-        """Load it. Nothing is unpickled.
+        """Verify and load the file. Nothing is unpickled.
 
         Raises:
-            ModelError: it is not what was imported, or no model.
+            ModelError: the file was altered since the import, or is not a model.
         """
         name = MODEL_FILES[self.runtime]
         _check(self.tag, name, self.sha256, hashlib.sha256(self.content).hexdigest())
@@ -47,7 +47,7 @@ class PackedScorer:
             else:
                 score = _sklearn_scorer(self.content, self.contract)
             _check_width(score, self.contract)
-        except Exception as error:  # onnxruntime, zipfile and skops each raise their own for "this is no model"
+        except Exception as error:  # onnxruntime, zipfile and skops have no common class for "not a model"
             raise ModelError(_cannot_be_loaded(self.tag, name, error)) from error
         return score
 
@@ -57,13 +57,13 @@ class ImportedModel:
     """One model version, ready to score.
 
     tag: in the BentoML model store.
-    role: which part it plays here.
-    contract_sha256: hash of the contract as it was registered, whatever members this code knows beyond it.
+    role: champion or challenger, on this machine.
+    contract_sha256: hash of the registered contract document.
     folder: the model's folder in the store.
     runtime: key of `MODEL_FILES`.
-    file_sha256: of the file it scores with.
-    pipeline_sha256: of the pipeline's file there; None if it was imported before pipelines were stored.
-    reason: why scikit-learn serves it; empty if ONNX does, or if it was imported before reasons were stored.
+    file_sha256: of the scoring file.
+    pipeline_sha256: of the pipeline's file; None for imports older than stored pipelines.
+    reason: why scikit-learn serves it; empty if ONNX does, and for imports older than stored reasons.
     """
 
     tag: str
@@ -79,52 +79,51 @@ class ImportedModel:
 
     @property
     def identity(self) -> dict[str, str]:
-        """What every response says about the model that answered."""
+        """Name, version and role, as in every response."""
         return {"name": self.contract.model_name, "version": self.contract.model_version, "role": self.role}
 
     def packed(self) -> PackedScorer:
-        """What `score` was made of, read and verified again, for processes of other machines.
+        """Read and verify the scoring file again, to send it to processes on other machines.
 
         Raises:
-            ModelError: it is missing, or not what was imported.
+            ModelError: it is missing, or was altered since the import.
         """
         content = _verified(self.tag, self.folder / MODEL_FILES[self.runtime], self.file_sha256)
         return PackedScorer(self.tag, self.runtime, self.contract, self.file_sha256, content)
 
     def load_pipeline(self) -> "Pipeline":
-        """The scikit-learn pipeline behind `score`, read, verified and built anew by each call. Nothing is unpickled.
+        """Read, verify and build the scikit-learn pipeline, anew on each call. Nothing is unpickled.
 
-        The first call takes seconds, nearly all of them to import skops, which imports all of scikit-learn: call
-        it in a thread.
+        The first call takes seconds, because skops imports all of scikit-learn: call it in a thread.
 
         Raises:
-            MissingFileError, UnreadableFileError: it, or a library it needs, cannot be read now; it may be tried again.
-            ModelError: it is not what was imported, or holds a type that is not allowed.
+            MissingFileError, UnreadableFileError: the file, or a library, cannot be read now; a retry can help.
+            ModelError: it was altered since the import, or holds a type that is not allowed.
         """
         if self.pipeline_sha256 is None:
             raise ModelError(f"model {self.tag} was imported without its pipeline; run `make import-model`")
         document = _verified(self.tag, self.folder / PIPELINE_FILE, self.pipeline_sha256)
         try:
             return read_pipeline(document, self.contract.trusted_types)
-        except (OSError, ImportError, MemoryError) as error:  # of the libraries that it needs, not of what it holds
+        except (OSError, ImportError, MemoryError) as error:  # from the libraries, not from the file's content
             raise UnreadableFileError(_cannot_be_loaded(self.tag, PIPELINE_FILE, error)) from error
-        except Exception as error:  # as in load_model
+        except Exception as error:  # as in `PackedScorer.open`
             raise ModelError(_cannot_be_loaded(self.tag, PIPELINE_FILE, error)) from error
 
 
 def load_model(
     tag: str, folder: Path, labels: Mapping[str, str], metadata: Mapping[str, Any], role: str
 ) -> ImportedModel:
-    """Load what `make import-model` stored under `tag`. Nothing is unpickled.
+    """Load the model that `make import-model` stored under `tag`. Nothing is unpickled.
 
-    The pipeline is verified now, when an altered one can still be refused, and loaded by the first explanation.
+    The pipeline's file is only verified, so that an altered one is refused now; the first explanation loads it.
 
     Args:
         folder: the model's folder in the store.
-        labels, metadata: as stored beside it.
+        labels, metadata: of the model in the store.
 
     Raises:
-        ModelError: a file is missing, or is not what was imported.
+        ModelError: a file is missing, or was altered since the import.
     """
     try:
         document = (folder / "contract.json").read_bytes()
@@ -156,7 +155,7 @@ def load_model(
 
 
 def _check_width(score: Scorer, contract: ModelContract) -> None:
-    """Score one row as wide as the contract: a model of other inputs, or of other outputs, is not loaded."""
+    """Score one row of the contract's width, so that a model with other inputs or outputs is refused."""
     defaults = np.array([[feature.default for feature in contract.inputs]], dtype=np.float32)
     if score(defaults).shape != (1,):
         raise ModelError("it does not answer one row by one probability")

@@ -1,4 +1,4 @@
-"""Finding a model in the BentoML model store, where the import put it."""
+"""Finds and loads imported models in the BentoML model store."""
 
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from scoring.models.imported_model import ImportedModel, load_model
 
 
 def pinned_tag(artefacts: Artefacts) -> str:
-    """The tag that the import pinned; empty if nothing was imported.
+    """The pinned tag; empty if nothing was imported.
 
     Raises:
-        ModelError: there is a file, and it cannot be read.
+        ModelError: the pin file exists but cannot be read.
     """
     try:
         return read_small_text(artefacts.model_tag).strip()
@@ -26,7 +26,7 @@ def pinned_tag(artefacts: Artefacts) -> str:
 
 
 def is_exact(tag: str) -> bool:
-    """True for `name:version`; `latest` is no version."""
+    """True for `name:version`, where version is not `latest`."""
     name, _, version = tag.partition(":")
     return bool(name and version) and version != "latest"
 
@@ -38,7 +38,7 @@ def open_model(tag: str, role: str = "champion") -> ImportedModel:
         tag: `name:version`; never `latest`.
 
     Raises:
-        ModelError: there is none under this tag, or it is not what was imported.
+        ModelError: the store has no such tag, or the model was altered since the import.
     """
     if not is_exact(tag):
         raise ModelError(f"{tag!r} is not an exact model tag; run `make import-model`")
@@ -46,6 +46,6 @@ def open_model(tag: str, role: str = "champion") -> ImportedModel:
         stored = bentoml.models.get(tag)
     except NotFound:
         raise ModelError(f"model {tag} is not in the BentoML model store; run `make import-model`") from None
-    except BentoMLException as error:  # no tag at all
+    except BentoMLException as error:  # not a valid tag
         raise ModelError(f"model {tag!r}: {error}") from None
     return load_model(tag, Path(stored.path), stored.info.labels, stored.info.metadata, role)

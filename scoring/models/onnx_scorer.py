@@ -1,4 +1,4 @@
-"""A compiled model and the one way to call it: training, which proves it, and every plane score with it."""
+"""Loads an ONNX model as a scoring function; training, which verifies it, and every plane use it."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ from scoring.models.classes import check_label, check_probabilities
 
 
 class Scorer(Protocol):
-    """A compiled model: float32 (n, k) in contract order → positive-class probability, float32 (n,)."""
+    """Scores a batch: float32 (n, k) in contract order → positive-class probability, float32 (n,)."""
 
     def __call__(self, matrix: NDArray[np.float32], /) -> NDArray[np.float32]: ...
 
@@ -20,22 +20,21 @@ class Scorer(Protocol):
 def onnx_scorer(
     model: bytes, class_names: Sequence[str] = ("negative", "positive"), columns: int | None = None
 ) -> Scorer:
-    """A model in ONNX, whose second output is the probabilities of both classes, float32 (n, 2).
+    """Load an ONNX model whose second output is the probabilities of both classes, float32 (n, 2).
 
     Args:
-        class_names: of the negative and the positive class, as the contract has them.
-        columns: how many it is to be asked with; None is what the file says. If neither says, its answers are not
-            looked at.
+        class_names: of the negative and the positive class, as in the contract.
+        columns: number of input columns; None: as the file declares. If both are unknown, the outputs are not checked.
 
     Raises:
-        ModelError: it does not answer so; names what was found and what is expected.
-        Exception: onnxruntime's own, for bytes that are no model.
+        ModelError: its outputs have another form; names what was found and what is expected.
+        Exception: onnxruntime's own, for bytes that are not a model.
     """
     options = onnxruntime.SessionOptions()
-    # One row takes microseconds; handing it to a thread pool would cost more than it.
+    # Scoring a row takes microseconds; a thread pool would cost more.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # its warnings are about what it could drop, and are no lines of our log
+    options.log_severity_level = 3  # errors only: its warnings report dropped parts of the graph
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     _check_outputs(session, class_names, columns)
     name = session.get_inputs()[0].name
@@ -49,7 +48,7 @@ def onnx_scorer(
 
 
 def _check_outputs(session: Any, class_names: Sequence[str], columns: int | None) -> None:
-    """Ask it for two rows: the shapes that a file declares may be open."""
+    """Score two rows, because the declared shapes may be dynamic."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
     expected = f"a class and the probabilities of {class_names[0]} and {class_names[1]}"
     if len(outputs) != 2:
@@ -60,7 +59,7 @@ def _check_outputs(session: Any, class_names: Sequence[str], columns: int | None
         raise ModelError(f"the model takes {named}; one float32 matrix is expected")
     width = columns or (inputs[0].shape[-1] if inputs[0].shape else None)
     if not isinstance(width, int):
-        return  # it does not say how wide
+        return  # the width is unknown
     probe = np.zeros((2, width), dtype=np.float32)
     labels, both = session.run([each.name for each in outputs], {inputs[0].name: probe})
     check_probabilities(both, len(probe), class_names)

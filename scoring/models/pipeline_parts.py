@@ -1,4 +1,4 @@
-"""Everything that a fitted pipeline is made of."""
+"""Walks all objects inside a fitted pipeline."""
 
 from collections.abc import Iterator
 from types import FunctionType, ModuleType
@@ -8,13 +8,13 @@ import numpy as np
 
 
 def parts(whole: Any) -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    """Every object in a pipeline once, with the estimators around it, the outermost first.
+    """Yield every object in a pipeline once, with the estimators that contain it, outermost first.
 
-    Goes through members, dicts, lists, tuples and arrays of objects.
+    Follows attributes, dicts, lists, tuples, sets and arrays of objects.
     """
     from sklearn.base import BaseEstimator
 
-    seen: dict[int, Any] = {}  # with the objects, so that no id is given out a second time
+    seen: dict[int, Any] = {}  # keeps the objects alive, so that no id is reused
     waiting: list[tuple[Any, tuple[Any, ...]]] = [(whole, ())]
     while waiting:
         part, around = waiting.pop()

@@ -1,7 +1,7 @@
-"""Trees and neighbours of a stored pipeline follow numbers of the file without looking; here they are looked at.
+"""Checks the array indices in the trees and neighbours of a stored pipeline.
 
-scikit-learn's compiled code takes a node's children and feature, and a neighbour's row, for valid. A file that was made
-by hand could lead it out of its arrays, or round in circles.
+scikit-learn's compiled code does not check a node's children and feature, or a neighbour's row. A forged file could
+make it read outside its arrays or loop for ever.
 """
 
 from typing import Any
@@ -16,10 +16,10 @@ _TREE_LEAF = -1
 
 
 def check_indices(pipeline: Any) -> None:
-    """Hold every index in the trees of a pipeline against what it points into.
+    """Check every index in a pipeline's trees and neighbours.
 
     Raises:
-        ModelError: one points out of it, or back.
+        ModelError: an index is out of range, or a branch leads back.
     """
     from sklearn.ensemble import (
         GradientBoostingClassifier,
@@ -49,9 +49,9 @@ def check_indices(pipeline: Any) -> None:
 
 
 def _columns(around: tuple[Any, ...]) -> int:
-    """How many columns the innermost estimator is sure to be given.
+    """The number of columns that the innermost estimator is guaranteed to receive.
 
-    Forests and gradient boosting check the columns themselves, then hand them to their trees unseen.
+    Forests and gradient boosting check the columns themselves and pass them to their trees unchecked.
     """
     from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
     from sklearn.ensemble._forest import BaseForest
@@ -63,13 +63,13 @@ def _columns(around: tuple[Any, ...]) -> int:
     counts = [getattr(each, "n_features_in_", None) for each in owners]
     known = [int(count) for count in counts if isinstance(count, int | np.integer)]
     if len(known) < len(counts):
-        raise ModelError("it holds a tree that does not say how many columns it takes")
+        raise ModelError("it holds a tree with an unknown number of columns")
     return min(known)
 
 
 def _check_tree(tree: Any, columns: int) -> None:
     if not 0 < tree.node_count <= tree.capacity:
-        raise ModelError("it holds a tree that has not the nodes it says")
+        raise ModelError("it holds a tree with a wrong node count")
     left, right = tree.children_left, tree.children_right
     split = left != _TREE_LEAF
     _check_children(left[split], right[split], np.flatnonzero(split), tree.node_count)
@@ -87,7 +87,7 @@ def _check_boosted_tree(predictor: Any, owner: Any, columns: int) -> None:
     by_category = split & (nodes["is_categorical"] != 0)
     if by_category.any():
         categorical = np.zeros(columns, dtype=bool)
-        bins: Any = getattr(owner, "_bin_mapper", None)  # whose order is that of the trees
+        bins: Any = getattr(owner, "_bin_mapper", None)  # in the trees' column order
         declared = getattr(bins, "is_categorical_", None)
         if declared is not None and len(declared) == len(bins.bin_thresholds_) == columns:
             categorical = np.asarray(declared, dtype=bool)
@@ -97,7 +97,7 @@ def _check_boosted_tree(predictor: Any, owner: Any, columns: int) -> None:
 
 
 def _check_stages(boosted: Any) -> None:
-    """Each tree of a stage adds to a column of its own of the answer, which for two classes has one."""
+    """Refuse more than one tree per stage: each writes its own output column, and two classes have one column."""
     if np.shape(getattr(boosted, "estimators_", [[None]]))[1:] != (1,):
         raise ModelError("it holds more boosted trees in a stage than there are columns to add to")
 
@@ -112,13 +112,13 @@ def _check_children(left: NDArray[Any], right: NDArray[Any], parents: NDArray[An
 def _check_neighbours(tree: Any) -> None:
     data, rows, nodes, bounds = (np.asarray(array) for array in tree.get_arrays())
     _check_range("a neighbour", rows, len(data))
-    _check_range("the begin of a group of neighbours", nodes["idx_start"], len(data) + 1)
+    _check_range("the start of a group of neighbours", nodes["idx_start"], len(data) + 1)
     _check_range("the end of a group of neighbours", nodes["idx_end"], len(data) + 1)
     inner = np.flatnonzero(nodes["is_leaf"] == 0)
     _check_range("a branch of neighbours", 2 * inner + 2, len(nodes))
     per_node = 2 if type(tree).__name__ == "KDTree" else 1  # a box has two corners, a ball has a centre
     if len(rows) != len(data) or bounds.shape != (per_node, len(nodes), data.shape[1]):
-        raise ModelError("it holds neighbours whose arrays are not of one size")
+        raise ModelError("it holds neighbours with arrays of different sizes")
 
 
 def _check_range(what: str, indices: NDArray[Any], size: int) -> None:

@@ -1,4 +1,4 @@
-"""Reading a scikit-learn pipeline from its skops file, in every plane. Nothing is unpickled, nothing is run."""
+"""Reads a scikit-learn pipeline from its skops file, in every plane. Nothing is unpickled or run."""
 
 import os
 from collections.abc import Collection
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 BOOSTERS = ("lightgbm", "xgboost", "catboost")
-"""Libraries whose models are read by their own loaders, which are not made for files of strangers."""
+"""Libraries with loaders of their own, which are not safe for untrusted files."""
 
 
 def foreign_types(document: bytes) -> set[str]:
-    """What the file is made of beyond skops' list and ours."""
+    """The file's types that are neither on skops' list nor on ours."""
     import skops.io
 
     return set(skops.io.get_untrusted_types(data=document)) - TRUSTED_TYPES
 
 
 def untrusted(types: Collection[str]) -> str:
-    """What to say of types that nobody trusts; empty if all are trusted.
+    """The error message for types that are not trusted; empty if all are.
 
     Raises:
-        ContractError: MODEL_TRUSTED_TYPES is no list of types.
+        ContractError: MODEL_TRUSTED_TYPES is not a list of types.
     """
     unknown = set(types) - trusted_types(os.environ)
     if not unknown:
@@ -41,14 +41,14 @@ def read_pipeline(document: bytes, promised: Collection[str], boosters: bool = F
     """Build a pipeline from its file.
 
     Args:
-        promised: the foreign types that its contract names. They are trusted by nobody for that.
-        boosters: whether LightGBM and its like may be loaded; where models are trained only.
+        promised: the foreign types that its contract names. Naming does not make them trusted.
+        boosters: allow LightGBM and its like; only where models are trained.
 
     Raises:
-        ModelError: it holds a type that is not allowed here, or was not there when it was registered.
-        Exception: of skops and zipfile, for a file that is no pipeline.
+        ModelError: it holds a type that is not allowed here, or that its contract does not name.
+        Exception: of skops and zipfile, for a file that is not a pipeline.
     """
-    # Needed only where ONNX is not enough; imported here, it costs the others neither time nor memory.
+    # Imported here, because a process that scores with ONNX does not need it.
     import skops.io
 
     foreign = foreign_types(document)

@@ -1,8 +1,8 @@
-"""What a stored scikit-learn pipeline may be made of, beyond skops' own list.
+"""The types that a stored scikit-learn pipeline may hold, beyond skops' own list.
 
-A skops file names the types that loading it will build. MLflow stores the list that it was given inside the
-model, and whoever can write the model can extend it there; so every plane checks against this list and against
-`MODEL_TRUSTED_TYPES`, which whoever runs the process has set.
+A skops file names the types that loading it builds. MLflow stores its list of trusted types inside the model, where
+anyone who can write the model can extend it. So every plane checks against this list and `MODEL_TRUSTED_TYPES`, which
+the operator of the process sets.
 """
 
 import re
@@ -12,10 +12,10 @@ from typing import Final
 from contract.errors import ContractError
 
 SETTING: Final = "MODEL_TRUSTED_TYPES"
-"""Environment variable of every plane: further types, by their full names, between spaces or commas."""
+"""Environment variable of every plane: additional types by full name, separated by spaces or commas."""
 
-# scikit-learn's own classes and functions of statistics. None of them runs code that the file brings. Those that
-# follow numbers of the file without looking (trees, neighbours) are looked at by `scoring.models.stored_indices`.
+# scikit-learn's own classes and statistics functions. None of them runs code from the file.
+# `scoring.models.stored_indices` checks those that follow indices from the file (trees, neighbours).
 TRUSTED_TYPES = frozenset(
     {
         "numpy.dtype",
@@ -48,10 +48,10 @@ TRUSTED_TYPES = frozenset(
 
 
 def trusted_types(environ: Mapping[str, str]) -> frozenset[str]:
-    """Ours and those that `MODEL_TRUSTED_TYPES` names.
+    """Our list and the types in `MODEL_TRUSTED_TYPES`.
 
     Raises:
-        ContractError: it holds something that is no full name of a type.
+        ContractError: an entry is not the full name of a type.
     """
     named = environ.get(SETTING, "").replace(",", " ").split()
     for name in named:

@@ -122,7 +122,7 @@ def test_neighbours_without_all_of_their_bounds_are_refused(algorithm: str, miss
     state[at] = np.ascontiguousarray(np.delete(np.asarray(state[at]), -1, axis=missing))
     pipeline[-1]._tree.__setstate__(tuple(state))
 
-    with pytest.raises(ModelError, match="arrays are not of one size"):
+    with pytest.raises(ModelError, match="arrays of different sizes"):
         read(pipeline)
 
 
