@@ -1,4 +1,4 @@
-"""How good a score is: metrics with intervals, calibration, lift, and the threshold. Pure functions of arrays."""
+"""Metrics of a score with bootstrap intervals: ranking, calibration, lift, threshold. Pure functions of arrays."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ Bools = NDArray[np.bool_]
 Integers = NDArray[np.int64]
 
 FEWEST_OF_A_CLASS = 20
-"""Customers of each class without which there is no interval worth having."""
+"""Customers of each class below which an interval is meaningless."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and its interval: 95 %, the percentile bootstrap over customers, where nothing else is said."""
+    """A value and its interval; by default 95 %, percentile bootstrap over customers."""
 
     value: float
     low: float
@@ -30,8 +30,8 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Paired:
-    """A figure of both versions, and the candidate's less the champion's over the same resamples."""
+class PairedEstimate:
+    """A metric of both versions, and candidate minus champion over the same resamples."""
 
     champion: float
     candidate: float
@@ -43,9 +43,9 @@ class Paired:
 
 
 def roc_auc(churned: Bools, score: Floats, weight: Floats) -> float:
-    """Share of pairs of a positive and a negative that the score puts right, ties half (Hanley & McNeil, 1982).
+    """Share of (positive, negative) pairs in the right order; ties count half (Hanley & McNeil, 1982).
 
-    What scikit-learn's says in a tenth of the time, which counts where it is asked once for each resample.
+    Equals scikit-learn's in a tenth of the time, which matters once per resample.
     """
     order = np.argsort(score, kind="stable")
     ranked, positive = score[order], weight[order] * churned[order]
@@ -57,7 +57,7 @@ def roc_auc(churned: Bools, score: Floats, weight: Floats) -> float:
 
 
 def lift_at(churned: Bools, score: Floats, share: float = 0.1, weight: Floats | None = None) -> float:
-    """Rate of positives among the `share` with the highest scores, over the base rate."""
+    """Rate of positives among the `share` with the highest scores, divided by the base rate."""
     weights = np.ones(len(score)) if weight is None else weight
     order = np.argsort(-score, kind="stable")
     taken = weights[order]
@@ -68,7 +68,10 @@ def lift_at(churned: Bools, score: Floats, share: float = 0.1, weight: Floats | 
 def expected_calibration_error(
     churned: Bools, probability: Floats, bins: int = 10, weight: Floats | None = None
 ) -> float:
-    """Mean |observed rate − mean probability| over equally filled bins; weights count after (Naeini et al., 2015)."""
+    """Mean |observed rate − mean probability| over bins of equally many rows (Naeini et al., 2015).
+
+    Weights do not move the bins.
+    """
     weights = np.ones(len(probability)) if weight is None else weight
     excess = weights * (churned - probability)
     parts = np.array_split(np.argsort(probability, kind="stable"), bins)
@@ -76,13 +79,13 @@ def expected_calibration_error(
 
 
 def rank_correlation(one: Floats, other: Floats) -> float:
-    """Spearman's, of two scores (n,) of the same customers; 0 where one of them is constant."""
+    """Spearman's rank correlation of two scores (n,) of the same customers; 0 if one is constant."""
     ranks = [pd.Series(score).rank().to_numpy() for score in (one, other)]
     return 0.0 if any(np.ptp(rank) == 0 for rank in ranks) else float(np.corrcoef(ranks[0], ranks[1])[0, 1])
 
 
 def proportion(successes: int, n: int) -> Estimate:
-    """A share of n rows and its 95 % score interval (Wilson, 1927), which stays within 0 and 1."""
+    """A share of n rows with its 95 % score interval (Wilson, 1927), which stays in [0, 1]."""
     z = 1.959964
     rate = successes / n
     centre = (rate + z**2 / (2 * n)) / (1 + z**2 / n)
@@ -98,20 +101,20 @@ def youden_threshold(churned: Bools, probability: Floats) -> float:
 
 Metric = Callable[[Bools, Floats, Floats], float]
 
-RANKING: dict[str, Metric] = {
+RANKING_METRICS: dict[str, Metric] = {
     "roc_auc": roc_auc,
     "average_precision": lambda y, p, w: float(average_precision_score(y, p, sample_weight=w)),
     "lift_at_10pct": lambda y, p, w: lift_at(y, p, 0.1, w),
 }
-"""Metrics of any score, whatever its scale."""
+"""Metrics of a score on any scale."""
 
 
 def calibration_error(churned: Bools, probability: Floats, weight: Floats) -> float:
-    """`expected_calibration_error` as a metric; chance makes it too large, the more so the fewer the rows."""
+    """`expected_calibration_error` as a metric. Biased upwards by chance, more so for fewer rows."""
     return expected_calibration_error(churned, probability, weight=weight)
 
 
-PROBABILITY: dict[str, Metric] = {
+PROBABILITY_METRICS: dict[str, Metric] = {
     "brier": lambda y, p, w: float(np.average((p - y) ** 2, weights=w)),
     "log_loss": lambda y, p, w: float(log_loss(y, p, sample_weight=w)),
 }
@@ -119,24 +122,24 @@ PROBABILITY: dict[str, Metric] = {
 
 
 Interval = Callable[[float, Floats], Estimate]
-"""What an interval is made of: the figure of all rows, and those of the resamples."""
+"""(value over all rows, values of the resamples) → estimate with interval."""
 
 
-def percentiles(value: float, draws: Floats) -> Estimate:
+def percentile_interval(value: float, draws: Floats) -> Estimate:
     """The middle 95 % of the resamples (Efron & Tibshirani, 1993, ch. 13)."""
     low, high = np.percentile(draws, [2.5, 97.5])
     return Estimate(value, float(low), float(high))
 
 
-def standard(confidence: float, corrected: bool = False) -> Interval:
-    """Intervals of so many standard errors, the resamples' standard deviation (Efron & Tibshirani, 1993, ch. 12).
+def standard_error_interval(confidence: float, corrected: bool = False) -> Interval:
+    """Normal interval; the standard error is the resamples' standard deviation (Efron & Tibshirani, 1993, ch. 12).
 
-    For decisions: with some hundred resamples the ends of `percentiles` wander, and of a few hundred rows they exclude
-    the truth more often than they say; these do not (`make gate-power`).
+    Use it for decisions. With some hundred resamples the ends of `percentile_interval` vary, and with a few hundred
+    rows they miss the truth more often than stated; these do not (`make gate-power`).
 
     Args:
         confidence: of the two-sided interval, in (0, 1).
-        corrected: take off what resampling adds to the figure: as much, or less, than chance has added to it already.
+        corrected: subtract the bias that resampling adds; it is at most the bias that chance has already added.
     """
     errors = NormalDist().inv_cdf((1 + confidence) / 2)
 
@@ -155,15 +158,15 @@ def evaluate(
     resamples: int,
     seed: int,
     customers: Integers | None = None,
-    interval: Interval = percentiles,
+    interval: Interval = percentile_interval,
 ) -> dict[str, Estimate]:
-    """Each metric with its interval; all metrics see the same resamples.
+    """Each metric with its interval, all over the same resamples.
 
     Args:
         churned, score: (n,), both classes present.
         customers: see `bootstrap`.
     """
-    return bootstrap(_of_weights(churned, score, metrics), len(score), resamples, seed, customers, interval)
+    return bootstrap(_as_function_of_weights(churned, score, metrics), len(score), resamples, seed, customers, interval)
 
 
 def compare_scores(
@@ -174,22 +177,24 @@ def compare_scores(
     resamples: int,
     seed: int,
     customers: Integers | None = None,
-    interval: Interval = percentiles,
-) -> Paired:
-    """One metric of two scores of the same n rows, paired; `customers` as in `bootstrap`."""
-    before = _of_weights(churned, champion, {"champion": metric})
-    now = _of_weights(churned, candidate, {"candidate": metric})
+    interval: Interval = percentile_interval,
+) -> PairedEstimate:
+    """Compare one metric of two scores of the same n rows, paired; `customers` as in `bootstrap`."""
+    before = _as_function_of_weights(churned, champion, {"champion": metric})
+    now = _as_function_of_weights(churned, candidate, {"candidate": metric})
 
     def statistics(weights: Floats) -> dict[str, float]:
         values = before(weights) | now(weights)
         return values | {"difference": values["candidate"] - values["champion"]}
 
     found = bootstrap(statistics, len(churned), resamples, seed, customers, interval)
-    return Paired(found["champion"].value, found["candidate"].value, found["difference"])
+    return PairedEstimate(found["champion"].value, found["candidate"].value, found["difference"])
 
 
-def _of_weights(churned: Bools, score: Floats, metrics: Mapping[str, Metric]) -> Callable[[Floats], dict[str, float]]:
-    """Metrics as functions of the weights alone. The rows are sorted once: to sort them again is then quick."""
+def _as_function_of_weights(
+    churned: Bools, score: Floats, metrics: Mapping[str, Metric]
+) -> Callable[[Floats], dict[str, float]]:
+    """Metrics as one function of the weights. Rows are sorted once here; sorting sorted rows again is fast."""
     order = np.argsort(score, kind="stable")
     labels, ranked = churned[order], score[order]
     return lambda weights: {name: metric(labels, ranked, weights[order]) for name, metric in metrics.items()}
@@ -201,22 +206,24 @@ def bootstrap(
     resamples: int,
     seed: int,
     customers: Integers | None = None,
-    interval: Interval = percentiles,
+    interval: Interval = percentile_interval,
 ) -> dict[str, Estimate]:
-    """Statistics of n rows with their bootstrap intervals over customers.
+    """Statistics of n rows with bootstrap intervals over customers.
 
-    A resample of customers with replacement is a vector of counts, used as weights of their rows. A statistic that is
-    a difference of two scores of the same rows is thereby paired.
+    A resample of customers with replacement is a vector of counts; they are the weights of the customers' rows. So a
+    difference of two scores of the same rows is paired.
 
     Args:
         statistics: weights, float64 (n,) → named values.
-        customers: int64 (n,), whose each row is, numbered from 0 without gaps; None where each is somebody else's.
+        customers: int64 (n,), each row's customer, numbered from 0 without gaps; None if each row is another's.
     """
     generator = np.random.default_rng(seed)
     count = n if customers is None else int(customers.max()) + 1
-    whose = slice(None) if customers is None else customers
+    customer_of_row = slice(None) if customers is None else customers
     draws = [
-        statistics(np.bincount(generator.integers(0, count, count), minlength=count).astype(np.float64)[whose])
+        statistics(
+            np.bincount(generator.integers(0, count, count), minlength=count).astype(np.float64)[customer_of_row]
+        )
         for _ in range(resamples)
     ]
     return {

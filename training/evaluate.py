@@ -5,8 +5,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoring.evaluation import (
-    PROBABILITY,
-    RANKING,
+    PROBABILITY_METRICS,
+    RANKING_METRICS,
     Estimate,
     evaluate,
     expected_calibration_error,
@@ -28,8 +28,8 @@ def evaluate_test_rows(
         churned = test.rows.churned[chosen]
         say(f"evaluating {chosen.sum():,} {population} customers, {settings.bootstrap_resamples} resamples")
         arguments = settings.bootstrap_resamples, settings.seed
-        model = evaluate(churned, probability[chosen], RANKING | PROBABILITY, *arguments)
-        baseline = evaluate(churned, recency[chosen], RANKING, *arguments)
+        model = evaluate(churned, probability[chosen], RANKING_METRICS | PROBABILITY_METRICS, *arguments)
+        baseline = evaluate(churned, recency[chosen], RANKING_METRICS, *arguments)
         base_rate = evaluate(
             churned, recency[chosen], {"rate": lambda y, _, w: float(np.average(y, weights=w))}, *arguments
         )

@@ -19,7 +19,14 @@ from benchmarks.machine import provenance
 from benchmarks.markdown import NOT_MEASURED, prose, table
 from benchmarks.results import store
 from contract import FeatureInput, FeatureSchema, RawFeatures
-from scoring.evaluation import PROBABILITY, RANKING, Estimate, evaluate, expected_calibration_error, proportion
+from scoring.evaluation import (
+    PROBABILITY_METRICS,
+    RANKING_METRICS,
+    Estimate,
+    evaluate,
+    expected_calibration_error,
+    proportion,
+)
 from training.data.dataset import LabelledRows, TrainingData
 from training.model_inputs import feature_inputs, model_input
 from training.pipeline import CANDIDATES
@@ -144,7 +151,7 @@ def _fitted_on(data: TrainingData, cutoffs: Cutoffs, settings: TrainingSettings)
 def _judged(model: _Model, test: LabelledRows, settings: TrainingSettings) -> dict[str, Any]:
     probability = model.score(test.raw)
     found: dict[str, Any] = {"calibration_error": expected_calibration_error(test.churned, probability)}
-    metrics = {"roc_auc": RANKING["roc_auc"], "log_loss": PROBABILITY["log_loss"]}
+    metrics = {"roc_auc": RANKING_METRICS["roc_auc"], "log_loss": PROBABILITY_METRICS["log_loss"]}
     for population, chosen in (("all", np.ones(len(probability), dtype=bool)), ("active", test.active)):
         estimates = evaluate(
             test.churned[chosen], probability[chosen], metrics, settings.bootstrap_resamples, settings.seed

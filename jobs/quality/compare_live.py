@@ -18,17 +18,17 @@ from jobs.quality.label_files import read_labels
 from jobs.quality.live_quality import RESAMPLES, SEED, too_few
 from jobs.reports import aligned, listed, page, paragraph, put_report, table
 from scoring.evaluation import (
-    PROBABILITY,
-    RANKING,
+    PROBABILITY_METRICS,
+    RANKING_METRICS,
     Estimate,
-    Paired,
+    PairedEstimate,
     compare_scores,
     proportion,
     rank_correlation,
 )
 from scoring.models.model_store import open_model
 
-METRICS = {"roc_auc": RANKING["roc_auc"], "brier": PROBABILITY["brier"]}
+METRICS = {"roc_auc": RANKING_METRICS["roc_auc"], "brier": PROBABILITY_METRICS["brier"]}
 
 
 class NothingPairedError(JobError):
@@ -72,7 +72,7 @@ class Judged:
     population: str
     rows: int
     customers: int
-    metrics: Mapping[str, Paired]
+    metrics: Mapping[str, PairedEstimate]
     reason: str = ""
 
 
@@ -266,7 +266,7 @@ def _share(estimate: Mapping[str, float]) -> str:
 
 
 def _paired(paired: Mapping[str, Any]) -> str:
-    return str(Paired(paired["champion"], paired["candidate"], Estimate(**paired["difference"])))
+    return str(PairedEstimate(paired["champion"], paired["candidate"], Estimate(**paired["difference"])))
 
 
 def comparison_lines(report: Mapping[str, Any]) -> Iterator[str]:

@@ -17,8 +17,8 @@ from jobs.quality.report import loss_line, quality_lines, write
 from jobs.times import format_range
 from scoring.evaluation import (
     FEWEST_OF_A_CLASS,
-    PROBABILITY,
-    RANKING,
+    PROBABILITY_METRICS,
+    RANKING_METRICS,
     Bools,
     Estimate,
     Integers,
@@ -32,12 +32,12 @@ RESAMPLES = 200
 SEED = 17
 ALL_WEEKS = "all"
 FIGURES: dict[str, Metric] = {
-    "roc_auc": RANKING["roc_auc"],
-    "brier": PROBABILITY["brier"],
+    "roc_auc": RANKING_METRICS["roc_auc"],
+    "brier": PROBABILITY_METRICS["brier"],
     "calibration_error": calibration_error,
     "mean_probability": lambda _, p, w: float(np.average(p, weights=w)),
     "base_rate": lambda y, _, w: float(np.average(y, weights=w)),
-    "lift_at_10pct": RANKING["lift_at_10pct"],
+    "lift_at_10pct": RANKING_METRICS["lift_at_10pct"],
 }
 
 

@@ -11,16 +11,16 @@ import pandas as pd
 
 from scoring.evaluation import (
     FEWEST_OF_A_CLASS,
-    PROBABILITY,
-    RANKING,
+    PROBABILITY_METRICS,
+    RANKING_METRICS,
     Bools,
     Floats,
     Metric,
-    Paired,
+    PairedEstimate,
     calibration_error,
     compare_scores,
     rank_correlation,
-    standard,
+    standard_error_interval,
 )
 from training.errors import DatasetError
 from training.gate.verdicts import Judged, less_is_better, verdict_on
@@ -64,7 +64,7 @@ class Comparison:
     confidence: float
     headline: Judged
     calibration: Judged
-    brier: Paired
+    brier: PairedEstimate
     segments: tuple[Judged, ...]
     changed_decisions: float
     mean_change: float
@@ -117,8 +117,8 @@ def compare(
     """
     before, now = champion.probability, candidate.probability
 
-    def paired(metric: Metric, corrected: bool = False) -> Paired:
-        interval = standard(settings.gate_confidence, corrected)
+    def paired(metric: Metric, corrected: bool = False) -> PairedEstimate:
+        interval = standard_error_interval(settings.gate_confidence, corrected)
         return compare_scores(metric, churned, before, now, settings.bootstrap_resamples, settings.seed, None, interval)
 
     def roc_auc(what: str, chosen: Bools, margin: float) -> Judged:
@@ -138,7 +138,7 @@ def compare(
             allowed,
             verdict_on(less_is_better(calibrated.difference), allowed),
         ),
-        brier=paired(PROBABILITY["brier"]),
+        brier=paired(PROBABILITY_METRICS["brier"]),
         segments=tuple(
             roc_auc(f"ROC AUC of customers with {name}", chosen, settings.max_segment_auc_loss)
             for name, chosen in segments.items()
@@ -159,8 +159,8 @@ def judge_roc_auc(
     """ROC AUC of two scores of the same customers, (n,), and whether the second is worse by more than a margin."""
     found = None
     if min(churned.sum(), (~churned).sum()) >= FEWEST_OF_A_CLASS:
-        arguments = settings.bootstrap_resamples, settings.seed, None, standard(settings.gate_confidence)
-        found = compare_scores(RANKING["roc_auc"], churned, champion, candidate, *arguments)
+        arguments = settings.bootstrap_resamples, settings.seed, None, standard_error_interval(settings.gate_confidence)
+        found = compare_scores(RANKING_METRICS["roc_auc"], churned, champion, candidate, *arguments)
     return Judged(what, len(churned), found, margin, verdict_on(found.difference if found else None, margin))
 
 

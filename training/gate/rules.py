@@ -7,15 +7,15 @@ from mlflow.entities.model_registry import ModelVersion
 
 from contract import ModelContract
 from scoring.evaluation import (
-    RANKING,
+    RANKING_METRICS,
     Bools,
     Estimate,
     Floats,
-    Paired,
+    PairedEstimate,
     calibration_error,
     compare_scores,
     evaluate,
-    standard,
+    standard_error_interval,
 )
 from training.errors import ModelImportError
 from training.gate.comparison import Comparison
@@ -41,7 +41,7 @@ class Measured:
     confidence: of both intervals.
     """
 
-    gain: Paired
+    gain: PairedEstimate
     active_rows: int
     calibration_error: Estimate
     confidence: float
@@ -67,11 +67,11 @@ def measure(
 ) -> Measured:
     """Hold a model's probabilities against a baseline's scores of the same customers; arrays (n,)."""
     arguments = settings.bootstrap_resamples, settings.seed, None
-    plain, corrected = (standard(settings.gate_confidence, corrected) for corrected in (False, True))
+    plain, corrected = (standard_error_interval(settings.gate_confidence, corrected) for corrected in (False, True))
     errors = evaluate(churned, probability, {"error": calibration_error}, *arguments, corrected)
     return Measured(
         gain=compare_scores(
-            RANKING["roc_auc"], churned[active], baseline[active], probability[active], *arguments, plain
+            RANKING_METRICS["roc_auc"], churned[active], baseline[active], probability[active], *arguments, plain
         ),
         active_rows=int(active.sum()),
         calibration_error=errors["error"],

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from scoring.evaluation import Estimate, Paired
+from scoring.evaluation import Estimate, PairedEstimate
 
 
 class Verdict(StrEnum):
@@ -50,7 +50,7 @@ class Judged:
 
     what: str
     rows: int
-    paired: Paired | None
+    paired: PairedEstimate | None
     margin: float
     verdict: Verdict
 

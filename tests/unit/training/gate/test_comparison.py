@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scoring.evaluation import RANKING, Bools, Floats, Paired, bootstrap, evaluate
+from scoring.evaluation import RANKING_METRICS, Bools, Floats, PairedEstimate, bootstrap, evaluate
 from training.errors import DatasetError
 from training.gate.comparison import TIMED_ROWS, Comparison, Scored, compare, segments_of, time_calls
 from training.gate.verdicts import Judged, Verdict
@@ -37,7 +37,7 @@ def compared(champion: Scored, candidate: Scored, **segments: Bools) -> Comparis
     return compare(churned, np.arange(N) % 2 == 0, champion, candidate, segments, SETTINGS)
 
 
-def measured(judged: Judged) -> Paired:
+def measured(judged: Judged) -> PairedEstimate:
     assert judged.paired is not None
     return judged.paired
 
@@ -81,7 +81,7 @@ def test_probabilities_that_are_worse_calibrated_are_called_so_and_better_ones_b
 def test_the_interval_of_a_difference_is_paired_and_thereby_narrower_than_either_ones() -> None:
     churned, log_odds = customers()
     nearly = log_odds + np.random.default_rng(9).normal(0, 0.1, N)
-    arguments = RANKING, 100, 3
+    arguments = RANKING_METRICS, 100, 3
 
     difference = measured(compared(scored(log_odds), scored(nearly)).headline).difference
 

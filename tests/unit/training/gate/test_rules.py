@@ -8,7 +8,7 @@ import pytest
 from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
 from pydantic import ValidationError
 
-from scoring.evaluation import Estimate, Paired
+from scoring.evaluation import Estimate, PairedEstimate
 from tests.fakes import small_contract
 from training.errors import ModelImportError
 from training.gate.comparison import Comparison
@@ -30,7 +30,7 @@ SETTINGS = TrainingSettings(max_calibration_error=0.05)
 
 
 def gained(difference: float, low: float, high: float) -> Measured:
-    gain = Paired(0.64, 0.64 + difference, Estimate(difference, low, high))
+    gain = PairedEstimate(0.64, 0.64 + difference, Estimate(difference, low, high))
     return Measured(gain, 6_000, Estimate(0.02, 0.01, 0.03), confidence=0.95)
 
 
@@ -136,8 +136,8 @@ def test_every_rule_that_fails_is_named_at_once() -> None:
     assert "the contract is incomplete: run_id, metrics" == found[-1]
 
 
-def paired(difference: float, low: float, high: float) -> Paired:
-    return Paired(0.7, 0.7 + difference, Estimate(difference, low, high))
+def paired(difference: float, low: float, high: float) -> PairedEstimate:
+    return PairedEstimate(0.7, 0.7 + difference, Estimate(difference, low, high))
 
 
 def active(difference: float, low: float, high: float) -> Judged:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.simulations.gate_power import ALIKE, BASELINE, compared, drawn, drawn_apart, on_its_own
-from scoring.evaluation import Estimate, calibration_error, evaluate, standard
+from scoring.evaluation import Estimate, calibration_error, evaluate, standard_error_interval
 from training.gate.comparison import judge_roc_auc
 from training.gate.rules import verdict_on_gain
 from training.gate.verdicts import Verdict, less_is_better, verdict_on
@@ -97,7 +97,7 @@ def test_much_of_what_chance_adds_to_a_calibration_error_is_taken_off_and_a_true
         for _ in range(60):
             customers = drawn(size, 0.72, 0.72, ALIKE, random)
             moved = customers.now + shift * (1 - customers.now)
-            interval = standard(SETTINGS.gate_confidence, corrected)
+            interval = standard_error_interval(SETTINGS.gate_confidence, corrected)
             found.append(evaluate(customers.churned, moved, metrics, 60, 1, interval=interval)["error"])
         return found
 
