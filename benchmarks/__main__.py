@@ -1,109 +1,175 @@
 """Command line of the benchmarks: `python -m benchmarks <command>`; the make targets call it."""
 
-import argparse
 import sys
 from pathlib import Path
 
+import click
+
+from artefacts.process.command_line import Commands, run_command
+from benchmarks.load.process_usage import StepError
+from benchmarks.online.servers import ServerError
 from benchmarks.results import GATE_FILE, JOBS_FILE, RESULTS
+from jobs.errors import JobError
+from scoring.errors import ModelError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 1 with one message on stderr where it could not be done."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the file to write or, for report, to read")
-    commands = parser.add_subparsers(dest="command", required=True)
-    online = commands.add_parser("online", help="every peer in every scenario")
-    online.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
-    online.add_argument("--warm-up", type=float, default=0.5, help="seconds before each measurement")
-    online.add_argument("--rounds", type=int, default=3)
-    online.add_argument("--peers", default="", help="only these, between commas")
-    commands.add_parser("breakdown", help="where one request's time goes in our service")
-    soak = commands.add_parser("soak", help="memory and latency over many requests")
-    soak.add_argument("--requests", type=int, default=200_000)
-    beside = commands.add_parser("beside", help="what the inference log and a challenger cost")
-    beside.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
-    beside.add_argument("--rounds", type=int, default=5)
-    commands.add_parser("capacity", help="what a replica and Redis take at rates of requests")
-    commands.add_parser("log", help="what the inference log costs, and the jobs that read it")
-    commands.add_parser("drift-power", help="false alarms and power of the test of drift")
-    commands.add_parser("hours", help="training at the hours of requests instead of at midnights")
-    commands.add_parser("gate-power", help="what the gate lets through, simulated")
-    commands.add_parser("drift-year", help="monthly reports of drift over a year of steady shops, and planted drifts")
-    jobs = commands.add_parser("jobs", help="features, materialization, batch and stream at several sizes")
-    jobs.add_argument("--sizes", type=_sizes, default=[200_000, 1_000_000], help="customers, between commas")
-    jobs.add_argument("--largest", type=int, default=5_000_000, help="customers of one more size, ours only; 0: none")
-    commands.add_parser("report", help="docs/performance.md and the figures of docs/scale.md from the results")
-    chosen = parser.parse_args(arguments)
-    from benchmarks.load.process_usage import StepError
-    from benchmarks.online.servers import ServerError
-    from jobs.errors import JobError
-    from scoring.errors import ModelError
+    """Run one command; 1 with one message on stderr where it could not be done.
 
+    Raises:
+        SystemExit: help was asked for (0), or the arguments are wrong (2).
+    """
     try:
-        _run(chosen)
+        run_command(BENCHMARKS, arguments)
     except (ServerError, StepError, JobError, ModelError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
+@click.pass_context
+def _keep_results(context: click.Context, results: Path) -> None:
+    context.obj = results
+
+
+BENCHMARKS = Commands(
+    "python -m benchmarks",
+    help=__doc__,
+    callback=_keep_results,
+    params=[
+        click.Option(
+            ["--results"],
+            type=Path,
+            default=RESULTS,
+            show_default=True,
+            help="The file to write or, for report, to read.",
+        )
+    ],
+)
+
+
+@BENCHMARKS.command("online")
+@click.option("--seconds", type=float, default=2.0, show_default=True, help="Length of each measurement.")
+@click.option("--warm-up", type=float, default=0.5, show_default=True, help="Seconds before each measurement.")
+@click.option("--rounds", type=int, default=3, show_default=True, help="Measurements of each server.")
+@click.option("--peers", default="", help="Only these, between commas.")
+@click.pass_obj
+def online(results: Path, seconds: float, warm_up: float, rounds: int, peers: str) -> None:
+    """Measure every peer in every scenario."""
+    from benchmarks.online import peers_compared
+
+    peers_compared.run(seconds, warm_up, rounds, set(peers.split(",")) if peers else None, results)
+
+
+@BENCHMARKS.command("breakdown")
+@click.pass_obj
+def breakdown(results: Path) -> None:
+    """Measure where one request's time goes in our service."""
+    from benchmarks.online import breakdown
+
+    breakdown.run(results)
+
+
+@BENCHMARKS.command("soak")
+@click.option("--requests", type=int, default=200_000, show_default=True, help="Requests to one worker.")
+@click.pass_obj
+def soak(results: Path, requests: int) -> None:
+    """Measure memory and latency over many requests."""
+    from benchmarks.online import soak
+
+    soak.run(requests, results)
+
+
+@BENCHMARKS.command("beside")
+@click.option("--seconds", type=float, default=3.0, show_default=True, help="Length of each measurement.")
+@click.option("--rounds", type=int, default=5, show_default=True, help="Measurements of each server.")
+@click.pass_obj
+def beside(results: Path, seconds: float, rounds: int) -> None:
+    """Measure what the inference log and a challenger cost."""
+    from benchmarks.online import beside
+
+    beside.run(seconds, rounds, results)
+
+
+@BENCHMARKS.command("capacity")
+@click.pass_obj
+def capacity(results: Path) -> None:
+    """Measure what a replica and Redis take at rates of requests."""
+    from benchmarks.online import capacity
+
+    capacity.run(results)
+
+
+@BENCHMARKS.command("log")
+@click.pass_obj
+def answer_log(results: Path) -> None:
+    """Measure what the inference log costs, and the jobs that read it."""
+    from benchmarks.online import answer_log
+
+    answer_log.run(results)
+
+
+@BENCHMARKS.command("drift-power")
+@click.pass_obj
+def drift_power(results: Path) -> None:
+    """Simulate false alarms and power of the test of drift."""
+    from benchmarks.simulations import drift_power
+
+    drift_power.run(results)
+
+
+@BENCHMARKS.command("hours")
+@click.pass_obj
+def hours(results: Path) -> None:
+    """Compare training at the hours of requests with training at midnights."""
+    from benchmarks.simulations import hours
+
+    hours.run(results)
+
+
+@BENCHMARKS.command("gate-power")
+@click.pass_obj
+def gate_power(results: Path) -> None:
+    """Simulate what the gate lets through."""
+    from benchmarks.simulations import gate_power
+
+    gate_power.run(results.with_name(GATE_FILE))
+
+
+@BENCHMARKS.command("drift-year")
+@click.pass_obj
+def drift_year(results: Path) -> None:
+    """Make monthly reports of drift over a year of steady shops, and of planted drifts."""
+    from benchmarks.simulations import drift_year
+
+    drift_year.run(results)
+
+
 def _sizes(text: str) -> list[int]:
     sizes = [part.strip().replace("_", "") for part in text.split(",")]
     if not all(size.isdecimal() and int(size) >= 1000 for size in sizes):
-        raise argparse.ArgumentTypeError(f"{text!r} is not numbers of customers ≥ 1000 between commas")
+        raise click.BadParameter(f"{text!r} is not numbers of customers ≥ 1000 between commas")
     return [int(size) for size in sizes]
 
 
-def _run(chosen: argparse.Namespace) -> None:
-    if chosen.command == "online":
-        from benchmarks.online import peers_compared as online
+@BENCHMARKS.command("jobs")
+@click.option("--sizes", type=_sizes, default="200000,1000000", show_default=True, help="Customers, between commas.")
+@click.option("--largest", type=int, default=5_000_000, show_default=True, help="One more size, ours only; 0: none.")
+@click.pass_obj
+def jobs(results: Path, sizes: list[int], largest: int) -> None:
+    """Measure features, materialization, batch and stream at several sizes."""
+    from benchmarks.jobs import jobs_compared
 
-        only = set(chosen.peers.split(",")) if chosen.peers else None
-        online.run(chosen.seconds, chosen.warm_up, chosen.rounds, only, chosen.results)
-    elif chosen.command == "breakdown":
-        from benchmarks.online import breakdown
+    jobs_compared.run(sizes, largest, results.with_name(JOBS_FILE))
 
-        breakdown.run(chosen.results)
-    elif chosen.command == "soak":
-        from benchmarks.online import soak
 
-        soak.run(chosen.requests, chosen.results)
-    elif chosen.command == "beside":
-        from benchmarks.online import beside
+@BENCHMARKS.command("report")
+@click.pass_obj
+def report(results: Path) -> None:
+    """Write docs/performance.md and the figures of docs/scale.md from the results."""
+    from benchmarks import report
 
-        beside.run(chosen.seconds, chosen.rounds, chosen.results)
-    elif chosen.command == "capacity":
-        from benchmarks.online import capacity
-
-        capacity.run(chosen.results)
-    elif chosen.command == "log":
-        from benchmarks.online import answer_log
-
-        answer_log.run(chosen.results)
-    elif chosen.command == "hours":
-        from benchmarks.simulations import hours
-
-        hours.run(chosen.results)
-    elif chosen.command == "drift-power":
-        from benchmarks.simulations import drift_power
-
-        drift_power.run(chosen.results)
-    elif chosen.command == "gate-power":
-        from benchmarks.simulations import gate_power
-
-        gate_power.run(chosen.results.with_name(GATE_FILE))
-    elif chosen.command == "drift-year":
-        from benchmarks.simulations import drift_year
-
-        drift_year.run(chosen.results)
-    elif chosen.command == "jobs":
-        from benchmarks.jobs import jobs_compared as jobs
-
-        jobs.run(chosen.sizes, chosen.largest, chosen.results.with_name(JOBS_FILE))
-    elif chosen.command == "report":
-        from benchmarks import report
-
-        report.write(chosen.results)
+    report.write(results)
 
 
 if __name__ == "__main__":

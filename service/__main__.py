@@ -1,42 +1,55 @@
 """Command line of the service: `python -m service new-key NAME`; `make api-key` calls it."""
 
-import argparse
 import os
 import sys
 from pathlib import Path
 
+import click
+
+from artefacts.process.command_line import Commands, run_command
 from artefacts.process.printable import printable_output
 from artefacts.process.small_files import read_small_file
 from service.api.authentication import new_key, read_keys
 from service.errors import StartupError
 
+SERVICE = Commands("python -m service", help=__doc__)
+
 
 @printable_output()
 def main(arguments: list[str] | None = None) -> int:
-    """Make one key: the key to stdout, all else to stderr; 1 with one line where it could not be done."""
-    parser = argparse.ArgumentParser(prog="python -m service", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    new = commands.add_parser("new-key", help="make an API key; stdout gets the key, which is shown this once")
-    new.add_argument("name", help="the client it is for, as logs and metrics will call it")
-    new.add_argument("--file", type=Path, default=None, help="add the entry to this file instead of printing it")
-    chosen = parser.parse_args(arguments)
+    """Run one command; 0 on success, 1 with one line on stderr where it could not be done.
+
+    Raises:
+        SystemExit: help was asked for (0), or the arguments are wrong (2).
+    """
     try:
-        key, entry = new_key(chosen.name)
-        if chosen.file is not None:
-            _append(chosen.file, entry)
+        run_command(SERVICE, arguments)
     except (ValueError, StartupError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except OSError as error:
-        print(f"error: {chosen.file}: {error.strerror}", file=sys.stderr)
-        return 1
+    return 0
+
+
+@SERVICE.command("new-key")
+@click.argument("name")
+@click.option("--file", type=Path, help="Add the entry to this file instead of printing it.")
+def new_key_command(name: str, file: Path | None) -> None:
+    """Make an API key for the client NAME, as logs and metrics will call it.
+
+    Stdout gets the key, which is shown this once; all else goes to stderr.
+    """
+    key, entry = new_key(name)
+    if file is not None:
+        try:
+            _append(file, entry)
+        except OSError as error:
+            raise StartupError(f"{file}: {error.strerror}") from None
     print(key)
-    if chosen.file is None:
+    if file is None:
         print(f"shown this once; to store, in SERVICE_API_KEYS or a file: {entry}", file=sys.stderr)
     else:
-        where = chosen.file.resolve()
+        where = file.resolve()
         print(f"shown this once; its hash is in {where}. Serve with SERVICE_API_KEYS_FILE={where}", file=sys.stderr)
-    return 0
 
 
 def _append(file: Path, entry: str) -> None:

@@ -63,8 +63,10 @@ class Commands(click.Group):
         return cls(name, help=text, commands=[command for part in parts for command in part.commands.values()])
 
 
-def run_command(commands: Commands, arguments: Sequence[str] | None, prepare: Callable[[], None] | None = None) -> None:
-    """Run the command that the arguments name; what it raises is raised.
+def run_command(
+    command: click.Command, arguments: Sequence[str] | None, prepare: Callable[[], None] | None = None
+) -> None:
+    """Run the command, of several the one that the arguments name; what it raises is raised.
 
     Not by click's own `main`: that turns Ctrl-C and a closed pipe into other errors and exit codes.
 
@@ -77,9 +79,9 @@ def run_command(commands: Commands, arguments: Sequence[str] | None, prepare: Ca
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with commands.make_context(commands.name, given) as context:
+        with command.make_context(command.name, given) as context:
             context.meta[_PREPARE] = prepare
-            commands.invoke(context)
+            command.invoke(context)
     except click.exceptions.Exit as end:
         raise SystemExit(end.exit_code) from None
     except click.UsageError as error:

@@ -1,7 +1,5 @@
 """The program that builds and runs images here: docker, podman or buildah, whichever is there."""
 
-import argparse
-import functools
 import json
 import shutil
 import subprocess
@@ -10,6 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import click
+
+from artefacts.process.command_line import run_command
 
 NAMES = ("docker", "podman", "buildah")
 
@@ -101,21 +103,21 @@ def _works(name: str) -> bool:
     return name != "docker" or subprocess.run([name, "info"], capture_output=True, check=False).returncode == 0
 
 
-def take_builder(parser: argparse.ArgumentParser) -> None:
-    """The option of every command here that says which builder works."""
-    parser.add_argument("--builder", default="", help="docker, podman or buildah; the first that works unless given")
+builder_option = click.option("--builder", default="", help="docker, podman or buildah; default the first that works.")
+bento_option = click.option("--bento", default="", help="Tag of the Bento; default the latest.")
+options_argument = click.argument("options", nargs=-1, metavar="[-- OPTIONS_OF_BUILDER]")
+"""Further options of the builder, after `--`."""
 
 
-def one_line(command: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[str] | None], int]:
-    """A command with an exit code: 0, or 1 after one line that says what is wrong."""
+def one_line(command: click.Command) -> Callable[[Sequence[str] | None], int]:
+    """The command as a function with an exit code: 0, or 1 after one line that says what is wrong."""
 
-    @functools.wraps(command)
-    def told(arguments: Sequence[str] | None = None) -> int:
+    def main(arguments: Sequence[str] | None = None) -> int:
         try:
-            command(arguments)
+            run_command(command, arguments)
         except (ImageError, OSError) as error:
             sys.stderr.write(f"error: {error}\n")
             return 1
         return 0
 
-    return told
+    return main

@@ -1,6 +1,5 @@
 """`make containerize`: an OCI image of a built Bento; `make image-size`: what takes up its room."""
 
-import argparse
 import configparser
 import os
 import shutil
@@ -12,10 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bentoml
+import click
 from bentoml.exceptions import BentoMLException
 
 from deploy.image import inventory
-from deploy.image.builder import Builder, ImageError, find_builder, one_line, take_builder
+from deploy.image.builder import (
+    Builder,
+    ImageError,
+    bento_option,
+    builder_option,
+    find_builder,
+    one_line,
+    options_argument,
+)
 
 if TYPE_CHECKING:
     from bentoml import Bento
@@ -139,22 +147,21 @@ def size_table(found: Any, whole: int) -> str:
     return "\n".join(f"| {name} | {size / 1e6:.0f} MB |" for name, size in rows)
 
 
-@one_line
-def main(arguments: Sequence[str] | None) -> None:
-    """Build an image, or look into it."""
-    parser = argparse.ArgumentParser(prog="python -m deploy.image.containerize", description=__doc__)
-    parser.add_argument("--bento", default="", help="its tag; the latest unless given")
-    take_builder(parser)
-    parser.add_argument("--size-only", action="store_true", help="build nothing, look into the image that is there")
-    parser.add_argument("options", nargs="*", help="further options of the builder, after --")
-    asked = parser.parse_args(arguments)
-    builder, bento = find_builder(asked.builder), built_bento(asked.bento)
-    image = str(bento.tag)
-    if not asked.size_only:
-        containerize(builder, bento, image, asked.options)
-        sys.stdout.write(f"{image}, by {builder.name}\n")
-    sys.stdout.write(size_table(contents(builder, image), builder.bytes_of(image)) + "\n")
+@click.command("python -m deploy.image.containerize", help=__doc__)
+@bento_option
+@builder_option
+@click.option("--size-only", is_flag=True, help="Build nothing, look into the image that is there.")
+@options_argument
+def _command(bento: str, builder: str, size_only: bool, options: tuple[str, ...]) -> None:
+    found_builder, built = find_builder(builder), built_bento(bento)
+    image = str(built.tag)
+    if not size_only:
+        containerize(found_builder, built, image, options)
+        sys.stdout.write(f"{image}, by {found_builder.name}\n")
+    sys.stdout.write(size_table(contents(found_builder, image), found_builder.bytes_of(image)) + "\n")
 
+
+main = one_line(_command)
 
 if __name__ == "__main__":
     sys.exit(main(None))

@@ -1,13 +1,14 @@
 """`make jobs-image`: the image of the jobs, training and MLflow's server, from the rooms of this source tree."""
 
-import argparse
 import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.image.builder import Builder, find_builder, one_line, take_builder
+import click
+
+from deploy.image.builder import Builder, builder_option, find_builder, one_line, options_argument
 from deploy.image.containerize import FOLDER, index_secrets
 
 IMAGE = "churn-jobs:latest"
@@ -35,18 +36,17 @@ def build(builder: Builder, image: str, options: Sequence[str]) -> None:
         builder.build(context, image, [*index_secrets(Path(folder, "secrets")), *options])
 
 
-@one_line
-def main(arguments: Sequence[str] | None) -> None:
-    """Build it."""
-    parser = argparse.ArgumentParser(prog="python -m deploy.image.jobs_image", description=__doc__)
-    take_builder(parser)
-    parser.add_argument("--image", default="", help=f"its tag; {IMAGE} unless given")
-    parser.add_argument("options", nargs="*", help="further options of the builder, after --")
-    asked = parser.parse_args(arguments)
-    builder = find_builder(asked.builder)
-    build(builder, asked.image or IMAGE, asked.options)
-    sys.stdout.write(f"{asked.image or IMAGE}, by {builder.name}\n")
+@click.command("python -m deploy.image.jobs_image", help=__doc__)
+@builder_option
+@click.option("--image", default="", help=f"Tag of the image; default {IMAGE}.")
+@options_argument
+def _command(builder: str, image: str, options: tuple[str, ...]) -> None:
+    found_builder = find_builder(builder)
+    build(found_builder, image or IMAGE, options)
+    sys.stdout.write(f"{image or IMAGE}, by {found_builder.name}\n")
 
+
+main = one_line(_command)
 
 if __name__ == "__main__":
     sys.exit(main(None))

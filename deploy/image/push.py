@@ -1,12 +1,13 @@
 """`make push`: the image of a built Bento and that of the jobs, under the names of a release, to their registry."""
 
-import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from deploy.image.builder import Builder, ImageError, find_builder, one_line, take_builder
+import click
+
+from deploy.image.builder import Builder, ImageError, bento_option, builder_option, find_builder, one_line
 
 
 def check_name(variable: str, name: str) -> None:
@@ -49,25 +50,24 @@ def _run(builder: Builder, *arguments: str, said: str = "") -> None:
         raise ImageError(f"{builder.name} {arguments[0]} failed; what it says is above")
 
 
-@one_line
-def main(arguments: Sequence[str] | None) -> None:
-    """Push both."""
-    parser = argparse.ArgumentParser(prog="python -m deploy.image.push", description=__doc__)
-    parser.add_argument("--image", required=True, help="registry/repository:tag of the service's")
-    parser.add_argument("--jobs-image", required=True, help="registry/repository:tag of the jobs'")
-    parser.add_argument("--bento", default="", help="its tag; the latest unless given")
-    take_builder(parser)
-    asked = parser.parse_args(arguments)
-    from deploy.image import jobs_image  # imports bentoml, which takes seconds
-    from deploy.image.containerize import built_bento
+@click.command("python -m deploy.image.push", help=__doc__)
+@click.option("--image", required=True, help="registry/repository:tag of the service's image.")
+@click.option("--jobs-image", required=True, help="registry/repository:tag of the jobs' image.")
+@bento_option
+@builder_option
+def _command(image: str, jobs_image: str, bento: str, builder: str) -> None:
+    from deploy.image.containerize import built_bento  # imports bentoml, which takes seconds
+    from deploy.image.jobs_image import IMAGE
 
-    # Both before the first is pushed: half a release is none.
-    check_name("IMAGE", asked.image)
-    check_name("JOBS_IMAGE", asked.jobs_image)
-    builder = find_builder(asked.builder)
-    push(builder, str(built_bento(asked.bento).tag), asked.image, os.environ)
-    push(builder, jobs_image.IMAGE, asked.jobs_image, os.environ)
+    # Both names are checked before the first is pushed, so that no half of a release is pushed.
+    check_name("IMAGE", image)
+    check_name("JOBS_IMAGE", jobs_image)
+    found_builder = find_builder(builder)
+    push(found_builder, str(built_bento(bento).tag), image, os.environ)
+    push(found_builder, IMAGE, jobs_image, os.environ)
 
+
+main = one_line(_command)
 
 if __name__ == "__main__":
     sys.exit(main(None))

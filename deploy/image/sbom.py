@@ -1,11 +1,10 @@
 """`make sbom`: the software bill of materials of an image, as CycloneDX JSON, from what is really in it."""
 
-import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 from cyclonedx.model import Property
 from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType
@@ -15,7 +14,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
-from deploy.image.builder import ImageError, find_builder, one_line, take_builder
+from deploy.image.builder import ImageError, bento_option, builder_option, find_builder, one_line
 from deploy.image.containerize import built_bento, contents, labels
 
 
@@ -63,20 +62,19 @@ def _library(package: Any, url: PackageURL, supplier: OrganizationalEntity | Non
     )
 
 
-@one_line
-def main(arguments: Sequence[str] | None) -> None:
-    """Write it."""
-    parser = argparse.ArgumentParser(prog="python -m deploy.image.sbom", description=__doc__)
-    parser.add_argument("--bento", default="", help="tag of the Bento whose image it is; the latest unless given")
-    take_builder(parser)
-    parser.add_argument("--out", type=Path, required=True)
-    asked = parser.parse_args(arguments)
-    builder, bento = find_builder(asked.builder), built_bento(asked.bento)
-    found = contents(builder, str(bento.tag))
-    asked.out.parent.mkdir(parents=True, exist_ok=True)
-    asked.out.write_text(bill_of_materials(str(bento.tag), labels(bento), found), encoding="utf-8")
-    sys.stdout.write(f"{asked.out}: {len(found['python'])} Python and {len(found['debian'])} Debian packages\n")
+@click.command("python -m deploy.image.sbom", help=__doc__)
+@bento_option
+@builder_option
+@click.option("--out", type=Path, required=True, help="The file to write.")
+def _command(bento: str, builder: str, out: Path) -> None:
+    found_builder, built = find_builder(builder), built_bento(bento)
+    found = contents(found_builder, str(built.tag))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(bill_of_materials(str(built.tag), labels(built), found), encoding="utf-8")
+    sys.stdout.write(f"{out}: {len(found['python'])} Python and {len(found['debian'])} Debian packages\n")
 
+
+main = one_line(_command)
 
 if __name__ == "__main__":
     sys.exit(main(None))
