@@ -1,25 +1,21 @@
 """The pin and the challenger file of this machine, and the lock for changing them. Imports quickly."""
 
-import fcntl
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from artefacts.addresses import Artefacts
+from artefacts.process.atomic_files import write_atomically
+from artefacts.process.file_locks import locked
 from artefacts.process.small_files import read_small_text
 
 
 @contextmanager
 def alone(artefacts: Artefacts) -> Iterator[None]:
     """Exclusive lock on this machine's model store and pin file, held briefly; so the last claim is the last pin."""
-    file = artefacts.model_tag.with_name(f"{artefacts.model_tag.name}.lock")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(artefacts.model_tag.with_name(f"{artefacts.model_tag.name}.lock")):
         yield
 
 
@@ -33,7 +29,7 @@ def pinned(artefacts: Artefacts) -> str:
 
 def pin(artefacts: Artefacts, tag: str) -> None:
     """Pin the model that this machine serves, atomically. If it was the challenger, there is none now. Hold `alone`."""
-    write_whole(artefacts.model_tag, tag + "\n")
+    write_atomically(artefacts.model_tag, tag + "\n")
     if challenging(artefacts).get("tag") == tag:  # a model cannot challenge itself
         artefacts.challenger.unlink()
         print(f"{tag} was the challenger here; there is none now")
@@ -67,11 +63,3 @@ def version_in(tag: object) -> str | None:
     """The version number in a tag of the model store; None if it has none."""
     found = re.search(r":v(\d+)-", str(tag))
     return found.group(1) if found else None
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Replace a file atomically: readers see the old or the new content."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)

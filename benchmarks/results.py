@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.addresses import PROJECT_ROOT
+from artefacts.process.atomic_files import write_atomically
 
 RESULTS = PROJECT_ROOT / "benchmarks" / "results" / "online.json"
 JOBS_FILE = "jobs.json"
@@ -27,10 +28,7 @@ def load_all(file: Path = RESULTS) -> dict[str, Any]:
 def store(file: Path, section: str, content: dict[str, Any]) -> None:
     """Replace one section."""
     document = {**load(file), section: _rounded(content)}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    partial.replace(file)
+    write_atomically(file, json.dumps(document, indent=1) + "\n")
 
 
 def _rounded(value: Any) -> Any:

@@ -6,8 +6,6 @@ ContractError
 └── OverrideError          a caller's override names no input or has the wrong type
 """
 
-from pydantic import ValidationError
-
 
 class ContractError(ValueError):
     """A contract cannot be read, built or obeyed. The message names the wrong part."""
@@ -39,12 +37,3 @@ class OverrideError(ContractError):
     def __init__(self, field: str, message: str) -> None:
         self.field = field
         super().__init__(message)
-
-
-def setting_problem(error: ValidationError, prefix: str) -> str:
-    """Describe the first invalid setting in one line: its variable and what is expected, never its value."""
-    problem = error.errors(include_url=False, include_input=False)[0]
-    if not problem["loc"]:  # a rule across settings; its text names them
-        return str(problem["ctx"]["error"])
-    name = "_".join(str(part) for part in problem["loc"]).upper()
-    return f"{prefix}{name}: {problem['msg']}"

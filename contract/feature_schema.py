@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from contract.errors import ContractError
+from contract.validation import first_problem
 
 Dtype = Literal["bool", "int32", "int64", "float32", "float64"]
 KeyDtype = Literal["string", "int32", "int64"]
@@ -237,10 +238,8 @@ def _feature(view: str, field: Any, sources: tuple[str, ...]) -> FeatureSpec:
             {"name": name, "dtype": _dtype(field), "view": view, "sources": sources, **tags}
         )
     except ValidationError as error:
-        problem = error.errors()[0]
-        raise ContractError(
-            f"feature {name!r}: {'.'.join(map(str, problem['loc']))}: {problem['msg']} (got {problem['input']!r})"
-        ) from None
+        problem = first_problem(error, with_value=True)
+        raise ContractError(f"feature {name!r}: {problem.where}: {problem.what} (got {problem.value!r})") from None
 
 
 def _dtype(field: Any) -> str:
@@ -252,7 +251,7 @@ def _entity_keys(views: Iterable[Any]) -> tuple[EntityKey, ...]:
     try:
         return tuple(EntityKey.model_validate({"join_key": k, "dtype": d}) for k, d in keys.items())
     except ValidationError as error:
-        raise ContractError(f"join keys {sorted(keys)}: {error.errors()[0]['msg']}") from None
+        raise ContractError(f"join keys {sorted(keys)}: {first_problem(error).what}") from None
 
 
 def _request_inputs(views: Iterable[Any]) -> tuple[RequestInput, ...]:

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 from contract.errors import ContractError, ContractVersionError
 from contract.feature_schema import FeatureSchema, FeatureSpec, Frozen
 from contract.histogram import Histogram
+from contract.validation import first_problem
 
 SCHEMA_VERSION: Literal[1] = 1
 COUNTED_AT = "counted_at"
@@ -141,9 +142,8 @@ class ModelContract(Frozen):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in problem["loc"]) or "contract"
-            raise ContractError(f"contract is invalid at {where}: {problem['msg']}") from None
+            problem = first_problem(error)
+            raise ContractError(f"contract is invalid at {problem.where or 'contract'}: {problem.what}") from None
 
     def to_json(self) -> str:
         """Indented JSON; `from_json` reads the same contract back."""

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from artefacts.process.command_line import Commands, run_command, warn_of_unknown
 from artefacts.process.printable import printable_output
 from contract import ContractError
-from contract.errors import setting_problem
+from contract.validation import setting_problem
 from jobs.commands import answers, predictions, stores
 from jobs.errors import JobError
 from jobs.settings import JobsSettings

@@ -1,6 +1,5 @@
 """Opening Feast for the jobs, and registering the definitions."""
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from artefacts.addresses import PROJECT_ROOT, Artefacts
 from artefacts.offline_place import another_store, refusal
+from artefacts.process.atomic_files import replaced_file
+from artefacts.process.file_locks import locked
 from artefacts.process.redaction import redacted
 from jobs.errors import JobError
 
@@ -61,22 +62,15 @@ def _alone(artefacts: Artefacts) -> Iterator[Path | None]:
     registry = Path(FEATURE_REPO, artefacts.feast_registry)  # what is relative is so to the repository, as for Feast
     registry.parent.mkdir(parents=True, exist_ok=True)
     registry = registry.resolve()  # a link goes on pointing where it does
-    with registry.with_name(f"{registry.name}.lock").open("w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(registry.with_name(f"{registry.name}.lock")):
         yield registry
 
 
 def _apply_to_a_copy(artefacts: Artefacts, registry: Path) -> None:
-    copy = registry.with_name(f"{registry.name}.{os.getpid()}.partial")
-    try:
+    with replaced_file(registry, durable=True) as copy:
         if registry.exists():
             shutil.copy(registry, copy)
         _apply(artefacts.model_copy(update={"feast_registry": str(copy)}))
-        with copy.open("rb") as written:
-            os.fsync(written.fileno())
-        copy.replace(registry)
-    finally:
-        copy.unlink(missing_ok=True)
 
 
 def _apply(artefacts: Artefacts) -> None:

@@ -9,19 +9,13 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, write_to_textfile
 
+from artefacts.process.atomic_files import write_atomically
 from artefacts.process.printable import printable
 from jobs.errors import JobError
 
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem;color:#222}h1,h2{font-weight:600}
 table{border-collapse:collapse;margin-bottom:1.5rem}td,th{border:1px solid #ccc;padding:.25rem .6rem;text-align:left;
 vertical-align:top}th{background:#f2f2f2}"""
-
-
-def put(file: Path, text: str) -> None:
-    """Write a file whose readers find the old text or the new one, whole."""
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)
 
 
 def put_report(
@@ -43,8 +37,10 @@ def put_report(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file, html in pages.items():
-            put(folder / file, html)
-        put(folder / f"{name}.json", json.dumps(report, indent=2, ensure_ascii=False, default=shown) + "\n")
+            write_atomically(folder / file, html)
+        write_atomically(
+            folder / f"{name}.json", json.dumps(report, indent=2, ensure_ascii=False, default=shown) + "\n"
+        )
         if metrics is not None:
             write_to_textfile(str(folder / f"{name}.prom"), metrics)
     except OSError as error:

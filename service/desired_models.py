@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from artefacts.process.small_files import UnfitFileError, read_small_text
 from contract import ContractError
+from contract.validation import first_problem
 from scoring.errors import ModelError
 from scoring.models.model_store import is_exact
 from service.errors import StartupError
@@ -64,9 +65,8 @@ def read_challenge(file: Path) -> Challenge | None:
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise StartupError(f"{file}: {where}: {problem['msg']}") from None
+        problem = first_problem(error)
+        raise StartupError(f"{file}: {problem.where}: {problem.what}") from None
     except UnfitFileError as error:
         raise StartupError(f"{file}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:

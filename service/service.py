@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from artefacts.addresses import Artefacts
 from artefacts.process.settings import unknown_variables
 from contract import ContractError
-from contract.errors import setting_problem
+from contract.validation import setting_problem
 from scoring.errors import ModelError
 from service.api.connection_limits import bound_request_heads
 from service.api.routing import BeforeBentoML, ServingSlot

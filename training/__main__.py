@@ -9,7 +9,7 @@ from artefacts.process.command_line import Commands, run_command, warn_of_unknow
 from artefacts.process.loopback import keep_loopback_direct
 from artefacts.process.printable import printable_output
 from contract import ContractError
-from contract.errors import setting_problem
+from contract.validation import setting_problem
 from scoring.errors import ModelError
 from training.commands import models, orders
 from training.errors import TrainingError

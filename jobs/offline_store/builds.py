@@ -4,18 +4,19 @@ A partition that a build does not change is the same file as in the build before
 adds lie in `current/<view>/streamed/batch-<n>.parquet` until a build includes the orders that they were made of.
 """
 
-import fcntl
 import json
 import os
 import shutil
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypedDict
 
 from artefacts.build_files import STREAMED, Written, damage, written, wrong_in
+from artefacts.process.atomic_files import replaced_file
+from artefacts.process.file_locks import locked
 from jobs.errors import JobError
 from jobs.offline_store.orders_file import streamed_batches
 
@@ -124,10 +125,9 @@ def only_build(offline_store: Path) -> Iterator[Path]:
         JobError: another build is running.
     """
     builds = offline_store / "builds"
-    builds.mkdir(parents=True, exist_ok=True)
-    with (builds / ".lock").open("w", encoding="utf-8") as lock:
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.enter_context(locked(builds / ".lock", wait=False))
         except BlockingIOError:
             raise JobError(f"{builds}: another build is running") from None
         try:
@@ -147,8 +147,7 @@ def _remove_partial(builds: Path) -> None:
 @contextmanager
 def switching(offline_store: Path) -> Iterator[None]:
     """Alone to change what `current` shows: a build moves it, the stream adds rows to it. Hold it for milliseconds."""
-    with (offline_store / ".switch.lock").open("w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(offline_store / ".switch.lock"):
         yield
 
 
@@ -184,9 +183,8 @@ def put_in_place(partial: Path, build: Build, offline_store: Path, streamed_orde
             waiting = streamed_batches(streamed_orders).keys() - {*build.streamed_batches, *build.left_out}
             _take_over_streamed_rows(previous, partial, waiting)
         partial.rename(complete)
-        link = current.with_name(f"current.{os.getpid()}")
-        link.symlink_to(Path("builds") / complete.name)
-        link.replace(current)
+        with replaced_file(current) as link:
+            link.symlink_to(Path("builds") / complete.name)
     for other in complete.parent.iterdir():
         if other.is_dir() and other not in (complete, previous):
             shutil.rmtree(other)

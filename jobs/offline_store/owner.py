@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
+from artefacts.process.atomic_files import replaced_file
 from jobs.errors import JobError
 
 _FILE = "owner.json"
@@ -88,10 +89,7 @@ def _read(file: Path) -> tuple[Owner, int] | None:
 
 
 def _written(file: Path, owner: Owner) -> Owner:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.{os.getpid()}")
-    with partial.open("w", encoding="utf-8") as writing:
+    with replaced_file(file) as partial, partial.open("w", encoding="utf-8") as writing:
         noted = {"id": owner.id, "host": owner.host, "path": owner.path, "inode": partial.stat().st_ino}
         json.dump(noted, writing)
-    partial.replace(file)
     return owner

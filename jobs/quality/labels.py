@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from artefacts.addresses import Artefacts
+from artefacts.process.atomic_files import replaced_file
 from jobs.errors import ArgumentError, JobError
 from jobs.inference_log.logged_scores import LoggedScores, open_scores
 from jobs.inference_log.reading import LogReading, Opener, nothing_in
@@ -213,18 +214,14 @@ def _load_orders(scores: LoggedScores, orders: Orders, id_key_file: Path | None)
 
 def _write(scores: LoggedScores, request: LabelRequest) -> int:
     """The file; how many churned."""
-    partial = request.out.with_name(f".{request.out.name}.partial")
     try:
-        request.out.parent.mkdir(parents=True, exist_ok=True)
         scores.connection.execute(
             "CREATE TABLE made AS SELECT request_id, row, due.customer_id, as_of, "
             "coalesce(bought_at >= as_of + to_hours(24 * days), true) AS churned, days AS label_days FROM due "
             "ASOF LEFT JOIN bought ON due.customer_id = bought.customer_id AND due.as_of <= bought.bought_at"
         )
-        scores.connection.sql("FROM made ORDER BY as_of, request_id, row").write_parquet(str(partial))
-        partial.replace(request.out)
+        with replaced_file(request.out) as partial:
+            scores.connection.sql("FROM made ORDER BY as_of, request_id, row").write_parquet(str(partial))
     except (OSError, duckdb.IOException) as error:
         raise JobError(f"{request.out}: the labels cannot be written: {str(error).splitlines()[0]}") from None
-    finally:
-        partial.unlink(missing_ok=True)
     return scores.count("SELECT count(*) FROM made WHERE churned")

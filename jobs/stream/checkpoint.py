@@ -4,7 +4,6 @@ A checkpoint may be given up whenever there is doubt. Everything in the folder i
 known changes nothing (`jobs/stream/micro_batch.py`).
 """
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -13,6 +12,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from uuid import UUID
 
+from artefacts.process.atomic_files import write_atomically
+from artefacts.process.file_locks import locked
 from jobs.errors import JobError
 
 _SPARKS = "query"
@@ -43,10 +44,8 @@ def only_stream(*folders: Path) -> Iterator[None]:
     """
     with ExitStack() as held:
         for folder in sorted({folder.resolve() for folder in folders}):
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = held.enter_context((folder / ".stream.lock").open("w", encoding="utf-8"))
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held.enter_context(locked(folder / ".stream.lock", wait=False))
             except BlockingIOError:
                 raise JobError(
                     f"{folder}: another stream writes there; end it, or give this one folders of its own "
@@ -79,9 +78,7 @@ def sparks_checkpoint(checkpoint: Path, followed: dict[str, str]) -> Path:
     if sparks.exists() and (known is None or not _is_whole(sparks)):
         _say_read_again(checkpoint, "parts of it are gone or damaged")
         shutil.rmtree(sparks)
-    partial = source.with_suffix(".partial")
-    partial.write_text(json.dumps(followed), encoding="utf-8")
-    partial.replace(source)
+    write_atomically(source, json.dumps(followed))
     return sparks
 
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from artefacts.addresses import Artefacts
 from artefacts.build_files import STREAMED, STREAMED_ROWS, UNDER_WAY, written
+from artefacts.process.atomic_files import replaced_file, replaced_folder
 from contract import Resolver
 from jobs.batch.prediction_rows import counts, feature_issues, predictions
 from jobs.errors import JobError
@@ -32,7 +33,6 @@ from jobs.offline_store.latest_rows import ViewSource, connect, latest_rows, row
 from jobs.offline_store.offline_features import FeaturePlan, StoredRows
 from jobs.offline_store.orders_file import ORDERS_SCHEMA, data_set_of, find_orders, streamed_batches
 from jobs.offline_store.owner import owner_of
-from jobs.offline_store.partitions import replaced
 from jobs.offline_store.view_files import identity
 from jobs.settings import JobsSettings
 from jobs.stream.feature_rows import LIFETIME, WINDOWED, rows_of_new_orders
@@ -183,7 +183,7 @@ class StreamBatches:
 
     def _keep_refused(self, number: int, refused: Sequence[Refused]) -> None:
         if refused:
-            with replaced(self._folders.dead_letters / f"batch={number}") as folder:
+            with replaced_folder(self._folders.dead_letters / f"batch={number}") as folder:
                 lines = [json.dumps({"event": one.event, "reason": one.reason}) + "\n" for one in refused]
                 (folder / "events.jsonl").write_text("".join(lines), encoding="utf-8")
 
@@ -227,7 +227,7 @@ class StreamBatches:
             )
         made.orders, made.repeated = new.num_rows, orders.num_rows - new.num_rows
         if all_own.num_rows:
-            with replaced(own) as folder:
+            with replaced_folder(own) as folder:
                 labelled = ORDERS_SCHEMA.with_metadata({"data_set": found.data_set})
                 pq.write_table(all_own.cast(labelled).sort_by("order_id"), folder / "part-0.parquet")
                 (folder / UNDER_WAY).touch()
@@ -266,9 +266,8 @@ class StreamBatches:
         folder = self._artefacts.offline_store / "current" / view / STREAMED
         folder.mkdir(exist_ok=True)
         file = folder / f"batch-{number}.parquet"
-        partial = folder / f".batch-{number}.partial"
-        pq.write_table(rows.sort_by([("customer_id", "ascending"), ("event_timestamp", "ascending")]), partial)
-        partial.replace(file)
+        with replaced_file(file) as partial:
+            pq.write_table(rows.sort_by([("customer_id", "ascending"), ("event_timestamp", "ascending")]), partial)
         return file
 
     def _score(self, number: int, customers: pa.Array, made: BatchRecord, now: datetime) -> None:
@@ -287,7 +286,7 @@ class StreamBatches:
         contract = self._model.contract
         outcome = outcomes(resolved, self._model.score(resolved.matrix), contract.threshold.value)
         table = predictions(customers, outcome, feature_issues(resolved), contract, now)
-        with replaced(self._folders.predictions / f"batch={number}") as folder:
+        with replaced_folder(self._folders.predictions / f"batch={number}") as folder:
             pq.write_table(table, folder / "part-0.parquet")
         made.statuses = counts(table)
 

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, StrictStr, StringCo
 from pydantic.json_schema import SkipJsonSchema
 
 from contract import ModelContract
+from contract.validation import first_problem
 from service.api.body_work import refuse_many_parts
 from service.api.exchange import REQUEST_ID
 from service.errors import InvalidRequestError
@@ -190,9 +191,9 @@ def parse(body: type[Body], raw: bytes) -> Body:
     try:
         parsed = body.model_validate_json(raw)
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])[:200]  # a member's name is the client's own text
-        what = problem["msg"].replace("Invalid JSON: ", "body is not valid JSON: ", 1)  # with line and column
+        problem = first_problem(error)
+        where = problem.where[:200]  # a member's name is the client's own text
+        what = problem.what.replace("Invalid JSON: ", "body is not valid JSON: ", 1)  # with line and column
         raise InvalidRequestError(f"{where}: {what}" if where else what, field=where or None) from None
     if parsed.model_extra:
         unknown = next(iter(parsed.model_extra))[:200]

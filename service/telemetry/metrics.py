@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
+from artefacts.process.file_locks import take_lock
 from contract import FeatureIssue
 from service.own_threads import in_own_thread
 from service.telemetry.metrics_files import merged
@@ -271,9 +272,7 @@ class _EveryWorker:
 
 def _announce(folder: Path) -> IO[bytes]:
     """Hold a lock for as long as this process lives: the kernel frees it however the process ends."""
-    lock = (folder / f"{os.getpid()}.alive").open("wb")
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return lock
+    return take_lock(folder / f"{os.getpid()}.alive", wait=False)
 
 
 def _forget_dead_workers(folder: Path) -> None:

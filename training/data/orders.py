@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from artefacts.process.atomic_files import replaced_file
 from training.data.data_sets import DATA_SET, DataSet
 from training.errors import OrdersError
 
@@ -152,21 +152,16 @@ def orders_file(
         "observed_until": observed_until.isoformat(),
         **{name: value for name, value in described.items() if value},
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
     data_set = DataSet(path, bool(described.get("ids_of_content")))
-    try:
-        with pq.ParquetWriter(partial, ORDERS_SCHEMA.with_metadata({"orders": json.dumps(description)})) as writer:
+    schema = ORDERS_SCHEMA.with_metadata({"orders": json.dumps(description)})
+    with replaced_file(path) as partial, pq.ParquetWriter(partial, schema) as writer:
 
-            def write(orders: pa.Table) -> None:
-                writer.write_table(orders.replace_schema_metadata(writer.schema.metadata))
-                data_set.add(orders)
+        def write(orders: pa.Table) -> None:
+            writer.write_table(orders.replace_schema_metadata(writer.schema.metadata))
+            data_set.add(orders)
 
-            yield write
-            writer.add_key_value_metadata({DATA_SET: data_set.name()})
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        yield write
+        writer.add_key_value_metadata({DATA_SET: data_set.name()})
 
 
 def check_reference(reference: date) -> None:

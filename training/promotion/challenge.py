@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from mlflow.entities.model_registry import ModelVersion
 
-from artefacts.local_pin import alone, challenging, pinned, version_in, write_whole
+from artefacts.local_pin import alone, challenging, pinned, version_in
+from artefacts.process.atomic_files import write_atomically
 from training.bento_import import prepare, store, stored
 from training.errors import LedgerError, TrainingError
 from training.gate.rules import refuse_unpassed
@@ -59,7 +60,7 @@ def challenge(opened: OpenedRegistry, wanted: str, mode: Literal["shadow", "cana
             entry.model_copy(update={"from_version": version_in(before.get("tag"))}), chain, version
         )
         try:
-            write_whole(file, json.dumps({"tag": identity["tag"], "mode": mode, "share": share}) + "\n")
+            write_atomically(file, json.dumps({"tag": identity["tag"], "mode": mode, "share": share}) + "\n")
         except OSError as error:
             raise LedgerError(
                 f"entry {recorded.number} says {entry.why}, but {file} cannot be written: {error.strerror}; "

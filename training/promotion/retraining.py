@@ -1,13 +1,13 @@
 """Training on a schedule: only when there is something new, and never further than the alias `challenger`."""
 
-import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from mlflow.entities.model_registry import ModelVersion
 
 from artefacts.addresses import Artefacts
+from artefacts.process.file_locks import locked
 from contract import ModelContract
 from training.bento_import import prepare
 from training.data.dataset import built_from, last_labelled, observed_until
@@ -107,10 +107,9 @@ def _was_cut_off(opened: OpenedRegistry, version: ModelVersion) -> bool:
 
 @contextmanager
 def _one_at_a_time(file: Path) -> Iterator[None]:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w", encoding="utf-8") as lock:
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.enter_context(locked(file, wait=False))
         except BlockingIOError:
             raise LockedError(f"{file}: another retraining is running") from None
         yield

@@ -6,7 +6,7 @@ from pydantic_settings import BaseSettings
 
 from artefacts.addresses import PROJECT_ROOT
 from artefacts.process.settings import unknown_variables
-from contract.errors import setting_problem
+from contract.validation import setting_problem
 from jobs.settings import JobsSettings
 from service.settings import ServiceSettings
 from training.settings import TrainingSettings
