@@ -26,32 +26,51 @@ PROJECT_ROOT = Path(__file__).resolve().parents[1]
 class Artefacts(BaseModel):
     """Addresses from the environment; by default below the project's `var/` folder.
 
-    redis_url: `REDIS_URL`, else the content of the file `REDIS_URL_FILE` (a mounted secret), else the URL that
-        `make redis` recorded, else None.
-    feast_registry: `FEAST_REGISTRY`, a path or address in feast's form.
-    offline_store: `OFFLINE_STORE_DIR`, the folder of the offline store's Parquet files; absolute.
-    orders: `ORDERS_PATH`, the Parquet file of orders.
-    streamed_orders: `STREAMED_ORDERS_DIR`, a folder of Parquet files `batch=<n>/part-*.parquet` with the same columns.
-        The stream appends to it; features are built from both.
-    materialize_runs: `MATERIALIZE_RUNS_PATH`, the log of materializations, one JSON object per line.
-    mlflow_tracking_uri: `MLFLOW_TRACKING_URI`, of the registry; default SQLite below `var/`.
-    model_tag: `MODEL_TAG_PATH`, the pin: a file with the served model's tag in the BentoML model store.
-    challenger: `CHALLENGER_PATH`, a JSON file with the challenger's tag and mode; absent without a challenger.
-    inference_log: `INFERENCE_LOG_DIR`, the folder of the inference log, see `scoring/inference_log.py`.
+    The first word in backticks of each docstring is the environment variable: docs/settings.md is made of them.
     """
 
     model_config = ConfigDict(frozen=True)
 
     redis_url: str | None = Field(repr=False)
+    """`REDIS_URL`, the online store: `redis[s]://[user[:password]@]host[:port][/db]`. If it is not set, what the file
+    `REDIS_URL_FILE` holds; else the embedded server, if `make redis` has recorded one. Sentinels and clusters:
+    docs/redis.md.
+    """
+
     feast_registry: str = Field(repr=False)
+    """`FEAST_REGISTRY`, Feast's registry: a path, or an address that Feast understands."""
+
     offline_store: Path
+    """`OFFLINE_STORE_DIR`, folder of the offline store's Parquet files; absolute. Feast's registry keeps this path:
+    after a change this checkout's own registry is applied again, another one is refused until `make apply`.
+    """
+
     orders: Path
+    """`ORDERS_PATH`, the Parquet file of orders."""
+
     streamed_orders: Path
+    """`STREAMED_ORDERS_DIR`, folder to which the stream appends orders, as `batch=<n>/part-*.parquet` with the same
+    columns. Features are built from both together (docs/features.md).
+    """
+
     materialize_runs: Path
+    """`MATERIALIZE_RUNS_PATH`, file with one JSON object per line and materialization (docs/materialization.md)."""
+
     mlflow_tracking_uri: str = Field(repr=False)
+    """`MLFLOW_TRACKING_URI`, MLflow's tracking server and model registry."""
+
     model_tag: Path
+    """`MODEL_TAG_PATH`, file that names the imported model in the BentoML store."""
+
     challenger: Path
+    """`CHALLENGER_PATH`, JSON file that names a second model and what it does; absent for none
+    (docs/live-models.md).
+    """
+
     inference_log: Path
+    """`INFERENCE_LOG_DIR`, folder of the inference log, written where `SERVICE_INFERENCE_LOG=true`
+    (docs/inference-log.md).
+    """
 
     @classmethod
     def of(cls, environ: Mapping[str, str], root: Path = PROJECT_ROOT) -> "Artefacts":

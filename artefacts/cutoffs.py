@@ -32,16 +32,20 @@ class CutoffSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TRAINING_")
 
     label_days: int = Field(default=90, ge=1)
-    """Churned at T: no order in [T, T + label_days); T is the request's time. Default: the champion's value."""
+    """Churned: no order in this many days from the moment at which a customer is looked at. Unset, it is the champion's
+    (docs/promotion.md#the-label-belongs-to-the-model).
+    """
 
     training_cutoffs: int = Field(default=4, ge=1)
-    """Number of cut-offs that give training rows."""
+    """Number of cut-offs that the training rows come from."""
 
     cutoff_spacing_days: int = Field(default=30, ge=1)
     """Days between training cut-offs."""
 
     request_hours: str = "0-24"
-    """Hours after midnight UTC at which requests come: `from-to`, or several such ranges with `:share`."""
+    """Hours after midnight UTC at which customers are looked at, as requests come: `from-to`, or several such ranges
+    with `:share` (docs/model.md).
+    """
 
     @field_validator("request_hours")
     @classmethod

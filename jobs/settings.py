@@ -12,19 +12,19 @@ class JobsSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="JOBS_")
 
     snapshot_backfill_days: int = Field(default=30, ge=1, le=365)
-    """Days between the windowed snapshots of the past, for `score-batch` as of then; training has its own."""
+    """Days between the windowed snapshots of the past, for `score-batch` as of then. Training has its own cut-offs."""
 
     daily_snapshots: int = Field(default=7, ge=1, le=365)
-    """How many of the latest midnights get a windowed snapshot each; the newest is what serving reads."""
+    """Number of latest midnights that get a windowed snapshot each. Serving reads the newest."""
 
     memory_limit_mb: int = Field(default=1024, ge=128)
-    """Memory that DuckDB may use before it goes on in files, and that Spark's driver gets."""
+    """Memory in MB that DuckDB may use before it continues in files, and that Spark's driver gets."""
 
     features_verify_customers: int = Field(default=200, ge=1)
-    """Customers whose feature rows every build makes again from their orders, in plain Python."""
+    """Customers whose feature rows every build computes again from their orders, in plain Python."""
 
     scratch_dir: DirectoryPath | None = None
-    """Where those files lie while a build runs; in the offline store unless it is set."""
+    """Folder of DuckDB's files while features are built. None uses a folder in the offline store."""
 
     spark_master: str = "local[*]"
     """Where Spark runs: this machine's cores, or the address of a cluster."""
@@ -36,49 +36,55 @@ class JobsSettings(BaseSettings):
     """Customers per view that are read back through Feast's SDK after they were written."""
 
     lock_seconds: float = Field(default=30, ge=0.5)
-    """After which Redis forgets the lock of a job that was killed."""
+    """Seconds after which Redis forgets the lock of a job that was killed."""
 
     owner: str = Field(default="", max_length=200)
-    """Whose rows a materialization and the stream write; the offline store knows it by itself, where its disk stays."""
+    """Name of the owner of the rows online, for jobs whose disk is not kept; compose and the chart set it. Empty takes
+    the offline store's own id (docs/materialization.md).
+    """
 
     stream_watermark_days: int = Field(default=30, ge=0)
-    """How late an order of the stream may come and still change its customer's features at once."""
+    """Days by which a streamed order may be late and still change features at once."""
 
     stream_files_per_batch: int = Field(default=100, ge=1)
-    """Files that one micro-batch takes at most; they pass through this process's memory."""
+    """Largest number of files in one micro-batch; they pass through this process's memory."""
 
     stream_trigger_seconds: float = Field(default=1, ge=0)
-    """Between the beginnings of two micro-batches, where there is something to do."""
+    """Seconds between the starts of two micro-batches, while there is work."""
 
     stream_metrics_port: int | None = Field(default=None, ge=1, le=65535)
-    """Loopback port for the stream's Prometheus metrics; none unless it is set."""
+    """Loopback port for the stream's Prometheus metrics. None opens no port."""
 
     stream_kafka_servers: str = ""
-    """`host:port,…` of the brokers, for `--source kafka`."""
+    """Brokers as `host:port,…`, for `--source kafka`."""
 
     stream_kafka_topic: str = ""
-    """Topic with an order in JSON per message, for `--source kafka`."""
+    """Topic with one order in JSON per message, for `--source kafka`."""
 
     build_max_age_hours: float = Field(default=26, gt=0)
-    """How old the newest build of features may become before `audit-skew` calls one missed: a day and some hours."""
+    """Age in hours of the newest build of features above which `audit-skew` calls a build missed: a day
+    and some hours.
+    """
 
     drift_baseline: str = "training"
-    """What `drift` holds live values against: `training`, `promoted`, or a period of the log as `<from>..<to>`."""
+    """What `drift` compares live values with: `training`, `promoted`, or a period of the log as `<from>..<to>`."""
 
     drift_promoted_days: int = Field(default=30, ge=1)
-    """For how many days from its first answer on a version's own answers are the baseline `promoted`."""
+    """Days, from a version's first answer, whose answers are the baseline `promoted`."""
 
     drift_alpha: float = Field(default=0.05, gt=0, lt=1)
-    """Rate of false alarms of one report of drift, over all of its columns together."""
+    """False alarm rate of one drift report, over all of its columns together."""
 
     drift_min_psi: float = Field(default=0.05, gt=0)
-    """Population stability index from which on a difference matters; by custom 0.1 is slight and 0.25 is large."""
+    """Population stability index from which a difference matters. By custom 0.1 is slight and 0.25 is large."""
 
     drift_min_psi_of: str = ""
-    """The same for single columns: `column:index` with spaces between."""
+    """The same for single columns: `column:index`, separated by spaces."""
 
     drift_age_feature: str = "customer_recency__tenure_days"
-    """Tells how long somebody has been a customer. Who is older than everybody in the baseline is not compared."""
+    """Feature that tells how long somebody has been a customer. Customers older than everybody in the baseline are not
+    compared.
+    """
 
     @model_validator(mode="after")
     def _names_thresholds(self) -> Self:

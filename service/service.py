@@ -83,7 +83,7 @@ class ChurnService:
             settings = ServiceSettings()
             start_logging(settings)
             if unknown := unknown_variables(os.environ, "SERVICE_", ServiceSettings.model_fields):
-                logger.warning("no settings of the service, see README.md: %s", ", ".join(unknown))
+                logger.warning("no settings of the service, see docs/settings.md: %s", ", ".join(unknown))
             open_parts(settings, Artefacts.of(os.environ))
         except ValidationError as error:
             raise SystemExit(f"not starting: {setting_problem(error, 'SERVICE_')}") from None

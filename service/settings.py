@@ -12,10 +12,12 @@ class ServiceSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SERVICE_", protected_namespaces=())
 
     model_tag: str = ""
-    """Tag in the BentoML model store; empty takes the one that `make import-model` pinned in `var/model_tag`."""
+    """Exact tag in the BentoML model store. Empty takes the tag that `make import-model` wrote to `var/model_tag`."""
 
     image: str = ""
-    """The image this process runs from, which `GET /model` tells; the image itself sets it."""
+    """Name of the image that this process runs from; `GET /model` shows it. `make containerize` sets it in
+    the image.
+    """
 
     deadline_ms: float = Field(default=250, gt=0, le=2500)
     """Milliseconds within which the online store must have answered a request."""
@@ -24,88 +26,100 @@ class ServiceSettings(BaseSettings):
     """Milliseconds within which a request's body must have arrived."""
 
     keep_alive_seconds: int = Field(default=75, ge=1, le=3600)
-    """Seconds for which a connection may be idle between two requests; longer than a proxy in front keeps it."""
+    """Seconds for which a connection may be idle between two requests. Must be longer than a proxy in front keeps it,
+    which is 60 s for nginx and many load balancers. `bentoml serve --timeout-keep-alive` has no effect.
+    """
 
     max_batch: int = Field(default=1000, ge=1)
-    """Most customer ids in one batch."""
+    """Largest number of customer ids in one batch."""
 
     max_body_bytes: int = Field(default=1_000_000, ge=1000)
     """Largest request body."""
 
     max_concurrency: int = Field(default=256, ge=1)
-    """Requests in flight per worker; beyond them the answer is 429."""
+    """Requests in flight per worker; more are answered with 429."""
 
     max_rows: int = Field(default=5000, ge=1)
-    """Customers being scored per worker, those of batches included; beyond them the answer is 429."""
+    """Customers being scored per worker, those of batches included; more are answered with 429. At least
+    `SERVICE_MAX_BATCH`.
+    """
 
     max_explanations: int = Field(default=2, ge=1)
-    """Explanations in flight per worker; beyond them the answer is 429."""
+    """Explanations in flight per worker; more are answered with 429."""
 
     cache_rows: int = Field(default=0, ge=0)
-    """Customers per worker whose last known good features stand in, flagged, while Redis fails; 0 keeps none."""
+    """Customers per worker whose last known good features are used, flagged, while Redis fails. 0 keeps none."""
 
     cache_max_age_seconds: float = Field(default=900, gt=0)
-    """Seconds for which last known good features may stand in."""
+    """Seconds for which last known good features may be used."""
 
     api_keys: str = ""
-    """API keys as `name:sha256` entries between commas or white space; made by `make api-key`."""
+    """API keys as `name:sha256` entries, separated by commas or white space; made by `make api-key`."""
 
     api_keys_file: str = ""
-    """File with one such entry per line; read again when it changes."""
+    """File with one such entry per line. It is read again within a second of a change. If it cannot be read for a
+    minute, its keys are no longer valid.
+    """
 
     allow_anonymous: bool = False
-    """Serve other machines without API keys."""
+    """Serve other machines without API keys. It has no effect if there are keys."""
 
     max_snapshot_age_hours: float | None = Field(default=None, gt=0)
-    """Hours after which the newest windowed snapshot keeps `/readyz` at 503; none serves whatever its age."""
+    """Hours after which an old newest windowed snapshot makes `/readyz` answer 503 (docs/materialization.md#records).
+    None serves a snapshot of any age; answers are `degraded` once it is stale.
+    """
 
     compiled_reader: bool = True
     """Read Redis by the compiled plan where it can; false always reads through Feast's SDK."""
 
     contract_check_seconds: float = Field(default=30, gt=0)
-    """Seconds between two looks at whether the live registry still keeps the contract."""
+    """Seconds between two checks of the live registry against the contract."""
 
     follow_store: bool = False
-    """Follow `var/model_tag`: a model that is promoted or rolled back goes live without a restart."""
+    """Follow `var/model_tag`: a model that is imported, promoted or rolled back goes live without a restart
+    (docs/live-models.md).
+    """
 
     models_check_seconds: float = Field(default=1, gt=0)
     """Seconds between two looks at which models should be live."""
 
     challenger_budget_ms: float = Field(default=25, gt=0, le=1000)
-    """Milliseconds for which an answer of a canary is waited; then the champion answers."""
+    """Milliseconds to wait for the answer of a canary; then the champion answers."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Level of the service's own log."""
 
     log_format: Literal["json", "text"] = "json"
-    """One JSON object per line, or text for people."""
+    """`json` writes one JSON object per line, `text` writes lines for people."""
 
     log_requests: bool = False
     """One log line per request; costs about a tenth of the throughput."""
 
     inference_log: bool = False
-    """Keep what was answered, with what it was computed from: docs/inference-log.md."""
+    """Keep every answer with what it was computed from (docs/inference-log.md)."""
 
     inference_log_flush_seconds: float = Field(default=1, gt=0, le=60)
-    """Seconds between two writes of the log; a crash loses at most what was answered in between."""
+    """Seconds between two writes of the log. A crash loses at most what was answered in between."""
 
     inference_log_queue_rows: int = Field(default=20_000, ge=1000)
-    """Rows per worker that may wait to be written; beyond them rows are dropped and counted."""
+    """Rows per worker that may wait to be written; more are dropped and counted."""
 
     inference_log_file_mb: int = Field(default=64, ge=1)
-    """Size in MB at which the open file becomes Parquet, which is a fraction of it."""
+    """Size in MB at which the open file becomes Parquet, which is a fraction of that size."""
 
     inference_log_file_seconds: float = Field(default=600, gt=0)
-    """Seconds after which it does, whatever its size."""
+    """Seconds after which the open file becomes Parquet, whatever its size."""
 
     inference_log_days: int = Field(default=120, ge=1)
-    """Whole days for which the log is kept; fewer than the days of a label, and live quality has nothing to judge."""
+    """Whole days for which the log is kept. With fewer than the 90 days of a label, `make live-quality` has nothing to
+    judge.
+    """
 
     inference_log_id_key_file: str = ""
-    """File with a key by which customer ids in the log are replaced by pseudonyms; none keeps the ids."""
+    """File with a key that turns the customer ids in the log into pseudonyms. None keeps the ids."""
 
     tracing: bool = False
-    """OpenTelemetry spans, sent to where the `OTEL_*` variables say."""
+    """OpenTelemetry spans, sent to where OpenTelemetry's own `OTEL_*` variables say (docs/logs_and_traces.md)."""
 
     @model_validator(mode="after")
     def _a_batch_fits(self) -> Self:

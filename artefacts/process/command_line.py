@@ -120,4 +120,4 @@ def warn_of_unknown(variables: Iterable[str], prefix: str, settings: Iterable[st
         whose: the settings are.
     """
     if unknown := unknown_variables(variables, prefix, settings):
-        print(f"warning: no settings of {whose}, see README.md: {', '.join(unknown)}", file=sys.stderr)
+        print(f"warning: no settings of {whose}, see docs/settings.md: {', '.join(unknown)}", file=sys.stderr)

@@ -1,13 +1,12 @@
 """The settings classes as the chart's values.schema.json describes them; `python -m` this file writes them there."""
 
-import ast
-import inspect
 import json
 from typing import Any
 
 from pydantic_settings import BaseSettings
 
 from artefacts.addresses import PROJECT_ROOT
+from deploy.settings_page import field_docstrings, variable_of
 from jobs.settings import JobsSettings
 from service.settings import ServiceSettings
 from training.settings import TrainingSettings
@@ -21,9 +20,9 @@ def settings_schema(*classes: type[BaseSettings]) -> dict[str, Any]:
     """Variable → its type, bounds and docstring, of all but what is `NOT_TAKEN`."""
     described: dict[str, Any] = {}
     for settings in classes:
-        said = {name: text for each in settings.__mro__[::-1] for name, text in _docstrings(each).items()}
+        said = field_docstrings(settings)
         for name, offered in settings.model_json_schema()["properties"].items():
-            variable = f"{settings.model_config['env_prefix']}{name}".upper()
+            variable = variable_of(settings, name)
             if variable not in NOT_TAKEN:
                 value = next((v for v in offered.get("anyOf", []) if v["type"] != "null"), offered)
                 facts = {k: v for k, v in value.items() if k not in ("title", "default", "format")}
@@ -34,19 +33,6 @@ def settings_schema(*classes: type[BaseSettings]) -> dict[str, Any]:
 def expected_settings() -> dict[str, dict[str, Any]]:
     """Key of the values → the settings that may be in it."""
     return {"service": settings_schema(ServiceSettings), "jobs": settings_schema(JobsSettings, TrainingSettings)}
-
-
-def _docstrings(settings: type) -> dict[str, str]:
-    if not issubclass(settings, BaseSettings) or settings is BaseSettings:
-        return {}
-    (tree,) = ast.parse(inspect.getsource(settings)).body
-    assert isinstance(tree, ast.ClassDef)
-    return {
-        field.target.id: inspect.cleandoc(text.value.value)
-        for field, text in zip(tree.body, tree.body[1:], strict=False)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
-    }
 
 
 if __name__ == "__main__":

@@ -195,8 +195,8 @@ def test_a_command_that_the_runbook_gives_exists() -> None:
 
 
 def test_a_file_or_setting_that_the_runbook_names_exists() -> None:
-    readme = (SOURCE / "README.md").read_text()
+    settings = (SOURCE / "docs" / "settings.md").read_text()
     linked = re.findall(r"\]\(([^)#]+)[^)]*\)", RUNBOOK)
 
     assert [] == [link for link in linked if not (OPERATIONS / link).exists()]
-    assert [] == [name for name in re.findall(r"\b(?:SERVICE|JOBS)_[A-Z_]+", RUNBOOK) if f"`{name}`" not in readme]
+    assert [] == [name for name in re.findall(r"\b(?:SERVICE|JOBS)_[A-Z_]+", RUNBOOK) if f"`{name}`" not in settings]

@@ -64,9 +64,11 @@ def test_a_misspelt_setting_is_warned_of_by_the_plane_whose_prefix_it_has(
         monkeypatch.setenv(name, "3")
 
     assert 0 == main(["feast-env"])
-    assert "warning: no settings of the jobs, see README.md: JOBS_DAILY_SNAPSHOT\n" == capsys.readouterr().err
+    assert "warning: no settings of the jobs, see docs/settings.md: JOBS_DAILY_SNAPSHOT\n" == capsys.readouterr().err
     assert 1 == training(["check-contracts", "nowhere.json"])
-    assert capsys.readouterr().err.startswith("warning: no settings of training, see README.md: TRAINING_SEEED\n")
+    assert capsys.readouterr().err.startswith(
+        "warning: no settings of training, see docs/settings.md: TRAINING_SEEED\n"
+    )
 
 
 @pytest.mark.parametrize("room", ["jobs", "training"])

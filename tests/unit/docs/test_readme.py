@@ -1,0 +1,32 @@
+"""The README is short, and what it shows can be sent and is answered so."""
+
+import json
+import re
+
+import pytest
+
+from service.api.schemas import PredictRequest, PredictResponse
+from tests.unit.docs.pages import text_of
+
+README = text_of("README.md")
+
+
+def test_the_readme_is_at_most_a_hundred_lines() -> None:
+    assert len(README.splitlines()) <= 100
+
+
+def test_the_curl_in_the_readme_is_a_request() -> None:
+    body = re.search(r"curl -s http://127\.0\.0\.1:3000/predict .* -d '(.*)'", README)
+    assert body
+
+    PredictRequest.model_validate_json(body.group(1))
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/api.md"])
+def test_the_answer_that_a_page_shows_has_the_designed_shape(name: str) -> None:
+    answer = re.search(r"```json\n(.*?)```", text_of(name), re.DOTALL)
+    assert answer
+
+    shown = json.loads(answer.group(1))
+    PredictResponse.model_validate(shown)
+    assert PredictResponse.model_fields.keys() == shown.keys()
