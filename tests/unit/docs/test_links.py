@@ -44,10 +44,10 @@ def test_make_help_lists_every_target_a_user_may_call() -> None:
 
 def test_every_make_target_a_user_may_call_is_on_some_page() -> None:
     pages = "\n".join(text_of(name) for name in CURRENT)
-    named = {word for command in re.findall(r"\bmake ([a-z][a-z -]*)", pages) for word in command.split()}
+    named = {word for command in re.findall(r"\bmake (?:-s )?([a-z][a-z -]*)", pages) for word in command.split()}
     described = set(re.findall(r"^([a-z-]+):[^\n]*## ", MAKEFILE, re.MULTILINE))
 
-    assert set() == described - named
+    assert set() == described - named - {"help"}
 
 
 def test_every_page_is_in_an_index() -> None:
