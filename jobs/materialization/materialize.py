@@ -27,6 +27,7 @@ from jobs.materialization.newest_snapshot import note_newest_snapshot
 from jobs.materialization.owners import OtherOwnerError, claim
 from jobs.materialization.progress import MaterializationPass, Materialized, SourceState, changed_files, next_pass
 from jobs.materialization.read_back import eviction, gone, mismatches, some_rows
+from jobs.materialization.redis_client import client_beside
 from jobs.materialization.redis_writer import ANY_TIME, Fence, OnlineRows
 from jobs.materialization.run_records import Outcome, PartlyError, RunRecord, UnverifiedError, ViewRecord
 from jobs.materialization.vanished_rows import Removal
@@ -116,15 +117,15 @@ def _materialize(artefacts: Artefacts, record: RunRecord, wanted: _Wanted, setti
     record.build = in_place.name
     check_whole(in_place, artefacts.streamed_orders)
     store = open_feature_store(artefacts)
-    # By name: Feast's registry lists them in another order each time they are applied.
-    views = sorted(store._get_feature_views_to_materialize(None), key=lambda view: view.name)
+    from scoring.feast.store import views_to_materialize  # imports feast
+
+    views = views_to_materialize(store)
     if not views:
         raise JobError(f"{redacted(artefacts.feast_registry)}: no feature views; run `make apply` first")
     if store.config.online_store.type != "redis":
         raise JobError("the online store is not Redis, in which runs are locked and remembered")
     try:
-        # Not in feast's public interface, but the client that its own rows go through, whatever kind of Redis there is.
-        client = store.provider.online_store._get_client(store.config.online_store)
+        client = client_beside(store, artefacts.redis_url)
         with RunLock(client, f"{store.project}:materialize", "materialization", settings.lock_seconds) as lock:
             owner = owner_of(artefacts.offline_store, settings.owner)
             taken = claim(client, store.project, owner, wanted.take_over)

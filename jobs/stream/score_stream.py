@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlparse
 from artefacts.addresses import Artefacts
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
+from jobs.materialization.redis_client import client_beside
 from jobs.offline_store.orders_file import orders_file
 from jobs.settings import JobsSettings
 from jobs.spark import spark_path, spark_session
@@ -75,8 +76,7 @@ def _follow(artefacts: Artefacts, model: ImportedModel, stream: Stream, settings
     stream.incoming.mkdir(parents=True, exist_ok=True)
     checkpoint = sparks_checkpoint(stream.checkpoint, _followed(stream, settings))
     store = open_feature_store(artefacts)
-    # Not in feast's public interface, but the client that its own rows go through, whatever kind of Redis there is.
-    client = store.provider.online_store._get_client(store.config.online_store)
+    client = client_beside(store, str(artefacts.redis_url))
     batches = StreamBatches(artefacts, store, client, model, stream.folders, settings)
     batches.claim()
     metrics = StreamMetrics(settings.stream_metrics_port)

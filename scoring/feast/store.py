@@ -23,7 +23,15 @@ from pydantic import ValidationError
 from artefacts.addresses import Artefacts
 from artefacts.process.small_files import read_small_text
 
-__all__ = ["FeastObjectNotFoundException", "note_materialized", "open_online_store", "open_store", "read_config"]
+__all__ = [
+    "FeastObjectNotFoundException",
+    "note_materialized",
+    "open_online_store",
+    "open_store",
+    "read_config",
+    "redis_client",
+    "views_to_materialize",
+]
 
 _VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})", re.ASCII)
 
@@ -94,6 +102,29 @@ def read_config(
         raise FeastConfigError(error, file) from None
     config.repo_path = repo
     return config
+
+
+def views_to_materialize(store: FeatureStore) -> list[FeatureView]:
+    """The views that Feast's own `materialize` would write, by name: Feast lists them in another order each time."""
+    registry, project = store.registry, store.project
+    stored = (*registry.list_feature_views(project), *registry.list_stream_feature_views(project))
+    on_demand = registry.list_on_demand_feature_views(project)
+    views = [view for view in stored if view.online and view.enabled]
+    views += [view for view in on_demand if view.write_to_online_store and view.enabled]
+    return sorted(views, key=lambda view: str(view.name))
+
+
+async def redis_client(store: FeatureStore) -> Any | None:
+    """The asynchronous client of redis-py that Feast reads with; None where the online store is not Redis.
+
+    Feast makes it from an address alone and offers no way to hand it one (docs/adr/0017-private-parts-of-libraries.md).
+    """
+    from feast.infra.online_stores.redis import RedisOnlineStore  # imports redis
+
+    online_store = store.provider.online_store
+    if not isinstance(online_store, RedisOnlineStore):
+        return None
+    return await online_store._get_client_async(store.config.online_store)
 
 
 def note_materialized(store: FeatureStore, view: FeatureView, since: datetime, until: datetime) -> None:

@@ -71,7 +71,8 @@ class FeastOnlineFeatures:
             next(f.field_name for f in union.offered if f.view == view): position
             for view, position in self._views.items()
         }
-        self._proves = False
+        self._client: Any = None
+        self._is_prepared = False
 
     async def read(self, customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
         """See `OnlineFeatures.read`."""
@@ -137,8 +138,8 @@ class FeastOnlineFeatures:
 
     async def _asked(self, features: Any, rows: dict[str, Any], *, full_names: bool = False) -> Any:
         try:
-            if not self._proves:
-                await self._prove_replies()
+            if not self._is_prepared:
+                await self._prepare_client()
             try:
                 return await self._look_up(features, rows, full_names)
             except MixedUpRepliesError:
@@ -158,14 +159,14 @@ class FeastOnlineFeatures:
             features=features, entity_rows=rows, full_feature_names=full_names
         )
 
-    async def _prove_replies(self) -> None:
-        """Before the first read; Feast makes its client from an address alone, so there is no other way in."""
-        from feast.infra.online_stores.redis import RedisOnlineStore
+    async def _prepare_client(self) -> None:
+        """Before its first use, have Feast's client of Redis prove its replies."""
+        from scoring.feast.store import redis_client
 
-        online_store = self._store.provider.online_store
-        if isinstance(online_store, RedisOnlineStore):
-            prove_replies(await online_store._get_client_async(self._store.config.online_store))
-        self._proves = True
+        client = await redis_client(self._store)
+        if client is not None:
+            prove_replies(client)
+        self._client, self._is_prepared = client, True
 
     async def _is_sound(self, customer_id: str) -> bool:
         """True if all that is stored of a customer is readable and of the declared types, on-demand inputs, too."""
@@ -191,13 +192,11 @@ class FeastOnlineFeatures:
 
     async def newest_snapshot(self) -> float | None:
         """As `RedisFeatures.newest_snapshot`; errors are redis-py's."""
-        from feast.infra.online_stores.redis import RedisOnlineStore
-
-        online_store = self._store.provider.online_store
-        if not isinstance(online_store, RedisOnlineStore):
+        if not self._is_prepared:
+            await self._prepare_client()
+        if self._client is None:
             return None
-        client: Any = await online_store._get_client_async(self._store.config.online_store)
-        (found,) = await client.hmget(key_of(self._store.project), [FIELD])
+        (found,) = await self._client.hmget(key_of(self._store.project), [FIELD])
         return unix_seconds(found)
 
     def _declared(self) -> dict[str, str | None]:
@@ -217,9 +216,8 @@ class FeastOnlineFeatures:
     async def close(self) -> None:
         """Close Feast's connections; its own `close` leaves those to Redis and to Sentinels open."""
         await self._store.close()
-        client = getattr(self._store.provider.online_store, "_client_async", None)
-        if client is not None:
-            pool = getattr(client, "connection_pool", None)
+        if self._client is not None:
+            pool = getattr(self._client, "connection_pool", None)
             for sentinel in getattr(getattr(pool, "sentinel_manager", None), "sentinels", ()):
                 await sentinel.aclose()
-            await client.aclose()
+            await self._client.aclose()

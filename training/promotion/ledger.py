@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from mlflow.tracking import MlflowClient
 from pydantic import Field, ValidationError
 
@@ -161,5 +160,5 @@ class Ledger:
         try:
             self._client.create_registered_model(self.name, description="What was moved, when, by whom and why")
         except MlflowException as error:
-            if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import re
 import sqlite3
 import tempfile
@@ -14,7 +15,6 @@ import mlflow.sklearn
 import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
 from sklearn.pipeline import Pipeline
 from sqlalchemy.exc import SQLAlchemyError  # which mlflow lets through
@@ -72,7 +72,7 @@ def open_registry(uri: str, experiment: str) -> MlflowClient:
         TrainingError: it cannot be reached or read.
     """
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # its progress is told in our own words
-    mlflow.environment_variables.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)  # type: ignore[no-untyped-call]
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     ignore_redirections()
     location = database = None
     if uri.startswith("sqlite:///"):
@@ -124,7 +124,7 @@ def aliases_of(client: MlflowClient, name: str) -> dict[str, str]:
     try:
         aliases: dict[str, str] = client.get_registered_model(name).aliases
     except MlflowException as error:
-        if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise TrainingError(f"model {name!r} cannot be read: {str(error).splitlines()[0]}") from None
         return {}
     return {alias: str(version) for alias, version in aliases.items()}

@@ -17,7 +17,6 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import infer_signature
 from mlflow.models.model import ModelInfo
 from mlflow.tracking import MlflowClient
-from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME, MLFLOW_USER
 from sklearn.pipeline import Pipeline
 
 from artefacts.addresses import PROJECT_ROOT
@@ -35,7 +34,7 @@ from training.tracking.plots import figures
 def new_run(client: MlflowClient, experiment: str) -> Iterator[None]:
     """A run of this moment, the active one for as long as the block runs; whatever the environment says."""
     found = client.get_experiment_by_name(experiment) or client.get_experiment(client.create_experiment(experiment))
-    tags = {MLFLOW_USER: actor(), MLFLOW_SOURCE_NAME: "training"}
+    tags = {"mlflow.user": actor(), "mlflow.source.name": "training"}
     made = client.create_run(found.experiment_id, tags=tags)
     with mlflow.start_run(run_id=made.info.run_id):
         yield

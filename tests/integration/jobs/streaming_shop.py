@@ -16,6 +16,7 @@ from jobs.feature_store import apply, open_feature_store
 from jobs.features.build import build_features
 from jobs.local import embedded_redis
 from jobs.materialization.materialize import materialize
+from jobs.materialization.redis_client import client_beside
 from jobs.offline_store.orders_file import ORDERS_SCHEMA
 from jobs.settings import JobsSettings
 from jobs.stream.micro_batch import BatchRecord, StreamBatches, StreamFolders
@@ -104,7 +105,7 @@ class StreamingShop:
     def batches(self) -> StreamBatches:
         """As a new process has them."""
         store = open_feature_store(self.artefacts)
-        client = store.provider.online_store._get_client(store.config.online_store)
+        client = client_beside(store, str(self.artefacts.redis_url))
         return StreamBatches(self.artefacts, store, client, self.model, self.folders, SETTINGS)
 
     def process(

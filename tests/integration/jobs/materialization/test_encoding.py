@@ -13,6 +13,7 @@ import redis
 from jobs.errors import JobError
 from jobs.materialization.encoding import StoredFormat
 from jobs.materialization.read_back import mismatches
+from jobs.materialization.redis_client import client_beside
 from jobs.materialization.redis_writer import OnlineRows
 from jobs.offline_store.latest_rows import connect, latest_rows
 from tests.integration.service.conftest import TinyFeast, tiny_feast
@@ -125,9 +126,7 @@ def test_every_type_null_and_extreme_is_stored_as_feast_stores_it(
     with connect() as connection:
         rows = latest_rows(connection, stored_format.source, NOW)
 
-    written = OnlineRows(store.provider.online_store._get_client(store.config.online_store)).write(
-        stored_format.encode(rows)
-    )
+    written = OnlineRows(client_beside(store, ours.url)).write(stored_format.encode(rows))
 
     expected = everything(feasts)
     assert 60 == written == len(expected)
