@@ -1,6 +1,6 @@
 """The union of several models' inputs and stored views, each once, so that one look-up serves all models."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -14,13 +14,24 @@ from contract.raw_features import RawFeatures
 
 
 @dataclass(frozen=True)
+class InputGroup:
+    """What one model reads and no model before it does: positions in `FeatureUnion.features` and `.views`.
+
+    What is wrong with it in a store does not concern the models before.
+    """
+
+    features: range
+    views: range
+
+
+@dataclass(frozen=True)
 class FeatureUnion:
     """The inputs of one model or of several.
 
     feature_services: those that offer them, each once.
     features: k inputs, those of the first model first and in its order, as are `views`, v of them.
-    first_features, first_views: how many of them are the first model's.
     offered: all features of the services, also those that are no input.
+    groups: `features` and `views` by the first model that reads them; only models that read something new have one.
     """
 
     feature_services: tuple[str, ...]
@@ -29,8 +40,7 @@ class FeatureUnion:
     features: tuple[FeatureSpec, ...]
     offered: tuple[FeatureSpec, ...]
     request_inputs: tuple[RequestInput, ...]
-    first_features: int
-    first_views: int
+    groups: tuple[InputGroup, ...]
 
     @classmethod
     def of(cls, *contracts: ModelContract) -> "FeatureUnion":
@@ -49,8 +59,7 @@ class FeatureUnion:
             features=_each_once(feature for contract in contracts for feature in contract.inputs),
             offered=_each_once(feature for schema in schemas for feature in schema.features),
             request_inputs=_each_once(given for schema in schemas for given in schema.request_inputs),
-            first_features=len(contracts[0].inputs),
-            first_views=len(schemas[0].views),
+            groups=tuple(_groups(contracts)),
         )
 
     def part(self, contract: ModelContract) -> "UnionPart":
@@ -62,36 +71,39 @@ class FeatureUnion:
         return UnionPart(
             columns=None if own_features == list(range(len(features))) else np.array(own_features),
             views=None if own_views == list(range(len(views))) else np.array(own_views),
-            reads_further=any(place >= self.first_features for place in own_features)
-            or any(place >= self.first_views for place in own_views),
         )
 
 
 @dataclass(frozen=True)
 class UnionPart:
-    """Columns and views of a union that are one model's; None where they are all, in order.
-
-    reads_further: some of them are not the first model's.
-    """
+    """Columns and views of a union that are one model's; None where they are all, in order."""
 
     columns: NDArray[np.intp] | None
     views: NDArray[np.intp] | None
-    reads_further: bool
 
     def of(self, raw: RawFeatures) -> RawFeatures:
         """Select the model's columns and views from n rows read for the union."""
-        unread = raw.unread
-        if self.reads_further and raw.further_unread is not None:
-            unread = raw.further_unread if unread is None else raw.further_unread | unread
-        elif self.columns is None and self.views is None:
+        columns, unread, event_times = self.columns, raw.unread, raw.event_times
+        if columns is None and self.views is None:
             return raw
-        event_times = raw.event_times
         return RawFeatures(
-            values=raw.values if self.columns is None else raw.values[:, self.columns],
+            values=raw.values if columns is None else raw.values[:, columns],
             event_times=event_times if self.views is None or event_times is None else event_times[:, self.views],
             cached_seconds=raw.cached_seconds,
-            unread=unread,
+            unread=unread if columns is None or unread is None else unread[:, columns],
         )
+
+
+def _groups(contracts: Sequence[ModelContract]) -> Iterator[InputGroup]:
+    features: set[str] = set()
+    views: set[str] = set()
+    for contract in contracts:
+        known_features, known_views = len(features), len(views)
+        features.update(contract.feature_names)
+        views.update(view.name for view in contract.feature_schema.views)
+        group = InputGroup(range(known_features, len(features)), range(known_views, len(views)))
+        if group.features or group.views:
+            yield group
 
 
 class _Named(Protocol):

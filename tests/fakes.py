@@ -249,7 +249,8 @@ class FakeOnlineFeatures:
                 values[row, column] = np.nan if value is None else value
         unread = np.array([customer_id in self.unreadable for customer_id in customer_ids])
         values[unread], event_times[unread] = np.nan, np.nan
-        return RawFeatures(values=values, event_times=event_times, unread=unread if unread.any() else None)
+        unread_inputs = np.repeat(unread[:, None], values.shape[1], axis=1)
+        return RawFeatures(values, event_times, unread=unread_inputs if unread.any() else None)
 
     async def close(self) -> None:
         """See `OnlineFeatures.close`."""

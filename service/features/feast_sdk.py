@@ -5,6 +5,7 @@ import errno
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,7 +86,9 @@ class FeastOnlineFeatures:
             await self._fill(raw, customer_ids, as_of, rows, found, give_up)
             await asyncio.sleep(0)  # decoding holds the event loop; others get their turn between chunks
         found.log("what is stored", raise_if_all=True)
-        return raw if not found.unread.any() else RawFeatures(raw.values, raw.event_times, unread=found.unread)
+        if not found.unread.any():
+            return raw
+        return replace(raw, unread=np.repeat(found.unread[:, None], len(self._columns), axis=1))
 
     async def _fill(
         self,

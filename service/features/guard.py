@@ -5,6 +5,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,8 +61,8 @@ class GuardedFeatures:
             cached = None if self._cache is None else self._cache.get(customer_ids)
             if cached is None:
                 raise
-            unread = 0 if cached.unread is None else int(cached.unread.sum())
-            self._metrics.cached_rows(len(customer_ids) - unread)
+            absent = 0 if cached.unread is None else int(cached.unread.all(axis=1).sum())
+            self._metrics.cached_rows(len(customer_ids) - absent)
             return cached
         if self._rules is not None:
             raw, unreadable = self._rules.apply(raw, as_of_unix_us)
@@ -98,6 +99,15 @@ class GuardedFeatures:
         await self._features.close()
 
 
+class _KeptRow(NamedTuple):
+    """One row of a `RawFeatures`, and when it was read, by the monotonic clock."""
+
+    read_at: float
+    values: NDArray[np.float64]
+    event_times: NDArray[np.float64]
+    unread: NDArray[np.bool_] | None
+
+
 class LastKnownGood:
     """The latest values of at most `size` customers, each kept for `max_age_seconds`.
 
@@ -108,7 +118,7 @@ class LastKnownGood:
     def __init__(self, size: int, max_age_seconds: float) -> None:
         self._size = size
         self._max_age_seconds = max_age_seconds
-        self._rows: OrderedDict[str, tuple[float, NDArray[np.float64], NDArray[np.float64], bool]] = OrderedDict()
+        self._rows: OrderedDict[str, _KeptRow] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -120,13 +130,13 @@ class LastKnownGood:
         if event_times is None:
             return  # no online store says nothing of when its rows are from
         known = np.any(np.isfinite(event_times), axis=1).tolist()
-        further_unread = [False] * len(known) if raw.further_unread is None else raw.further_unread.tolist()
+        unread = raw.unread
         for row, customer_id in enumerate(customer_ids):
             self._rows.pop(customer_id, None)
             if known[row]:
                 # Copies: a view would keep the whole batch alive.
-                kept = raw.values[row].copy(), event_times[row].copy()
-                self._rows[customer_id] = (now, *kept, further_unread[row])
+                kept_unread = None if unread is None else unread[row].copy()
+                self._rows[customer_id] = _KeptRow(now, raw.values[row].copy(), event_times[row].copy(), kept_unread)
         while len(self._rows) > self._size:
             self._rows.popitem(last=False)
 
@@ -134,18 +144,17 @@ class LastKnownGood:
         """Give n rows with their `cached_seconds`; those not there or too old are `unread`. None if all are."""
         now = time.monotonic()
         rows = [self._rows.get(customer_id) for customer_id in customer_ids]
-        there = [row if row is not None and now - row[0] <= self._max_age_seconds else None for row in rows]
+        there = [row if row is not None and now - row.read_at <= self._max_age_seconds else None for row in rows]
         one = next((row for row in there if row is not None), None)
         if one is None:
             return None
-        nothing = (now, np.full_like(one[1], np.nan), np.full_like(one[2], np.nan), False)
+        all_read = np.zeros(one.values.shape, dtype=bool)
+        nothing = _KeptRow(now, np.full_like(one.values, np.nan), np.full_like(one.event_times, np.nan), ~all_read)
         kept = [row or nothing for row in there]
-        unread = np.array([row is None for row in there])
-        further_unread = np.array([row[3] for row in kept])
+        unread = np.stack([all_read if row.unread is None else row.unread for row in kept])
         return RawFeatures(
-            values=np.stack([values for _, values, *_ in kept]),
-            event_times=np.stack([event_times for _, _, event_times, _ in kept]),
-            cached_seconds=np.array([now - read_at for read_at, *_ in kept]),
+            values=np.stack([row.values for row in kept]),
+            event_times=np.stack([row.event_times for row in kept]),
+            cached_seconds=np.array([now - row.read_at for row in kept]),
             unread=unread if unread.any() else None,
-            further_unread=further_unread if further_unread.any() else None,
         )

@@ -80,8 +80,9 @@ def answers_of(batch: Batch, part: RawFeatures, model: ImportedModel, scored: Sc
         part: what the model takes of what was read.
         answered: whether it is this model that gave the answers.
     """
-    if part.unread is not None:
-        rows = np.flatnonzero(~part.unread)
+    unread = part.unread_rows
+    if unread is not None:
+        rows = np.flatnonzero(~unread)
         batch, part, scored = batch.take(rows), part.take(rows), scored.take(rows)
     return Answers(
         request_ids=batch.request_ids,

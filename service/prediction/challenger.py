@@ -81,16 +81,19 @@ class Challenger:
         digest = hashlib.blake2b(customer_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         return int.from_bytes(digest, "big") < self.share * 2**64
 
-    def chosen(self, customer_ids: Sequence[str], raw: RawFeatures, part: RawFeatures) -> NDArray[np.bool_]:
-        """Bool (n,): whose answers it gives. Not where what it needs could not be read: those are the champion's.
+    def chosen(
+        self, customer_ids: Sequence[str], part: RawFeatures, champion_unread: NDArray[np.bool_] | None
+    ) -> NDArray[np.bool_]:
+        """Bool (n,): the customers whom it answers. The champion answers those whose inputs it could not read.
 
         Args:
-            part: what this model takes of `raw`.
+            part: what this model takes of what was read.
+            champion_unread: bool (n,), rows that could not be read for the champion; None if all could.
         """
         chosen = np.array([self.answers(customer_id) for customer_id in customer_ids], dtype=bool)
-        unread = part.unread
+        unread = part.unread_rows
         if unread is not None:
-            alone = unread if raw.unread is None else unread & ~raw.unread
+            alone = unread if champion_unread is None else unread & ~champion_unread
             lost = int(np.count_nonzero(chosen & alone))
             if lost:
                 self._metrics.challenger("failed", lost)
@@ -104,7 +107,7 @@ class Challenger:
             self._metrics.challenger("dropped", rows)
             return
         self._rows_put += rows
-        self._jobs.put(_Job(batch, self.live.part_of(raw), None))
+        self._jobs.put(_Job(batch, self.live.part.of(raw), None))
 
     async def answer(self, batch: Batch, part: RawFeatures) -> Scored | None:
         """Score these rows now; None if that fails or takes longer than the budget."""

@@ -16,11 +16,7 @@ class LiveModel:
     def __init__(self, model: ImportedModel, union: FeatureUnion) -> None:
         self.model = model
         self.resolver = Resolver.of(model.contract)
-        self._part = union.part(model.contract)
-
-    def part_of(self, raw: RawFeatures) -> RawFeatures:
-        """What this model takes of what was read for the union."""
-        return self._part.of(raw)
+        self.part = union.part(model.contract)
 
     def scored(self, resolved: ResolvedFeatures, scored: NDArray[np.float32], part: RawFeatures) -> Scored:
         """Decide on n rows; one whose values come from a cache is degraded, whatever else there is to say of it."""

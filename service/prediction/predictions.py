@@ -61,7 +61,7 @@ def _unusual(
 ) -> Prediction:
     made = scored.outcomes
     cached_seconds = None if raw.cached_seconds is None else float(raw.cached_seconds[row])
-    if raw.unread is not None and raw.unread[row]:
+    if raw.unread is not None and raw.unread[row].any():
         return Prediction(customer_id, "unknown_customer")  # not told: whoever asked gets an error instead
     status = STATUSES[made.statuses[row]]
     metrics.row(status)

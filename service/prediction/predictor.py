@@ -71,9 +71,12 @@ class PendingCanary:
 
 
 class BatchResult(NamedTuple):
-    """What was read for n customers, what the champion made of it, and the answers."""
+    """What was scored for n customers, and the answers.
 
-    raw: RawFeatures
+    unread: bool (n,), rows that the champion could not be given; None if there is none.
+    """
+
+    unread: NDArray[np.bool_] | None
     champion: Scored
     answers: Sequence[Prediction | PendingCanary]
 
@@ -101,7 +104,7 @@ class Predictor:
         self._features = features
         self._metrics = metrics
         self._union = union or FeatureUnion.of(model.contract)
-        self._champion = LiveModel(model, self._union)
+        self.champion = LiveModel(model, self._union)
         self._views = [view.name for view in self._union.views]
         self._log = log
         self._coalescer: Coalescer[_Asked, Prediction | PendingCanary] = Coalescer(
@@ -129,10 +132,10 @@ class Predictor:
         batch = Batch(customer_ids, np.array(times, dtype=np.int64), request_ids, (0,) * len(asked))
         with together(requests):
             worked = await self._work(batch)
-        if worked.raw.unread is None:
+        if worked.unread is None:
             return worked.answers
         # They came together only by chance: what is wrong with one of them is not the others' concern.
-        unread = worked.raw.unread.tolist()
+        unread = worked.unread.tolist()
         return [_unread() if gone else made for gone, made in zip(unread, worked.answers, strict=True)]
 
     async def predict(
@@ -194,7 +197,7 @@ class Predictor:
 
     def _checked(self, overrides: Mapping[str, object] | None) -> dict[int, float] | None:
         try:
-            return self._champion.resolver.check_overrides(overrides) if overrides else None
+            return self.champion.resolver.check_overrides(overrides) if overrides else None
         except OverrideError as error:
             raise InvalidRequestError(str(error), field=error.field) from None
 
@@ -207,18 +210,19 @@ class Predictor:
             whole: all of them are answered, or none.
         """
         raw = await self._read(batch)
-        if whole and raw.unread is not None:
+        part = self.champion.part.of(raw)
+        unread = part.unread_rows
+        if whole and unread is not None:
             raise _unread()
-        part = self._champion.part_of(raw)
-        resolved = self._champion.resolver.resolve(part, batch.as_of_seconds, overrides)
-        champion = self._champion.scored(resolved, self.score(resolved.matrix), part)
+        resolved = self.champion.resolver.resolve(part, batch.as_of_seconds, overrides)
+        champion = self.champion.scored(resolved, self.score(resolved.matrix), part)
         challenger = self.challenger
         if challenger is not None and challenger.mode == "canary":
-            return BatchResult(raw, champion, self._with_canary(challenger, batch, raw, part, champion))
+            return BatchResult(unread, champion, self._with_canary(challenger, batch, raw, part, champion))
         answers = self._answers(batch, part, champion)
         if challenger is not None:
             challenger.shadow(batch, raw)
-        return BatchResult(raw, champion, answers)
+        return BatchResult(unread, champion, answers)
 
     def _answers(self, batch: Batch, part: RawFeatures, champion: Scored) -> list[Prediction]:
         """What the champion answers, counted and logged."""
@@ -230,8 +234,8 @@ class Predictor:
         self, challenger: Challenger, batch: Batch, raw: RawFeatures, part: RawFeatures, champion: Scored
     ) -> list[Prediction | PendingCanary]:
         """The challenger's share is answered later, the others now."""
-        its_part = challenger.live.part_of(raw)
-        chosen = challenger.chosen(batch.customer_ids, raw, its_part)
+        its_part = challenger.live.part.of(raw)
+        chosen = challenger.chosen(batch.customer_ids, its_part, part.unread_rows)
         rows, others = np.flatnonzero(chosen), np.flatnonzero(~chosen)
         if not len(rows):
             return list(self._answers(batch, part, champion))

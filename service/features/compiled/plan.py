@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from struct import pack as pack_struct
 from typing import TYPE_CHECKING, Any
 
-from contract.feature_union import FeatureUnion
+from contract.feature_union import FeatureUnion, InputGroup
 from scoring.feast.on_demand import OnDemandView, compile_on_demand, is_renamed, obstacles
 from service.errors import StartupError
 
@@ -40,11 +40,13 @@ class ReadInputs:
 
     stored: those that are stored, grouped by type.
     on_demand: the views that compute the others.
+    columns: of the models' inputs, all of them.
     views: whose event times belong to them.
     """
 
     stored: tuple[StoredGroup, ...]
     on_demand: tuple[OnDemandView[StoredColumn], ...]
+    columns: range
     views: range
 
 
@@ -54,8 +56,8 @@ class ReadPlan:
 
     key_prefix, key_suffix: what stands around the id in a key, but for the id's length.
     fields: the hash fields asked for; the last `views` are event times.
-    first: what the first model takes.
-    further: what only the others take. Whatever is wrong with it is nothing to the first.
+    groups: the inputs, by the first model that takes them. A row that cannot be read in the first group is unread as a
+        whole; in another, only that group's inputs are.
     request_inputs: request inputs that the request's time fills.
     """
 
@@ -65,17 +67,11 @@ class ReadPlan:
     fields: tuple[bytes, ...]
     views: int
     columns: int
-    first: ReadInputs
-    further: ReadInputs | None
+    groups: tuple[ReadInputs, ...]
     request_inputs: tuple[str, ...]
     read_value: Callable[[bytes], Any]
     read_number: Callable[[bytes], float]
     read_timestamp: Callable[[bytes], float]
-
-    @property
-    def parts(self) -> tuple[ReadInputs, ...]:
-        """`first`, and `further` if there is any."""
-        return (self.first,) if self.further is None else (self.first, self.further)
 
     def key(self, customer_id: str) -> bytes:
         """The Redis key of one customer."""
@@ -108,9 +104,9 @@ def compile_plan(store: "FeatureStore", union: FeatureUnion, connection_string: 
         position = fields.setdefault(feature_field(view, feature), len(fields))
         return StoredColumn(position, dtypes[view, feature])
 
-    def inputs(columns: range, views: range) -> ReadInputs:
+    def inputs(group: InputGroup) -> ReadInputs:
         stored: dict[str, list[tuple[int, int]]] = {}
-        for column in columns:
+        for column in group.features:
             spec = union.features[column]
             if spec.view in stored_views:
                 found = stored_column(spec.view, spec.field_name)
@@ -125,9 +121,10 @@ def compile_plan(store: "FeatureStore", union: FeatureUnion, connection_string: 
                     store.registry.get_on_demand_feature_view(name, store.project), outputs, stored_column
                 )
                 for name, outputs in computed.items()
-                if min(outputs.values()) in columns  # a view that the first model needs is the first's, all of it
+                if min(outputs.values()) in group.features  # the group that needs a view first computes all of it
             ),
-            views=views,
+            columns=group.features,
+            views=group.views,
         )
 
     stored_views = {view.name for view in union.views}
@@ -135,9 +132,7 @@ def compile_plan(store: "FeatureStore", union: FeatureUnion, connection_string: 
     for column, spec in enumerate(union.features):
         if spec.view not in stored_views:
             computed.setdefault(spec.view, {})[spec.field_name] = column
-    columns, views = len(union.features), len(union.views)
-    first = inputs(range(union.first_features), range(union.first_views))
-    further = inputs(range(union.first_features, columns), range(union.first_views, views))
+    groups = tuple(map(inputs, union.groups))  # fills `fields`
 
     (key,) = union.entity_keys
     layout = KeyLayout.of(store.project, key.join_key)
@@ -146,10 +141,9 @@ def compile_plan(store: "FeatureStore", union: FeatureUnion, connection_string: 
         key_prefix=layout.prefix,
         key_suffix=layout.suffix,
         fields=(*fields, *(time_field(view.name) for view in union.views)),
-        views=views,
-        columns=columns,
-        first=first,
-        further=further if further.stored or further.on_demand or further.views else None,
+        views=len(union.views),
+        columns=len(union.features),
+        groups=groups,
         request_inputs=tuple(r.name for r in union.request_inputs),
         read_value=read_value,
         read_number=read_number,

@@ -92,7 +92,7 @@ class RedisFeatures:
             raise UnreadableValueError(OTHER_FORM)
         fields: list[tuple[Stored, ...]] = list(zip(*replies, strict=True))
         raw, given = self._nothing_yet(customer_ids), self._given(customer_ids, as_of)
-        for inputs in self._plan.parts:
+        for inputs in self._plan.groups:
             self._fill(raw, inputs, fields, given)
         return raw
 
@@ -127,23 +127,23 @@ class RedisFeatures:
         rows = [nothing if found.unread[row] else reply for row, reply in enumerate(replies)]
         fields: list[tuple[Stored, ...]] = list(zip(*rows, strict=True))
         raw, given = self._nothing_yet(customer_ids), self._given(customer_ids, as_of)
-        further = None
-        for inputs in self._plan.parts:
-            of_part = found if inputs is self._plan.first else Findings(n, found.unread)
+        unread = np.zeros(raw.values.shape, dtype=bool)
+        for inputs in self._plan.groups:
+            of_group = found if inputs is self._plan.groups[0] else Findings(n, found.unread)
             for column, read in self._columns_of(inputs, fields):
-                of_part.look(column, read)
-            await self._fill_the_sound(raw, inputs, fields, given, of_part, np.flatnonzero(~of_part.unread))
-            if of_part is found:
+                of_group.look(column, read)
+            await self._fill_the_sound(raw, inputs, fields, given, of_group, np.flatnonzero(~of_group.unread))
+            if of_group is found:
                 found.log("what is stored", raise_if_all=True)
+                unread[found.unread] = True
             else:
-                of_part.log("what the challenger alone reads")
-                further = of_part.unread
+                of_group.log("what the challenger alone reads")
+                unread[:, inputs.columns] |= of_group.unread[:, None]
         values, event_times = raw.values, raw.event_times
-        values[found.unread] = np.nan
+        values[unread] = np.nan
         if event_times is not None:
             event_times[found.unread] = np.nan
-        unread = found.unread if found.unread.any() else None
-        return RawFeatures(values, event_times, unread=unread, further_unread=further)
+        return RawFeatures(values, event_times, unread=unread if unread.any() else None)
 
     def _columns_of(
         self, inputs: ReadInputs, fields: Sequence[tuple[Stored, ...]]

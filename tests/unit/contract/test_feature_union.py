@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from contract import ContractError, EntityKey, ModelContract, RawFeatures, Resolver
-from contract.feature_union import FeatureUnion
+from contract.feature_union import FeatureUnion, InputGroup
 from tests.fakes import ACTIVITY, ACTIVITY_TTL, DAY, MEMBER, NOW, ORDERS, PROFILE, small_contract, small_schema
 
 
@@ -78,17 +78,44 @@ def test_models_with_other_join_keys_cannot_be_read_together() -> None:
 def test_rows_of_several_reads_are_joined_and_taken_with_all_that_is_known_of_them() -> None:
     contract = small_contract()
     plain, cached = rows(2, contract), rows(1, contract)
-    cached = RawFeatures(cached.values, cached.event_times, np.array([7.0]), np.array([True]))
+    unread = np.array([[False, True, False, False, False]])
+    cached = RawFeatures(cached.values, cached.event_times, np.array([7.0]), unread)
 
     joined = RawFeatures.joined([plain, cached])
 
     assert joined.values.shape == (3, len(contract.inputs))
     assert joined.cached_seconds is not None
-    assert joined.unread is not None
+    assert joined.unread_rows is not None
     np.testing.assert_array_equal([np.nan, np.nan, 7.0], joined.cached_seconds)
-    assert [False, False, True] == joined.unread.tolist()
+    assert [False, False, True] == joined.unread_rows.tolist()
     last = joined.take(np.array([2]))
     np.testing.assert_array_equal(cached.values, last.values)
     assert last.unread is not None
-    assert [True] == last.unread.tolist()
+    assert unread.tolist() == last.unread.tolist()
     assert RawFeatures.joined([plain, plain]).cached_seconds is None
+
+
+def test_which_rows_are_unread_for_a_model_follows_from_the_inputs_that_it_takes() -> None:
+    champion, challenger = of_view(small_contract(), PROFILE), with_inputs(small_contract(), MEMBER, ORDERS)
+    union = FeatureUnion.of(champion, challenger)
+    column = {feature.name: position for position, feature in enumerate(union.features)}
+    unread = np.zeros((3, len(union.features)), dtype=bool)
+    unread[1, column[MEMBER]] = unread[2, column[ORDERS]] = True
+    raw = RawFeatures(np.zeros(unread.shape), np.zeros((3, 2)), unread=unread)
+
+    of_champion, of_challenger = (union.part(contract).of(raw).unread_rows for contract in (champion, challenger))
+
+    assert of_champion is not None
+    assert of_challenger is not None
+    assert [False, False, True] == of_champion.tolist()
+    assert [False, True, True] == of_challenger.tolist()
+    assert union.part(champion).of(raw.take(np.array([0, 1]))).unread_rows is None
+
+
+def test_each_model_has_a_group_of_the_inputs_and_views_that_no_model_before_it_reads() -> None:
+    champion, challenger = of_view(small_contract(), PROFILE), with_inputs(small_contract(), MEMBER, ORDERS)
+
+    assert (InputGroup(range(2), range(1)), InputGroup(range(2, 3), range(1, 2))) == FeatureUnion.of(
+        champion, challenger
+    ).groups
+    assert (InputGroup(range(2), range(2)),) == FeatureUnion.of(challenger, challenger).groups

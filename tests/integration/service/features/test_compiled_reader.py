@@ -228,8 +228,8 @@ def test_an_error_of_on_demand_code_is_not_taken_for_one_of_the_store(picky: Two
             picky.read(reader, ["textless"], NOW_US)
         assert [5.0] == picky.read(reader, ["fine"], NOW_US).values[:, _column(picky, "picky__length")].tolist()
     together = picky.read(picky.compiled, ["fine", "textless"], NOW_US)
-    assert together.unread is not None
-    assert [False, True] == together.unread.tolist()
+    assert together.unread_rows is not None
+    assert [False, True] == together.unread_rows.tolist()
 
 
 GARBAGE = [
@@ -268,8 +268,8 @@ def test_a_customer_whose_stored_bytes_cannot_be_read_is_unread_and_spoils_nobod
             client.hdel(key, name)
         else:
             client.hset(key, name, before)
-    assert spoilt.unread is not None
-    assert [False, True] == spoilt.unread.tolist()
+    assert spoilt.unread_rows is not None
+    assert [False, True] == spoilt.unread_rows.tolist()
     assert "cannot be read" in caplog.text
     assert customer_id not in caplog.text
     assert "much" not in caplog.text

@@ -132,7 +132,8 @@ def store(url: str | None, rows: Sequence[tuple[str, dict[str, bytes]]]) -> None
 
 
 def unread_of(raw: RawFeatures) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    return np.zeros(len(raw.values), dtype=bool) if raw.unread is None else raw.unread
+    rows = raw.unread_rows
+    return np.zeros(len(raw.values), dtype=bool) if rows is None else rows
 
 
 def assert_equal(expected: RawFeatures, actual: RawFeatures, rows: Any) -> None:

@@ -41,6 +41,7 @@ FIRST = ReadInputs(
             plus_hours, {StoredColumn(2, "float32"): ("h3", "first__h3")}, {"sum": Output(0, "float64", list)}
         ),
     ),
+    columns=range(3),
     views=range(2),
 )
 PLAN = ReadPlan(
@@ -50,8 +51,7 @@ PLAN = ReadPlan(
     fields=FIELDS,
     views=2,
     columns=3,
-    first=FIRST,
-    further=None,
+    groups=(FIRST,),
     request_inputs=("as_of",),
     read_value=read_number,
     read_number=read_number,
@@ -161,7 +161,7 @@ async def test_many_customers_are_read_in_pieces_and_keep_their_order_and_times(
 
 
 async def test_a_feature_service_without_on_demand_views_needs_none() -> None:
-    plan = replace(PLAN, first=replace(FIRST, on_demand=()), request_inputs=())
+    plan = replace(PLAN, groups=(replace(FIRST, on_demand=()),), request_inputs=())
 
     values, _ = await read(Server({PLAN.key("a"): stored("1", "2", "3", "4", "5")}), ["a"], plan=plan)
 
@@ -216,7 +216,7 @@ async def test_an_error_of_on_demand_code_is_not_taken_for_one_of_the_store() ->
     def broken(_: dict[str, list[Any]]) -> dict[str, list[Any]]:
         raise ValueError("ours")
 
-    plan = replace(PLAN, first=replace(FIRST, on_demand=(replace(FIRST.on_demand[0], transform=broken),)))
+    plan = replace(PLAN, groups=(replace(FIRST, on_demand=(replace(FIRST.on_demand[0], transform=broken),)),))
 
     with pytest.raises(ValueError, match="ours"):
         await read(Server({}), ["a"], plan=plan)
@@ -242,13 +242,13 @@ async def test_what_only_a_challenger_reads_is_nothing_to_the_champion_when_it_f
     def broken(_: dict[str, list[Any]]) -> dict[str, list[Any]]:
         raise ZeroDivisionError
 
-    further = ReadInputs((), (replace(FIRST.on_demand[0], transform=broken),), range(1, 2))
-    plan = replace(PLAN, first=replace(FIRST, on_demand=(), views=range(1)), further=further)
+    of_champion = replace(FIRST, on_demand=(), columns=range(1, 3), views=range(1))
+    of_challenger = ReadInputs((), (replace(FIRST.on_demand[0], transform=broken),), range(1), range(1, 2))
+    plan = replace(PLAN, groups=(of_champion, of_challenger))
     server = Server({PLAN.key("a"): stored("1", "2", "3", "4", "5")})
 
     raw = await RedisFeatures(plan, server).read(["a"], 0)
 
     np.testing.assert_array_equal([[math.nan, 2.0, 1.0]], raw.values)
-    assert raw.unread is None
-    assert raw.further_unread is not None
-    assert [True] == raw.further_unread.tolist()
+    assert raw.unread is not None
+    assert [[True, False, False]] == raw.unread.tolist()

@@ -13,7 +13,7 @@ from contract import RawFeatures
 from service.errors import OnlineStoreUnavailableError
 from service.features import guard as guarded_features
 from service.features.guard import LastKnownGood
-from tests.fakes import DAY, NOW, PROFILE, SPEND, customer
+from tests.fakes import DAY, MEMBER, NOW, PROFILE, SPEND, customer
 from tests.unit.service.features.guarded import COLUMN, DOWN, FAILURES_TO_OPEN, RETRY_SECONDS, Clock, Guarded
 
 
@@ -84,7 +84,7 @@ async def test_an_id_that_is_not_cached_is_unread_and_spoils_nobody_elses_values
     raw = await guarded.read("b", "a")
 
     assert raw.unread is not None
-    assert [True, False] == raw.unread.tolist()
+    assert [True, False] == raw.unread.all(axis=1).tolist() == raw.unread.any(axis=1).tolist()
     assert np.isnan(raw.values[0]).all()
     assert 1.0 == raw.values[1, COLUMN[SPEND]]
     assert 1.0 == guarded.metric("churn_cached_rows_total")
@@ -94,17 +94,21 @@ async def test_what_only_a_challenger_reads_and_was_not_believed_is_not_believed
     guarded = Guarded(cache=LastKnownGood(10, 60.0))
     whole = guarded.store.read
 
-    async def without_further(customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
-        return replace(await whole(customer_ids, as_of_unix_us), further_unread=np.array([True, False]))
+    async def without_spend(customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
+        raw = await whole(customer_ids, as_of_unix_us)
+        unread = np.zeros(raw.values.shape, dtype=bool)
+        unread[0, COLUMN[SPEND]] = True
+        return replace(raw, unread=unread)
 
-    guarded.store.read = without_further  # type: ignore[method-assign]
+    guarded.store.read = without_spend  # type: ignore[method-assign]
     await guarded.read("a", "b")
     guarded.store.failure = DOWN
 
     raw = await guarded.read("b", "a", "c")
 
-    assert raw.further_unread is not None
-    assert [False, True, False] == raw.further_unread.tolist()
+    assert raw.unread is not None
+    assert [False, True, True] == raw.unread[:, COLUMN[SPEND]].tolist()
+    assert [False, False, True] == raw.unread[:, COLUMN[MEMBER]].tolist()
 
 
 @pytest.mark.parametrize(("age", "answered"), [(60.0, True), (60.001, False)])

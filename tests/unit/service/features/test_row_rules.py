@@ -5,7 +5,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from contract import RawFeatures
-from contract.feature_union import FeatureUnion
+from contract.feature_union import FeatureUnion, InputGroup
 from contract.resolve import CLOCK_SKEW_SECONDS
 from service.features.guard import GuardedFeatures
 from service.features.row_rules import RowRules
@@ -42,8 +42,8 @@ async def test_a_value_without_an_event_time_is_not_answered_with(view: int, cap
 
     checked, counted = RULES.apply(raw, NOW_US)
 
-    assert checked.unread is not None
-    assert [False, True, False] == checked.unread.tolist()
+    assert checked.unread_rows is not None
+    assert [False, True, False] == checked.unread_rows.tolist()
     assert np.isnan(checked.values[1]).all()
     np.testing.assert_array_equal(raw.values[[0, 2]], checked.values[[0, 2]])
     assert {"no_event_time": 1} == counted
@@ -72,8 +72,8 @@ async def test_an_event_time_from_the_future_is_believed_up_to_five_minutes() ->
     checked, counted = RULES.apply(raw, NOW_US)
 
     assert 300.0 == CLOCK_SKEW_SECONDS
-    assert checked.unread is not None
-    assert [False, True, True] == checked.unread.tolist()
+    assert checked.unread_rows is not None
+    assert [False, True, True] == checked.unread_rows.tolist()
     assert {"future_event_time": 2} == counted
 
 
@@ -83,8 +83,8 @@ async def test_each_row_is_held_against_its_own_time_of_request() -> None:
 
     checked, _ = RULES.apply(raw, np.array([NOW_US, NOW_US + 699_000_000, NOW_US + 701_000_000], dtype=np.int64))
 
-    assert checked.unread is not None
-    assert [True, True, False] == checked.unread.tolist()
+    assert checked.unread_rows is not None
+    assert [True, True, False] == checked.unread_rows.tolist()
 
 
 async def test_what_only_the_challenger_reads_costs_the_champion_nothing() -> None:
@@ -96,17 +96,16 @@ async def test_what_only_the_challenger_reads_costs_the_champion_nothing() -> No
         features=tuple(sorted(UNION.features, key=lambda feature: feature.view == "activity")),
         offered=UNION.offered,
         request_inputs=UNION.request_inputs,
-        first_features=3,
-        first_views=1,
+        groups=(InputGroup(range(3), range(1)), InputGroup(range(3, 5), range(1, 2))),
     )
     values = np.ones((2, len(union.features)))
     raw = RawFeatures(values, np.array([[NOW, NOW], [NOW, 4e9]]))
 
     checked, counted = RowRules(union).apply(raw, NOW_US)
 
-    assert checked.unread is None
-    assert checked.further_unread is not None
-    assert [False, True] == checked.further_unread.tolist()
+    assert checked.unread is not None
+    assert [3 * [False], 3 * [False]] == checked.unread[:, :3].tolist()
+    assert [2 * [False], 2 * [True]] == checked.unread[:, 3:].tolist()
     assert {} == counted
     assert (checked.values[:, :3] == 1).all()
 
@@ -118,8 +117,8 @@ async def test_rows_that_are_not_believed_are_counted_and_keep_nobody_from_the_s
 
     for _ in range(2 * FAILURES_TO_OPEN):
         raw = await guarded.read("a", "b")
-        assert raw.unread is not None
-        assert [True, False] == raw.unread.tolist()
+        assert raw.unread_rows is not None
+        assert [True, False] == raw.unread_rows.tolist()
 
     assert 2.0 == raw.values[1, COLUMN[SPEND]]
     assert 2.0 * FAILURES_TO_OPEN == registry.get_sample_value(

@@ -305,15 +305,27 @@ async def test_of_rows_scored_together_only_those_from_the_cache_are_degraded(bo
     assert [OK, DEGRADED] == live.log.kept[0].outcomes.statuses.tolist()
 
 
-async def test_what_only_the_canary_reads_and_cannot_be_read_is_answered_by_the_champion(both: Open) -> None:
-    live = both({ANN: customer()}, "canary")
+def give_the_canary_an_unread_input(live: Both) -> None:
+    """Let the challenger take its order count from a column of its own, which cannot be read."""
     whole = live.store.read
 
-    async def without_further(customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
-        return replace(await whole(customer_ids, as_of_unix_us), further_unread=np.ones(len(customer_ids), dtype=bool))
+    async def with_an_unread_column(customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
+        raw = await whole(customer_ids, as_of_unix_us)
+        unread = np.zeros(raw.values.shape, dtype=bool) if raw.unread is None else raw.unread
+        return replace(
+            raw,
+            values=np.column_stack((raw.values, np.full(len(raw.values), np.nan))),
+            unread=np.column_stack((unread, np.ones(len(unread), dtype=bool))),
+        )
 
-    live.store.read = without_further  # type: ignore[method-assign]
-    live.challenger.live._part = UnionPart(np.array([4, 0]), None, reads_further=True)
+    live.store.read = with_an_unread_column  # type: ignore[method-assign]
+    live.predictor.champion.part = UnionPart(np.arange(5), None)
+    live.challenger.live.part = UnionPart(np.array([5, 0]), None)
+
+
+async def test_what_only_the_canary_reads_and_cannot_be_read_is_answered_by_the_champion(both: Open) -> None:
+    live = both({ANN: customer()}, "canary")
+    give_the_canary_an_unread_input(live)
 
     (prediction,) = await live.predictor.predict([ANN], NOW_US)
 
@@ -324,13 +336,7 @@ async def test_what_only_the_canary_reads_and_cannot_be_read_is_answered_by_the_
 async def test_who_cannot_be_read_at_all_does_not_hide_what_only_the_canary_cannot_read(both: Open) -> None:
     live = both({ANN: customer(), BOB: customer()}, "canary")
     live.store.unreadable = frozenset({BOB})
-    whole = live.store.read
-
-    async def without_further(customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
-        return replace(await whole(customer_ids, as_of_unix_us), further_unread=np.ones(len(customer_ids), dtype=bool))
-
-    live.store.read = without_further  # type: ignore[method-assign]
-    live.challenger.live._part = UnionPart(np.array([4, 0]), None, reads_further=True)
+    give_the_canary_an_unread_input(live)
 
     # One more before them, so that these two are read together.
     _, ann, bob = await asyncio.gather(
