@@ -10,8 +10,8 @@ export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export ORT_DISABLE_TELEMETRY := 1
 
-# A value may hold what somebody else wrote, a request id from a client among it. So no value is written into a rule or a
-# recipe: recipes read it from their environment, "$$NAME", and hand it on as "--option=$$NAME", which may begin with "-".
+# A value may hold what somebody else wrote: a request id comes from a client. So no value is written into a rule or a recipe.
+# Recipes read it from their environment, "$$NAME", and forward it as "--option=$$NAME", which may begin with "-".
 PYTHON ?= python3
 VENV ?= .venv
 HOST ?= 127.0.0.1
@@ -23,13 +23,23 @@ VALUES_OF := AS_OF BASELINE BENTO BUILDER COMPLETE CONTRACTS CUSTOMERS DAYS ENGI
 	LABELS LARGEST LINES MAX_AUC_LOSS MAX_FAULTS MAX_MOVED MAX_UNEXPLAINED MLFLOW_PORT MODE MODEL MODEL_TAG_PATH NAME NAMESPACE OFFLINE_STORE_DIR \
 	OFFLINE_STORE_TYPE ONCE OPTIONS ORDERS ORDERS_PATH OUT PORT PYTHON REASON REFERENCE_DATE RELEASE REPLACE REQUEST ROUNDS ROW SAMPLE SECONDS SEED SHARE SINCE SIZES \
 	SOURCE STREAMED_ORDERS_DIR SYNTHETIC TAKE_OVER TESTS TO TRAINING_LABEL_DAYS UNTIL VALUES VENV VERSION
-# make runs the $(shell …) in a value of its command line when it exports it. Here every value becomes plain text before.
+# make runs a $(shell …) in a value of its command line when it exports that value. This makes every value plain text before.
 as_text = $(eval override $(1) := $$(value $(1)))$(eval export $(1))
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(call as_text,$(name))))
 $(foreach name,$(VALUES_OF),$(if $(filter-out undefined override,$(firstword $(origin $(name)))),$(call as_text,$(name))))
 MAKEOVERRIDES =
-option = $${$(1):+"--$(2)=$$$(1)"}
-flag = $${$(1):+--$(2)}
+
+# The one rule that forwards variables as options. AS_OF becomes "--as-of=$$AS_OF" if it is set; OUT=folder is always forwarded, as that
+# folder if OUT is not set; one of SWITCHES becomes its option without a value. <target>_takes lists a target's variables, and counts
+# only if it was set in this file.
+SWITCHES := COMPLETE FORCE FULL LINES ONCE REPLACE TAKE_OVER
+lower_a_to_m = $(subst A,a,$(subst B,b,$(subst C,c,$(subst D,d,$(subst E,e,$(subst F,f,$(subst G,g,$(subst H,h,$(subst I,i,$(subst J,j,$(subst K,k,$(subst L,l,$(subst M,m,$(1))))))))))))))
+lower_n_to_z = $(subst N,n,$(subst O,o,$(subst P,p,$(subst Q,q,$(subst R,r,$(subst S,s,$(subst T,t,$(subst U,u,$(subst V,v,$(subst W,w,$(subst X,x,$(subst Y,y,$(subst Z,z,$(1))))))))))))))
+option = --$(subst _,-,$(call lower_a_to_m,$(call lower_n_to_z,$(1))))
+set_or = "$(call option,$(1))=$${$(1):-$(2)}"
+if_set = $${$(1):+"$(call option,$(1))$(if $(filter $(SWITCHES),$(1)),,=$$$(1))"}
+options = $(foreach each,$(1),$(if $(findstring =,$(each)),$(call set_or,$(firstword $(subst =, ,$(each))),$(word 2,$(subst =, ,$(each)))),$(call if_set,$(each))))
+own_options = $(call options,$(if $(filter file,$(origin $@_takes)),$($@_takes)))
 
 PY := "$$VENV/bin/python"
 BIN := "$$VENV"/bin
@@ -40,7 +50,7 @@ APPLIED := var/stamps/applied
 PLACE := var/stamps/place
 # Whole rooms: a new file in them is known here without being named.
 MAKES_FEATURES := feature_repo/transformations.py $(wildcard jobs/features/*.py jobs/offline_store/*.py artefacts/*.py)
-MAKE_ORDERS = $(PY) -m training data $(call option,ORDERS,orders) $(call flag,LINES,lines) $${ORDERS:+$(call option,UNTIL,until) $(call flag,COMPLETE,complete)} $(call option,SYNTHETIC,synthetic) $(call option,SEED,seed) $(call option,REFERENCE_DATE,reference-date)
+MAKE_ORDERS = $(PY) -m training data $(call options,ORDERS LINES) $${ORDERS:+$(call options,UNTIL COMPLETE)} $(call options,SYNTHETIC SEED REFERENCE_DATE)
 COMPOSE := docker compose --file deploy/compose.yaml
 COMPOSED := "$$PWD/var/compose"
 DEFINITIONS := $(filter-out feature_repo/transformations.py,$(wildcard feature_repo/*.py)) feature_repo/feature_store.yaml
@@ -99,10 +109,10 @@ installed:
 data: installed ## fetch CDNOW [REFERENCE_DATE=2026-01-31], take your own [ORDERS=path.csv|parquet] [LINES=1] [UNTIL=2026-01-31T00:00|COMPLETE=1], or make some [SYNTHETIC=5000000] [SEED=1]
 	@$(MAKE_ORDERS)
 features: $(ORDERED) $(PLACE) ## orders → feature rows in the offline store [ENGINE=duckdb|spark] [FULL=1]
-	@echo "features:"; $(PY) -m jobs features $(call option,ENGINE,engine) $(call flag,FULL,full) && mkdir -p var/stamps && rm -f var/stamps/features-* && touch $(FEATURES)
+	@echo "features:"; $(PY) -m jobs features $(call options,ENGINE FULL) && mkdir -p var/stamps && rm -f var/stamps/features-* && touch $(FEATURES)
 
 daily: installed ## every day: your own orders, read again from the file given last → features → online store [UNTIL=2026-01-31T00:00] [COMPLETE=1]
-	@$(PY) -m training data --again $(call option,UNTIL,until) $(call flag,COMPLETE,complete) && UNTIL= $(MAKE) --no-print-directory features materialize
+	@$(PY) -m training data --again $(call options,UNTIL COMPLETE) && UNTIL= $(MAKE) --no-print-directory features materialize
 
 # The shipped sample ends yesterday, whatever day it is. Your own orders keep their dates.
 sample-of-today: installed
@@ -133,10 +143,9 @@ redis: installed ## start the embedded Redis, or reuse it; nothing where REDIS_U
 	@$(PY) -m jobs redis-up
 # Beside ORDERS, UNTIL speaks of these.
 materialize: redis $(FEATURES) $(APPLIED) ## offline store → Redis: what changed [FULL=1] [UNTIL=2026-01-31T00:00] [REPLACE=1] [TAKE_OVER=1]
-	@echo "materialize:"; [ -z "$$ORDERS" ] || UNTIL=; $(PY) -m jobs materialize $(call option,UNTIL,until) $(call flag,FULL,full) $(call flag,REPLACE,replace) $(call flag,TAKE_OVER,take-over)
+	@echo "materialize:"; [ -z "$$ORDERS" ] || UNTIL=; $(PY) -m jobs materialize $(call options,UNTIL FULL REPLACE TAKE_OVER)
 
 feast-env: installed ## what feast's own commands need: eval "$(make -s feast-env)"
-	@$(PY) -m jobs feast-env
 
 $(APPLIED): $(DEFINITIONS) $(PLACE) | installed
 	@echo "apply:"; $(MAKE) --no-print-directory apply
@@ -148,17 +157,19 @@ train: enough-orders $(APPLIED) ## train, evaluate, register, promote through th
 enough-orders: $(ORDERED) ## are there enough orders to train on? Said before the minutes of features
 	@$(PY) -m training check-orders
 import-model: installed ## MLflow registry → BentoML model store [MODEL=champion]
-	@$(PY) -m training import-model $(call option,MODEL,model)
+import-model_takes := MODEL
 retrain: installed label-fits $(APPLIED) ## new data → features → challenger, through the gate; nothing without new data, but for [FORCE=1]
-	@$(MAKE) --no-print-directory features && $(PY) -m training retrain $(call flag,FORCE,force)
+	@$(MAKE) --no-print-directory features && $(PY) -m training retrain $(call options,FORCE)
 promote: installed ## make a version champion, through the gate [VERSION=challenger] [FORCE=1] [REASON="…"]
-	@$(PY) -m training promote $(call option,VERSION,version) $(call flag,FORCE,force) $(call option,REASON,reason)
+promote_takes := VERSION FORCE REASON
 rollback: installed ## bring back an earlier champion, byte for byte: REASON="…" [TO=ledger entry]
-	@$(PY) -m training rollback "--reason=$$REASON" $(call option,TO,to)
+rollback_takes := REASON= TO
 challenge: installed ## a second model beside the champion: MODE=shadow|canary|off [VERSION=challenger] [SHARE=0.1]
-	@$(PY) -m training challenge "--mode=$$MODE" $(call option,VERSION,version) $(call option,SHARE,share)
+challenge_takes := MODE= VERSION SHARE
 models: installed ## versions, aliases, verdicts, figures, and the ledger of what was moved
-	@$(PY) -m training models
+
+import-model promote rollback challenge models:
+	@$(PY) -m training $@ $(own_options)
 
 label-fits: installed  # a label's length that is set and is not the champion's; said before the minutes of features
 	@[ -z "$$TRAINING_LABEL_DAYS" ] || $(PY) -m training champion || [ $$? -eq 4 ]
@@ -197,13 +208,13 @@ build: imported ## a Bento with the pinned model, labelled with version and comm
 	@$(BIN)/bentoml build --label "version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
 		--label "commit=$$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null)"
 containerize: installed ## an OCI image of a built Bento [BENTO=churn:latest] [BUILDER=docker|podman|buildah] [OPTIONS="--network=host"]
-	@$(PY) -m deploy.image.containerize "--bento=$$BENTO" "--builder=$$BUILDER" -- $$OPTIONS
+	@$(PY) -m deploy.image.containerize $(call options,BENTO BUILDER) -- $$OPTIONS
 jobs-image: installed ## the image of jobs, training and MLflow's server: churn-jobs:latest [BUILDER=…] [OPTIONS=…]
-	@$(PY) -m deploy.image.jobs_image "--builder=$$BUILDER" -- $$OPTIONS
+	@$(PY) -m deploy.image.jobs_image $(call options,BUILDER) -- $$OPTIONS
 image-size: installed ## what takes up the image's room [BENTO=…] [BUILDER=…]
-	@$(PY) -m deploy.image.containerize --size-only "--bento=$$BENTO" "--builder=$$BUILDER"
+	@$(PY) -m deploy.image.containerize --size-only $(call options,BENTO BUILDER)
 sbom: installed ## the image's software bill of materials, CycloneDX → var/sbom.json [BENTO=…] [BUILDER=…] [OUT=…]
-	@$(PY) -m deploy.image.sbom "--bento=$$BENTO" "--builder=$$BUILDER" "--out=$${OUT:-var/sbom.json}"
+	@$(PY) -m deploy.image.sbom $(call options,BENTO BUILDER OUT=var/sbom.json)
 
 ## Ship
 .PHONY: release scan push deploy chart
@@ -212,7 +223,7 @@ release: installed ## the registry's champion in an image, with its bill of mate
 scan: installed ## known vulnerabilities of the packages in the image; asks the package index
 	@$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement requirements/service.txt
 push: installed ## both images to their registry, as REGISTRY_USER with REGISTRY_PASSWORD if set: IMAGE=registry/churn-service:v1.0.0 JOBS_IMAGE=…
-	@$(PY) -m deploy.image.push "--image=$$IMAGE" "--jobs-image=$$JOBS_IMAGE" "--bento=$$BENTO" "--builder=$$BUILDER"
+	@$(PY) -m deploy.image.push $(call options,IMAGE= JOBS_IMAGE= BENTO BUILDER)
 deploy: ## both on a cluster, with helm: IMAGE=… JOBS_IMAGE=… VALUES=values.yaml [RELEASE=churn-service] [NAMESPACE=churn]
 	@for given in "IMAGE=$$IMAGE" "JOBS_IMAGE=$$JOBS_IMAGE"; do case "$$given" in *@*) printf 'error: %s: a tag, not a digest\n' "$$given" >&2; exit 1;; \
 		*[!A-Za-z0-9=._/:-]*) echo "error: $${given%%=*} holds more than letters, digits and . _ / : -" >&2; exit 1;; \
@@ -229,57 +240,48 @@ chart: installed ## the Helm chart: linted, rendered, validated, packed → var/
 ## Score without HTTP
 .PHONY: score-batch score-stream
 score-batch: imported ## everybody's prediction as Parquet [AS_OF=2026-01-31T00:00] [OUT=var/predictions] [CUSTOMERS=file.csv] [ENGINE=spark]
-	@$(PY) -m jobs score-batch "--out=$${OUT:-var/predictions}" $(call option,AS_OF,as-of) \
-		$(call option,CUSTOMERS,customers) $(call option,ENGINE,engine)
+score-batch_takes := OUT=var/predictions AS_OF CUSTOMERS ENGINE
 score-stream: imported redis ## follow new orders [INCOMING=var/stream/incoming] [OUT=var/stream] [SOURCE=json|parquet|kafka] [ONCE=1]; Ctrl-C ends
-	@$(PY) -m jobs score-stream "--incoming=$${INCOMING:-var/stream/incoming}" "--out=$${OUT:-var/stream}" \
-		$(call option,SOURCE,source) $(call flag,ONCE,once)
+score-stream_takes := INCOMING=var/stream/incoming OUT=var/stream SOURCE ONCE
 
 ## Look after what was answered
 .PHONY: why publish-log audit-skew drift labels live-quality compare-live
 why: installed ## a logged decision, rebuilt: REQUEST=<request_id> [ROW=0] [SINCE=2026-01-31] [UNTIL=2026-02-01]
-	@$(PY) -m jobs why "--request=$$REQUEST" $(call option,ROW,row) $(call option,SINCE,since) $(call option,UNTIL,until)
+why_takes := REQUEST= ROW SINCE UNTIL
 publish-log: installed ## inference log → Feast's log of served features, each file once [SINCE=2026-01-31] [UNTIL=2026-02-01]
-	@$(PY) -m jobs publish-log $(call option,SINCE,since) $(call option,UNTIL,until)
+publish-log_takes := SINCE UNTIL
 audit-skew: installed ## what was served against the offline store, value by value → var/skew [SINCE=2026-01-31] [UNTIL=…] [SAMPLE=10000] [OUT=…] [ID_KEY_FILE=…] [MAX_UNEXPLAINED=0] [MAX_FAULTS=0] [MAX_MOVED=0.01]
-	@$(PY) -m jobs audit-skew $(call option,SINCE,since) $(call option,UNTIL,until) $(call option,SAMPLE,sample) \
-		$(call option,OUT,out) $(call option,ID_KEY_FILE,id-key-file) \
-		$(call option,MAX_UNEXPLAINED,max-unexplained) $(call option,MAX_FAULTS,max-faults) $(call option,MAX_MOVED,max-moved)
+audit-skew_takes := SINCE UNTIL SAMPLE OUT ID_KEY_FILE MAX_UNEXPLAINED MAX_FAULTS MAX_MOVED
 drift: installed ## live inputs and scores against a baseline → var/drift [BASELINE=training|promoted|2025-12-01..2026-01-01] [SINCE=2026-01-31] [UNTIL=…] [OUT=…]
-	@$(PY) -m jobs drift $(call option,BASELINE,baseline) $(call option,SINCE,since) $(call option,UNTIL,until) $(call option,OUT,out)
+drift_takes := BASELINE SINCE UNTIL OUT
 labels: installed ## who of the answered had left, once due → var/labels.parquet [DAYS=30] [SINCE=2026-01-31] [UNTIL=…] [OUT=…] [ID_KEY_FILE=…]
-	@$(PY) -m jobs labels "--out=$${OUT:-var/labels.parquet}" $(call option,DAYS,days) $(call option,SINCE,since) \
-		$(call option,UNTIL,until) $(call option,ID_KEY_FILE,id-key-file)
+labels_takes := OUT=var/labels.parquet DAYS SINCE UNTIL ID_KEY_FILE
 live-quality: installed ## answers held against labels, by model and week → var/live_quality [LABELS=var/labels.parquet] [SINCE=2026-01-31] [UNTIL=…] [OUT=…] [MAX_AUC_LOSS=0.05]
-	@$(PY) -m jobs live-quality "--labels=$${LABELS:-var/labels.parquet}" $(call option,SINCE,since) $(call option,UNTIL,until) \
-		$(call option,OUT,out) $(call option,MAX_AUC_LOSS,max-auc-loss)
+live-quality_takes := LABELS=var/labels.parquet SINCE UNTIL OUT MAX_AUC_LOSS
 compare-live: installed ## champion and challenger on rows that both scored → var/live_quality [LABELS=file.parquet|csv] [SINCE=2026-01-31] [UNTIL=…] [OUT=…]
-	@$(PY) -m jobs compare-live $(call option,LABELS,labels) $(call option,SINCE,since) $(call option,UNTIL,until) \
-		$(call option,OUT,out)
+compare-live_takes := LABELS SINCE UNTIL OUT
+
+feast-env score-batch score-stream why publish-log audit-skew drift labels live-quality compare-live:
+	@$(PY) -m jobs $@ $(own_options)
 
 ## Measure
 .PHONY: bench soak bench-beside bench-capacity bench-jobs bench-log drift-power drift-year bench-hours gate-power
 bench: imported materialize ## beside what else could be run → docs/performance.md; 13 quiet minutes [ROUNDS=3] [SECONDS=2]
-	@$(PY) -m benchmarks online "--rounds=$$ROUNDS" "--seconds=$$SECONDS"
+	@$(PY) -m benchmarks online $(call options,ROUNDS SECONDS)
 	@$(PY) -m benchmarks breakdown && $(PY) -m benchmarks report
 soak: imported materialize ## 200,000 requests through one worker → docs/performance.md
-	@$(PY) -m benchmarks soak && $(PY) -m benchmarks report
 bench-beside: imported materialize ## what the inference log and a challenger cost → docs/performance.md; five quiet minutes
-	@$(PY) -m benchmarks beside && $(PY) -m benchmarks report
 bench-capacity: imported materialize ## what a replica and Redis take → docs/operations/capacity.md; one quiet minute
-	@$(PY) -m benchmarks capacity && $(PY) -m benchmarks report
 bench-jobs: imported ## the jobs beside stock tools → docs/performance.md; 25 quiet minutes [SIZES=200000,1000000] [LARGEST=5000000]
-	@$(PY) -m benchmarks jobs $(call option,SIZES,sizes) $(call option,LARGEST,largest) && $(PY) -m benchmarks report
+bench-jobs_takes := SIZES LARGEST
 bench-log: imported ## what the inference log and the jobs that read it cost → docs/inference-log.md; three quiet minutes
-	@$(PY) -m benchmarks log && $(PY) -m benchmarks report
 drift-power: imported ## false alarms and power of the test of drift → docs/monitoring.md; three minutes
-	@$(PY) -m benchmarks drift-power && $(PY) -m benchmarks report
 bench-hours: $(FEATURES) $(APPLIED) ## training at the hours of requests instead of at midnights → docs/model.md; a minute
-	@$(PY) -m benchmarks hours && $(PY) -m benchmarks report
 gate-power: installed ## what the gate lets through, simulated → docs/promotion.md; some minutes
-	@$(PY) -m benchmarks gate-power && $(PY) -m benchmarks report
 drift-year: installed ## monthly reports of drift over a year of steady shops, and what they find planted → docs/monitoring.md; five minutes
-	@$(PY) -m benchmarks drift-year && $(PY) -m benchmarks report
+
+soak bench-beside bench-capacity bench-jobs bench-log drift-power drift-year bench-hours gate-power:
+	@$(PY) -m benchmarks $(@:bench-%=%) $(own_options) && $(PY) -m benchmarks report
 
 ## Quality
 .PHONY: check ci lint format test test-unit faults clean

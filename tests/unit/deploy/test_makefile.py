@@ -18,6 +18,16 @@ DESCRIBED = {
     target: set(re.findall(r"\b([A-Z_]{2,})=", text))
     for target, text in re.findall(r"^([a-z-]+):[^\n]*## (.*)$", MAKEFILE, re.MULTILINE)
 }
+TAKES = {
+    target: {each.partition("=")[0] for each in names.split()}
+    for target, names in re.findall(r"^([a-z-]+)_takes := (.*)$", MAKEFILE, re.MULTILINE)
+}
+FORWARDED = set().union(*TAKES.values()) | {
+    each.partition("=")[0]
+    for names in re.findall(r"\$\(call options,([A-Z][^$)]*)\)", MAKEFILE)
+    for each in names.split()
+}
+"""By the one rule that makes options of variables."""
 WORDS = {"OPTIONS", "CONTRACTS", "TESTS"}
 """Hold several arguments, between spaces."""
 SWITCHES = {"COMPLETE", "FORCE", "FULL", "ONCE", "REPLACE", "TAKE_OVER"}
@@ -118,8 +128,14 @@ def test_no_value_is_written_into_a_rule_or_a_recipe() -> None:
         line for line in MAKEFILE.splitlines() if re.search(rf"(?<!\$)\$[({{](?:{'|'.join(known)})[)}}:]", line)
     ] == []
     assert "CURDIR" not in MAKEFILE
-    read = set(re.findall(r"\$\$\{?([A-Z_]{2,})\b", MAKEFILE)) | set(re.findall(r"\$\(call \w+,([A-Z_]+),", MAKEFILE))
+    read = set(re.findall(r"\$\$\{?([A-Z_]{2,})\b", MAKEFILE)) | FORWARDED
     assert read - known <= {"PWD", "NAME", "SERVICE_IMAGE"}
+    assert known >= FORWARDED
+
+
+@pytest.mark.parametrize("target", sorted(TAKES))
+def test_a_target_is_described_with_the_variables_that_it_forwards(target: str) -> None:
+    assert DESCRIBED[target] == TAKES[target]
 
 
 @pytest.mark.parametrize("value", VALUES, ids=ascii)
@@ -149,6 +165,13 @@ def test_every_value_of_every_target_reaches_its_command(project: Project, targe
 
 def test_a_value_that_nobody_reads_is_not_run_either(project: Project) -> None:
     assert [["why", "--request=a"]] == project.make("why", "REQUEST=a", "ANYTHING=$(shell touch ran)`touch ran`")
+
+
+def test_nobody_adds_to_the_variables_that_a_target_forwards(project: Project) -> None:
+    added = "`touch ran`"
+
+    assert [["models"]] == project.make("models", models_takes=added)
+    assert [["models"]] == project.make("models", f"models_takes={added}")
 
 
 @pytest.mark.parametrize(
