@@ -1,1 +1,1 @@
-"""Feast's own room: what the features are. Nothing here is imported by `service/` or `training/`."""
+"""Feast repository of the churn use case. `service/` and `training/` never import it."""

@@ -1,4 +1,4 @@
-"""Where the offline store keeps the rows that `make features` writes."""
+"""Data sources: the offline store's files, written by `make features`."""
 
 import os
 import re
@@ -15,29 +15,29 @@ _OFFLINE_STORE = Path(
 )
 
 
-_BY_SPARK = os.environ.get("OFFLINE_STORE_TYPE", "") == "spark"
-"""Spark reads sources of its own kind only; production/feature_store.yaml."""
+_USES_SPARK = os.environ.get("OFFLINE_STORE_TYPE", "") == "spark"
+"""Feast's Spark offline store reads only a `SparkSource`; see production/feature_store.yaml."""
 
 
-def _rows_of(feature_view: str) -> FileSource | SparkSource:
+def _source_of(feature_view: str) -> FileSource | SparkSource:
     # `current` is a link that `make features` moves in one step from one complete build to the next.
-    # The path is a pattern: what stands for itself in the folder's name must not be taken for a part of it.
-    folder = re.sub(r"([][{}*?\\])", r"\\\1", str(_OFFLINE_STORE)) if _BY_SPARK else escape(str(_OFFLINE_STORE))
+    # The path is a glob, so special characters in the folder's name are escaped.
+    folder = re.sub(r"([][{}*?\\])", r"\\\1", str(_OFFLINE_STORE)) if _USES_SPARK else escape(str(_OFFLINE_STORE))
     rows = str(Path(folder) / "current" / feature_view / "*" / "*.parquet")
     fields = {
         "name": feature_view,
         "timestamp_field": "event_timestamp",
-        # Of two rows with the same customer and event timestamp the one created last counts: a late order changes
-        # values under a timestamp that was written before.
+        # A late order changes values under a timestamp that was already written. Of two rows with the same customer and
+        # event timestamp, the one created last counts.
         "created_timestamp_column": "created_timestamp",
     }
-    return SparkSource(path=rows, file_format="parquet", **fields) if _BY_SPARK else FileSource(path=rows, **fields)
+    return SparkSource(path=rows, file_format="parquet", **fields) if _USES_SPARK else FileSource(path=rows, **fields)
 
 
-customer_lifetime_rows = _rows_of("customer_lifetime")
-customer_orders_windowed_rows = _rows_of("customer_orders_windowed")
+customer_lifetime_rows = _source_of("customer_lifetime")
+customer_orders_windowed_rows = _source_of("customer_orders_windowed")
 
 
-def log_of(feature_service: str) -> LoggingConfig:
-    """Where `make publish-log` puts what was served, and `feast monitor` finds it."""
+def logging_of(feature_service: str) -> LoggingConfig:
+    """Destination of `make publish-log`; `feast monitor` reads the logged features there."""
     return LoggingConfig(destination=FileLoggingDestination(path=str(_OFFLINE_STORE / "feature_log" / feature_service)))

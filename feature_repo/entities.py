@@ -1,4 +1,4 @@
-"""Who features belong to."""
+"""The entity that features belong to."""
 
 from feast import Entity, ValueType
 

@@ -1,6 +1,6 @@
-"""One feature service per model generation: the features a model takes, in the order it takes them."""
+"""One feature service per model generation: the model's inputs, in the model's order."""
 
-from data_sources import log_of
+from data_sources import logging_of
 from feast import FeatureService
 from feature_views import customer_lifetime, customer_orders_windowed
 from on_demand_feature_views import customer_recency
@@ -27,5 +27,5 @@ churn_v1 = FeatureService(
         customer_recency,
     ],
     description="Inputs of customer_churn from version 1 on.",
-    logging_config=log_of("churn_v1"),
+    logging_config=logging_of("churn_v1"),
 )

@@ -37,7 +37,7 @@ customer_orders_windowed = FeatureView(
     name="customer_orders_windowed",
     description="Orders in the last 7/30/90/180 days, one snapshot at midnight UTC of each day.",
     entities=[customer],
-    ttl=timedelta(days=2),  # two snapshot intervals: one missed run is survived, two are reported
+    ttl=timedelta(days=2),  # two snapshot intervals: one missed run is tolerated, two are reported
     schema=[
         field
         for days in WINDOW_DAYS

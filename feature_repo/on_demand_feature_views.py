@@ -1,4 +1,4 @@
-"""Features that must be computed at the time of the request: a stored recency is wrong a day later."""
+"""Features computed at request time: a stored recency is wrong a day later."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ request_time = RequestSource(
             name="as_of",
             dtype=Int64,
             description="microseconds since 1970; the cut-off in training",
-            # The service reads this tag to know that it fills the value, and with what.
+            # Tells the service to fill this value itself, and with what.
             tags={"filled_by": "request_time_unix_us"},
         )
     ],

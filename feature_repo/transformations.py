@@ -1,15 +1,14 @@
-"""Orders → feature rows, as pure Ibis expressions: DuckDB on one machine, Spark beyond it, equal rows.
+"""Orders → feature rows, as pure Ibis expressions. DuckDB (one machine) and Spark (larger data) give equal rows.
 
-Two rules make the engines agree to the last bit and keep the future out:
+Two rules make the engines agree to the last bit and prevent leakage from the future:
 
-- Times are int64 microseconds since 1970 and money is summed as int64 ten-thousandths, so every sum is
-  exact whatever its order. Only then is it divided, once, in float64.
-- A feature row at time T uses orders strictly before T. A row that includes an order at t is therefore
-  stamped t + 1 µs.
+- Times are int64 microseconds since 1970. Money is summed as int64 ten-thousandths. So sums are exact in any order;
+  each is divided once, at the end, in float64.
+- A feature row at time T uses only orders before T. A row that includes an order at t is stamped t + 1 µs.
 
-`orders` has the columns order_id, customer_id (string), event_unix_us (int64), amount (float64), items (int64). The
-features take them after `distinct_orders`, which also reads streamed (int64), 0 of the orders file, 1 of the stream;
-docs/features.md says what that rule means for late and repeated orders.
+`orders` has the columns order_id, customer_id (string), event_unix_us (int64), amount (float64), items (int64).
+`distinct_orders` also reads `streamed` (int64): 0 for the orders file, 1 for the stream. The other functions take its
+result. docs/features.md describes late and repeated orders.
 """
 
 from collections.abc import Sequence
@@ -19,19 +18,18 @@ import ibis.expr.types as ir
 
 DAY_US = 86_400_000_000
 MONEY_UNIT = 10_000
-"""Parts of one unit of money that are summed exactly; further decimals of an order are rounded away."""
+"""Parts of one unit of money. Amounts are rounded to such parts and summed exactly."""
 
 
 def distinct_orders(orders: ir.Table) -> ir.Table:
-    """Orders with one row for each customer and order_id: that of the orders file; of several, the smallest by (event
-    time, amount, items).
+    """Keep one row per customer and order_id: the orders file's; of several, the smallest (event time, amount, items).
 
-    The file is delivered after the stream and may correct what that said. The choice is total over all that features
-    are made of, so it depends neither on the order in which rows were delivered or stored nor on the engine; nor on
-    other customers, so that it can be made for some of them alone.
+    The file is delivered after the stream and may correct it. The order covers every column that features use, so the
+    choice is the same for any engine and any delivery or storage order. It depends on one customer only, so it can be
+    made for some customers alone.
 
     Returns:
-        The columns of `orders` but for `streamed`.
+        The columns of `orders` without `streamed`.
     """
     first = ibis.window(group_by=["customer_id", "order_id"], order_by=["streamed", "event_unix_us", "amount", "items"])
     numbered = orders.mutate(nth=ibis.row_number().over(first))
@@ -45,8 +43,8 @@ def _money(orders: ir.Table) -> ir.IntegerValue:
 def customer_lifetime(orders: ir.Table) -> ir.Table:
     """One row after each order time of a customer, over all orders up to and including it.
 
-    Orders of one customer at the same microsecond make one row: nothing tells them apart in time.
-    Gaps are between consecutive order times; with one order time there is none and they are 0.
+    Orders of one customer at the same microsecond give one row.
+    Gaps are between consecutive order times; they are 0 for the first one.
 
     Returns:
         customer_id, event_unix_us, and the fields of the feature view `customer_lifetime`.
@@ -103,8 +101,8 @@ def customer_orders_windowed(
 ) -> ir.Table:
     """One row per snapshot time S and customer with an order before S, over orders in [S − days, S).
 
-    A customer whose first order t is of the day after S had no order at S. That is known from t on, so there is a row
-    of zeros stamped t + 1 µs, which lies in [S, S + 1 day): until the next snapshot it says what is true of S.
+    A customer whose first order t lies in the day after S had no order at S. This is known from t on: a row of zeros
+    is stamped t + 1 µs, within [S, S + 1 day). It holds until the next snapshot.
 
     Args:
         snapshots: one column, snapshot_unix_us (int64).
@@ -121,7 +119,7 @@ def customer_orders_windowed(
 def newcomers_windowed(
     orders: ir.Table, snapshots: ir.Table, window_days: Sequence[int] = (7, 30, 90, 180)
 ) -> ir.Table:
-    """Of `customer_orders_windowed` the rows of zeros alone: of customers who are new on the day after a snapshot."""
+    """Only the rows of zeros in `customer_orders_windowed`: of customers who are new on the day after a snapshot."""
     first = orders.group_by("customer_id").agg(first_us=orders.event_unix_us.min())
     new = first.join(
         snapshots,

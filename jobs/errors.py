@@ -1,11 +1,11 @@
-"""Errors of the jobs; each message says what was wrong with what, and what to do about it."""
+"""Errors of the jobs. Each message names what is wrong, where, and what to do."""
 
 
 class JobError(Exception):
-    """A job could not do its work; nothing half-written is left behind.
+    """A job failed; it left nothing half-written.
 
-    exit_code: what the command ends with.
-    prefix: what its line begins with.
+    exit_code: the command's exit code.
+    prefix: start of the line that the command prints.
     """
 
     exit_code = 1
@@ -13,6 +13,6 @@ class JobError(Exception):
 
 
 class ArgumentError(JobError):
-    """What was asked for cannot be; it ends as an argument that the command line cannot read."""
+    """An argument is readable but impossible; the exit code is that of wrong usage."""
 
     exit_code = 2

@@ -1,4 +1,4 @@
-"""Opening Feast for the jobs, and registering the definitions."""
+"""Opens Feast's store for the jobs, and applies the feature definitions."""
 
 import os
 import shutil
@@ -25,16 +25,16 @@ REDIS_OPTIONS = {"socket_connect_timeout": "2", "socket_timeout": "20"}
 
 
 def apply(artefacts: Artefacts) -> None:
-    """Register the definitions of `feature_repo/` with Feast's own command.
+    """Apply the definitions of `feature_repo/` with `feast apply`.
 
-    Feast empties a registry file and then writes it, and two of its processes lose each other's changes. So it works on
-    a copy, under a lock, and the copy takes the file's place in one step. A database keeps its own order.
+    Feast empties a registry file before it writes it, and two of its processes lose each other's changes. So Feast
+    changes a copy under a lock, and the copy replaces the file in one step. A database needs neither.
 
     Raises:
         JobError: `feast apply` failed; its last lines are quoted.
     """
     try:
-        with _alone(artefacts) as registry:
+        with _registry_lock(artefacts) as registry:
             if registry is None:
                 _apply(artefacts)
             else:
@@ -46,22 +46,22 @@ def apply(artefacts: Artefacts) -> None:
 def tell_materialized(
     artefacts: Artefacts, store: "FeatureStore", view: "FeatureView", since: datetime, until: datetime
 ) -> None:
-    """Note in the registry what was materialized, as Feast's own run does; on top of what was applied meanwhile."""
+    """Record the materialized interval in the registry, as `feast materialize` does; keeps what was applied since."""
     from scoring.feast.store import note_materialized
 
-    with _alone(artefacts):
+    with _registry_lock(artefacts):
         note_materialized(store, view, since, until)
 
 
 @contextmanager
-def _alone(artefacts: Artefacts) -> Iterator[Path | None]:
-    """Alone to change a registry that is a file; None, without a lock, for the address of a database or a bucket."""
+def _registry_lock(artefacts: Artefacts) -> Iterator[Path | None]:
+    """Lock a registry file and yield its path. Yields None, without a lock, for a database or a bucket."""
     if "://" in artefacts.feast_registry:
         yield None
         return
-    registry = Path(FEATURE_REPO, artefacts.feast_registry)  # what is relative is so to the repository, as for Feast
+    registry = Path(FEATURE_REPO, artefacts.feast_registry)  # like Feast: relative to the feature repository
     registry.parent.mkdir(parents=True, exist_ok=True)
-    registry = registry.resolve()  # a link goes on pointing where it does
+    registry = registry.resolve()  # replace a link's target, not the link
     with locked(registry.with_name(f"{registry.name}.lock")):
         yield registry
 
@@ -75,7 +75,7 @@ def _apply_to_a_copy(artefacts: Artefacts, registry: Path) -> None:
 
 def _apply(artefacts: Artefacts) -> None:
     done = subprocess.run(
-        # Not the script: it names the Python of where the environment was made, which may have been moved or copied.
+        # Not the `feast` script: its first line names a Python that may have been moved or copied since.
         [sys.executable, "-c", "from feast.cli.cli import cli; cli()", "apply"],
         cwd=FEATURE_REPO,
         env={**os.environ, **artefacts.feast_environment()},
@@ -89,18 +89,18 @@ def _apply(artefacts: Artefacts) -> None:
 
 
 def open_feature_store(artefacts: Artefacts) -> "FeatureStore":
-    """Feast's store over the project's artefacts; imports feast, which takes seconds.
+    """Open Feast's store over the project's artefacts; importing feast takes seconds.
 
-    A registry names the offline store by its absolute path. Where that is not `artefacts.offline_store` (another
-    OFFLINE_STORE_DIR, a checkout that was moved or copied) this checkout's own registry is applied again.
+    A registry names the offline store by its absolute path. If that differs from `artefacts.offline_store` (another
+    OFFLINE_STORE_DIR, a moved or copied checkout), this checkout's own registry is applied again.
 
     Raises:
-        JobError: another registry reads another offline store.
+        JobError: the registry is another checkout's and names another offline store.
     """
     store = _open(artefacts)
     elsewhere = another_store(store.registry, store.project, artefacts.offline_store)
     if elsewhere is not None and _is_own(artefacts.feast_registry):
-        print(f"Feast's registry was applied for {elsewhere}: applying it for {artefacts.offline_store}", flush=True)
+        print(f"Feast's registry names {elsewhere}; applying it again for {artefacts.offline_store}", flush=True)
         apply(artefacts)
         store = _open(artefacts)
         elsewhere = another_store(store.registry, store.project, artefacts.offline_store)
@@ -110,7 +110,7 @@ def open_feature_store(artefacts: Artefacts) -> "FeatureStore":
 
 
 def _is_own(registry: str) -> bool:
-    """True for a file in this checkout's own folder: nobody else's process works with it."""
+    """True for a file in this checkout's `var/`, which no other checkout uses."""
     return "://" not in registry and Path(FEATURE_REPO, registry).resolve().is_relative_to(PROJECT_ROOT / "var")
 
 

@@ -1,4 +1,4 @@
-"""Starting Spark, for the jobs that may run on it."""
+"""Starts Spark for the jobs that can run on it."""
 
 import os
 import re
@@ -24,15 +24,15 @@ JAVA_NEEDED = 17
 def spark_session(
     settings: JobsSettings, application: str, options: Mapping[str, str] | None = None
 ) -> Iterator["SparkSession"]:
-    """The session of this process, in UTC with timestamps as microseconds; stopped at the end if it was started here.
+    """Spark session of this process: UTC, timestamps in microseconds. Stopped at the end if it was started here.
 
     Args:
-        application: the name it goes by on a cluster.
+        application: its name on a cluster.
         options: further Spark properties.
 
     Raises:
-        JobError: pyspark or Java is missing or too old, Spark does not start, or it failed inside the block; then its
-            own words are quoted.
+        JobError: pyspark or Java is missing or too old, or Spark does not start, or Spark failed inside the block; the
+            message quotes Spark's error.
     """
     problem = missing_for_spark()
     if problem:
@@ -47,14 +47,14 @@ def spark_session(
         session = _builder(settings, application, options or {}).getOrCreate()
         yield session
     except (PySparkException, Py4JError) as error:
-        raise JobError(f"Spark: {_said(error)}") from None
+        raise JobError(f"Spark: {_message(error)}") from None
     finally:
         if session is not None and running is None:
             session.stop()
 
 
-def _said(error: Exception) -> str:
-    """Its first line, or what our own code said on an executor, which comes last in a long trace."""
+def _message(error: Exception) -> str:
+    """The error's first line, or our own code's error on an executor, which ends a long trace."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     ours = [line for line in lines if re.match(r"(contract|jobs|scoring)(\.\w+)+: ", line)]
     return ours[-1].partition(": ")[2] if ours else lines[0]
@@ -71,8 +71,8 @@ def _builder(settings: JobsSettings, application: str, options: Mapping[str, str
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
     }
-    if settings.spark_master.startswith("local"):  # few cores, and nobody to talk to
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # Python functions run in this environment too
+    if settings.spark_master.startswith("local"):  # few cores, no other machine
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # Python workers use this environment too
         properties |= {
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.driver.host": "127.0.0.1",
@@ -85,15 +85,15 @@ def _builder(settings: JobsSettings, application: str, options: Mapping[str, str
 
 
 def spark_path(path: Path | str) -> str:
-    """A path that Spark reads, by its own name: what would be a pattern in it is escaped, as Hadoop wants it.
+    """A path for Spark to read literally: Hadoop's glob characters are escaped.
 
-    Absolute, because Spark would put the working folder before it unescaped.
+    Absolute, because Spark would prepend the working folder unescaped.
     """
     return re.sub(r"([][{}*?\\])", r"\\\1", str(Path(path).absolute()))
 
 
 def missing_for_spark() -> str | None:
-    """What Spark needs and does not find on this machine, or None."""
+    """Says what Spark needs and this machine lacks; None if nothing."""
     if find_spec("pyspark") is None:
         return "pyspark is not installed; requirements/spark.txt has it"
     home = os.environ.get("JAVA_HOME")
@@ -101,11 +101,11 @@ def missing_for_spark() -> str | None:
     if java is None or not os.access(java, os.X_OK):
         where = f"JAVA_HOME is {home}" if home else "there is no java on the PATH"
         return f"Spark needs Java {JAVA_NEEDED} or later, and {where}"
-    said = subprocess.run(
+    version_text = subprocess.run(
         [java, "-version"], capture_output=True, encoding="utf-8", errors="replace", check=False
     ).stderr
-    version = re.search(r'version "(\d+)', said)
+    version = re.search(r'version "(\d+)', version_text)
     if version is None or int(version[1]) < JAVA_NEEDED:
-        found = said.strip().splitlines()[0] if said.strip() else "a java that says nothing"
+        found = version_text.strip().splitlines()[0] if version_text.strip() else "a java that says nothing"
         return f"Spark needs Java {JAVA_NEEDED} or later; {java} is {found}"
     return None

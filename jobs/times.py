@@ -1,4 +1,4 @@
-"""Points in time as whole microseconds since 1970, which every engine computes with exactly, and spans of them."""
+"""Points in time as whole microseconds since 1970, exact in every engine, and ranges of them."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -19,20 +19,20 @@ def format_range(since: datetime | None, until: datetime | None) -> str:
 
 
 def refuse_nothing_between(since: datetime | None, until: datetime | None) -> None:
-    """None is an open end.
+    """Check that [since, until) holds some time; None is an open end.
 
     Raises:
-        ArgumentError: no time is in [since, until).
+        ArgumentError: it is empty.
     """
     if since and until and since >= until:
         raise ArgumentError(f"--since {since.isoformat()} is not before --until {until.isoformat()}")
 
 
 def utc(text: str) -> datetime:
-    """An ISO date or time; UTC unless it names a zone.
+    """Parse an ISO date or time; UTC unless it names a zone.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is neither.
     """
     at = datetime.fromisoformat(text)
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)

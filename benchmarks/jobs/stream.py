@@ -41,7 +41,7 @@ def batch_lines(lines: list[tuple[float, str]]) -> list[BatchLine]:
     """
     found = []
     for at, line in lines:
-        if line.startswith("a batch could not be done"):
+        if line.startswith("a batch failed"):
             raise StepError(f"score-stream: {line}")
         if line.startswith('{"number"'):
             said = json.loads(line)

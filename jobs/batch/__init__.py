@@ -1,1 +1,1 @@
-"""Scores everybody, or a list, from the offline store."""
+"""Batch scoring: scores all customers, or a list, from the offline store."""

@@ -1,4 +1,4 @@
-"""The customers whom a batch is to score, from a file: ids and, where wanted, features that replace looked-up ones."""
+"""Reads the customers to score from a file: ids and, optionally, features that override looked-up ones."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ from scoring.entity_ids import text_ids
 
 @dataclass(frozen=True)
 class CustomerList:
-    """Who is to be scored.
+    """Customers to score.
 
-    customer_ids: string (n,), sorted, each once.
-    overrides: input column of the model → float64 (n,), NaN where the row names no value.
+    customer_ids: string (n,), sorted, unique.
+    overrides: input column of the model → float64 (n,); NaN where a row gives no value.
     """
 
     customer_ids: pa.Array
     overrides: Mapping[int, NDArray[np.float64]]
 
     def between(self, low: str | None, high: str | None) -> "CustomerList":
-        """Those from `low` on and before `high`; None is an open end."""
+        """The customers in [low, high); None is an open end."""
         everybody = pa.array([True]).take(pa.array(np.zeros(len(self.customer_ids), np.int64)))
         after = everybody if low is None else pc.greater_equal(self.customer_ids, low)
         before = everybody if high is None else pc.less(self.customer_ids, high)
@@ -43,11 +43,11 @@ class CustomerList:
 def read_customer_list(path: Path, join_key: str, resolver: Resolver) -> CustomerList:
     """Read a .csv or .parquet file with the column `join_key`; every other column is a feature reference.
 
-    Rows that say the same twice are one.
+    Equal rows count once.
 
     Raises:
-        JobError: names file, column and row: a column is missing or no input of the model, an id is null or empty, a
-            value does not fit its feature, or a customer stands twice with different features.
+        JobError: a column is missing or no input of the model, an id is null or empty, a value does not fit its
+            feature, or a customer occurs twice with different features. The message names file, column and row.
     """
     table = _read(path, join_key)
     if join_key not in table.column_names:
@@ -55,7 +55,7 @@ def read_customer_list(path: Path, join_key: str, resolver: Resolver) -> Custome
     ids = text_ids(table[join_key])
     if ids is None:
         found = table[join_key].type
-        raise JobError(f"{path}: column {join_key} is {found}; expected text or whole numbers, taken as text")
+        raise JobError(f"{path}: column {join_key} is {found}; expected text or whole numbers")
     empty = np.flatnonzero(pc.equal(pc.fill_null(ids, ""), "").to_numpy(zero_copy_only=False))
     if len(empty):
         raise JobError(f"{path}: column {join_key}, row {empty[0] + 1}: expected a customer id, found none")
@@ -69,7 +69,7 @@ def read_customer_list(path: Path, join_key: str, resolver: Resolver) -> Custome
         same = np.concatenate([[True], (values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))])
         if (again & ~same).any():
             customer = ids[int(np.flatnonzero(again & ~same)[0])].as_py()
-            raise JobError(f"{path}: customer {customer!r} stands there twice, with different features")
+            raise JobError(f"{path}: customer {customer!r} occurs twice, with different features")
     return CustomerList(
         ids.filter(pa.array(~again)), {column: values[~again] for column, values in sorted_overrides.items()}
     )
@@ -96,7 +96,7 @@ def _read(path: Path, join_key: str) -> pa.Table:
 def _overrides(
     path: Path, columns: Mapping[str, list[object]], rows: int, resolver: Resolver
 ) -> dict[int, NDArray[np.float64]]:
-    """By the rules that the HTTP API has for overrides, applied value by value."""
+    """Check each value by the HTTP API's rules for overrides."""
     overrides: dict[int, NDArray[np.float64]] = {}
     for name, values in columns.items():
         taken = np.full(rows, np.nan)

@@ -1,4 +1,4 @@
-"""Scored customers as rows of a table: the same words and numbers as the HTTP API's, one row per customer."""
+"""Predictions as a table, one row per customer, with the HTTP API's words and numbers."""
 
 from datetime import datetime
 
@@ -31,7 +31,7 @@ _WORDS = pa.array([STATE_WORDS.get(state) for state in range(max(STATE_WORDS) + 
 
 
 def feature_issues(resolved: ResolvedFeatures) -> pa.Array:
-    """list<ISSUE> (n,): of every row the features that are not fresh, in model order."""
+    """The features of each row that are not fresh, in model order; list<ISSUE> (n,)."""
     found = resolved.all_issues()
     counts = np.bincount(found.rows, minlength=len(resolved.known))
     used = pc.if_else(pa.array(found.defaulted), "default", "value")
@@ -50,7 +50,7 @@ def feature_issues(resolved: ResolvedFeatures) -> pa.Array:
 def predictions(
     customer_ids: pa.Array, made: Outcomes, issues: pa.Array, contract: ModelContract, as_of: datetime
 ) -> pa.Table:
-    """Rows of `PREDICTIONS`, n of them.
+    """Make n rows of `PREDICTIONS`.
 
     Args:
         issues: from `feature_issues`.
@@ -71,6 +71,6 @@ def predictions(
 
 
 def counts(table: pa.Table) -> dict[str, int]:
-    """Rows of each status, all statuses named."""
+    """Status → number of rows, 0 included."""
     found = {row["values"]: row["counts"] for row in pc.value_counts(table["status"]).to_pylist()}
     return {status: found.get(status, 0) for status in STATUSES}

@@ -1,4 +1,4 @@
-"""Offline store → predictions for all, or listed, customers as they were known at a time; on one machine, in chunks."""
+"""Scores all or listed customers from the offline store as of a time, on one machine, in chunks."""
 
 import time
 from collections import defaultdict
@@ -33,9 +33,9 @@ CUSTOMERS_PER_CHUNK = 100_000
 class Order:
     """What to score.
 
-    as_of: UTC; features and request-time inputs are those of this time.
-    out: the folder of all predictions; each model version and time has a partition in it.
-    customers: a file of customers, see `read_customer_list`; None scores everybody who has a row.
+    as_of: UTC; the time of features and request-time inputs.
+    out: folder of all predictions, with a partition per model version and time.
+    customers: a file of customers, see `read_customer_list`; None scores every customer with a row.
     """
 
     as_of: datetime
@@ -45,7 +45,7 @@ class Order:
 
 @dataclass
 class Scored:
-    """What a batch did; seconds by stage."""
+    """Result of a batch; `seconds` by stage."""
 
     partition: Path
     statuses: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATUSES, 0))
@@ -59,7 +59,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Batch:
-    """Everything that scoring needs, opened and held against each other."""
+    """Everything that scoring needs, opened and checked."""
 
     model: ImportedModel
     plan: FeaturePlan
@@ -69,9 +69,9 @@ class Batch:
 
 
 def partition_of(order: Order, model: ImportedModel) -> Path:
-    """Where the predictions of one model version at one time lie; no colon, which not every file system takes.
+    """Folder of the predictions of one model version at one time; without colons, which some file systems refuse.
 
-    The folders are named unlike the columns: a reader of the whole of `out` takes them for columns of their own.
+    Folder names differ from column names, because readers of all of `out` take folders as columns.
     """
     micros = f".{order.as_of.microsecond:06d}" if order.as_of.microsecond else ""
     time_of_day = f"{order.as_of:%Y-%m-%dT%H%M%S}{micros}Z"
@@ -79,14 +79,14 @@ def partition_of(order: Order, model: ImportedModel) -> Path:
 
 
 def open_batch(artefacts: Artefacts, model: ImportedModel, order: Order, now: datetime) -> Batch:
-    """Open the registry, the offline store and the list of customers, and hold them against the model's contract.
+    """Open the registry, the offline store and the list of customers, and check them against the model's contract.
 
     Raises:
         JobError: the time lies in the future, or one of them cannot be used.
-        ContractError: the registry does not keep the contract.
+        ContractError: the registry does not fulfil the contract.
     """
     if order.as_of > now:
-        raise JobError(f"AS_OF {order.as_of.isoformat()} lies in the future; nothing can be known of it")
+        raise JobError(f"AS_OF {order.as_of.isoformat()} lies in the future; no features are known yet")
     contract = model.contract
     resolver = Resolver.of(contract)
     listed = None
@@ -94,7 +94,7 @@ def open_batch(artefacts: Artefacts, model: ImportedModel, order: Order, now: da
         listed = read_customer_list(order.customers, contract.feature_schema.entity_keys[0].join_key, resolver)
     store = open_feature_store(artefacts)
     plan = FeaturePlan.of(store, contract)
-    # Of one build, whatever is put in place meanwhile.
+    # All views of one build, even if a new one is put in place meanwhile.
     views = {name: store.registry.get_feature_view(name, store.project) for name in plan.views}
     sources = {name: resolved(ViewSource.of(view)) for name, view in views.items()}
     for build in {build_of(source) for source in sources.values()}:
@@ -105,12 +105,12 @@ def open_batch(artefacts: Artefacts, model: ImportedModel, order: Order, now: da
 
 
 def score_batch(artefacts: Artefacts, model: ImportedModel, order: Order, now: datetime) -> Scored:
-    """Score and put the partition in place in one step; a re-run replaces it, a failed one leaves what was there.
+    """Score and put the partition in place in one step. A re-run replaces it; a failed run leaves the old one.
 
-    Memory is bounded by a chunk of `CUSTOMERS_PER_CHUNK` customers and by DuckDB's own limit.
+    Memory is bounded by a chunk of `CUSTOMERS_PER_CHUNK` customers and by DuckDB's limit.
 
     Raises:
-        JobError: as `open_batch`; or nobody has a row at that time.
+        JobError: as `open_batch`; or no customer has a row at that time.
         ContractError: as `open_batch`.
     """
     batch = open_batch(artefacts, model, order, now)
@@ -129,7 +129,7 @@ def score_batch(artefacts: Artefacts, model: ImportedModel, order: Order, now: d
 
 
 def nobody_has_features(order: Order) -> JobError:
-    """Why there is no partition."""
+    """Error for a batch without any row."""
     return JobError(f"nobody has features at {order.as_of.isoformat()}; the data begin later")
 
 
@@ -164,7 +164,7 @@ def _chunks(batch: Batch, as_of: datetime, done: Scored) -> Iterator[pa.Table]:
 
 
 def _everybody(rows: dict[str, pa.Table], join_key: str) -> pa.Array:
-    """Customers with a row in any view, sorted."""
+    """Sorted ids of customers with a row in any view."""
     ids = pc.unique(
         pa.chunked_array([chunk for table in rows.values() for chunk in table[join_key].chunks], pa.string())
     )
@@ -172,7 +172,7 @@ def _everybody(rows: dict[str, pa.Table], join_key: str) -> pa.Array:
 
 
 def report(done: Scored) -> str:
-    """What was done, for people: rows by status, and where the time went."""
+    """Summarize a result for people: rows by status, seconds by stage."""
     statuses = ", ".join(f"{rows:,} {status}" for status, rows in done.statuses.items() if rows)
     seconds = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in done.seconds.items())
     return f"{done.rows:,} customers ({statuses}) in {done.partition}\n  {seconds}"

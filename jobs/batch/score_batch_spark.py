@@ -1,7 +1,7 @@
-"""Batch scoring on Spark: the same plan, `resolve` and outcomes as on one machine, over partitions of customers.
+"""Scores a batch on Spark: the same plan, `resolve` and outcomes as on one machine, over partitions of customers.
 
-The model is the imported one, as on one machine: its file is sent to the executors, each of which verifies it before it
-loads it. MLflow's `spark_udf` would load whatever the registry holds now, and the code that it names.
+The executors get the imported model's file, and verify it before they load it. MLflow's `spark_udf` would load what the
+registry holds now, and run the code that it names.
 """
 
 import time
@@ -40,11 +40,11 @@ _OVERRIDE = "override__"
 def score_batch_on_spark(
     artefacts: Artefacts, model: ImportedModel, order: Order, settings: JobsSettings, now: "datetime"
 ) -> Scored:
-    """As `score_batch`, with Spark's partitions for chunks.
+    """As `score_batch`, with Spark's partitions as chunks.
 
     Raises:
         JobError, ContractError: as `score_batch`; or Spark cannot be used.
-        ModelError: the model's file is not what was imported any more.
+        ModelError: the model's file has changed since its import.
     """
     batch = open_batch(artefacts, model, order, now)
     done = Scored(batch.partition)
@@ -52,7 +52,7 @@ def score_batch_on_spark(
     options = {"spark.executorEnv.PYTHONPATH": str(PROJECT_ROOT)}
     with replaced_folder(batch.partition) as folder, spark_session(settings, "score-batch", options) as session:
         scored = _scored(session, batch, order.as_of)
-        # Spark makes its folder itself, and leaves its own book-keeping in it.
+        # Spark creates the folder itself, and leaves its own files in it.
         scored.write.parquet(str(folder / "spark"))
         for file in sorted((folder / "spark").glob("part-*.parquet")):
             file.rename(folder / file.name)
@@ -76,7 +76,7 @@ def _scored(session: "SparkSession", batch: Batch, as_of: "datetime") -> "DataFr
 
 
 def _features(session: "SparkSession", batch: Batch, as_of: "datetime") -> "DataFrame":
-    """One row per customer: the latest row of every view side by side, and the customer's overrides."""
+    """Join the latest rows of all views and the overrides: one row per customer."""
     key = batch.plan.join_key
     views = [_latest(session, batch.sources[name], fields, as_of, key) for name, fields in batch.plan.views.items()]
     if batch.listed is None:
@@ -87,7 +87,7 @@ def _features(session: "SparkSession", batch: Batch, as_of: "datetime") -> "Data
 def _latest(
     session: "SparkSession", source: ViewSource, fields: Sequence[str], as_of: "datetime", key: str
 ) -> "DataFrame":
-    """As `latest_rows`, by Spark; columns are named view__field."""
+    """`latest_rows` by Spark; columns are named view__field."""
     from pyspark.sql import Window
     from pyspark.sql.functions import col, lit, row_number
 
@@ -122,7 +122,7 @@ def _listed(session: "SparkSession", listed: CustomerList, key: str) -> "DataFra
 def _scoring(
     plan: FeaturePlan, contract: ModelContract, packed: PackedScorer, overridden: Sequence[int], as_of: "datetime"
 ) -> Callable[[Batches], Batches]:
-    """What an executor does: joined rows in, rows of `PREDICTIONS` out."""
+    """The executors' function: joined rows in, rows of `PREDICTIONS` out."""
     as_of_us = unix_us(as_of)
 
     def score(batches: Batches) -> Batches:

@@ -1,1 +1,1 @@
-"""Orders to feature rows: builds of the offline store."""
+"""Builds of the offline store: orders → feature rows."""

@@ -1,7 +1,7 @@
-"""Orders → the offline store: `feature_repo.transformations` run on DuckDB or Spark, written as partitioned Parquet.
+"""Builds the offline store: runs `feature_repo.transformations` on DuckDB or Spark and writes partitioned Parquet.
 
-A build computes only what can differ from the build before. It compares the orders day by day; from the first day that
-differs on, `customer_lifetime` is computed anew for the customers who ordered since, windowed snapshots for all.
+A build computes only what can differ from the previous build. It compares the orders day by day. From the first changed
+day on it recomputes `customer_lifetime` for the customers who ordered since, and windowed snapshots for all customers.
 """
 
 import hashlib
@@ -53,44 +53,43 @@ def build_features(
     full: bool = False,
     cutoffs: CutoffSettings | None = None,
 ) -> Build:
-    """Compute every stored feature view from the orders and put the result in place in one step.
+    """Compute every stored feature view from the orders and put the build in place in one step.
 
-    `created_timestamp` of a row is the midnight before the build that computed it: the same orders, settings and day
-    give byte-for-byte the same files of rows. Until the last step the old build stays whole; an interrupted run leaves
-    it so.
+    `created_timestamp` of a row is the midnight before its build, so the same orders, settings and day give the same
+    files byte for byte. The old build stays in place until the last step, also if the run is interrupted.
 
     Args:
         now: UTC; no row is stamped later.
         engine: `duckdb` or `spark`.
-        full: compute everything, whatever the build before holds.
-        cutoffs: when training looks at customers; None is as the environment has it.
+        full: recompute everything.
+        cutoffs: training's cut-offs; None reads them from the environment.
 
     Raises:
-        JobError: the orders cannot be used, the engine cannot run or failed, another build is running, or rows are not
-            what the orders of their customers give.
+        JobError: the orders cannot be used, the engine cannot run or failed, another build is running, or rows differ
+            from what their customers' orders give.
     """
     orders = find_orders(artefacts)
     if orders.left_out:
         print(
-            f"  {len(orders.left_out):,} batches of streamed orders came with other data and are left out", flush=True
+            f"  {len(orders.left_out):,} batches of streamed orders belong to other data and are left out", flush=True
         )
     with only_build(artefacts.offline_store) as partial:
         with (
             tempfile.TemporaryDirectory(dir=settings.scratch_dir or partial.parent, suffix=".partial") as scratch,
             open_engine(engine, settings, Path(scratch)) as running,
         ):
-            build = _Building(artefacts, orders, running, partial, now, full).build(
+            build = _BuildRun(artefacts, orders, running, partial, now, full).build(
                 settings, cutoffs or CutoffSettings()
             )
         checked = check_against_orders(partial, build.partitions, orders.files, settings.features_verify_customers)
-        print(f"  {checked.rows:,} rows of {checked.customers:,} customers are what their orders give", flush=True)
+        print(f"  {checked.rows:,} rows of {checked.customers:,} customers agree with their orders", flush=True)
         put_in_place(partial, build, artefacts.offline_store, artefacts.streamed_orders)
-    owner_of(artefacts.offline_store, settings.owner)  # from the first build on, so that a copy is known as one
+    owner_of(artefacts.offline_store, settings.owner)  # noted from the first build on, so that copies are recognized
     return build
 
 
-class _Building:
-    """One build under way."""
+class _BuildRun:
+    """One run of `build_features`."""
 
     def __init__(
         self, artefacts: Artefacts, orders: Orders, engine: Engine, partial: Path, now: datetime, full: bool
@@ -103,7 +102,7 @@ class _Building:
         self._now = now
         self._files: dict[str, dict[str, dict[str, Written]]] = {}
         self._definition = _definition(engine)
-        self._in_place = _build_in(self._store)
+        self._in_place = _read_build_or_none(self._store)
         self._previous = None if full else self._build_to_continue()
         self._distinct = engine.keep("distinct_orders", transformations.distinct_orders(engine.orders(orders.files)))
 
@@ -112,7 +111,7 @@ class _Building:
         changed = self._first_changed_day(days)
         observed_until = self._orders.observed_until
         known_until = max(observed_until, last_order)
-        # Retraining takes the champion's label where nobody sets one, whatever else is set then or was set before.
+        # Retraining uses the champion's label unless one is set, whatever else is set or was set before.
         chosen = (self._in_place.cutoffs if self._in_place else {}) | cutoffs.chosen
         label = {name: chosen[name] for name in ("label_days",) if name in chosen}
         times = snapshot_times(
@@ -152,11 +151,11 @@ class _Building:
         previous = self._in_place
         if previous is None:
             return None
-        made_by = (previous.engine, previous.definition)  # of which orders, their days say
+        made_by = (previous.engine, previous.definition)  # its `days` tell which orders it holds
         return previous if made_by == (self._engine.identity, self._definition) else None
 
     def _days(self) -> tuple[dict[str, Day], datetime, datetime]:
-        """What there is of each day, and the times of the very first and the very last order.
+        """Summarize the orders of each day; also returns the times of the first and the last order.
 
         Raises:
             JobError: a column is empty in some row, or an order lies in the future.
@@ -174,57 +173,58 @@ class _Building:
         )
         for name, column in zip(ORDER_COLUMNS, ORDERS_SCHEMA.names, strict=True):
             if any(day[f"no_{name}"] for day in found):
-                raise JobError(f"{self._path}: an order, there or in the stream's batches, has no {column}")
+                raise JobError(f"{self._path}: an order, in this file or in the stream's batches, has no {column}")
         if max(day["last_us"] for day in found) >= unix_us(self._now):
-            raise JobError(f"{self._path}: an order lies in the future of {self._now.isoformat()}")
+            raise JobError(f"{self._path}: an order lies in the future; now is {self._now.isoformat()}")
         days = {str(day["day"]): Day(orders=day["orders"], hash=day["hash"]) for day in found}
         first, last = min(day["first_us"] for day in found), max(day["last_us"] for day in found)
         return dict(sorted(days.items())), EPOCH + timedelta(microseconds=first), EPOCH + timedelta(microseconds=last)
 
     def _first_changed_day(self, days: dict[str, Day]) -> datetime | None:
-        """The first midnight after which the orders differ from those of the build before; None: they do not."""
+        """The first midnight from which the orders differ from the previous build's; None if they are equal."""
         before = self._previous.days if self._previous else {}
         changed = [int(day) for day in days.keys() | before.keys() if days.get(day) != before.get(day)]
         return EPOCH + min(changed) * _DAY if changed else None
 
     def _lifetime(self, changed: datetime | None) -> dict[str, Partition]:
-        """A row depends on the orders of its customer up to it: months before the first change, or damage, stay."""
+        """Keep the months before the first changed or damaged one: a row depends only on orders before it."""
         view = "customer_lifetime"
-        whole = self._whole(view)
-        again = [month for month in self._held(view) if month not in whole]
-        first = min([*again, f"{changed:%Y-%m}"] if changed else again, default="9999")
-        kept = [month for month in whole if month < first]
+        undamaged = self._undamaged(view)
+        damaged = [month for month in self._previous_partitions(view) if month not in undamaged]
+        first = min([*damaged, f"{changed:%Y-%m}"] if changed else damaged, default="9999")
+        kept = [month for month in undamaged if month < first]
         since = unix_us(datetime.fromisoformat(f"{first}-01").replace(tzinfo=UTC)) if kept and first != "9999" else 0
         return self._write(view, "month", kept, lifetime_since(since), first != "9999")
 
     def _windowed(self, changed: datetime | None, snapshots: list[datetime]) -> dict[str, Partition]:
-        """A snapshot, with who is new on its day, depends on all orders until its day is over: those before the first
-        change stay.
+        """Keep the snapshots of days before the first changed one.
+
+        A snapshot depends on all orders until its day ends, because it holds the customers who are new on that day.
         """
         view = "customer_orders_windowed"
         wanted = {f"{t:%Y-%m-%d}": unix_us(t) for t in snapshots}
         last = "9999" if changed is None else f"{changed:%Y-%m-%d}"
-        kept = [day for day in self._whole(view) if day in wanted and day < last]
+        kept = [day for day in self._undamaged(view) if day in wanted and day < last]
         needed = [wanted[day] for day in wanted if day not in kept]
         return self._write(view, "day", kept, windowed_at(needed), bool(needed))
 
-    def _held(self, view: str) -> dict[str, Partition]:
+    def _previous_partitions(self, view: str) -> dict[str, Partition]:
         return self._previous.partitions.get(view, {}) if self._previous else {}
 
-    def _whole(self, view: str) -> list[str]:
-        """Partitions of the build before whose files are as it wrote them; says which are not."""
-        held = self._held(view)
-        whole = [name for name in held if self._previous and whole_files(self._store, self._previous, view, name)]
-        for name in sorted(held.keys() - set(whole)):
-            print(f"  {view}/{name}: is damaged or missing; it is made again", flush=True)
-        return whole
+    def _undamaged(self, view: str) -> list[str]:
+        """Partitions of the previous build whose files are unchanged since it wrote them; prints the others."""
+        held = self._previous_partitions(view)
+        undamaged = [name for name in held if self._previous and whole_files(self._store, self._previous, view, name)]
+        for name in sorted(held.keys() - set(undamaged)):
+            print(f"  {view}/{name}: damaged or missing; computing it again", flush=True)
+        return undamaged
 
     def _write(
         self, view: str, period: Period, kept: Collection[str], features: Features, needed: bool
     ) -> dict[str, Partition]:
-        """Put a view's folder together of partitions of the build before and, where needed, newly computed rows."""
+        """Assemble a view's folder: partitions kept from the previous build and, if needed, computed rows."""
         started = time.monotonic()
-        held = {name: self._held(view)[name] for name in kept}
+        held = {name: self._previous_partitions(view)[name] for name in kept}
         known = self._previous.files[view] if self._previous and held else {}
         for name in held:
             keep_partition(self._store, view, name, known[name], self._partial)
@@ -232,7 +232,7 @@ class _Building:
         created = midnight(self._now)
         written = self._engine.write(features, self._distinct, folder, period, created) if needed else {}
         new = {name: Partition(rows=count, build=self._partial.stem) for name, count in written.items()}
-        if not held and not new:  # the feature view must still find a file with its columns
+        if not held and not new:  # the feature view needs a file with its columns
             (folder / "none").mkdir(parents=True)
             pq.write_table(stored_schema(features(self._distinct)).empty_table(), folder / "none" / "part-0.parquet")
         self._files[view] = {name: known[name] for name in held} | {
@@ -247,7 +247,7 @@ class _Building:
         return dict(sorted((held | new).items()))
 
 
-def _build_in(offline_store: Path) -> Build | None:
+def _read_build_or_none(offline_store: Path) -> Build | None:
     try:
         return read_build(offline_store)
     except JobError:
@@ -255,6 +255,6 @@ def _build_in(offline_store: Path) -> Build | None:
 
 
 def _definition(engine: Engine) -> str:
-    """Digest of the code that rows are made by: a build by other code is not continued."""
+    """Digest of the code that computes rows: a build by other code is not continued."""
     sources = (transformations, build_plan, sys.modules[__name__], sys.modules[type(engine).__module__])
     return hashlib.sha256("".join(inspect.getsource(module) for module in sources).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What a build computes of each feature view: which snapshots there are, and which rows can have changed."""
+"""Plans a build: which snapshots there are, and which rows of each feature view can have changed."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -24,11 +24,11 @@ def snapshot_times(
 ) -> list[datetime]:
     """Midnights that get a windowed snapshot: training's cut-offs, daily ones for serving, and a grid of the past.
 
-    Cut-offs and grid are laid back from the first midnight at or before `observed_until`, whatever day it is. The grid
-    is for scoring as of a time in the past. The daily ones end with `last_snapshot`.
+    Cut-offs and grid count back from the last midnight at or before `observed_until`. The grid serves scoring as of a
+    past time. The daily ones end with `last_snapshot`.
 
     Args:
-        known_until: when the orders end, by what was delivered and by the stream; UTC.
+        known_until: end of the orders, delivered or streamed; UTC.
 
     Returns:
         Ascending, unique, none after `now`; the grid reaches ten years back.
@@ -42,16 +42,15 @@ def snapshot_times(
 
 
 def last_snapshot(known_until: datetime, now: datetime) -> datetime:
-    """The last midnight, but none beyond the one that closes the day of `known_until`.
+    """The last midnight up to `now`, at most the one that ends the day of `known_until`.
 
-    A window beyond it would count the days without a delivery as days without an order. So the age of a window is the
-    age of what it was made of.
+    A later window would count days without a delivery as days without an order. So a window is as old as its orders.
     """
     return min(midnight(known_until + _DAY - timedelta.resolution), midnight(now))
 
 
 def lifetime_since(since_us: int) -> Features:
-    """`customer_lifetime` of the customers who ordered since, without their rows before; microseconds since 1970."""
+    """`customer_lifetime` rows from a time on, of the customers who ordered since; microseconds since 1970."""
 
     def features(orders: ir.Table) -> ir.Table:
         buyers = orders.filter(orders.event_unix_us + 1 >= since_us).select("customer_id").distinct()
@@ -68,10 +67,10 @@ def windowed_at(snapshots_us: Sequence[int]) -> Features:
 
 
 def windowed_since(since_us: int, snapshots_us: Sequence[int], unbuilt_us: int | None = None) -> Features:
-    """The rows of `windowed_at` after a time, on which the orders from then on have a say.
+    """The rows of `windowed_at` after a time: those that orders from then on can change.
 
     Args:
-        unbuilt_us: a snapshot that no build has made; there are only rows of who is new on its day.
+        unbuilt_us: a snapshot that no build has made; only customers who are new on its day get a row.
     """
 
     def features(orders: ir.Table) -> ir.Table:
@@ -89,10 +88,10 @@ def _times(snapshots_us: Sequence[int]) -> ir.Table:
 
 
 def reach(build: Build, now: datetime) -> str:
-    """How far a build's features reach, and how old the orders are that they end with, in words.
+    """Say up to when a build's features reach, and how old its newest orders are.
 
     Args:
-        now: UTC, when it was built.
+        now: UTC, the time of the build.
     """
     until, snapshot = datetime.fromisoformat(build.known_until), build.newest_snapshot
     end = f"features up to {snapshot}" if snapshot else "no snapshot of windowed features yet"

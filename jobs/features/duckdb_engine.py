@@ -1,4 +1,4 @@
-"""Features on DuckDB: one machine, a bounded share of its memory, the rest on its disk."""
+"""Computes features with DuckDB, on one machine: in bounded memory, the rest on disk."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,9 +22,9 @@ from jobs.settings import JobsSettings
 
 _ROW_GROUP = 100_000
 ORDERS_PER_MB = 4_000.0
-"""Of the memory that DuckDB may take: so many orders are made features of at once."""
-ONE_OF = 1_000
-"""Customers of whom one says where a range of them ends."""
+"""Orders processed at once, per MB of DuckDB's memory limit."""
+SAMPLE_EVERY = 1_000
+"""One customer of so many is sampled to find the bounds of customer ranges."""
 
 
 @contextmanager
@@ -32,12 +32,12 @@ def open_duckdb(settings: JobsSettings, scratch: Path) -> Iterator[Engine]:
     """DuckDB in this process.
 
     Raises:
-        JobError: DuckDB failed inside the block, then its own words are quoted, or a disk did.
+        JobError: DuckDB (quoted in the message) or a disk failed inside the block.
     """
     backend = ibis.duckdb.connect(
         memory_limit=f"{settings.memory_limit_mb}MB",
         temp_directory=str(scratch),
-        preserve_insertion_order=False,  # nothing here relies on it, and it costs memory
+        preserve_insertion_order=False,  # not needed, and it costs memory
     )
     try:
         yield _DuckDBEngine(backend, scratch, int(settings.memory_limit_mb * ORDERS_PER_MB))
@@ -57,8 +57,8 @@ class _DuckDBEngine:
         self._orders_at_once = orders_at_once
 
     def orders(self, files: Sequence[Path]) -> ir.Table:
-        self._run(
-            # One hash of all columns; of `COLUMNS(*)` it would be one of each.
+        self._execute(
+            # One hash over all columns; `COLUMNS(*)` would give one for each.
             f"CREATE VIEW orders AS SELECT *, hash({', '.join(ORDER_COLUMNS)})::BIT::BIGINT AS order_hash FROM ("  # noqa: S608
             + " UNION ALL ".join(
                 "SELECT order_id, customer_id, epoch_us(event_timestamp) AS event_unix_us, amount, items, "  # noqa: S608
@@ -72,12 +72,12 @@ class _DuckDBEngine:
 
     def keep(self, name: str, rows: ir.Table) -> ir.Table:
         file = self._scratch / f"{name}.parquet"
-        self._run(f"COPY ({self._sql(rows)}) TO {text(str(file))} (FORMAT parquet)")
-        self._run(f"CREATE VIEW {name} AS FROM {rows_of([str(file)])}")
+        self._execute(f"COPY ({self._sql(rows)}) TO {text(str(file))} (FORMAT parquet)")
+        self._execute(f"CREATE VIEW {name} AS FROM {rows_of([str(file)])}")
         return ibis.table(rows.schema(), name=name)
 
     def fetch(self, rows: ir.Table) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._run(self._sql(rows)).to_arrow_table().to_pylist()
+        found: list[dict[str, Any]] = self._execute(self._sql(rows)).to_arrow_table().to_pylist()
         return found
 
     def write(
@@ -90,11 +90,11 @@ class _DuckDBEngine:
         return counts
 
     def _shares(self, orders: ir.Table) -> list[ir.Table]:
-        """The orders by ranges of customers: what sums and joins of one range hold at once is bounded."""
+        """Split the orders by ranges of customers, to bound the memory of sums and joins."""
         wanted = -(-self.fetch(orders.aggregate(rows=orders.count()))[0]["rows"] // self._orders_at_once)
         if wanted < 2:
             return [orders]
-        some = orders.filter(orders.customer_id.hash().abs() % ONE_OF == 0).select("customer_id").distinct()
+        some = orders.filter(orders.customer_id.hash().abs() % SAMPLE_EVERY == 0).select("customer_id").distinct()
         found = sorted(row["customer_id"] for row in self.fetch(some))
         bounds = sorted({found[len(found) * n // wanted] for n in range(1, wanted)}) if found else []
         from_ = [orders.filter(orders.customer_id >= bound) for bound in bounds]
@@ -110,28 +110,28 @@ class _DuckDBEngine:
         sql = f"SELECT *, {date} AS partition FROM ({self._sql(rows)}) ORDER BY partition, customer_id, event_unix_us"  # noqa: S608
         counts: dict[str, int] = {}
         with ExitStack() as files:
-            for partition, batch in _by_partition(self._run(sql).to_arrow_reader(_ROW_GROUP)):
+            for partition, batch in _by_partition(self._execute(sql).to_arrow_reader(_ROW_GROUP)):
                 if partition not in counts:
-                    files.close()  # they come one after the other
+                    files.close()  # batches are sorted by partition
                     (folder / partition).mkdir(parents=True, exist_ok=True)
                     file = folder / partition / f"part-{number}.parquet"
                     writer = files.enter_context(pq.ParquetWriter(file, stored_schema(rows)))
-                writer.write_batch(_stamped(batch, created))
+                writer.write_batch(_with_timestamps(batch, created))
                 counts[partition] = counts.get(partition, 0) + batch.num_rows
         return counts
 
-    def _run(self, sql: str) -> Any:
+    def _execute(self, sql: str) -> Any:
         return self._backend.con.execute(sql)
 
     def _sql(self, rows: ir.Table) -> str:
-        """The expression in DuckDB's words, with the types that it says: DuckDB's sums of integers are wider."""
+        """Compile an expression to DuckDB SQL, cast to its types: DuckDB's integer sums are wider."""
         types = self._backend.compiler.type_mapper
         columns = ", ".join(f'"{name}"::{types.to_string(dtype)} AS "{name}"' for name, dtype in rows.schema().items())
         return f"SELECT {columns} FROM ({self._backend.compile(rows)})"  # noqa: S608
 
 
 def _by_partition(batches: Any) -> Iterator[tuple[str, Any]]:
-    """Batches sorted by `partition`, cut where it changes and without it."""
+    """Split sorted batches where `partition` changes, and drop that column."""
     for batch in batches:
         names = batch["partition"]
         runs = pc.run_end_encode(names)
@@ -140,8 +140,8 @@ def _by_partition(batches: Any) -> Iterator[tuple[str, Any]]:
             yield name, batch.slice(start, stop - start).drop_columns(["partition"])
 
 
-def _stamped(rows: Any, created: datetime) -> Any:
-    """An Arrow batch with `event_timestamp` and `created_timestamp` in the place of `event_unix_us`."""
+def _with_timestamps(rows: Any, created: datetime) -> Any:
+    """Replace `event_unix_us` of an Arrow batch with `event_timestamp` and `created_timestamp`."""
     at = rows["event_unix_us"].cast(TIMESTAMP)
     stamps = pa.repeat(pa.scalar(created, TIMESTAMP), rows.num_rows)
     rows = rows.drop_columns(["event_unix_us"])

@@ -1,4 +1,4 @@
-"""Opens the engine that computes features: DuckDB, or Spark where it is asked for."""
+"""Opens the engine that computes features: DuckDB or Spark."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,13 +13,13 @@ ENGINES = ("duckdb", "spark")
 
 @contextmanager
 def open_engine(name: str, settings: JobsSettings, scratch: Path) -> Iterator[Engine]:
-    """The engine of that name, closed at the end.
+    """Open an engine by name; closes it at the end.
 
     Args:
-        scratch: an existing folder for what does not fit into memory; it is the caller's to remove.
+        scratch: an existing folder for what exceeds memory; the caller removes it.
 
     Raises:
-        JobError: there is no such engine, what it needs is not installed, or it failed inside the block.
+        JobError: there is no such engine, its software is not installed, or it failed inside the block.
     """
     if name == "duckdb":
         from jobs.features.duckdb_engine import open_duckdb

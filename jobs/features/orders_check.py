@@ -1,8 +1,8 @@
-"""Feature rows of some customers, made again from their orders in plain Python, and held against what a build has made.
+"""Recomputes feature rows of some customers from their orders, in plain Python, and compares them with a build.
 
-It shares nothing with what builds features: no Ibis, no engine, no comparison of days. So it sees what they would all
-miss, e.g. an order that was corrected and taken for unchanged. Whoever changes `feature_repo/transformations.py`
-changes the definitions here, too; a column that only one of the two knows is not compared.
+It shares no code with the build: no Ibis, no engine, no comparison of days. So it finds errors that all of these would
+miss, e.g. a corrected order that was taken for unchanged. A change in `feature_repo/transformations.py` needs the same
+change here; columns that only one of the two has are not compared.
 """
 
 import math
@@ -24,18 +24,22 @@ from jobs.times import unix_us
 _DAY_US = 86_400_000_000
 _MONEY_UNIT = 10_000
 _WINDOW_DAYS = (7, 30, 90, 180)
-_MOST_ROWS = 5_000_000
-"""Feature rows among which the customers' own are looked for; beyond, in some partitions drawn at random."""
+_MAX_ROWS = 5_000_000
+"""Most feature rows that are searched; of larger views, random partitions."""
 _ORDERS_PER_CUSTOMER = 20
-"""So many orders are drawn for each customer wanted, as one customer may have many."""
+"""Orders drawn per wanted customer, because one customer may have many."""
 _ROUNDING = 1e-12
 
 Row = dict[str, int | float]
-"""A feature row by column, its time as `event_unix_us`."""
+"""Column → value of a feature row; the event time is `event_unix_us`."""
 
 
 class Order(NamedTuple):
-    """Ordered as the rule for repeated orders wants it; money in whole ten-thousandths."""
+    """One order; sorts by the rule for repeated orders.
+
+    at: microseconds since 1970.
+    money: whole ten-thousandths.
+    """
 
     at: int
     money: int
@@ -43,8 +47,8 @@ class Order(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Checked:
-    """What was compared."""
+class CheckResult:
+    """How many customers and rows were compared."""
 
     customers: int
     rows: int
@@ -52,39 +56,41 @@ class Checked:
 
 def check_against_orders(
     built: Path, views: Mapping[str, Iterable[str]], orders: Sequence[Path], customers: int
-) -> Checked:
-    """Hold a build against the orders that it was made of.
+) -> CheckResult:
+    """Compare a build with its orders.
 
     Args:
         built: the build's folder.
         views: view → its partitions.
-        customers: so many at most, drawn at random at each call.
+        customers: most customers to compare, drawn at random at each call.
 
     Raises:
-        JobError: rows differ, are missing or too many; the view, partition and column are named, no customer is.
+        JobError: rows differ, are missing or too many; names view, partition and column, but no customer.
     """
     random = Random()  # noqa: S311  # another sample every time
     sample = _orders_of(orders, _some_customers(orders, customers, random))
     compared = 0
     for view, partitions in views.items():
         names = sorted(partitions)
-        expected = {"customer_lifetime": _all_lifetime, "customer_orders_windowed": _all_windowed}[view](sample, names)
+        expected = {"customer_lifetime": _expected_lifetime, "customer_orders_windowed": _expected_windowed}[view](
+            sample, names
+        )
         if unexpected := expected.keys() - set(names):
-            raise _differs(view, min(unexpected), "all rows", len(expected[min(unexpected)]), len(sample))
-        for name in _affordable(built / view, names, random):
+            raise _difference(view, min(unexpected), "all rows", len(expected[min(unexpected)]), len(sample))
+        for name in _sampled_partitions(built / view, names, random):
             wanted = expected.get(name, {})
-            found = _found(built / view / name, sample)
+            found = _built_rows(built / view / name, sample)
             compared += len(found)
             _compare(view, name, wanted, found, len(sample))
-    return Checked(len(sample), compared)
+    return CheckResult(len(sample), compared)
 
 
-_Keyed = dict[tuple[str, int], Row]
+_RowsByKey = dict[tuple[str, int], Row]
 """(customer, time) → row."""
 
 
 def lifetime(orders: Iterable[Order]) -> Iterator[Row]:
-    """`customer_lifetime` of one customer: a row for each time of an order."""
+    """`customer_lifetime` of one customer: one row per order time."""
     times: dict[int, list[Order]] = {}
     for order in orders:
         times.setdefault(order.at, []).append(order)
@@ -121,7 +127,7 @@ def lifetime(orders: Iterable[Order]) -> Iterator[Row]:
 def windowed(orders: Sequence[Order], at: int) -> Row | None:
     """`customer_orders_windowed` of one customer at a snapshot; None before the day of the first order.
 
-    Whose first order is of the snapshot's day has zeros, from right after that order on.
+    A first order on the snapshot's day gives a row of zeros, stamped right after that order.
     """
     first = min(order.at for order in orders)
     if first + 1 >= at + _DAY_US:
@@ -136,8 +142,8 @@ def windowed(orders: Sequence[Order], at: int) -> Row | None:
     return row
 
 
-def _all_lifetime(sample: Mapping[str, Sequence[Order]], _: Sequence[str]) -> dict[str, _Keyed]:
-    rows: dict[str, _Keyed] = {}
+def _expected_lifetime(sample: Mapping[str, Sequence[Order]], _: Sequence[str]) -> dict[str, _RowsByKey]:
+    rows: dict[str, _RowsByKey] = {}
     for customer, orders in sample.items():
         for row in lifetime(orders):
             at = int(row["event_unix_us"])
@@ -146,8 +152,8 @@ def _all_lifetime(sample: Mapping[str, Sequence[Order]], _: Sequence[str]) -> di
     return rows
 
 
-def _all_windowed(sample: Mapping[str, Sequence[Order]], days: Sequence[str]) -> dict[str, _Keyed]:
-    rows: dict[str, _Keyed] = {}
+def _expected_windowed(sample: Mapping[str, Sequence[Order]], days: Sequence[str]) -> dict[str, _RowsByKey]:
+    rows: dict[str, _RowsByKey] = {}
     for day in days:
         at = unix_us(datetime.fromisoformat(day).replace(tzinfo=UTC))
         for customer, orders in sample.items():
@@ -157,7 +163,7 @@ def _all_windowed(sample: Mapping[str, Sequence[Order]], days: Sequence[str]) ->
 
 
 def _some_customers(files: Sequence[Path], wanted: int, random: Random) -> list[str]:
-    """Those of orders drawn at random, from a few parts of the files."""
+    """Draw customers at random: those of random orders in a few row groups."""
     parts = [
         (file, group, metadata.row_group(group).num_rows)
         for file in files
@@ -176,7 +182,7 @@ def _some_customers(files: Sequence[Path], wanted: int, random: Random) -> list[
 
 
 def _orders_of(files: Sequence[Path], customers: Sequence[str]) -> dict[str, list[Order]]:
-    """Customer → orders, one for each id: that of the first file, which the others follow; of several the smallest."""
+    """Customer → orders, one per order id: the first file's before the others'; of several, the smallest."""
     columns = ["order_id", "customer_id", "event_timestamp", "amount", "items"]
     orders: dict[str, dict[str, tuple[bool, int, float, int]]] = {customer: {} for customer in customers}
     for streamed, some in ((False, files[:1]), (True, files[1:])):
@@ -197,28 +203,28 @@ def _orders_of(files: Sequence[Path], customers: Sequence[str]) -> dict[str, lis
 
 
 def _money(amount: float) -> int:
-    """Ten-thousandths; halves away from zero."""
+    """An amount in ten-thousandths; halves round away from zero."""
     scaled = abs(amount * _MONEY_UNIT)
     whole = int(scaled)
     return int(math.copysign(whole + (scaled - whole >= 0.5), amount))
 
 
-def _affordable(folder: Path, names: Sequence[str], random: Random) -> list[str]:
-    """All partitions, or as many as hold `_MOST_ROWS`; one at least."""
+def _sampled_partitions(folder: Path, names: Sequence[str], random: Random) -> list[str]:
+    """All partitions in random order, or as many as hold `_MAX_ROWS`; at least one."""
     shuffled = random.sample(list(names), len(names))
     chosen: list[str] = []
     rows = 0
     for name in shuffled:
         rows += sum(pq.read_metadata(file).num_rows for file in (folder / name).glob("*.parquet"))
-        if chosen and rows > _MOST_ROWS:
+        if chosen and rows > _MAX_ROWS:
             break
         chosen.append(name)
     return chosen
 
 
-def _found(partition: Path, sample: Mapping[str, object]) -> _Keyed:
+def _built_rows(partition: Path, sample: Mapping[str, object]) -> _RowsByKey:
     wanted = pa.array(list(sample), pa.string())
-    rows: _Keyed = {}
+    rows: _RowsByKey = {}
     for path in sorted(partition.glob("*.parquet")):
         file = pq.ParquetFile(path)
         for group in range(file.num_row_groups):
@@ -232,10 +238,10 @@ def _found(partition: Path, sample: Mapping[str, object]) -> _Keyed:
     return rows
 
 
-def _compare(view: str, partition: str, expected: _Keyed, found: _Keyed, sampled: int) -> None:
+def _compare(view: str, partition: str, expected: _RowsByKey, found: _RowsByKey, sampled: int) -> None:
     if expected.keys() != found.keys():
         customers = {customer for customer, _ in expected.keys() ^ found.keys()}
-        raise _differs(view, partition, "event_timestamp", len(customers), sampled)
+        raise _difference(view, partition, "event_timestamp", len(customers), sampled)
     wrong: dict[str, set[str]] = {}
     for (customer, at), row in expected.items():
         other = found[customer, at]
@@ -244,7 +250,7 @@ def _compare(view: str, partition: str, expected: _Keyed, found: _Keyed, sampled
                 wrong.setdefault(column, set()).add(customer)
     if wrong:
         column = min(wrong)
-        raise _differs(view, partition, column, len(wrong[column]), sampled)
+        raise _difference(view, partition, column, len(wrong[column]), sampled)
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -253,9 +259,9 @@ def _same(one: Any, other: Any) -> bool:
     return other is not None and math.isclose(one, other, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
 
 
-def _differs(view: str, partition: str, column: str, wrong: int, sampled: int) -> JobError:
+def _difference(view: str, partition: str, column: str, wrong: int, sampled: int) -> JobError:
     return JobError(
-        f"{view}, partition {partition}: {column} of {wrong} of {sampled} customers is not what their orders give; the "
-        "build was not put in place. Run `make features FULL=1`; if that ends likewise, "
+        f"{view}, partition {partition}: {column} of {wrong} of {sampled} customers differs from what their orders "
+        "give; the build was not put in place. Run `make features FULL=1`; if that fails too, "
         "feature_repo/transformations.py and jobs/features/orders_check.py define the features differently"
     )

@@ -1,4 +1,4 @@
-"""Features on Spark: the same expressions and the same files, for orders that outgrow one machine."""
+"""Computes features with Spark, for orders that outgrow one machine: the same expressions, the same files."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -16,16 +16,16 @@ from jobs.offline_store.orders_file import ORDER_COLUMNS
 from jobs.settings import JobsSettings
 from jobs.spark import spark_path, spark_session
 
-_UNDER_WAY = "_written"  # Spark wants a folder of its own
-_ROW_GROUP_BYTES = 16 * 2**20  # readers take a part of the customers at a time; Spark's own are 128 MB
+_UNDER_WAY = "_written"  # Spark needs its own folder
+_ROW_GROUP_BYTES = 16 * 2**20  # readers read a range of customers at a time; Spark's default is 128 MB
 
 
 @contextmanager
 def open_spark(settings: JobsSettings, scratch: Path) -> Iterator[Engine]:
-    """Spark's session of this process, started for the block unless there is one.
+    """Spark session of this process, started for the block unless there is one.
 
     Raises:
-        JobError: Spark cannot run here, or failed inside the block; its own words are quoted.
+        JobError: Spark cannot run here, or failed inside the block; the message quotes its error.
     """
     with spark_session(settings, "features", {"spark.local.dir": str(scratch)}) as session:
         yield _SparkEngine(session, scratch)
@@ -73,7 +73,7 @@ class _SparkEngine:
             .parquet(str(folder / _UNDER_WAY))
         )
         written = sorted((folder / _UNDER_WAY).glob("partition=*"))
-        counts = {partition.name.removeprefix("partition="): _taken_over(partition, folder) for partition in written}
+        counts = {partition.name.removeprefix("partition="): _move_files(partition, folder) for partition in written}
         shutil.rmtree(folder / _UNDER_WAY)
         return counts
 
@@ -92,8 +92,8 @@ def _expressions(period: Period, created: datetime) -> dict[str, Any]:
     }
 
 
-def _taken_over(written: Path, folder: Path) -> int:
-    """Move the files of a partition to where DuckDB would have written them; returns their rows."""
+def _move_files(written: Path, folder: Path) -> int:
+    """Move a partition's files to where DuckDB would write them; returns their number of rows."""
     partition = folder / written.name.removeprefix("partition=")
     partition.mkdir()
     rows = 0

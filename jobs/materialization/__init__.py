@@ -1,1 +1,1 @@
-"""Offline store to online store: the latest row of every customer."""
+"""Materialization: offline store → online store, the latest row of every customer."""

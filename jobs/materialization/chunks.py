@@ -1,4 +1,4 @@
-"""A view's latest rows, a range of customers at a time, each read and encoded while the one before is being written."""
+"""Reads and encodes a view's latest rows by ranges of customers, each while the previous one is being written."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -14,16 +14,16 @@ from jobs.materialization.encoding import StoredFormat, StoredHashes
 from jobs.offline_store.latest_rows import KeyRange, ViewSource, changed_customers, latest_rows
 from jobs.offline_store.view_files import identities
 
-_BETWEEN_LINES = 1.0
-"""Seconds between two lines of progress."""
+_LINE_INTERVAL_SECONDS = 1.0
+"""Seconds between two progress lines."""
 
 
 @dataclass(frozen=True)
 class BuildView:
     """A view over one build.
 
-    through_link: its files as the feature view names them.
-    source: the same files of the build that was in place at the beginning.
+    through_link: the files as the feature view names them, through the link `current`.
+    source: the same files in the build that was in place at the start.
     """
 
     through_link: ViewSource
@@ -35,7 +35,7 @@ class BuildView:
 class Chunk:
     """The rows of a range of customers.
 
-    files: those that the view had before the rows were read.
+    files: the view's files before the rows were read.
     vanished: ids that were looked for and have no row.
     """
 
@@ -50,7 +50,7 @@ class Chunk:
 class ChunkReader:
     """Reads the latest rows at `until`; every method raises `JobError` for files that cannot be read.
 
-    changed: only customers with rows in these files are read; without it, all are. Some may be files that the view had.
+    changed: read only customers with rows in these files; None reads all. The view may have lost some of the files.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -60,7 +60,7 @@ class ChunkReader:
     changed: ViewSource | None
 
     def read(self, key_range: KeyRange) -> Chunk:
-        """The range's rows as they are now."""
+        """Read the range's current rows."""
         files = identities(self.source)
         with self.connection.cursor() as cursor:
             customers = None
@@ -73,11 +73,11 @@ class ChunkReader:
         return Chunk(key_range, files, rows, self.stored_format.encode(rows), vanished)
 
     def is_current(self, chunk: Chunk) -> bool:
-        """False if files have been added to the view since."""
+        """False if the view's files have changed since the chunk was read."""
         return identities(self.source) == chunk.files
 
     def read_ahead(self, ranges: Sequence[KeyRange]) -> Iterator[Chunk]:
-        """All ranges in order; two chunks are in memory at a time."""
+        """Read all ranges in order, one ahead; two chunks are in memory at a time."""
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reads-ahead") as thread:
             ahead: Future[Chunk] | None = None
             for key_range in (*ranges, None):
@@ -88,18 +88,18 @@ class ChunkReader:
 
 
 class Progress:
-    """Says how far a pass is, at most once a second."""
+    """Prints the progress of a pass, at most once a second."""
 
     def __init__(self, view: str, chunks: int) -> None:
         self._view, self._chunks = view, chunks
         self._chunk = self._rows = 0
-        self._began = self._said = time.monotonic()
+        self._began = self._last_line_at = time.monotonic()
 
     def tell(self, rows: int) -> None:
-        """One more chunk is written."""
+        """Count one more written chunk."""
         self._chunk, self._rows = self._chunk + 1, self._rows + rows
-        if (now := time.monotonic()) - self._said >= _BETWEEN_LINES:
-            self._said = now
+        if (now := time.monotonic()) - self._last_line_at >= _LINE_INTERVAL_SECONDS:
+            self._last_line_at = now
             rate = self._rows / (now - self._began)
             print(
                 f"  {self._view}: chunk {self._chunk:,} of {self._chunks:,}, {self._rows:,} rows, {rate:,.0f} rows/s",

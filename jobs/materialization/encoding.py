@@ -1,9 +1,9 @@
-"""Feature rows as Feast stores them in Redis, encoded column by column without a Python object per value.
+"""Encodes feature rows as Feast stores them in Redis, by column, without a Python object per value.
 
-One hash per customer: its key is the serialised entity key (version 3) and the project; each feature is a serialised
-`ValueProto` under the murmur3 hash of `view:feature`, null the empty string; `_ts:view` is a serialised `Timestamp`.
-What is not a plain number, flag or text goes through Feast's own conversion. What Feast's own code makes of samples is
-compared when the format is made.
+One hash per customer. Its key is the serialised entity key (version 3) and the project. Each feature is a serialised
+`ValueProto` under the murmur3 hash of `view:feature`; null is the empty string. `_ts:view` is a serialised `Timestamp`.
+Types other than numbers, bools and strings go through Feast's own conversion. When a format is made, samples are
+compared with Feast's own encoding.
 Sources: feast/infra/online_stores/redis.py, feast/protos/feast/types/Value.proto and
 https://protobuf.dev/programming-guides/encoding/.
 """
@@ -46,12 +46,12 @@ _TIMES = [datetime(1970, 1, 1, tzinfo=UTC), datetime(1969, 7, 20, 20, 17, 0, 1, 
 
 
 class OtherFormatError(Exception):
-    """The installed Feast stores something in another way than this module; the message says what."""
+    """The installed Feast encodes something differently from this module; the message says what."""
 
 
 @dataclass(frozen=True)
 class StoredHashes:
-    """The hashes of some customers, each with the same fields.
+    """Redis hashes of n customers, all with the same fields.
 
     keys: binary (n,).
     fields: field of the hash → its values, binary (n,); the first is the event time.
@@ -63,13 +63,13 @@ class StoredHashes:
 
 @dataclass(frozen=True)
 class StoredFormat:
-    """How the rows of one feature view are stored.
+    """How Redis stores the rows of one feature view.
 
-    key_prefix, key_suffix: what stands around the id in a key, but for the id's length.
-    time_field: of the hash, which holds the view's event time.
-    fields: of the features, in the view's order.
+    key_prefix, key_suffix: the parts of a key before the id's length and after the id.
+    time_field: hash field of the view's event time.
+    fields: hash fields of the features, in the view's order.
     convert: column → Feast's own conversion of its values.
-    encoded_here: columns whose type this module knows; the others go through `convert`.
+    encoded_here: columns of types that this module encodes; the others go through `convert`.
     """
 
     source: ViewSource
@@ -82,7 +82,7 @@ class StoredFormat:
 
     @classmethod
     def of(cls, store: "FeatureStore", feature_view: "FeatureView") -> "StoredFormat":
-        """Make it and compare it with Feast's own code.
+        """Make the format of a view and compare it with Feast's own code.
 
         Raises:
             OtherFormatError: they differ.
@@ -110,14 +110,14 @@ class StoredFormat:
         return made
 
     def fields_of(self, customers: pa.StringArray) -> tuple[pa.BinaryArray, tuple[bytes, ...]]:
-        """Their keys, and the fields of each hash that are the view's; the first is the event time."""
+        """Keys of the customers, and the view's hash fields; the first is the event time."""
         return self.encode_keys(customers), (self.time_field, *self.fields)
 
     def encode(self, rows: pa.Table) -> StoredHashes:
-        """What is stored for `rows`, as `latest_rows` gives them.
+        """Encode rows of `latest_rows`.
 
         Raises:
-            JobError: Feast's own conversion refuses a column, which is named.
+            JobError: Feast's own conversion refuses a column; names it.
         """
         fields = {self.time_field: encode_times(_column(rows, self.source.timestamp_field))}
         for field, column, dtype in zip(self.fields, self.source.columns, self.source.dtypes, strict=True):
@@ -135,9 +135,9 @@ class StoredFormat:
         return StoredHashes(self.encode_keys(_column(rows, self.source.join_key)), fields)
 
     def as_feast_stores(self, rows: pa.Table, column: str) -> list[bytes]:
-        """What Feast's own conversion makes of a column: slow, for a look at some rows.
+        """Encode a column by Feast's own conversion: slow, for a sample of rows.
 
-        Beside a null it turns whole numbers into floats, which hold them up to 2⁵³ only, so nulls are kept from it.
+        Nulls are left out, because beside a null Feast turns whole numbers into floats, which are exact only to 2⁵³.
         """
         values = _column(rows, column)
         if column not in self.encoded_here:
@@ -146,14 +146,14 @@ class StoredFormat:
         return [next(converted) if there else b"" for there in values.is_valid().to_pylist()]
 
     def encode_keys(self, ids: pa.StringArray) -> pa.BinaryArray:
-        """The key of each id."""
+        """Redis key of each id."""
         raw = ids.cast(pa.binary())
-        lengths = _by_length(raw, lambda length: struct.pack("<I", length))
+        lengths = _for_each_length(raw, lambda length: struct.pack("<I", length))
         prefix, suffix = pa.scalar(self.key_prefix, pa.binary()), pa.scalar(self.key_suffix, pa.binary())
         return pc.binary_join_element_wise(prefix, lengths, raw, suffix, _NO_VALUE)
 
     def decode_keys(self, keys: Iterable[bytes]) -> pa.StringArray:
-        """The id in each key; one that is no text is left out, as no row of a view can be its own."""
+        """The id in each key. Ids that are not UTF-8 are left out: no row of a view can have one."""
         start, end = len(self.key_prefix) + 4, -len(self.key_suffix) or None
         ids = []
         for key in keys:
@@ -164,40 +164,40 @@ class StoredFormat:
 
 
 def fields_of_view(view: "FeatureView") -> tuple[bytes, ...]:
-    """Fields of a hash that are a view's; the first is the event time."""
+    """Hash fields of a view; the first is the event time."""
     from scoring.feast.redis_layout import feature_field, time_field
 
     return (time_field(view.name), *(feature_field(view.name, field.name) for field in view.features))
 
 
 def encode_values(column: pa.Array, dtype: str) -> pa.BinaryArray:
-    """Each value as a serialised `ValueProto`; null and NaN as the empty string.
+    """Encode each value as a serialised `ValueProto`; null and NaN as the empty string.
 
     Args:
-        dtype: float64, float32, int64, int32, bool or string; the column's own type too.
+        dtype: float64, float32, int64, int32, bool or string; the column has this type.
     """
     tag = _TAGS[dtype]
     if dtype == "string":
         raw = column.cast(pa.binary())
         filled = pc.fill_null(raw, b"")
-        lengths = _by_length(filled, lambda length: bytes([tag]) + _varint(length))
+        lengths = _for_each_length(filled, lambda length: bytes([tag]) + _varint(length))
         encoded = pc.binary_join_element_wise(lengths, filled, _NO_VALUE)
     elif dtype in ("float64", "float32"):
         cells = np.empty(len(column), dtype=[("tag", "u1"), ("value", "<f8" if dtype == "float64" else "<f4")])
         cells["tag"], cells["value"] = tag, pc.fill_null(column, 0).to_numpy(zero_copy_only=False)
-        encoded = _equally_long(cells)
+        encoded = _fixed_width(cells)
         return pc.if_else(pc.fill_null(pc.is_nan(column), True), _NO_VALUE, encoded)
     else:
         whole = pc.fill_null(column.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
-        encoded = _joined(_tag(tag, len(whole)), _varints(whole))
+        encoded = _concatenate(_tag(tag, len(whole)), _varints(whole))
     return pc.if_else(pc.is_null(column), _NO_VALUE, encoded)
 
 
 def encode_times(times: pa.TimestampArray) -> pa.BinaryArray:
-    """Each time, of microseconds, as a serialised `Timestamp`; protobuf leaves out a part that is 0."""
+    """Encode times in microseconds as serialised `Timestamp`s; protobuf omits a part that is 0."""
     unix_us = times.cast(pa.int64()).to_numpy(zero_copy_only=False)
     seconds, nanos = unix_us // _US, unix_us % _US * 1_000
-    return _joined(
+    return _concatenate(
         _tag(_SECONDS_TAG, len(seconds), seconds != 0),
         _varints(seconds, seconds != 0),
         _tag(_NANOS_TAG, len(nanos), nanos != 0),
@@ -206,7 +206,7 @@ def encode_times(times: pa.TimestampArray) -> pa.BinaryArray:
 
 
 _Cells = tuple[NDArray[np.uint8], NDArray[np.bool_]]
-"""Bytes (n, width), and which of them are there."""
+"""Bytes (n, width), and which of them are part of the value (n, width)."""
 
 
 def _tag(tag: int, rows: int, there: NDArray[np.bool_] | None = None) -> _Cells:
@@ -215,7 +215,7 @@ def _tag(tag: int, rows: int, there: NDArray[np.bool_] | None = None) -> _Cells:
 
 
 def _varints(values: NDArray[np.int64], there: NDArray[np.bool_] | None = None) -> _Cells:
-    """Seven bits a byte, the lowest first; all but the last byte have their highest bit set."""
+    """Encode integers as varints: seven bits a byte, lowest first; all bytes but the last have the highest bit set."""
     rest = values.astype(np.int64).view(np.uint64)[:, None] >> _SHIFTS
     follows = np.concatenate([rest[:, 1:] != 0, np.zeros((len(values), 1), dtype=bool)], axis=1)
     cells = (rest & np.uint64(0x7F)).astype(np.uint8) | (follows.view(np.uint8) << np.uint8(7))
@@ -225,13 +225,13 @@ def _varints(values: NDArray[np.int64], there: NDArray[np.bool_] | None = None) 
     return cells, shown
 
 
-def _joined(*parts: _Cells) -> pa.BinaryArray:
+def _concatenate(*parts: _Cells) -> pa.BinaryArray:
     cells = np.concatenate([part for part, _ in parts], axis=1)
     there = np.concatenate([shown for _, shown in parts], axis=1)
     return _binary(cells[there], there.sum(axis=1))
 
 
-def _equally_long(cells: NDArray[Any]) -> pa.BinaryArray:
+def _fixed_width(cells: NDArray[Any]) -> pa.BinaryArray:
     return _binary(cells.view(np.uint8), np.full(len(cells), cells.dtype.itemsize))
 
 
@@ -241,8 +241,8 @@ def _binary(flat: NDArray[np.uint8], lengths: NDArray[np.int64]) -> pa.BinaryArr
     return pa.Array.from_buffers(pa.binary(), len(lengths), [None, pa.py_buffer(offsets), pa.py_buffer(flat)])
 
 
-def _by_length(values: pa.BinaryArray, text: Callable[[int], bytes]) -> pa.BinaryArray:
-    """What `text` says of the length of each value; made once per length."""
+def _for_each_length(values: pa.BinaryArray, text: Callable[[int], bytes]) -> pa.BinaryArray:
+    """Apply `text` to each value's length, once per distinct length."""
     lengths = pc.dictionary_encode(pc.binary_length(values))
     texts = pa.array([text(length) for length in lengths.dictionary.to_pylist()], pa.binary())
     return texts.take(lengths.indices)

@@ -1,4 +1,4 @@
-"""Feast's own materialization, for the views and stores that this project's does not know."""
+"""Falls back to Feast's own materialization for views and stores that this project's does not support."""
 
 import os
 import sys
@@ -17,14 +17,14 @@ _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def why_not_here(store: "FeatureStore", view: "FeatureView") -> str | None:
-    """Why a view has to be left to Feast's own run; None if it has not."""
+    """The reason why only Feast's own run can materialize a view; None if there is none."""
     from feast import FeatureView, FileSource
     from feast.data_format import ParquetFormat
 
     config, source = store.config, view.batch_source if isinstance(view, FeatureView) else None
     file = source if isinstance(source, FileSource) else None
     online: Any = config.online_store
-    # Registered views carry their join keys' types as columns.
+    # A registered view holds the types of its join keys as columns.
     keys = [str(column.dtype).lower() for column in getattr(view, "entity_columns", ())]
     reasons = (
         (type(view) is not FeatureView, "it is no plain feature view"),
@@ -52,14 +52,14 @@ def why_not_here(store: "FeatureStore", view: "FeatureView") -> str | None:
 
 
 def materialize_by_feast(store: "FeatureStore", view: "FeatureView", until: datetime) -> None:
-    """Run Feast's own for one view, from the beginning of time: late orders change rows of any age.
+    """Run Feast's own materialization of one view, from 1970 on, because late orders change rows of any age.
 
     Raises:
-        JobError: it failed; its error is named.
-        redis.RedisError: as redis-py does.
+        JobError: it failed; quotes its error.
+        redis.RedisError: Redis failed.
     """
     if hasattr(store.config.online_store, "skip_dedup"):
-        store.config.online_store.skip_dedup = True  # Feast's name for writing over what is stored
+        store.config.online_store.skip_dedup = True  # Feast's option to overwrite stored rows
     if _engine(store) == "spark.engine":
         _start_spark(store.config.batch_engine.spark_conf or {})
     try:
@@ -72,7 +72,7 @@ def materialize_by_feast(store: "FeatureStore", view: "FeatureView", until: date
 
 
 def _start_spark(properties: dict[str, str]) -> None:
-    """Start the session that Feast then finds: with its own code, the properties of `batch_engine` go unread."""
+    """Start the session that Feast then uses: Feast's own code ignores the properties of `batch_engine`."""
     from pyspark.sql import SparkSession
 
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # the tasks import feast

@@ -1,7 +1,6 @@
 """Locks in Redis: one materialization at a time, and one writer of online rows at a time.
 
-Each is redis-py's lock with a time after which Redis forgets it, so that a process that was killed keeps nobody out
-for longer.
+Each is redis-py's lock with a timeout, after which Redis drops the lock of a killed process.
 """
 
 import threading
@@ -17,12 +16,12 @@ from jobs.errors import JobError
 from jobs.materialization.redis_writer import Fence
 
 FAILURES = (redis.RedisError, redis.exceptions.RedisClusterException)
-"""Whatever redis-py raises; the latter is no RedisError."""
+"""Errors of redis-py; the second is not a RedisError."""
 
 
-_WAITING = 0.02
-_TRUSTED = 0.9
-"""Of a lock's time; the rest is for clocks of a cluster's servers that differ."""
+_RETRY_SECONDS = 0.02
+_TRUSTED_SHARE = 0.9
+"""Share of a lock's time that is used; the rest allows for clock differences between a cluster's servers."""
 
 
 class LockedError(JobError):
@@ -33,43 +32,43 @@ class LockedError(JobError):
 
 @contextmanager
 def online_writer(client: Any, project: str, seconds: float) -> Iterator[Fence]:
-    """Hold the right to read offline rows and write them online; the materialization and the stream take turns.
+    """Lock reading offline rows and writing them online; the materialization and the stream take turns.
 
-    Without it, one could write a value that it had read before the other wrote a later value of the same event time.
-    A process that stands still may lose the right without knowing; what is written with the fence is refused then.
+    Without the lock, one could overwrite the other's newer value of the same event time with one that it read before.
+    A paused process may lose the lock unnoticed; Redis then refuses what it writes with the fence.
 
     Args:
-        seconds: after which the right is gone, and for which it is waited for, twice.
+        seconds: after which the lock ends; acquiring it waits twice as long.
 
     Raises:
-        JobError: it was not to be had, or was gone before the end.
+        JobError: the lock was not acquired, or ended before the block did.
     """
     key = f"{project}:online_writer"
-    lock = Lock(client, key, timeout=seconds, sleep=_WAITING, blocking_timeout=2 * seconds)
-    until_ms = _acquired(client, lock, key, seconds)
+    lock = Lock(client, key, timeout=seconds, sleep=_RETRY_SECONDS, blocking_timeout=2 * seconds)
+    until_ms = _acquire(client, lock, key, seconds)
     try:
         if until_ms is None:
             yield Fence(key.encode(), token=lock.local.token)
         else:
             yield Fence(key.encode(), until_ms=until_ms)
     except BaseException:
-        with suppress(*FAILURES):  # what went wrong first is what is told
+        with suppress(*FAILURES):  # report the first error
             lock.release()
         raise
     try:
         lock.release()
     except redis.exceptions.LockError:
         raise JobError(
-            f"writing one part took longer than JOBS_LOCK_SECONDS={seconds:g}; "
-            "raise it, or lower JOBS_MATERIALIZE_CHUNK_ROWS, and run again"
+            f"writing one chunk took longer than JOBS_LOCK_SECONDS={seconds:g}; "
+            "raise it or lower JOBS_MATERIALIZE_CHUNK_ROWS, and run again"
         ) from None
 
 
-def _acquired(client: Any, lock: Lock, key: str, seconds: float) -> int | None:
-    """Take the lock; where it is one of a cluster, until when it can be trusted by the servers' clocks.
+def _acquire(client: Any, lock: Lock, key: str, seconds: float) -> int | None:
+    """Acquire the lock. For a cluster, returns until when it holds by the servers' clocks (ms); else None.
 
     Raises:
-        JobError: it was not to be had.
+        JobError: it was not acquired in time.
     """
     if not isinstance(client, redis.RedisCluster):
         if lock.acquire():
@@ -80,21 +79,21 @@ def _acquired(client: Any, lock: Lock, key: str, seconds: float) -> int | None:
         while time.monotonic() < waited_until:
             now, micros = nodes.time(target_nodes=nodes.get_node_from_key(key))
             if lock.acquire(blocking=False):
-                return int(now * 1000 + micros // 1000 + seconds * 1000 * _TRUSTED)
-            time.sleep(_WAITING)
+                return int(now * 1000 + micros // 1000 + seconds * 1000 * _TRUSTED_SHARE)
+            time.sleep(_RETRY_SECONDS)
     raise JobError(f"another job has been writing online rows for {2 * seconds:g} s; run again")
 
 
 class RunLock:
-    """Held for a whole run and renewed by a thread of its own; a context manager.
+    """Context manager: a lock for a whole run, renewed by a thread.
 
     Args:
-        name: what is locked, as the error says it.
-        seconds: without renewal, the lock is free after these. A rival is waited for just as long: a killed run's
-            lock is gone by then, a living run's is not.
+        name: what is locked, for the error message.
+        seconds: without renewal, the lock ends after these. Entering waits as long for another run's lock: by then a
+            killed run's has ended, a living run's has not.
 
     Raises:
-        LockedError: on entering: a rival lives.
+        LockedError: on entering: another run is alive.
     """
 
     def __init__(self, client: Any, key: str, name: str, seconds: float) -> None:
@@ -115,7 +114,7 @@ class RunLock:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._renewing.join()
-        with suppress(*FAILURES):  # lost, or Redis is gone: it ends by itself
+        with suppress(*FAILURES):  # lost, or Redis is down: the lock ends by itself
             self._lock.release()
 
     def check(self) -> None:
@@ -131,4 +130,4 @@ class RunLock:
                 self._lost = True
                 return
             except FAILURES:
-                continue  # the run itself finds out soon, and says so
+                continue  # the run itself meets this error soon and reports it

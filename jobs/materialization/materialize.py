@@ -1,8 +1,7 @@
-"""Offline store → Redis: the latest row of every customer in every view, for operators and schedulers to rely on.
+"""Materializes the offline store into Redis: the latest row of every customer in every view.
 
-One run at a time; per view in chunks, so that memory does not grow and a cut-off run goes on where it was; no row of
-another owner, nor one that is newer than the run, is touched; a sample read back through Feast's SDK. Exit codes:
-docs/materialization.md.
+One run at a time. Each view goes in chunks, so memory is bounded and an interrupted run resumes. Rows of another owner,
+and rows newer than the run, stay. A sample is read back through Feast's SDK. Exit codes: docs/materialization.md.
 """
 
 import time
@@ -47,13 +46,13 @@ if TYPE_CHECKING:
     from feast import FeatureStore, FeatureView
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-_LOOKED_FOR, _LOOKED_FOR_AT_ONCE = 50_000, 2_000
-"""Customers per view who are looked for in Redis at the end; fewer where their rows were all written just now."""
+_CHECKED_CUSTOMERS, _CHECKED_AFTER_FULL = 50_000, 2_000
+"""Customers per view whose rows are looked for in Redis at the end; the second number, if all were just written."""
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """What `materialize` was called with."""
+class _Options:
+    """Arguments of `materialize`."""
 
     full: bool = False
     replace: bool = False
@@ -68,21 +67,21 @@ def materialize(
     settings: JobsSettings | None = None,
     take_over: bool = False,
 ) -> None:
-    """Put the latest row at `until` of every customer and view online, and nothing else; record the run.
+    """Write the latest row at `until` of every customer and view online; record the run.
 
-    What was materialized before and has not changed is not written again. Rows online that the offline store does not
-    hold any more are written over, or removed where their customer has no row; those after `until` stay.
+    Unchanged rows that were materialized before are not written again. Online rows that the offline store no longer
+    holds are overwritten, or removed if their customer has no row. Rows later than `until` stay.
 
     Args:
-        until: UTC; now, where it lies in the future or is not given.
-        replace: write everybody's row, over newer ones, too, if `until` is in the past, else over those of the future;
-            then remove whom the offline store does not know.
-        full: write everybody's row again.
-        take_over: as `replace`, if the rows are another owner's.
+        until: UTC; default, and at most, now.
+        replace: write all rows, also over newer ones if `until` is in the past, else over rows of the future. Then
+            remove customers whom the offline store does not have.
+        full: write all rows again.
+        take_over: if the rows are another owner's, do as with `replace`.
 
     Raises:
         LockedError: another run is active.
-        OtherOwnerError: the rows online are another's; nothing was written.
+        OtherOwnerError: the online rows are another owner's; nothing was written.
         PartlyError: some views could not be materialized; the others were.
         UnverifiedError: the sample that was read back differs.
         JobError: nothing could be done, e.g. no Redis address, Redis unreachable, or no features.
@@ -91,7 +90,7 @@ def materialize(
     record = RunRecord(started=started, until=min(until or started, started))
     clock = time.monotonic()
     try:
-        _materialize(artefacts, record, _Wanted(full, replace, take_over), settings or JobsSettings())
+        _materialize(artefacts, record, _Options(full, replace, take_over), settings or JobsSettings())
         record.outcome, record.exit_code = "done", 0
     except JobError as error:
         record.exit_code, record.error = error.exit_code, str(error)
@@ -108,7 +107,7 @@ def materialize(
         record.append_to(artefacts.materialize_runs)
 
 
-def _materialize(artefacts: Artefacts, record: RunRecord, wanted: _Wanted, settings: JobsSettings) -> None:
+def _materialize(artefacts: Artefacts, record: RunRecord, wanted: _Options, settings: JobsSettings) -> None:
     if artefacts.redis_url is None:
         raise JobError("REDIS_URL is not set and no embedded server runs; `make redis` starts one")
     build = read_build(artefacts.offline_store)
@@ -132,7 +131,7 @@ def _materialize(artefacts: Artefacts, record: RunRecord, wanted: _Wanted, setti
             marks = Materialized(client, store.project)
             if wanted.replace:
                 marks.restart()
-            # Of a run of now, rows after it are the stream's own, which it has added to the offline store.
+            # In a run up to now, later rows are the stream's, which has also added them to the offline store.
             over = ANY_TIME if taken or (wanted.replace and record.until < record.started) else b""
             full = wanted.full or wanted.replace or taken
             removal = Removal(client, store.project, lock, settings.lock_seconds)
@@ -153,9 +152,9 @@ def _materialize(artefacts: Artefacts, record: RunRecord, wanted: _Wanted, setti
 class _Run:
     """One run: what all its views share.
 
-    full: write everybody's row.
-    over: up to which event time stored rows go, a serialised `Timestamp`; empty for that of the run.
-    replaces: stored rows of the future go, too.
+    full: write all rows.
+    over: event time up to which stored rows are replaced, a serialised `Timestamp`; empty for the run's own.
+    replaces: stored rows of the future are replaced too.
     """
 
     store: "FeatureStore"
@@ -170,18 +169,18 @@ class _Run:
     removal: Removal
 
     def view(self, view: "FeatureView", until: datetime, made: ViewRecord) -> None:
-        """Materialize one view; what goes wrong with its rows is written down, not raised.
+        """Materialize one view; errors of its rows are recorded, not raised.
 
         Raises:
             LockedError: the run's lock was lost.
-            redis.RedisError: as redis-py does.
+            redis.RedisError: Redis failed.
         """
         clock = time.monotonic()
         try:
             reason = why_not_here(self.store, view)
             if reason is None:
-                was_full = self._by_chunks(view, until, made, self.full)
-                self._confirm(view, until, made, was_full)
+                was_full = self._write_view(view, until, made, self.full)
+                self._check_online(view, until, made, was_full)
                 tell_materialized(self.artefacts, self.store, view, BEGINNING, until)
             else:
                 made.written_by = "feast"
@@ -204,18 +203,18 @@ class _Run:
                 flush=True,
             )
 
-    def _confirm(self, view: "FeatureView", until: datetime, made: ViewRecord, was_full: bool) -> None:
-        """Look for rows that should be online, of whatever run they are; where some are not, write everybody's.
+    def _check_online(self, view: "FeatureView", until: datetime, made: ViewRecord, was_full: bool) -> None:
+        """Look for rows that should be online, of any run; if some are missing, write all rows.
 
         Raises:
-            UnverifiedError: they are not there even then.
+            UnverifiedError: some are still missing after that.
         """
-        lost, looked_for = self._lost(view, until, made, was_full)
+        lost, looked_for = self._count_missing(view, until, made, was_full)
         if lost and not was_full:
             print(f"  {view.name}: of {looked_for:,} customers {lost:,} are missing in Redis; writing all", flush=True)
             self.marks.forget(view.name)
-            self._by_chunks(view, until, made, full=True)
-            lost, looked_for = self._lost(view, until, made, was_full=False)
+            self._write_view(view, until, made, full=True)
+            lost, looked_for = self._count_missing(view, until, made, was_full=False)
         if lost:
             self.marks.forget(view.name)
             raise UnverifiedError(
@@ -223,18 +222,21 @@ class _Run:
                 "another writes there"
             )
 
-    def _lost(self, view: "FeatureView", until: datetime, made: ViewRecord, was_full: bool) -> tuple[int, int]:
-        """Customers whose row is missing or stored otherwise, and of how many; what was just written was read back."""
+    def _count_missing(self, view: "FeatureView", until: datetime, made: ViewRecord, was_full: bool) -> tuple[int, int]:
+        """Count customers whose row is missing or differs, and customers looked for.
+
+        After a full run, values are not compared again: each chunk was read back when it was written.
+        """
         source, stored_format = resolved(ViewSource.of(view)), StoredFormat.of(self.store, view)
-        rows = some_rows(source, until, _LOOKED_FOR_AT_ONCE if was_full else _LOOKED_FOR)
+        rows = some_rows(source, until, _CHECKED_AFTER_FULL if was_full else _CHECKED_CUSTOMERS)
         lost = gone(self.client, stored_format, rows, until)
         if not lost and not was_full:
             compared, lost = mismatches(self.store, stored_format, rows, self.settings.materialize_verify_rows)
             made.verified += compared
         return lost, rows.num_rows
 
-    def _by_chunks(self, view: "FeatureView", until: datetime, made: ViewRecord, full: bool) -> bool:
-        """Write what is not online yet, and put right what is too much; True if everybody was looked at."""
+    def _write_view(self, view: "FeatureView", until: datetime, made: ViewRecord, full: bool) -> bool:
+        """Write rows that are not online yet, and remove those that should not be; True after a pass over everybody."""
         through_link = ViewSource.of(view)
         stored_format = StoredFormat.of(self.store, view)
         was_full = False
@@ -250,12 +252,12 @@ class _Run:
                 if todo is None:
                     return was_full
                 former = of_kept_builds(source, gone)
-                if former is None and not todo.full:  # whose rows they held is not to be known any more
+                if former is None and not todo.full:  # nobody can tell any more whose rows they held
                     todo = MaterializationPass(wanted, full=True)
                 was_full |= todo.full and todo.reached is None
                 made.resumed |= todo is begun
                 view_now = BuildView(through_link, source, stored_format)
-                self._pass(view_now, todo, _Gone(gone, former or []), made)
+                self._run_pass(view_now, todo, _FormerFiles(gone, former or []), made)
             except (LockedError, UnverifiedError):
                 raise
             except JobError:
@@ -265,9 +267,9 @@ class _Run:
                 print(f"  {view.name}: a new build was put in place; going on with it", flush=True)
                 check_whole(build_of(resolved(through_link)), self.artefacts.streamed_orders)
                 continue
-            full = False  # it has been, now only what came meanwhile is missing
+            full = False  # done; only rows that came meanwhile are missing
 
-    def _pass(self, view: BuildView, todo: MaterializationPass, gone: "_Gone", made: ViewRecord) -> None:
+    def _run_pass(self, view: BuildView, todo: MaterializationPass, gone: "_FormerFiles", made: ViewRecord) -> None:
         name = view.source.name
         done = self.marks.done(name)
         changed = None
@@ -290,10 +292,10 @@ class _Run:
                 with online_writer(self.client, self.store.project, self.settings.lock_seconds) as fence:
                     self.lock.check()  # here, because no other run can write before this chunk is written or refused
                     if replaced(view.source, view.through_link):
-                        return  # its files may hold older values of event times that the stream has written since
+                        return  # for some event times the stream may have written newer values than these files hold
                     if not reader.is_current(chunk):  # the stream has added rows, and written them
                         chunk = reader.read(chunk.key_range)
-                    online = self._online(todo, fence)
+                    online = self._writer(todo, fence)
                     written = online.write(chunk.hashes)
                     made.removed += online.remove(*view.stored_format.fields_of(chunk.vanished))
                     compared, wrong = mismatches(self.store, view.stored_format, chunk.rows, sample)
@@ -306,15 +308,15 @@ class _Run:
                 progress.tell(chunk.rows.num_rows)
         if sweeps:
             at_once = self.settings.materialize_chunk_rows
-            for removed in self.removal.of_strangers(view, todo.state, partial(self._online, todo), at_once):
+            for removed in self.removal.of_strangers(view, todo.state, partial(self._writer, todo), at_once):
                 made.removed += removed
         if not replaced(view.source, view.through_link):
             self.marks.finish(name, todo.state, gone.identities)
 
-    def _online(self, todo: MaterializationPass, fence: Fence) -> OnlineRows:
-        """Stored rows up to the run's time are either what the offline store says or too much; later ones stay.
+    def _writer(self, todo: MaterializationPass, fence: Fence) -> OnlineRows:
+        """Writer that replaces stored rows up to the run's time, and keeps later ones.
 
-        Those that are replaced stay up to this moment, by clocks that may differ: the stream writes no later ones.
+        With `replaces`, rows later than now (plus clock skew) are replaced too: the stream writes none of these.
         """
         beyond = datetime.now(UTC) + timedelta(seconds=CLOCK_SKEW_SECONDS)
         times = encode_times(pa.array([todo.state.until, beyond], pa.timestamp("us", tz="UTC"))).to_pylist()
@@ -322,10 +324,10 @@ class _Run:
 
 
 @dataclass(frozen=True)
-class _Gone:
-    """Files that the view had, and of which rows may be online.
+class _FormerFiles:
+    """Files that the view no longer has, but whose rows may be online.
 
-    files: where they still lie; of a pass over everybody perhaps not all.
+    files: paths of those that kept builds still hold; possibly incomplete in a full pass.
     """
 
     identities: frozenset[str]

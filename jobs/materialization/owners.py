@@ -1,7 +1,7 @@
-"""Whose rows are online: every offline store has an owner, and nobody writes over the rows of another one's.
+"""Owners of online rows: each offline store has an owner id, and no job overwrites another owner's rows.
 
-An id that is not a path names the owner. It lies in the offline store, so it moves with it; a copy gets one of its own.
-`JOBS_OWNER` declares it for jobs whose disk does not survive them.
+The id is not a path. It lies in the offline store and moves with it; a copy gets its own id.
+`JOBS_OWNER` sets it for jobs whose disk is not kept.
 """
 
 from dataclasses import asdict, replace
@@ -14,22 +14,22 @@ from jobs.offline_store.owner import Owner
 
 
 class OtherOwnerError(JobError):
-    """The rows online are of another offline store."""
+    """The online rows belong to another offline store."""
 
     exit_code = 6
 
 
 def claim(client: Any, project: str, owner: Owner, take_over: bool = False) -> bool:
-    """Note whose the online rows of a project are, if they are nobody's or this owner's; errors are redis-py's.
+    """Record the owner of a project's online rows, if they have none or this one; errors are redis-py's.
 
     Args:
-        take_over: also if they are another one's.
+        take_over: also if they have another owner.
 
     Returns:
-        True if they were another one's.
+        True if they had another owner.
 
     Raises:
-        OtherOwnerError: they are.
+        OtherOwnerError: they have another owner, and `take_over` is not set.
     """
     marks = Materialized(client, project)
     while True:
@@ -44,7 +44,7 @@ def claim(client: Any, project: str, owner: Owner, take_over: bool = False) -> b
                 f"{owner}. Give it another Redis database (REDIS_URL) or another Feast project; or, where it is to "
                 "replace those rows, run `make materialize TAKE_OVER=1`"
             )
-        if other is None:  # what earlier versions noted of rows does not prove that no row is too much
+        if other is None:  # marks of earlier versions do not prove that there are no surplus rows
             marks.forget_all()
         at = other.at if same and other is not None else datetime.now(UTC).isoformat(timespec="seconds")
         if marks.is_now_of(asdict(replace(owner, at=at)), noted):

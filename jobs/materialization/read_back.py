@@ -1,4 +1,4 @@
-"""Is online what should be there: values through Feast's SDK, as every client reads them; rows by their event times."""
+"""Verifies online rows: values through Feast's SDK, as clients read them; presence by their event times."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -18,17 +18,17 @@ from jobs.offline_store.latest_rows import KeyRange, ViewSource, connect, custom
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-_ASKED_AT_ONCE = 2_000
+_READS_PER_PIPELINE = 2_000
 _FEW_ROWS = 1_000_000
 
 
 def mismatches(store: "FeatureStore", stored_format: StoredFormat, rows: pa.Table, sample: int) -> tuple[int, int]:
-    """Ask for the features of some of `rows`, drawn at random, and compare what comes with what Feast makes of them.
+    """Read the features of a random sample of `rows` from Feast and compare them with Feast's encoding of the rows.
 
-    Rows that are stored with a newer event time than given are left out: another job wrote them, and they stay.
+    Stored rows with a newer event time are left out: another job wrote them, and they stay.
 
     Returns:
-        Customers compared, and how many of them are stored otherwise.
+        Customers compared, and how many of them differ.
     """
     source = stored_format.source
     drawn = np.random.default_rng().choice(rows.num_rows, min(sample, rows.num_rows), replace=False)
@@ -54,24 +54,22 @@ def mismatches(store: "FeatureStore", stored_format: StoredFormat, rows: pa.Tabl
 
 
 def gone(client: Any, stored_format: StoredFormat, rows: pa.Table, until: datetime) -> int:
-    """How many customers of `rows` have no row in Redis, or of another time up to `until`; errors are redis-py's."""
+    """Count customers of `rows` without a row in Redis, or with one of another time ≤ `until`; raises as redis-py."""
     source = stored_format.source
     keys = stored_format.encode_keys(rows[source.join_key].combine_chunks()).to_pylist()
     times = encode_times(rows[source.timestamp_field].combine_chunks()).to_pylist()
     latest = _seconds_and_nanos(encode_times(pa.array([until], pa.timestamp("us", tz="UTC"))).to_pylist()[0])
     lost = 0
-    for start in range(0, len(keys), _ASKED_AT_ONCE):
-        some = slice(start, start + _ASKED_AT_ONCE)
+    for start in range(0, len(keys), _READS_PER_PIPELINE):
+        some = slice(start, start + _READS_PER_PIPELINE)
         pipeline = client.pipeline(transaction=False)
         for key in keys[some]:
             pipeline.hmget(key, [stored_format.time_field])
-        lost += sum(
-            _is_other(stored, at, latest) for (stored,), at in zip(pipeline.execute(), times[some], strict=True)
-        )
+        lost += sum(_differs(stored, at, latest) for (stored,), at in zip(pipeline.execute(), times[some], strict=True))
     return lost
 
 
-def _is_other(stored: bytes | None, expected: bytes, latest: tuple[int, int]) -> bool:
+def _differs(stored: bytes | None, expected: bytes, latest: tuple[int, int]) -> bool:
     if stored is None or stored == expected:
         return stored is None
     try:
@@ -86,7 +84,7 @@ def _seconds_and_nanos(stored: bytes) -> tuple[int, int]:
 
 
 def some_rows(source: ViewSource, until: datetime, most: int) -> pa.Table:
-    """The latest rows at `until` of customers drawn at random, about so many; of everybody where there are no more.
+    """The latest rows at `until` of up to `most` customers, drawn at random.
 
     Raises:
         JobError: files cannot be read.
@@ -99,7 +97,7 @@ def some_rows(source: ViewSource, until: datetime, most: int) -> pa.Table:
 
 
 def _some_range(connection: duckdb.DuckDBPyConnection, source: ViewSource, customers: int) -> KeyRange:
-    """A range of about so many customers, drawn at random; of views with few rows, everybody's."""
+    """A random range of about so many customers; all customers if the view has few rows."""
     try:
         rows = sum(pq.read_metadata(file).num_rows for file in source.files())
     except (pa.ArrowInvalid, OSError) as error:
@@ -111,14 +109,14 @@ def _some_range(connection: duckdb.DuckDBPyConnection, source: ViewSource, custo
 
 
 def eviction(client: Any) -> str | None:
-    """What there is to say of rows that the server may drop by itself; None: it drops none."""
+    """Warn if Redis may evict rows when its memory is full, or if that is unknown; None if it evicts none."""
     try:
-        told = client.info(
+        info = client.info(
             "memory", **({"target_nodes": "primaries"} if isinstance(client, redis.RedisCluster) else {})
         )
     except redis.ResponseError:
-        return "whether Redis may drop rows when its memory is full is not known: this user may not ask (+info)"
-    nodes = [told] if "maxmemory_policy" in told else [node for node in told.values() if isinstance(node, dict)]
+        return "unknown whether Redis drops rows when its memory is full: this user lacks the right +info"
+    nodes = [info] if "maxmemory_policy" in info else [node for node in info.values() if isinstance(node, dict)]
     policies = sorted({str(node.get("maxmemory_policy", "noeviction")) for node in nodes} - {"noeviction"})
     if not policies:
         return None

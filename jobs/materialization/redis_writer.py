@@ -1,4 +1,4 @@
-"""Rows in Redis, written and removed: all fields of a customer's view at once, and no row newer than is said."""
+"""Writes and removes rows in Redis: all fields of a customer's view in one step, never a row newer than allowed."""
 
 import hashlib
 import re
@@ -15,21 +15,21 @@ from jobs.errors import JobError
 from jobs.materialization.encoding import StoredHashes
 
 _ROWS_PER_CALL = 16
-"""Customers that one call of the script writes; Redis answers nobody else meanwhile, for about 0.2 ms."""
+"""Customers per call of the script. Redis answers no other client meanwhile, for about 0.2 ms."""
 
 _ROWS_IN_FLIGHT = 4_000
-"""Customers sent before their replies are read; bounds what waits in buffers."""
+"""Customers sent before their replies are read; bounds the buffers."""
 
 _MOVED_TRIES = 3
 _KEYS_PER_SCAN = 1_000
 
 _WRITE = """
--- KEYS: the lock, if a token is given; then hashes of customers. ARGV: the token that the lock must hold, the time by
--- this server until which writing is allowed (ms), the time up to which rows go, a time beyond which they go, too, n, n
--- names of fields, then n values for each key, or none at all: then the fields are removed. The first four may be
--- empty. The first field is the event time, a serialised google.protobuf.Timestamp. A hash that holds a newer one than
--- the row given, and than the time up to which rows go, stays; an equal one is overwritten. Of the time '*', none
--- stays.
+-- KEYS: the lock, if a token is given; then the customers' hashes.
+-- ARGV: 1 the token that the lock must hold; 2 the time (ms, this server's clock) until which writing is allowed;
+-- 3 `upto`: stored rows up to this time are replaced; 4 `beyond`: stored rows after this time are replaced too; 5 n;
+-- then n field names; then n values per key, or no values at all to remove the fields. 1 to 4 may be empty.
+-- The first field is the event time, a serialised google.protobuf.Timestamp. A stored row stays if it is newer than the
+-- given row and not replaced by 3 or 4; one of equal time is overwritten. With '*' as 3, no stored row stays.
 local locks = ARGV[1] ~= '' and 1 or 0
 if locks == 1 and redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return redis.error_reply('FENCED the lock is gone')
@@ -92,21 +92,21 @@ for row = 1, #KEYS - locks do
 end
 return changed
 """
-_SHA = hashlib.sha1(_WRITE.encode()).hexdigest().encode()  # noqa: S324  # Redis' own name for a script
+_SHA = hashlib.sha1(_WRITE.encode()).hexdigest().encode()  # noqa: S324  # Redis names scripts so
 MOST_FIELDS = 3_500
-"""Lua hands no more than some 8,000 values to one command, and a field is two."""
+"""Lua passes at most about 8,000 values to one command; a field takes two."""
 
 
 ANY_TIME = b"*"
-"""Instead of a time: whatever is stored goes."""
+"""Stands for any time: every stored row is replaced."""
 
 
 @dataclass(frozen=True)
 class Fence:
-    """What makes Redis itself refuse rows of a writer that has lost its right, see `locks.online_writer`.
+    """Lets Redis refuse rows of a writer that has lost the lock of `locks.online_writer`.
 
-    token: what the lock holds as long as it is this writer's. A cluster may have the lock on another node than a row.
-    until_ms: there, the right ends at this time by the servers' clocks, before another writer can have it.
+    token: the lock's value while this writer holds it. Not for a cluster, where lock and row may be on different nodes.
+    until_ms: for a cluster: writing ends at this time by the servers' clocks, before another writer gets the lock.
     """
 
     key: bytes
@@ -115,18 +115,18 @@ class Fence:
 
 
 class FencedError(JobError):
-    """Another may be writing online rows; those of this writer are refused from now on."""
+    """The writer's lock ended; Redis refuses its rows, because another may be writing."""
 
 
 class OnlineRows:
-    """Writes rows through the client that Feast itself uses; errors are redis-py's.
+    """Writes and removes online rows; errors are redis-py's.
 
     Args:
         client: of one server, of a master that Sentinels watch, or of a cluster.
-        fence: without it, nobody else writes.
-        upto: a serialised `Timestamp`: what is stored with an event time up to this goes, although it is newer than
-            the row that is written. Without it, nothing newer does; with `ANY_TIME`, everything.
-        beyond: likewise; what is stored with an event time after this goes, too, as it lies in the future.
+        fence: None if no other writer can run.
+        upto: a serialised `Timestamp`: stored rows up to this event time are replaced even if they are newer than the
+            written row. Empty: no newer row is replaced. `ANY_TIME`: every row is.
+        beyond: a serialised `Timestamp`: stored rows after this event time, in the future, are replaced too.
     """
 
     def __init__(self, client: Any, fence: Fence | None = None, upto: bytes = b"", beyond: bytes = b"") -> None:
@@ -142,18 +142,18 @@ class OnlineRows:
             Rows written.
 
         Raises:
-            FencedError: the right to write was lost; no row was written since.
+            FencedError: the lock ended; no row was written since.
         """
         return self._call(_Rows(rows.keys, tuple(rows.fields), tuple(rows.fields.values())))
 
     def remove(self, keys: pa.BinaryArray, fields: Sequence[bytes]) -> int:
-        """Remove these fields, of which the first is the event time, where that is not newer; each row in one step.
+        """Remove fields (the first is the event time) of rows whose event time may be replaced; each in one step.
 
         Returns:
-            Rows that there were.
+            Rows removed.
 
         Raises:
-            FencedError: the right to write was lost; no row was removed since.
+            FencedError: the lock ended; no row was removed since.
         """
         return self._call(_Rows(keys, tuple(fields), ()))
 
@@ -164,7 +164,7 @@ class OnlineRows:
             try:
                 return sum([self._write_to(node, part) for node, part in self._by_node(rows)])
             except (redis.exceptions.MovedError, redis.exceptions.AskError, redis.exceptions.TryAgainError):
-                # Slots are moving between nodes. Writing again is harmless: equal times are overwritten.
+                # Slots are moving between nodes. Writing again is safe: rows of equal time are overwritten.
                 if attempt == _MOVED_TRIES - 1:
                     raise
                 self._client.nodes_manager.initialize()
@@ -184,22 +184,22 @@ class OnlineRows:
         per_call = 1 if self._is_cluster else _ROWS_PER_CALL  # keys of one call must lie in one slot
         connection = server.connection_pool.get_connection()
         written: int = 0
-        owed = 0  # replies that Redis has still to give
+        owed = 0  # replies that Redis still owes
         try:
             connection.send_command("SCRIPT", "LOAD", _WRITE)
             connection.read_response()
-            for commands, replies in _packed(rows, per_call, self._fence, self._limits):
+            for commands, replies in _script_calls(rows, per_call, self._fence, self._limits):
                 connection.send_packed_command([commands], check_health=False)
-                # One batch of replies stays owed, so that Redis works while the next is sent.
+                # One batch of replies stays unread, so that Redis works while the next is sent.
                 written += sum(connection.read_response() for _ in range(owed))
                 owed = replies
             written += sum(connection.read_response() for _ in range(owed))
         except BaseException as error:
-            connection.disconnect()  # replies that nobody has read must not be taken for another command's
+            connection.disconnect()  # else the next command would read the replies that are left
             if isinstance(error, redis.ResponseError) and str(error).startswith("FENCED"):
                 raise FencedError(
-                    "writing one part took longer than JOBS_LOCK_SECONDS, or this process stood still; Redis refused "
-                    "the rest. Raise it, or lower JOBS_MATERIALIZE_CHUNK_ROWS, and run again"
+                    "writing one chunk took longer than JOBS_LOCK_SECONDS, or this process was paused; Redis refused "
+                    "the rest. Raise JOBS_LOCK_SECONDS or lower JOBS_MATERIALIZE_CHUNK_ROWS, and run again"
                 ) from None
             raise
         finally:
@@ -209,11 +209,11 @@ class OnlineRows:
 
 @dataclass(frozen=True)
 class _Rows:
-    """What the script is called with.
+    """Arguments of the script.
 
     keys: binary (n,).
-    names: of fields.
-    values: of each field, binary (n,); none where fields are removed.
+    names: names of the fields.
+    values: values of each field, binary (n,); empty to remove the fields.
     """
 
     keys: pa.BinaryArray
@@ -224,7 +224,7 @@ class _Rows:
 def stored_keys(
     client: Any, project: str, join_keys: Sequence[str], at_once: int = _KEYS_PER_SCAN
 ) -> Iterator[list[bytes]]:
-    """Key of every stored row of entities with these join keys, some at a time; errors are redis-py's."""
+    """Keys of all stored entities with these join keys, at most `at_once` at a time; errors are redis-py's."""
     from scoring.feast.redis_layout import keys_prefix
 
     prefix = keys_prefix(join_keys)
@@ -237,38 +237,43 @@ def stored_keys(
 
 
 def _project_of(key: bytes, start: int, values: int) -> bytes:
-    """What follows the values of an entity key: for each its type, its length in four bytes, and itself."""
+    """The project at the end of a key. Each value before it has type and length, four bytes each, and its bytes."""
     for _ in range(values):
         start += 8 + int.from_bytes(key[start + 4 : start + 8], "little")
     return key[start:]
 
 
-def _packed(rows: _Rows, per_call: int, fence: Fence, limits: tuple[bytes, bytes]) -> Iterator[tuple[bytes, int]]:
-    """Calls of the script in the Redis protocol, and how many, a batch at a time."""
+def _script_calls(rows: _Rows, per_call: int, fence: Fence, limits: tuple[bytes, bytes]) -> Iterator[tuple[bytes, int]]:
+    """Script calls in the Redis protocol, a batch at a time, with the number of calls in it."""
     until = b"" if fence.until_ms is None else b"%d" % fence.until_ms
-    names = b"".join(_word(word) for word in (fence.token, until, *limits, b"%d" % len(rows.names), *rows.names))
+    names = b"".join(_bulk_string(word) for word in (fence.token, until, *limits, b"%d" % len(rows.names), *rows.names))
     locks = 1 if fence.token else 0
-    lock = _word(fence.key) if locks else b""
+    lock = _bulk_string(fence.key) if locks else b""
     words_per_row = len(rows.values) + 1
     for start in range(0, len(rows.keys), _ROWS_IN_FLIGHT):
         batch = slice(start, start + _ROWS_IN_FLIGHT)
-        keys = _words([rows.keys[batch]])
-        values = _words([column[batch] for column in rows.values]) if rows.values else None
+        keys = _bulk_strings([rows.keys[batch]])
+        values = _bulk_strings([column[batch] for column in rows.values]) if rows.values else None
         parts: list[bytes | memoryview] = []
         for first in range(0, len(keys), per_call):
             last = min(first + per_call, len(keys))
             words = 8 + locks + len(rows.names) + words_per_row * (last - first)
-            head = b"*%d\r\n$7\r\nEVALSHA\r\n" % words + _word(_SHA) + _word(b"%d" % (locks + last - first)) + lock
-            parts += [head, _bytes(keys, first, last), names]
-            parts += [_bytes(values, first, last)] if values is not None else []
+            head = (
+                b"*%d\r\n$7\r\nEVALSHA\r\n" % words
+                + _bulk_string(_SHA)
+                + _bulk_string(b"%d" % (locks + last - first))
+                + lock
+            )
+            parts += [head, _slice_bytes(keys, first, last), names]
+            parts += [_slice_bytes(values, first, last)] if values is not None else []
         yield b"".join(parts), -(-len(keys) // per_call)
 
 
-def _word(word: bytes) -> bytes:
+def _bulk_string(word: bytes) -> bytes:
     return b"$%d\r\n%b\r\n" % (len(word), word)
 
 
-def _words(columns: list[pa.BinaryArray]) -> pa.BinaryArray:
+def _bulk_strings(columns: list[pa.BinaryArray]) -> pa.BinaryArray:
     """The words of each row in the Redis protocol, joined."""
     end = pa.scalar(b"\r\n", pa.binary())
     joined = []
@@ -279,7 +284,7 @@ def _words(columns: list[pa.BinaryArray]) -> pa.BinaryArray:
     return pc.binary_join_element_wise(*joined, pa.scalar(b"", pa.binary()))
 
 
-def _bytes(words: pa.BinaryArray, first: int, last: int) -> memoryview:
+def _slice_bytes(words: pa.BinaryArray, first: int, last: int) -> memoryview:
     _, offsets, data = words.buffers()
     edges = memoryview(offsets).cast("i")
     return memoryview(data)[edges[words.offset + first] : edges[words.offset + last]]

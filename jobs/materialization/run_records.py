@@ -1,4 +1,4 @@
-"""What each materialization did: one JSON object a line for people, the latest as metrics for Prometheus."""
+"""Records of materializations: one JSON object per line, and the latest as metrics for Prometheus."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -13,7 +13,7 @@ from jobs.errors import JobError
 Outcome = Literal["done", "failed", "locked", "partly", "unverified", "refused"]
 
 METRICS_FILE = "materialize.prom"
-"""Beside the records, for the node exporter's textfile collector."""
+"""Metrics beside the records, for the node exporter's textfile collector."""
 
 
 class PartlyError(JobError):
@@ -23,22 +23,22 @@ class PartlyError(JobError):
 
 
 class UnverifiedError(JobError):
-    """Rows that were written are not what Feast's SDK reads."""
+    """Feast's SDK reads other values than were written."""
 
     exit_code = 5
 
 
 @dataclass
 class ViewRecord:
-    """What became of one view.
+    """Result of one view.
 
-    written: rows.
-    skipped: rows that were left alone because a newer one is stored.
-    removed: rows of customers who have none in the offline store.
+    written: rows written.
+    skipped: rows not written because a newer one is stored.
+    removed: rows removed because the offline store has none of these customers.
     watermark: the newest event time that was read.
-    resumed: the run went on where an earlier one was cut off.
+    resumed: the run continued an interrupted one.
     written_by: this job, or Feast's own run.
-    verified: customers that were read back; `unverified`: some of them were not as written.
+    verified: customers read back; `unverified`: some of them differed.
     """
 
     view: str
@@ -54,7 +54,7 @@ class ViewRecord:
     failure: str | None = None
 
     def wrote(self, written: int, of: int, newest: datetime | None) -> None:
-        """Count a chunk: rows written of those read, and the newest event time among these."""
+        """Add a chunk: rows written, rows read, and the newest event time read."""
         self.written += written
         self.skipped += of - written
         if newest is not None:
@@ -63,12 +63,12 @@ class ViewRecord:
 
 @dataclass
 class RunRecord:
-    """What became of one run; times are UTC.
+    """Result of one run; times are UTC.
 
-    until: rows with an event time up to this.
+    until: rows up to this event time were materialized.
     build: the build of the offline store that was read.
-    source: which orders it is made of.
-    newest_snapshot: ISO time of its newest windowed snapshot, from which the age of those features counts.
+    source: the orders that it was made of.
+    newest_snapshot: ISO time of its newest windowed snapshot; the age of these features counts from it.
     """
 
     started: datetime
@@ -83,10 +83,12 @@ class RunRecord:
     views: list[ViewRecord] = field(default_factory=list)
 
     def raise_failures(self) -> None:
-        """Raise what the views that failed come to.
+        """Raise an error if any view failed.
 
         Raises:
-            JobError: some view failed.
+            UnverifiedError: a view was read back differently.
+            PartlyError: some views failed, but not all.
+            JobError: all views failed.
         """
         failed = [view for view in self.views if view.failure]
         if not failed:
@@ -97,10 +99,10 @@ class RunRecord:
         raise PartlyError(said) if len(failed) < len(self.views) else JobError(said)
 
     def append_to(self, path: Path) -> None:
-        """Add it as the last line of a file, which is made if need be, and renew the metrics beside it.
+        """Append this record to a file, creating it if absent, and update the metrics beside it.
 
         Raises:
-            JobError: it cannot be written.
+            JobError: a file cannot be written.
         """
         line = json.dumps(asdict(self), default=_shown, ensure_ascii=False)
         try:
@@ -119,7 +121,7 @@ def _shown(value: object) -> str:
 
 
 def metrics_of(records: Path) -> CollectorRegistry:
-    """What Prometheus is told of the runs in a file."""
+    """Prometheus metrics of the runs in a file."""
     registry = CollectorRegistry()
 
     def gauge(name: str, meaning: str, value: float) -> None:
@@ -142,7 +144,7 @@ def metrics_of(records: Path) -> CollectorRegistry:
 
 
 def _last_runs(records: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """The last run, and the last that did everything; one that found another at work counts as none."""
+    """The last run, and the last complete one; runs that found another run active are ignored."""
     last = None
     for line in reversed(records.read_text(encoding="utf-8").splitlines()):
         try:

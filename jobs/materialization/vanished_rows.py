@@ -1,4 +1,4 @@
-"""Customers who are online although the offline store holds no row of them any more."""
+"""Removes online rows of customers who no longer have a row in the offline store."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class Removal:
-    """Removes rows under the lock of online writers; its errors are redis-py's, and `JobError` of what cannot be read.
+    """Removes rows under the lock of online writers. Raises redis-py's errors, and `JobError` if files cannot be read.
 
     Args:
-        lock: of the run, which is looked at before each part.
+        lock: the run's, checked before each part.
     """
 
     def __init__(self, client: Any, project: str, lock: RunLock, lock_seconds: float) -> None:
@@ -33,7 +33,7 @@ class Removal:
         self._had_rows: dict[str, bool] = {}
 
     def had_rows(self, join_key: str) -> bool:
-        """Were customers online when this was asked first?"""
+        """True if customers were online at the first call."""
         if join_key not in self._had_rows:
             self._had_rows[join_key] = next(stored_keys(self._client, self._project, [join_key]), None) is not None
         return self._had_rows[join_key]
@@ -43,10 +43,10 @@ class Removal:
     ) -> Iterator[int]:
         """Check all online customers, `at_once` at a time, and remove those who have no row of the view in `state`.
 
-        It stops where the build is replaced.
+        Stops when a new build is put in place.
 
         Args:
-            online: removes rows up to the times that the run removes them.
+            online: makes the writer that removes rows, with the run's time limits.
 
         Yields:
             Rows removed.
@@ -61,12 +61,12 @@ class Removal:
                     self._lock.check()
                     if replaced(view.source, view.through_link):
                         return
-                    if identities(view.source) != files:  # the stream may just have brought some of them
+                    if identities(view.source) != files:  # the stream may have added some of them just now
                         ids = _without_row(connection, view.source, state, ids)
                     yield online(fence).remove(*view.stored_format.fields_of(ids))
 
     def all_of(self, view: "FeatureView") -> int:
-        """Remove every row of a view, of which nobody can tell afterwards which are too much; their number."""
+        """Remove every row of a view, because surplus rows cannot be told apart afterwards; returns their number."""
         removed = 0
         for keys in stored_keys(self._client, self._project, view.join_keys):
             with online_writer(self._client, self._project, self._seconds) as fence:
@@ -80,7 +80,7 @@ def _without_row(
     connection: duckdb.DuckDBPyConnection, source: ViewSource, state: SourceState, ids: pa.Array
 ) -> pa.Array:
     files = sorted(source.files(), key=lambda file: Path(file).stat().st_size, reverse=True)
-    for some in (files[:1], files[1:]):  # the newest snapshot is the largest file, and holds nearly everybody
+    for some in (files[:1], files[1:]):  # the largest file, the newest snapshot, holds nearly every customer
         if some and len(ids):
             held = _with_row(connection, replace(source, only=tuple(some)), state, ids)
             ids = ids.filter(pc.invert(pc.is_in(ids, held)))

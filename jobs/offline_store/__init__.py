@@ -1,1 +1,1 @@
-"""Reads what builds of features have written, and where the orders are."""
+"""The offline store's files: builds, their rows, and the orders."""

@@ -1,7 +1,7 @@
 """The offline store's builds: `builds/<name>/<view>/<partition>/*.parquet`, and `current`, a link to the newest.
 
-A partition that a build does not change is the same file as in the build before (a hard link). Rows that the stream
-adds lie in `current/<view>/streamed/batch-<n>.parquet` until a build includes the orders that they were made of.
+Unchanged partitions are hard links to the previous build's files. Rows from the stream lie in
+`current/<view>/streamed/batch-<n>.parquet` until a build includes their orders.
 """
 
 import json
@@ -22,14 +22,14 @@ from jobs.offline_store.orders_file import streamed_batches
 
 
 class Partition(TypedDict):
-    """Rows of a partition, and the name of the build that wrote it."""
+    """A partition's number of rows, and the build that wrote it."""
 
     rows: int
     build: str
 
 
 class Day(TypedDict):
-    """The distinct orders of one day: how many, and the sum of their hashes as text (equal ones do not cancel out)."""
+    """One day's distinct orders: their number, and the sum of their hashes as text."""
 
     orders: int
     hash: str
@@ -42,19 +42,18 @@ MOST_HISTORY = 1_000
 class Build:
     """One complete build of the offline store.
 
-    source: where the orders came from that it is made of, for people.
-    known_until: when these orders end: `observed_until`, or the newest order of the stream; builds of earlier versions
-        do not say.
-    rows: per feature view, those of the stream not counted.
-    engine: name and version of what computed it.
+    source: where its orders came from, for people.
+    known_until: end of its orders: `observed_until`, or the stream's newest order; empty in builds of earlier versions.
+    rows: per feature view, without rows from the stream.
+    engine: name and version of the engine that computed it.
     definition: digest of the code that computed it.
-    streamed_batches: numbers of the batches of streamed orders that it includes.
-    left_out: numbers of those that came with other data, whose rows are none of its own.
-    partitions: view → partition → what is in it.
-    days: day of its orders (days since 1970, as text) → what was in it.
-    files: view → partition → its files, see `artefacts.build_files`; builds of earlier versions name none.
-    cutoffs: what somebody has set of training's cut-offs for this build, or else for one before it; each setting apart.
-    history: names of the builds before it, the oldest first, at most `MOST_HISTORY`; they are times.
+    streamed_batches: numbers of the streamed batches that it includes.
+    left_out: numbers of the streamed batches of another data set.
+    partitions: view → partition → its rows and build.
+    days: day of orders (days since 1970, as text) → its orders.
+    files: view → partition → its files, see `artefacts.build_files`; empty in builds of earlier versions.
+    cutoffs: training's cut-off settings, each as last set for this build or an earlier one.
+    history: names of the builds before it, oldest first, at most `MOST_HISTORY`; names are times.
     """
 
     name: str
@@ -75,7 +74,7 @@ class Build:
 
 
 def read_build(offline_store: Path) -> Build:
-    """Describe the build in place.
+    """Read the description of the build in place.
 
     Raises:
         JobError: there is none.
@@ -87,17 +86,17 @@ def read_build(offline_store: Path) -> Build:
 
 
 def check_whole(build: Path, streamed_orders: Path | None, read: bool = True) -> None:
-    """Hold the files of a build against what it says of them. Arguments are those of `artefacts.build_files.damage`.
+    """Check a build's files against its description. Arguments as for `artefacts.build_files.damage`.
 
     Raises:
-        JobError: a file is missing, damaged, or of another build; it is named.
+        JobError: a file is missing, damaged, or of another build; names it.
     """
     if found := damage(build, streamed_orders, read):
         raise JobError(found)
 
 
 def kept_builds(build: Path) -> dict[Path, Build]:
-    """Every complete build that lies beside one, that one among them, by folder; the oldest first.
+    """Folder → build, for all complete builds beside this one, itself included; oldest first.
 
     Empty if the folder is no build.
     """
@@ -109,7 +108,7 @@ def kept_builds(build: Path) -> dict[Path, Build]:
 
 
 def next_history(previous: Build | None) -> list[str]:
-    """The `history` of a build that follows this one."""
+    """The `history` of the build after this one."""
     return [*previous.history, previous.name][-MOST_HISTORY:] if previous else []
 
 
@@ -119,7 +118,7 @@ def _described(build: Path) -> Build:
 
 @contextmanager
 def only_build(offline_store: Path) -> Iterator[Path]:
-    """Build alone, in a folder that is there until `put_in_place` moves it; one that is not moved is removed.
+    """Lock the offline store for one build and yield its folder, removed at the end unless `put_in_place` moved it.
 
     Raises:
         JobError: another build is running.
@@ -146,19 +145,19 @@ def _remove_partial(builds: Path) -> None:
 
 @contextmanager
 def switching(offline_store: Path) -> Iterator[None]:
-    """Alone to change what `current` shows: a build moves it, the stream adds rows to it. Hold it for milliseconds."""
+    """Lock `current`: a build moves the link, the stream adds rows below it. Hold the lock for milliseconds only."""
     with locked(offline_store / ".switch.lock"):
         yield
 
 
 def whole_files(offline_store: Path, build: Build, view: str, partition: str) -> dict[str, Written]:
-    """Files of a partition of the build in place; empty if they are not as they were written, or nobody says how."""
+    """Files of a partition in the build in place; empty if one has changed or the build does not describe them."""
     files = build.files.get(view, {}).get(partition, {})
     return {} if any(wrong_in(offline_store / "current" / view / partition, files)) else files
 
 
 def keep_partition(offline_store: Path, view: str, partition: str, files: Collection[str], partial: Path) -> None:
-    """Take a partition over from the build in place, without copying it."""
+    """Link a partition's files from the build in place into the new build."""
     target = partial / view / partition
     target.mkdir(parents=True)
     for file in files:
@@ -166,14 +165,14 @@ def keep_partition(offline_store: Path, view: str, partition: str, files: Collec
 
 
 def files_of(partition: Path) -> dict[str, Written]:
-    """Describe the files of a partition that was just written."""
+    """Describe the files of a new partition."""
     return {file.name: written(file) for file in sorted(partition.glob("*.parquet"))}
 
 
 def put_in_place(partial: Path, build: Build, offline_store: Path, streamed_orders: Path) -> None:
-    """Describe and name the finished build and move the link onto it; keeps the build before it for its readers.
+    """Write the description of a finished build and move `current` to it; keeps the previous build for its readers.
 
-    Rows that the stream has added since, of batches that the build does not know, are taken over.
+    Rows that the stream has added since, of batches that the build does not include, are kept.
     """
     (partial / "build.json").write_text(json.dumps(asdict(build), indent=2) + "\n", encoding="utf-8")
     current, complete = offline_store / "current", offline_store / "builds" / build.name

@@ -1,7 +1,7 @@
-"""The latest row of every customer in a feature view, read from the Parquet files of the offline store.
+"""Reads the latest row of every customer in a feature view from the offline store's Parquet files.
 
-Customers are read in ranges of their ids, so that a job's memory does not grow with the number of customers: the files
-are sorted by customer, and a range opens only the row groups that it needs.
+Customers are read in ranges of ids, so memory does not grow with their number. The files are sorted by customer, so a
+range reads only the row groups that it needs.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,31 +22,31 @@ if TYPE_CHECKING:
     from feast import FeatureView
 
 _SAMPLES_PER_RANGE = 256
-"""Customers that stand for a range while its borders are chosen: ranges come out within a few percent of their size."""
+"""Sampled customers per range when borders are chosen; range sizes are then right within a few percent."""
 
 _MEMORY = "400MB"
 
 
-def _whole(found: pa.DataType) -> bool:
-    """True for what holds whole numbers; DuckDB's sums of integers are decimals without a fraction."""
+def _is_whole(found: pa.DataType) -> bool:
+    """True for types of whole numbers; DuckDB's integer sums are decimals without a fraction."""
     return bool(pa.types.is_integer(found) or (pa.types.is_decimal(found) and found.scale == 0))
 
 
 _TYPES: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
     "float64": (pa.types.is_float64, "DOUBLE"),
     "float32": (pa.types.is_float32, "FLOAT"),
-    "int64": (_whole, "BIGINT"),
-    "int32": (_whole, "INTEGER"),
+    "int64": (_is_whole, "BIGINT"),
+    "int32": (_is_whole, "INTEGER"),
     "bool": (pa.types.is_boolean, "BOOLEAN"),
     "string": (lambda found: pa.types.is_string(found) or pa.types.is_large_string(found), "VARCHAR"),
     "unixtimestamp": (pa.types.is_timestamp, "TIMESTAMPTZ"),
 }
-"""Feast's type → what Parquet may hold, and what DuckDB reads it as. What is not listed is read as it is."""
+"""Feast's type → check of the Parquet type, and the DuckDB type it is read as. Other types are read unchanged."""
 
 
 @dataclass(frozen=True)
 class KeyRange:
-    """Customers from `low` on and before `high`, in the order of their ids' UTF-8 bytes; None is an open end."""
+    """Customers in [low, high), in the order of their ids' UTF-8 bytes; None is an open end."""
 
     low: str | None = None
     high: str | None = None
@@ -54,12 +54,12 @@ class KeyRange:
 
 @dataclass(frozen=True)
 class ViewSource:
-    """Where the rows of a feature view lie, and as what.
+    """Files and columns of a feature view.
 
     path: a glob of Parquet files.
     columns: the features, in the view's order.
-    dtypes: the type of each in Feast's words, lower case.
-    only: these files; without them, all that `path` finds at the time.
+    dtypes: Feast's type of each, lower case.
+    only: these files; empty: all files that match `path` at the time.
     """
 
     name: str
@@ -73,7 +73,7 @@ class ViewSource:
 
     @classmethod
     def of(cls, feature_view: "FeatureView") -> "ViewSource":
-        """Read it from a view with one join key over a FileSource of Parquet."""
+        """Make it from a view with one join key over a FileSource of Parquet."""
         source = feature_view.batch_source
         (join_key,) = feature_view.join_keys
         return cls(
@@ -87,7 +87,7 @@ class ViewSource:
         )
 
     def files(self) -> list[str]:
-        """Every file there is now, sorted.
+        """List all files, sorted.
 
         Raises:
             JobError: there is none.
@@ -101,17 +101,17 @@ class ViewSource:
 
 
 def connect() -> duckdb.DuckDBPyConnection:
-    """A DuckDB of this job's own: times in UTC, memory bounded."""
+    """Open a DuckDB in memory: times in UTC, memory bounded."""
     connection = duckdb.connect(config={"memory_limit": _MEMORY, "threads": 2})
     connection.execute("SET TimeZone = 'UTC'")
     return connection
 
 
 def check_columns(source: ViewSource) -> None:
-    """Hold every file against what the feature view declares.
+    """Check every file's schema against the feature view.
 
     Raises:
-        JobError: a file is not Parquet, or a column is missing or of another type; both are named.
+        JobError: a file is not Parquet, or a column is missing or of another type; names both.
     """
     wanted: dict[str, tuple[str, Callable[[pa.DataType], bool]]] = {
         source.join_key: ("string", _TYPES["string"][0]),
@@ -136,7 +136,7 @@ def check_columns(source: ViewSource) -> None:
 def customer_ranges(
     connection: duckdb.DuckDBPyConnection, sources: Sequence[ViewSource], rows_per_chunk: int
 ) -> list[KeyRange]:
-    """Ranges of about `rows_per_chunk` customers each that together cover every id there is or may come.
+    """Ranges of about `rows_per_chunk` customers each; together they cover every possible id.
 
     The same files give the same ranges. Reads the ids of all files once, in bounded memory.
 
@@ -162,7 +162,7 @@ def changed_customers(
     Raises:
         JobError: files cannot be read.
     """
-    conditions, parameters = _within(changed, key_range)
+    conditions, parameters = _key_conditions(changed, key_range)
     query = f"""
         SELECT DISTINCT {quoted(changed.join_key)} AS k FROM {rows_of(changed.files())}
         WHERE {quoted(changed.timestamp_field)} <= ? AND {" AND ".join(conditions)}
@@ -177,13 +177,13 @@ def latest_rows(
     key_range: KeyRange | None = None,
     customers: pa.Array | None = None,
 ) -> pa.Table:
-    """One row per customer: the one with the greatest event time ≤ `at` and, of several, the one created last.
+    """One row per customer: the one with the greatest event time ≤ `at`; of several, the one created last.
 
-    Rows without an id or an event time are nobody's.
+    Rows without an id or an event time are ignored.
 
     Args:
         at: UTC.
-        customers: ids; of these only.
+        customers: only these ids; None is all.
 
     Returns:
         join key (string), event time (timestamp us UTC), the view's columns as it declares them; sorted by customer.
@@ -194,13 +194,13 @@ def latest_rows(
     key, event_time = quoted(source.join_key), quoted(source.timestamp_field)
     columns = [quoted(column) for column in source.columns]
     created = quoted(source.created_timestamp_field) if source.created_timestamp_field else "NULL"
-    conditions, parameters = _within(source, key_range)
+    conditions, parameters = _key_conditions(source, key_range)
     if customers is not None:
         connection.register("wanted_customers", pa.table({"k": customers}))
         conditions.append(f"{key} IN (SELECT k FROM wanted_customers)")  # noqa: S608
-    # In two steps, because the first reads two columns only; the second finds most files too old for all of the range.
-    # What is left equal in both times is ordered by a hash of its values, so that every run takes the same row; ordered
-    # by the values themselves, DuckDB would give 0.0 for -0.0.
+    # In two steps: the first reads two columns only, the second skips most files as too old for the whole range.
+    # Rows equal in both times are ordered by a hash of their values, so every run takes the same one. Ordered by the
+    # values themselves, DuckDB would give 0.0 for -0.0.
     query = f"""
         WITH seen AS NOT MATERIALIZED (
             SELECT * FROM {rows_of(source.files())} WHERE {event_time} <= ? AND {" AND ".join(conditions)}
@@ -218,12 +218,12 @@ def latest_rows(
 
 
 def newest_time(source: ViewSource, rows: pa.Table) -> datetime | None:
-    """The greatest event time among rows; None without rows."""
+    """The greatest event time in a table; None without rows."""
     newest: datetime | None = pc.max(rows[source.timestamp_field]).as_py()
     return newest
 
 
-def _within(source: ViewSource, key_range: KeyRange | None) -> tuple[list[str], list[Any]]:
+def _key_conditions(source: ViewSource, key_range: KeyRange | None) -> tuple[list[str], list[Any]]:
     key = quoted(source.join_key)
     conditions, parameters = [f"{key} IS NOT NULL"], []
     if key_range is not None and key_range.low is not None:
@@ -236,7 +236,7 @@ def _within(source: ViewSource, key_range: KeyRange | None) -> tuple[list[str], 
 
 
 def declared(source: ViewSource) -> str:
-    """The view's columns for a SELECT, each read as the type that the view declares."""
+    """The view's columns for a SELECT, each cast to the type that the view declares."""
     columns = [quoted(column) for column in source.columns]
     return ", ".join(
         f"{column}::{_TYPES[dtype][1]} AS {column}" if dtype in _TYPES else column
@@ -247,7 +247,7 @@ def declared(source: ViewSource) -> str:
 def run_query(
     connection: duckdb.DuckDBPyConnection, sources: Sequence[ViewSource], query: str, parameters: list[Any]
 ) -> pa.Table:
-    """What a query over these views' files says.
+    """Run a query over these views' files.
 
     Raises:
         JobError: files cannot be read.
@@ -260,24 +260,24 @@ def run_query(
 
 
 def rows_of(files: Sequence[str], file_column: str | None = None) -> str:
-    """The rows of Parquet files, for a FROM; where wanted with a column that names each one's file."""
+    """SQL for the rows of Parquet files, for a FROM; optionally with a column that holds each row's file."""
     names = ", ".join(map(read_path, files))
     named = f", filename = '{file_column}'" if file_column else ""
     return f"read_parquet([{names}], hive_partitioning = false{named})"
 
 
 def read_path(file: str) -> str:
-    """The path of one file as SQL text; DuckDB would take `[1]`, `*` and `?` in it for a pattern."""
+    """The path of one file as an SQL string, escaped because DuckDB takes `[1]`, `*` and `?` as a pattern."""
     return text(escape(file))
 
 
 def text(value: str) -> str:
-    """A value as SQL text."""
+    """A value as an SQL string."""
     return "'" + value.replace("'", "''") + "'"
 
 
 def quoted(name: str) -> str:
-    """A column's name in SQL."""
+    """A column's name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 

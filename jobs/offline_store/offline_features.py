@@ -1,6 +1,6 @@
-"""The contract's features from the offline store: what the online store would have said at a time.
+"""Reads the contract's features from the offline store: the values that the online store had at a time.
 
-The rows, the on-demand functions and the event times are those that serving reads, so `resolve` gives the same vectors.
+Rows, on-demand functions and event times are the same as in serving, so `resolve` gives the same vectors.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 _READABLE = frozenset({"bool", "int32", "int64", "float32", "float64", "string"})
-"""Types that on-demand code is given as the same Python values here as online."""
+"""Types that give on-demand code the same Python values as online."""
 
 
 class StoredField(NamedTuple):
@@ -34,9 +34,9 @@ class StoredField(NamedTuple):
 
 @dataclass(frozen=True)
 class StoredRows:
-    """The rows of one view that belong to n customers, aligned with them.
+    """Rows of one view, aligned with n customers.
 
-    event_times: timestamp (n,), null where the customer has no row.
+    event_times: timestamp (n,); null if the customer has no row.
     fields: field → column (n,).
     """
 
@@ -45,7 +45,7 @@ class StoredRows:
 
     @classmethod
     def aligned(cls, rows: pa.Table, customer_ids: pa.Array, source: ViewSource, fields: Sequence[str]) -> Self:
-        """The rows that `latest_rows` gave, in the order of `customer_ids`; null where a customer has none."""
+        """Put rows of `latest_rows` in the order of `customer_ids`; null if a customer has none."""
         positions = pc.index_in(customer_ids, value_set=rows[source.join_key].combine_chunks())
         return cls(
             event_times=rows[source.timestamp_field].combine_chunks().take(positions),
@@ -55,10 +55,10 @@ class StoredRows:
 
 @dataclass(frozen=True)
 class FeaturePlan:
-    """How stored columns become the contract's inputs; it knows neither Feast nor where the columns come from.
+    """Turns stored columns into the contract's inputs, wherever the columns come from.
 
-    views: stored views in the contract's order, each with the fields that are needed of it.
-    stored: input column → the field that it is.
+    views: stored view → its needed fields, in the contract's order.
+    stored: input column → its stored field.
     on_demand: the views that compute the other inputs.
     """
 
@@ -71,13 +71,13 @@ class FeaturePlan:
 
     @classmethod
     def of(cls, store: "FeatureStore", contract: ModelContract) -> Self:
-        """Hold the contract against the registry and work out what to read.
+        """Check the contract against the registry and plan what to read.
 
         Raises:
-            ContractMismatchError: the registry no longer offers what the contract promises.
-            JobError: the feature service needs something that is not done here as Feast's SDK would do it.
+            ContractMismatchError: the registry no longer fulfils the contract.
+            JobError: the feature service needs something that this code cannot do as Feast's SDK does.
         """
-        _check(store, contract)
+        _check_contract(store, contract)
         views: dict[str, dict[str, None]] = {view.name: {} for view in contract.feature_schema.views}
         dtypes = {
             StoredField(name, field.name): str(field.dtype).lower()
@@ -117,12 +117,12 @@ class FeaturePlan:
 
         Args:
             customer_ids: string (n,).
-            rows: of every view.
-            as_of_unix_us: the time of scoring, for request-time inputs; int64 (n,) where rows have times of their own.
+            rows: view → its rows, for every view.
+            as_of_unix_us: time of scoring, for request-time inputs; int64 (n,) if it differs by row.
         """
         values = np.full((len(customer_ids), self.inputs), np.nan)
         for column, (view, field) in self.stored.items():
-            values[:, column] = _numbers(rows[view].fields[field])
+            values[:, column] = _to_floats(rows[view].fields[field])
         if self.on_demand:
             given: dict[str, list[object]] = {self.join_key: customer_ids.to_pylist()}
             times = np.broadcast_to(np.asarray(as_of_unix_us, dtype=np.int64), len(customer_ids)).tolist()
@@ -137,7 +137,7 @@ class FeaturePlan:
 
 
 def live_schema(store: "FeatureStore", contract: ModelContract) -> FeatureSchema:
-    """What the registry offers now for the contract's feature service.
+    """Read the current schema of the contract's feature service from the registry.
 
     Raises:
         ContractError: as `read_feature_schema`.
@@ -147,16 +147,16 @@ def live_schema(store: "FeatureStore", contract: ModelContract) -> FeatureSchema
         return read_feature_schema(store.registry, store.project, contract.feature_service)
     except ContractError:
         raise
-    except Exception as error:  # feast has one class per kind of object that is not there
+    except Exception as error:  # feast has one class for each kind of missing object
         raise JobError(f"feature service {contract.feature_service!r} is not in the registry; {error}") from None
 
 
-def _check(store: "FeatureStore", contract: ModelContract) -> None:
+def _check_contract(store: "FeatureStore", contract: ModelContract) -> None:
     if found := differences(contract.feature_schema, live_schema(store, contract)):
         raise ContractMismatchError(found)
     keys = contract.feature_schema.entity_keys
     if len(keys) != 1 or keys[0].dtype != "string":
-        raise JobError("the contract's customers are not named by exactly one join key of type string")
+        raise JobError("the contract does not have exactly one join key of type string")
     stored = {view.name for view in contract.feature_schema.views}
     for projection in store.get_feature_service(contract.feature_service).feature_view_projections:
         if is_renamed(projection):
@@ -167,14 +167,14 @@ def _check(store: "FeatureStore", contract: ModelContract) -> None:
                 raise JobError(obstacle)
 
 
-def _numbers(column: pa.Array) -> NDArray[np.float64]:
-    """Floats of numbers or flags; NaN for null."""
+def _to_floats(column: pa.Array) -> NDArray[np.float64]:
+    """Convert numbers or bools to floats; null becomes NaN."""
     numbers: NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return numbers
 
 
 def _unix_seconds(event_times: pa.Array) -> NDArray[np.float64]:
-    """NaN for null. Rounded as the online store's `Timestamp` of seconds and nanoseconds is, to the last bit."""
+    """Seconds since 1970, rounded to the last bit like the online store's `Timestamp`; null becomes NaN."""
     unix_us = event_times.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
     seconds, micros = np.divmod(unix_us.fill_null(0).to_numpy(zero_copy_only=False), 1_000_000)
     times: NDArray[np.float64] = seconds + micros * 1000 / 1e9

@@ -1,4 +1,4 @@
-"""Where the orders are: the file that `training/data/orders.py` wrote, and what the stream has taken since."""
+"""Finds the orders: the file that `training/data/orders.py` wrote, and the stream's batches since."""
 
 import json
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ ORDERS_SCHEMA = pa.schema(
         ("items", pa.int64()),
     ]
 )
-"""Of every file of orders."""
+"""Schema of every file of orders."""
 
 ORDER_COLUMNS = {
     "order_id": "string",
@@ -34,15 +34,15 @@ ORDER_COLUMNS = {
 
 @dataclass(frozen=True)
 class Orders:
-    """All orders, checked but not read, and what was recorded about them.
+    """All orders, as checked files, and their description.
 
-    files: Parquet of `ORDERS_SCHEMA`; the orders file, then those of the stream.
-    streamed_batches: numbers of the stream's batches that `files` includes, ascending.
-    observed_until: every order before this time is in the orders file, unless it comes late; UTC.
-    source: where they came from, for people.
-    data_set: which data these are; it changes when they are replaced, not when they grow or are called otherwise.
+    files: Parquet of `ORDERS_SCHEMA`; the orders file, then the stream's files.
+    streamed_batches: numbers of the stream's batches in `files`, ascending.
+    observed_until: the orders file has every order before this time, except late ones; UTC.
+    source: where the orders came from, for people.
+    data_set: id of the data; it changes when they are replaced, not when they grow or are renamed.
     ids_of_content: the orders came without ids, see `artefacts.order_ids`.
-    left_out: numbers of batches that came with another data set.
+    left_out: numbers of the stream's batches of another data set.
     """
 
     files: tuple[Path, ...]
@@ -55,10 +55,10 @@ class Orders:
 
 
 def find_orders(artefacts: Artefacts) -> Orders:
-    """Find and check the orders file and the batches of streamed orders that are there now.
+    """Find and check the orders file and the current batches of streamed orders.
 
     Raises:
-        JobError: the orders file is absent, empty or undescribed, or a file is corrupt or of another schema.
+        JobError: the orders file is absent, empty or has no description, or a file is corrupt or of another schema.
     """
     delivered = orders_file(artefacts)
     batches = streamed_batches(artefacts.streamed_orders)
@@ -77,7 +77,7 @@ def find_orders(artefacts: Artefacts) -> Orders:
 
 
 def orders_file(artefacts: Artefacts) -> Orders:
-    """Check and describe the orders file alone, as if nothing had been streamed; raises as `find_orders`."""
+    """Check and describe the orders file alone, without streamed orders; raises as `find_orders`."""
     path = artefacts.orders
     if not path.exists():
         raise JobError(f"{path}: no orders; run `make data` first")
@@ -90,12 +90,12 @@ def orders_file(artefacts: Artefacts) -> Orders:
         source = str(description["source"])
         ids_of_content = bool(description.get("ids_of_content"))
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise JobError(f"{path}: carries no description of its orders; run `make data` again") from None
+        raise JobError(f"{path}: has no description of its orders; run `make data` again") from None
     return Orders((path,), (), observed_until, source, data_set_of(described), ids_of_content)
 
 
 def data_set_of(orders: pq.ParquetFile) -> str:
-    """Which data set a file of orders is of, or came with; empty for one of an earlier version."""
+    """Id of the data set of a file of orders; empty if an earlier version wrote it."""
     found: bytes = (orders.metadata.metadata or {}).get(b"data_set", b"")
     return found.decode()
 

@@ -1,4 +1,4 @@
-"""Who an offline store belongs to: an id that stays with its folder, wherever that is moved."""
+"""Owner of an offline store: an id that stays with its folder, wherever it is moved."""
 
 import json
 import os
@@ -14,12 +14,12 @@ _FILE = "owner.json"
 
 @dataclass(frozen=True)
 class Owner:
-    """Who writes rows.
+    """Owner of online rows.
 
-    id: random, or what `JOBS_OWNER` says.
-    host, path: where the offline store lies.
-    declared: the id is of `JOBS_OWNER`.
-    at: when the rows were first written, ISO time; empty where that is not known.
+    id: random, or `JOBS_OWNER`.
+    host, path: location of the offline store.
+    declared: the id comes from `JOBS_OWNER`.
+    at: when its rows were first written, ISO time; empty if unknown.
     """
 
     id: str
@@ -29,7 +29,7 @@ class Owner:
     at: str = ""
 
     def is_same(self, other: "Owner") -> bool:
-        """True for one id; and for a store that was made anew in the place of one that was removed."""
+        """True for the same id, and for a store that was created again in the same place."""
         in_its_place = (self.host, self.path) == (other.host, other.path)
         return self.id == other.id or (in_its_place and not (self.declared and other.declared))
 
@@ -39,13 +39,13 @@ class Owner:
 
 
 def owner_of(offline_store: Path, declared: str) -> Owner:
-    """The owner of an offline store, which gets one here if it has none; says where that of a copy becomes another.
+    """Read the owner of an offline store, or create one. A copied store gets a new owner, which is printed.
 
     Args:
-        declared: `JOBS_OWNER`; empty where nobody declares it.
+        declared: `JOBS_OWNER`; empty if it is not set.
 
     Raises:
-        JobError: its file cannot be read or written.
+        JobError: the owner's file cannot be read or written.
     """
     host, path = os.uname().nodename, str(offline_store.resolve())
     if declared:
@@ -61,14 +61,14 @@ def owner_of(offline_store: Path, declared: str) -> Owner:
         here = replace(owner, host=host, path=path)
         if _is_copy(owner, inode, file, host):
             here = replace(here, id=uuid4().hex)
-            print(f"  {offline_store} is a copy of {owner.path} on {owner.host}: it owns no row of it", flush=True)
+            print(f"  {offline_store} is a copy of {owner.path} on {owner.host}; its owner id is new", flush=True)
         return _written(file, here)
     except OSError as error:
-        raise JobError(f"{file}: the owner of the offline store: {error.strerror}") from None
+        raise JobError(f"{file}: cannot read or write the offline store's owner: {error.strerror}") from None
 
 
 def _is_copy(owner: Owner, inode: int, file: Path, host: str) -> bool:
-    """Of a store with another place than recorded: is the recorded one there, too, or on a machine out of sight?"""
+    """For a store at another place than recorded: True if the recorded one still exists, or may on another machine."""
     if owner.host != host:  # a container's name changes, its volume does not
         return file.stat().st_ino != inode
     original = Path(owner.path) / _FILE
@@ -80,7 +80,7 @@ def _is_copy(owner: Owner, inode: int, file: Path, host: str) -> bool:
 
 
 def _read(file: Path) -> tuple[Owner, int] | None:
-    """The owner, and the inode that the file had when it was written; None where there is none, or nothing legible."""
+    """The owner, and the file's inode when it was written; None if the file is absent or unreadable."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         return Owner(str(found["id"]), str(found["host"]), str(found["path"])), int(found["inode"])

@@ -1,4 +1,4 @@
-"""The files of a feature view: which build they belong to, and which of them are new since they were last looked at."""
+"""The files of a feature view: their build, and which of them have changed."""
 
 import glob
 import re
@@ -15,29 +15,29 @@ from jobs.errors import JobError
 from jobs.offline_store.latest_rows import ViewSource
 
 _ESCAPED = re.compile(r"\[([*?[])\]")
-"""What `glob.escape` makes of a character that would else be a part of a pattern."""
+"""A special character as `glob.escape` writes it."""
 
 
 def resolved(source: ViewSource) -> ViewSource:
-    """The same view over the build that is in place now, wherever the link `current` points later."""
+    """The same view over the build in place now, even if the link `current` moves later."""
     folder, pattern = parts(source.path)
     return replace(source, path=str(Path(glob.escape(str(folder.resolve()))) / pattern))
 
 
 def replaced(of_build: ViewSource, source: ViewSource) -> bool:
-    """True if `source`, a path through `current`, no longer leads to the files of `of_build`."""
+    """True if `source`, a path through `current`, no longer leads to the build of `of_build`."""
     return resolved(source).path != of_build.path
 
 
 def build_of(source: ViewSource) -> Path:
-    """The folder of the build that a view's files belong to, where a build wrote them."""
+    """The folder of the build that wrote a view's files."""
     return parts(source.path)[0].parent
 
 
 def identities(source: ViewSource) -> dict[str, str]:
-    """File, named from the view's folder on, → what changes whenever its content does.
+    """File, relative to the view's folder → its identity.
 
-    A build links the files that it takes over from the one before, so these keep their identity.
+    Files that a build keeps are hard links, so they keep their identity.
 
     Raises:
         JobError: there are no files.
@@ -53,23 +53,23 @@ def identities(source: ViewSource) -> dict[str, str]:
 
 
 def identity(file: Path) -> str:
-    """What changes whenever the content of a file does; it may raise OSError."""
+    """Text that changes whenever a file's content does; raises OSError."""
     at = file.stat()
     return f"{at.st_ino}-{at.st_size}-{at.st_mtime_ns}"
 
 
 def of_kept_builds(source: ViewSource, wanted: Collection[str]) -> list[str] | None:
-    """Paths of files that a view had, by their identities, where the builds that are kept still hold them all.
+    """Find files that a view had, by identity, in the kept builds.
 
     Returns:
-        None where one is nowhere any more.
+        Their paths; None if any is missing.
     """
     if not wanted:
         return []
     view, pattern = parts(source.path)
     found = {}
     for file in view.parent.parent.glob(f"*/{glob.escape(view.name)}/{pattern}"):
-        with suppress(OSError):  # a build is being removed
+        with suppress(OSError):  # a build is being deleted
             found[identity(file)] = str(file)
     return [found[each] for each in sorted(wanted)] if found.keys() >= set(wanted) else None
 
@@ -81,7 +81,7 @@ def limited_to(source: ViewSource, names: Iterable[str]) -> ViewSource:
 
 
 def newest_event_time(source: ViewSource, name: str) -> datetime | None:
-    """The greatest event time in a file by its statistics; None where it has no rows.
+    """The greatest event time in a file, from its statistics; None without rows.
 
     Raises:
         JobError: it is not readable as Parquet.
@@ -98,13 +98,13 @@ def newest_event_time(source: ViewSource, name: str) -> datetime | None:
             continue
         statistics = group.column(column).statistics
         if statistics is None or not statistics.has_min_max:
-            return datetime.max.replace(tzinfo=UTC)  # unknown, so it may be any
+            return datetime.max.replace(tzinfo=UTC)  # unknown, so assume the latest
         newest = statistics.max if newest is None else max(newest, statistics.max)
     return newest.replace(tzinfo=UTC) if newest is not None and newest.tzinfo is None else newest
 
 
 def parts(path: str) -> tuple[Path, str]:
-    """The folder that a glob starts from, by its own name, and the rest of it."""
+    """Split a glob into its fixed folder, unescaped, and the remaining pattern."""
     pattern = Path(path).parts
     named = [_ESCAPED.sub(r"\1", part) for part in pattern]
     fixed = next((n for n, part in enumerate(pattern) if glob.escape(named[n]) != part), len(pattern) - 1)

@@ -1,1 +1,1 @@
-"""Scores the customers of new orders as the orders arrive."""
+"""Stream scoring: scores the customers of new orders as the orders arrive."""

@@ -1,7 +1,7 @@
-"""Where a stream remembers what is done: one place for one source, used by one process at a time.
+"""A stream's checkpoint: remembers which batches of one source are done; one process uses it at a time.
 
-A checkpoint may be given up whenever there is doubt. Everything in the folder is read again then, and an order that is
-known changes nothing (`jobs/stream/micro_batch.py`).
+A doubtful checkpoint can be discarded. Then everything in the folder is read again, and known orders change nothing
+(`jobs/stream/micro_batch.py`).
 """
 
 import hashlib
@@ -16,17 +16,17 @@ from artefacts.process.atomic_files import write_atomically
 from artefacts.process.file_locks import locked
 from jobs.errors import JobError
 
-_SPARKS = "query"
+_SPARK_FOLDER = "query"
 _SOURCE = "source.json"
 _OLD_MARK = "first_batch"
 _DIGEST = 10**9
 
 
 def batch_number(spark_number: int, contents: Iterable[str]) -> int:
-    """The number of a batch: Spark's own, then nine digits that stand for what is in it.
+    """Number of a batch: Spark's number, then nine digits of a digest of its contents.
 
-    Spark counts from 0 again in every new checkpoint, and goes back in one that was copied. A batch with other contents
-    therefore has another number, and a batch that is done again has the same.
+    Spark counts from 0 in every new checkpoint, and counts back in a restored copy. With the digest, a repeated batch
+    has the same number and a batch with other contents has another.
     """
     digest = hashlib.sha256()
     for one in sorted(contents):
@@ -36,8 +36,8 @@ def batch_number(spark_number: int, contents: Iterable[str]) -> int:
 
 
 @contextmanager
-def only_stream(*folders: Path) -> Iterator[None]:
-    """Follow alone into these folders; the system frees them when the process ends, however it ends.
+def stream_lock(*folders: Path) -> Iterator[None]:
+    """Lock these folders for one stream; the system releases the locks when the process ends.
 
     Raises:
         JobError: another stream uses one of them.
@@ -48,55 +48,53 @@ def only_stream(*folders: Path) -> Iterator[None]:
                 held.enter_context(locked(folder / ".stream.lock", wait=False))
             except BlockingIOError:
                 raise JobError(
-                    f"{folder}: another stream writes there; end it, or give this one folders of its own "
+                    f"{folder}: another stream writes there; stop it, or give this one other folders "
                     "(OUT= and STREAMED_ORDERS_DIR)"
                 ) from None
         yield
 
 
-def sparks_checkpoint(checkpoint: Path, followed: dict[str, str]) -> Path:
-    """The folder for Spark, one that Spark can go on with or that is not there yet.
+def spark_checkpoint(checkpoint: Path, followed: dict[str, str]) -> Path:
+    """Prepare Spark's checkpoint folder: one that Spark can continue, or none yet.
 
     Args:
         checkpoint: the stream's folder.
-        followed: what says which source this is.
+        followed: identifies the source.
 
     Raises:
-        JobError: the checkpoint is of another source.
+        JobError: the checkpoint belongs to another source.
     """
-    sparks, source = checkpoint / _SPARKS, checkpoint / _SOURCE
+    spark_folder, source = checkpoint / _SPARK_FOLDER, checkpoint / _SOURCE
     checkpoint.mkdir(parents=True, exist_ok=True)
     _remove_old_layout(checkpoint)
-    known = _read(source)
+    known = _read_source(source)
     if known is not None and known != followed:
         differs = next(name for name in known | followed if known.get(name) != followed.get(name))
         raise JobError(
-            f"{checkpoint}: remembers what is done of {differs} {known.get(differs)}, not of {followed.get(differs)}; "
-            "give another OUT=, or remove that folder: everything is read again then, and orders that are known count "
-            "as repeated"
+            f"{checkpoint}: belongs to {differs} {known.get(differs)}, not {followed.get(differs)}; give another OUT=, "
+            "or remove that folder: then everything is read again, and known orders count as repeated"
         )
-    if sparks.exists() and (known is None or not _is_whole(sparks)):
-        _say_read_again(checkpoint, "parts of it are gone or damaged")
-        shutil.rmtree(sparks)
+    if spark_folder.exists() and (known is None or not _is_complete(spark_folder)):
+        _print_read_again(checkpoint, "parts of it are missing or damaged")
+        shutil.rmtree(spark_folder)
     write_atomically(source, json.dumps(followed))
-    return sparks
+    return spark_folder
 
 
 def _remove_old_layout(checkpoint: Path) -> None:
-    """Earlier versions had Spark begin a new folder at each start, so none of them says what is done."""
+    """Remove an earlier version's folders: Spark began a new one at each start, so they do not tell what is done."""
     mark = checkpoint / _OLD_MARK
     old = [folder for folder in checkpoint.iterdir() if folder.is_dir() and _is_uuid(folder.name)]
     if mark.exists() or old:
-        _say_read_again(checkpoint, "it was made by an earlier version, which lost orders when it was restarted")
+        _print_read_again(checkpoint, "it was made by an earlier version, which lost orders when it was restarted")
         for folder in old:
             shutil.rmtree(folder)
         mark.unlink(missing_ok=True)
 
 
-def _say_read_again(checkpoint: Path, reason: str) -> None:
+def _print_read_again(checkpoint: Path, reason: str) -> None:
     print(
-        f"{checkpoint}: is not continued, because {reason}; everything is read again, and orders that are known count "
-        "as repeated",
+        f"{checkpoint}: not continued, because {reason}; everything is read again, and known orders count as repeated",
         flush=True,
     )
 
@@ -109,8 +107,8 @@ def _is_uuid(name: str) -> bool:
     return True
 
 
-def _read(source: Path) -> dict[str, str] | None:
-    """None where nothing says which source it is."""
+def _read_source(source: Path) -> dict[str, str] | None:
+    """The source of a checkpoint; None if unknown."""
     try:
         found = json.loads(source.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -118,13 +116,13 @@ def _read(source: Path) -> dict[str, str] | None:
     return found if isinstance(found, dict) else None
 
 
-def _is_whole(sparks: Path) -> bool:
-    """False where Spark would leave out files, or stop, because a part of its notes is missing.
+def _is_complete(spark_folder: Path) -> bool:
+    """False if parts of Spark's checkpoint are missing, so that Spark would skip files or stop.
 
-    Spark plans a batch in `sources` (which files) and `offsets` (up to where), does it, and notes that in `commits`.
+    Spark plans a batch in `sources` (which files) and `offsets` (up to where), does it, and notes it in `commits`.
     """
-    offsets, commits = _numbered(sparks / "offsets"), _numbered(sparks / "commits")
-    if not (sparks / "metadata").is_file():
+    offsets, commits = _numbered(spark_folder / "offsets"), _numbered(spark_folder / "commits")
+    if not (spark_folder / "metadata").is_file():
         return False
     if not offsets:
         return not commits
@@ -132,12 +130,12 @@ def _is_whole(sparks: Path) -> bool:
     if done not in (planned, planned - 1):
         return False
     try:
-        up_to = json.loads((sparks / "offsets" / str(planned)).read_text(encoding="utf-8").splitlines()[2])
+        up_to = json.loads((spark_folder / "offsets" / str(planned)).read_text(encoding="utf-8").splitlines()[2])
     except (OSError, ValueError, IndexError):
         return False
-    if not isinstance(up_to, dict) or "logOffset" not in up_to:  # Kafka keeps what came itself
+    if not isinstance(up_to, dict) or "logOffset" not in up_to:  # Kafka itself keeps the orders
         return True
-    log = sparks / "sources" / "0"
+    log = spark_folder / "sources" / "0"
     listed = _numbered(log)
     compacted = max(_numbered(log, ".compact"), default=-1)
     return {*range(compacted + 1, up_to["logOffset"] + 1)} <= listed and max(listed | {compacted}) >= up_to["logOffset"]

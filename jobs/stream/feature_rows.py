@@ -1,4 +1,4 @@
-"""Feature rows that new orders add or change, by the definitions that builds are made by."""
+"""Computes the feature rows that new orders add or change, with the same definitions as builds."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,14 +30,14 @@ def rows_of_new_orders(
     settings: JobsSettings,
     now: datetime,
 ) -> dict[str, pa.Table]:
-    """The rows of each view after the first of the new orders, as the offline store has them; no view without any.
+    """Rows of each view from the first new order on, in the offline store's schema; views without rows are left out.
 
     Args:
-        since: time of that order; UTC.
-        history: Parquet of all orders of the customers who gave the new ones.
-        build: the one in place.
-        stored: the rows of `customer_orders_windowed` that there are.
-        scratch: an existing folder, which is the caller's to remove.
+        since: time of the first new order; UTC.
+        history: Parquet of all orders of the new orders' customers.
+        build: the build in place.
+        stored: source of the existing rows of `customer_orders_windowed`.
+        scratch: an existing folder; the caller removes it.
         now: UTC; `created_timestamp` of the rows.
 
     Raises:
@@ -45,9 +45,9 @@ def rows_of_new_orders(
     """
     since_us, day_us = unix_us(since), transformations.DAY_US
     snapshots = [unix_us(datetime.fromisoformat(day).replace(tzinfo=UTC)) for day in build.partitions[WINDOWED]]
-    snapshots += _coming(snapshots, build, history, now)
+    snapshots += _upcoming_snapshots(snapshots, build, history, now)
     touched = [at for at in snapshots if at + day_us > since_us]
-    # Of who is new today it is known what the windows of the last midnight are, even before a build has made them.
+    # For customers who are new today, the windows of the last midnight are known before a build has made them.
     today = unix_us(midnight(now))
     unbuilt = None if today in snapshots else today
     rows = {}
@@ -62,12 +62,12 @@ def rows_of_new_orders(
             schema = stored_schema(make(orders))
             rows[view] = ds.dataset(folder, schema=schema).to_table() if folder.exists() else schema.empty_table()
     if WINDOWED in rows:
-        rows[WINDOWED] = pa.concat_tables([rows[WINDOWED], _no_longer_new(rows[WINDOWED], stored, since)])
+        rows[WINDOWED] = pa.concat_tables([rows[WINDOWED], _corrected_newcomers(rows[WINDOWED], stored, since)])
     return {view: table for view, table in rows.items() if table.num_rows}
 
 
-def _coming(snapshots: list[int], build: Build, history: Path, now: datetime) -> list[int]:
-    """The last midnight, where the next build makes a snapshot of it: one under way does not know of these orders."""
+def _upcoming_snapshots(snapshots: list[int], build: Build, history: Path, now: datetime) -> list[int]:
+    """The last midnight, if the next build makes its snapshot: a build that is running does not have these orders."""
     ordered = pc.max(pq.read_table(history, columns=["event_timestamp"])["event_timestamp"]).as_py()
     known = max(datetime.fromisoformat(build.known_until or build.observed_until), ordered)
     last = midnight(now)
@@ -75,10 +75,10 @@ def _coming(snapshots: list[int], build: Build, history: Path, now: datetime) ->
     return [unix_us(last)] if follows else []
 
 
-def _no_longer_new(made: pa.Table, stored: ViewSource, since: datetime) -> pa.Table:
-    """Of customers who were taken for new on a day, and turn out to have ordered before it: that day's windows anew.
+def _corrected_newcomers(made: pa.Table, stored: ViewSource, since: datetime) -> pa.Table:
+    """Windows of a day for customers who counted as new on it, but turn out to have ordered before.
 
-    Their rows are stamped with the order that was the first, so they would lie over the day's snapshot.
+    Their stored rows are stamped after the supposed first order, so they would hide the corrected snapshot.
     """
     key, at = quoted(stored.join_key), quoted(stored.timestamp_field)
     with connect() as connection:

@@ -6,10 +6,10 @@ from jobs.stream.micro_batch import BatchRecord
 
 
 class StreamMetrics:
-    """Counts what batches did.
+    """Counts the results of batches.
 
     Args:
-        port: on loopback; None counts without showing.
+        port: on loopback; None serves no metrics.
     """
 
     def __init__(self, port: int | None, registry: CollectorRegistry | None = None) -> None:
@@ -34,14 +34,14 @@ class StreamMetrics:
         if port is not None:
             start_http_server(port, addr="127.0.0.1", registry=self.registry)
 
-    def count(self, made: BatchRecord) -> None:
+    def count(self, record: BatchRecord) -> None:
         """Add a batch."""
-        timely = made.orders - made.late
-        outcomes = {"new": timely, "late": made.late, "repeated": made.repeated, "refused": made.refused}
+        timely = record.orders - record.late
+        outcomes = {"new": timely, "late": record.late, "repeated": record.repeated, "refused": record.refused}
         for outcome, rows in outcomes.items():
             self._orders.labels(outcome).inc(rows)
-        for status, rows in made.statuses.items():
+        for status, rows in record.statuses.items():
             self._predictions.labels(status).inc(rows)
-        if made.lag_seconds is not None:
-            self._lag.set(made.lag_seconds)
-        self._seconds.observe(made.seconds)
+        if record.lag_seconds is not None:
+            self._lag.set(record.lag_seconds)
+        self._seconds.observe(record.seconds)

@@ -1,7 +1,7 @@
-"""One micro-batch of the stream: orders → their customers' features, online and offline → predictions.
+"""Processes one micro-batch of the stream: orders → their customers' features, online and offline → predictions.
 
-Each step replaces what an earlier try of the same batch left, so a batch that was cut off anywhere is simply done
-again. It knows nothing of Spark, which brings the orders and remembers which batches are done.
+Each step replaces what an earlier try of the batch left, so an interrupted batch is simply repeated. This module does
+not know Spark, which delivers the orders and remembers finished batches.
 """
 
 import json
@@ -36,7 +36,7 @@ from jobs.offline_store.owner import owner_of
 from jobs.offline_store.view_files import identity
 from jobs.settings import JobsSettings
 from jobs.stream.feature_rows import LIFETIME, WINDOWED, rows_of_new_orders
-from jobs.stream.order_events import Refused
+from jobs.stream.order_events import RefusedEvent
 from jobs.times import unix_us
 from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import outcomes
@@ -47,10 +47,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StreamFolders:
-    """Where a stream writes beside the stores; each batch has a folder of its own in both.
+    """A stream's output folders; each batch has its own folder in both.
 
-    predictions: `batch=<n>/part-0.parquet`, rows as those of batch scoring.
-    dead_letters: `batch=<n>/events.jsonl`, an object of `event` and `reason` a line.
+    predictions: `batch=<n>/part-0.parquet`, with the rows of batch scoring.
+    dead_letters: `batch=<n>/events.jsonl`, one object with `event` and `reason` per line.
     """
 
     predictions: Path
@@ -59,11 +59,11 @@ class StreamFolders:
 
 @dataclass
 class BatchRecord:
-    """What a micro-batch did.
+    """Result of a micro-batch.
 
-    orders: new ones; those that were delivered before are `repeated`.
-    late: of the new ones, those behind the watermark.
-    lag_seconds: from the newest order's event time to the end of the batch; None without one.
+    orders: new orders; those delivered before are `repeated`.
+    late: new orders behind the watermark.
+    lag_seconds: from the newest order's event time to the end of the batch; None without orders on time.
     """
 
     number: int
@@ -78,10 +78,10 @@ class BatchRecord:
 
 
 class StreamBatches:
-    """Carries out micro-batches, one after the other.
+    """Processes micro-batches, one after the other.
 
-    A batch adds to the streamed orders what nobody else has. Its folder there carries a mark until the batch is done,
-    so one that was cut off is found again without Spark, and what it took in does not pass for done.
+    A batch adds its new orders to the streamed orders. Its folder there is marked until the batch is done, so an
+    interrupted batch is found without Spark, and its orders do not count as done.
 
     Args:
         client: Feast's own client of Redis.
@@ -116,60 +116,60 @@ class StreamBatches:
         }
 
     def claim(self) -> None:
-        """Make sure that the rows online are of this offline store.
+        """Check that the online rows belong to this offline store.
 
         Raises:
-            JobError: they are not, or Redis did not answer.
+            JobError: they do not, or Redis did not answer.
         """
         try:
             claim(self._client, self._project, self._owner)
         except FAILURES as error:
             raise JobError(f"Redis did not answer: {type(error).__name__}") from None
 
-    def process(self, number: int, orders: pa.Table, refused: Sequence[Refused], now: datetime) -> BatchRecord:
-        """Do one batch, or do it again.
+    def process(self, number: int, orders: pa.Table, refused: Sequence[RefusedEvent], now: datetime) -> BatchRecord:
+        """Process one batch, for the first time or again.
 
         Args:
-            number: of the batch, the same whenever it is tried; see `jobs.stream.checkpoint.batch_number`.
+            number: the batch's, equal in every try; see `jobs.stream.checkpoint.batch_number`.
             orders: of `ORDERS_SCHEMA`.
             now: UTC; the time of scoring.
 
         Raises:
-            JobError: a store cannot be used just now; the batch can be tried again.
+            JobError: a store cannot be used now; the batch can be tried again.
         """
         started = time.monotonic()
         self._check_store()
-        made = BatchRecord(number, refused=len(refused))
-        self._keep_refused(number, refused)
+        record = BatchRecord(number, refused=len(refused))
+        self._write_dead_letters(number, refused)
         with tempfile.TemporaryDirectory(dir=self._settings.scratch_dir, prefix="stream-") as scratch:
             history = Path(scratch) / "history.parquet"
-            new = self._take_in(number, orders, history, made)
+            new = self._store_orders(number, orders, history, record)
             behind = pc.less(new["event_timestamp"], pa.scalar(now - self._watermark, ORDERS_SCHEMA.field(2).type))
-            made.late = pc.sum(behind).as_py() or 0
+            record.late = pc.sum(behind).as_py() or 0
             timely = new.filter(pc.invert(behind))
             if timely.num_rows:
                 customers = pc.unique(timely["customer_id"])
-                made.customers = len(customers)
+                record.customers = len(customers)
                 rows = self._feature_rows(timely, history, Path(scratch), now)
-                self._store(number, rows, now)
-                self._score(number, customers, made, now)
-                made.lag_seconds = (datetime.now(UTC) - pc.max(timely["event_timestamp"]).as_py()).total_seconds()
+                self._write_features(number, rows, now)
+                self._score(number, customers, record, now)
+                record.lag_seconds = (datetime.now(UTC) - pc.max(timely["event_timestamp"]).as_py()).total_seconds()
         (self._folder_of(number) / UNDER_WAY).unlink(missing_ok=True)
-        made.seconds = time.monotonic() - started
-        return made
+        record.seconds = time.monotonic() - started
+        return record
 
-    def cut_off(self) -> list[int]:
-        """Numbers of the batches that were begun and not finished, ascending."""
+    def interrupted(self) -> list[int]:
+        """Numbers of the batches that were started but not finished, ascending."""
         batches = find_orders(self._artefacts).streamed_batches
         return sorted(number for number in batches if (self._folder_of(number) / UNDER_WAY).exists())
 
     def process_again(self, number: int, now: datetime) -> BatchRecord:
-        """Do a batch of `cut_off` with the orders that it had taken in; otherwise as `process`."""
+        """Process an interrupted batch with the orders that it had stored; raises as `process`."""
         files = streamed_batches(self._artefacts.streamed_orders)[number]
         return self.process(number, pa.concat_tables(map(pq.read_table, files)), (), now)
 
     def _check_store(self) -> None:
-        """Read all of each build once, before the first batch on it; after that, look at the sizes of its files."""
+        """Check the build: its whole content before the first batch on it, after that only the sizes of its files."""
         build = (self._artefacts.offline_store / "current").resolve()
         check_whole(build, self._artefacts.streamed_orders, read=build != self._checked_build)
         self._checked_build = build
@@ -181,19 +181,19 @@ class StreamBatches:
     def _watermark(self) -> timedelta:
         return timedelta(days=self._settings.stream_watermark_days)
 
-    def _keep_refused(self, number: int, refused: Sequence[Refused]) -> None:
+    def _write_dead_letters(self, number: int, refused: Sequence[RefusedEvent]) -> None:
         if refused:
             with replaced_folder(self._folders.dead_letters / f"batch={number}") as folder:
                 lines = [json.dumps({"event": one.event, "reason": one.reason}) + "\n" for one in refused]
                 (folder / "events.jsonl").write_text("".join(lines), encoding="utf-8")
 
-    def _take_in(self, number: int, orders: pa.Table, history: Path, made: BatchRecord) -> pa.Table:
+    def _store_orders(self, number: int, orders: pa.Table, history: Path, record: BatchRecord) -> pa.Table:
         """Add the batch's orders to the streamed ones, and write all orders of their customers to `history`.
 
-        What lies in the batch's folder already stays there, so an order that was taken in is never lost.
+        Orders already in the batch's folder stay there, so no stored order is lost.
 
         Returns:
-            The orders that were not known. A row that says something else of a known one waits for the next build.
+            The new orders. A changed row of a known order waits for the next build.
         """
         if not orders.num_rows:
             return orders
@@ -203,7 +203,7 @@ class StreamBatches:
         columns = ", ".join(ORDERS_SCHEMA.names)
         with connect() as connection:
             connection.register("batch", orders)
-            connection.register("own", _rows_in(own, found.data_set))
+            connection.register("own", _stored_orders(own, found.data_set))
             for name, some in (("in_file", files[:1]), ("streamed", files[1:])):
                 rows = rows_of(some) if some else "(FROM batch LIMIT 0)"
                 connection.execute(
@@ -217,15 +217,15 @@ class StreamBatches:
                 "(PARTITION BY customer_id, order_id ORDER BY event_timestamp, amount, items) = 1"
             ).to_arrow_table()
             all_own = connection.execute("FROM kept UNION FROM own").to_arrow_table()
-            # Orders that are already known again from elsewhere are there twice; they are one by the rule for orders.
-            # What the orders file says of one counts, and `history` does not say what is of which file.
+            # An order in several files counts once, by the rule for repeated orders. The orders file's row counts, so
+            # other rows of its orders are dropped here: `history` does not tell which file a row is from.
             connection.execute(
                 "COPY (FROM in_file UNION ALL (FROM (FROM streamed UNION ALL FROM kept UNION ALL "  # noqa: S608
                 "(FROM own WHERE customer_id IN (SELECT customer_id FROM batch))) "
                 "ANTI JOIN in_file USING (customer_id, order_id))) "
                 f"TO {text(str(history))} (FORMAT parquet)"
             )
-        made.orders, made.repeated = new.num_rows, orders.num_rows - new.num_rows
+        record.orders, record.repeated = new.num_rows, orders.num_rows - new.num_rows
         if all_own.num_rows:
             with replaced_folder(own) as folder:
                 labelled = ORDERS_SCHEMA.with_metadata({"data_set": found.data_set})
@@ -234,15 +234,15 @@ class StreamBatches:
         return new.cast(ORDERS_SCHEMA)
 
     def _feature_rows(self, new: pa.Table, history: Path, scratch: Path, now: datetime) -> dict[str, pa.Table]:
-        """The rows that the new orders add or change, by the definitions that builds are made by."""
+        """The feature rows that the new orders add or change."""
         since = pc.min(new["event_timestamp"]).as_py()
         build = read_build(self._artefacts.offline_store)
         return rows_of_new_orders(since, history, build, self._formats[WINDOWED].source, scratch, self._settings, now)
 
-    def _store(self, number: int, rows: Mapping[str, pa.Table], now: datetime) -> None:
-        """Add the rows to the offline store, then write the latest of each customer online.
+    def _write_features(self, number: int, rows: Mapping[str, pa.Table], now: datetime) -> None:
+        """Add the rows to the offline store, then write each customer's latest row online.
 
-        In this order and alone, so that a materialization that comes between reads what it must not write over.
+        In this order and under the lock, so that a materialization in between reads the rows that it must keep.
         """
         try:
             with online_writer(self._client, self._project, self._settings.lock_seconds) as fence:
@@ -255,9 +255,9 @@ class StreamBatches:
                     for view, file in files.items():
                         stored_format = self._formats[view]
                         added = replace(stored_format.source, only=(str(file),))
-                        # Of a customer with a new order the latest row is among those that the order changed.
+                        # A new order changes its customer's latest row, so that row is in this file.
                         latest = latest_rows(connection, added, now)
-                        self._marks.streamed(view, identity(file))  # so that these rows go, should the file go unseen
+                        self._marks.streamed(view, identity(file))  # so that its rows are removed if the file vanishes
                         OnlineRows(self._client, fence).write(stored_format.encode(latest))
         except FAILURES as error:
             raise JobError(f"Redis did not answer: {type(error).__name__}") from None
@@ -270,7 +270,7 @@ class StreamBatches:
             pq.write_table(rows.sort_by([("customer_id", "ascending"), ("event_timestamp", "ascending")]), partial)
         return file
 
-    def _score(self, number: int, customers: pa.Array, made: BatchRecord, now: datetime) -> None:
+    def _score(self, number: int, customers: pa.Array, record: BatchRecord, now: datetime) -> None:
         customers = customers.take(pc.sort_indices(customers))
         with connect() as connection:
             rows = {
@@ -288,11 +288,11 @@ class StreamBatches:
         table = predictions(customers, outcome, feature_issues(resolved), contract, now)
         with replaced_folder(self._folders.predictions / f"batch={number}") as folder:
             pq.write_table(table, folder / "part-0.parquet")
-        made.statuses = counts(table)
+        record.statuses = counts(table)
 
 
-def _rows_in(folder: Path, data_set: str) -> pa.Table:
-    """Orders that a batch has taken in before; those of another data set are none of this one's."""
+def _stored_orders(folder: Path, data_set: str) -> pa.Table:
+    """Orders that an earlier try of a batch stored; those of another data set are left out."""
     files = [pq.ParquetFile(file) for file in sorted(folder.glob("part-*.parquet"))]
     own = [file.read().replace_schema_metadata(None) for file in files if data_set_of(file) == data_set]
     return pa.concat_tables(own) if own else ORDERS_SCHEMA.empty_table()

@@ -1,4 +1,4 @@
-"""One order as it comes in a stream: read, checked, or refused with the reason."""
+"""Reads and checks orders from a stream; refuses bad ones with a reason."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,74 +14,74 @@ from artefacts.order_ids import content_ids
 from jobs.offline_store.orders_file import ORDERS_SCHEMA
 
 _EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
-_MOST_MONEY = 1e11  # sums are exact up to that, see feature_repo/transformations.py
-_MOST_ITEMS = 2**31
-_LONGEST_ID = 256  # as in the HTTP API
+_MAX_AMOUNT = 1e11  # sums are exact up to that, see feature_repo/transformations.py
+_MAX_ITEMS = 2**31
+_MAX_ID_LENGTH = 256  # as in the HTTP API
 
 
 @dataclass(frozen=True)
-class Refused:
-    """What cannot be taken for an order.
+class RefusedEvent:
+    """An event that is no valid order.
 
-    event: as it came; of a file that cannot be read, its path.
+    event: its text; the path, if a file cannot be read.
     """
 
     event: str
     reason: str
 
 
-Event = dict[str, Any] | Refused
-"""An order by the columns of `ORDERS_SCHEMA`, or what is wrong with it."""
+Event = dict[str, Any] | RefusedEvent
+"""An order by the columns of `ORDERS_SCHEMA`, or a refused event."""
 
 
 def read_json(text: str, now: datetime, with_ids: bool = True) -> Event:
-    """Read one JSON object; members beyond the columns of an order are let be.
+    """Read one JSON object; ignores members that are no columns of an order.
 
     Args:
         now: UTC; an order at or after it is refused.
-        with_ids: orders have ids; else they need none, and `sorted_out` makes theirs.
+        with_ids: orders must have ids; else `split_events` makes them.
     """
     try:
         order = json.loads(text)
     except (ValueError, RecursionError) as error:
-        return Refused(text, f"is not JSON: {error}")
+        return RefusedEvent(text, f"is not JSON: {error}")
     if not isinstance(order, dict):
-        return Refused(text, "is not a JSON object")
+        return RefusedEvent(text, "is not a JSON object")
     try:
         return _order(order, now, with_ids)
     except ValueError as error:
-        return Refused(text, str(error))
+        return RefusedEvent(text, str(error))
 
 
 def read_parquet(path: Path, now: datetime, with_ids: bool = True) -> Iterator[Event]:
-    """Read a file of orders, of any schema whose columns hold the values of an order; arguments as `read_json`."""
+    """Read a Parquet file of orders; each value is checked, the schema is not. Arguments as for `read_json`."""
     try:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
-        yield Refused(str(path), f"is not readable as Parquet: {str(error).splitlines()[0]}")
+        yield RefusedEvent(str(path), f"is not readable as Parquet: {str(error).splitlines()[0]}")
         return
     columns = [name for name in ORDERS_SCHEMA.names if with_ids or name != "order_id"]
     missing = [name for name in columns if name not in table.column_names]
     if missing:
-        yield Refused(str(path), f"has no column {missing[0]}")
+        yield RefusedEvent(str(path), f"has no column {missing[0]}")
         return
     for order in table.select(columns).to_pylist():
         try:
             yield _order(order, now, with_ids)
         except ValueError as error:
-            yield Refused(json.dumps(order, default=str), str(error))
+            yield RefusedEvent(json.dumps(order, default=str), str(error))
 
 
-def sorted_out(events: Iterable[Event], with_ids: bool = True) -> tuple[pa.Table, list[Refused]]:
-    """The orders, as a table of `ORDERS_SCHEMA`, and the others.
+def split_events(events: Iterable[Event], with_ids: bool = True) -> tuple[pa.Table, list[RefusedEvent]]:
+    """Split events into orders, a table of `ORDERS_SCHEMA`, and refused events.
 
     Args:
-        with_ids: as `read_json` has it. Equal orders without are one that came twice: a stream delivers again what it
-            is not sure of. If they are two, the next orders file says so.
+        with_ids: as for `read_json`. Equal orders without ids count as one delivered twice, because a stream repeats
+            unconfirmed deliveries. If they are two orders, the next orders file corrects it.
     """
     orders, refused = [], []
     for event in events:
-        if isinstance(event, Refused):
+        if isinstance(event, RefusedEvent):
             refused.append(event)
         else:
             orders.append(event)
@@ -94,15 +94,15 @@ def _order(order: Mapping[str, Any], now: datetime, with_ids: bool) -> dict[str,
         "order_id": _text(order, "order_id") if with_ids else "",
         "customer_id": _text(order, "customer_id"),
         "event_timestamp": _time(order, now),
-        "amount": _number(order, "amount", _MOST_MONEY),
-        "items": int(_number(order, "items", _MOST_ITEMS - 1, whole=True)),
+        "amount": _number(order, "amount", _MAX_AMOUNT),
+        "items": int(_number(order, "items", _MAX_ITEMS - 1, whole=True)),
     }
 
 
 def _text(order: Mapping[str, Any], name: str) -> str:
     value = order.get(name)
-    if not isinstance(value, str) or not value.strip() or len(value) > _LONGEST_ID:
-        raise ValueError(f"{name}: expected text of 1 to {_LONGEST_ID} characters")
+    if not isinstance(value, str) or not value.strip() or len(value) > _MAX_ID_LENGTH:
+        raise ValueError(f"{name}: expected text of 1 to {_MAX_ID_LENGTH} characters")
     try:
         value.encode()
     except UnicodeEncodeError:

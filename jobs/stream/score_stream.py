@@ -1,4 +1,4 @@
-"""Spark Structured Streaming over new orders: Spark finds them and remembers what is done, `StreamBatches` does it."""
+"""Follows new orders with Spark Structured Streaming; `StreamBatches` processes each micro-batch."""
 
 import hashlib
 import json
@@ -20,10 +20,10 @@ from jobs.materialization.redis_client import client_beside
 from jobs.offline_store.orders_file import orders_file
 from jobs.settings import JobsSettings
 from jobs.spark import spark_path, spark_session
-from jobs.stream.checkpoint import batch_number, only_stream, sparks_checkpoint
+from jobs.stream.checkpoint import batch_number, spark_checkpoint, stream_lock
 from jobs.stream.metrics import StreamMetrics
 from jobs.stream.micro_batch import BatchRecord, StreamBatches, StreamFolders
-from jobs.stream.order_events import Event, read_json, read_parquet, sorted_out
+from jobs.stream.order_events import Event, read_json, read_parquet, split_events
 from scoring.models.imported_model import ImportedModel
 
 if TYPE_CHECKING:
@@ -31,20 +31,19 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming import StreamingQuery
 
 Source = Literal["json", "parquet", "kafka"]
-_LONGEST_PAUSE = 30.0
-_OLDEST_FILE = "36500d"
-"""Spark's own limit is a week before the newest file: it would leave out files that were written long before they are
-moved in, without a word."""
+_MAX_PAUSE_SECONDS = 30.0
+_MAX_FILE_AGE = "36500d"
+"""Spark's default, a week before the newest file, would silently skip files written long before they are moved in."""
 
 
 @dataclass(frozen=True)
 class Stream:
-    """What to follow.
+    """A stream to follow.
 
-    incoming: the folder in which files of orders appear, each moved there whole; unused with Kafka.
-    checkpoint: folder in which is remembered what is done; a new one reads everything that is there again.
-    once: end when everything that is there has been done.
-    as_of: the time of scoring; None is that of each batch.
+    incoming: folder into which complete files of orders are moved; unused with Kafka.
+    checkpoint: folder that remembers finished batches; with a new one, everything is read again.
+    once: stop after everything that is there now.
+    as_of: time of scoring; None is the time of each batch.
     """
 
     source: Source
@@ -58,23 +57,22 @@ class Stream:
 def score_stream(artefacts: Artefacts, model: ImportedModel, stream: Stream, settings: JobsSettings) -> None:
     """Follow the stream until SIGTERM or SIGINT, or to its end with `stream.once`.
 
-    A batch that fails because a store does not answer is tried again until it does. One that is cut off is done again
-    when the stream is started again.
+    A batch is tried again while a store does not answer. The next start repeats a batch that was interrupted.
 
     Raises:
         JobError: Spark or a setting cannot be used, no Redis address is known, the rows in Redis are another owner's,
-            another stream writes into the same folders, or the checkpoint is of another source.
-        ContractError: the registry does not keep the model's contract.
+            another stream writes into the same folders, or the checkpoint belongs to another source.
+        ContractError: the registry does not fulfil the model's contract.
     """
     if artefacts.redis_url is None:
         raise JobError("REDIS_URL is not set and no embedded server runs; `make redis` starts one")
-    with only_stream(artefacts.streamed_orders, stream.checkpoint.parent):
+    with stream_lock(artefacts.streamed_orders, stream.checkpoint.parent):
         _follow(artefacts, model, stream, settings)
 
 
 def _follow(artefacts: Artefacts, model: ImportedModel, stream: Stream, settings: JobsSettings) -> None:
     stream.incoming.mkdir(parents=True, exist_ok=True)
-    checkpoint = sparks_checkpoint(stream.checkpoint, _followed(stream, settings))
+    checkpoint = spark_checkpoint(stream.checkpoint, _source_identity(stream, settings))
     store = open_feature_store(artefacts)
     client = client_beside(store, str(artefacts.redis_url))
     batches = StreamBatches(artefacts, store, client, model, stream.folders, settings)
@@ -82,28 +80,28 @@ def _follow(artefacts: Artefacts, model: ImportedModel, stream: Stream, settings
     metrics = StreamMetrics(settings.stream_metrics_port)
     stopping = threading.Event()
 
-    def told(attempt: Callable[[], BatchRecord]) -> None:
-        made = _until_it_works(attempt, stopping)
-        metrics.count(made)
-        print(json.dumps(asdict(made)), flush=True)
+    def process_and_report(attempt: Callable[[], BatchRecord]) -> None:
+        record = _retry(attempt, stopping)
+        metrics.count(record)
+        print(json.dumps(asdict(record)), flush=True)
 
-    def do(frame: "DataFrame", spark_number: int) -> None:
+    def process_frame(frame: "DataFrame", spark_number: int) -> None:
         now = stream.as_of or datetime.now(UTC)
         contents = [value for (value,) in frame.toLocalIterator() if value is not None]
-        number = batch_number(spark_number, contents if stream.source != "parquet" else map(_as_it_is, contents))
+        number = batch_number(spark_number, contents if stream.source != "parquet" else map(_path_and_digest, contents))
 
         def attempt() -> BatchRecord:
             with_ids = not orders_file(artefacts).ids_of_content
-            orders, refused = sorted_out(_events(contents, stream.source, now, with_ids), with_ids)
+            orders, refused = split_events(_events(contents, stream.source, now, with_ids), with_ids)
             return batches.process(number, orders, refused, now)
 
-        told(attempt)
+        process_and_report(attempt)
 
-    for number in batches.cut_off():  # Spark does one again only if its checkpoint is still the same
-        told(partial(batches.process_again, number, stream.as_of or datetime.now(UTC)))
+    for number in batches.interrupted():  # Spark repeats one only from the same checkpoint
+        process_and_report(partial(batches.process_again, number, stream.as_of or datetime.now(UTC)))
     with spark_session(settings, "score-stream") as session:
-        writer = _following(session, stream, settings).writeStream.foreachBatch(do)
-        # Of the writer: as a property of the session, it is only the parent of a folder that is new at each start.
+        writer = _read_stream(session, stream, settings).writeStream.foreachBatch(process_frame)
+        # Set on the writer: as a session property, Spark would make a new folder below it at each start.
         writer = writer.option("checkpointLocation", str(checkpoint.resolve()))
         if stream.once:
             writer = writer.trigger(availableNow=True)
@@ -116,14 +114,14 @@ def _follow(artefacts: Artefacts, model: ImportedModel, stream: Stream, settings
             raise JobError(f"the stream ended: {str(query.exception()).splitlines()[0]}")
 
 
-def _followed(stream: Stream, settings: JobsSettings) -> dict[str, str]:
+def _source_identity(stream: Stream, settings: JobsSettings) -> dict[str, str]:
     if stream.source == "kafka":
         return {"source": stream.source, "topic": settings.stream_kafka_topic}
     return {"source": stream.source, "incoming": str(stream.incoming.resolve())}
 
 
-def _as_it_is(file: str) -> str:
-    """A name and what is in it: another file may come to lie under the same name."""
+def _path_and_digest(file: str) -> str:
+    """A file's path and digest, because another file may take the same name."""
     path = _path(file)
     try:
         return f"{path} {hashlib.sha256(path.read_bytes()).hexdigest()}"
@@ -135,7 +133,7 @@ def _path(file: str) -> Path:
     return Path(unquote(urlparse(file).path))
 
 
-def _following(session: "SparkSession", stream: Stream, settings: JobsSettings) -> "DataFrame":
+def _read_stream(session: "SparkSession", stream: Stream, settings: JobsSettings) -> "DataFrame":
     if stream.source == "kafka":
         if not settings.stream_kafka_servers or not settings.stream_kafka_topic:
             raise JobError("JOBS_STREAM_KAFKA_SERVERS and JOBS_STREAM_KAFKA_TOPIC must be set for --source kafka")
@@ -146,10 +144,10 @@ def _following(session: "SparkSession", stream: Stream, settings: JobsSettings) 
         }
         return session.readStream.format("kafka").options(**kafka).load().selectExpr("CAST(value AS STRING) AS value")
     reader = session.readStream.option("maxFilesPerTrigger", settings.stream_files_per_batch)
-    reader = reader.option("maxFileAge", _OLDEST_FILE)
+    reader = reader.option("maxFileAge", _MAX_FILE_AGE)
     if stream.source == "json":
         return reader.format("text").load(spark_path(stream.incoming))
-    # Only their names: a damaged file would end the stream, and this process can say what is wrong with it.
+    # Read only the names: in Spark a damaged file would end the stream; this process can say what is wrong with it.
     return reader.format("binaryFile").schema(_BINARY_FILE).load(spark_path(stream.incoming)).select("path")
 
 
@@ -157,7 +155,7 @@ _BINARY_FILE = "path STRING, modificationTime TIMESTAMP, length LONG, content BI
 
 
 def _events(contents: Iterable[str], source: Source, now: datetime, with_ids: bool) -> Iterator[Event]:
-    """Orders of lines of JSON, or of the names of Parquet files."""
+    """Read orders from lines of JSON, or from Parquet files by name."""
     for value in contents:
         if source == "parquet":
             yield from read_parquet(_path(value), now, with_ids)
@@ -165,28 +163,28 @@ def _events(contents: Iterable[str], source: Source, now: datetime, with_ids: bo
             yield read_json(value, now, with_ids)
 
 
-def _until_it_works(attempt: Callable[[], BatchRecord], stopping: threading.Event) -> BatchRecord:
-    """Try again while a store does not answer.
+def _retry(attempt: Callable[[], BatchRecord], stopping: threading.Event) -> BatchRecord:
+    """Repeat a batch until it succeeds.
 
     Raises:
-        InterruptedError: the stream is ended meanwhile.
+        InterruptedError: the stream was stopped meanwhile.
     """
     pause = 1.0
     while not stopping.is_set():
         try:
             return attempt()
         except JobError as error:
-            print(f"a batch could not be done, trying again in {pause:g} s: {error}", flush=True)
+            print(f"a batch failed, trying again in {pause:g} s: {error}", flush=True)
         stopping.wait(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE)
-    raise InterruptedError("the stream was ended before a batch was done")  # so that Spark does not take it for done
+        pause = min(2 * pause, _MAX_PAUSE_SECONDS)
+    raise InterruptedError("the stream was stopped before a batch was done")  # so that Spark does not commit it
 
 
 @contextmanager
 def _stopped_by_signals(query: "StreamingQuery", stopping: threading.Event) -> Iterator[Any]:
     def stop(*_: object) -> None:
         stopping.set()
-        threading.Thread(target=query.stop, daemon=True).start()  # not in the handler, which Py4J may be interrupted by
+        threading.Thread(target=query.stop, daemon=True).start()  # the handler itself may interrupt a Py4J call
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

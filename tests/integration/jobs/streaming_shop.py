@@ -20,7 +20,7 @@ from jobs.materialization.redis_client import client_beside
 from jobs.offline_store.orders_file import ORDERS_SCHEMA
 from jobs.settings import JobsSettings
 from jobs.stream.micro_batch import BatchRecord, StreamBatches, StreamFolders
-from jobs.stream.order_events import Refused
+from jobs.stream.order_events import RefusedEvent
 from scoring.models.imported_model import ImportedModel
 from tests.churn_model import churn_model
 from training.data.own_orders import write_own
@@ -109,7 +109,7 @@ class StreamingShop:
         return StreamBatches(self.artefacts, store, client, self.model, self.folders, SETTINGS)
 
     def process(
-        self, number: int, orders: list[Order], refused: tuple[Refused, ...] = (), now: datetime = NOW
+        self, number: int, orders: list[Order], refused: tuple[RefusedEvent, ...] = (), now: datetime = NOW
     ) -> BatchRecord:
         return self.batches().process(number, orders_table(orders), refused, now)
 

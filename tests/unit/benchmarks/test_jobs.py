@@ -178,7 +178,7 @@ def test_batches_are_found_among_what_the_stream_prints() -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [line(refused=1), line(repeated=2), line(late=1), "a batch could not be done, trying again in 1 s: Redis"]
+    "said", [line(refused=1), line(repeated=2), line(late=1), "a batch failed, trying again in 1 s: Redis"]
 )
 def test_a_stream_that_did_not_take_every_order_is_not_measured(said: str) -> None:
     with pytest.raises(StepError, match="score-stream"):

@@ -264,7 +264,7 @@ def _applied(artefacts: Artefacts, folder: Path) -> Artefacts:
         ("customer_id\n", "no rows"),
         ('customer_id\na\n""\n', "row 2: expected a customer id"),
         (f"customer_id,{SPEND}\na,many\n", rf"{SPEND}, row 1"),
-        (f"customer_id,{SPEND}\na,1\na,2\n", "'a' stands there twice"),
+        (f"customer_id,{SPEND}\na,1\na,2\n", "'a' occurs twice"),
         ("", "cannot be read as csv"),
     ],
 )

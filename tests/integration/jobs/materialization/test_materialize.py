@@ -168,7 +168,7 @@ def test_where_redis_does_not_say_whether_it_drops_rows_that_is_said(
 
     materialize(shop.artefacts.model_copy(update={"redis_url": url}), NOW, settings=shop.settings)
 
-    assert "whether Redis may drop rows when its memory is full is not known" in capsys.readouterr().out
+    assert "unknown whether Redis drops rows when its memory is full" in capsys.readouterr().out
 
 
 def test_a_late_order_changes_a_value_under_the_time_that_it_has(shop: Shop) -> None:

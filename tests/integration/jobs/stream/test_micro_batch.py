@@ -12,7 +12,7 @@ from jobs.errors import JobError
 from jobs.features.build import build_features
 from jobs.materialization.materialize import materialize
 from jobs.stream.micro_batch import StreamBatches
-from jobs.stream.order_events import Refused
+from jobs.stream.order_events import RefusedEvent
 from tests.integration.jobs.streaming_shop import HISTORY, MIDNIGHT, NOW, SETTINGS, Order, StreamingShop, orders_table
 from tests.loop import free_port
 
@@ -106,7 +106,7 @@ def test_a_build_and_a_materialization_after_batches_change_nothing_that_is_serv
 
 
 def test_what_is_no_order_is_kept_with_its_reason_and_the_rest_goes_on(shop: StreamingShop) -> None:
-    made = shop.process(0, NEW[:1], (Refused("{", "is not JSON"), Refused("[]", "is not a JSON object")))
+    made = shop.process(0, NEW[:1], (RefusedEvent("{", "is not JSON"), RefusedEvent("[]", "is not a JSON object")))
 
     assert (1, 2) == (made.orders, made.refused)
     assert [{"event": "{", "reason": "is not JSON"}, {"event": "[]", "reason": "is not a JSON object"}] == (
@@ -124,7 +124,7 @@ def test_a_batch_of_nothing_writes_nothing(shop: StreamingShop) -> None:
     assert (before, {}, []) == (shop.online(), scored(shop), shop.dead_letters())
 
 
-STEPS = ("_keep_refused", "_take_in", "_feature_rows", "_store", "_add", "_score")
+STEPS = ("_write_dead_letters", "_store_orders", "_feature_rows", "_write_features", "_add", "_score")
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -132,7 +132,7 @@ STEPS = ("_keep_refused", "_take_in", "_feature_rows", "_store", "_add", "_score
 def test_a_batch_that_is_cut_off_at_any_step_is_done_again_and_counts_once(
     shop: StreamingShop, monkeypatch: pytest.MonkeyPatch, step: str, when: str
 ) -> None:
-    refused = (Refused("{", "is not JSON"),)
+    refused = (RefusedEvent("{", "is not JSON"),)
     with monkeypatch.context() as patched:
         patched.setattr(StreamBatches, step, _cut_off(getattr(StreamBatches, step), when))
         with pytest.raises(KeyboardInterrupt):
@@ -146,7 +146,7 @@ def test_a_batch_that_is_cut_off_at_any_step_is_done_again_and_counts_once(
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("step", ["_feature_rows", "_store", "_score"])
+@pytest.mark.parametrize("step", ["_feature_rows", "_write_features", "_score"])
 def test_a_batch_that_was_cut_off_is_finished_by_what_it_took_in_if_the_checkpoint_is_gone(
     shop: StreamingShop, monkeypatch: pytest.MonkeyPatch, step: str, when: str
 ) -> None:
@@ -156,11 +156,11 @@ def test_a_batch_that_was_cut_off_is_finished_by_what_it_took_in_if_the_checkpoi
             shop.process(0, NEW)
     restarted = shop.batches()
 
-    for number in restarted.cut_off():
+    for number in restarted.interrupted():
         restarted.process_again(number, NOW)
     again = restarted.process(1, orders_table([*NEW, ("s-5", "00003", SOON, 1.0)]), (), NOW)
 
-    assert ([], 1, 4) == (restarted.cut_off(), again.orders, again.repeated)
+    assert ([], 1, 4) == (restarted.interrupted(), again.orders, again.repeated)
     assert {0: ["00001", "00002", "brand-new"], 1: ["00003"]} == scored(shop)
     assert shop.online_from_nothing() == shop.online()
 

@@ -14,7 +14,7 @@ from jobs.materialization.materialize import materialize
 from jobs.materialization.owners import OtherOwnerError
 from jobs.offline_store.orders_file import find_orders
 from jobs.stream.micro_batch import BatchRecord
-from jobs.stream.order_events import read_json, sorted_out
+from jobs.stream.order_events import read_json, split_events
 from tests.integration.jobs.stream.test_micro_batch import NEW, SOON
 from tests.integration.jobs.streaming_shop import HISTORY, MIDNIGHT, NOW, SETTINGS, Order, StreamingShop
 from training.data.data_sets import left_out
@@ -51,7 +51,7 @@ def streamed(shop: StreamingShop, number: int, orders: list[Order], **other: obj
         )
         for o, c, at, amount in orders
     ]
-    table, refused = sorted_out([read_json(line, NOW, with_ids=False) for line in lines], with_ids=False)
+    table, refused = split_events([read_json(line, NOW, with_ids=False) for line in lines], with_ids=False)
     assert [] == refused
     return shop.batches().process(number, table, (), NOW)
 
@@ -101,7 +101,7 @@ def test_streamed_orders_do_not_outlive_the_data_set_that_they_came_with(shop: S
     assert b"brand-new" not in b" ".join(shop.online())
     assert 1 == left_out(shop.artefacts.orders, shop.artefacts.streamed_orders)
     assert (shop.artefacts.streamed_orders / "batch=0" / "part-0.parquet").exists()
-    assert [] == shop.batches().cut_off()
+    assert [] == shop.batches().interrupted()
     again = shop.process(0, NEW)  # now they come with the new data
     assert (4, 0) == (again.orders, again.repeated)
     assert shop.online_from_nothing() == shop.online()

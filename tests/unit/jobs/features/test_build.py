@@ -145,7 +145,7 @@ def test_orders_beyond_the_memory_are_taken_by_ranges_of_customers_with_the_same
     built = build_features(shop(whole), SETTINGS, NOW)
 
     monkeypatch.setattr(duckdb_engine, "ORDERS_PER_MB", 0.5)  # half of the orders, with 1,024 MB
-    monkeypatch.setattr(duckdb_engine, "ONE_OF", 5)
+    monkeypatch.setattr(duckdb_engine, "SAMPLE_EVERY", 5)
     built_by_ranges = build_features(shop(ranges), SETTINGS, NOW)
 
     assert built.rows == built_by_ranges.rows
@@ -309,7 +309,7 @@ def test_orders_without_their_description_are_refused(tmp_path: Path, metadata: 
     path = write_orders(tmp_path / "orders.parquet", ORDERS)
     pq.write_table(pq.read_table(path).replace_schema_metadata(metadata), path)
 
-    assert "carries no description" in refused(path)
+    assert "has no description" in refused(path)
 
 
 @pytest.mark.parametrize("column", ORDERS_SCHEMA.names)
@@ -326,7 +326,7 @@ def test_an_order_without_a_value_is_refused_and_the_column_named(tmp_path: Path
 def test_orders_in_the_future_are_refused(tmp_path: Path) -> None:
     future: list[Order] = [*ORDERS, ("o", "1", NOW, 1.0, 1)]
 
-    assert f"in the future of {NOW.isoformat()}" in refused(write_orders(tmp_path / "orders.parquet", future))
+    assert f"lies in the future; now is {NOW.isoformat()}" in refused(write_orders(tmp_path / "orders.parquet", future))
 
 
 def test_an_engine_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
@@ -422,6 +422,6 @@ def test_streamed_orders_of_another_data_set_are_left_out_with_their_rows(
 
     build = build_features(shop(tmp_path), SETTINGS, NOW)
 
-    assert "1 batches of streamed orders came with other data and are left out" in capsys.readouterr().out
+    assert "1 batches of streamed orders belong to other data and are left out" in capsys.readouterr().out
     assert ([], [3], without) == (build.streamed_batches, build.left_out, files_in_place(store))
     assert damage((store / "current").resolve(), tmp_path / "streamed") is None

@@ -162,9 +162,11 @@ def test_a_build_that_takes_corrected_orders_for_unchanged_fails_and_the_one_bef
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     before = built(tmp_path, ORDERS)
-    monkeypatch.setattr(build_features_module._Building, "_first_changed_day", lambda *_: None)
+    monkeypatch.setattr(build_features_module._BuildRun, "_first_changed_day", lambda *_: None)
 
-    with pytest.raises(JobError, match=r"is not what their orders give; the build was not put in place") as raised:
+    with pytest.raises(
+        JobError, match=r"differs from what their orders give; the build was not put in place"
+    ) as raised:
         built(tmp_path, corrected(ORDERS, kind))
 
     named = r"customer_(lifetime|orders_windowed), partition 20\d\d-[\d-]+: [a-z_0-9 ]+ of \d+ of \d+ customers"

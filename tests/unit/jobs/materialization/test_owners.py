@@ -92,7 +92,7 @@ def test_what_cannot_be_read_as_an_owner_is_written_anew(tmp_path: Path, content
 def test_a_store_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(JobError, match=r"file/store/owner\.json: the owner of the offline store: "):
+    with pytest.raises(JobError, match=r"file/store/owner\.json: cannot read or write the offline store's owner: "):
         owner_of(tmp_path / "file" / "store", "")
 
 

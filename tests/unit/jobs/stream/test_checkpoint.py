@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import JobError
-from jobs.stream.checkpoint import batch_number, only_stream, sparks_checkpoint
+from jobs.stream.checkpoint import batch_number, spark_checkpoint, stream_lock
 
 FOLLOWED = {"source": "json", "incoming": "/in"}
 
@@ -33,18 +33,18 @@ def test_batches_of_later_numbers_come_later() -> None:
 
 def test_a_second_stream_into_one_of_the_folders_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:
     with (
-        only_stream(tmp_path / "orders", tmp_path / "out"),
+        stream_lock(tmp_path / "orders", tmp_path / "out"),
         pytest.raises(JobError, match=f"{tmp_path}/orders: another stream writes there"),
-        only_stream(tmp_path / "other", tmp_path / "orders"),
+        stream_lock(tmp_path / "other", tmp_path / "orders"),
     ):
         pass
-    with only_stream(tmp_path / "orders", tmp_path / "orders"):
+    with stream_lock(tmp_path / "orders", tmp_path / "orders"):
         pass
 
 
 def spark_wrote(checkpoint: Path, batches: int = 3, committed: int = 3) -> Path:
     """As Spark leaves it after so many batches of a file each."""
-    sparks = sparks_checkpoint(checkpoint, FOLLOWED)
+    sparks = spark_checkpoint(checkpoint, FOLLOWED)
     for folder in ("offsets", "commits", "sources/0"):
         (sparks / folder).mkdir(parents=True)
     (sparks / "metadata").write_text("{}")
@@ -61,7 +61,7 @@ def spark_wrote(checkpoint: Path, batches: int = 3, committed: int = 3) -> Path:
 def test_a_whole_checkpoint_is_gone_on_with(tmp_path: Path, committed: int) -> None:
     sparks = spark_wrote(tmp_path / "checkpoint", committed=committed)
 
-    assert sparks == sparks_checkpoint(tmp_path / "checkpoint", FOLLOWED)
+    assert sparks == spark_checkpoint(tmp_path / "checkpoint", FOLLOWED)
     assert sparks.exists()
 
 
@@ -70,7 +70,7 @@ def test_a_compacted_log_of_files_is_whole(tmp_path: Path) -> None:
     (sparks / "sources" / "0" / "1").rename(sparks / "sources" / "0" / "1.compact")
     (sparks / "sources" / "0" / "0").unlink()
 
-    assert sparks_checkpoint(tmp_path, FOLLOWED).exists()
+    assert spark_checkpoint(tmp_path, FOLLOWED).exists()
 
 
 DAMAGE: dict[str, Callable[[Path], object]] = {
@@ -92,7 +92,7 @@ def test_where_a_part_is_missing_everything_is_read_again(
 ) -> None:
     DAMAGE[damage](spark_wrote(tmp_path))
 
-    assert not sparks_checkpoint(tmp_path, FOLLOWED).exists()
+    assert not spark_checkpoint(tmp_path, FOLLOWED).exists()
     assert "everything is read again" in capsys.readouterr().out
 
 
@@ -104,7 +104,7 @@ def test_the_folders_that_earlier_versions_made_at_each_start_are_removed_and_th
 
     said = []
     for _ in range(2):
-        assert not sparks_checkpoint(tmp_path, FOLLOWED).exists()
+        assert not spark_checkpoint(tmp_path, FOLLOWED).exists()
         said.append(capsys.readouterr().out)
 
     assert ("made by an earlier version" in said[0], "") == (True, said[1])
@@ -116,6 +116,6 @@ def test_a_checkpoint_of_another_source_is_refused_and_stays(tmp_path: Path, oth
     sparks = spark_wrote(tmp_path)
 
     with pytest.raises(JobError, match="give another OUT=, or remove that folder"):
-        sparks_checkpoint(tmp_path, other)
-    assert sparks == sparks_checkpoint(tmp_path, FOLLOWED)
+        spark_checkpoint(tmp_path, other)
+    assert sparks == spark_checkpoint(tmp_path, FOLLOWED)
     assert sparks.exists()

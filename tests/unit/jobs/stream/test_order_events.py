@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.offline_store.orders_file import ORDERS_SCHEMA
-from jobs.stream.order_events import Refused, read_json, read_parquet, sorted_out
+from jobs.stream.order_events import RefusedEvent, read_json, read_parquet, split_events
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 GOOD: dict[str, Any] = {
@@ -70,7 +70,7 @@ def test_members_that_no_order_has_are_let_be() -> None:
 def test_what_cannot_be_an_order_is_refused_with_the_column(changed: dict[str, Any], reason: str) -> None:
     refused = read_json(event(**changed), NOW)
 
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, RefusedEvent)
     assert refused.reason.startswith(reason)
     assert event(**changed) == refused.event
 
@@ -88,14 +88,14 @@ def test_what_cannot_be_an_order_is_refused_with_the_column(changed: dict[str, A
 def test_what_is_no_json_object_is_refused(text: str, reason: str) -> None:
     refused = read_json(text, NOW)
 
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, RefusedEvent)
     assert reason in refused.reason
 
 
 def test_orders_and_others_are_sorted_out_and_none_is_lost() -> None:
     events = [read_json(text, NOW) for text in (event(), "{", event(order_id="o-2"), event(items=-1))]
 
-    orders, refused = sorted_out(events)
+    orders, refused = split_events(events)
 
     assert ORDERS_SCHEMA == orders.schema
     assert ["o-1", "o-2"] == orders["order_id"].to_pylist()
@@ -103,14 +103,14 @@ def test_orders_and_others_are_sorted_out_and_none_is_lost() -> None:
 
 
 def test_nothing_is_an_empty_table_of_orders() -> None:
-    assert (0, ORDERS_SCHEMA) == ((table := sorted_out([])[0]).num_rows, table.schema)
+    assert (0, ORDERS_SCHEMA) == ((table := split_events([])[0]).num_rows, table.schema)
 
 
 def test_a_parquet_file_is_read_row_by_row(tmp_path: Path) -> None:
     rows = [{**GOOD, "event_timestamp": NOW - timedelta(hours=1)}, {**GOOD, "event_timestamp": NOW}]
     pq.write_table(pa.Table.from_pylist(rows, schema=ORDERS_SCHEMA), tmp_path / "a.parquet")
 
-    orders, (refused,) = sorted_out(read_parquet(tmp_path / "a.parquet", NOW))
+    orders, (refused,) = split_events(read_parquet(tmp_path / "a.parquet", NOW))
 
     assert 1 == orders.num_rows
     assert "event_timestamp: lies in the future" == refused.reason
@@ -125,7 +125,7 @@ def test_a_parquet_file_that_cannot_be_used_is_refused_whole_by_its_path(tmp_pat
     else:
         file.write_bytes(content)
 
-    orders, (refused,) = sorted_out(read_parquet(file, NOW))
+    orders, (refused,) = split_events(read_parquet(file, NOW))
 
     assert (0, str(file)) == (orders.num_rows, refused.event)
     assert "Parquet" in refused.reason or "has no column customer_id" in refused.reason
