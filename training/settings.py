@@ -69,7 +69,7 @@ class TrainingSettings(CutoffSettings):
             try:
                 edges = [float(edge) for edge in description.split(":")[1:]]
             except ValueError:
-                raise ValueError(f"{description!r}: what follows the feature are numbers between colons") from None
+                raise ValueError(f"{description!r}: expected feature, or feature:number:number…") from None
             if sorted(set(edges)) != edges:
                 raise ValueError(f"{description!r}: the edges must ascend")
         return described
