@@ -12,7 +12,7 @@ from scoring.evaluation import (
     expected_calibration_error,
 )
 from training.data.dataset import LabelledRows
-from training.data.served_hours import age_lines, age_metrics, same_day_line, same_day_metrics
+from training.data.request_hours import age_lines, age_metrics, same_day_line, same_day_metrics
 from training.errors import DatasetError
 from training.fit import Split
 from training.progress import say

@@ -38,7 +38,7 @@ from scoring.models.onnx_scorer import onnx_scorer
 from scoring.outcomes import outcomes
 from training.compilation.onnx_model import compile_to_onnx
 from training.data.dataset import TrainingData
-from training.data.synthetic_orders import Shop, write_synthetic
+from training.data.synthetic_orders import ShopParameters, write_synthetic
 from training.fit import CLASS_NAMES
 from training.model_inputs import feature_inputs, model_input
 from training.pipeline import logistic
@@ -126,7 +126,7 @@ def _built(root: Path, customers: int, seed: int, until: datetime, raised: bool 
     artefacts.orders.parent.mkdir(parents=True)
     weeks = WEEKS_BEFORE + (END - TRAINED) / timedelta(weeks=1)
     # An order that is known late is known nowhere here: what was delivered when is another question.
-    shop = Shop(weeks=weeks, late_share=0, repeated_share=0)
+    shop = ShopParameters(weeks=weeks, late_share=0, repeated_share=0)
     write_synthetic(artefacts.orders, customers, seed, END.date(), shop, until)
     if raised:
         orders = pq.read_table(artefacts.orders)

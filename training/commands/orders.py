@@ -61,14 +61,14 @@ def data(**given: Any) -> None:
     written = _write_orders(artefacts, now, **given)
     if written is None:
         return
-    from training.data.data_sets import left_out
+    from training.data.data_set_id import count_other_batches
     from training.data.orders_summary import check_enough, summarise
     from training.target import before_training
 
     print(f"{written.path}: {written.source}; every order before {written.observed_until:%Y-%m-%d %H:%M} UTC")
     counted = summarise(written.path, written.observed_until)
-    print(textwrap.indent(counted.described(now, written.observed_until), "  "), flush=True)
-    if batches := left_out(artefacts.orders, artefacts.streamed_orders):
+    print(textwrap.indent(counted.to_text(now, written.observed_until), "  "), flush=True)
+    if batches := count_other_batches(artefacts.orders, artefacts.streamed_orders):
         print(
             f"  {batches:,} batches of streamed orders came with other data than these and are no longer read; "
             f"they stay in {artefacts.streamed_orders}",

@@ -1,4 +1,4 @@
-"""Labels and the point-in-time join: what was known of each customer at a cut-off, and what came after."""
+"""Makes training rows: labels, and features by the point-in-time join."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from artefacts.offline_place import another_store, refusal
 from artefacts.process.redaction import redacted
 from contract import FeatureSchema, RawFeatures
 from contract.feature_schema import read_feature_schema
-from training.data.population import open_population
+from training.data.order_history import open_order_history
 from training.data.view_times import row_times
 from training.errors import DatasetError
 from training.settings import TrainingSettings
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 _CHECKED_ROWS = 2_000
-"""Customers of each cut-off of whom it is looked up how old their rows are."""
-_MOST = 0.5
+"""Customers per cut-off whose rows' age is checked."""
+_MAJORITY = 0.5
 
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """n customers, each at a moment after a cut-off, as requests come.
+    """n customers, each at a simulated request time after a cut-off.
 
-    entities: customer_id and event_timestamp (the moment), one row each.
-    raw: feature values in the order of the feature service, (n, k); TTLs enforced by the join.
-    churned: bool (n,), no order in the label window that begins at the moment.
-    active: bool (n,), an order in the `active_days` before the moment.
-    same_day: bool (n,), an order between the cut-off and the moment: no windowed feature knows of it yet.
+    entities: customer_id and event_timestamp (the request time), n rows.
+    raw: feature values (n, k) in the feature service's order; the join has enforced the TTLs.
+    churned: bool (n,), no order in the label window that begins at the request time.
+    active: bool (n,), an order in the `active_days` before the request time.
+    same_day: bool (n,), an order between the cut-off and the request time, which windowed features do not include.
     """
 
     entities: pd.DataFrame
@@ -50,7 +50,7 @@ class LabelledRows:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of the rows: ids, moments, values and labels."""
+        """sha256 of the rows: ids, request times, values and labels."""
         digest = hashlib.sha256()
         digest.update(pd.util.hash_pandas_object(self.entities, index=False).to_numpy().tobytes())
         digest.update(np.ascontiguousarray(self.raw.values).tobytes())
@@ -59,7 +59,7 @@ class LabelledRows:
 
 
 def choose_cutoffs(first_order: datetime, observed_until: datetime, settings: CutoffSettings) -> Cutoffs:
-    """The cut-offs that are wanted, without those of training before the first order.
+    """The cut-offs by the settings, without training cut-offs before the first order.
 
     Raises:
         DatasetError: the orders span too little time for one training cut-off.
@@ -68,24 +68,24 @@ def choose_cutoffs(first_order: datetime, observed_until: datetime, settings: Cu
     usable = tuple(t for t in wanted.training if t > first_order)
     if not usable:
         raise DatasetError(
-            f"orders from {first_order:%Y-%m-%d} to {wanted.test + settings.reach:%Y-%m-%d} are too few: training, "
-            f"validation and test each need {settings.reach.days} days after the first order, for the "
-            f"{settings.label_days} days of a label and the hours of TRAINING_REQUEST_HOURS; "
+            f"orders from {first_order:%Y-%m-%d} to {wanted.test + settings.reach:%Y-%m-%d} span too few days: "
+            f"training, validation and test each need {settings.reach.days} days after the first order "
+            f"({settings.label_days} days of a label, and TRAINING_REQUEST_HOURS); "
             "a shorter TRAINING_LABEL_DAYS needs less"
         )
     return replace(wanted, training=usable)
 
 
 def last_labelled(observed_until: datetime, settings: CutoffSettings) -> datetime:
-    """The last midnight whose label windows were all observed to their ends: the test cut-off."""
+    """The test cut-off: the last midnight whose label windows are all completely observed."""
     return lay_back(observed_until, settings).test
 
 
 def observed_until(artefacts: Artefacts) -> datetime:
-    """Before when every order is known, UTC, as the orders file says.
+    """The time (UTC) before which every order is known, from the orders file's metadata.
 
     Raises:
-        DatasetError: there is none.
+        DatasetError: there is no orders file.
     """
     if not artefacts.orders.exists():
         raise DatasetError(f"{artefacts.orders}: no orders; run `make data` first")
@@ -94,10 +94,10 @@ def observed_until(artefacts: Artefacts) -> datetime:
 
 
 class TrainingData:
-    """The offline store and the orders behind it, opened once.
+    """Reads training rows from the offline store and the orders file.
 
     Attributes:
-        schema: what the feature service offers; its feature order is the order of every value column.
+        schema: of the feature service; value columns are in its feature order.
         observed_until: every order before this time is known; UTC.
 
     Raises:
@@ -117,39 +117,39 @@ class TrainingData:
         self.schema: FeatureSchema = read_feature_schema(self._store.registry, self._store.project, feature_service)
 
     def cutoffs(self, settings: TrainingSettings) -> Cutoffs:
-        """When these customers are looked at, as the settings have it.
+        """The cut-offs by the settings.
 
         Raises:
-            DatasetError: as `choose_cutoffs`; or there are no orders.
+            DatasetError: as `choose_cutoffs`; or the file holds no orders.
         """
-        with open_population(self._orders) as population:
-            first = population.first_order
+        with open_order_history(self._orders) as history:
+            first = history.first_order
         if first is None:
             raise DatasetError(f"{self._orders}: holds no orders")
         return choose_cutoffs(first, self.observed_until, settings)
 
     def rows(self, cutoffs: tuple[datetime, ...], settings: TrainingSettings) -> LabelledRows:
-        """Every customer who ordered before a moment of their own after a cut-off, as one would be served then.
+        """A row per cut-off and customer with an order before their request time, as serving would see it then.
 
-        Features are those of the moment: what is computed at each order knows the orders up to it, a windowed snapshot
-        is that of the cut-off, and request-time inputs are the moment itself.
+        Features are those at the request time: per-order views include all orders until then, windowed views come from
+        the cut-off's snapshot, and request inputs are the request time.
 
         Raises:
-            DatasetError: the join lost or doubled rows, or a view has no rows of a cut-off.
+            DatasetError: the join lost or duplicated rows, or a view has no snapshot at a cut-off.
         """
-        with open_population(self._orders) as population:
-            asked = [population.asked(cutoff, settings) for cutoff in cutoffs]
-        for cutoff, rows in zip(cutoffs, asked, strict=True):
-            self._check_snapshots(cutoff, rows)
-        everybody = pd.concat(asked, ignore_index=True)
-        entities = everybody[["customer_id", "event_timestamp"]]
+        with open_order_history(self._orders) as history:
+            by_cutoff = [history.customers_at(cutoff, settings) for cutoff in cutoffs]
+        for cutoff, customers in zip(cutoffs, by_cutoff, strict=True):
+            self._check_snapshots(cutoff, customers)
+        labelled = pd.concat(by_cutoff, ignore_index=True)
+        entities = labelled[["customer_id", "event_timestamp"]]
         values = self.features_at(entities)
         return LabelledRows(
             entities=entities,
             raw=RawFeatures(values=values, event_times=None),
-            churned=everybody["churned"].to_numpy(dtype=bool),
-            active=everybody["active"].to_numpy(dtype=bool),
-            same_day=everybody["same_day"].to_numpy(dtype=bool),
+            churned=labelled["churned"].to_numpy(dtype=bool),
+            active=labelled["active"].to_numpy(dtype=bool),
+            same_day=labelled["same_day"].to_numpy(dtype=bool),
         )
 
     def features_at(self, entities: pd.DataFrame) -> NDArray[np.float64]:
@@ -159,60 +159,60 @@ class TrainingData:
             entities: customer_id and event_timestamp (datetime64[us, UTC]), n distinct rows.
 
         Raises:
-            DatasetError: the join lost or doubled rows.
+            DatasetError: the join lost or duplicated rows.
         """
-        asked = entities[["customer_id", "event_timestamp"]].copy()
+        entity_rows = entities[["customer_id", "event_timestamp"]].copy()
         for request_input in self.schema.request_inputs:
-            asked[request_input.name] = asked["event_timestamp"].astype("int64")
+            entity_rows[request_input.name] = entity_rows["event_timestamp"].astype("int64")
         joined = self._store.get_historical_features(
-            entity_df=asked, features=self._service, full_feature_names=True
+            entity_df=entity_rows, features=self._service, full_feature_names=True
         ).to_df()
         keys = ["customer_id", "event_timestamp"]
         joined["event_timestamp"] = joined["event_timestamp"].astype("datetime64[us, UTC]")
-        # The join gives the rows back in an order of its own.
-        ordered = asked[keys].merge(joined, on=keys, how="left", validate="one_to_one")
-        if len(joined) != len(asked):
-            raise DatasetError(f"the point-in-time join returned {len(joined)} rows for {len(asked)}")
+        # The join returns rows in another order.
+        ordered = entity_rows[keys].merge(joined, on=keys, how="left", validate="one_to_one")
+        if len(joined) != len(entity_rows):
+            raise DatasetError(f"the point-in-time join returned {len(joined)} rows for {len(entity_rows)}")
         names = [feature.name for feature in self.schema.features]
         return np.column_stack([ordered[name].astype(np.float64).to_numpy() for name in names])
 
     def view_ages(self, entities: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
-        """How old the row of each stored view is that `features_at` takes: hours (n,), NaN where there is none.
+        """View → age of the row that `features_at` uses: hours (n,), NaN without a row.
 
         Args:
-            entities: as `features_at` takes them.
+            entities: as for `features_at`.
         """
-        moments = entities["event_timestamp"].dt.tz_localize(None).to_numpy()
-        found = {}
+        request_times = entities["event_timestamp"].dt.tz_localize(None).to_numpy()
+        ages = {}
         for view in self.schema.views:
             times = row_times(self._store.get_feature_view(view.name), entities)
-            ages = (moments - times) / np.timedelta64(1, "h")
-            found[view.name] = np.where(ages * 3600 > (view.ttl_seconds or np.inf), np.nan, ages)
-        return found
+            hours = (request_times - times) / np.timedelta64(1, "h")
+            ages[view.name] = np.where(hours * 3600 > (view.ttl_seconds or np.inf), np.nan, hours)
+        return ages
 
-    def _check_snapshots(self, cutoff: datetime, asked: pd.DataFrame) -> None:
-        """Without the snapshot of a cut-off, training would see older windows than serving does, or defaults."""
-        some = asked.iloc[:: max(1, len(asked) // _CHECKED_ROWS)]
+    def _check_snapshots(self, cutoff: datetime, entities: pd.DataFrame) -> None:
+        """Refuse a cut-off without a snapshot: training would see older windows than serving, or defaults."""
+        sample = entities.iloc[:: max(1, len(entities) // _CHECKED_ROWS)]
         for view in self.schema.views:
             if view.ttl_seconds is None:
                 continue
-            times = pd.Series(row_times(self._store.get_feature_view(view.name), some))
+            times = pd.Series(row_times(self._store.get_feature_view(view.name), sample))
             oldest = np.datetime64(cutoff.replace(tzinfo=None)) - np.timedelta64(int(view.ttl_seconds), "s")
-            usual = times.where(times >= oldest).value_counts(normalize=True, dropna=False)
-            newest = usual.index[0] if len(usual) and usual.iloc[0] > _MOST else None
-            if newest is not None and (pd.isna(newest) or newest < pd.Timestamp(cutoff.replace(tzinfo=None))):
+            shares = times.where(times >= oldest).value_counts(normalize=True, dropna=False)
+            usual = shares.index[0] if len(shares) and shares.iloc[0] > _MAJORITY else None
+            if usual is not None and (pd.isna(usual) or usual < pd.Timestamp(cutoff.replace(tzinfo=None))):
                 raise DatasetError(
                     f"{view.name}: no snapshot at the cut-off {cutoff:%Y-%m-%d}; run `make features` with the same "
                     "TRAINING_LABEL_DAYS, TRAINING_TRAINING_CUTOFFS, TRAINING_CUTOFF_SPACING_DAYS and "
-                    "TRAINING_REQUEST_HOURS as training: it makes snapshots for them"
+                    "TRAINING_REQUEST_HOURS as training"
                 )
 
 
 def live_schema(artefacts: Artefacts, feature_service: str) -> FeatureSchema:
-    """What the live Feast registry offers for a feature service; imports feast, which takes seconds.
+    """The schema of a feature service in the live Feast registry; imports feast, which takes seconds.
 
     Raises:
-        DatasetError: it does not have the feature service.
+        DatasetError: the registry does not have the feature service.
     """
     store = _open_feature_store(artefacts)
     _feature_service(store, artefacts, feature_service)
@@ -220,10 +220,9 @@ def live_schema(artefacts: Artefacts, feature_service: str) -> FeatureSchema:
 
 
 def built_from(artefacts: Artefacts) -> str:
-    """sha256 of what the build in place was made of: its orders by day, until when they are known, and the code.
+    """sha256 of the inputs of the current offline store build: orders by day, `observed_until`, and the code.
 
-    Empty where the offline store was not built here and does not say. A build of the same orders gives the same value
-    whatever day it is made on.
+    The same orders give the same value on any day. Empty if the build has no record of its inputs.
     """
     try:
         build = json.loads((artefacts.offline_store / "current" / "build.json").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""How far orders reach: until when a delivered file is complete, and sample orders that move with the calendar."""
+"""Until when a delivered orders file is complete, and how sample orders move with the calendar."""
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -11,23 +11,25 @@ from artefacts.cutoffs import midnight
 from training.data.orders import OrdersWritten, description_of, orders_file
 
 
-def known_until(last: datetime, now: datetime, until: datetime | None, complete_at: datetime | None) -> datetime:
-    """Before when every order is in a delivered file; UTC.
+def infer_observed_until(
+    last: datetime, now: datetime, until: datetime | None, complete_at: datetime | None
+) -> datetime:
+    """The time (UTC) before which a delivered file holds every order.
 
-    Without a word of the user that is the end of the last order's day: a later order may just not have been delivered.
+    By default the end of the last order's day, because later orders may not have been delivered yet.
 
     Args:
         last: time of the last order.
-        until: the user says so.
-        complete_at: when the file was written, if the user says that it holds every order before the midnight before
-            that. A file that is no longer delivered grows old with that time, whenever it is read.
+        until: the user's own answer.
+        complete_at: when the file was written, if the user declares it complete until the midnight before. A file that
+            is no longer delivered does not get younger by being read again.
 
     Raises:
-        ValueError: `until` lies in the future, or before the last order.
+        ValueError: `until` is in the future, or before the last order.
     """
     if until is not None:
         if until > now:
-            raise ValueError(f"UNTIL={until:%Y-%m-%dT%H:%M} lies in the future; it is {now:%Y-%m-%dT%H:%M} UTC")
+            raise ValueError(f"UNTIL={until:%Y-%m-%dT%H:%M} is in the future; it is {now:%Y-%m-%dT%H:%M} UTC")
         if until < last:
             raise ValueError(f"UNTIL={until:%Y-%m-%dT%H:%M} is before the last order, {last:%Y-%m-%dT%H:%M:%S} UTC")
         return until
@@ -35,17 +37,17 @@ def known_until(last: datetime, now: datetime, until: datetime | None, complete_
     return by_orders if complete_at is None else max(by_orders, midnight(min(complete_at, now)))
 
 
-def in_checkout(path: Path, own: Path) -> str:
-    """A user's file as seen from the checkout that it and the orders file lie in; empty: it lies elsewhere.
+def path_in_checkout(path: Path, own: Path) -> str:
+    """The user's file relative to the checkout of the orders file `path`; empty if it is outside.
 
-    A checkout may be moved or copied, and its file is in the new place then.
+    A relative path stays valid if the checkout is moved or copied.
     """
     root = _checkout(path)
     return str(own.resolve().relative_to(root)) if root and own.resolve().is_relative_to(root) else ""
 
 
-def of_checkout(path: Path, inside: str) -> Path | None:
-    """The file that `in_checkout` named, where the orders file lies now; None: it named none."""
+def resolve_in_checkout(path: Path, inside: str) -> Path | None:
+    """The file at a path from `path_in_checkout`, in the checkout where the orders file is now; None if it is empty."""
     root = _checkout(path)
     return root / inside if root and inside else None
 
@@ -56,13 +58,13 @@ def _checkout(path: Path) -> Path | None:
 
 
 def follow_today(path: Path, today: date) -> OrdersWritten | None:
-    """Move sample orders that were made to end with a day so that they end with yesterday: whole days, nothing else.
+    """Shift sample orders by whole days so that they end yesterday.
 
     Returns:
-        What was written; None where the orders do not follow the calendar, or need not move.
+        What was written; None if the orders do not follow the calendar, or already end yesterday.
 
     Raises:
-        OrdersError: there are no orders, or the file does not say what it was made of.
+        OrdersError: there are no orders, or the file has no description.
     """
     with description_of(path, "make data") as described:
         file = pq.ParquetFile(path)

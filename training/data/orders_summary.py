@@ -1,4 +1,4 @@
-"""What an orders file holds, counted, and whether it is enough to train on: known before the minutes of features."""
+"""Summarises an orders file, and checks before the feature build whether it is enough to train on."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,30 +11,30 @@ from artefacts.addresses import Artefacts
 from artefacts.cutoffs import Cutoffs
 from scoring.evaluation import FEWEST_OF_A_CLASS
 from training.data.dataset import choose_cutoffs, observed_until
-from training.data.population import open_population
+from training.data.order_history import open_order_history
 from training.errors import DatasetError
 from training.settings import TrainingSettings
 
-_LEAVING_DAYS = (30, 60, 90)
+_CHURN_DAYS = (30, 60, 90)
 _OLD_DAYS = 2
-"""After which the last order is told as old: windowed features are stale then."""
+"""Age from which the last order is reported as old: windowed features are stale by then."""
 
 
 @dataclass(frozen=True)
-class Leavers:
+class ChurnCount:
     """How many of the customers known `days` before the end did not order again."""
 
     days: int
-    left: int
+    churned: int
     known: int
 
 
 @dataclass(frozen=True)
 class OrdersSummary:
-    """An orders file in figures.
+    """Counts of an orders file.
 
-    repeated: rows whose customer and order_id an earlier row has; they count once.
-    first, last: time of the first and of the last order; UTC.
+    repeated: rows that repeat an earlier row's customer and order_id; they count once.
+    first, last: times of the first and the last order; UTC.
     """
 
     rows: int
@@ -42,30 +42,32 @@ class OrdersSummary:
     customers: int
     first: datetime
     last: datetime
-    leavers: tuple[Leavers, ...]
+    churn: tuple[ChurnCount, ...]
 
     @property
     def orders(self) -> int:
-        """Distinct ones."""
+        """Number of distinct orders."""
         return self.rows - self.repeated
 
-    def described(self, now: datetime, until: datetime | None = None) -> str:
-        """For the user to hold against what they expect, in lines.
+    def to_text(self, now: datetime, until: datetime | None = None) -> str:
+        """The counts as lines of text.
 
         Args:
-            until: before when every order is in the file; the last order's time unless it is given.
+            until: the file holds every order before this time; default the last order's time.
         """
         again = f", {self.repeated:,} rows repeat an order_id and count once" if self.repeated else ""
         age = (now - self.last).days
         ended = f"{age} days ago" if age > 1 else "in the last two days"
         old = "; later ones are missing, if there were any" if (now - (until or self.last)).days >= _OLD_DAYS else ""
         gone = ", ".join(
-            f"{each.left / each.known:.0%} of {each.known:,} in {each.days} days" for each in self.leavers if each.known
+            f"{each.churned / each.known:.0%} of {each.known:,} in {each.days} days"
+            for each in self.churn
+            if each.known
         )
         return (
             f"{self.rows:,} rows, {self.orders:,} orders of {self.customers:,} customers{again}\n"
             f"first order {self.first:%Y-%m-%d}, last {self.last:%Y-%m-%d}, {ended}{old}\n"
-            f"did not order again: {gone or 'nobody could be asked yet'}"
+            f"did not order again: {gone or 'unknown, all customers are too new'}"
         )
 
 
@@ -73,7 +75,7 @@ def summarise(path: Path, until: datetime) -> OrdersSummary:
     """Count an orders file.
 
     Args:
-        until: before when every order is in it; UTC.
+        until: the file holds every order before this time; UTC.
     """
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
@@ -84,69 +86,72 @@ def summarise(path: Path, until: datetime) -> OrdersSummary:
             "(SELECT customer_id, min(event_timestamp) AS ordered, count(*) AS n FROM rows "
             "GROUP BY customer_id, order_id)",
         )
-        leavers = []
-        for days in _LEAVING_DAYS:
+        churn = []
+        for days in _CHURN_DAYS:
             since = until - timedelta(days=days)
-            known, left = _row(
+            known, churned = _row(
                 connection,
                 "SELECT count(*), count(*) FILTER (last < $since) FROM "
                 "(SELECT min(event_timestamp) AS first, max(event_timestamp) AS last FROM rows GROUP BY customer_id) "
                 "WHERE first < $since",
                 since=since,
             )
-            leavers.append(Leavers(days, left, known))
+            churn.append(ChurnCount(days, churned, known))
     return OrdersSummary(
         rows=int(rows),
         repeated=int(rows) - distinct,
         customers=customers,
         first=first.astimezone(UTC),
         last=last.astimezone(UTC),
-        leavers=tuple(leavers),
+        churn=tuple(churn),
     )
 
 
 def check_enough(artefacts: Artefacts, settings: TrainingSettings) -> str:
-    """Would training refuse these orders for their number? It needs no features to know.
+    """Check, without features, whether there are enough orders to train on.
 
     Returns:
-        What it would train on, in one line.
+        One line about the training set.
 
     Raises:
-        DatasetError: it would; names the setting that helps.
+        DatasetError: there are too few; names the setting that helps.
     """
     until = observed_until(artefacts)
-    with open_population(artefacts.orders) as known:
-        first = known.first_order
+    with open_order_history(artefacts.orders) as history:
+        first = history.first_order
         if first is None:
             raise DatasetError(f"{artefacts.orders}: holds no orders")
         cutoffs = choose_cutoffs(first, until, settings)
         counted = {
-            split: _summed([known.counts(cutoff, settings) for cutoff in times])
+            split: _sum_counts([history.class_counts(cutoff, settings) for cutoff in times])
             for split, times in (
                 ("training", cutoffs.training),
                 ("validation", (cutoffs.validation,)),
                 ("test", (cutoffs.test,)),
             )
         }
-    for split, (churned, stayed, active_churned, active_stayed) in counted.items():
-        for population, left, kept in (("all", churned, stayed), ("active", active_churned, active_stayed)):
-            if min(left, kept) < FEWEST_OF_A_CLASS:
+    for split, (all_churned, all_stayed, active_churned, active_stayed) in counted.items():
+        for population, churned, stayed in (
+            ("all", all_churned, all_stayed),
+            ("active", active_churned, active_stayed),
+        ):
+            if min(churned, stayed) < FEWEST_OF_A_CLASS:
                 raise DatasetError(
-                    f"{split} split, {population} customers: {left} churned and {kept} stayed; at least "
-                    f"{FEWEST_OF_A_CLASS} of each are needed. " + _way_out(left, kept, population, settings)
+                    f"{split} split, {population} customers: {churned} churned and {stayed} stayed; at least "
+                    f"{FEWEST_OF_A_CLASS} of each are needed. " + _advice(churned, stayed, population, settings)
                 )
-    return _enough(cutoffs, counted["test"])
+    return _training_set_line(cutoffs, counted["test"])
 
 
-def _summed(counts: list[tuple[int, int, int, int]]) -> tuple[int, int, int, int]:
+def _sum_counts(counts: list[tuple[int, int, int, int]]) -> tuple[int, int, int, int]:
     churned, stayed, active_churned, active_stayed = (sum(each) for each in zip(*counts, strict=True))
     return churned, stayed, active_churned, active_stayed
 
 
-def _way_out(left: int, kept: int, population: str, settings: TrainingSettings) -> str:
-    if left < FEWEST_OF_A_CLASS <= kept:
+def _advice(churned: int, stayed: int, population: str, settings: TrainingSettings) -> str:
+    if churned < FEWEST_OF_A_CLASS <= stayed:
         advice = f"A shorter TRAINING_LABEL_DAYS than {settings.label_days} finds more who churned"
-    elif kept < FEWEST_OF_A_CLASS <= left:
+    elif stayed < FEWEST_OF_A_CLASS <= churned:
         advice = f"A longer TRAINING_LABEL_DAYS than {settings.label_days} finds more who stayed"
     else:
         advice = "More customers are needed"
@@ -155,10 +160,10 @@ def _way_out(left: int, kept: int, population: str, settings: TrainingSettings) 
     return advice
 
 
-def _enough(cutoffs: Cutoffs, test: tuple[int, int, int, int]) -> str:
+def _training_set_line(cutoffs: Cutoffs, test: tuple[int, int, int, int]) -> str:
     return (
         f"enough to train on: {len(cutoffs.training)} training cut-offs from {cutoffs.training[0]:%Y-%m-%d} on, "
-        f"judged at {cutoffs.test:%Y-%m-%d} on {test[0] + test[1]:,} customers ({test[0]:,} churned), "
+        f"tested at {cutoffs.test:%Y-%m-%d} on {test[0] + test[1]:,} customers ({test[0]:,} churned), "
         f"of whom {test[2] + test[3]:,} active ({test[2]:,} churned)"
     )
 

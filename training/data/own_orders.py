@@ -1,4 +1,4 @@
-"""The user's own orders: read from CSV or Parquet and checked row by row before anything is written."""
+"""Takes the user's own orders from CSV or Parquet; checks every row before it writes anything."""
 
 import math
 from collections.abc import Callable
@@ -10,23 +10,21 @@ import pandas as pd
 import pyarrow as pa
 
 from artefacts.order_ids import content_ids
-from training.data.deliveries import in_checkout, known_until, of_checkout
-from training.data.order_files import read_orders_file
+from training.data.deliveries import infer_observed_until, path_in_checkout, resolve_in_checkout
 from training.data.orders import ORDERS_SCHEMA, OrdersWritten, description_of, write_frame
+from training.data.own_orders_file import read_orders_file
 from training.errors import OrdersError
 
-_LONGEST_ID = 256  # as in the HTTP API: a longer id could never be asked for
+_LONGEST_ID = 256  # the HTTP API's limit: a longer id could not be requested
 _MOST_MONEY = 1e11
 _MONEY_UNIT = 10_000
-"""Parts of one unit of money in which lines are added up, as features are."""
+"""Lines are summed in this fraction of the currency unit, as features are."""
 
 _RETURNS = (
-    "returns are no orders: leave them out, or give a return the order_id of its order and say LINES=1, "
-    "which takes it off that order"
+    "returns are not orders: leave them out, or give a return the order_id of its order and set LINES=1, "
+    "which subtracts it from that order"
 )
-_SEVERAL_ROWS = (
-    "if they are the lines of one order, LINES=1 adds them up; if the order was corrected, keep its last row alone"
-)
+_SEVERAL_ROWS = "if they are lines of one order, LINES=1 sums them; if the order was corrected, keep only its last row"
 _OWN = "own:"
 
 
@@ -38,34 +36,37 @@ def write_own(
     until: datetime | None = None,
     complete: bool = False,
 ) -> OrdersWritten:
-    """Check and write the user's own orders, dates as they are.
+    """Check and write the user's own orders; dates are not shifted.
 
     Args:
-        own: .csv or .parquet with the columns customer_id (text or whole numbers), event_timestamp (ISO 8601, UTC
-            unless it says otherwise), amount (≥ 0) and items (whole, ≥ 0), and order_id (as customer_id) where an
-            order may be in it twice; without that column every row is an order of its own, with an id that is made of
-            what it says.
+        own: .csv or .parquet with the columns customer_id (text or whole numbers), event_timestamp (ISO 8601, by
+            default UTC), amount (≥ 0) and items (whole, ≥ 0). Also order_id (as customer_id) if an order may occur
+            twice; without it every row is an order, and its id is derived from its content.
         now: UTC; later orders are refused.
-        lines: rows with one customer and order_id are the lines of one order, which is their sum at the time of the
-            first; the amount and the items of a line may be negative, those of an order may not.
-        until, complete: as `known_until` takes them.
+        lines: rows with one customer and order_id are lines of one order; the order is their sum at the first line's
+            time. Lines may have negative amount and items, orders may not.
+        until: see `infer_observed_until`.
+        complete: the file holds every order before the midnight before it was written.
 
     Raises:
-        OrdersError: names file, column, row (the line, for CSV) and what was expected.
+        OrdersError: names file, column, row (for CSV the line) and what was expected.
     """
     written_at = datetime.fromtimestamp(own.stat().st_mtime, UTC) if own.is_file() else now
     read = read_orders_file(own)
     if lines and "order_id" not in read.columns:
-        raise OrdersError(f"{own}: LINES=1 needs a column order_id, which says which lines are one order")
+        raise OrdersError(f"{own}: LINES=1 needs the column order_id, to know which lines are one order")
     has_ids = "order_id" in read.columns
-    rows = _Rows(read if has_ids else read.assign(order_id="to be made"), own)
-    orders = rows.checked(now, negative=lines)
+    checker = _RowChecker(read if has_ids else read.assign(order_id="to be made"), own)
+    orders = checker.check_values(now, negative=lines)
     if not has_ids:
         orders = _with_ids(orders)
-    orders = rows.added_up(orders) if lines else rows.without_contradiction(orders)
+    if lines:
+        orders = checker.sum_lines(orders)
+    else:
+        checker.check_repeated_ids(orders)
     last = orders["event_timestamp"].max().to_pydatetime()
     try:
-        end = known_until(last, now, until, written_at if complete else None)
+        end = infer_observed_until(last, now, until, written_at if complete else None)
     except ValueError as error:
         raise OrdersError(f"{own}: {error}") from None
     return write_frame(
@@ -76,7 +77,7 @@ def write_own(
         end,
         lines=lines,
         complete=complete,
-        in_checkout=in_checkout(path, own),
+        in_checkout=path_in_checkout(path, own),
         ids_of_content=not has_ids,
     )
 
@@ -84,13 +85,13 @@ def write_own(
 def read_again(
     path: Path, now: datetime, until: datetime | None = None, complete: bool = False
 ) -> OrdersWritten | None:
-    """Read the user's file anew that an orders file was made of, as it was read then.
+    """Read the user's file again that an orders file was made from, with the same options.
 
     Args:
-        until, complete: as `write_own` takes them; `complete` holds from then on, `until` this time only.
+        until, complete: as in `write_own`. `complete` also applies to later calls, `until` only to this one.
 
     Returns:
-        None where the orders are not the user's own: what is made or fetched does not grow.
+        None if the orders are synthetic or CDNOW, which do not grow.
 
     Raises:
         OrdersError: there are no orders yet; or as `write_own`.
@@ -101,13 +102,13 @@ def read_again(
         inside = str(described.get("in_checkout", ""))
     if not source.startswith(_OWN):
         return None
-    own = of_checkout(path, inside) or Path(source.removeprefix(_OWN))
+    own = resolve_in_checkout(path, inside) or Path(source.removeprefix(_OWN))
     return write_own(path, own, now, lines, until, complete)
 
 
 def _with_ids(orders: pd.DataFrame) -> pd.DataFrame:
-    """Equal rows are orders of their own, as CDNOW's are."""
-    said = pa.table(
+    """Add ids derived from content; equal rows are separate orders, as in CDNOW."""
+    table = pa.table(
         {
             "customer_id": pa.array(orders["customer_id"], pa.string()),
             "event_timestamp": pa.array(orders["event_timestamp"].dt.as_unit("us"), pa.timestamp("us", tz="UTC")),
@@ -115,22 +116,22 @@ def _with_ids(orders: pd.DataFrame) -> pd.DataFrame:
             "items": pa.array(orders["items"], pa.int64()),
         }
     )
-    return orders.assign(order_id=content_ids(said, numbered=True).to_pandas().to_numpy())
+    return orders.assign(order_id=content_ids(table, numbered=True).to_pandas().to_numpy())
 
 
-class _Rows:
-    """The rows of a file, and how to say which of them is wrong."""
+class _RowChecker:
+    """Checks the rows of a file; an error names the first wrong row."""
 
     def __init__(self, frame: pd.DataFrame, own: Path) -> None:
         self._frame = frame
         self._own = own
         self._first = 2 if own.suffix == ".csv" else 1
 
-    def checked(self, now: datetime, negative: bool) -> pd.DataFrame:
-        """As `ORDERS_SCHEMA` has them, or the first that is not as it must be.
+    def check_values(self, now: datetime, negative: bool) -> pd.DataFrame:
+        """Convert the rows to `ORDERS_SCHEMA`; raises for the first invalid value.
 
         Args:
-            negative: amounts and items may be.
+            negative: allow negative amounts and items.
         """
         frame, refuse = self._frame, self._refuse
         for column, what in (("order_id", "an order id"), ("customer_id", "a customer id")):
@@ -170,23 +171,22 @@ class _Rows:
             }
         )
 
-    def without_contradiction(self, orders: pd.DataFrame) -> pd.DataFrame:
-        """The same, if rows with one customer and order_id say the same."""
-        said = orders.drop_duplicates()
-        differ = said.index[said.duplicated(["customer_id", "order_id"])]
+    def check_repeated_ids(self, orders: pd.DataFrame) -> None:
+        """Raise if rows with one customer and order_id differ."""
+        distinct = orders.drop_duplicates()
+        differ = distinct.index[distinct.duplicated(["customer_id", "order_id"])]
         self._refuse(
             "order_id",
             pd.Series(orders.index.isin(differ), index=orders.index),
-            "one order under an id, but an earlier row has this id and says something else",
+            "one order per id, but an earlier row with this id differs",
             _SEVERAL_ROWS,
         )
-        return orders
 
-    def added_up(self, lines: pd.DataFrame) -> pd.DataFrame:
-        """One row for each order, in the order of the first lines."""
-        # Whole numbers have one sum, whatever their order.
+    def sum_lines(self, lines: pd.DataFrame) -> pd.DataFrame:
+        """Sum lines to one row per order, in order of the first lines."""
+        # Integers, because their sum does not depend on the order of lines.
         scaled = lines["amount"] * _MONEY_UNIT
-        whole = np.trunc(scaled)  # halves go away from zero, as in features; `round` takes the even number
+        whole = np.trunc(scaled)  # halves round away from zero, as in features; `round` would round to even
         money = (whole + np.sign(scaled) * ((scaled - whole).abs() >= 0.5)).astype(np.int64)
         of_order = lines.assign(money=money, row=np.arange(len(lines))).groupby(["customer_id", "order_id"], sort=False)
         orders = of_order.agg(
@@ -195,11 +195,11 @@ class _Rows:
             items=("items", "sum"),
             row=("row", "last"),
         ).reset_index()
-        # Before the sum of whole numbers is believed, which would wrap around far beyond.
+        # Checked in float64, because a sum of integers could overflow.
         above = lines.groupby(["customer_id", "order_id"], sort=False)["amount"].sum().abs() > _MOST_MONEY
         if above.any():
             raise OrdersError(
-                f"{self._own}: the lines of order {above[above].index[0][1]!r} come to more than 100,000,000,000; "
+                f"{self._own}: the lines of order {above[above].index[0][1]!r} add up to more than 100,000,000,000; "
                 "sums are exact up to that"
             )
         for column in ("money", "items"):
@@ -208,11 +208,11 @@ class _Rows:
                 row = int(below.iloc[0])
                 raise OrdersError(
                     f"{self._own}: the lines of order {lines['order_id'].iloc[row]!r}, of which row "
-                    f"{int(lines.index[row]) + self._first} is the last, come to less than 0 "
-                    f"{'in amount' if column == 'money' else 'in items'}; an order cannot be less than nothing"
+                    f"{int(lines.index[row]) + self._first} is the last, add up to less than 0 "
+                    f"{'in amount' if column == 'money' else 'in items'}; an order cannot be negative"
                 )
-        added: pd.DataFrame = orders.assign(amount=orders["money"] / _MONEY_UNIT)[ORDERS_SCHEMA.names]
-        return added
+        summed: pd.DataFrame = orders.assign(amount=orders["money"] / _MONEY_UNIT)[ORDERS_SCHEMA.names]
+        return summed
 
     def _refuse(self, column: str, bad: pd.Series, expected: str, advice: str = "") -> None:
         if bad.any():

@@ -1,12 +1,12 @@
-"""Orders of as many customers as wanted, made from a seed: like CDNOW, and with what CDNOW lacks.
+"""Generates synthetic orders of any number of customers from a seed: like CDNOW, plus late and repeated deliveries.
 
-Who buys and when is Pareto/NBD (Schmittlein, Morrison & Colombo, 1987): while customers are alive, orders come at a
-rate of their own, Gamma(r, α) over customers; they leave at a rate of their own, Gamma(s, β). What an order costs is
-Gamma-Gamma (Fader, Hardie & Lee, 2005): Gamma(p, ν), with ν of a customer Gamma(q, γ). The parameters were fitted to
-CDNOW, in weeks and dollars. An item costs 15 dollars on average, as in CDNOW.
+Purchases follow Pareto/NBD (Schmittlein, Morrison & Colombo, 1987): while a customer is alive, orders come at the
+customer's rate ~ Gamma(r, α); the customer leaves at rate ~ Gamma(s, β). Amounts follow Gamma-Gamma (Fader, Hardie &
+Lee, 2005): Gamma(p, ν) with the customer's ν ~ Gamma(q, γ). The parameters were fitted to CDNOW, in weeks and dollars.
+An item costs 15 dollars on average, as in CDNOW.
 
-What CDNOW lacks are chosen figures: customers arrive throughout, at a steady rate; some orders are delivered late, some
-twice, and rows lie in the order of their delivery, block by block of customers, not in that of time.
+Chosen, not fitted: customers arrive at a steady rate; some orders are delivered late, some twice. Rows are in order of
+delivery within each block of customers, not in order of time.
 """
 
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ _HOUR_US = 3_600_000_000
 
 
 @dataclass(frozen=True)
-class Shop:
-    """What the orders are drawn from; rates per week, money in dollars."""
+class ShopParameters:
+    """Parameters of the order model; rates per week, money in dollars."""
 
     r: float = 0.611
     alpha: float = 13.61
@@ -38,15 +38,15 @@ class Shop:
     gamma: float = 21.25
     dollars_per_item: float = 15.0
     weeks: float = 78.0
-    """As long as CDNOW: a year and a half in which customers arrive."""
+    """The period in which customers arrive; 78 as in CDNOW."""
     late_share: float = 0.05
     late_hours: float = 36.0
     """Mean delay of a late order."""
     repeated_share: float = 0.02
     repeated_hours: float = 12.0
-    """Mean time from the delivery of an order to that of its repetition."""
+    """Mean time from an order's delivery to its repeated delivery."""
     customers_per_block: int = 50_000
-    """A block is in memory at once and makes a row group."""
+    """Customers held in memory at once; each block is a row group."""
 
 
 def write_synthetic(
@@ -54,26 +54,26 @@ def write_synthetic(
     customers: int,
     seed: int,
     reference: date,
-    shop: Shop | None = None,
+    shop: ShopParameters | None = None,
     delivered_until: datetime | None = None,
     follows_today: bool = False,
 ) -> OrdersWritten:
-    """Write the orders of `customers` who arrived in the weeks before `reference`, as far as they are delivered.
+    """Write the delivered orders of `customers` who arrived in the weeks before `reference`.
 
-    The same arguments give the same file, byte for byte; memory does not grow with `customers`.
+    The same arguments give the same file, byte for byte. Memory does not grow with `customers`.
 
     Args:
         customers: at least 1.
-        reference: its midnight is the end of time.
-        delivered_until: only what was delivered before this time, UTC; default that midnight. A later one gives the
-            same orders and some more, as a day later would.
-        follows_today: nobody chose `reference`, which is today.
+        reference: orders end at its midnight (UTC).
+        delivered_until: write only orders delivered before this time, UTC; default that midnight. A later time adds
+            orders and changes none.
+        follows_today: `reference` is today by default.
 
     Raises:
-        OrdersError: `reference` lies in the future, or nothing was delivered.
+        OrdersError: `reference` is in the future, or nothing was delivered.
     """
     check_reference(reference)
-    shop = shop or Shop()
+    shop = shop or ShopParameters()
     end = datetime.combine(reference, time(), UTC)
     until = min(delivered_until or end, end)
     source = f"synthetic: {customers} customers until {'yesterday' if follows_today else reference}, seed {seed}"
@@ -88,18 +88,18 @@ def write_synthetic(
             rows += block.num_rows
             buyers += pc.count_distinct(block["customer_id"]).as_py()
         if rows == 0:
-            raise OrdersError(f"none of the orders of {customers} customers was delivered; ask for more customers")
+            raise OrdersError(f"no order of {customers} customers was delivered; use more customers")
     return OrdersWritten(path=path, source=source, rows=rows, customers=buyers, shift_days=0, observed_until=until)
 
 
-def _delivered(shop: Shop, random: np.random.Generator, ids: Any, end_us: int, until_us: int) -> pa.Table:
-    """The orders of a block of customers that are delivered before `until_us`, in the order of their delivery."""
+def _delivered(shop: ShopParameters, random: np.random.Generator, ids: Any, end_us: int, until_us: int) -> pa.Table:
+    """The orders of a block of customers delivered before `until_us`, in order of delivery."""
     n = len(ids)
     arrival = random.uniform(0, shop.weeks, n)
     rate = random.gamma(shop.r, 1 / shop.alpha, n)
-    leaving = np.maximum(random.gamma(shop.s, 1 / shop.beta, n), 1e-12)  # a rate of 0 would be drawn as infinity
+    leaving = np.maximum(random.gamma(shop.s, 1 / shop.beta, n), 1e-12)  # a rate of 0 would give an infinite lifetime
     alive = np.minimum(random.exponential(1 / leaving), shop.weeks - arrival)
-    orders = 1 + random.poisson(rate * alive)  # everyone arrives with an order
+    orders = 1 + random.poisson(rate * alive)  # every customer arrives with an order
     customer = np.repeat(np.arange(n), orders)
     number = np.arange(len(customer)) - np.repeat(np.cumsum(orders) - orders, orders)
     after = np.where(number == 0, 0, random.uniform(0, 1, len(customer)) * alive[customer])

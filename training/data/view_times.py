@@ -1,4 +1,4 @@
-"""Since when the row of a feature view holds that a point-in-time join takes, which Feast's join does not tell."""
+"""Event times of the rows that a point-in-time join uses; Feast's join does not return them."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def row_times(view: "FeatureView", entities: pd.DataFrame) -> NDArray[np.datetime64]:
-    """The event time of each one's latest row, datetime64[us] (n,) in UTC, NaT without one; a TTL has no say.
+    """Event time of each entity's latest row: datetime64[us] (n,) in UTC, NaT without a row. The TTL is ignored.
 
     Args:
-        view: over Parquet files, with one join key.
-        entities: the join key and event_timestamp (datetime64[us, UTC]), n rows.
+        view: a view over Parquet files, with one join key.
+        entities: join key and event_timestamp (datetime64[us, UTC]), n rows.
     """
     source: Any = view.batch_source
     (key,) = view.join_keys

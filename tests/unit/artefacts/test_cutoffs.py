@@ -72,7 +72,7 @@ def test_no_label_window_reaches_into_a_later_split(
 
 
 def test_orders_that_span_too_little_time_are_refused_with_what_is_needed() -> None:
-    with pytest.raises(DatasetError, match=r"from 2024-01-01 to 2024-09-27 are too few.*each need 91 days"):
+    with pytest.raises(DatasetError, match=r"from 2024-01-01 to 2024-09-27 span too few days.*each need 91 days"):
         choose_cutoffs(datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 9, 27, tzinfo=UTC), settings(90, 3, 30))
 
 

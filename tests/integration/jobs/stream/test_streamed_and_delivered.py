@@ -17,7 +17,7 @@ from jobs.stream.micro_batch import BatchRecord
 from jobs.stream.order_events import read_json, split_events
 from tests.integration.jobs.stream.test_micro_batch import NEW, SOON
 from tests.integration.jobs.streaming_shop import HISTORY, MIDNIGHT, NOW, SETTINGS, Order, StreamingShop
-from training.data.data_sets import left_out
+from training.data.data_set_id import count_other_batches
 from training.data.own_orders import write_own
 
 
@@ -62,7 +62,7 @@ def test_streamed_orders_stay_with_a_file_that_grew_and_count_once_when_they_are
     delivered(shop, [*HISTORY, *NEW[:2], ("h-late", "00004", MIDNIGHT - timedelta(days=9), 3.0)])
     brought_online(shop)
 
-    assert 0 == left_out(shop.artefacts.orders, shop.artefacts.streamed_orders)
+    assert 0 == count_other_batches(shop.artefacts.orders, shop.artefacts.streamed_orders)
     assert shop.online_from_nothing() == shop.online()
     assert b"brand-new" in b" ".join(shop.online())
 
@@ -99,7 +99,7 @@ def test_streamed_orders_do_not_outlive_the_data_set_that_they_came_with(shop: S
 
     assert shop.online_from_nothing() == shop.online()
     assert b"brand-new" not in b" ".join(shop.online())
-    assert 1 == left_out(shop.artefacts.orders, shop.artefacts.streamed_orders)
+    assert 1 == count_other_batches(shop.artefacts.orders, shop.artefacts.streamed_orders)
     assert (shop.artefacts.streamed_orders / "batch=0" / "part-0.parquet").exists()
     assert [] == shop.batches().interrupted()
     again = shop.process(0, NEW)  # now they come with the new data
@@ -154,7 +154,7 @@ def test_an_order_without_an_id_that_was_streamed_and_is_in_the_next_file_counts
     delivered(shop, [*new, *HISTORY[::-1], *twins], ids=False)
     brought_online(shop)
 
-    assert 0 == left_out(shop.artefacts.orders, shop.artefacts.streamed_orders)
+    assert 0 == count_other_batches(shop.artefacts.orders, shop.artefacts.streamed_orders)
     assert (before[0] + 1, before[1], 1) == (
         orders_of(shop, "00001"),
         orders_of(shop, "00007"),

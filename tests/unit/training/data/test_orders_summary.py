@@ -5,7 +5,7 @@ import pytest
 
 from artefacts.addresses import Artefacts
 from tests.orders import Order, write_orders
-from training.data.orders_summary import Leavers, check_enough, summarise
+from training.data.orders_summary import ChurnCount, check_enough, summarise
 from training.errors import DatasetError
 from training.settings import TrainingSettings
 
@@ -45,8 +45,8 @@ def test_what_was_read_is_counted(tmp_path: Path) -> None:
 
     assert (5, 4, 1, 3) == (summary.rows, summary.orders, summary.repeated, summary.customers)
     assert (ago(100), ago(10)) == (summary.first, summary.last)
-    assert (Leavers(30, 2, 2), Leavers(60, 1, 2), Leavers(90, 1, 2)) == summary.leavers
-    said = summary.described(ago(-20))
+    assert (ChurnCount(30, 2, 2), ChurnCount(60, 1, 2), ChurnCount(90, 1, 2)) == summary.churn
+    said = summary.to_text(ago(-20))
     assert "5 rows, 4 orders of 3 customers, 1 rows repeat an order_id and count once" in said
     assert "last 2024-05-31, 30 days ago; later ones are missing, if there were any" in said
     assert "did not order again: 100% of 2 in 30 days, 50% of 2 in 60 days, 50% of 2 in 90 days" in said
@@ -55,17 +55,17 @@ def test_what_was_read_is_counted(tmp_path: Path) -> None:
 def test_orders_of_today_are_not_told_as_old(tmp_path: Path) -> None:
     summary = summarise(write_orders(tmp_path / "orders.parquet", [("A", "1", ago(0.1), 1.0, 1)]), UNTIL)
 
-    said = summary.described(UNTIL)
+    said = summary.to_text(UNTIL)
 
     assert "in the last two days\n" in said
-    assert "nobody could be asked yet" in said
+    assert "unknown, all customers are too new" in said
 
 
 def test_enough_orders_are_told_with_whom_the_model_is_judged_on(tmp_path: Path) -> None:
     said = enough(tmp_path, shop(leavers=30, stayers=25))
 
     assert "2 training cut-offs" in said
-    assert "judged at 2024-05-10 on 55 customers (30 churned)" in said
+    assert "tested at 2024-05-10 on 55 customers (30 churned)" in said
 
 
 def test_too_short_a_period_is_refused_with_the_setting_that_helps(tmp_path: Path) -> None:
@@ -112,5 +112,5 @@ def test_later_orders_are_not_told_as_missing_where_the_file_is_known_to_be_comp
     now = datetime(2024, 2, 1, tzinfo=UTC)
     counted = summarise(path, now)
 
-    assert "30 days ago; later ones are missing" in counted.described(now, datetime(2024, 1, 3, tzinfo=UTC))
-    assert "30 days ago; later" not in counted.described(now, now)
+    assert "30 days ago; later ones are missing" in counted.to_text(now, datetime(2024, 1, 3, tzinfo=UTC))
+    assert "30 days ago; later" not in counted.to_text(now, now)

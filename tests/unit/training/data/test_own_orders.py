@@ -142,14 +142,14 @@ def test_orders_of_today_are_observed_until_now(tmp_path: Path) -> None:
         (
             "amount",
             "1,2024-01-02,-0.01,1",
-            "a number ≥ 0, found '-0.01'; returns are no orders: leave them out, or give",
+            "a number ≥ 0, found '-0.01'; returns are not orders: leave them out, or give",
         ),
         ("amount", "1,2024-01-02,nan,1", "a number ≥ 0"),
         ("amount", "1,2024-01-02,inf,1", "a number ≥ 0"),
         ("amount", "1,2024-01-02,9€,1", "a number ≥ 0"),
         ("amount", "1,2024-01-02,1e12,1", "an amount of at most 100,000,000,000"),
         ("items", "1,2024-01-02,1,1.5", "a whole number ≥ 0, found '1.5'"),
-        ("items", "1,2024-01-02,1,-1", "a whole number ≥ 0, found '-1'; returns are no orders"),
+        ("items", "1,2024-01-02,1,-1", "a whole number ≥ 0, found '-1'; returns are not orders"),
         ("items", "1,2024-01-02,1,", "a whole number ≥ 0"),
         ("items", "1,2024-01-02,1", "a whole number ≥ 0"),
     ],
@@ -205,9 +205,9 @@ def test_a_missing_column_is_refused_with_those_expected_and_found(tmp_path: Pat
         ("own.csv", f"{HEADER}\nM\xfcller,2024-01-02,1,1\n".encode("latin-1"), "cannot be read as csv"),
         ("own.csv", f"{HEADER}\n{GOOD}\n{GOOD},1,2\n".encode(), "cannot be read as csv"),
         ("own.csv", f"{HEADER}\n{GOOD},\n{GOOD},1\n".encode(), "row 3 has more values than there are columns"),
-        ("own.csv", f"{HEADER};x\n{GOOD}\n".replace(",", ";").encode(), "columns are separated by commas"),
-        ("own.csv", f"{HEADER},amount\n{GOOD},1\n".encode(), "column amount is there twice"),
-        ("own.csv", b"\n" + f"{HEADER}\n{GOOD}\n".encode(), "expected a first line with the names of the columns"),
+        ("own.csv", f"{HEADER};x\n{GOOD}\n".replace(",", ";").encode(), "separate columns by commas"),
+        ("own.csv", f"{HEADER},amount\n{GOOD},1\n".encode(), "column amount occurs twice"),
+        ("own.csv", b"\n" + f"{HEADER}\n{GOOD}\n".encode(), "expected a first line with the column names"),
         ("own.parquet", b"", "cannot be read as parquet"),
         ("own.parquet", f"{HEADER}\n{GOOD}\n".encode(), "cannot be read as parquet"),
         ("own.xlsx", b"PK", "expected a .csv or .parquet file"),
@@ -276,9 +276,9 @@ def written_rows(folder: Path, own: Path, lines: bool = False) -> list[tuple[str
 def test_rows_of_one_order_that_differ_are_refused_with_both_ways_out(tmp_path: Path, other: str) -> None:
     message = refused(own_csv(tmp_path, LINED, f"A,{GOOD}", f"B,{GOOD}", f"A,{GOOD}", f"A,00042,{other}"))
 
-    assert "column order_id, row 5: expected one order under an id" in message
-    assert "LINES=1 adds them up" in message
-    assert "keep its last row alone" in message
+    assert "column order_id, row 5: expected one order per id" in message
+    assert "LINES=1 sums them" in message
+    assert "keep only its last row" in message
 
 
 def test_customers_may_have_orders_of_the_same_id(tmp_path: Path) -> None:
@@ -318,12 +318,12 @@ def test_a_returned_line_is_taken_off_its_order(tmp_path: Path) -> None:
 def test_an_order_of_less_than_nothing_is_refused(tmp_path: Path, line: str, what: str) -> None:
     own = own_csv(tmp_path, LINED, "A,1,2024-01-02,100,2", f"A,1,2024-01-09,{line}")
 
-    with pytest.raises(OrdersError, match=f"order 'A', of which row 3 is the last, come to less than 0 in {what}"):
+    with pytest.raises(OrdersError, match=f"order 'A', of which row 3 is the last, add up to less than 0 in {what}"):
         write_own(tmp_path / "orders.parquet", own, NOW, lines=True)
 
 
 def test_lines_need_order_ids(tmp_path: Path) -> None:
-    with pytest.raises(OrdersError, match="LINES=1 needs a column order_id"):
+    with pytest.raises(OrdersError, match="LINES=1 needs the column order_id"):
         write_own(tmp_path / "orders.parquet", own_csv(tmp_path, HEADER, GOOD), NOW, lines=True)
 
 
@@ -412,7 +412,7 @@ def test_a_shop_that_sells_nothing_says_until_when_its_file_is_complete(tmp_path
     assert at(3) == write_own(path, own, NOW).observed_until
     for until in (at(2, 10), at(9), at(9, 7), NOW):
         assert until == write_own(path, own, NOW, until=until).observed_until
-    with pytest.raises(OrdersError, match="UNTIL=2024-06-01T13:00 lies in the future; it is 2024-06-01T12:00 UTC"):
+    with pytest.raises(OrdersError, match="UNTIL=2024-06-01T13:00 is in the future; it is 2024-06-01T12:00 UTC"):
         write_own(path, own, NOW, until=NOW + timedelta(hours=1))
     with pytest.raises(OrdersError, match="UNTIL=2024-05-02T09:00 is before the last order, 2024-05-02T10:00:00 UTC"):
         write_own(path, own, NOW, until=at(2, 9))
@@ -503,5 +503,5 @@ def test_a_line_of_half_a_ten_thousandth_is_rounded_as_features_round_it(tmp_pat
 def test_an_order_whose_lines_come_to_more_than_can_be_summed_exactly_is_refused(tmp_path: Path) -> None:
     own = own_csv(tmp_path, LINED, *["A,1,2024-01-02,1e11,1"] * 2)
 
-    with pytest.raises(OrdersError, match="the lines of order 'A' come to more than 100,000,000,000"):
+    with pytest.raises(OrdersError, match="the lines of order 'A' add up to more than 100,000,000,000"):
         write_own(tmp_path / "orders.parquet", own, NOW, lines=True)

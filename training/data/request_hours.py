@@ -1,4 +1,4 @@
-"""What training says of the hours at which customers are asked about: ages of views, and buyers of the day."""
+"""Reports the effect of the hours of requests: ages of the views' rows, and customers who ordered the same day."""
 
 from collections.abc import Mapping
 
@@ -6,36 +6,36 @@ import numpy as np
 
 from scoring.evaluation import Bools, Floats
 
-_PARTS = (0.05, 0.5, 0.95)
+_QUANTILES = (0.05, 0.5, 0.95)
 
 
 def age_lines(ages: Mapping[str, Floats]) -> list[str]:
-    """How old the rows of each view are, for people; hours (n,) by view, NaN where a customer has none."""
+    """Lines about the ages of each view's rows; view → hours (n,), NaN without a row."""
     lines = []
     for view, hours in ages.items():
         present = hours[np.isfinite(hours)]
         if len(present):
-            low, middle, high = np.quantile(present, _PARTS)
+            low, middle, high = np.quantile(present, _QUANTILES)
             lines.append(
-                f"  age of {view}: {middle:,.1f} h at the median, {low:,.1f} to {high:,.1f} h for nine of ten; "
-                f"{np.mean(~np.isfinite(hours)):.2%} have none"
+                f"  age of {view}: median {middle:,.1f} h, {low:,.1f} to {high:,.1f} h for nine of ten; "
+                f"{np.mean(~np.isfinite(hours)):.2%} have no row"
             )
     return lines
 
 
 def age_metrics(ages: Mapping[str, Floats]) -> dict[str, float]:
-    """The same as metrics: quantiles of the ages in hours, and the share without a row."""
+    """Metrics per view: quantiles of the ages in hours, and the share without a row."""
     found: dict[str, float] = {}
     for view, hours in ages.items():
         present = hours[np.isfinite(hours)]
         if len(present):
-            found |= {f"age_hours_p{part * 100:02.0f}_{view}": float(np.quantile(present, part)) for part in _PARTS}
+            found |= {f"age_hours_p{q * 100:02.0f}_{view}": float(np.quantile(present, q)) for q in _QUANTILES}
             found[f"without_row_{view}"] = float(np.mean(~np.isfinite(hours)))
     return found
 
 
 def same_day_metrics(same_day: Bools, churned: Bools, probability: Floats) -> dict[str, float]:
-    """What is said of those who ordered since the snapshot, beside what became of them; arrays (n,)."""
+    """Metrics of customers who ordered after the snapshot: mean probability and churn rate; arrays (n,)."""
     if not same_day.any():
         return {}
     return {
@@ -46,11 +46,11 @@ def same_day_metrics(same_day: Bools, churned: Bools, probability: Floats) -> di
 
 
 def same_day_line(same_day: Bools, churned: Bools, probability: Floats) -> str:
-    """The same for people."""
+    """`same_day_metrics` as a line of text."""
     found = same_day_metrics(same_day, churned, probability)
     if not found:
-        return "  nobody ordered between the cut-off and the moment of being asked about"
+        return "  no customer ordered between the cut-off and the request"
     return (
-        f"  {same_day.sum():,} ordered between the cut-off and the moment of being asked about: mean probability "
+        f"  {same_day.sum():,} ordered between the cut-off and the request: mean probability "
         f"{found['same_day_mean_probability']:.3f}, churned {found['same_day_base_rate']:.3f}"
     )

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from training.data.data_sets import left_out
+from training.data.data_set_id import count_other_batches
 from training.data.orders import write_frame
 from training.data.own_orders import write_own
 
@@ -108,4 +108,4 @@ def test_batches_of_other_data_are_counted(tmp_path: Path) -> None:
         table = pq.read_table(tmp_path / "orders.parquet").replace_schema_metadata({"data_set": of} if of else None)
         pq.write_table(table, batch / "part-0.parquet")
 
-    assert 2 == left_out(tmp_path / "orders.parquet", tmp_path / "streamed")
+    assert 2 == count_other_batches(tmp_path / "orders.parquet", tmp_path / "streamed")

@@ -1,4 +1,4 @@
-"""A file of the user's own orders as a table: CSV as text, Parquet as it is typed; no value is checked yet."""
+"""Reads a user's orders file as a table: CSV as text, Parquet with its types. Values are not checked here."""
 
 import csv
 import warnings
@@ -17,10 +17,10 @@ ID_COLUMNS = ("order_id", "customer_id")
 
 
 def read_orders_file(own: Path) -> pd.DataFrame:
-    """The columns of `ORDERS_SCHEMA` that are there; the index is the row of the file, from 0, blank lines counted.
+    """Read the columns of `ORDERS_SCHEMA` that the file has; the index is the file's row from 0, with blank lines.
 
     Raises:
-        OrdersError: it is no such file, or a column is missing or not what it should be; names file and column.
+        OrdersError: the file cannot be read, or a column is missing, duplicated or of a wrong type; names both.
     """
     if not own.is_file():
         raise OrdersError(f"{own}: no such file")
@@ -32,7 +32,7 @@ def read_orders_file(own: Path) -> pd.DataFrame:
     except pd.errors.ParserWarning:
         raise OrdersError(
             f"{own}: cannot be read as csv: the rows have more values than there are columns; "
-            "a value with a comma in it needs quotes"
+            "quote values that contain a comma"
         ) from None
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
         raise OrdersError(f"{own}: cannot be read as {own.suffix[1:]}: {str(error).splitlines()[0]}") from None
@@ -45,12 +45,12 @@ def _read_csv(own: Path) -> pd.DataFrame:
     with own.open(encoding="utf-8-sig", newline="") as file:
         names = [name.strip() for name in next(csv.reader(file), [])]
     if not any(names):
-        raise OrdersError(f"{own}: cannot be read as csv: expected a first line with the names of the columns")
+        raise OrdersError(f"{own}: cannot be read as csv: expected a first line with the column names")
     _check_names(own, names)
-    # One column more than there are names: else pandas takes the first value of a row that is too long for its index.
+    # One column more than names: otherwise pandas uses the first value of a row that is too long as its index.
     columns = [*range(len(names)), "beyond"]
     with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)  # of values beyond that, which it would leave out
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # for values beyond that, which it would drop
         lines = pd.read_csv(
             own,
             dtype=str,
@@ -62,12 +62,12 @@ def _read_csv(own: Path) -> pd.DataFrame:
             skiprows=1,
             index_col=False,
         ).fillna("")
-    lines = lines[(lines != "").any(axis=1)]  # the index stays that of the file's lines
+    lines = lines[(lines != "").any(axis=1)]  # keeps the index of the file's lines
     too_long = lines.index[lines["beyond"] != ""]
     if len(too_long):
         raise OrdersError(
             f"{own}: cannot be read as csv: row {too_long[0] + 2} has more values than there are columns; "
-            "a value with a comma in it needs quotes"
+            "quote values that contain a comma"
         )
     return pd.DataFrame({name: lines[names.index(name)] for name in ORDERS_SCHEMA.names if name in names})
 
@@ -80,18 +80,16 @@ def _read_parquet(own: Path) -> pd.DataFrame:
         if name in table.column_names:
             position = table.column_names.index(name)
             table = table.set_column(position, name, _text_ids(own, name, table[name]))
-    # Without what pandas wrote of itself into the file: its index may be text, or one of our columns.
+    # Drop pandas' own metadata: its index may be text, or one of our columns.
     frame: pd.DataFrame = table.replace_schema_metadata(None).to_pandas()
     return frame
 
 
 def _text_ids(own: Path, name: str, ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Ids as text; a column without any is looked at row by row, like one with some."""
+    """Ids as text. An all-null column passes, because rows are checked later."""
     text = ids.cast(pa.string()) if pa.types.is_null(ids.type) else text_ids(ids)
     if text is None:
-        raise OrdersError(
-            f"{own}: column {name} is {ids.type}; expected text or whole numbers, which are taken as text"
-        )
+        raise OrdersError(f"{own}: column {name} is {ids.type}; expected text or whole numbers")
     return text
 
 
@@ -99,11 +97,11 @@ def _check_names(own: Path, names: list[str]) -> None:
     needed = [name for name in ORDERS_SCHEMA.names if name != "order_id"]
     missing = [name for name in needed if name not in names]
     if missing:
-        hint = "; columns are separated by commas" if len(names) == 1 and own.suffix == ".csv" else ""
+        hint = "; separate columns by commas" if len(names) == 1 and own.suffix == ".csv" else ""
         raise OrdersError(
             f"{own}: column {missing[0]} is missing; expected {', '.join(needed)}, "
             f"found {printable(', '.join(names))}{hint}"
         )
     twice = [name for name in ORDERS_SCHEMA.names if names.count(name) > 1]
     if twice:
-        raise OrdersError(f"{own}: column {twice[0]} is there twice; expected it once")
+        raise OrdersError(f"{own}: column {twice[0]} occurs twice; expected it once")

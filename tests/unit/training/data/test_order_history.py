@@ -10,7 +10,7 @@ import pytest
 
 from scoring.evaluation import Floats
 from tests.orders import Order, write_orders
-from training.data.population import open_population
+from training.data.order_history import open_order_history
 from training.settings import TrainingSettings
 
 CUTOFF = datetime(2024, 5, 1, tzinfo=UTC)
@@ -32,8 +32,8 @@ def orders(customers: int, seed: int = 1) -> list[Order]:
 
 
 def asked(folder: Path, made: list[Order], settings: TrainingSettings = SETTINGS) -> pd.DataFrame:
-    with open_population(write_orders(folder / "orders.parquet", made)) as population:
-        return population.asked(CUTOFF, settings)
+    with open_order_history(write_orders(folder / "orders.parquet", made)) as history:
+        return history.customers_at(CUTOFF, settings)
 
 
 def hours_after(rows: pd.DataFrame) -> Floats:

@@ -1,0 +1,103 @@
+"""Customers at each cut-off with a simulated request time and their label, by SQL over the orders file."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+
+from artefacts.cutoffs import HourRange
+from training.settings import TrainingSettings
+
+_HOUR_US = 3_600_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class OrderHistory:
+    """The distinct orders of an orders file.
+
+    Of several rows with one customer and order_id, the earliest counts (docs/features.md).
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, orders: Path) -> None:
+        self._connection = connection
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.read_parquet(str(orders)).create_view("rows")
+        connection.execute(
+            "CREATE TEMP TABLE ordered AS SELECT customer_id, epoch_us(min(event_timestamp)) AS ordered_us "
+            "FROM rows GROUP BY customer_id, order_id"
+        )
+
+    @property
+    def first_order(self) -> datetime | None:
+        """Time of the first order, UTC; None without orders."""
+        ((found,),) = self._connection.execute("SELECT min(ordered_us) FROM ordered").fetchall()
+        return None if found is None else _EPOCH + timedelta(microseconds=found)
+
+    def customers_at(self, cutoff: datetime, settings: TrainingSettings) -> pd.DataFrame:
+        """Every customer with an order before their request time, which is drawn from the hours after the cut-off.
+
+        The request time depends only on seed, customer and cut-off.
+
+        Returns:
+            customer_id, sorted; event_timestamp, the request time (datetime64[us, UTC]); churned: no order in the label
+            window that begins then; active: an order in the `active_days` before; same_day: an order between the
+            cut-off and the request time.
+        """
+        query = f"{_customers_sql(cutoff, settings)} ORDER BY customer_id"
+        customers: pd.DataFrame = self._connection.execute(query).df()
+        request_times = pd.to_datetime(customers.pop("request_us"), unit="us", utc=True).astype("datetime64[us, UTC]")
+        customers.insert(1, "event_timestamp", request_times)
+        return customers
+
+    def class_counts(self, cutoff: datetime, settings: TrainingSettings) -> tuple[int, int, int, int]:
+        """Count `customers_at`: (churned, stayed, active and churned, active and stayed)."""
+        query = (
+            "SELECT count(*) FILTER (churned), count(*) FILTER (NOT churned), count(*) FILTER (active AND churned), "  # noqa: S608  # as below
+            f"count(*) FILTER (active AND NOT churned) FROM ({_customers_sql(cutoff, settings)})"
+        )
+        ((churned, stayed, active_churned, active_stayed),) = self._connection.execute(query).fetchall()
+        return churned, stayed, active_churned, active_stayed
+
+
+@contextmanager
+def open_order_history(orders: Path) -> Iterator[OrderHistory]:
+    """The history in an orders file, open during the block."""
+    with duckdb.connect() as connection:
+        yield OrderHistory(connection, orders)
+
+
+def _customers_sql(cutoff: datetime, settings: TrainingSettings) -> str:
+    cutoff_us = round(cutoff.timestamp()) * 1_000_000
+    label_us, active_us = settings.label_days * 24 * _HOUR_US, settings.active_days * 24 * _HOUR_US
+    request_us = f"{cutoff_us} + {_time_of_day_sql(settings.hours, f'{settings.seed}|{cutoff_us}|')}"
+    return (
+        f"WITH requests AS (SELECT customer_id, {request_us} AS request_us, min(ordered_us) AS first_us FROM ordered "  # noqa: S608  # numbers only
+        "GROUP BY customer_id) "
+        "SELECT customer_id, any_value(request_us) AS request_us, "
+        f"NOT bool_or(ordered_us >= request_us AND ordered_us < request_us + {label_us}) AS churned, "
+        f"bool_or(ordered_us < request_us AND ordered_us >= request_us - {active_us}) AS active, "
+        f"bool_or(ordered_us < request_us AND ordered_us >= {cutoff_us}) AS same_day "
+        "FROM ordered JOIN requests USING (customer_id) WHERE first_us < request_us GROUP BY customer_id"
+    )
+
+
+def _time_of_day_sql(hours: tuple[HourRange, ...], salt: str) -> str:
+    """SQL for whole microseconds after midnight, derived only from the salt and the customer.
+
+    Drawn by a digest, which is equal in every version and on every machine; its upper 53 bits are a number in [0, 1).
+    """
+    drawn = f"((md5_number_lower('{salt}' || customer_id) >> 11) / {2**53}.0)"
+    cases, before = [], 0.0
+    for each in hours:
+        first, last = round(each.first * _HOUR_US), round(each.last * _HOUR_US)
+        within = f"floor({first} + ({drawn} - {before!r}) / {each.share!r} * {last - first})::BIGINT"
+        cases.append((before + each.share, f"greatest({first}, least({within}, {max(first, last - 1)}))"))
+        before += each.share
+    *earlier, (_, otherwise) = cases
+    if not earlier:
+        return otherwise
+    whens = " ".join(f"WHEN {drawn} < {until!r} THEN {then}" for until, then in earlier)
+    return f"CASE {whens} ELSE {otherwise} END"
