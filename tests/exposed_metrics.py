@@ -15,6 +15,7 @@ from jobs.drift import page as drift_report
 from jobs.materialization import run_records
 from jobs.quality import report as quality_report
 from jobs.skew import report as skew_report
+from jobs.skew.audit_result import AuditResult
 from jobs.skew.findings import CLASSES
 from jobs.stream.metrics import StreamMetrics
 from scoring.outcomes import STATUSES
@@ -83,7 +84,7 @@ def of_jobs(folder: Path) -> dict[str, Exposed]:
     judged = {"verdicts": [], "quality": [], "judged_at": NOW.isoformat()}
     registries = [
         run_records.metrics_of(folder / "runs.jsonl"),
-        skew_report.metrics_of(skew_report.AuditResult(), NOW),
+        skew_report.metrics_of(AuditResult(), NOW),
         drift_report.metrics_of([]),
         quality_report.metrics_of(judged),
         StreamMetrics(None).registry,

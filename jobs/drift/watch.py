@@ -21,7 +21,7 @@ from jobs.drift.rows import DriftLog, LatestRows
 from jobs.drift.statistics import Drift, drift
 from jobs.errors import JobError
 from jobs.inference_log.reading import Opener, nothing_in
-from jobs.reports import put_report
+from jobs.reports.files import write_report
 from jobs.settings import JobsSettings
 from jobs.times import format_range, unix_us
 from scoring.errors import ModelError
@@ -170,7 +170,7 @@ def watch_drift(log: Path, watch: DriftWatch, opened: Opener = open_model) -> di
         "too_few": few,
         "problems": reading.problems,
     }
-    put_report(watch.out, "drift", report, pages, metrics_of(models))
+    write_report(watch.out, "drift", report, pages, metrics_of(models))
     if report["verdict"] == "drifted":
         drifted = "; ".join(
             f"{model['version']}: {', '.join(model['drifted'])}" for model in models if model["drifted"]

@@ -14,7 +14,7 @@ from artefacts.process.printable import printable
 from contract import FeatureInput, ModelContract
 from jobs.errors import ArgumentError, JobError
 from jobs.inference_log.reading import nothing_in
-from jobs.reports import aligned
+from jobs.reports.text_tables import aligned
 from scoring.errors import ModelError
 from scoring.explanation import Explainer, Explanation
 from scoring.inference_log import log_files, read_log

@@ -13,10 +13,10 @@ from artefacts.addresses import Artefacts
 from jobs.errors import ArgumentError, JobError
 from jobs.inference_log.logged_scores import Active, LoggedScores, customer_numbers, open_scores
 from jobs.inference_log.reading import LogReading, Opener, nothing_in
-from jobs.quality.alone_rows import SILENCE, rows_without
+from jobs.quality.alone_rows import rows_without
+from jobs.quality.comparison_report import PairCurves, comparison_lines, write
 from jobs.quality.label_files import read_labels
 from jobs.quality.live_quality import RESAMPLES, SEED, too_few
-from jobs.reports import aligned, listed, page, paragraph, put_report, table
 from scoring.evaluation import (
     PROBABILITY_METRICS,
     RANKING_METRICS,
@@ -27,6 +27,9 @@ from scoring.evaluation import (
     rank_correlation,
 )
 from scoring.models.model_store import open_model
+
+_DIFFERENCE_BINS = 21
+"""Odd, so that rows on which both models agree closely are in the middle one."""
 
 METRICS = {"roc_auc": RANKING_METRICS["roc_auc"], "brier": PROBABILITY_METRICS["brier"]}
 
@@ -138,6 +141,7 @@ def compare_live(artefacts: Artefacts, wanted: LiveComparison, opened: Opener = 
         )
         models = scores.connection.execute("SELECT DISTINCT champion, challenger FROM pairs ORDER BY ALL").fetchall()
         found = [_pair(scores, champion, challenger, wanted.resamples) for champion, challenger in models]
+        shown = [_curves(scores, champion, challenger) for champion, challenger in models]
     if not found:
         nothing = nothing_in(reading.folder, "no row was scored by a champion and a challenger")
         raise JobError("; ".join([nothing, *reading.damaged])) if reading.damaged else NothingPairedError(nothing)
@@ -156,7 +160,7 @@ def compare_live(artefacts: Artefacts, wanted: LiveComparison, opened: Opener = 
         "notes": scores.problems,
         "problems": reading.damaged,
     }
-    _write(wanted.out, report)
+    write(wanted.out, report, shown)
     for line in comparison_lines(report):
         print(line)
     if reading.damaged:
@@ -203,6 +207,18 @@ def _pair(scores: LoggedScores, champion: str, challenger: str, resamples: int) 
     )
 
 
+def _curves(scores: LoggedScores, champion: str, challenger: str) -> PairCurves:
+    these = "FROM pairs WHERE champion = ? AND challenger = ? AND before + now IS NOT NULL"
+    days = scores.connection.execute(
+        f"SELECT strftime(as_of, '%Y-%m-%d') AS day, count_if(agreed), count(*) {these} GROUP BY day ORDER BY day",
+        [champion, challenger],
+    ).fetchall()
+    difference = scores.arrays(f"SELECT now - before AS difference {these}", champion, challenger)["difference"]
+    widest = float(np.abs(difference).max(initial=0.0)) or 1.0
+    counts, edges = np.histogram(difference, bins=_DIFFERENCE_BINS, range=(-widest, widest))
+    return PairCurves([(day, proportion(agreed, rows)) for day, agreed, rows in days], edges.tolist(), counts.tolist())
+
+
 def _judged(scores: LoggedScores, champion: str, challenger: str, resamples: int) -> Iterator[Judged]:
     rows = scores.arrays(
         "SELECT before, now, churned, coalesce(active, false) AS active, hash(customer_id) AS customer "
@@ -233,60 +249,3 @@ def _judged(scores: LoggedScores, champion: str, challenger: str, resamples: int
             },
             reason=reason,
         )
-
-
-def pair_rows(pair: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """A pair's figures as a table of text."""
-    agreement = pair["agreement"]
-    lines = [
-        ("champion", pair["champion"]),
-        ("challenger", pair["challenger"]),
-        ("rows of both", f"{pair['rows']:,} from {pair['since']} to {pair['until']}"),
-        ("scored by both", f"{pair['scored']:,}"),
-        ("scored by one", f"{pair['champion_only']:,} by the champion, {pair['challenger_only']:,} by the challenger"),
-        ("missed by the challenger", f"{pair['unpaired']:,} rows of its customers in the same time"),
-        ("while it scored nobody", f"{pair['silent']:,} rows, for {SILENCE} or more: it was off, or failed for all"),
-        ("of others than its customers", f"{pair['others']:,} rows in the same time"),
-        ("answered by", f"champion {pair['by_champion']:.1%}, challenger {pair['by_challenger']:.1%}"),
-        ("equal decisions", _share(agreement) if agreement else "–"),
-        ("difference of probability", f"mean {pair['mean_difference']:.4f}, largest {pair['max_difference']:.4f}"),
-        ("rank correlation", f"{pair['rank_correlation']:.4f}"),
-    ]
-    for judged in pair["judged"]:
-        who = f"on {judged['rows']:,} labelled rows of {judged['customers']:,} customers"
-        if judged["reason"]:
-            lines.append((f"labelled, {judged['population']}", f"no figures {who}, {judged['reason']}"))
-        for name, paired in judged["metrics"].items():
-            lines.append((f"{name}, {judged['population']}", f"{_paired(paired)} {who}"))
-    return lines
-
-
-def _share(estimate: Mapping[str, float]) -> str:
-    return f"{estimate['value']:.2%} [{estimate['low']:.2%}, {estimate['high']:.2%}]"
-
-
-def _paired(paired: Mapping[str, Any]) -> str:
-    return str(PairedEstimate(paired["champion"], paired["candidate"], Estimate(**paired["difference"])))
-
-
-def comparison_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """What was found, for people at a terminal."""
-    yield f"{report['outcome']}: {report['counted']}"
-    yield from (f"note: {note}" for note in report["notes"])
-    for pair in report["pairs"]:
-        yield ""
-        yield from aligned(pair_rows(pair))
-
-
-def _write(folder: Path, report: Mapping[str, Any]) -> None:
-    parts = [
-        paragraph(
-            "Rows that champion and challenger both looked at. Intervals are 95 %; those of differences are paired, "
-            f"over customers, and are the challenger's less the champion's. Labels: {report['counted']}."
-        ),
-        listed("Could not be read", report["problems"]),
-        listed("Notes", [*report["notes"], *(f"no rows: {file}" for file in report["empty"])]),
-        *(table(f"{pair['champion']} and {pair['challenger']}", ["", ""], pair_rows(pair)) for pair in report["pairs"]),
-    ]
-    html = page("Champion and challenger", report["outcome"], parts)
-    put_report(folder, "compare_live", report, {"compare_live.html": html})

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from artefacts.addresses import Artefacts
+from contract import ModelContract
 from jobs.errors import ArgumentError, JobError
 from jobs.inference_log.logged_scores import Active, LoggedScores, customer_numbers, open_scores
 from jobs.inference_log.reading import LogReading, Opener, nothing_in
+from jobs.quality.calibration import Calibration, calibration_points
 from jobs.quality.label_files import read_labels
-from jobs.quality.report import loss_line, quality_lines, write
+from jobs.quality.report import ALL_WEEKS, loss_line, quality_lines, write
 from jobs.times import format_range
 from scoring.evaluation import (
     FEWEST_OF_A_CLASS,
@@ -30,7 +33,6 @@ from scoring.models.model_store import open_model
 
 RESAMPLES = 200
 SEED = 17
-ALL_WEEKS = "all"
 FIGURES: dict[str, Metric] = {
     "roc_auc": RANKING_METRICS["roc_auc"],
     "brier": PROBABILITY_METRICS["brier"],
@@ -125,7 +127,11 @@ def live_quality(artefacts: Artefacts, check: QualityCheck, opened: Opener = ope
         counts = read_labels(scores, check.labels)
         answered = scores.count("SELECT count(*) FROM scores")
         problems = [*reading.damaged, *scores.problems]
-        found = [quality for model in _models(scores) for quality in _judged(scores, model, check.resamples)]
+        found, calibrations = list[Quality](), list[Calibration]()
+        for model in _models(scores):
+            rows = _labelled_rows(scores, model)
+            found += _judged(rows, model, scores.contracts.get(model), check.resamples)
+            calibrations += _calibrations(rows, model)
         active = scores.active(check.active)
         training = {tag: dict(contract.metrics) for tag, contract in scores.contracts.items()}
     if not found:
@@ -152,7 +158,7 @@ def live_quality(artefacts: Artefacts, check: QualityCheck, opened: Opener = ope
         "quality": [asdict(quality) for quality in found],
         "problems": problems,
     }
-    write(check.out, report)
+    write(check.out, report, calibrations)
     for line in quality_lines(report):
         print(line)
     if lost:
@@ -170,20 +176,37 @@ def _models(scores: LoggedScores) -> list[str]:
     return [tag for (tag,) in found.fetchall()]
 
 
-def _judged(scores: LoggedScores, model: str, resamples: int) -> Iterator[Quality]:
-    rows = scores.arrays(
+def _labelled_rows(scores: LoggedScores, model: str) -> Mapping[str, NDArray[Any]]:
+    """The model's scored rows that have a label, in the order of their requests; columns (n,)."""
+    return scores.arrays(
         "SELECT strftime(as_of, '%G-W%V') AS week, churn_probability AS probability, churned, "
         "coalesce(active, false) AS active, hash(customer_id) AS customer "
         "FROM scores JOIN labels USING (request_id, row) "
         "WHERE model_tag = ? AND churn_probability IS NOT NULL ORDER BY as_of, request_id, row",
         model,
     )
-    contract = scores.contracts.get(model)
-    training = contract.metrics if contract else {}
+
+
+def _populations(rows: Mapping[str, NDArray[Any]]) -> dict[str, Bools]:
+    """Population → which of n rows belong to it. Without active customers there is only `all`."""
     everybody = np.ones(len(rows["week"]), dtype=bool)
-    populations = {"all": everybody, **({"active": rows["active"]} if rows["active"].any() else {})}
+    return {"all": everybody, **({"active": rows["active"]} if rows["active"].any() else {})}
+
+
+def _calibrations(rows: Mapping[str, NDArray[Any]], model: str) -> Iterator[Calibration]:
+    for population, chosen in _populations(rows).items():
+        churned, probability = rows["churned"][chosen], rows["probability"][chosen]
+        if not too_few(churned, customer_numbers(rows["customer"][chosen])):
+            yield Calibration(model, population, calibration_points(churned, probability))
+
+
+def _judged(
+    rows: Mapping[str, NDArray[Any]], model: str, contract: ModelContract | None, resamples: int
+) -> Iterator[Quality]:
+    training = contract.metrics if contract else {}
+    populations = _populations(rows)
     for week in (ALL_WEEKS, *np.unique(rows["week"])):
-        within = everybody if week == ALL_WEEKS else rows["week"] == week
+        within = populations["all"] if week == ALL_WEEKS else rows["week"] == week
         for population, members in populations.items():
             chosen = within & members
             if not chosen.any():

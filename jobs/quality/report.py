@@ -1,22 +1,35 @@
-"""How good live answers were, as a table, a page and JSON."""
+"""The report of live quality: a table for the terminal, JSON, a page with charts, and metrics."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from jobs.reports import aligned, listed, page, paragraph, put_report, table
+from jobs.quality.calibration import Calibration
+from jobs.reports.charts import Axis, Chart, Curve, Estimates, Interval, curves, intervals
+from jobs.reports.files import write_report
+from jobs.reports.pages import render
+from jobs.reports.text_tables import aligned
 
 FIGURE_NAMES = ("roc_auc", "brier", "calibration_error", "mean_probability", "base_rate", "lift_at_10pct")
 """As training names them: `all_roc_auc` in the contract's metrics is `roc_auc` of all customers."""
+
+ALL_WEEKS = "all"
+"""Stands for a week: figures over all rows of a model."""
+
+_CHARTED = {
+    "roc_auc": ("ROC AUC", Axis("ROC AUC")),
+    "brier": ("Brier score", Axis("Brier score")),
+    "calibration_error": ("Calibration error", Axis("mean |observed − predicted|, %", percent=True)),
+}
 
 _HEADS = ("model", "week", "customers", "rows", *FIGURE_NAMES, "ROC AUC less training's")
 
 
 def loss_line(verdict: Mapping[str, Any]) -> str:
-    """What is wrong, in a line."""
+    """Says in one line by how much a model is worse than training promised."""
     return (
         f"{verdict['model']}, {verdict['week']}: ROC AUC of {verdict['population']} customers {verdict['roc_auc']} "
         f"is more than {verdict['max_auc_loss']:g} below training's {verdict['training']:.3f}"
@@ -24,7 +37,7 @@ def loss_line(verdict: Mapping[str, Any]) -> str:
 
 
 def quality_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """A report's figures as a table of text, with heads; each model's begin with what training promised."""
+    """The figures as a table of text; the first row has the heads. Each model begins with the figures of training."""
     lines: list[tuple[str, ...]] = [_HEADS]
     for model in dict.fromkeys(quality["model"] for quality in report["quality"]):
         own = [quality for quality in report["quality"] if quality["model"] == model]
@@ -53,43 +66,61 @@ def _interval(estimate: Mapping[str, float], sign: str = "") -> str:
 
 
 def quality_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """What was found, for people at a terminal."""
+    """Lines for a terminal."""
     yield f"{report['outcome']}: {report['counted']}"
     yield from aligned(quality_rows(report))
 
 
-def write(folder: Path, report: Mapping[str, Any]) -> None:
+def write(folder: Path, report: Mapping[str, Any], calibrations: Sequence[Calibration]) -> None:
     """Write `live_quality.json`, `live_quality.html` and `live_quality.prom`.
 
     Raises:
         JobError: the folder cannot be written to.
     """
     heads, *rows = quality_rows(report)
-    run = {
-        "judged at": report["judged_at"],
-        "log": report["log"],
-        "answers from": report["since"] or "the beginning",
-        "until": report["until"] or "the end",
-        "labels": f"{report['labels']['file']}: {report['counted']}",
-        "active": " or ".join(report["active"]) or "–",
-    }
-    parts = [
-        paragraph(
-            "Each labelled answer, by model and ISO week of the request. Intervals are 95 %, over customers; "
-            "training's figures count as exact."
-        ),
-        listed("Could not be read", report["problems"]),
-        listed("No rows", report["empty"]),
-        listed("Worse than training", [loss_line(verdict) for verdict in report["verdicts"] if verdict["lost"]]),
-        table("Quality", heads, rows),
-        table("Run", ["", ""], run.items()),
-    ]
-    html = page("Live quality", report["outcome"], parts)
-    put_report(folder, "live_quality", report, {"live_quality.html": html}, metrics_of(report))
+    lost = [loss_line(verdict) for verdict in report["verdicts"] if verdict["lost"]]
+    charts = [*_charts_by_week(report), *_calibration_charts(calibrations)]
+    html = render("live_quality.html", {"report": report, "heads": heads, "rows": rows, "lost": lost, "charts": charts})
+    write_report(folder, "live_quality", report, {"live_quality.html": html}, metrics_of(report))
+
+
+def _charts_by_week(report: Mapping[str, Any]) -> Iterator[Chart]:
+    """A chart of each figure in `_CHARTED` and each population, with a series for each model."""
+    judged = [quality for quality in report["quality"] if quality["figures"] and quality["week"] != ALL_WEEKS]
+    weeks = sorted({quality["week"] for quality in judged})
+    for figure, (name, axis) in _CHARTED.items():
+        for population in dict.fromkeys(quality["population"] for quality in judged):
+            of_population = [quality for quality in judged if quality["population"] == population]
+            series = [
+                Estimates(
+                    model,
+                    [_interval_of(of_population, model, week, figure) for week in weeks],
+                    report["training"].get(model, {}).get(f"{population}_{figure}"),
+                )
+                for model in dict.fromkeys(quality["model"] for quality in of_population)
+            ]
+            title = f"{name} by week, {population} customers; the dashed line is training's"
+            yield intervals(title, weeks, series, "ISO week of the request", axis)
+
+
+def _interval_of(judged: Sequence[Mapping[str, Any]], model: str, week: str, figure: str) -> Interval | None:
+    found = [quality["figures"] for quality in judged if (quality["model"], quality["week"]) == (model, week)]
+    return Interval(**found[0][figure]) if found else None
+
+
+def _calibration_charts(calibrations: Sequence[Calibration]) -> Iterator[Chart]:
+    for population in dict.fromkeys(calibration.population for calibration in calibrations):
+        lines = [Curve(one.model, one.points) for one in calibrations if one.population == population]
+        yield curves(
+            f"Calibration, {population} customers, all weeks",
+            lines,
+            Axis("mean predicted probability, %", percent=True),
+            Axis("customers who churned, %", percent=True),
+        )
 
 
 def metrics_of(report: Mapping[str, Any]) -> CollectorRegistry:
-    """What Prometheus is told: of the newest week that could be judged."""
+    """Metrics of the newest week that could be judged."""
     registry = CollectorRegistry()
 
     def gauge(name: str, meaning: str, *labels: str) -> Gauge:

@@ -22,9 +22,11 @@ from jobs.inference_log.reading import LoggedRows, LogReading, Opener, nothing_i
 from jobs.offline_store.builds import check_whole, kept_builds
 from jobs.offline_store.latest_rows import ViewSource, changed_customers, connect, customer_ranges
 from jobs.offline_store.view_files import build_of
+from jobs.skew.audit_result import AuditResult, summary
 from jobs.skew.findings import FAULTS
-from jobs.skew.replay import ModelReplay
-from jobs.skew.report import AuditResult, summary, write
+from jobs.skew.model_audit import ModelAudit
+from jobs.skew.replay import OfflineReplay
+from jobs.skew.report import write
 from jobs.times import format_range, refuse_nothing_between
 from scoring.errors import ModelError
 from scoring.models.model_store import open_model
@@ -104,18 +106,18 @@ def audit_skew(artefacts: Artefacts, audit: Audit, opened: Opener = open_model) 
     """
     started = time.monotonic()
     reading = LogReading(artefacts.inference_log, audit.since, audit.until, audit.sample)
-    found = _found(artefacts, audit, reading, opened)
-    found.problems += reading.damaged
-    if not found.rows:
-        if found.problems:
-            raise JobError("nothing could be audited: " + "; ".join(found.problems))
+    result = _audited(artefacts, audit, reading, opened)
+    result.problems += reading.damaged
+    if not result.rows:
+        if result.problems:
+            raise JobError("nothing could be audited: " + "; ".join(result.problems))
         nothing = f"no answered row {format_range(audit.since, audit.until)}"
         raise NothingToAuditError(nothing_in(reading.folder, nothing))
-    exceeded = _exceeded(audit, found)
+    exceeded = _exceeded(audit, result)
     now = datetime.now(UTC)
     run = {
         "audited_at": now.isoformat(),
-        "outcome": "thresholds exceeded" if exceeded else "incomplete" if found.problems else "ok",
+        "outcome": "thresholds exceeded" if exceeded else "incomplete" if result.problems else "ok",
         "seconds": round(time.monotonic() - started, 1),
         "log": str(reading.folder),
         "since": audit.since and audit.since.isoformat(),
@@ -127,46 +129,46 @@ def audit_skew(artefacts: Artefacts, audit: Audit, opened: Opener = open_model) 
         "max_faults": audit.max_faults,
         "max_moved": audit.max_moved,
     }
-    report = summary(found, run)
-    write(audit.out, found, report, now)
+    report = summary(result, run)
+    write(audit.out, result, report, now)
     if exceeded:
-        raise SkewError(f"{'; '.join([*exceeded, *found.problems])}; see {audit.out / 'skew.html'}")
-    if found.problems:
-        raise JobError(f"not everything could be audited, the rest is in {audit.out}: {'; '.join(found.problems)}")
+        raise SkewError(f"{'; '.join([*exceeded, *result.problems])}; see {audit.out / 'skew.html'}")
+    if result.problems:
+        raise JobError(f"not everything could be audited, the rest is in {audit.out}: {'; '.join(result.problems)}")
     return report
 
 
-def _found(artefacts: Artefacts, audit: Audit, reading: LogReading, opened: Opener) -> AuditResult:
-    found = AuditResult()
-    replays: dict[str, ModelReplay | None] = {}
+def _audited(artefacts: Artefacts, audit: Audit, reading: LogReading, opened: Opener) -> AuditResult:
+    result = AuditResult()
+    audits: dict[str, ModelAudit | None] = {}
     with connect() as connection:
         identities = _Identities(connection, reading, audit.id_key_file)
         store: FeatureStore | None = None
         for tag, table in reading.chunks():
             try:
-                if tag not in replays:
-                    replays[tag] = None  # what is wrong with a model is said once
+                if tag not in audits:
+                    audits[tag] = None  # so that a model's problem is reported once
                     model = opened(tag)
                     store = store or open_feature_store(artefacts)
-                    opened_replay = ModelReplay(store, model, connection, audit.build_max_age_hours * 3600)
-                    for build in {build_of(source) for source in opened_replay.sources}:
+                    replay = OfflineReplay(store, model.contract, connection)
+                    for build in {build_of(source) for source in replay.sources}:
                         check_whole(build, artefacts.streamed_orders)
-                        for older in kept_builds(build):  # rows are looked for there, too
+                        for older in kept_builds(build):  # the audit reads rows of these, too
                             check_whole(older, None)
-                    replays[tag] = opened_replay
-                    found.notes += opened_replay.notes
+                    audits[tag] = ModelAudit(model, replay, audit.build_max_age_hours * 3600)
+                    result.notes += replay.notes
             except (ModelError, ContractError, JobError) as error:
-                found.problems.append(f"rows of model {tag}: {error}")
-            replay = replays[tag]
-            table = replay.under_its_contract(table, found) if replay else table
-            if replay is None or not table.num_rows:
+                result.problems.append(f"rows of model {tag}: {error}")
+            model_audit = audits[tag]
+            table = model_audit.under_its_contract(table, result) if model_audit else table
+            if model_audit is None or not table.num_rows:
                 continue
-            customer_ids = identities.of(table["customer_id"].combine_chunks(), replay.sources)
+            customer_ids = identities.of(table["customer_id"].combine_chunks(), model_audit.replay.sources)
             try:
-                replay.audit(LoggedRows.of(table, customer_ids, replay.width), found)
+                model_audit.audit(LoggedRows.of(table, customer_ids, model_audit.replay.width), result)
             except ModelError as error:
-                found.problems.append(f"rows of model {tag}: {error}")
-    return found
+                result.problems.append(f"rows of model {tag}: {error}")
+    return result
 
 
 class _Identities:
@@ -207,24 +209,24 @@ class _Identities:
         return found
 
 
-def _exceeded(audit: Audit, found: AuditResult) -> list[str]:
+def _exceeded(audit: Audit, result: AuditResult) -> list[str]:
     exceeded = []
-    if found.unexplained > audit.max_unexplained:
-        again = f" ({found.not_reproduced:,} probabilities are not the model's)" if found.not_reproduced else ""
-        exceeded.append(f"{found.unexplained:,} are unexplained{again}, {audit.max_unexplained:,} are allowed")
-    if found.faults > audit.max_faults:
-        kinds = ", ".join(f"{found.by_class[kind]:,} {kind}" for kind in FAULTS if found.by_class[kind])
+    if result.unexplained > audit.max_unexplained:
+        again = f" ({result.not_reproduced:,} probabilities are not the model's)" if result.not_reproduced else ""
+        exceeded.append(f"{result.unexplained:,} are unexplained{again}, {audit.max_unexplained:,} are allowed")
+    if result.faults > audit.max_faults:
+        kinds = ", ".join(f"{result.by_class[kind]:,} {kind}" for kind in FAULTS if result.by_class[kind])
         exceeded.append(f"{kinds}: {audit.max_faults:,} faults are allowed")
-    if found.moved_share > audit.max_moved:
+    if result.moved_share > audit.max_moved:
         exceeded.append(
-            f"{found.moved_decisions:,} of {found.compared_rows:,} decisions ({found.moved_share:.2%}) would be others "
-            f"by the offline vector, {audit.max_moved:.2%} are allowed"
+            f"{result.moved_decisions:,} of {result.compared_rows:,} decisions ({result.moved_share:.2%}) would be "
+            f"others by the offline vector, {audit.max_moved:.2%} are allowed"
         )
     return exceeded
 
 
 def outcome_line(report: Mapping[str, Any]) -> str:
-    """What was found, for people."""
+    """The outcome in one line, for a terminal."""
     classes = ", ".join(f"{count:,} {kind}" for kind, count in report["classes"].items() if count)
     moved = report["moved"]
     return (

@@ -9,8 +9,9 @@ import pytest
 
 from jobs.errors import JobError
 from jobs.skew.audit import Audit
+from jobs.skew.audit_result import EXAMPLES, AuditResult, summary
 from jobs.skew.findings import CLASSES, Finding
-from jobs.skew.report import EXAMPLES, AuditResult, summary, write
+from jobs.skew.report import write
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 RUN = {

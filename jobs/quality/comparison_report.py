@@ -1,0 +1,114 @@
+"""The report of a comparison of live models: tables for the terminal, JSON, and a page with charts."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from jobs.quality.alone_rows import SILENCE
+from jobs.reports.charts import Axis, Chart, Estimates, Interval, Series, columns, intervals
+from jobs.reports.files import write_report
+from jobs.reports.pages import render
+from jobs.reports.text_tables import aligned
+from scoring.evaluation import Estimate, PairedEstimate
+
+
+@dataclass(frozen=True)
+class PairCurves:
+    """What the charts of one champion and one challenger show, beside the figures of `PairReport`.
+
+    agreement_by_day: (day, share of equal decisions), of days with rows that both scored.
+    difference_edges: ascending; the challenger's probability less the champion's.
+    difference_counts: rows between these edges, one fewer than edges.
+    """
+
+    agreement_by_day: Sequence[tuple[str, Estimate]]
+    difference_edges: Sequence[float]
+    difference_counts: Sequence[int]
+
+
+def pair_rows(pair: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A pair's figures as a table of text."""
+    agreement = pair["agreement"]
+    lines = [
+        ("champion", pair["champion"]),
+        ("challenger", pair["challenger"]),
+        ("rows of both", f"{pair['rows']:,} from {pair['since']} to {pair['until']}"),
+        ("scored by both", f"{pair['scored']:,}"),
+        ("scored by one", f"{pair['champion_only']:,} by the champion, {pair['challenger_only']:,} by the challenger"),
+        ("missed by the challenger", f"{pair['unpaired']:,} rows of its customers in the same time"),
+        ("while it scored nobody", f"{pair['silent']:,} rows, for {SILENCE} or more: it was off, or failed for all"),
+        ("of others than its customers", f"{pair['others']:,} rows in the same time"),
+        ("answered by", f"champion {pair['by_champion']:.1%}, challenger {pair['by_challenger']:.1%}"),
+        ("equal decisions", _share(agreement) if agreement else "–"),
+        ("difference of probability", f"mean {pair['mean_difference']:.4f}, largest {pair['max_difference']:.4f}"),
+        ("rank correlation", f"{pair['rank_correlation']:.4f}"),
+    ]
+    for judged in pair["judged"]:
+        who = f"on {judged['rows']:,} labelled rows of {judged['customers']:,} customers"
+        if judged["reason"]:
+            lines.append((f"labelled, {judged['population']}", f"no figures {who}, {judged['reason']}"))
+        for name, paired in judged["metrics"].items():
+            lines.append((f"{name}, {judged['population']}", f"{_paired(paired)} {who}"))
+    return lines
+
+
+def _share(estimate: Mapping[str, float]) -> str:
+    return f"{estimate['value']:.2%} [{estimate['low']:.2%}, {estimate['high']:.2%}]"
+
+
+def _paired(paired: Mapping[str, Any]) -> str:
+    return str(PairedEstimate(paired["champion"], paired["candidate"], Estimate(**paired["difference"])))
+
+
+def comparison_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """What was found, for people at a terminal."""
+    yield f"{report['outcome']}: {report['counted']}"
+    yield from (f"note: {note}" for note in report["notes"])
+    for pair in report["pairs"]:
+        yield ""
+        yield from aligned(pair_rows(pair))
+
+
+def write(folder: Path, report: Mapping[str, Any], shown: Sequence[PairCurves]) -> None:
+    """Write `compare_live.json` and `compare_live.html`.
+
+    Args:
+        shown: one for each pair of the report.
+
+    Raises:
+        JobError: the folder cannot be written to.
+    """
+    pairs = [
+        {
+            "title": f"{pair['champion']} and {pair['challenger']}",
+            "rows": pair_rows(pair),
+            "charts": list(_charts(pair, of_pair)),
+        }
+        for pair, of_pair in zip(report["pairs"], shown, strict=True)
+    ]
+    html = render("compare_live.html", {"report": report, "pairs": pairs})
+    write_report(folder, "compare_live", report, {"compare_live.html": html})
+
+
+def _charts(pair: Mapping[str, Any], shown: PairCurves) -> Iterator[Chart]:
+    if not shown.agreement_by_day:
+        return
+    models = f"{pair['champion']} and {pair['challenger']}"
+    days, agreement = zip(*shown.agreement_by_day, strict=True)
+    yield intervals(
+        f"Equal decisions of {models} by day",
+        days,
+        [Estimates("equal decisions", [Interval(of.value, of.low, of.high) for of in agreement])],
+        "day of the request, UTC",
+        Axis("share of rows, %", percent=True),
+    )
+    edges, rows = shown.difference_edges, sum(shown.difference_counts)
+    yield columns(
+        f"Probability of {pair['challenger']} less that of {pair['champion']}",
+        [f"{low:+.3g} … {high:+.3g}" for low, high in pairwise(edges)],
+        [Series("rows of both", [count / rows for count in shown.difference_counts])],
+        "difference of probability",
+        Axis("share of rows, %", percent=True),
+    )

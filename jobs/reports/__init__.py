@@ -1,0 +1,1 @@
+"""Writes the reports of jobs: JSON, metrics, and HTML pages with charts."""
