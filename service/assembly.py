@@ -9,7 +9,11 @@ from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import is_exact, open_model, pinned_tag
 from service.api.authentication import ApiKeys
 from service.api.endpoints import Serving
+from service.api.exchange import model_headers
 from service.api.exposure import refuse_exposure
+from service.api.in_flight_limits import InFlightLimit
+from service.api.mlflow_protocol import ScoringProtocol
+from service.api.openapi import openapi_document
 from service.desired_models import Challenge, DesiredModels, desired_models_at_start
 from service.errors import StartupError
 from service.features.guard import GuardedFeatures, LastKnownGood
@@ -17,6 +21,7 @@ from service.features.opening import OpenedFeast, open_feast
 from service.inference_log.writer import pseudonyms_of
 from service.prediction.batch import AnswerLog
 from service.prediction.challenger import Challenger
+from service.prediction.lazy_explainer import LazyExplainer
 from service.prediction.predictor import Predictor
 from service.settings import ServiceSettings
 from service.telemetry.metrics import ServiceMetrics
@@ -133,4 +138,25 @@ def assemble(
         budget = settings.challenger_budget_ms / 1000
         challenger = Challenger(parts.challenger, union, challenge.mode, challenge.share, metrics, budget, log)
     predictor = Predictor(parts.model, features, metrics, union, challenger, log)
-    return Serving.of(predictor, settings, metrics, parts.keys)
+    return serving_of(predictor, settings, metrics, parts.keys)
+
+
+def serving_of(predictor: Predictor, settings: ServiceSettings, metrics: ServiceMetrics, keys: ApiKeys) -> Serving:
+    """What the API's calls work with."""
+    model, challenger = predictor.model, predictor.challenger
+    return Serving(
+        predictor=predictor,
+        explainer=LazyExplainer(model),
+        challenger_explainer=None if challenger is None else LazyExplainer(challenger.live.model),
+        scoring_protocol=ScoringProtocol(model.contract.feature_names, settings.max_batch),
+        settings=settings,
+        metrics=metrics,
+        keys=keys,
+        contract_body=model.contract.model_dump(mode="json"),
+        document=openapi_document(model.contract, settings.max_batch, keys_configured=keys.configured),
+        identity=model.identity,
+        model_headers=model_headers(model.identity),
+        requests=InFlightLimit(settings.max_concurrency, "requests"),
+        rows=InFlightLimit(settings.max_rows, "rows"),
+        explanations=InFlightLimit(settings.max_explanations, "explanations"),
+    )

@@ -21,21 +21,22 @@ from typing import ClassVar, Self
 
 
 class ServiceError(Exception):
-    """An outcome that the client is told.
+    """An error that the client is told.
 
-    The message is for the client: it names fields and limits, never feature values or addresses.
-
-    model: the identity of the model whose outcome it is; None for the champion's.
+    Args:
+        message: for the client; it names fields and limits, never feature values or addresses.
+        field: the member of the request that is wrong.
+        model: identity of the model that caused it; None: the champion.
     """
 
     status: ClassVar[int]
     code: ClassVar[str]
     retry_after_seconds: ClassVar[int | None] = None
 
-    def __init__(self, message: str, field: str | None = None) -> None:
+    def __init__(self, message: str, field: str | None = None, model: dict[str, str] | None = None) -> None:
         self.message = message
         self.field = field
-        self.model: dict[str, str] | None = None
+        self.model = model
         super().__init__(message)
 
 

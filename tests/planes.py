@@ -38,8 +38,8 @@ from jobs.stream.score_stream import Stream, score_stream
 from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import open_model, pinned_tag
 from service.api.authentication import ApiKeys
-from service.api.endpoints import Serving
 from service.api.routing import HttpApi, ServingSlot
+from service.assembly import serving_of
 from service.features.opening import open_feast
 from service.prediction.predictor import Predictor
 from service.settings import ServiceSettings
@@ -100,7 +100,7 @@ def over_http(world: World, model: ImportedModel, ids: list[str], overrides: Map
 def _serving(world: World, model: ImportedModel, at: datetime) -> Iterator[str]:
     feast = open_feast(PROJECT_ROOT / "feature_repo", world.artefacts, model.contract, stall_seconds=30)
     settings, metrics = ServiceSettings(), _metrics()
-    serving = Serving.of(Predictor(model, feast.features, metrics), settings, metrics, ApiKeys.of("", ""))
+    serving = serving_of(Predictor(model, feast.features, metrics), settings, metrics, ApiKeys.of("", ""))
     slot = ServingSlot()
     slot.serving = replace(serving, clock=lambda: int(at.timestamp()) * 1_000_000_000)
     port = free_port()

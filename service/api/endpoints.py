@@ -1,23 +1,42 @@
-"""What each call of the API does: a parsed body in, the members of the answer's body out."""
+"""The calls of the API, and the table that lists them for routing and for the OpenAPI document."""
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from service.api.authentication import ApiKeys
 from service.api.in_flight_limits import InFlightLimit
 from service.api.mlflow_protocol import ScoringProtocol
-from service.api.openapi import openapi_document
-from service.api.schemas import ExplainRequest, PredictBatchRequest, PredictRequest, parse
+from service.api.schemas import (
+    ExplainRequest,
+    ExplainResponse,
+    InvocationsResponse,
+    ModelResponse,
+    PredictBatchRequest,
+    PredictBatchResponse,
+    PredictRequest,
+    PredictResponse,
+)
 from service.asgi import Headers
 from service.errors import (
+    DeadlineExceededError,
     ExplainerUnavailableError,
     FeaturesRefusedError,
+    InvalidRequestError,
     NotExplainableError,
+    OnlineStoreUnavailableError,
+    OverloadedError,
     RequestTooLargeError,
+    ServiceError,
     UnknownCustomerError,
+    UnsupportedMediaTypeError,
 )
 from service.prediction.lazy_explainer import LazyExplainer
 from service.prediction.predictions import Prediction
@@ -28,27 +47,13 @@ from service.telemetry.metrics import ServiceMetrics
 from service.telemetry.tracing import span
 
 
-class Asked(NamedTuple):
-    """A request, as far as a call needs it.
-
-    content_type: the header as it came.
-    as_of_unix_us: the request's time, taken once.
-    request_id: under which its answers are logged.
-    """
-
-    body: bytes
-    content_type: bytes | None
-    as_of_unix_us: int
-    request_id: str
-
-
 @dataclass(frozen=True)
 class Serving:
     """What the calls work with.
 
     contract_body: the contract as JSON values.
     document: the OpenAPI document.
-    model_headers: what every response's headers say about the model.
+    identity, model_headers: what every body and every response's headers say about the champion.
     requests, rows, explanations: bounds on what is in flight.
     clock: nanoseconds since 1970; the time of a request is taken from it, once.
     """
@@ -62,32 +67,13 @@ class Serving:
     keys: ApiKeys
     contract_body: dict[str, Any]
     document: dict[str, Any]
+    identity: dict[str, str]
     model_headers: Headers
     requests: InFlightLimit
     rows: InFlightLimit
     explanations: InFlightLimit
     clock: Callable[[], int] = time.time_ns
     release: Release = field(default_factory=Release)
-
-    @classmethod
-    def of(cls, predictor: Predictor, settings: ServiceSettings, metrics: ServiceMetrics, keys: ApiKeys) -> "Serving":
-        """Everything that follows from these four."""
-        model, challenger = predictor.model, predictor.challenger
-        return cls(
-            predictor=predictor,
-            explainer=LazyExplainer(model),
-            challenger_explainer=None if challenger is None else LazyExplainer(challenger.live.model),
-            scoring_protocol=ScoringProtocol(model.contract.feature_names, settings.max_batch),
-            settings=settings,
-            metrics=metrics,
-            keys=keys,
-            contract_body=model.contract.model_dump(mode="json"),
-            document=openapi_document(model.contract, settings.max_batch, keys_configured=keys.configured),
-            model_headers=model_headers(model.identity),
-            requests=InFlightLimit(settings.max_concurrency, "requests"),
-            rows=InFlightLimit(settings.max_rows, "rows"),
-            explanations=InFlightLimit(settings.max_explanations, "explanations"),
-        )
 
     def with_models_of(self, other: "Serving") -> "Serving":
         """The same worker with other models: what is in flight stays bounded over both."""
@@ -101,50 +87,38 @@ class Serving:
         )
 
 
-def model_headers(identity: Mapping[str, str]) -> Headers:
-    """What a response's headers say about the model that answered."""
-    return [(f"x-model-{key}".encode(), value.encode("ascii", "backslashreplace")) for key, value in identity.items()]
-
-
-async def predict(serving: Serving, asked: Asked) -> dict[str, Any]:
+async def predict(serving: Serving, body: PredictRequest, as_of_unix_us: int, request_id: str) -> dict[str, Any]:
     """`POST /predict`."""
-    body = parse(PredictRequest, asked.body)
     with serving.rows.take():
-        prediction = await serving.predictor.predict_one(
-            body.customer_id, asked.as_of_unix_us, body.features, asked.request_id
-        )
-    return _row(_scored(prediction))
+        prediction = await serving.predictor.predict_one(body.customer_id, as_of_unix_us, body.features, request_id)
+    return _only_row(prediction)
 
 
-async def predict_batch(serving: Serving, asked: Asked) -> dict[str, Any]:
+async def predict_batch(
+    serving: Serving, body: PredictBatchRequest, as_of_unix_us: int, request_id: str
+) -> dict[str, Any]:
     """`POST /predict_batch`."""
-    customer_ids = parse(PredictBatchRequest, asked.body).customer_ids
-    _check_rows(len(customer_ids), serving.settings.max_batch)
+    customer_ids, most = body.customer_ids, serving.settings.max_batch
+    if len(customer_ids) > most:
+        raise RequestTooLargeError(f"customer_ids: at most {most} ids in one batch", field="customer_ids")
     with serving.rows.take(len(customer_ids)):
-        predictions = await serving.predictor.predict(customer_ids, asked.as_of_unix_us, None, asked.request_id)
-    return {"predictions": [_row(prediction) for prediction in predictions]}
+        predictions = await serving.predictor.predict(customer_ids, as_of_unix_us, None, request_id)
+    return {"predictions": [prediction.row() for prediction in predictions]}
 
 
-async def explain(serving: Serving, asked: Asked) -> dict[str, Any]:
+async def explain(serving: Serving, body: ExplainRequest, as_of_unix_us: int, request_id: str) -> dict[str, Any]:
     """`POST /explain`."""
-    body = parse(ExplainRequest, asked.body)
     with serving.explanations.take():
-        looked_up = await serving.predictor.look_up(
-            body.customer_id, asked.as_of_unix_us, body.features, asked.request_id
-        )
-        row = _row(_scored(looked_up.prediction))
-        resolved = looked_up.resolved
+        looked_up = await serving.predictor.look_up(body.customer_id, as_of_unix_us, body.features, request_id)
+        prediction, resolved = looked_up.prediction, looked_up.resolved
+        row = _only_row(prediction)
         explainer = serving.explainer
-        if looked_up.prediction.challenger is not None and serving.challenger_explainer is not None:
+        if prediction.model is not None and serving.challenger_explainer is not None:
             explainer = serving.challenger_explainer
         with span("explain"):
-            # In a thread: the first one loads the pipeline, and trees take milliseconds.
-            try:
-                explanation = await asyncio.to_thread(explainer.explain, resolved.matrix)
-            except (NotExplainableError, ExplainerUnavailableError) as error:
-                error.model = looked_up.prediction.challenger
-                raise
-    issues = {issue.feature: issue for issue in looked_up.prediction.feature_issues}
+            # In a thread: the first call loads the pipeline, and trees take milliseconds.
+            explanation = await asyncio.to_thread(explainer.explain, resolved.matrix)
+    issues = {issue.feature: issue for issue in prediction.feature_issues}
     contributions = []
     for column, feature in enumerate(explainer.model.contract.inputs):
         issue = issues.get(feature.name)
@@ -162,15 +136,15 @@ async def explain(serving: Serving, asked: Asked) -> dict[str, Any]:
     return {**row, "base_value": explanation.base_value, "contributions": contributions}
 
 
-async def invocations(serving: Serving, asked: Asked) -> dict[str, Any]:
+async def invocations(
+    serving: Serving, matrix: NDArray[np.float32], _as_of_unix_us: int, _request_id: str
+) -> dict[str, Any]:
     """`POST /invocations`: MLflow's scoring protocol; the features come with the request."""
-    content_type = None if asked.content_type is None else asked.content_type.decode("latin-1")
-    matrix = serving.scoring_protocol.parse(content_type, asked.body)
     with serving.rows.take(len(matrix)):
         return dict(serving.scoring_protocol.answer(serving.predictor.score(matrix)))
 
 
-async def model(serving: Serving, _: Asked) -> dict[str, Any]:
+async def model(serving: Serving, _body: None, _as_of_unix_us: int, _request_id: str) -> dict[str, Any]:
     """`GET /model`."""
     served, challenger = serving.predictor.model, serving.predictor.challenger
     beside = None
@@ -192,41 +166,115 @@ async def model(serving: Serving, _: Asked) -> dict[str, Any]:
     }
 
 
-def _check_rows(rows: int, most: int) -> None:
-    if rows > most:
-        raise RequestTooLargeError(f"customer_ids: at most {most} ids in one batch", field="customer_ids")
-
-
-def _scored(prediction: Prediction) -> Prediction:
-    """The prediction, if there is one.
+def _only_row(prediction: Prediction) -> dict[str, Any]:
+    """The row of a request for one customer, which has no row to say in that there is no prediction.
 
     Raises:
-        UnknownCustomerError, FeaturesRefusedError: there is not, and a single request has no row to say so in.
+        UnknownCustomerError, FeaturesRefusedError: there is no prediction.
     """
     if prediction.status == "unknown_customer":
-        unknown = UnknownCustomerError("no features are stored for this customer", field="customer_id")
-        unknown.model = prediction.challenger
-        raise unknown
+        raise UnknownCustomerError(
+            "no features are stored for this customer", field="customer_id", model=prediction.model
+        )
     if prediction.status == "refused":
         refusing = [f"{issue.feature} is {issue.state}" for issue in prediction.feature_issues if issue.used is None]
         what = "the model has no probability for values as far out as these"
         if refusing:
             what = f"the model's contract refuses to score: {', '.join(refusing)}"
-        refused = FeaturesRefusedError(what)
-        refused.model = prediction.challenger
-        raise refused
-    return prediction
+        raise FeaturesRefusedError(what, model=prediction.model)
+    return prediction.row()
 
 
-def _row(prediction: Prediction) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "customer_id": prediction.customer_id,
-        "churn_probability": prediction.churn_probability,
-        "churn": prediction.churn,
-        "status": prediction.status,
-        "feature_issues": prediction.feature_issues,
-        "cached_seconds": prediction.cached_seconds,
-    }
-    if prediction.challenger is not None:
-        row["model"] = prediction.challenger
-    return row
+Call = Callable[[Serving, Any, int, str], Awaitable[dict[str, Any]]]
+"""Takes the parsed body, the request's time and the request's id; returns the members of the answer's body."""
+
+Errors = tuple[type[ServiceError], ...]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One call of the API, for routing and for the OpenAPI document.
+
+    name: in metrics, logs and spans, and the operation's id.
+    method: what the path takes; empty for any.
+    summary: one line for the OpenAPI document.
+    answer: schema of the body of a 200.
+    errors: what it can answer beside 401, 405 and 500, which every call can.
+    body: what a JSON body is parsed into; None if the call takes no body, or MLflow's.
+    mlflow: body and answer follow MLflow's scoring protocol: JSON or CSV in, and no `request_id` and `model` in the
+        answer.
+    guarded: it asks for an API key, if there are keys.
+    """
+
+    name: str
+    method: str
+    path: str
+    summary: str
+    call: Call
+    answer: type[BaseModel]
+    errors: Errors
+    body: type[BaseModel] | None = None
+    mlflow: bool = False
+    guarded: bool = True
+
+    @cached_property
+    def methods(self) -> tuple[str, ...]:
+        """What the path takes. A path that takes GET takes HEAD too: the server leaves the body out."""
+        return ("GET", "HEAD") if self.method == "GET" else (self.method,)
+
+
+_BODY: Errors = (InvalidRequestError, RequestTooLargeError, UnsupportedMediaTypeError, OverloadedError)
+_STORE: Errors = (OnlineStoreUnavailableError, DeadlineExceededError)
+_SINGLE: Errors = (*_BODY, *_STORE, UnknownCustomerError, FeaturesRefusedError)
+
+ENDPOINTS = (
+    Endpoint(
+        name="predict",
+        method="POST",
+        path="/predict",
+        summary="Score one customer",
+        call=predict,
+        body=PredictRequest,
+        answer=PredictResponse,
+        errors=_SINGLE,
+    ),
+    Endpoint(
+        name="predict_batch",
+        method="POST",
+        path="/predict_batch",
+        summary="Score many customers",
+        call=predict_batch,
+        body=PredictBatchRequest,
+        answer=PredictBatchResponse,
+        errors=(*_BODY, *_STORE),
+    ),
+    Endpoint(
+        name="explain",
+        method="POST",
+        path="/explain",
+        summary="Score one customer and say what each feature adds",
+        call=explain,
+        body=ExplainRequest,
+        answer=ExplainResponse,
+        errors=(*_SINGLE, NotExplainableError, ExplainerUnavailableError),
+    ),
+    Endpoint(
+        name="invocations",
+        method="POST",
+        path="/invocations",
+        summary="Score features that the caller supplies, by MLflow's scoring protocol",
+        call=invocations,
+        answer=InvocationsResponse,
+        errors=_BODY,
+        mlflow=True,
+    ),
+    Endpoint(
+        name="model",
+        method="GET",
+        path="/model",
+        summary="The live model's contract",
+        call=model,
+        answer=ModelResponse,
+        errors=(OverloadedError,),
+    ),
+)

@@ -6,6 +6,7 @@ Written on ASGI itself because this is the hot path; docs/adr/0007 has the figur
 import asyncio
 import re
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic_core import to_json
@@ -89,6 +90,11 @@ async def send_bytes(send: Send, status: int, body: bytes, content_type: bytes, 
     start = {"type": "http.response.start", "status": status}
     await send({**start, "headers": [(b"content-type", content_type), length, *headers]})
     await send({"type": "http.response.body", "body": body})
+
+
+def model_headers(identity: Mapping[str, str]) -> Headers:
+    """What a response's headers say about the model that answered."""
+    return [(f"x-model-{key}".encode(), value.encode("ascii", "backslashreplace")) for key, value in identity.items()]
 
 
 def error_content(code: str, message: str, request_id: str, model: dict[str, str], field: str | None) -> dict[str, Any]:

@@ -1,42 +1,25 @@
-"""The OpenAPI document of one served model: every call, body, outcome and header, from the schemas the calls use.
+"""The OpenAPI document of one served model: every call, body, outcome and header, from the table of endpoints.
 
-Made of the live contract too, so that it names the features that a request may override and those that
-`POST /invocations` needs. tests/e2e/test_openapi.py holds the running service to it.
+The live contract adds the features that a request may override and those that `POST /invocations` needs.
+tests/e2e/test_openapi.py compares the running service with the document.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from contract import FeatureInput, ModelContract
+from service.api.endpoints import ENDPOINTS, Endpoint, Errors
 from service.api.exchange import REQUEST_ID
 from service.api.schemas import (
     ErrorResponse,
     ExplainRequest,
-    ExplainResponse,
-    InvocationsResponse,
-    ModelResponse,
-    PredictBatchRequest,
-    PredictBatchResponse,
     PredictRequest,
-    PredictResponse,
 )
 from service.errors import (
-    DeadlineExceededError,
-    ExplainerUnavailableError,
-    FeaturesRefusedError,
-    InvalidRequestError,
     MethodNotAllowedError,
-    NotExplainableError,
-    OnlineStoreUnavailableError,
-    OverloadedError,
-    RequestTooLargeError,
-    ServiceError,
     UnauthenticatedError,
-    UnknownCustomerError,
-    UnsupportedMediaTypeError,
 )
 
 Json = dict[str, Any]
@@ -45,54 +28,7 @@ _INVOCATIONS = "InvocationsRequest"
 _OVERRIDES = "FeatureOverrides"
 
 
-@dataclass(frozen=True)
-class _Operation:
-    """One call. Each can also be 401, 405 and 500.
-
-    body: its schema's name; empty if it takes none.
-    """
-
-    method: str
-    path: str
-    summary: str
-    body: str
-    answer: type[BaseModel]
-    errors: tuple[type[ServiceError], ...]
-
-
-_Errors = tuple[type[ServiceError], ...]
-_BODY: _Errors = (InvalidRequestError, RequestTooLargeError, UnsupportedMediaTypeError, OverloadedError)
-_STORE: _Errors = (OnlineStoreUnavailableError, DeadlineExceededError)
-_SINGLE: _Errors = (*_BODY, *_STORE, UnknownCustomerError, FeaturesRefusedError)
-_OPERATIONS = (
-    _Operation("post", "/predict", "Score one customer", "PredictRequest", PredictResponse, _SINGLE),
-    _Operation(
-        "post",
-        "/predict_batch",
-        "Score many customers",
-        "PredictBatchRequest",
-        PredictBatchResponse,
-        (*_BODY, *_STORE),
-    ),
-    _Operation(
-        "post",
-        "/explain",
-        "Score one customer and say what each feature adds",
-        "ExplainRequest",
-        ExplainResponse,
-        (*_SINGLE, NotExplainableError, ExplainerUnavailableError),
-    ),
-    _Operation(
-        "post",
-        "/invocations",
-        "Score features that the caller supplies, by MLflow's scoring protocol",
-        _INVOCATIONS,
-        InvocationsResponse,
-        _BODY,
-    ),
-    _Operation("get", "/model", "The live model's contract", "", ModelResponse, (OverloadedError,)),
-)
-_EVERYWHERE: _Errors = (UnauthenticatedError, MethodNotAllowedError)
+_EVERYWHERE: Errors = (UnauthenticatedError, MethodNotAllowedError)
 _OUTCOMES = {
     400: "the body, an id or an override is wrong; `field` names it",
     401: "no API key, or one that is not valid",
@@ -131,7 +67,7 @@ def openapi_document(contract: ModelContract, max_batch: int, *, keys_configured
         keys_configured: every call asks for an API key.
     """
     guarded: list[Json] = [{"api_key": []}] if keys_configured else []
-    paths: Json = {operation.path: {operation.method: _operation(operation, guarded)} for operation in _OPERATIONS}
+    paths: Json = {endpoint.path: {endpoint.method.lower(): _operation(endpoint, guarded)} for endpoint in ENDPOINTS}
     for path, summary, outcomes in _PLAIN:
         paths[path] = {"get": _plain(path, summary, outcomes)}
     return {
@@ -150,13 +86,13 @@ def openapi_document(contract: ModelContract, max_batch: int, *, keys_configured
     }
 
 
-def _operation(operation: _Operation, guarded: list[Json]) -> Json:
+def _operation(endpoint: Endpoint, guarded: list[Json]) -> Json:
     codes: dict[int, list[str]] = {500: ["internal"]}
-    for error in (*operation.errors, *_EVERYWHERE):
+    for error in (*endpoint.errors, *_EVERYWHERE):
         codes.setdefault(error.status, []).append(error.code)
     document: Json = {
-        "operationId": operation.path.strip("/"),
-        "summary": operation.summary,
+        "operationId": endpoint.name,
+        "summary": endpoint.summary,
         "security": guarded,
         "parameters": [
             {
@@ -169,13 +105,14 @@ def _operation(operation: _Operation, guarded: list[Json]) -> Json:
             }
         ],
         "responses": {
-            "200": _response("the answer", {"$ref": _PREFIX + operation.answer.__name__}, {}),
+            "200": _response("the answer", {"$ref": _PREFIX + endpoint.answer.__name__}, {}),
             **{str(status): _error(status, codes[status]) for status in sorted(codes)},
         },
     }
-    if operation.body:
-        content: Json = {"application/json": {"schema": {"$ref": _PREFIX + operation.body}}}
-        if operation.body == _INVOCATIONS:
+    if endpoint.mlflow or endpoint.body is not None:
+        name = _INVOCATIONS if endpoint.body is None else endpoint.body.__name__
+        content: Json = {"application/json": {"schema": {"$ref": _PREFIX + name}}}
+        if endpoint.mlflow:
             content["text/csv"] = {
                 "schema": {"type": "string", "description": "a header with the model's inputs in any order, then rows"}
             }
@@ -213,8 +150,8 @@ def _plain(path: str, summary: str, outcomes: dict[int, str]) -> Json:
 
 
 def _schemas(contract: ModelContract, max_batch: int) -> Json:
-    bodies: list[type[BaseModel]] = [PredictRequest, PredictBatchRequest, ExplainRequest]
-    answers: list[type[BaseModel]] = [*(operation.answer for operation in _OPERATIONS), ErrorResponse]
+    bodies = [endpoint.body for endpoint in ENDPOINTS if endpoint.body is not None]
+    answers: list[type[BaseModel]] = [*(endpoint.answer for endpoint in ENDPOINTS), ErrorResponse]
     _, found = models_json_schema(
         [(model, "serialization" if model in answers else "validation") for model in (*bodies, *answers)],
         ref_template=_PREFIX + "{model}",

@@ -1,18 +1,18 @@
-"""HTTP around the predictor: which call is made by which path, and what comes of each outcome.
+"""Maps paths to calls, and every result or error to an HTTP response.
 
-ASGI middleware in front of BentoML's own routes, so that neither BentoML's nor a framework's routing and validation
-stands between a request and its answer. Why: docs/adr/0007.
+ASGI middleware in front of BentoML's own routes: a request passes neither BentoML's nor a framework's routing and
+validation. Why: docs/adr/0007.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 from service.api.authentication import UNAUTHENTICATED
-from service.api.endpoints import Asked, Serving, explain, invocations, model, model_headers, predict, predict_batch
+from service.api.endpoints import ENDPOINTS, Endpoint, Serving
 from service.api.exchange import (
     ClientGoneError,
     SlowBodyError,
@@ -20,10 +20,12 @@ from service.api.exchange import (
     error_content,
     header,
     is_encoded,
+    model_headers,
     read_body,
     request_id_of,
     send_bytes,
 )
+from service.api.schemas import ErrorResponse, parse
 from service.asgi import Headers, Receive, Scope, Send
 from service.errors import (
     EncodedBodyError,
@@ -34,44 +36,11 @@ from service.errors import (
 )
 from service.telemetry.tracing import note_answer, request_span
 
-if TYPE_CHECKING:
-    from opentelemetry.trace import Span
-
 logger = logging.getLogger(__name__)
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Call = Callable[[Serving, Asked], Awaitable[dict[str, Any]]]
 
-
-@dataclass(frozen=True)
-class Route:
-    """One call of the API.
-
-    method: what it takes; empty for any.
-    guarded: it asks for an API key, if there are keys.
-    identified: the answer's body carries `request_id` and `model`; MLflow's protocol has no place for them.
-    """
-
-    name: str
-    method: str
-    call: Call
-    guarded: bool = True
-    json_only: bool = True
-    identified: bool = True
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """What the path takes: whatever answers GET answers HEAD, whose body the server then leaves out."""
-        return ("GET", "HEAD") if self.method == "GET" else (self.method,)
-
-
-ROUTES = {
-    "/predict": Route("predict", "POST", predict),
-    "/predict_batch": Route("predict_batch", "POST", predict_batch),
-    "/explain": Route("explain", "POST", explain),
-    "/invocations": Route("invocations", "POST", invocations, json_only=False, identified=False),
-    "/model": Route("model", "GET", model),
-}
+ROUTES = {endpoint.path: endpoint for endpoint in ENDPOINTS}
 _METRICS, _DOCUMENT = _PAGES = "/metrics", "/docs.json"
 _BENTOML = ("/livez", "/readyz", "/healthz", "/schema.json")
 _STATIC = "/static_content/"
@@ -104,9 +73,9 @@ class HttpApi:
             await self._app(scope, receive, send)
             return
         path = scope["path"]
-        route = ROUTES.get(path)
-        if route is not None:
-            await _answer(serving, route, scope, receive, send)
+        endpoint = ROUTES.get(path)
+        if endpoint is not None:
+            await _answer(serving, endpoint, scope, receive, send)
         elif path in _PAGES:
             await _page(serving, scope, receive, send)
         elif path == "/" or path in _BENTOML or path.startswith(_STATIC):
@@ -134,12 +103,12 @@ class BeforeBentoML:
         await self._app(scope, receive, send)
 
 
-async def _no_such_path(_serving: Serving, _asked: Asked) -> dict[str, Any]:
+async def _no_such_path(_serving: Serving, _body: None, _as_of_unix_us: int, _request_id: str) -> dict[str, Any]:
     raise NotFoundError("there is nothing at this path; GET /docs.json lists what there is")
 
 
-_UNKNOWN = Route("unknown", "", _no_such_path, guarded=False)
-_PAGE = Route("page", "GET", _no_such_path, guarded=False)
+_UNKNOWN = Endpoint("unknown", "", "", "", _no_such_path, ErrorResponse, (NotFoundError,), guarded=False)
+_PAGE = replace(_UNKNOWN, name="page", method="GET")
 
 
 async def _page(serving: Serving, scope: Scope, receive: Receive, send: Send) -> None:
@@ -155,71 +124,72 @@ async def _page(serving: Serving, scope: Scope, receive: Receive, send: Send) ->
         await answer(send, 200, serving.document, headers)
 
 
-async def _answer(serving: Serving, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
-    with request_span(scope, scope["path"] if route is not _UNKNOWN else None) as traced:
-        await _answer_traced(serving, route, scope, receive, send, traced)
-
-
-async def _answer_traced(
-    serving: Serving, route: Route, scope: Scope, receive: Receive, send: Send, traced: "Span | None"
-) -> None:
-    """Run one call and turn whatever comes of it into the designed body, headers, log line, metrics and span."""
+async def _answer(serving: Serving, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
+    """Run one call. Turn its result or error into the response, the log line, the metrics and the span."""
     request_id = request_id_of(scope)
-    identity = serving.predictor.model.identity
+    identity = serving.identity
     headers = [(b"x-request-id", request_id.encode()), *serving.model_headers]
-    started = time.perf_counter()
     outcome, status, client = "ok", 200, UNAUTHENTICATED
     failure: Exception | None = None
     content: dict[str, Any]
-    try:
-        if route.guarded:
-            client = serving.keys.authenticate(header(scope, b"authorization"))
-        if route.method and scope["method"] not in route.methods:
-            raise MethodNotAllowedError(f"{scope['method'][:20]} is not offered here; {route.method} is")
-        content_type = header(scope, b"content-type")
-        raw = b""
-        if route.method == "POST":
-            if route.json_only:
-                _check_json(content_type)
-            if is_encoded(scope):
-                raise EncodedBodyError(
-                    "Content-Encoding must be absent: send the body uncompressed", field="Content-Encoding"
-                )
-            raw = await read_body(receive, serving.settings.body_timeout_ms / 1000, serving.settings.max_body_bytes)
-            started = time.perf_counter()  # how slowly a client sends is not our latency, nor does it take a place
-        with serving.requests.take():
-            content = await route.call(serving, Asked(raw, content_type, serving.clock() // 1000, request_id))
-        if route.identified:
-            content = {"request_id": request_id, "model": identity, **content}
-            if content["model"] is not identity:
-                headers = [headers[0], *model_headers(content["model"])]
-    except ServiceError as error:
-        outcome, status = error.code, error.status
-        if error.model is not None:
-            identity, headers = error.model, [headers[0], *model_headers(error.model)]
-        content = error_content(error.code, error.message, request_id, identity, error.field)
-        headers += _error_headers(error, route)
-    except ClientGoneError:
-        outcome, status = "cancelled", 499
-    except asyncio.CancelledError:
-        outcome, status = "cancelled", 499
-        raise
-    except Exception as error:
-        failure = error
-        outcome, status = "internal", 500
-        content = error_content(
-            "internal", "the service failed; its log has the request id", request_id, identity, None
-        )
-    finally:
-        seconds = time.perf_counter() - started
-        serving.metrics.answered(route.name, outcome, client, seconds)
-        note_answer(traced, route.name, outcome, status, request_id)
-        if status >= 500 or serving.settings.log_requests:
-            about = {"request_id": request_id, "client": client, "status": status, "seconds": round(seconds, 6)}
-            level = logging.ERROR if failure else logging.WARNING if status >= 500 else logging.INFO
-            logger.log(level, "%s: %s", route.name, outcome, exc_info=failure, extra=about)
-    if outcome != "cancelled":
-        await answer(send, status, content, headers)
+    with request_span(scope, None if endpoint is _UNKNOWN else scope["path"]) as traced:
+        started = time.perf_counter()
+        try:
+            if endpoint.guarded:
+                client = serving.keys.authenticate(header(scope, b"authorization"))
+            if endpoint.method and scope["method"] not in endpoint.methods:
+                raise MethodNotAllowedError(f"{scope['method'][:20]} is not offered here; {endpoint.method} is")
+            content_type, raw = None, b""
+            if endpoint.method == "POST":
+                content_type = header(scope, b"content-type")
+                if not endpoint.mlflow:
+                    _check_json(content_type)
+                if is_encoded(scope):
+                    raise EncodedBodyError(
+                        "Content-Encoding must be absent: send the body uncompressed", field="Content-Encoding"
+                    )
+                raw = await read_body(receive, serving.settings.body_timeout_ms / 1000, serving.settings.max_body_bytes)
+                started = time.perf_counter()  # a slow client is not our latency, and its body counts towards no limit
+            with serving.requests.take():
+                as_of_unix_us = serving.clock() // 1000
+                body: Any = None
+                if endpoint.body is not None:
+                    body = parse(endpoint.body, raw)
+                elif endpoint.mlflow:
+                    media_type = None if content_type is None else content_type.decode("latin-1")
+                    body = serving.scoring_protocol.parse(media_type, raw)
+                content = await endpoint.call(serving, body, as_of_unix_us, request_id)
+            if not endpoint.mlflow:
+                content = {"request_id": request_id, "model": identity, **content}
+                if content["model"] is not identity:
+                    headers = [headers[0], *model_headers(content["model"])]
+        except ServiceError as error:
+            outcome, status = error.code, error.status
+            if error.model is not None:
+                identity, headers = error.model, [headers[0], *model_headers(error.model)]
+            content = error_content(error.code, error.message, request_id, identity, error.field)
+            headers += _error_headers(error, endpoint)
+        except ClientGoneError:
+            outcome, status = "cancelled", 499
+        except asyncio.CancelledError:
+            outcome, status = "cancelled", 499
+            raise
+        except Exception as error:
+            failure = error
+            outcome, status = "internal", 500
+            content = error_content(
+                "internal", "the service failed; its log has the request id", request_id, identity, None
+            )
+        finally:
+            seconds = time.perf_counter() - started
+            serving.metrics.answered(endpoint.name, outcome, client, seconds)
+            note_answer(traced, endpoint.name, outcome, status, request_id)
+            if status >= 500 or serving.settings.log_requests:
+                about = {"request_id": request_id, "client": client, "status": status, "seconds": round(seconds, 6)}
+                level = logging.ERROR if failure else logging.WARNING if status >= 500 else logging.INFO
+                logger.log(level, "%s: %s", endpoint.name, outcome, exc_info=failure, extra=about)
+        if outcome != "cancelled":
+            await answer(send, status, content, headers)
 
 
 def _check_json(content_type: bytes | None) -> None:
@@ -227,7 +197,7 @@ def _check_json(content_type: bytes | None) -> None:
         raise UnsupportedMediaTypeError("Content-Type must be application/json", field="Content-Type")
 
 
-def _error_headers(error: ServiceError, route: Route) -> Headers:
+def _error_headers(error: ServiceError, endpoint: Endpoint) -> Headers:
     headers: Headers = []
     if error.retry_after_seconds is not None:
         headers.append((b"retry-after", b"%d" % error.retry_after_seconds))
@@ -238,5 +208,5 @@ def _error_headers(error: ServiceError, route: Route) -> Headers:
     if error.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     if error.status == 405:
-        headers.append((b"allow", ", ".join(route.methods).encode()))
+        headers.append((b"allow", ", ".join(endpoint.methods).encode()))
     return headers

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from contract import RawFeatures
 from contract.feature_union import FeatureUnion
 from scoring.models.imported_model import ImportedModel
-from service.prediction.batch import AnswerLog, Batch, Scored, answers_of
+from service.prediction.batch import AnswerLog, Batch, Scored
 from service.prediction.live_model import LiveModel
 from service.telemetry.metrics import ServiceMetrics
 
@@ -47,7 +47,7 @@ class Challenger:
     Args:
         share: of the customers whom a canary answers, 0 to 1.
         budget_seconds: for which an answer of the canary is waited.
-        log: where a shadow's rows are kept; the caller logs a canary's.
+        log: where its rows are kept.
     """
 
     def __init__(
@@ -60,12 +60,11 @@ class Challenger:
         budget_seconds: float,
         log: AnswerLog | None = None,
     ) -> None:
-        self.live = LiveModel(model, union)
+        self.live = LiveModel(model, union, metrics, log, identity=model.identity)
         self.mode = mode
         self.share = share
         self._metrics = metrics
         self._budget_seconds = budget_seconds
-        self._log = log
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         # Two counts, each written by one thread alone.
         self._rows_put = self._rows_taken = 0
@@ -196,16 +195,15 @@ class Challenger:
             batch = Batch.joined([job.batch for job in jobs])
             part = RawFeatures.joined([job.part for job in jobs])
         scored = self._score(batch, part)
-        if self._log is not None:
-            self._log.put(answers_of(batch, part, self.live.model, scored, answered=False))
+        self.live.log(batch, part, scored, answered=False)
 
     def _score(self, batch: Batch, part: RawFeatures) -> Scored:
         started = time.perf_counter()
         resolver = self.live.resolver
-        # The champion's contract has checked them; what this model does not take is nothing to it.
+        # The champion's contract has checked them. They may name inputs that this model does not take.
         known = {name: value for name, value in (batch.overrides or {}).items() if name in resolver.names}
-        resolved = resolver.resolve(part, batch.as_of_seconds, resolver.check_overrides(known))
-        scored = self.live.scored(resolved, self.live.model.score(resolved.matrix), part)
+        overrides = resolver.check_overrides(known)
+        scored = self.live.decide(part, batch.as_of_seconds, overrides, self.live.model.score)
         self._metrics.stage("challenger", time.perf_counter() - started)
         self._failing = False
         return scored

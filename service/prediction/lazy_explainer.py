@@ -37,7 +37,7 @@ class LazyExplainer:
         try:
             return explainer.explain(matrix)
         except ExplanationError as error:
-            raise NotExplainableError(str(error)) from error
+            raise NotExplainableError(str(error), model=self.model.identity) from error
 
     def load(self) -> Explainer:
         """Make the explainer now, unless it is made already; once only, also where the model is the reason not to.
@@ -50,16 +50,18 @@ class LazyExplainer:
         """
         with self._lock:
             if self._refusal:
-                raise NotExplainableError(self._refusal)
+                raise NotExplainableError(self._refusal, model=self.model.identity)
             if self._explainer is None:
                 try:
                     self._explainer = Explainer.of(self.model.load_pipeline(), self.model.contract.feature_names)
                 except MissingFileError as error:
-                    raise NotExplainableError(str(error)) from error
+                    raise NotExplainableError(str(error), model=self.model.identity) from error
                 except (UnreadableFileError, OSError, ImportError, MemoryError) as error:
                     logger.warning("the explainer cannot be made, the next request tries again: %s", error)
-                    raise ExplainerUnavailableError("what explanations need cannot be read just now") from error
+                    raise ExplainerUnavailableError(
+                        "what explanations need cannot be read just now", model=self.model.identity
+                    ) from error
                 except ModelError as error:
                     self._refusal = str(error)
-                    raise NotExplainableError(self._refusal) from error
+                    raise NotExplainableError(self._refusal, model=self.model.identity) from error
             return self._explainer

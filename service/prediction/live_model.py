@@ -1,26 +1,73 @@
-"""One of the models that are live together, and the rows that go through them."""
+"""One of the models that are live together: it scores rows, answers them and logs what it answered."""
+
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contract import RawFeatures, ResolvedFeatures, Resolver
+from contract import RawFeatures, Resolver
 from contract.feature_union import FeatureUnion
 from scoring.models.imported_model import ImportedModel
+from scoring.models.onnx_scorer import Scorer
 from scoring.outcomes import DEGRADED, OK, outcomes
-from service.prediction.batch import Scored
+from service.prediction.batch import AnswerLog, Batch, Scored, answers_of
+from service.prediction.predictions import Prediction, predictions
+from service.telemetry.metrics import ServiceMetrics
 
 
 class LiveModel:
-    """A model, and where it finds its inputs in what is read for all live models together."""
+    """A model, and the part of what is read for all live models that it takes.
 
-    def __init__(self, model: ImportedModel, union: FeatureUnion) -> None:
+    Args:
+        union: what is read for all live models.
+        log: where its rows are kept.
+        identity: what its answers say about it; None for the champion, which every response names.
+    """
+
+    def __init__(
+        self,
+        model: ImportedModel,
+        union: FeatureUnion,
+        metrics: ServiceMetrics,
+        log: AnswerLog | None = None,
+        identity: dict[str, str] | None = None,
+    ) -> None:
         self.model = model
-        self.resolver = Resolver.of(model.contract)
         self.part = union.part(model.contract)
+        self.resolver = Resolver.of(model.contract)
+        self._threshold = model.contract.threshold.value
+        self._metrics = metrics
+        self._log = log
+        self._identity = identity
 
-    def scored(self, resolved: ResolvedFeatures, scored: NDArray[np.float32], part: RawFeatures) -> Scored:
-        """Decide on n rows; one whose values come from a cache is degraded, whatever else there is to say of it."""
-        made = outcomes(resolved, scored, self.model.contract.threshold.value)
+    def decide(
+        self, part: RawFeatures, as_of: NDArray[np.float64], overrides: Mapping[int, float] | None, score: Scorer
+    ) -> Scored:
+        """Resolve n rows, score them and decide. A row whose values come from a cache is at least degraded.
+
+        Args:
+            part: the rows, with the model's inputs only.
+            as_of: unix seconds, (n,) or ().
+            overrides: column → value, for every row.
+            score: the model's own, or one that also times it.
+        """
+        resolved = self.resolver.resolve(part, as_of, overrides)
+        made = outcomes(resolved, score(resolved.matrix), self._threshold)
         if part.cached_seconds is not None:
             made.statuses[(made.statuses == OK) & ~np.isnan(part.cached_seconds)] = DEGRADED
         return Scored(resolved, made)
+
+    def answer(self, batch: Batch, part: RawFeatures, scored: Scored) -> list[Prediction]:
+        """Make this model's answers, counted and logged."""
+        made = predictions(batch, part, scored, self._metrics, self._identity)
+        self.log(batch, part, scored, answered=True)
+        return made
+
+    def log(self, batch: Batch, part: RawFeatures, scored: Scored, *, answered: bool) -> None:
+        """Log n rows.
+
+        Args:
+            answered: this model gave the answers.
+        """
+        if self._log is not None:
+            self._log.put(answers_of(batch, part, self.model, scored, answered))

@@ -1,7 +1,7 @@
-"""Scored rows → the answers for their customers."""
+"""Turns scored rows into the answers for their customers."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,39 +12,47 @@ from service.telemetry.metrics import ServiceMetrics
 
 
 class Prediction(NamedTuple):
-    """The answer for one customer.
+    """The answer for one customer: the members of the response's row, in its order.
 
-    status: `refused` if the contract forbids scoring, or the model has no probability for such values.
     churn_probability, churn: None unless the status is `ok` or `degraded`.
+    status: `refused` if the contract forbids scoring, or the model has no probability for such values.
     feature_issues: every feature that was not simply fresh; empty for an unknown customer.
     cached_seconds: how long ago the features were read, if the online store could not be; else None.
-    challenger: the identity of the model that answered, if it was not the champion.
+    model: identity of the model that answered; None: the champion.
     """
 
     customer_id: str
+    churn_probability: float | None
+    churn: bool | None
     status: Status
-    churn_probability: float | None = None
-    churn: bool | None = None
     feature_issues: Sequence[FeatureIssue] = ()
     cached_seconds: float | None = None
-    challenger: dict[str, str] | None = None
+    model: dict[str, str] | None = None
+
+    def row(self) -> dict[str, Any]:
+        """Return the row of the response; it names the model only if that is not the champion."""
+        row = self._asdict()
+        if self.model is None:
+            del row["model"]
+        return row
 
 
 def predictions(
-    batch: Batch, raw: RawFeatures, scored: Scored, metrics: ServiceMetrics, challenger: dict[str, str] | None = None
+    batch: Batch, part: RawFeatures, scored: Scored, metrics: ServiceMetrics, model: dict[str, str] | None = None
 ) -> list[Prediction]:
-    """The answers for n customers, counted.
+    """Make and count the answers for n customers.
 
     Args:
-        challenger: the identity of the model that scored them, if it is not the champion.
+        part: what the model takes of what was read.
+        model: identity of the model that scored them; None: the champion.
     """
     made = scored.outcomes
     usual = made.statuses == OK
     metrics.rows_ok(int(np.count_nonzero(usual)))
     return [
-        Prediction(customer_id, "ok", probability, churn, challenger=challenger)
+        Prediction(customer_id, probability, churn, "ok", model=model)
         if is_usual
-        else _unusual(row, customer_id, raw, scored, metrics, challenger)
+        else _unusual(row, customer_id, part, scored, metrics, model)
         for row, (customer_id, probability, churn, is_usual) in enumerate(
             zip(batch.customer_ids, made.probabilities.tolist(), made.decisions.tolist(), usual.tolist(), strict=True)
         )
@@ -54,22 +62,22 @@ def predictions(
 def _unusual(
     row: int,
     customer_id: str,
-    raw: RawFeatures,
+    part: RawFeatures,
     scored: Scored,
     metrics: ServiceMetrics,
-    challenger: dict[str, str] | None,
+    model: dict[str, str] | None,
 ) -> Prediction:
+    if part.unread is not None and part.unread[row].any():
+        return Prediction(customer_id, None, None, "unknown_customer")  # the request gets an error instead
     made = scored.outcomes
-    cached_seconds = None if raw.cached_seconds is None else float(raw.cached_seconds[row])
-    if raw.unread is not None and raw.unread[row].any():
-        return Prediction(customer_id, "unknown_customer")  # not told: whoever asked gets an error instead
+    cached_seconds = None if part.cached_seconds is None else float(part.cached_seconds[row])
     status = STATUSES[made.statuses[row]]
     metrics.row(status)
     if status == "unknown_customer":
-        return Prediction(customer_id, status, cached_seconds=cached_seconds, challenger=challenger)
+        return Prediction(customer_id, None, None, status, (), cached_seconds, model)
     issues = scored.resolved.issues(row)
     metrics.issues(issues)
     if status == "refused":
-        return Prediction(customer_id, status, None, None, issues, cached_seconds, challenger)
+        return Prediction(customer_id, None, None, status, issues, cached_seconds, model)
     probability, churn = float(made.probabilities[row]), bool(made.decisions[row])
-    return Prediction(customer_id, status, probability, churn, issues, cached_seconds, challenger)
+    return Prediction(customer_id, probability, churn, status, issues, cached_seconds, model)

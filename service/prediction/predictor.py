@@ -14,11 +14,12 @@ from contract import OverrideError, RawFeatures, ResolvedFeatures
 from contract.feature_union import FeatureUnion
 from scoring.models.imported_model import ImportedModel
 from service.errors import InvalidRequestError, OnlineStoreUnavailableError, ServiceError
-from service.prediction.batch import AnswerLog, Batch, Scored, answers_of
+from service.prediction.batch import AnswerLog, Batch, Scored
+from service.prediction.canary import Canary, PendingCanary, all_answered
 from service.prediction.challenger import Challenger
 from service.prediction.coalescing import Coalescer
 from service.prediction.live_model import LiveModel
-from service.prediction.predictions import Prediction, predictions
+from service.prediction.predictions import Prediction
 from service.telemetry.metrics import ServiceMetrics
 from service.telemetry.tracing import current_request, span, together
 
@@ -32,42 +33,24 @@ logger = logging.getLogger(__name__)
 _LARGEST_COALESCED = 128
 
 
-class _Asked(NamedTuple):
-    """A customer whom one request asks for.
+class _SingleRequest(NamedTuple):
+    """A request for one customer.
 
-    request: its span; None while tracing is off.
+    span: the request's; None while tracing is off.
     """
 
     customer_id: str
     as_of_unix_us: int
     request_id: str
-    request: "Span | None"
+    span: "Span | None"
 
 
 @dataclass(frozen=True)
 class Lookup:
-    """One customer's prediction, and the one row that the model which gave it has scored."""
+    """One customer's prediction, and the row that the model which answered has scored."""
 
     prediction: Prediction
     resolved: ResolvedFeatures
-
-
-@dataclass(frozen=True, slots=True)
-class PendingCanary:
-    """The answer for one of those whom the challenger answers: nobody else waits for it.
-
-    made: what answered them in the end, and their predictions.
-    """
-
-    made: "asyncio.Task[tuple[Scored, list[Prediction]]]"
-    row: int
-
-    async def answer(self) -> tuple[Scored, Prediction]:
-        """What was scored with it, and the prediction; one that stops waiting does not stop it for the others."""
-        if not self.made.done():
-            await asyncio.shield(self.made)
-        scored, made = self.made.result()
-        return scored, made[self.row]
 
 
 class BatchResult(NamedTuple):
@@ -104,13 +87,15 @@ class Predictor:
         self._features = features
         self._metrics = metrics
         self._union = union or FeatureUnion.of(model.contract)
-        self.champion = LiveModel(model, self._union)
+        self.champion = LiveModel(model, self._union, metrics, log)
+        self._canary: Canary | None = None
+        if challenger is not None and challenger.mode == "canary":
+            self._canary = Canary(challenger, self.champion)
         self._views = [view.name for view in self._union.views]
         self._log = log
-        self._coalescer: Coalescer[_Asked, Prediction | PendingCanary] = Coalescer(
+        self._coalescer: Coalescer[_SingleRequest, Prediction | PendingCanary] = Coalescer(
             self._predict_together, _LARGEST_COALESCED
         )
-        self._canaries: set[asyncio.Task[tuple[Scored, list[Prediction]]]] = set()  # asyncio holds tasks only weakly
 
     async def predict_one(
         self,
@@ -123,10 +108,12 @@ class Predictor:
         if overrides:
             (prediction,) = await self.predict([customer_id], as_of_unix_us, overrides, request_id)
             return prediction
-        found = await self._coalescer.submit(_Asked(customer_id, as_of_unix_us, request_id, current_request()))
+        found = await self._coalescer.submit(_SingleRequest(customer_id, as_of_unix_us, request_id, current_request()))
         return found if isinstance(found, Prediction) else (await found.answer())[1]
 
-    async def _predict_together(self, asked: Sequence[_Asked]) -> Sequence[Prediction | PendingCanary | BaseException]:
+    async def _predict_together(
+        self, asked: Sequence[_SingleRequest]
+    ) -> Sequence[Prediction | PendingCanary | BaseException]:
         self._metrics.coalesced(len(asked))
         customer_ids, times, request_ids, requests = zip(*asked, strict=True)
         batch = Batch(customer_ids, np.array(times, dtype=np.int64), request_ids, (0,) * len(asked))
@@ -165,7 +152,7 @@ class Predictor:
         n = len(asked)
         batch = Batch(asked, as_of_unix_us, (request_id,) * n, range(n), overrides)
         worked = await self._work(batch, checked, whole=True)  # part of a batch would look like an answer
-        made = [found if isinstance(found, Prediction) else (await found.answer())[1] for found in worked.answers]
+        made = await all_answered(worked.answers)
         if n == len(customer_ids):
             return made
         by_id = dict(zip(asked, made, strict=True))
@@ -204,72 +191,32 @@ class Predictor:
     async def _work(
         self, batch: Batch, overrides: Mapping[int, float] | None = None, whole: bool = False
     ) -> BatchResult:
-        """Read once, let every live model score it, and log what was answered.
+        """Read once, let every live model score the rows, answer them and log them.
 
         Args:
-            whole: all of them are answered, or none.
+            overrides: column → value, for every row.
+            whole: a row that could not be read fails the batch.
         """
-        raw = await self._read(batch)
+        as_of = batch.as_of_seconds
+        raw = await self._read(batch, as_of)
         part = self.champion.part.of(raw)
         unread = part.unread_rows
         if whole and unread is not None:
             raise _unread()
-        resolved = self.champion.resolver.resolve(part, batch.as_of_seconds, overrides)
-        champion = self.champion.scored(resolved, self.score(resolved.matrix), part)
-        challenger = self.challenger
-        if challenger is not None and challenger.mode == "canary":
-            return BatchResult(unread, champion, self._with_canary(challenger, batch, raw, part, champion))
-        answers = self._answers(batch, part, champion)
-        if challenger is not None:
-            challenger.shadow(batch, raw)
-        return BatchResult(unread, champion, answers)
+        scored = self.champion.decide(part, as_of, overrides, self.score)
+        if self._canary is not None:
+            return BatchResult(unread, scored, self._canary.answer(batch, raw, part, scored))
+        answers = self.champion.answer(batch, part, scored)
+        if self.challenger is not None:
+            self.challenger.shadow(batch, raw)
+        return BatchResult(unread, scored, answers)
 
-    def _answers(self, batch: Batch, part: RawFeatures, champion: Scored) -> list[Prediction]:
-        """What the champion answers, counted and logged."""
-        made = predictions(batch, part, champion, self._metrics)
-        self._keep(batch, part, self.model, champion, answered=True)
-        return made
-
-    def _with_canary(
-        self, challenger: Challenger, batch: Batch, raw: RawFeatures, part: RawFeatures, champion: Scored
-    ) -> list[Prediction | PendingCanary]:
-        """The challenger's share is answered later, the others now."""
-        its_part = challenger.live.part.of(raw)
-        chosen = challenger.chosen(batch.customer_ids, its_part, part.unread_rows)
-        rows, others = np.flatnonzero(chosen), np.flatnonzero(~chosen)
-        if not len(rows):
-            return list(self._answers(batch, part, champion))
-        fallback = part.take(rows), champion.take(rows)
-        later = asyncio.ensure_future(self._canary(challenger, batch.take(rows), its_part.take(rows), *fallback))
-        self._canaries.add(later)
-        later.add_done_callback(self._canaries.discard)
-        theirs = (PendingCanary(later, row) for row in range(len(rows)))
-        ours = iter(self._answers(batch.take(others), part.take(others), champion.take(others)))
-        return [next(theirs) if is_theirs else next(ours) for is_theirs in chosen.tolist()]
-
-    async def _canary(
-        self, challenger: Challenger, batch: Batch, its_part: RawFeatures, part: RawFeatures, champion: Scored
-    ) -> tuple[Scored, list[Prediction]]:
-        """What the challenger answers; where it does not, what the champion does, which has scored them too."""
-        scored = await challenger.answer(batch, its_part)
-        if scored is None:
-            return champion, self._answers(batch, part, champion)
-        model = challenger.live.model
-        made = predictions(batch, its_part, scored, self._metrics, model.identity)
-        self._keep(batch, part, self.model, champion, answered=False)
-        self._keep(batch, its_part, model, scored, answered=True)
-        return scored, made
-
-    def _keep(self, batch: Batch, part: RawFeatures, model: ImportedModel, scored: Scored, answered: bool) -> None:
-        if self._log is not None:
-            self._log.put(answers_of(batch, part, model, scored, answered))
-
-    async def _read(self, batch: Batch) -> RawFeatures:
+    async def _read(self, batch: Batch, as_of: NDArray[np.float64]) -> RawFeatures:
         started = time.perf_counter()
         with span("read features", rows=len(batch.customer_ids)):
             raw = await self._features.read(batch.customer_ids, batch.as_of_unix_us)
         self._metrics.stage("features", time.perf_counter() - started)
-        self._note_ages(raw, batch.as_of_seconds)
+        self._note_ages(raw, as_of)
         return raw
 
     def _note_ages(self, raw: RawFeatures, as_of: NDArray[np.float64]) -> None:

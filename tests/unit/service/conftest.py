@@ -17,6 +17,7 @@ from service.api.endpoints import Serving
 from service.api.exchange import send_bytes
 from service.api.routing import HttpApi, ServingSlot
 from service.asgi import Receive, Scope, Send
+from service.assembly import serving_of
 from service.features.guard import GuardedFeatures, LastKnownGood
 from service.prediction.predictor import Predictor
 from service.settings import ServiceSettings
@@ -102,7 +103,7 @@ async def open_api(tmp_path: Path) -> AsyncIterator[OpenApi]:
             cache = LastKnownGood(chosen.cache_rows, chosen.cache_max_age_seconds) if chosen.cache_rows else None
             features = GuardedFeatures(store, chosen.deadline_ms / 1000, metrics, cache)
             predictor = Predictor(store_model(tmp_path / "model", contract).load(), features, metrics)
-            serving = Serving.of(predictor, chosen, metrics, ApiKeys.of(chosen.api_keys, chosen.api_keys_file))
+            serving = serving_of(predictor, chosen, metrics, ApiKeys.of(chosen.api_keys, chosen.api_keys_file))
             app = HttpApi(bentoml_app, ServingSlot(serving))
             client = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://service")
             opened.push_async_callback(client.aclose)

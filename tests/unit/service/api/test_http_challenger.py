@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry
 from contract import FeatureInput
 from contract.feature_union import FeatureUnion
 from service.api.authentication import ApiKeys
-from service.api.endpoints import Serving
 from service.api.routing import HttpApi, ServingSlot
+from service.assembly import serving_of
 from service.prediction.challenger import Challenger, Mode
 from service.prediction.predictor import Predictor
 from service.settings import ServiceSettings
@@ -41,7 +41,7 @@ async def api(
     union = FeatureUnion.of(champion.contract, challenging.contract)
     challenger = Challenger(challenging, union, mode, share, metrics, budget_seconds=10)
     predictor = Predictor(champion, FakeOnlineFeatures(champion.contract, rows), metrics, union, challenger)
-    serving = Serving.of(predictor, ServiceSettings(), metrics, ApiKeys.of("", ""))
+    serving = serving_of(predictor, ServiceSettings(), metrics, ApiKeys.of("", ""))
     app = HttpApi(bentoml_app, ServingSlot(serving))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://service") as client:
         yield client, challenger

@@ -13,7 +13,9 @@ import pytest
 from service.api.exchange import request_id_of
 from service.api.openapi import openapi_document
 from service.api.routing import ROUTES
+from service.api.schemas import BatchPrediction
 from service.errors import OnlineStoreUnavailableError
+from service.prediction.predictions import Prediction
 from tests.fakes import DEFAULTS, MEMBER, ORDERS, ORDERS_30D, SPEND, small_contract
 from tests.unit.service.api.test_routing import live_customer
 from tests.unit.service.conftest import Api, OpenApi
@@ -233,3 +235,7 @@ async def test_every_answer_of_a_service_in_trouble_is_as_documented(open_api: O
     assert 501 == await check(unexplained, await ask(unexplained, "/explain"))
     (tmp_path / "model" / "model.skops").mkdir()
     assert 503 == await check(unexplained, await ask(unexplained, "/explain"))
+
+
+def test_a_prediction_has_the_members_of_its_row_in_their_order() -> None:
+    assert list(BatchPrediction.model_fields) == list(Prediction._fields)

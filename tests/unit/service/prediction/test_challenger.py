@@ -124,7 +124,7 @@ async def test_a_shadow_scores_the_same_vector_after_the_champion_has_answered(b
     prediction = await live.predictor.predict_one(ANN, NOW_US, request_id="r1")
     await live.until(lambda: bool(live.log.rows("challenger")))
 
-    assert prediction.challenger is None
+    assert prediction.model is None
     assert [[ANN]] == live.store.asked  # read once
     ((_, answered, probability),) = live.log.rows("challenger").values()
     assert not answered
@@ -159,10 +159,10 @@ async def test_a_canary_answers_its_share_of_the_customers_and_always_the_same_o
     first = await live.predictor.predict(list(people), NOW_US)
     alone = await asyncio.gather(*(live.predictor.predict_one(id_, NOW_US) for id_ in people))
 
-    chosen = {p.customer_id for p in first if p.challenger}
+    chosen = {p.customer_id for p in first if p.model}
     assert 60 < len(chosen) < 140
-    assert chosen == {p.customer_id for p in alone if p.challenger}
-    assert {"version": "8", "role": "challenger"}.items() <= next(p.challenger for p in first if p.challenger).items()
+    assert chosen == {p.customer_id for p in alone if p.model}
+    assert {"version": "8", "role": "challenger"}.items() <= next(p.model for p in first if p.model).items()
     assert [p.churn_probability for p in first] == pytest.approx([p.churn_probability for p in alone])
     live.challenger.share = 0.5
     assert chosen < {id_ for id_ in people if live.challenger.answers(id_)}
@@ -176,10 +176,10 @@ async def test_of_a_canary_both_models_rows_are_logged_and_one_of_them_is_the_an
 
     champion, challenger = live.log.rows("champion"), live.log.rows("challenger")
     for row, prediction in enumerate(made):
-        assert champion["b", row][1] == (prediction.challenger is None)
-        answer = (challenger if prediction.challenger else champion)["b", row]
+        assert champion["b", row][1] == (prediction.model is None)
+        answer = (challenger if prediction.model else champion)["b", row]
         assert (prediction.customer_id, True, prediction.churn_probability) == answer
-    assert sum(1 for p in made if p.challenger) == len(challenger)
+    assert sum(1 for p in made if p.model) == len(challenger)
 
 
 async def test_a_canary_that_fails_is_answered_for_by_the_champion(both: Open) -> None:
@@ -191,7 +191,7 @@ async def test_a_canary_that_fails_is_answered_for_by_the_champion(both: Open) -
     made = await live.predictor.predict([ANN, BOB, NOBODY], NOW_US, request_id="r")
 
     assert ["ok", "ok", "unknown_customer"] == [p.status for p in made]
-    assert not any(p.challenger for p in made)
+    assert not any(p.model for p in made)
     assert live.count("failed") == 3
     assert [True] * 3 == [answered for _, answered, _ in live.log.rows("champion").values()]
     assert not live.log.rows("challenger")
@@ -207,16 +207,16 @@ async def test_a_canary_that_hangs_costs_its_budget_once_and_later_callers_nothi
 
     live = both({ANN: customer(), BOB: customer()}, "canary", score=hangs, budget_seconds=0.05)
     try:
-        assert (await live.predictor.predict_one(ANN, NOW_US)).challenger is None
+        assert (await live.predictor.predict_one(ANN, NOW_US)).model is None
         for _ in range(20):
-            assert (await live.predictor.predict_one(BOB, NOW_US)).challenger is None
+            assert (await live.predictor.predict_one(BOB, NOW_US)).model is None
         assert [1] == calls  # nobody else waited for it
         assert live.count("late") == 21
     finally:
         go_on.set()
 
     async def answered_again() -> bool:
-        return (await live.predictor.predict_one(ANN, NOW_US)).challenger is not None
+        return (await live.predictor.predict_one(ANN, NOW_US)).model is not None
 
     async with asyncio.timeout(20):
         while not await answered_again():
@@ -241,7 +241,7 @@ async def test_customers_of_the_champion_do_not_wait_for_a_slow_canary(both: Ope
         assert {"ok"} == {p.status for p in made}
     finally:
         waiting.set()
-    assert all(p.challenger for p in await asyncio.gather(*(asked[id_] for id_ in theirs)))
+    assert all(p.model for p in await asyncio.gather(*(asked[id_] for id_ in theirs)))
 
 
 async def test_a_shadow_that_cannot_keep_up_drops_rows_and_counts_them(both: Open) -> None:
@@ -329,7 +329,7 @@ async def test_what_only_the_canary_reads_and_cannot_be_read_is_answered_by_the_
 
     (prediction,) = await live.predictor.predict([ANN], NOW_US)
 
-    assert ("ok", None) == (prediction.status, prediction.challenger)
+    assert ("ok", None) == (prediction.status, prediction.model)
     assert live.count("failed") == 1
 
 
@@ -344,7 +344,7 @@ async def test_who_cannot_be_read_at_all_does_not_hide_what_only_the_canary_cann
     )
 
     assert not isinstance(ann, BaseException)
-    assert ("ok", None) == (ann.status, ann.challenger)
+    assert ("ok", None) == (ann.status, ann.model)
     assert isinstance(bob, OnlineStoreUnavailableError)
     assert live.count("failed") == 2  # Ann's, twice; nobody answers for Bob
 

@@ -47,7 +47,7 @@ async def test_a_fresh_customer_gets_the_pipelines_own_probability(build: Build)
 
     (prediction,) = await predictor.predict(["00042"], NOW_US)
 
-    assert Prediction("00042", "ok", prediction.churn_probability, False) == prediction
+    assert Prediction("00042", prediction.churn_probability, False, "ok") == prediction
     assert pytest.approx(expected_probability(), abs=1e-6) == prediction.churn_probability
 
 
@@ -97,7 +97,7 @@ async def test_an_unknown_customer_among_known_ones_is_a_row_with_nulls(build: B
 
     predictions = await predictor.predict(["00000", "nobody", "00001"], NOW_US)
 
-    assert Prediction("nobody", "unknown_customer", None, None, ()) == predictions[1]
+    assert Prediction("nobody", None, None, "unknown_customer", ()) == predictions[1]
     assert ["ok", "unknown_customer", "ok"] == [p.status for p in predictions]
 
 

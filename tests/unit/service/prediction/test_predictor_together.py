@@ -161,7 +161,7 @@ async def test_values_so_far_out_that_the_model_has_no_probability_are_refused_a
 
     refused, scored = await built.predictor.predict(["far", "a"], NOW_US)
 
-    assert Prediction("far", "refused", None, None, []) == refused
+    assert Prediction("far", None, None, "refused", []) == refused
     assert pytest.approx(expected_probability(), abs=1e-6) == scored.churn_probability
     assert refused == await built.predictor.predict_one("far", NOW_US) == lookup.prediction
 
