@@ -1,4 +1,4 @@
-"""What the numbers were measured on, without which they mean nothing."""
+"""Describes the machine, the versions and the code of a measurement."""
 
 import os
 import platform
@@ -31,7 +31,7 @@ _PACKAGES = (
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, memory, system, and how busy it was before."""
+    """Processor, cores, memory, system, and load before the measurement."""
     cpuinfo = Path("/proc/cpuinfo")
     names = [line.partition(": ")[2] for line in _lines(cpuinfo) if line.startswith("model name")]
     return {
@@ -44,7 +44,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions(redis_url: str) -> dict[str, str]:
-    """Python, the packages that matter, and the server behind `redis_url`."""
+    """Versions of Python, the relevant packages, and the server at `redis_url`."""
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         info: dict[str, Any] = client.info("server")
     name = "valkey" if "valkey_version" in info else "redis"
@@ -53,7 +53,7 @@ def versions(redis_url: str) -> dict[str, str]:
 
 
 def redis_pid(redis_url: str) -> int | None:
-    """The process of the Redis server, if it runs on this machine."""
+    """Process id of the Redis server; None if it runs on another machine."""
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         info: dict[str, Any] = client.info("server")
         host = client.connection_pool.connection_kwargs.get("host")
@@ -62,7 +62,7 @@ def redis_pid(redis_url: str) -> int | None:
 
 
 def provenance() -> dict[str, str]:
-    """When, and from which code; `-dirty` means that it was not committed."""
+    """Time and git commit; `-dirty` means uncommitted changes."""
     commit = _git("rev-parse", "--short=12", "HEAD") or "unknown"
     dirty = "-dirty" if _git("status", "--porcelain", "--untracked-files=no") else ""
     return {"measured_at": datetime.now(UTC).isoformat(timespec="seconds"), "git_commit": commit + dirty}

@@ -1,4 +1,4 @@
-"""Markdown of the pages that are written from results. Pure."""
+"""Markdown for pages that are generated from results. Pure."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ NOT_MEASURED = "Not measured yet."
 
 
 def verdicts(targets: Sequence[Mapping[str, Any]]) -> str:
-    """The table of targets, as `Target.verdict` makes them."""
+    """Table of targets, from results of `Target.verdict`."""
     rows = []
     for target in targets:
         limit = f"{'≥' if target['relation'] == '>=' else '≤'} {target['limit']:,.6g} {target['unit']}"
@@ -23,7 +23,7 @@ def verdicts(targets: Sequence[Mapping[str, Any]]) -> str:
 
 
 def machine(section: Mapping[str, Any]) -> str:
-    """When, of what code and on what a section was measured."""
+    """Paragraph: when, with which code and on which machine a section was measured."""
     on = section["machine"]
     packages = ", ".join(f"{name} {version}" for name, version in section["versions"].items())
     return prose(
@@ -38,7 +38,7 @@ def prose(text: str) -> str:
 
 
 def with_spread(value: Mapping[str, float] | None, digits: int, unit: str = "") -> str:
-    """The median and, in brackets, the lowest and the highest."""
+    """Median and, in brackets, lowest and highest."""
     if value is None:
         return "–"
     middle = f"{value['median']:,.{digits}f}"
@@ -53,22 +53,22 @@ def number(value: Mapping[str, float] | None, digits: int) -> str:
 
 
 def number_of(value: float | None, digits: int = 1) -> str:
-    """A number, or a dash where it was not measured."""
+    """A number, or a dash if it was not measured."""
     return "–" if value is None else f"{value:,.{digits}f}"
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
-    """Markdown; all but the first `left` columns are numbers."""
+    """Markdown table; the columns after the first `left` are right-aligned numbers."""
     rule = ["---"] * left + ["---:"] * (len(columns) - left)
     lines = [columns, rule, *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def between(page: str, begin: str, end: str, content: str) -> str:
-    """The page with what stands between its markers replaced.
+    """Replace the text between two markers of a page.
 
     Raises:
-        ValueError: it lacks them.
+        ValueError: the page lacks a marker.
     """
     before, first, rest = page.partition(begin)
     _, last, after = rest.partition(end)

@@ -1,4 +1,4 @@
-"""Drawing, and the figure of the online results: single requests and batches, every peer."""
+"""Draws figures as SVG, and the figure of the online results."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ _BATCHES = (1, 10, 100, 1000)
 
 @contextmanager
 def drawing(file: Path) -> "Iterator[Figure]":
-    """An empty figure, written as SVG at the end of the block; the same drawing gives the same bytes."""
+    """Yield an empty figure and write it as SVG at the end; equal drawings give equal bytes."""
     os.environ.setdefault("MPLBACKEND", "Agg")
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -28,7 +28,7 @@ def drawing(file: Path) -> "Iterator[Figure]":
 
 
 def figure(peers: Mapping[str, Any], file: Path) -> None:
-    """Draw predictions per second, singles at 32 connections and batches over one, as SVG."""
+    """Draw requests/s at 32 connections and predictions/s of batches over one connection, for every peer."""
     with drawing(file) as drawn:
         singles, batches = drawn.subplots(1, 2)
         names = [name for name in peers if _median(peers[name], "single_32", "requests_per_second") is not None]

@@ -1,4 +1,4 @@
-"""docs/performance.md, and the figures in docs/scale.md, from the results alone. All but `write` is pure."""
+"""Writes docs/performance.md and the generated tables of other pages from the results. All but `write` is pure."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,32 +58,31 @@ Run them on a machine that does nothing else. `python -m benchmarks online --sec
 _METHOD = (
     """
     Every peer answers for the same {customers:,} real customers in the same random order, from the same Redis, with
-    the same features and the same model `{model}`; before it is timed, its probabilities must be those of the model,
-    or the run stops. One server runs at a time, with one worker, over loopback. {cores} Each number is the median of
-    {rounds} round{s} of {seconds:g} s after {warm_up_seconds:g} s of warm-up; a round starts every server anew, and
-    rounds are interleaved, so that a slow minute of the machine hits all peers. In brackets: the lowest and the
-    highest round.
+    the same features and the same model `{model}`. Before it is timed, its probabilities must equal the model's, or the
+    run stops. One server runs at a time, with one worker, over loopback. {cores} Each number is the median of
+    {rounds} round{s} of {seconds:g} s after {warm_up_seconds:g} s of warm-up. A round starts every server anew. Rounds
+    are interleaved, so that a slow minute of the machine hits all peers. In brackets: the lowest and the highest round.
     """,
     """
-    The load generator (`benchmarks/load/load_generator.py`) is a process of its own that sends prebuilt requests and
-    checks that every answer is a 200 with as many predictions as were asked for. *Closed loop*: each connection sends
-    when it has its answer. *Fixed rate*: requests are due at equal intervals whatever is unanswered, and latency counts
-    from when a request was due, so that waiting in a queue is not left out. A p99 is given from {fewest} requests per
-    round on.
+    The load generator (`benchmarks/load/load_generator.py`) is a separate process. It sends prebuilt requests and
+    checks that every answer is a 200 with the right number of predictions. *Closed loop*: each connection sends its
+    next request after the answer to the last. *Fixed rate*: requests are due at equal intervals, answered or not, and
+    latency counts from when a request was due, so it includes waiting in a queue. A p99 needs {fewest} requests per
+    round.
     """,
 )
 
 _STAGES = """
-    Microseconds per request of our service. The ASGI application is driven in-process on the server's core, and its
-    functions are timed one by one, each without what is called inside it; then the same requests go to a running
-    server. Medians over blocks of requests, means over HTTP. With 32 at a time, stages that wait for others cannot be
-    told apart and are in the last stage, and one read of features serves several requests. What HTTP adds to the
-    application is uvicorn, BentoML's outer middleware, the kernel's loopback and, in elapsed time, the load generator.
+    Microseconds per request of our service. The ASGI application is driven in-process on the server's core, and each
+    function is timed without the timed functions that it calls. Then the same requests go to a running server.
+    In-process figures are medians over blocks of requests, those over HTTP are means. With 32 requests at a time,
+    stages that wait cannot be separated and count in the last stage, and one read of features serves several requests.
+    HTTP adds uvicorn, BentoML's outer middleware, the kernel's loopback and, in elapsed time, the load generator.
     """
 
 
 def write(results: Path) -> None:
-    """Write the page and its figures, and the figures of the plan for more customers."""
+    """Write docs/performance.md with its figures, and the generated parts of the other pages."""
     from benchmarks.jobs.plot import jobs_figure
     from benchmarks.online.answer_log import section as log_section
     from benchmarks.plot import figure
@@ -124,7 +123,7 @@ def write(results: Path) -> None:
 
 
 def page(document: Mapping[str, Any]) -> str:
-    """The whole page, from all sections of the results."""
+    """docs/performance.md, from all sections of the results."""
     parts = [_HEAD]
     online = document.get("online")
     parts += _online(online) if online else [f"## Targets\n\n{NOT_MEASURED}\n"]
@@ -197,7 +196,7 @@ def _result(name: str, peer: Mapping[str, Any], scenario: str) -> tuple[str, ...
 
 
 def _notes(peers: Mapping[str, Any]) -> str:
-    """What a reader must know to read the tables fairly."""
+    """Notes for a fair reading of the tables."""
     busy = sorted(
         f"{name}, {_SCENARIOS[scenario]}"
         for name, peer in peers.items()
@@ -211,12 +210,12 @@ def _notes(peers: Mapping[str, Any]) -> str:
     ]
     lines = [
         "Server CPU is processor time of the server's processes per request, warm-up included; Redis is not in it.",
-        "P2 looks nothing up: its clients send finished features. P3 and F make no prediction. P0 and P1 know no stale "
-        "or missing features, and L checks nothing at all.",
+        "P2 looks nothing up: its clients send finished features. P3 and F make no prediction. P0 and P1 do not detect "
+        "stale or missing features, and L checks nothing.",
     ]
     if late:
         lines.append(
-            f"At a fixed rate the generator itself was late by up to {max(late):.2f} ms (p99), which counts as latency."
+            f"At a fixed rate the generator itself was up to {max(late):.2f} ms late (p99), which counts as latency."
         )
     lines += [
         f"{name}, {_SCENARIOS[scenario]}: {found['errors']} errors, the first: `{first}`."
@@ -235,12 +234,12 @@ def _breakdown(found: Mapping[str, Any] | None) -> str:
         return f"{title}\n{NOT_MEASURED}\n"
     cases = found["in_process"]
     stages = list(dict.fromkeys(stage for case in cases for stage in case["stages_us"]))
-    # What is left over is named last, whichever case has which stages.
+    # The remainder comes last, whichever stages each case has.
     stages.sort(key=lambda stage: stage == list(cases[0]["stages_us"])[-1])
     rows = [(stage, *(number_of(case["stages_us"].get(stage)) for case in cases)) for stage in stages]
     rows.append(("**the application, measured by stages**", *(number_of(case["instrumented_us"]) for case in cases)))
-    rows.append(("the application, left alone", *(number_of(case["total_us"]) for case in cases)))
-    rows.append(("… processor time of it", *(number_of(case["cpu_us"]) for case in cases)))
+    rows.append(("the application, without timing its stages", *(number_of(case["total_us"]) for case in cases)))
+    rows.append(("… its processor time", *(number_of(case["cpu_us"]) for case in cases)))
     wire = found["wire"]
     rows.append(("the same over HTTP", *(number_of(1e6 / wire[c["case"]]["requests_per_second"]) for c in cases)))
     rows.append(("… processor time of the server", *(number_of(wire[c["case"]]["server_cpu_ms"] * 1e3) for c in cases)))
@@ -255,7 +254,7 @@ def _breakdown(found: Mapping[str, Any] | None) -> str:
 
 
 def _beside(found: Mapping[str, Any] | None) -> str:
-    title = "## What stands beside the champion\n"
+    title = "## Inference log and challenger\n"
     if found is None:
         return f"{title}\n{NOT_MEASURED}\n"
     columns = {

@@ -1,4 +1,4 @@
-"""The file of results: each command replaces its own section and leaves the others."""
+"""Reads and writes the results file; each command replaces its own section."""
 
 import json
 from pathlib import Path
@@ -9,19 +9,19 @@ from artefacts.process.atomic_files import write_atomically
 
 RESULTS = PROJECT_ROOT / "benchmarks" / "results" / "online.json"
 JOBS_FILE = "jobs.json"
-"""Beside the file above: what the jobs cost."""
+"""Costs of the jobs, in the same folder."""
 GATE_FILE = "gate.json"
-"""Beside it, too: what the gate lets through."""
+"""Power of the gate, in the same folder."""
 
 
 def load(file: Path = RESULTS) -> dict[str, Any]:
-    """All sections; empty where nothing has been measured."""
+    """All sections; empty if nothing was measured."""
     document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     return document
 
 
 def load_all(file: Path = RESULTS) -> dict[str, Any]:
-    """All sections, and those of the files beside it."""
+    """All sections of this file and of the others in its folder."""
     return load(file) | load(file.with_name(JOBS_FILE)) | load(file.with_name(GATE_FILE))
 
 
@@ -32,7 +32,7 @@ def store(file: Path, section: str, content: dict[str, Any]) -> None:
 
 
 def _rounded(value: Any) -> Any:
-    """Five significant digits; more would be noise."""
+    """Round to five significant digits; more would be noise."""
     if isinstance(value, float):
         return float(f"{value:.5g}")
     if isinstance(value, dict):

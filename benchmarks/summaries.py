@@ -1,4 +1,4 @@
-"""Latencies → the few numbers that are reported. Pure."""
+"""Summarizes latencies and rounds. Pure."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,16 +7,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 FEWEST_FOR_P99 = 100
-"""With fewer requests, the 99th percentile is the slowest of them and says nothing about the rest."""
+"""Fewest requests for a p99; with fewer, it is just the slowest request."""
 
 
 def percentile(latencies: ArrayLike, q: float) -> float:
-    """The latency within which `q` percent were answered: one that was measured, never one between two."""
+    """The measured latency within which `q` percent were answered; not interpolated."""
     return float(np.percentile(np.asarray(latencies, dtype=np.float64), q, method="inverted_cdf"))
 
 
 def summary(latencies: NDArray[np.float64], requests_per_second: float, rows: int) -> dict[str, float | None]:
-    """One measurement.
+    """Rates and percentiles of one measurement.
 
     Args:
         latencies: seconds, one per request.
@@ -42,14 +42,14 @@ def spread(values: Sequence[float | None]) -> dict[str, float] | None:
 
 
 def slope(x: Sequence[float], y: Sequence[float]) -> float:
-    """Growth of `y` per unit of `x`: least squares through all points."""
+    """Growth of `y` per unit of `x`, by least squares."""
     if len(x) < 2 or min(x) == max(x):
         raise ValueError("a slope needs two different points")
     return float(np.polyfit(x, y, 1)[0])
 
 
 def intended_times(rate: float, seconds: float) -> NDArray[np.float64]:
-    """When to send at a fixed rate: seconds from the start, equally spaced, the first at 0."""
+    """Send times at a fixed rate: seconds from the start, equally spaced, the first 0."""
     return np.arange(int(rate * seconds), dtype=np.float64) / rate
 
 

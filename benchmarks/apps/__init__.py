@@ -1,1 +1,1 @@
-"""The servers that the service is compared with, each as its own documentation would have it."""
+"""Servers that the service is compared with, each as its own documentation shows it."""

@@ -1,6 +1,6 @@
-"""L: the least that must happen. Bare ASGI, HMGET through redis-py, protobuf, the on-demand function, ONNX Runtime.
+"""L: the lower limit of work. Bare ASGI, HMGET through redis-py, protobuf, the on-demand function, ONNX Runtime.
 
-No validation, no authentication, no metrics, no staleness, no defaults: a limit for Python, not a service.
+No validation, authentication, metrics, staleness or defaults: a limit for Python, not a service.
 """
 
 import json
@@ -28,7 +28,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class Limit:
-    """Everything that does not depend on who is asked for, prepared once."""
+    """Scores customers; prepares once what does not depend on them."""
 
     def __init__(self) -> None:
         stored = bentoml.models.get(os.environ["BENCHMARKS_MODEL_TAG"])

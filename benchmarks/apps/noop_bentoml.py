@@ -1,4 +1,4 @@
-"""F: what is left of BentoML's own HTTP path when the endpoint does nothing, with our service's settings."""
+"""F: BentoML's own HTTP path with an endpoint that does nothing, with our service's settings."""
 
 import bentoml
 
@@ -13,7 +13,7 @@ import bentoml
     tracing={"excluded_urls": [".*"]},
 )
 class Noop:
-    """Answers what it was asked."""
+    """Repeats the request."""
 
     @bentoml.api  # type: ignore[untyped-decorator]  # bentoml publishes no types for it
     async def noop(self, customer_id: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""Features from Feast's SDK, probabilities from the scikit-learn pipeline: what P0 and P1 share.
+"""Scoring of P0 and P1: features from Feast's SDK, probabilities from the scikit-learn pipeline.
 
-Kinder to them than most documentation: the feature service is looked up once, not in every call.
+Faster than in most documentation: the feature service is looked up once, not in every call.
 """
 
 import os
@@ -21,7 +21,7 @@ class PlainScoring:
         self._service = self._store.get_feature_service(os.environ["BENCHMARKS_FEATURE_SERVICE"])
         self._pipeline: Any = mlflow.sklearn.load_model(os.environ["BENCHMARKS_MODEL_URI"])
         self._names = list(self._pipeline.feature_names_in_)
-        # Feast leaves an on-demand view's outputs out if it is asked for full names.
+        # With full names, Feast omits the outputs of on-demand views.
         self._bare = [name.partition("__")[2] for name in self._names]
 
     def score(self, customer_ids: list[str]) -> list[float]:

@@ -1,1 +1,1 @@
-"""The jobs beside stock tools."""
+"""Benchmarks of the jobs against stock tools."""

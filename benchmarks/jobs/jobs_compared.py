@@ -1,4 +1,4 @@
-"""The jobs at several sizes, each from new orders on, beside stock tools where they exist."""
+"""Measures the jobs at several sizes, each from new orders on, and stock tools where they exist."""
 
 import os
 import time
@@ -18,11 +18,11 @@ from scoring.models.model_store import pinned_tag
 
 
 def run(sizes: list[int], largest: int | None, output: Path) -> None:
-    """Measure and write the results after each size, so that what was measured is kept.
+    """Measure each size and write the results after it, so an interrupted run keeps them.
 
     Args:
-        sizes: customers; everything is measured.
-        largest: customers; only ours is measured there, without the stream.
+        sizes: numbers of customers; everything is measured.
+        largest: number of customers for which only our jobs, without the stream, are measured.
 
     Raises:
         StepError: a step failed, or there is no model.

@@ -1,4 +1,4 @@
-"""New orders of a shop that runs already: what comes after the orders that were built."""
+"""New orders of a running shop, after the orders that were built."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -8,24 +8,24 @@ import numpy as np
 
 _SEED = 23
 NEWCOMERS = 0.1
-"""Share of the orders that are somebody's first."""
+"""Share of orders by new customers."""
 
 
 @dataclass(frozen=True)
 class NewOrders:
-    """Orders like the synthetic ones: of customers they know, and of some they do not.
+    """Makes orders like the synthetic ones, of known customers and of new ones.
 
-    customers: how many there are.
+    customers: number of known customers.
     """
 
     customers: int
 
     def rows(self, name: str, count: int, until: datetime, hours: float) -> list[dict[str, Any]]:
-        """Orders of different customers, whole cents and microseconds.
+        """Orders of different customers, in whole cents and microseconds.
 
         Args:
-            name: makes their ids, and with it their customers, different from those of other names.
-            until: UTC; all are from the `hours` before it.
+            name: gives the ids of orders and customers, and the seed; another name gives others.
+            until: UTC; all orders are from the `hours` before it.
         """
         random = np.random.default_rng([_SEED, *name.encode()])
         newcomers = int(count * NEWCOMERS)

@@ -1,4 +1,4 @@
-"""The figure of the jobs: what every step costs by number of customers."""
+"""Draws the jobs' figure: cost of every step by number of customers."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The jobs' part of docs/performance.md. Pure."""
+"""Writes the jobs' part of docs/performance.md. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,38 +19,38 @@ STEPS = {
     "`feast materialize`": ("materialization", "stock"),
     "score-batch": ("batch", "ours"),
 }
-"""Commands whose cost is shown by size."""
+"""Step → path of its figures; their cost is shown by size."""
 
 _METHOD = """
     `make bench-jobs` takes every size from new synthetic orders (docs/features.md) to predictions, in a folder with
-    artefacts and a Redis of its own, a command at a time, each once. Seconds are those of the whole command, the
-    start of Python among them. Memory is the largest resident set of the command's whole tree of processes, sampled
-    five times a second, or the largest of one process by the kernel's account, in millions of bytes; Redis is not in
-    it, and saves nothing meanwhile. There are two windowed snapshots ({settings}). Customers
-    without a delivered order, one in some thousands, are nowhere.
+    its own artefacts and Redis, one command after the other, each once. Seconds are those of the whole command,
+    including Python's start. Memory is the largest resident set of the command's tree of processes, sampled five times
+    a second, or the largest of one process by the kernel's account, in millions of bytes. Redis is not included, and
+    saves nothing meanwhile. There are two windowed snapshots ({settings}). Customers without a delivered order, one in
+    some thousands, are left out.
     """
 _STOCK = """
     Both fill an empty Redis from the same offline store; {sample} customers are compared byte for byte. Stock is `feast
-    materialize` as it is installed: Feast's local engine, its defaults, at most {limit:g} s. Its start-up is that of
-    `feast feature-views list`; ours is what is left of the command beside the seconds in its own record.
+    materialize` as installed: Feast's local engine, its defaults, at most {limit:g} s. Its start-up is the time of
+    `feast feature-views list`; ours is the command's time minus the seconds in its own record.
     """
 _BATCH = """
-    Stages as the command prints them. Features are read by DuckDB on all cores; resolving, scoring and writing are one
-    thread's work, so the customers a second after reading are those of one core. *One core*: the same command, held to
-    one processor core. *Plain script*: `benchmarks/apps/plain_batch.py`, Feast's `get_historical_features`, pandas
-    and scikit-learn, as the documentation shows it, for {peer:,} listed customers and no more, because it is slow; its
-    probabilities are compared with ours, and it knows no stale features, issues or statuses.
+    Stages as the command prints them. DuckDB reads features on all cores; one thread resolves, scores and writes, so
+    customers per second after reading are those of one core. *One core*: the same command on one processor core.
+    *Plain script*: `benchmarks/apps/plain_batch.py`, Feast's `get_historical_features`, pandas and scikit-learn, as
+    the documentation shows it, for {peer:,} listed customers only, because it is slow. Its probabilities are compared
+    with ours; it has no stale features, issues or statuses.
     """
 _STREAM = """
     One running stream, warm. {files} files of {orders:,} orders, all of different customers, are moved in at once;
-    orders/s count until the last of them is in the features of both stores and its prediction is written. Then {drops}
-    orders, one a second; the lag is from the move of a file to the line that follows its prediction. Memory is that of
+    orders/s count until both stores have the features of the last order and its prediction is written. Then {drops}
+    orders follow, one a second; the lag is from the move of a file to the line after its prediction. Memory is that of
     Python and of Spark's JVM.
     """
 
 
 def jobs_section(jobs: Mapping[str, Any] | None) -> str:
-    """Targets, tables and how cost grows."""
+    """The section: targets, growth of cost, tables."""
     title = "## Jobs\n"
     if jobs is None:
         return f"{title}\n{NOT_MEASURED}\n"
@@ -80,7 +80,7 @@ def jobs_section(jobs: Mapping[str, Any] | None) -> str:
 
 
 def _growth(sizes: Mapping[str, Any]) -> str:
-    """Microseconds and bytes of a customer: flat where cost is linear, falling where start-up is most of it."""
+    """Microseconds and bytes per customer: constant if cost is linear, falling if start-up dominates."""
     columns = ["", *(f"{int(size):,}: µs, bytes" for size in sizes)]
     rows = []
     for step, path in STEPS.items():
@@ -90,7 +90,7 @@ def _growth(sizes: Mapping[str, Any]) -> str:
             each = 1e6 / int(size)
             cells.append("–" if seconds is None else f"{seconds * each:,.1f}, {memory * each:,.0f}")
         rows.append((step, *cells))
-    text = prose("Of a command per customer: microseconds, and bytes of memory at its peak; columns are customers.")
+    text = prose("Per customer: microseconds and peak bytes of memory of a command; columns are numbers of customers.")
     return f"{text}\n{table(columns, rows, left=1)}"
 
 
@@ -149,7 +149,7 @@ def _redis(sizes: Mapping[str, Any]) -> str:
 
 
 def bytes_in_redis(measured: Mapping[str, Any]) -> float:
-    """Of one customer with a row in both views, at one size."""
+    """Bytes in Redis of one customer with a row in both views, at one size."""
     redis = measured["materialization"]["redis"]
     return float((redis["used_mb"] - redis["empty_mb"]) * 1e6 / redis["customers"])
 

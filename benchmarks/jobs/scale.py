@@ -1,4 +1,4 @@
-"""The arithmetic of docs/scale.md, from what was measured. Pure."""
+"""Computes the figures of docs/scale.md from measurements. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,14 +10,14 @@ from benchmarks.markdown import NOT_MEASURED, table
 CUSTOMERS = 1_000_000_000
 CORES = 256
 SPARK_FACTOR = 4.0
-"""Processor time of Spark over DuckDB's for the same rows: shuffles, the JVM and a network. An assumption."""
+"""Spark's processor time ÷ DuckDB's for the same rows: shuffles, the JVM and a network. An assumption."""
 SHARD_GB, SHARD_FILL, COPIES = 32.0, 0.7, 2
-"""Of a Redis node: memory, the share of it that data may take, and a replica of everything."""
+"""Of a Redis node: memory, share of it for data; copies of the data, a replica included."""
 USD_CORE_HOUR, USD_GB_MONTH, USD_OBJECT_GB_MONTH = 0.05, 4.0, 0.023
 
 
 def scale_figures(jobs: Mapping[str, Any] | None) -> str:
-    """The table: what is known, by which formula it grows, and what comes out."""
+    """The table: quantity, arithmetic, result for 10⁹ customers."""
     if jobs is None:
         return NOT_MEASURED
     sizes: Mapping[str, Any] = jobs["sizes"]
@@ -65,11 +65,11 @@ def scale_figures(jobs: Mapping[str, Any] | None) -> str:
             f"{rows:.2f} × 10⁹ rows ÷ ({rate:,.0f} rows/s × {primaries:,.0f} writers, one per primary)",
             f"{fill_hours:,.2f} h",
         ),
-        ("… by the one writer that is built", f"{rows:.2f} × 10⁹ ÷ {rate:,.0f}", f"{fill_hours * primaries:,.1f} h"),
+        ("… by one writer, as built today", f"{rows:.2f} × 10⁹ ÷ {rate:,.0f}", f"{fill_hours * primaries:,.1f} h"),
         ("a day's fill", f"× {changed:.2f}, the share of rows that a day changed", f"{day_hours:,.2f} h"),
         (
             "everybody scored",
-            f"{score * 1e6:,.1f} µs, reading and writing among them, × {SPARK_FACTOR:g} × 10⁹ ÷ {CORES}",
+            f"{score * 1e6:,.1f} µs, with reading and writing, × {SPARK_FACTOR:g} × 10⁹ ÷ {CORES}",
             f"{score_hours:,.2f} h",
         ),
         (
@@ -86,13 +86,13 @@ def scale_figures(jobs: Mapping[str, Any] | None) -> str:
     ]
     about = (
         f"Measured at {int(largest):,} customers on {jobs['measured_at'][:10]}, commit `{jobs['git_commit']}`; "
-        "processor time is its growth from the smallest size to the largest, so start-up is not in it."
+        "processor time is its growth from the smallest size to the largest, without start-up."
     )
     return f"{about}\n\n{table(('', 'arithmetic', 'for 10⁹ customers'), lines, left=2)}".rstrip("\n")
 
 
 def per_customer(sizes: Mapping[str, Any], *path: str) -> float | None:
-    """What one more customer costs: growth from the smallest size to the largest; with one size, all of it."""
+    """Cost of one more customer: growth from the smallest size to the largest; with one size, the whole cost."""
     found = sorted((int(size), at(measured, *path)) for size, measured in sizes.items() if at(measured, *path))
     if not found:
         return None

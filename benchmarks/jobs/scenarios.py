@@ -1,4 +1,4 @@
-"""What the jobs cost at one size: building features, materializing and scoring in batch; and what stock tools cost."""
+"""Measures the jobs at one size (features, materialization, batch scoring), and stock tools beside them."""
 
 import os
 import re
@@ -21,20 +21,20 @@ from jobs.offline_store.orders_file import ORDERS_SCHEMA
 from scoring.models.model_store import open_model, pinned_tag
 
 STOCK_SECONDS = 900.0
-"""As long as stock `feast materialize` may take."""
+"""Time limit of stock `feast materialize`."""
 PEER_CUSTOMERS = 20_000
 DAYS_OF_ORDERS = 546
 """Synthetic orders span 78 weeks."""
 SAMPLE = 300
 """Customers whose stored rows are compared."""
 _TOLERANCE = 1e-4
-"""Between probabilities of the peer's scikit-learn, in float64, and ours."""
+"""Largest difference between the peer's probabilities (scikit-learn, float64) and ours."""
 _STAGE = re.compile(r"(\w+) (\d+\.\d+) s")
 _FEAST = Path(sys.executable).with_name("feast")
 
 
 def features(place: Scratch, with_spark: bool) -> dict[str, Any]:
-    """Synthetic orders and the build of all features from them."""
+    """Measure making synthetic orders and building all features from them."""
     made = place.run("synthetic orders", "training", "data", "--synthetic", str(place.customers), "--seed", "1")
     duckdb = place.run("features on DuckDB", "jobs", "features")
     built = sum(read_build(place.artefacts.offline_store).rows.values())
@@ -57,11 +57,11 @@ def features(place: Scratch, with_spark: bool) -> dict[str, Any]:
 
 
 def materialization(place: Scratch, with_stock: bool) -> dict[str, Any]:
-    """Both fill an empty Redis from the same offline store; what they store must be equal."""
+    """Measure ours and, optionally, stock: both fill an empty Redis from one offline store with equal values."""
     until = datetime.now(UTC).replace(microsecond=0)
     stock = _stock(place, until) if with_stock else None
     sample = _stored_sample(place) if stock and stock["outcome"] == "done" else {}
-    place.client.execute_command("FLUSHALL", "SYNC")  # at once, or memory would be given back later
+    place.client.execute_command("FLUSHALL", "SYNC")  # else memory is freed later
     empty_mb = place.redis_memory()["used_mb"]
     ours = _materialize(place, "materialize", until)
     memory = place.redis_memory()
@@ -77,7 +77,7 @@ def materialization(place: Scratch, with_stock: bool) -> dict[str, Any]:
 
 
 def a_day_later(place: Scratch) -> dict[str, Any]:
-    """As many orders as a day brings, as the stream leaves them; then a build and a materialization of what changed."""
+    """Add a day's orders, as the stream leaves them; measure the build and the materialization of what changed."""
     orders = max(1, pq.read_metadata(place.artefacts.orders).num_rows // DAYS_OF_ORDERS)
     rows = NewOrders(place.customers).rows("day", orders, datetime.now(UTC), hours=24)
     batch = place.artefacts.streamed_orders / "batch=0"
@@ -89,7 +89,7 @@ def a_day_later(place: Scratch) -> dict[str, Any]:
 
 
 def batch(place: Scratch, pinned: int | None, with_peer: bool) -> dict[str, Any]:
-    """Everybody; then everybody on one processor core; then the peer's customers, by the peer and by us."""
+    """Measure all customers; then all on one processor core; then the peer's customers, by the peer and by us."""
     words = ("jobs", "score-batch", "--out", str(place.folder / "predictions"))
     found = {"ours": _scored(place.run("score-batch", *words, most_seconds=900))}
     if pinned is not None:
@@ -100,10 +100,10 @@ def batch(place: Scratch, pinned: int | None, with_peer: bool) -> dict[str, Any]
 
 
 def stages(output: tuple[str, ...]) -> dict[str, float]:
-    """Seconds by stage, as `python -m jobs score-batch` prints them last.
+    """Parse seconds by stage from the last line of `python -m jobs score-batch`.
 
     Raises:
-        StepError: it printed none.
+        StepError: the line has none.
     """
     found = {f"{stage}_seconds": float(seconds) for stage, seconds in _STAGE.findall(output[-1] if output else "")}
     if set(found) != {"read_seconds", "score_seconds", "write_seconds"}:
@@ -128,7 +128,7 @@ def _materialize(place: Scratch, what: str, until: datetime) -> dict[str, Any]:
 
 
 def _rates(rows: int, seconds: float, working: float) -> dict[str, float]:
-    """Of the whole command, and without its start-up."""
+    """Rows per second of the whole command, and without its start-up."""
     return {
         "rows": rows,
         "working_seconds": working,
@@ -142,24 +142,24 @@ def _stock(place: Scratch, until: datetime) -> dict[str, Any]:
     start_up = usage_of([str(_FEAST), "feature-views", "list"], place.environment, 120, room)
     words = [str(_FEAST), "materialize", "1970-01-01T00:00:00", f"{until:%Y-%m-%dT%H:%M:%S}"]
     cost = usage_of(words, place.environment, STOCK_SECONDS, room)
-    place.tell("feast materialize", cost)
+    place.print_progress("feast materialize", cost)
     outcome = "done"
     if cost.exit_code is None:
         outcome = f"not done after {STOCK_SECONDS:g} s"
     elif cost.exit_code != 0:
         outcome = f"ended with {cost.exit_code}"
-        print(cost.last_words(), flush=True)
+        print(cost.last_lines(), flush=True)
     return {**cost.figures(), "outcome": outcome, "start_up_seconds": start_up.seconds}
 
 
 def _stored_sample(place: Scratch) -> dict[bytes, dict[bytes, bytes]]:
-    """Some customers' rows as they are stored."""
+    """Stored rows of random customers."""
     keys = [key for key in (place.client.randomkey() for _ in range(SAMPLE)) if key is not None]
     return {key: place.client.hgetall(key) for key in keys}
 
 
 def _customers(place: Scratch) -> int:
-    """Keys of Redis, without the few in which runs are remembered."""
+    """Number of keys in Redis, without the few that remember runs."""
     return int(place.client.dbsize()) - len(list(place.client.scan_iter("churn:*", count=10_000)))
 
 
@@ -185,7 +185,7 @@ def _beside_peer(place: Scratch) -> dict[str, Any]:
 
 
 def _check_equal(theirs: pa.Table, ours: pa.Table) -> None:
-    """A peer that computes something else is not compared."""
+    """Check that the peer computes the same probabilities."""
     columns = [
         table.select(["customer_id", "churn_probability"]).sort_by("customer_id").to_pydict()
         for table in (theirs, ours)
@@ -196,5 +196,5 @@ def _check_equal(theirs: pa.Table, ours: pa.Table) -> None:
 
 
 def usable_core() -> int | None:
-    """A processor core to hold a command to; None where this system cannot."""
+    """A processor core to pin a command to; None if the system cannot pin."""
     return max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None

@@ -1,4 +1,4 @@
-"""Where the jobs are measured: a folder with artefacts and a Redis of its own; only the model is the user's."""
+"""A folder with its own artefacts and Redis for measuring the jobs; only the model is the user's."""
 
 import json
 import os
@@ -28,8 +28,8 @@ JOBS_SETTINGS = {
 class Scratch:
     """What every step of one size works on.
 
-    environment: with which a command works on these artefacts and no others.
-    client: of its Redis; redis-py's types cannot tell what waits from what does not.
+    environment: makes a command use these artefacts only.
+    client: client of its Redis; `Any`, because redis-py's types mix sync and async.
     """
 
     customers: int
@@ -46,60 +46,60 @@ class Scratch:
         core: int | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> Usage:
-        """Run `python -m …` to its end and say what it cost.
+        """Run `python -m …` to its end and return its cost.
 
         Args:
-            variables: of the environment, beyond its own.
+            variables: further environment variables.
 
         Raises:
-            StepError: it failed, or took longer than it may; its last words are quoted.
+            StepError: it failed or exceeded its time; quotes its last lines.
         """
         cost = usage_of(
             [sys.executable, "-m", *words], {**self.environment, **(variables or {})}, most_seconds, core=core
         )
         if cost.exit_code != 0:
             ended = f"took more than {most_seconds:g} s" if cost.exit_code is None else f"ended with {cost.exit_code}"
-            raise StepError(f"{' '.join(words[:2])} {ended}:\n{cost.last_words()}")
-        self.tell(what, cost)
+            raise StepError(f"{' '.join(words[:2])} {ended}:\n{cost.last_lines()}")
+        self.print_progress(what, cost)
         return cost
 
-    def tell(self, what: str, cost: Usage) -> None:
-        """A line of progress."""
+    def print_progress(self, what: str, cost: Usage) -> None:
+        """Print a line of progress."""
         print(f"  {what:34} {cost.seconds:7.1f} s {cost.peak_rss_mb:8,.0f} MB", flush=True)
 
     def last_materialization(self) -> dict[str, Any]:
-        """Its record."""
+        """Record of the last materialization."""
         record: dict[str, Any] = json.loads(
             self.artefacts.materialize_runs.read_text(encoding="utf-8").splitlines()[-1]
         )
         return record
 
     def redis_memory(self) -> dict[str, float]:
-        """What the server says of its own; MB are millions of bytes."""
+        """Memory that the server reports; MB are millions of bytes."""
         info: dict[str, Any] = self.client.info("memory")
         return {"used_mb": info["used_memory"] / 1e6, "rss_mb": info["used_memory_rss"] / 1e6}
 
 
 @contextmanager
 def scratch(customers: int) -> Iterator[Scratch]:
-    """Everything apart for one size, removed with the block."""
+    """Create a scratch folder for one size; removed with the block."""
     with tempfile.TemporaryDirectory(prefix=f"bench-jobs-{customers}-") as name:
         folder = Path(name)
         url = embedded_redis.start(root=folder)
         try:
             client: Any = redis.Redis.from_url(url)
             with client:
-                client.config_set("save", "")  # a server that saves forks, whenever it pleases
+                client.config_set("save", "")  # saving would fork at any time
                 try:
-                    artefacts, environment = _apart(os.environ, folder, url)
+                    artefacts, environment = _own_artefacts(os.environ, folder, url)
                     yield Scratch(customers, folder, artefacts, environment, client)
                 finally:
-                    client.execute_command("FLUSHALL", "SYNC")  # or it would be written down when the server stops
+                    client.execute_command("FLUSHALL", "SYNC")  # else the server saves the data when it stops
         finally:
             embedded_redis.stop(root=folder)
 
 
-def _apart(environ: Mapping[str, str], folder: Path, redis_url: str) -> tuple[Artefacts, dict[str, str]]:
+def _own_artefacts(environ: Mapping[str, str], folder: Path, redis_url: str) -> tuple[Artefacts, dict[str, str]]:
     own = Artefacts.of(environ)
     addresses = {
         "REDIS_URL": redis_url,

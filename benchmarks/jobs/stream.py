@@ -1,4 +1,4 @@
-"""What the stream manages, and how long an order takes through it."""
+"""Measures the stream's throughput and the lag of single orders."""
 
 import json
 import statistics
@@ -14,17 +14,20 @@ import pyarrow.parquet as pq
 
 from benchmarks.jobs.orders import NewOrders
 from benchmarks.jobs.scratch import Scratch
-from benchmarks.load.process_usage import StepError, Watched, watched
+from benchmarks.load.process_usage import StepError, WatchedCommand, watch_command
 
 FILES, ORDERS_PER_FILE = 100, 1_000
 DROPS = 30
-"""Orders that come one by one, a second apart."""
+"""Single orders, one a second."""
 _MOST_SECONDS = 240.0
 
 
 @dataclass(frozen=True)
 class BatchLine:
-    """One line of the stream's output about a batch, with the time at which it came."""
+    """One line of the stream's output about a batch.
+
+    at: when it came, by `time.monotonic`.
+    """
 
     at: float
     number: int
@@ -34,67 +37,67 @@ class BatchLine:
 
 
 def batch_lines(lines: list[tuple[float, str]]) -> list[BatchLine]:
-    """What the stream has said about its batches.
+    """Parse the stream's lines about its batches.
 
     Raises:
-        StepError: a batch had to be tried again.
+        StepError: a batch failed, or had orders that were not new.
     """
     found = []
     for at, line in lines:
         if line.startswith("a batch failed"):
             raise StepError(f"score-stream: {line}")
         if line.startswith('{"number"'):
-            said = json.loads(line)
-            if said["refused"] or said["late"] or said["repeated"]:
-                raise StepError(f"score-stream did not take every order for a new one: {line}")
-            found.append(BatchLine(at, said["number"], said["orders"], said["customers"], said["seconds"]))
+            record = json.loads(line)
+            if record["refused"] or record["late"] or record["repeated"]:
+                raise StepError(f"score-stream did not take every order as new: {line}")
+            found.append(BatchLine(at, record["number"], record["orders"], record["customers"], record["seconds"]))
     return found
 
 
 def stream(place: Scratch) -> dict[str, Any]:
-    """Start the stream and warm it up with one order; then many orders at once; then one after the other."""
+    """Start the stream, warm it up with one order, then measure many orders at once and single ones."""
     incoming, aside, out = (place.folder / name for name in ("incoming", "aside", "stream"))
     for folder in (incoming, aside):
         folder.mkdir()
     words = [sys.executable, "-m", "jobs", "score-stream", "--source", "json"]
     words += ["--incoming", str(incoming), "--out", str(out)]
-    drops = _Drops(incoming, aside, NewOrders(place.customers))
-    with watched(words, place.environment) as running:
-        _until(running, lambda: any("following" in line for _, line in running.lines))
+    drops = _OrderFiles(incoming, aside, NewOrders(place.customers))
+    with watch_command(words, place.environment) as running:
+        _wait_until(running, lambda: any("following" in line for _, line in running.lines))
         drops.write("warm-up", 1, 1)[0].move()
-        _until(running, lambda: sum(line.orders for line in batch_lines(running.lines)) == 1)
-        many = _many(running, drops)
-        single = _one_by_one(running, drops, out / "predictions")
+        _wait_until(running, lambda: sum(line.orders for line in batch_lines(running.lines)) == 1)
+        many = _measure_throughput(running, drops)
+        single = _measure_lag(running, drops, out / "predictions")
         cost = running.usage()
-    place.tell(f"stream, {many['orders_per_second']:,.0f} orders/s", cost)
+    place.print_progress(f"stream, {many['orders_per_second']:,.0f} orders/s", cost)
     return {**many, **single, "peak_rss_mb": cost.peak_rss_mb}
 
 
 @dataclass(frozen=True)
-class _Drop:
-    """A file of orders, written aside; `move` puts it in whole."""
+class _OrderFile:
+    """A file of orders outside the stream's folder; `move` moves it in."""
 
     aside: Path
     incoming: Path
     customers: list[str]
 
     def move(self) -> float:
-        """Returns when (`time.monotonic`)."""
+        """Move it in; returns when, by `time.monotonic`."""
         at = time.monotonic()
         self.aside.rename(self.incoming / self.aside.name)
         return at
 
 
 @dataclass(frozen=True)
-class _Drops:
+class _OrderFiles:
     """Makes files of orders, all of different customers."""
 
     incoming: Path
     aside: Path
     orders: NewOrders
 
-    def write(self, name: str, files: int, orders: int) -> list[_Drop]:
-        """Files of as many orders each."""
+    def write(self, name: str, files: int, orders: int) -> list[_OrderFile]:
+        """Write files with `orders` orders each."""
         rows = self.orders.rows(name, files * orders, datetime.now(UTC), hours=1)
         made = []
         for number in range(files):
@@ -103,15 +106,15 @@ class _Drops:
             file.write_text(
                 "".join(json.dumps(row, default=datetime.isoformat) + "\n" for row in own), encoding="utf-8"
             )
-            made.append(_Drop(file, self.incoming, [row["customer_id"] for row in own]))
+            made.append(_OrderFile(file, self.incoming, [row["customer_id"] for row in own]))
         return made
 
 
-def _many(running: Watched, drops: _Drops) -> dict[str, Any]:
+def _measure_throughput(running: WatchedCommand, drops: _OrderFiles) -> dict[str, Any]:
     orders = FILES * ORDERS_PER_FILE
     before = len(batch_lines(running.lines))
     began = min(drop.move() for drop in drops.write("many", FILES, ORDERS_PER_FILE))
-    _until(running, lambda: sum(line.orders for line in batch_lines(running.lines)[before:]) >= orders)
+    _wait_until(running, lambda: sum(line.orders for line in batch_lines(running.lines)[before:]) >= orders)
     lines = batch_lines(running.lines)[before:]
     seconds = lines[-1].at - began
     return {
@@ -123,7 +126,7 @@ def _many(running: Watched, drops: _Drops) -> dict[str, Any]:
     }
 
 
-def _one_by_one(running: Watched, drops: _Drops, predictions: Path) -> dict[str, Any]:
+def _measure_lag(running: WatchedCommand, drops: _OrderFiles, predictions: Path) -> dict[str, Any]:
     before = len(batch_lines(running.lines))
     dropped: dict[str, float] = {}
     waiting = drops.write("single", DROPS, 1)
@@ -131,7 +134,7 @@ def _one_by_one(running: Watched, drops: _Drops, predictions: Path) -> dict[str,
     for number, drop in enumerate(waiting):
         time.sleep(max(0.0, began + number - time.monotonic()))
         dropped[drop.customers[0]] = drop.move()
-    _until(running, lambda: sum(line.orders for line in batch_lines(running.lines)[before:]) >= DROPS)
+    _wait_until(running, lambda: sum(line.orders for line in batch_lines(running.lines)[before:]) >= DROPS)
     lines = batch_lines(running.lines)[before:]
     lags = sorted(_lags(dropped, lines, predictions))
     return {
@@ -143,7 +146,7 @@ def _one_by_one(running: Watched, drops: _Drops, predictions: Path) -> dict[str,
 
 
 def _lags(dropped: dict[str, float], lines: list[BatchLine], predictions: Path) -> Iterator[float]:
-    """Seconds from an order's move into the folder to the line that its prediction is written."""
+    """Seconds from moving an order into the folder to the line after its prediction."""
     seen = set()
     for line in lines:
         table = pq.read_table(predictions / f"batch={line.number}" / "part-0.parquet", columns=["customer_id"])
@@ -154,10 +157,10 @@ def _lags(dropped: dict[str, float], lines: list[BatchLine], predictions: Path) 
         raise StepError(f"score-stream lost the predictions of {len(dropped.keys() - seen)} customers")
 
 
-def _until(running: Watched, done: Callable[[], bool]) -> None:
+def _wait_until(running: WatchedCommand, done: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _MOST_SECONDS
     while not done():
         if running.wait(0.05):
-            raise StepError(f"score-stream ended:\n{running.usage().last_words()}")
+            raise StepError(f"score-stream ended:\n{running.usage().last_lines()}")
         if time.monotonic() > deadline:
-            raise StepError(f"score-stream did nothing for {_MOST_SECONDS:g} s:\n{running.usage().last_words()}")
+            raise StepError(f"score-stream did nothing for {_MOST_SECONDS:g} s:\n{running.usage().last_lines()}")

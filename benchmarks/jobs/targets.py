@@ -1,4 +1,4 @@
-"""What the jobs are held to. Pure."""
+"""Targets of the jobs. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ Value = Callable[[Rounds], float | None]
 
 
 def at(measured: Mapping[str, Any], *path: str) -> Any:
-    """A figure of one size by its path; None where it was not measured."""
+    """A figure of one size by its path; None if it was not measured."""
     found: Any = measured
     for name in path:
         found = found.get(name) if isinstance(found, Mapping) else None
@@ -89,5 +89,5 @@ TARGETS = (
 
 
 def jobs_verdicts(sizes: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every target against what was measured: customers → steps, as `jobs.json` holds them."""
+    """Check every target against the measurements: customers → steps, as in `jobs.json`."""
     return [target.verdict([sizes]) for target in TARGETS]

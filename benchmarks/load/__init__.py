@@ -1,1 +1,1 @@
-"""Bounded loads on loopback, and what the processes under them use."""
+"""Bounded load on loopback, and the resource usage of the processes under it."""

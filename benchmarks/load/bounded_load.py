@@ -1,4 +1,4 @@
-"""What load to apply, what came of it, and the process that applies it."""
+"""Starts the process that applies load, and sends it plans."""
 
 import multiprocessing
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ class LoadGenerator:
         """Carry out one plan.
 
         Raises:
-            TimeoutError: it took far longer than it may.
+            TimeoutError: it exceeded its time by a minute.
         """
         self._connection.send(plan)
         longest = plan.most_seconds + plan.warm_up_seconds + _GRACE_SECONDS
@@ -32,7 +32,7 @@ class LoadGenerator:
 
 @contextmanager
 def load_generator(core: int | None) -> Iterator[LoadGenerator]:
-    """A load generator on a processor core of its own; it ends with the block."""
+    """Start a load generator on its own processor core; it ends with the block."""
     from benchmarks.load.load_generator import carry_out_plans
 
     context = multiprocessing.get_context("spawn")

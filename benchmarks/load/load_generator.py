@@ -1,6 +1,6 @@
-"""Sends prebuilt requests and times the answers, at as little cost as Python allows.
+"""Sends prebuilt requests and times the answers at the least cost that Python allows.
 
-It shares its core with Redis, so that what it spends could be taken for the server's: no HTTP client, no JSON.
+It shares its core with Redis, so its own cost could slow the server: no HTTP client, no JSON.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _now = time.perf_counter
 
 
 class _Exchange(asyncio.Protocol):
-    """One connection with at most one request on its way."""
+    """One connection with at most one request in flight."""
 
     def __init__(self, load: "_Load") -> None:
         self._load = load
@@ -52,7 +52,7 @@ class _Exchange(asyncio.Protocol):
             head = buffer[:end].lower()
             at = head.find(b"content-length:")
             if at < 0:
-                # Chunked: no server here sends a body that ends like a last chunk.
+                # Chunked: no server here sends a body that ends like the last chunk.
                 if not buffer.endswith(b"0\r\n\r\n"):
                     return
                 self._length = len(buffer)
@@ -124,7 +124,7 @@ class _Load:
             self.exchanges.append(exchange)
 
     async def drain(self) -> None:
-        """Wait for what is on its way, so that the next measurement finds an idle server."""
+        """Wait for requests in flight, so that the next measurement finds an idle server."""
         give_up = _now() + _DRAIN_SECONDS
         while any(exchange.busy for exchange in self.exchanges) and _now() < give_up:
             await asyncio.sleep(0.005)
@@ -134,7 +134,7 @@ class _Load:
 
 
 class _ClosedLoop(_Load):
-    """Every connection sends the next request when it has the answer to the last."""
+    """Every connection sends its next request after the answer to the last."""
 
     def __init__(self, plan: LoadPlan) -> None:
         super().__init__(plan)
@@ -164,7 +164,7 @@ class _ClosedLoop(_Load):
         if self._stopped:
             return
         if not self._first:
-            # From answer to answer: a request that the start or the end cuts in two distorts nothing.
+            # Measured from answer to answer, so requests cut by start or end do not distort.
             if now >= self._measure_from:
                 self._first = now
         elif good:
@@ -194,11 +194,11 @@ class _ClosedLoop(_Load):
 
 
 class _OpenLoop(_Load):
-    """Requests are due at fixed times; one that finds no free connection waits, and its waiting counts."""
+    """Requests are due at fixed times; waiting for a free connection counts as latency."""
 
     def __init__(self, plan: LoadPlan) -> None:
         super().__init__(plan)
-        # First in, first out: a server closes connections that nobody uses for seconds.
+        # First in, first out, because servers close connections that are idle for seconds.
         self._idle: deque[_Exchange] = deque()
         self._waiting: deque[float] = deque()
         self.sent_late = array("d")
@@ -216,7 +216,7 @@ class _OpenLoop(_Load):
         self._measure_from = float(due[0]) + plan.warm_up_seconds
 
         def tick() -> None:
-            # In a thread: timers of event loops have a resolution of 1 ms, a sleeping thread one of 0.06 ms.
+            # In a thread: an event loop's timers resolve 1 ms, a sleeping thread 0.06 ms.
             for at in due.tolist():
                 if (wait := at - _now()) > 0:
                     time.sleep(wait)
@@ -282,12 +282,12 @@ async def _carry_out(plan: LoadPlan) -> LoadResult:
 
 
 def carry_out_plans(connection: "Connection[LoadResult, LoadPlan | None]", core: int | None) -> None:
-    """The process: plans in, results out, until there is None."""
+    """Main function of the process: receives plans and sends results until it receives None."""
     if core is not None:
         os.sched_setaffinity(0, {core})
     gc.collect()
     gc.freeze()
-    gc.disable()  # the little garbage it makes has no cycles; a collection would be taken for the server's latency
+    gc.disable()  # its garbage has no cycles, and a collection would count as the server's latency
     while (plan := connection.recv()) is not None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             connection.send(runner.run(_carry_out(plan)))

@@ -1,4 +1,4 @@
-"""What a load consists of, and what came of it."""
+"""A plan of load and its result."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 class LoadPlan:
     """One measurement.
 
-    requests: whole HTTP requests, sent in turn by all connections together.
+    requests: complete HTTP requests, sent in turn over all connections.
     row: regular expression that matches once per row in the body of a good answer.
-    matches: how often it does in one answer.
-    least, most_seconds: a closed loop goes on until so many answers have come, but no longer than this.
-    count: stop after so many answers; 0 stops by time.
-    rate: requests per second, sent when they are due whatever is still unanswered; 0 is a closed loop, in which
-        every connection sends the next request when it has the answer to the last.
+    matches: number of its matches in one good answer.
+    least, most_seconds: a closed loop runs on until it has this many answers, but at most this long.
+    count: stop after this many answers; 0 stops by time.
+    rate: requests per second, sent when due, answered or not; 0 is a closed loop, in which every connection sends its
+        next request after the answer to the last.
     """
 
     port: int
@@ -34,14 +34,14 @@ class LoadPlan:
 
 @dataclass(frozen=True)
 class LoadResult:
-    """What came of a plan.
+    """Result of a plan.
 
-    latencies: seconds, one per measured request: from sending it, or with a rate from when it was due.
+    latencies: seconds per measured request, from sending it or, with a rate, from when it was due.
     per_second: measured answers per second.
-    errors: requests without a good answer, those of the warm-up included; `first_error` says what the first was.
-    answered: all answers, those of the warm-up included.
-    cpu_seconds, elapsed: the generator's own processor time and how long it took; busy means that it was the limit.
-    sent_late_p99: seconds by which the generator itself missed the due times; waiting for a connection is not in it.
+    errors: requests without a good answer, warm-up included; `first_error` describes the first.
+    answered: all answers, warm-up included.
+    cpu_seconds, elapsed: the generator's processor time and duration; if they are close, the generator was the limit.
+    sent_late_p99: seconds by which the generator missed due times, without waiting for connections.
     """
 
     latencies: NDArray[np.float64]

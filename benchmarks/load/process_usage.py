@@ -1,4 +1,4 @@
-"""What a command costs: wall time, processor time, and the memory of its whole tree of processes."""
+"""Measures a command: wall time, processor time, and memory of its whole process tree."""
 
 import os
 import resource
@@ -16,23 +16,23 @@ from artefacts.addresses import PROJECT_ROOT
 from benchmarks.online.servers import end
 
 _BETWEEN_SAMPLES = 0.2
-"""Seconds: a sample walks all processes of the machine, and may not cost what is measured."""
+"""Seconds; a sample walks all processes of the machine, so more of them would disturb the measurement."""
 _LAST_LINES = 5
 MAXRSS_UNIT = 1 if os.uname().sysname == "Darwin" else 1024
 """Bytes."""
 
 
 class StepError(Exception):
-    """A command of the benchmark failed, or does other things than it is compared for."""
+    """A command of the benchmark failed, or did something else than it should."""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What a command cost.
+    """Cost of a command.
 
-    peak_rss_mb: of the tree, the largest sum that was sampled; or of one process in it, if that was more. Millions of
-        bytes; a page that two processes share counts twice.
-    exit_code: None where the command was ended because its time was up.
+    peak_rss_mb: the largest sampled sum of the tree, or the peak of one process if larger. Millions of bytes; a page
+        that two processes share counts twice.
+    exit_code: None if the command was ended at its time limit.
     """
 
     seconds: float
@@ -42,18 +42,18 @@ class Usage:
     output: tuple[str, ...]
 
     def figures(self) -> dict[str, float]:
-        """What goes into the results."""
+        """The figures for the results file."""
         return {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds, "peak_rss_mb": self.peak_rss_mb}
 
-    def last_words(self) -> str:
-        """The end of its output."""
+    def last_lines(self) -> str:
+        """The last lines of its output."""
         return "\n".join([line for line in self.output if line.strip()][-_LAST_LINES:])
 
 
-class Watched:
+class WatchedCommand:
     """A running command.
 
-    lines: its output so far, each line with the time (of `time.monotonic`) at which it came.
+    lines: its output so far, each line with the time (`time.monotonic`) when it came.
     """
 
     def __init__(self, started: "subprocess.Popen[str]") -> None:
@@ -74,7 +74,7 @@ class Watched:
         return self._ended.wait(seconds)
 
     def end(self) -> None:
-        """End the command and all it has started, where they still run."""
+        """End the command and its child processes if they still run."""
         if not self._ended.is_set():
             end(self._root)
         for thread in self._threads:
@@ -83,7 +83,7 @@ class Watched:
             self._started.stdout.close()
 
     def usage(self) -> Usage:
-        """What it has cost so far."""
+        """Cost so far."""
         running = not self._ended.is_set()
         return Usage(
             seconds=time.monotonic() - self._began if running else self._seconds,
@@ -121,7 +121,7 @@ class Watched:
         self._cpu_seconds = max(self._cpu_seconds, cpu)
 
     def _reaped(self) -> bool:
-        """True once the command has ended; then what the kernel knows of it is added to what was sampled."""
+        """True once the command has ended; then adds the kernel's figures to the samples."""
         try:
             pid, status, kernel = os.wait4(self._started.pid, os.WNOHANG)
         except ChildProcessError:  # `end` has reaped it
@@ -130,7 +130,7 @@ class Watched:
         if pid == 0:
             return False
         self._started.returncode = os.waitstatus_to_exitcode(status)
-        # Linux starts a child's mark at its parent's; only beyond that is it the child's own.
+        # Linux starts a child's peak at its parent's; only a larger value is the child's own.
         if kernel.ru_maxrss > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
             self._peak_bytes = max(self._peak_bytes, kernel.ru_maxrss * MAXRSS_UNIT)
         self._cpu_seconds = max(self._cpu_seconds, kernel.ru_utime + kernel.ru_stime)
@@ -138,13 +138,13 @@ class Watched:
 
 
 @contextmanager
-def watched(
+def watch_command(
     command: Sequence[str], environment: Mapping[str, str], folder: Path = PROJECT_ROOT, core: int | None = None
-) -> Iterator[Watched]:
+) -> Iterator[WatchedCommand]:
     """Start a command, watch it, and end it with the block.
 
     Args:
-        folder: in which it runs.
+        folder: its working folder.
         core: the only processor core that it may use.
     """
 
@@ -163,7 +163,7 @@ def watched(
         errors="replace",
         preexec_fn=None if core is None else pin,
     )
-    running = Watched(started)
+    running = WatchedCommand(started)
     try:
         yield running
     finally:
@@ -177,8 +177,8 @@ def usage_of(
     folder: Path = PROJECT_ROOT,
     core: int | None = None,
 ) -> Usage:
-    """Run a command to its end, or for as long as it may take."""
-    with watched(command, environment, folder, core) as running:
+    """Run a command to its end, for at most `most_seconds`."""
+    with watch_command(command, environment, folder, core) as running:
         running.wait(most_seconds)
         cost = running.usage()
     return cost if cost.exit_code is None else running.usage()  # after its last line was read

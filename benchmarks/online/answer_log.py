@@ -1,4 +1,4 @@
-"""What the inference log costs the process that writes it, and what the jobs that read it cost."""
+"""Measures the cost of writing the inference log, and of the jobs that read it."""
 
 import os
 import sys
@@ -36,26 +36,26 @@ from training.target import following
 BATCH = 100
 _SINGLES = 10_000
 _TIMES = 3
-"""That each figure of writing is measured; the least counts, since other work only adds to it."""
+"""Measurements of each writing figure; the least counts, because other work only adds to it."""
 _MOST_SECONDS = 1800
 _THRESHOLD_EXCEEDED = 3
-"""Exit code of a job that has found what it looks for."""
+"""Exit code of a job whose finding exceeds its threshold."""
 _SEED = 31
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """n customers at one time, with the features that the point-in-time join gives them then."""
+class _LoggedRequests:
+    """Requests for n customers at one time, with their features from the point-in-time join."""
 
     at: datetime
     customer_ids: list[str]
     values: NDArray[np.float64]
 
     def answers(self, model: ImportedModel, size: int, most: int | None = None) -> Iterator[Answers]:
-        """As the service logs them, so many customers in a request. When their rows were stored is made up."""
+        """Answers as the service logs them, `size` customers per request; ages of rows are random."""
         seconds = unix_us(self.at) / 1e6
         resolver = Resolver.of(model.contract)
-        random = np.random.default_rng([_SEED, unix_us(self.at)])  # every model is asked by the same request ids
+        random = np.random.default_rng([_SEED, unix_us(self.at)])  # the same request ids for every model
         ages = random.uniform(0, 86_400, (len(self.values), len(resolver.views)))
         for first in range(0, len(self.values) if most is None else most, size):
             rows = slice(first, first + size)
@@ -74,15 +74,15 @@ class _Asked:
 
 
 def run(output: Path) -> None:
-    """Log every customer at every cut-off that training has, run the jobs on it, and write the results."""
+    """Log every customer at each of training's cut-offs, run the jobs on the log, and write the results."""
     artefacts, settings = Artefacts.of(os.environ), TrainingSettings()
     model = open_model(pinned_tag(artefacts))
     about = {**provenance(), "machine": machine(), "inputs": len(model.contract.inputs)}
-    asked = _asked(artefacts, settings, model)
+    asked = _requests(artefacts, settings, model)
     with tempfile.TemporaryDirectory(prefix="bench-log-") as name:
         folder = Path(name)
-        writing = _writing(folder, asked[0], model)
-        jobs = _jobs(folder, asked, model)
+        writing = _measure_writing(folder, asked[0], model)
+        jobs = _measure_jobs(folder, asked, model)
     store(output, "answer_log", {**about, "writing": writing, "jobs": jobs})
 
 
@@ -112,7 +112,7 @@ def section(found: Mapping[str, Any] | None) -> str:
     return f"{text}\n{table(('', ''), costs, left=1)}\n{table(heads, jobs, left=1)}".rstrip("\n")
 
 
-def _asked(artefacts: Artefacts, settings: TrainingSettings, model: ImportedModel) -> list[_Asked]:
+def _requests(artefacts: Artefacts, settings: TrainingSettings, model: ImportedModel) -> list[_LoggedRequests]:
     settings = following(settings, model.contract)
     data = TrainingData(artefacts, settings.feature_service)
     names = [feature.name for feature in data.schema.features]
@@ -120,19 +120,19 @@ def _asked(artefacts: Artefacts, settings: TrainingSettings, model: ImportedMode
     cutoffs = data.cutoffs(settings)
     found = []
     for at in (*cutoffs.training, cutoffs.validation, cutoffs.test):
-        rows = data.rows((at,), settings.model_copy(update={"request_hours": "0-0"}))  # all of them asked at once
-        found.append(_Asked(at, rows.entities["customer_id"].tolist(), rows.raw.values[:, columns]))
+        rows = data.rows((at,), settings.model_copy(update={"request_hours": "0-0"}))  # all at one time
+        found.append(_LoggedRequests(at, rows.entities["customer_id"].tolist(), rows.raw.values[:, columns]))
     return found
 
 
-def _writing(folder: Path, asked: _Asked, model: ImportedModel) -> dict[str, float]:
+def _measure_writing(folder: Path, asked: _LoggedRequests, model: ImportedModel) -> dict[str, float]:
     key = folder / "key"
     key.write_text("k" * 64, encoding="utf-8")
     batches, singles = list(asked.answers(model, BATCH)), list(asked.answers(model, 1, _SINGLES))
-    batch_us, _ = _least(folder / "batches", batches)
-    pseudonyms_us, _ = _least(folder / "pseudonyms", batches, inference_log_id_key_file=str(key))
-    single_us, put_us = _least(folder / "singles", singles)
-    open_bytes, parquet_bytes = _sizes(folder, singles)
+    batch_us, _ = _fastest(folder / "batches", batches)
+    pseudonyms_us, _ = _fastest(folder / "pseudonyms", batches, inference_log_id_key_file=str(key))
+    single_us, put_us = _fastest(folder / "singles", singles)
+    open_bytes, parquet_bytes = _bytes_per_row(folder, singles)
     return {
         "put_us": put_us,
         "batch_us": batch_us,
@@ -143,13 +143,13 @@ def _writing(folder: Path, asked: _Asked, model: ImportedModel) -> dict[str, flo
     }
 
 
-def _least(folder: Path, batches: Sequence[Answers], **settings: Any) -> tuple[float, float]:
-    rounds = [_written(folder / str(n), batches, **settings) for n in range(_TIMES)]
+def _fastest(folder: Path, batches: Sequence[Answers], **settings: Any) -> tuple[float, float]:
+    rounds = [_write_log(folder / str(n), batches, **settings) for n in range(_TIMES)]
     return min(cpu for cpu, _ in rounds), min(call for _, call in rounds)
 
 
-def _written(folder: Path, batches: Sequence[Answers], **settings: Any) -> tuple[float, float]:
-    """Write them as the service does; processor time a row, and the median call to hand a request over, in µs."""
+def _write_log(folder: Path, batches: Sequence[Answers], **settings: Any) -> tuple[float, float]:
+    """Write answers as the service does; returns µs of processor time per row, and the median µs to hand one over."""
     every_row = ServiceSettings(inference_log_queue_rows=10**9, **settings)
     log = InferenceLog(folder, every_row, ServiceMetrics(CollectorRegistry()))
     began, calls = time.process_time(), []
@@ -161,8 +161,8 @@ def _written(folder: Path, batches: Sequence[Answers], **settings: Any) -> tuple
     return (time.process_time() - began) / sum(map(len, batches)) * 1e6, float(np.median(calls)) * 1e6
 
 
-def _sizes(folder: Path, batches: Sequence[Answers]) -> tuple[float, float]:
-    """Bytes a row while the file is open, and as Parquet."""
+def _bytes_per_row(folder: Path, batches: Sequence[Answers]) -> tuple[float, float]:
+    """Bytes per row in the open file and in Parquet."""
     rows = log_table(together(batches))
     files, now = LogFiles(folder / "sizes", Limits(10**12, _MOST_SECONDS, 1)), datetime.now(UTC)
     for first in range(0, len(rows), ROWS_PER_FLUSH):
@@ -174,7 +174,7 @@ def _sizes(folder: Path, batches: Sequence[Answers]) -> tuple[float, float]:
     return sizes[0], sizes[1]
 
 
-def _jobs(folder: Path, asked: Sequence[_Asked], model: ImportedModel) -> list[dict[str, Any]]:
+def _measure_jobs(folder: Path, asked: Sequence[_LoggedRequests], model: ImportedModel) -> list[dict[str, Any]]:
     shadow = replace(model, role="challenger")
     one_more = np.arange(len(model.contract.inputs)) == 0
     others = [replace(one, values=one.values + one_more) for one in asked]
@@ -183,7 +183,7 @@ def _jobs(folder: Path, asked: Sequence[_Asked], model: ImportedModel) -> list[d
         "differing": [answers for one in others for answers in one.answers(model, BATCH)],
     }
     for name, batches in logged.items():
-        _written(folder / name, batches)
+        _write_log(folder / name, batches)
     labels = str(folder / "labels.parquet")
     commands = {
         "`make labels`": ("log", "labels", "--out", labels),
@@ -200,7 +200,7 @@ def _jobs(folder: Path, asked: Sequence[_Asked], model: ImportedModel) -> list[d
         environment = {**os.environ, "INFERENCE_LOG_DIR": str(folder / log)}
         cost = usage_of([sys.executable, "-m", "jobs", job, *options, *out], environment, _MOST_SECONDS)
         if cost.exit_code not in (0, _THRESHOLD_EXCEEDED):
-            raise StepError(f"jobs {job} ended with {cost.exit_code}:\n{cost.last_words()}")
+            raise StepError(f"jobs {job} ended with {cost.exit_code}:\n{cost.last_lines()}")
         print(f"  {what:34} {cost.seconds:7.1f} s {cost.peak_rss_mb:8,.0f} MB", flush=True)
         found.append({"what": what, "rows": sum(map(len, logged[log])), **cost.figures()})
     return found

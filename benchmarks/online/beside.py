@@ -1,4 +1,4 @@
-"""What the inference log and a challenger cost the champion: the same service with and without them, interleaved."""
+"""Measures the cost of the inference log and a challenger: the service with and without them, interleaved."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def _variants(ready: Bench) -> list[Peer]:
     log = {"SERVICE_INFERENCE_LOG": "true", "INFERENCE_LOG_DIR": str(ready.folder / "inference_log")}
 
     def challenger(mode: str, share: float) -> dict[str, str]:
-        # The champion once more: a challenger of exactly its size.
+        # The challenger is the champion's own model, so both have the same size.
         file = ready.folder / f"{mode}.json"
         file.write_text(json.dumps({"tag": ready.workload.model_tag, "mode": mode, "share": share}), encoding="utf-8")
         return {"CHALLENGER_PATH": str(file)}

@@ -1,4 +1,4 @@
-"""Where one request's time goes: our ASGI application driven in-process, stage by stage, and then over the wire."""
+"""Measures the stages of one request: our ASGI application in-process, stage by stage, and then over HTTP."""
 
 import asyncio
 import json
@@ -43,12 +43,17 @@ STAGES = (
     ),
     Stage("serialise and send", ("service.api.routing:answer",), awaits=True),
 )
-REST = "routing, request id, places, event loop"
+REST = "routing, request id, in-flight limit, event loop"
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is asked, how many at a time, and in how many blocks of how many requests."""
+    """Requests to measure.
+
+    rows: customers per request.
+    at_a_time: concurrent requests.
+    requests: per block.
+    """
 
     name: str
     rows: int
@@ -67,7 +72,7 @@ CASES = (
 def run(output: Path) -> None:
     """Measure and write the results."""
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
-        # As in a worker of `bentoml serve`; prometheus_client looks at it once, when it is imported.
+        # As in a worker of `bentoml serve`; prometheus_client reads it once, at import.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         from artefacts.addresses import Artefacts
         from benchmarks import results
@@ -115,7 +120,7 @@ async def _nobody_else(*_: Any) -> None:
 
 
 def _asker(api: "HttpApi", path: str, bodies: Sequence[bytes]) -> Callable[[int], Awaitable[None]]:
-    """Ask one request as a server that speaks ASGI would."""
+    """Returns a function that sends one request to the application, as an ASGI server does."""
 
     async def ask(number: int) -> None:
         body = bodies[number % len(bodies)]
@@ -142,8 +147,8 @@ def _asker(api: "HttpApi", path: str, bodies: Sequence[bytes]) -> Callable[[int]
 
 
 async def _measure(case: Case, ask: Callable[[int], Awaitable[None]]) -> dict[str, Any]:
-    """Medians over blocks of the mean per request: a mean adds up, a median is not misled by a busy moment."""
-    # Several at a time run interleaved: only stages that never wait can be told apart.
+    """Medians over blocks of the mean per request: means add up over stages, medians ignore busy moments."""
+    # Concurrent requests interleave, so only stages that never wait can be timed.
     stages = [stage for stage in STAGES if case.at_a_time == 1 or not stage.awaits]
     await _block(case, ask)
     plain = [await _block(case, ask) for _ in range(case.blocks)]
@@ -173,7 +178,7 @@ async def _measure(case: Case, ask: Callable[[int], Awaitable[None]]) -> dict[st
 
 
 async def _block(case: Case, ask: Callable[[int], Awaitable[None]]) -> tuple[float, float]:
-    """Seconds and processor seconds per request."""
+    """Elapsed and processor seconds per request."""
 
     async def lane(first: int) -> None:
         for number in range(first, case.requests, case.at_a_time):
@@ -185,7 +190,7 @@ async def _block(case: Case, ask: Callable[[int], Awaitable[None]]) -> tuple[flo
 
 
 def _median(seconds: Sequence[float]) -> float:
-    """Microseconds."""
+    """Median in microseconds."""
     return float(np.median(seconds)) * 1e6
 
 

@@ -1,4 +1,4 @@
-"""Processor time and memory of one replica and one Redis at given rates: docs/operations/capacity.md."""
+"""Measures one replica's and one Redis' processor time and memory at given rates: docs/operations/capacity.md."""
 
 import os
 from dataclasses import replace
@@ -44,7 +44,7 @@ def run(output: Path) -> None:
 
 
 def memory_mb(server: Server) -> float:
-    """Of all its processes, a page that several share counted once; millions of bytes."""
+    """Memory of all its processes in millions of bytes; shared pages count once."""
     held = [process.memory_full_info() for process in server.processes()]
     return float(sum(getattr(info, "pss", info.uss) for info in held) / 1e6)
 
@@ -52,7 +52,7 @@ def memory_mb(server: Server) -> float:
 def _measure(
     ready: Bench, server: Server, online_store: redis.Redis, call: Call, rows: int, rate: float
 ) -> dict[str, Any]:
-    """Args: rate: of requests a second; 0 for as many as four connections get answered."""
+    """Measure one load at `rate` requests per second; 0 is a closed loop over four connections."""
     connections = CONNECTIONS if rate else 4
     plan = replace(ready.plan(server, call, rows, connections, _SECONDS, _WARM_UP_SECONDS), rate=rate)
     before, served = _cpu_seconds(online_store), server.cpu_seconds()

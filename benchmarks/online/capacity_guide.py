@@ -1,4 +1,4 @@
-"""The tables of docs/operations/capacity.md: what N customers and R requests a second take. Pure."""
+"""Writes the tables of docs/operations/capacity.md: resources by customers and by requests per second. Pure."""
 
 from collections.abc import Mapping
 from math import ceil
@@ -10,22 +10,22 @@ from benchmarks.markdown import NOT_MEASURED, machine, prose, table
 CUSTOMERS = (100_000, 1_000_000, 10_000_000, 50_000_000)
 REQUESTS = (100, 1_000, 5_000, 20_000, 100_000)
 BUSY = 0.6
-"""Share of a core at which a replica counts as full; the chart's autoscaler aims at the same."""
+"""Share of a core at which a replica counts as full; also the target of the chart's autoscaler."""
 REDIS_FILL, REDIS_BUSY = 0.7, 0.5
-"""Shares of Redis' memory that data may take, since a snapshot copies what changes meanwhile, and of its one thread."""
+"""Usable share of Redis' memory (a snapshot copies what changes meanwhile), and of its one thread."""
 
 
 def capacity_guide(document: Mapping[str, Any]) -> str:
-    """Both tables and how they were computed, from all sections of the results."""
+    """Both tables with their explanations, from all sections of the results."""
     if not {"capacity", "jobs", "online", "beside"} <= document.keys():
         return NOT_MEASURED
     return f"{_requests(document)}\n{_customers(document['jobs'])}".rstrip("\n")
 
 
 def planned_rate(rates: list[dict[str, float]]) -> float:
-    """Requests/s of a replica: at that rate it fills `BUSY` of a core, between the rates that were measured.
+    """Requests/s at which a replica uses `BUSY` of a core, interpolated between the measured rates.
 
-    A core fills slowly at first and is not proportional to the rate: requests that arrive together share a read.
+    Usage is not proportional to the rate, because requests that arrive together share a read.
     """
     points = [(found["server_cores"], found["requests_per_second"]) for found in rates]
     under = [point for point in points if point[0] <= BUSY]
@@ -52,11 +52,11 @@ def _requests(document: Mapping[str, Any]) -> str:
         rows.append((f"{requests:,}", str(replicas), str(replicas), memory, f"{thread:.1%}", str(servers)))
     about = f"""
         A replica has one worker, which cannot use more than one core. It counts as full at {rate:,.0f} requests/s for
-        single customers, where it fills {BUSY:.0%} of the core; its most, over 32 connections, was {most:,.0f}. All its
-        processes hold {capacity["memory_mb"]:,.0f} MB. One replica more than needed, so that one may be gone, and
-        never fewer than two. With the inference log on, {logged:.0%} of the rate. Redis reads a customer in
-        {read_us:.1f} µs of its one thread, one of a batch of 100 in {batch_read_us:.1f} µs; a replica scores up to
-        {most_in_batches:,.0f} customers/s in such batches.
+        single customers, where it uses {BUSY:.0%} of the core; its maximum, over 32 connections, was {most:,.0f}. All
+        its processes hold {capacity["memory_mb"]:,.0f} MB. The table has one replica more than needed, so that one may
+        fail, and at least two. With the inference log, a replica reaches {logged:.0%} of the rate. Redis reads a
+        customer in {read_us:.1f} µs of its one thread, one of a batch of 100 in {batch_read_us:.1f} µs; a replica
+        scores up to {most_in_batches:,.0f} customers/s in such batches.
         """
     columns = ("single requests/s", "replicas", "cores", "memory", "of Redis' thread", "Redis servers")
     return f"{prose(about)}\n{table(columns, rows, left=0)}\n{machine(capacity)}"
@@ -84,9 +84,9 @@ def _customers(jobs: Mapping[str, Any]) -> str:
     ]
     build_gb, fill_gb = measured["features"]["duckdb"]["peak_rss_mb"] / 1e3, fill["peak_rss_mb"] / 1e3
     about = f"""
-        Redis holds {in_redis:,.0f} bytes a customer and gets {1 / REDIS_FILL:.1f} times that. At {int(largest):,}
-        customers a build took {build_gb:,.1f} GB of memory at most and a fill {fill_gb:,.1f} GB, which
-        `JOBS_MEMORY_LIMIT_MB` and `JOBS_MATERIALIZE_CHUNK_ROWS` bound; all else is in proportion to their number.
+        Redis holds {in_redis:,.0f} bytes per customer and gets {1 / REDIS_FILL:.1f} times that. At {int(largest):,}
+        customers, peak memory was {build_gb:,.1f} GB for a build and {fill_gb:,.1f} GB for a fill;
+        `JOBS_MEMORY_LIMIT_MB` and `JOBS_MATERIALIZE_CHUNK_ROWS` bound it. All else grows in proportion to customers.
         """
     columns = ("customers", "data in Redis", "memory of Redis", "first fill", "a day's fill", "offline store")
     return f"{prose(about)}\n{table(columns, rows, left=0)}"

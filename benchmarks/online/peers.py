@@ -1,4 +1,4 @@
-"""The service and what it is compared with: how each is started, asked, and its answer read."""
+"""The service and its peers: how each is started and called, and how its answers are read."""
 
 import json
 import sys
@@ -14,11 +14,11 @@ _BIN = Path(sys.executable).parent
 
 @dataclass(frozen=True)
 class Call:
-    """One way to ask.
+    """One call of a peer's API.
 
-    body: of a request about the customers at these positions.
+    body: makes the body of a request for the customers at these positions.
     row: regular expression that matches `per_row` times per customer in the body of a good answer.
-    probabilities: of a decoded answer, in order; None where the answer holds none.
+    probabilities: reads them from a decoded answer, in order; None if answers have none.
     """
 
     path: str
@@ -28,7 +28,7 @@ class Call:
     probabilities: Callable[[Any], list[float]] | None = None
 
     def request(self, workload: Workload, chunk: Sequence[int], port: int) -> bytes:
-        """The whole HTTP request."""
+        """The complete HTTP request."""
         body = json.dumps(self.body(workload, chunk)).encode()
         head = f"POST {self.path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
         return head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
@@ -38,10 +38,10 @@ class Call:
 class Peer:
     """One server.
 
-    what: for the reader of the report.
-    command: port → words.
-    environment: beyond what all are started with.
-    no_batch: why there is no batch call, where there is none.
+    what: description for the report.
+    command: port → command line.
+    environment: variables beyond those of all servers.
+    no_batch: why there is no batch call.
     """
 
     name: str
@@ -63,7 +63,7 @@ def _many_ids(workload: Workload, chunk: Sequence[int]) -> dict[str, list[str]]:
 
 
 def _dataframe_split(workload: Workload, chunk: Sequence[int]) -> dict[str, Any]:
-    # As short as the float32 itself: float64 digits would only make the body longer for the peer to parse.
+    # float32's shortest digits; float64's would only make the body longer to parse.
     data = [[float(str(cell)) for cell in workload.vectors[position]] for position in chunk]
     return {"dataframe_split": {"columns": workload.contract.feature_names, "data": data}}
 

@@ -1,4 +1,4 @@
-"""All peers in one run: the same features, model, Redis and ids; one server at a time; rounds interleaved."""
+"""Compares all peers in one run: the same features, model, Redis and ids; one server at a time, rounds interleaved."""
 
 import json
 import os
@@ -34,12 +34,15 @@ from benchmarks.summaries import of_rounds, summary
 
 SEED = 17
 _TOLERANCE = 1e-3
-"""Between a peer's probabilities and the expected ones: recency grows while the benchmark runs."""
+"""Largest difference between a peer's probabilities and the expected ones; recency grows while the benchmark runs."""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """half_rate: at a fixed rate, half of what this peer did in the scenario before."""
+    """One kind of load.
+
+    half_rate: at a fixed rate, half of this peer's rate in `single_32`.
+    """
 
     name: str
     rows: int
@@ -57,7 +60,7 @@ SCENARIOS = (
 
 @dataclass(frozen=True)
 class Bench:
-    """What measuring needs, whatever is measured."""
+    """Everything that a measurement needs."""
 
     workload: Workload
     generator: LoadGenerator
@@ -67,7 +70,7 @@ class Bench:
 
     @contextmanager
     def serving(self, peer: Peer) -> Iterator[Server]:
-        """A peer, started, and ended with the block."""
+        """Start a peer; it ends with the block."""
         port = free_port()
         probe = peer.single.request(self.workload, [0], port)
         environment = {**self.environment, **peer.environment}
@@ -91,7 +94,7 @@ class Bench:
 
 @contextmanager
 def bench(artefacts: Artefacts) -> Iterator[tuple[Bench, dict[str, Any]]]:
-    """Everything made ready; and what to write about it."""
+    """Prepare a bench; also yields its description for the results."""
     about: dict[str, Any] = {**provenance(), "machine": machine()}
     cores = Cores.of_this_machine()
     workload = Workload.read(artefacts, SEED, time.time_ns() // 1000)
@@ -124,7 +127,7 @@ def run(seconds: float, warm_up: float, rounds: int, only: set[str] | None, outp
         measured: dict[str, dict[str, list[dict[str, Any]]]] = {peer.name: {} for peer in chosen}
         for number in range(rounds):
             turn = number % len(chosen)
-            for peer in chosen[turn:] + chosen[:turn]:  # nobody is always the first or the last
+            for peer in chosen[turn:] + chosen[:turn]:  # no peer is always the first or the last
                 print(f"round {number + 1}/{rounds}: {peer.name}, {peer.title}", flush=True)
                 for name, figures in _measure(ready, peer, seconds, warm_up).items():
                     measured[peer.name].setdefault(name, []).append(figures)
@@ -174,7 +177,7 @@ def _at_rate(plan: LoadPlan, rate: float) -> LoadPlan:
 
 
 def figures_of(ready: Bench, server: Server, plan: LoadPlan, rows: int) -> dict[str, Any]:
-    """Carry out a plan: what the clients saw, and what it cost."""
+    """Carry out a plan and return the clients' and the server's figures."""
     before = server.cpu_seconds()
     result = ready.generator.apply(plan)
     spent = server.cpu_seconds() - before
@@ -190,10 +193,10 @@ def figures_of(ready: Bench, server: Server, plan: LoadPlan, rows: int) -> dict[
 
 
 def _check_answers(workload: Workload, peer: Peer, server: Server) -> None:
-    """A server that is fast and wrong is not compared.
+    """Check that a peer's answers are right before it is compared.
 
     Raises:
-        ServerError: its probabilities are not those of the model and these features.
+        ServerError: its probabilities differ from the model's on these features.
     """
     for call, chunk in ((peer.single, range(1)), (peer.single, range(7, 8)), (peer.batch, range(100))):
         if call is None or call.probabilities is None:

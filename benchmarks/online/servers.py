@@ -1,4 +1,4 @@
-"""Starting one server at a time, on a processor core of its own, and ending it with everything it started."""
+"""Starts one server at a time on its own processor core, and ends it with its child processes."""
 
 import os
 import shutil
@@ -19,15 +19,12 @@ _STOP_SECONDS = 20.0
 
 
 class ServerError(Exception):
-    """A server did not start, or does not answer as it should."""
+    """A server did not start, or answers wrongly."""
 
 
 @dataclass(frozen=True)
 class Cores:
-    """Which core serves and which one loads; both None where the machine cannot pin or has only one.
-
-    The load generator and Redis share the second one.
-    """
+    """Core of the server, and core that the load generator and Redis share; None if there is one core or no pinning."""
 
     server: int | None
     load: int | None
@@ -49,15 +46,15 @@ class Server:
     port: int
 
     def processes(self) -> list[psutil.Process]:
-        """It and all it has started."""
+        """The process and all its descendants."""
         return [self.process, *self.process.children(recursive=True)]
 
     def cpu_seconds(self) -> float:
-        """Processor time of all of them so far."""
+        """Processor time of all its processes so far."""
         return sum(_cpu_seconds(process) for process in self.processes())
 
     def worker(self) -> psutil.Process:
-        """The process that does the work: after some load, the one that has used most processor time."""
+        """The worker: the process with the most processor time, after some load."""
         return max(self.processes(), key=_cpu_seconds)
 
 
@@ -76,7 +73,7 @@ def running(
     """Start a server, wait until it answers `probe` with 200, and end it with the block.
 
     Raises:
-        ServerError: it ended or did not answer in time; its log is quoted.
+        ServerError: it ended or did not answer in time; quotes its log.
     """
 
     def pin() -> None:
@@ -108,7 +105,7 @@ def running(
 
 
 def end(process: psutil.Process) -> None:
-    """End a process and all it has started: asked first, killed after a while."""
+    """End a process and its descendants: terminated first, killed if they stay."""
     with suppress(psutil.Error):
         family = [process, *process.children(recursive=True)]
         process.terminate()
@@ -131,10 +128,10 @@ def _answers(port: int, probe: bytes) -> bool:
 
 
 def ask(port: int, request: bytes, timeout: float = 60) -> tuple[int, bytes]:
-    """Send one whole request on a connection of its own; status and body.
+    """Send one complete request on a new connection; returns status and body.
 
     Raises:
-        OSError: no answer, or not a whole one.
+        OSError: no answer, or an incomplete one.
     """
     with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
         connection.sendall(request.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
@@ -148,7 +145,7 @@ def ask(port: int, request: bytes, timeout: float = 60) -> tuple[int, bytes]:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
+    """A free port on loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -157,7 +154,7 @@ def free_port() -> int:
 
 @contextmanager
 def own_bentoml_home(folder: Path) -> Iterator[Path]:
-    """A BentoML home with the models of the real one: two servers on one home wipe each other's metrics."""
+    """A BentoML home with the real one's models, because two servers on one home delete each other's metrics."""
     real = Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
     home = folder / "bentoml"
     home.mkdir()
@@ -170,7 +167,7 @@ def own_bentoml_home(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def pinned_redis(pid: int | None, core: int | None) -> Iterator[bool]:
-    """Redis on the load generator's core while the block runs, where it is a process of ours on this machine."""
+    """Pin Redis to the load generator's core during the block; yields False if that is impossible."""
     try:
         before = os.sched_getaffinity(pid) if pid and core is not None else None
         if before is not None and pid and core is not None:

@@ -1,4 +1,4 @@
-"""Many requests through one worker: does its memory grow, does its latency stay."""
+"""Sends many requests through one worker, to measure growth of memory and latency."""
 
 import os
 from dataclasses import replace
@@ -18,7 +18,7 @@ from benchmarks.summaries import slope
 WINDOW = 10_000
 CONNECTIONS = 32
 WARM_UP_SHARE = 0.2
-"""Of the windows: allocators and caches fill first."""
+"""Share of the windows; allocators and caches fill first."""
 
 
 def run(requests: int, output: Path) -> None:
@@ -26,7 +26,7 @@ def run(requests: int, output: Path) -> None:
 
     Raises:
         ServerError: a window got no answers.
-        ValueError: too few requests to tell anything.
+        ValueError: too few requests.
     """
     if requests < 5 * WINDOW:
         raise ValueError(f"{requests:,} requests tell nothing; {5 * WINDOW:,} or more do")
@@ -46,11 +46,11 @@ def run(requests: int, output: Path) -> None:
                 windows.append({"requests_so_far": (number + 1) * WINDOW, "rss_mb": memory, **figures})
                 latency = f"p50 {figures['p50_ms']:.2f} ms, p99 {figures['p99_ms']:.2f} ms"
                 print(f"  {(number + 1) * WINDOW:>9,} requests: {memory:.1f} MB, {latency}", flush=True)
-    store(output, "soak", {**about, "connections": CONNECTIONS, "windows": windows, **judged(windows)})
+    store(output, "soak", {**about, "connections": CONNECTIONS, "windows": windows, **growth_figures(windows)})
 
 
-def judged(windows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Growth of memory and of latency once the warm-up is over; at least 5 windows."""
+def growth_figures(windows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Growth of memory and latency after the warm-up; needs at least 5 windows."""
     measured = windows[int(len(windows) * WARM_UP_SHARE) :]
     growth = slope([w["requests_so_far"] / 10_000 for w in measured], [w["rss_mb"] for w in measured])
     p50, p99 = (_growth([w[name] for w in measured]) for name in ("p50_ms", "p99_ms"))
@@ -65,6 +65,6 @@ def judged(windows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _growth(values: list[float]) -> float:
-    """Median of the last quarter over that of the first."""
+    """Median of the last quarter ÷ median of the first."""
     quarter = len(values) // 4
     return float(np.median(values[-quarter:]) / np.median(values[:quarter]))

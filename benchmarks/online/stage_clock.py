@@ -1,4 +1,4 @@
-"""How long each stage of the code takes, by wrapping functions where they are looked up."""
+"""Times stages of the code by wrapping their functions."""
 
 import functools
 import importlib
@@ -12,9 +12,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the work, and the functions that do it, as `module:name` or `module:Class.name`.
+    """A part of the work, and its functions as `module:name` or `module:Class.name`.
 
-    awaits: it waits for others; its time means something only while one request runs at a time.
+    awaits: it awaits other work, so its time is meaningful only for one request at a time.
     """
 
     name: str
@@ -23,7 +23,7 @@ class Stage:
 
 
 class StageClock:
-    """Adds up the time that each stage takes itself, without that of stages inside it."""
+    """Sums each stage's own time, without that of stages inside it."""
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         self.seconds: dict[str, float] = {}
@@ -32,7 +32,7 @@ class StageClock:
         self._since = 0.0
 
     def enter(self, name: str) -> None:
-        """A stage begins; the one around it pauses."""
+        """Start a stage and pause the one around it."""
         now = self._now()
         if self._open:
             self._add(now)
@@ -40,7 +40,7 @@ class StageClock:
         self._since = now
 
     def leave(self) -> None:
-        """The innermost stage ends; the one around it goes on."""
+        """End the innermost stage and resume the one around it."""
         now = self._now()
         self._add(now)
         self._open.pop()
@@ -94,7 +94,7 @@ def find(where: str) -> tuple[Any, str]:
     """The module or class that holds a function, and its name there.
 
     Raises:
-        AttributeError: it is gone; the stages must be named anew.
+        AttributeError: there is no such function any more; update the stages.
     """
     module, _, path = where.partition(":")
     *classes, name = path.split(".")

@@ -1,4 +1,4 @@
-"""What the service is held to, and whether it was met. Pure."""
+"""Targets of the service, and whether they are met. Pure."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from typing import Any, Literal
 import numpy as np
 
 Rounds = Mapping[str, Mapping[str, Any]]
-"""Of one round: `peer/scenario` → its measurement."""
+"""Measurements of one round, by `peer/scenario`."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A number of one round that must be at least or at most a limit.
+    """A figure of one round with a lower or upper limit.
 
-    value: None where a measurement that it needs is absent.
+    value: computes it; None if a measurement is missing.
     """
 
     name: str
@@ -24,7 +24,7 @@ class Target:
     unit: str = "×"
 
     def verdict(self, rounds: list[Rounds]) -> dict[str, Any]:
-        """The median over the rounds; each round compares what was measured within the same minutes."""
+        """The median over the rounds, and whether it meets the limit; a round compares figures of the same minutes."""
         values = [value for value in map(self.value, rounds) if value is not None]
         median = float(np.median(values)) if len(values) == len(rounds) and values else None
         met = median is not None and (median >= self.limit if self.relation == ">=" else median <= self.limit)
@@ -79,7 +79,7 @@ TARGETS = (
 )
 
 
-BESIDE = (
+LOG_AND_CHALLENGER = (
     Target(
         "inference log, 32 connections, requests/s: with ÷ without",
         ">=",
@@ -93,17 +93,17 @@ BESIDE = (
         _ratio("requests_per_second", "single_32", "ours", of="shadow"),
     ),
 )
-"""What may be taken from the champion by what stands beside it."""
+"""Targets for the cost of the inference log and a challenger."""
 
 
 def verdicts(peers: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every target against the measurements of all peers, as `online.json` holds them."""
+    """Check every target against the measurements of all peers, as in `online.json`."""
     return _verdicts(TARGETS, peers)
 
 
 def beside_verdicts(variants: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """`BESIDE` against the measurements of all variants."""
-    return _verdicts(BESIDE, variants)
+    """Check `LOG_AND_CHALLENGER` against the measurements of all variants."""
+    return _verdicts(LOG_AND_CHALLENGER, variants)
 
 
 def _verdicts(targets: tuple[Target, ...], peers: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -118,7 +118,7 @@ def _verdicts(targets: tuple[Target, ...], peers: Mapping[str, Any]) -> list[dic
 
 
 def soak_verdicts(mb_per_10000: float, p50_ratio: float, p99_ratio: float) -> list[dict[str, Any]]:
-    """Memory must not grow, and latency at the end must be as it was after the warm-up."""
+    """Check that memory and latency do not grow after the warm-up."""
     measured = (
         Target("memory per 10,000 requests after the warm-up", "<=", 1.0, lambda _: mb_per_10000, "MB"),
         Target("p50: last quarter ÷ first quarter after the warm-up", "<=", 1.2, lambda _: p50_ratio),

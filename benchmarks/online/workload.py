@@ -1,4 +1,4 @@
-"""Who is asked for: real customers in a fixed random order, their features, and what the model says of them."""
+"""The requests' customers: real ones in a fixed random order, with their features and probabilities."""
 
 import asyncio
 import os
@@ -18,16 +18,16 @@ from service.features.opening import open_feast
 
 SINGLES = 2_000
 BATCHES = 24
-"""Different requests per scenario; then they come again."""
+"""Different requests per scenario; they are repeated in turn."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What every peer is asked.
+    """The requests' content, equal for every peer.
 
-    customer_ids: n of them, shuffled; all have features.
-    vectors: float32 (n, k), their features at `as_of_unix_us`, for peers that take features with the request.
-    probabilities: float32 (n,), what the model says of them.
+    customer_ids: n ids, shuffled; all have features.
+    vectors: float32 (n, k), features at `as_of_unix_us`, for peers that take features in the request.
+    probabilities: float32 (n,), the model's.
     """
 
     contract: ModelContract
@@ -43,7 +43,7 @@ class Workload:
         """Read customers from the orders and their features through Feast's SDK.
 
         Raises:
-            ValueError: there is no Redis, or features in it are too old to be the same for all peers.
+            ValueError: there is no Redis, or its features are missing or stale, so peers would score differently.
         """
         if artefacts.redis_url is None:
             raise ValueError("REDIS_URL is not set and no embedded Redis runs; `make redis` starts one")
@@ -74,7 +74,7 @@ class Workload:
         )
 
     def chunks(self, rows: int) -> list[range]:
-        """Which customers each request of `rows` rows is about, as positions."""
+        """Positions of the customers of each request of `rows` rows."""
         requests = SINGLES if rows == 1 else BATCHES
         return [range(at, at + rows) for at in range(0, len(self.customer_ids) - rows + 1, rows)][:requests]
 
@@ -83,7 +83,7 @@ class Workload:
         return [self.customer_ids[position] for position in chunk]
 
     def environment(self, artefacts: Artefacts, bentoml_home: Path) -> dict[str, str]:
-        """What every server is started with."""
+        """Environment variables of every server."""
         contract = self.contract
         # mlflow starts uvicorn by name
         path = f"{PROJECT_ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
@@ -95,7 +95,7 @@ class Workload:
             "MLFLOW_TRACKING_URI": artefacts.mlflow_tracking_uri,
             "BENTOML_HOME": str(bentoml_home),
             "BENTOML_DO_NOT_TRACK": "True",
-            "CHALLENGER_PATH": str(bentoml_home / "no_challenger.json"),  # the user's own is not measured
+            "CHALLENGER_PATH": str(bentoml_home / "no_challenger.json"),  # not the user's own challenger
             "BENCHMARKS_FEATURE_SERVICE": contract.feature_service,
             "BENCHMARKS_MODEL_URI": f"models:/{contract.model_name}/{contract.model_version}",
             "BENCHMARKS_MODEL_TAG": self.model_tag,

@@ -1,4 +1,4 @@
-"""How often `make drift` is wrong about customers who have not changed, and how often it finds those who have."""
+"""Simulates how often `make drift` raises false alarms, and how often it finds planted changes."""
 
 import os
 import time
@@ -37,10 +37,10 @@ Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Planted:
+class PlantedChange:
     """A change of one input.
 
-    change: values without missing ones, their standard deviation, a generator → the changed values.
+    change: (values, their standard deviation, a generator) → the changed values.
     """
 
     name: str
@@ -53,24 +53,25 @@ def _missing(share: float) -> Callable[[Values, float, np.random.Generator], Val
 
 PLANTED = (
     *(
-        Planted(f"shifted by {size:g} standard deviations", lambda values, sd, _, size=size: values + size * sd)  # type: ignore[misc]
+        PlantedChange(f"shifted by {size:g} standard deviations", lambda values, sd, _, size=size: values + size * sd)  # type: ignore[misc]
         for size in (0.1, 0.25, 0.5)
     ),
     *(
-        Planted(f"in another unit, × {factor:g}", lambda values, _sd, _, factor=factor: values * factor)  # type: ignore[misc]
+        PlantedChange(f"in another unit, × {factor:g}", lambda values, _sd, _, factor=factor: values * factor)  # type: ignore[misc]
         for factor in (1.1, 1.5, 100.0)
     ),
-    *(Planted(f"missing in {share:.0%} of the rows", _missing(share)) for share in (0.02, 0.05, 0.1)),
-    Planted("constant at its median", lambda values, _sd, _: np.full(len(values), np.nanmedian(values))),
+    *(PlantedChange(f"missing in {share:.0%} of the rows", _missing(share)) for share in (0.02, 0.05, 0.1)),
+    PlantedChange("constant at its median", lambda values, _sd, _: np.full(len(values), np.nanmedian(values))),
 )
 
 
 @dataclass(frozen=True)
 class _Population:
-    """Training rows by customer, in two halves that share none.
+    """Training rows in two halves that share no customer.
 
-    trained: column → what the one half counted.
-    live: the other half; a customer may have several rows.
+    trained: column → histogram of the first half.
+    live: rows of the second half; a customer may have several.
+    customers: the customer of each live row.
     """
 
     trained: dict[str, Histogram]
@@ -78,7 +79,7 @@ class _Population:
     customers: NDArray[np.str_]
 
     def draw(self, size: int, random: np.random.Generator) -> pd.DataFrame:
-        """Rows of so many customers."""
+        """One row each of `size` random customers."""
         order = random.permutation(len(self.live))
         _, first = np.unique(self.customers[order], return_index=True)
         chosen: pd.DataFrame = self.live.iloc[order[random.permutation(first)[:size]]]
@@ -86,7 +87,7 @@ class _Population:
 
 
 def run(output: Path) -> None:
-    """Measure on the training rows that the imported model would be trained on now, and write the results."""
+    """Simulate on the rows that the imported model would be trained on now, and write the results."""
     started = time.monotonic()
     population = _population(Artefacts.of(os.environ), TrainingSettings())
     random = np.random.default_rng(_SEED)
@@ -152,7 +153,7 @@ def _false_alarms(population: _Population, size: int, random: np.random.Generato
     return alarms / RESAMPLES
 
 
-def _power(population: _Population, planted: Planted, size: int, random: np.random.Generator) -> float:
+def _power(population: _Population, planted: PlantedChange, size: int, random: np.random.Generator) -> float:
     inputs: Sequence[str] = [name for name in population.trained if name != SCORE]
     level = _THRESHOLDS.alpha / len(population.trained)
     found = 0

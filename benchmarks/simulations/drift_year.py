@@ -1,7 +1,7 @@
-"""A steady shop for a year: how often monthly reports of `make drift` are wrong about it, and what they find planted.
+"""Simulates a year of a steady shop: false alarms of monthly `make drift` reports, and planted changes they find.
 
-Orders are synthetic, of a shop in which customers arrive, buy and leave at unchanging rates. Everything else is real:
-the feature code, training's rows and contract, the point-in-time join, the log's files and the job.
+Orders are synthetic: customers arrive, buy and leave at constant rates. Everything else is real: the feature code,
+training's rows and contract, the point-in-time join, the log's files and the job.
 """
 
 import json
@@ -47,12 +47,12 @@ from training.settings import TrainingSettings
 MONTHS = 12
 MONTH = timedelta(days=30)
 END = datetime(2024, 1, 1, tzinfo=UTC)
-"""After the last report; any day of the past."""
+"""Day after the last report; any past day would do."""
 TRAINED = END - (MONTHS + 1) * MONTH
 WEEKS_BEFORE = 78
 PLANTED_MONTHS = (9, 10, 11, 12)
 RAISED = TRAINED + 6 * MONTH
-"""When prices rise, where that is planted."""
+"""When prices rise, if that change is planted."""
 SPEND = "customer_orders_windowed__spend_90d"
 TENURE = "customer_recency__tenure_days"
 
@@ -60,11 +60,11 @@ Rows = pd.DataFrame
 
 
 @dataclass(frozen=True)
-class Planted:
-    """A change of the asked rows.
+class PlantedChange:
+    """A change of the requested rows.
 
-    columns: one of them at least must be named.
-    change: rows of a month, a generator → the changed rows; without it, orders cost 1.5 times as much since `RAISED`.
+    columns: the report must name at least one of them.
+    change: (rows of a month, a generator) → the changed rows; None: orders cost 1.5 times as much since `RAISED`.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Planted:
     change: Callable[[Rows, np.random.Generator], Rows] | None
 
 
-def _lost(rows: Rows, random: np.random.Generator) -> Rows:
+def _with_missing(rows: Rows, random: np.random.Generator) -> Rows:
     return rows.assign(**{SPEND: np.where(random.random(len(rows)) < 0.2, np.nan, rows[SPEND])})
 
 
@@ -83,10 +83,10 @@ def _new_customers(rows: Rows, random: np.random.Generator) -> Rows:
 
 
 PLANTED = (
-    Planted("prices × 1.5 since the sixth month", ("customer_lifetime__last_order_value", SPEND), None),
-    Planted(f"`{SPEND}` is 0 for everybody", (SPEND,), lambda rows, _: rows.assign(**{SPEND: 0.0})),
-    Planted(f"`{SPEND}` is lost for a fifth", (SPEND,), _lost),
-    Planted("half of those asked for came within 120 days", (TENURE,), _new_customers),
+    PlantedChange("prices × 1.5 since the sixth month", ("customer_lifetime__last_order_value", SPEND), None),
+    PlantedChange(f"`{SPEND}` is 0 for everybody", (SPEND,), lambda rows, _: rows.assign(**{SPEND: 0.0})),
+    PlantedChange(f"`{SPEND}` is lost for a fifth", (SPEND,), _with_missing),
+    PlantedChange("half of those asked for came within 120 days", (TENURE,), _new_customers),
 )
 
 
@@ -94,8 +94,8 @@ PLANTED = (
 class SteadyShop:
     """One shop: a model trained on its first 78 weeks, and the rows of the months after.
 
-    counted: the rows that the contract's counts are of.
-    steady: month → rows that customers would be answered with, by input; index: customer id.
+    counted: the rows that the contract's histograms count.
+    steady: month → input rows of the month's answers; index: customer id.
     """
 
     folder: Path
@@ -106,41 +106,41 @@ class SteadyShop:
     steady: Mapping[int, Rows]
 
     def raised(self) -> Mapping[int, Rows]:
-        """As `steady`, where prices rise. Built anew by each call."""
-        return _months(self.folder / "raised", self.customers, self.seed, self.model, raised=True)
+        """As `steady`, with raised prices; each call builds the rows."""
+        return _monthly_rows(self.folder / "raised", self.customers, self.seed, self.model, raised=True)
 
 
 def steady_shop(folder: Path, customers: int, seed: int) -> SteadyShop:
-    """Make one.
+    """Make a shop and train its model.
 
     Args:
-        customers: who arrive until `END`; about 60 of 100 have come when the model is trained.
+        customers: number of customers who arrive before `END`; about 60 % have come when the model is trained.
     """
-    at_training = _built(folder / "trained", customers, seed, TRAINED)
-    model, counted = _trained(TrainingData(at_training, "churn_v1"), folder)
-    return SteadyShop(folder, customers, seed, model, counted, _months(folder / "steady", customers, seed, model))
+    at_training = _build_shop(folder / "trained", customers, seed, TRAINED)
+    model, counted = _train(TrainingData(at_training, "churn_v1"), folder)
+    return SteadyShop(folder, customers, seed, model, counted, _monthly_rows(folder / "steady", customers, seed, model))
 
 
-def _built(root: Path, customers: int, seed: int, until: datetime, raised: bool = False) -> Artefacts:
+def _build_shop(root: Path, customers: int, seed: int, until: datetime, raised: bool = False) -> Artefacts:
     artefacts = Artefacts.of({}, root=root)
     artefacts.orders.parent.mkdir(parents=True)
     weeks = WEEKS_BEFORE + (END - TRAINED) / timedelta(weeks=1)
-    # An order that is known late is known nowhere here: what was delivered when is another question.
+    # No late or repeated orders: deliveries are not part of this simulation.
     shop = ShopParameters(weeks=weeks, late_share=0, repeated_share=0)
     write_synthetic(artefacts.orders, customers, seed, END.date(), shop, until)
     if raised:
         orders = pq.read_table(artefacts.orders)
         factor = pc.if_else(pc.greater_equal(orders["event_timestamp"], pa.scalar(RAISED)), 1.5, 1.0)
-        dearer = pc.round(pc.multiply(orders["amount"], factor), 2)
+        raised_amounts = pc.round(pc.multiply(orders["amount"], factor), 2)
         column = orders.schema.get_field_index("amount")
-        pq.write_table(orders.set_column(column, "amount", dearer), artefacts.orders)
+        pq.write_table(orders.set_column(column, "amount", raised_amounts), artefacts.orders)
     settings = JobsSettings(snapshot_backfill_days=30, daily_snapshots=1)
     build_features(artefacts, settings, until)
     apply(artefacts)
     return artefacts
 
 
-def _trained(data: TrainingData, folder: Path) -> tuple[ImportedModel, Rows]:
+def _train(data: TrainingData, folder: Path) -> tuple[ImportedModel, Rows]:
     settings = TrainingSettings()
     cutoffs = data.cutoffs(settings)
     training, test = (
@@ -169,9 +169,9 @@ def _trained(data: TrainingData, folder: Path) -> tuple[ImportedModel, Rows]:
     return model, counted.set_index(test.entities["customer_id"].to_numpy())
 
 
-def _months(root: Path, customers: int, seed: int, model: ImportedModel, raised: bool = False) -> dict[int, Rows]:
-    """What everybody who had ordered would be answered with at some moment of the first day of each month."""
-    artefacts = _built(root, customers, seed, END, raised)
+def _monthly_rows(root: Path, customers: int, seed: int, model: ImportedModel, raised: bool = False) -> dict[int, Rows]:
+    """Input rows of every known customer at a random time of the first day of each month."""
+    artefacts = _build_shop(root, customers, seed, END, raised)
     data = TrainingData(artefacts, "churn_v1")
     orders = pq.read_table(artefacts.orders, columns=["customer_id", "event_timestamp"]).to_pandas()
     since = orders.groupby("customer_id")["event_timestamp"].min()
@@ -192,7 +192,7 @@ def _months(root: Path, customers: int, seed: int, model: ImportedModel, raised:
 
 
 def log_months(folder: Path, model: ImportedModel, months: Mapping[int, Rows]) -> None:
-    """Answers to those rows, in files as the service leaves them."""
+    """Log answers for these rows, in files as the service writes them."""
     resolver = Resolver.of(model.contract)
     for month, rows in months.items():
         at = TRAINED + month * MONTH + timedelta(hours=12)
@@ -213,18 +213,18 @@ def log_months(folder: Path, model: ImportedModel, months: Mapping[int, Rows]) -
 
 
 def report_of(log: Path, out: Path, model: ImportedModel, month: int, baseline: str = "training") -> dict[str, Any]:
-    """What the job's report of one month says of the model."""
+    """Run the drift job for one month; returns the model's report."""
     day = TRAINED + month * MONTH
     watch = DriftWatch.of(JobsSettings(), out, day, day + timedelta(days=1), baseline)
     with suppress(DriftError):
         watch_drift(log, watch, opened=lambda _: model)
     (found,) = json.loads((out / "drift.json").read_text(encoding="utf-8"))["models"]
-    told: dict[str, Any] = found
-    return told
+    report: dict[str, Any] = found
+    return report
 
 
 def run(output: Path, shops: int = 10, customers: int = 4_000) -> None:
-    """Simulate so many shops and write the results."""
+    """Simulate the shops and write the results."""
     started = time.monotonic()
     alarms: dict[str, list[bool]] = {"training": [], "promoted": []}
     found: dict[str, list[bool]] = {planted.name: [] for planted in PLANTED}
@@ -283,7 +283,7 @@ def section(found: dict[str, Any] | None) -> str:
         f"`make drift-year`, {found['measured_at'][:10]}, commit `{found['git_commit']}`: monthly reports of "
         f"{found['shops']} steady shops in the year after training, {found['fewest_compared']:,} to "
         f"{found['most_compared']:,} customers compared; rate of false alarms {found['alpha']:.0%} of reports, index "
-        f"from {found['min_psi']:g} on. What is planted is looked for in the months {PLANTED_MONTHS[0]} to "
-        f"{PLANTED_MONTHS[-1]}, and found where one of its columns is named."
+        f"from {found['min_psi']:g} on. Planted changes are looked for in the months {PLANTED_MONTHS[0]} to "
+        f"{PLANTED_MONTHS[-1]}; a report finds one if it names one of its columns."
     )
     return f"{text}\n{table(('what has changed', 'reports', 'say drift'), rows, left=1)}".rstrip("\n")

@@ -1,4 +1,4 @@
-"""How often the gate lets a worse model through, and how often it can tell that one is as good: simulated customers."""
+"""Simulates how often the gate passes a worse model, and how often it recognizes one that is as good."""
 
 import time
 from collections import Counter
@@ -25,19 +25,19 @@ ALL_RULES_TRIALS = 100
 CHURNED = 0.6
 ROC_AUC = 0.72
 ALIKE = 0.95
-"""Correlation of what two models get wrong: of another candidate on the same features."""
+"""Correlation of two models' errors: two candidates on the same features."""
 BASELINE = 0.6
-"""The same of a model and recency alone."""
+"""Correlation of the errors of a model and of recency alone."""
 AGAINST_CHAMPION = (-0.03, -0.01, -0.005, 0.0, 0.01)
 OVER_BASELINE = (0.0, 0.013, 0.03, 0.08)
 _SEED = 31
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """n customers and what two models say of them; arrays (n,).
+class ScoredCustomers:
+    """Labels of n customers and two models' probabilities; arrays (n,).
 
-    before, now: probabilities of the first and of the second model.
+    before, now: probabilities of the first and the second model.
     """
 
     churned: Bools
@@ -45,15 +45,15 @@ class Drawn:
     now: Floats
 
 
-def drawn(size: int, before: float, now: float, correlation: float, random: np.random.Generator) -> Drawn:
-    """Customers of two models whose true ROC AUC is known, and whose probabilities are calibrated.
+def draw(size: int, before: float, now: float, correlation: float, random: np.random.Generator) -> ScoredCustomers:
+    """Draw customers, scored by two calibrated models with known true ROC AUCs.
 
-    A model's evidence is normal with variance 1 in either class and means as far apart as its ROC AUC says; its
-    probability is what follows from the evidence by Bayes' rule.
+    A model's evidence is normal with variance 1 in each class; the distance of the means gives its ROC AUC. Its
+    probability follows from the evidence by Bayes' rule.
 
     Args:
         before, now: the true ROC AUCs, in [0.5, 1).
-        correlation: of the two models' evidence within a class.
+        correlation: correlation of the two models' evidence within a class.
     """
     churned = random.random(size) < CHURNED
     first = random.standard_normal(size)
@@ -65,19 +65,19 @@ def drawn(size: int, before: float, now: float, correlation: float, random: np.r
         found: Floats = 1 / (1 + np.exp(-(np.log(CHURNED / (1 - CHURNED)) + apart * evidence)))
         return found
 
-    return Drawn(churned, probability(before, first), probability(now, second))
+    return ScoredCustomers(churned, probability(before, first), probability(now, second))
 
 
-def drawn_apart(size: int, truth: float, correlation: float, random: np.random.Generator) -> Drawn:
-    """As `drawn`: the second model's true ROC AUC is `ROC_AUC`, and by `truth` larger than the first one's."""
+def draw_pair(size: int, truth: float, correlation: float, random: np.random.Generator) -> ScoredCustomers:
+    """As `draw`, with the second model's true ROC AUC at `ROC_AUC` and the first one's lower by `truth`."""
     while True:
-        customers = drawn(size, ROC_AUC - truth, ROC_AUC, correlation, random)
+        customers = draw(size, ROC_AUC - truth, ROC_AUC, correlation, random)
         if min(customers.churned.sum(), (~customers.churned).sum()) >= FEWEST_OF_A_CLASS:  # or training refuses
             return customers
 
 
-def compared(customers: Drawn, settings: TrainingSettings, segments: int = 6) -> Comparison:
-    """Both held against each other as by `make promote`; all are active, segments are of equal size and by chance."""
+def compared(customers: ScoredCustomers, settings: TrainingSettings, segments: int = 6) -> Comparison:
+    """Compare both models as `make promote` does; all customers are active, segments are random and of equal size."""
     size = len(customers.churned)
     part = np.arange(size) % segments
     champion, candidate = (Scored(p, 0.5, 1, {}) for p in (customers.before, customers.now))
@@ -85,8 +85,8 @@ def compared(customers: Drawn, settings: TrainingSettings, segments: int = 6) ->
     return compare(customers.churned, np.ones(size, dtype=bool), champion, candidate, masks, settings)
 
 
-def on_its_own(customers: Drawn, settings: TrainingSettings) -> Measured:
-    """The second model held against the first, as against recency alone by `make train`."""
+def on_its_own(customers: ScoredCustomers, settings: TrainingSettings) -> Measured:
+    """Measure the second model against the first, as `make train` does against recency alone."""
     everybody = np.ones(len(customers.churned), dtype=bool)
     return measure(customers.churned, everybody, customers.before, customers.now, settings)
 
@@ -97,23 +97,23 @@ def run(output: Path) -> None:
     settings = TrainingSettings()
     random = np.random.default_rng(_SEED)
 
-    def headline(customers: Drawn) -> Verdict:
+    def headline(customers: ScoredCustomers) -> Verdict:
         scores = customers.before, customers.now
         return judge_roc_auc("ROC AUC", customers.churned, *scores, settings.max_auc_loss, settings).verdict
 
-    def gain(customers: Drawn) -> Verdict:
+    def gain(customers: ScoredCustomers) -> Verdict:
         return verdict_on_gain(on_its_own(customers, settings), settings.min_auc_margin)
 
-    def every_rule(customers: Drawn) -> Verdict:
+    def every_rule(customers: ScoredCustomers) -> Verdict:
         passes = not objections_against(compared(customers, settings), settings)
         return Verdict.NOT_WORSE if passes else Verdict.CANNOT_TELL
 
     def shares(
-        said: Callable[[Drawn], Verdict], truth: float, correlation: float, trials: int
+        said: Callable[[ScoredCustomers], Verdict], truth: float, correlation: float, trials: int
     ) -> list[dict[str, float]]:
         found = []
         for size in SIZES:
-            one = Counter(said(drawn_apart(size, truth, correlation, random)) for _ in range(trials))
+            one = Counter(said(draw_pair(size, truth, correlation, random)) for _ in range(trials))
             found.append({str(verdict): one[verdict] / trials for verdict in Verdict})
         return found
 
@@ -138,8 +138,8 @@ def section(found: dict[str, Any] | None) -> str:
     nominal = (1 - found["confidence"]) / 2
     text = prose(
         f"`make gate-power`, {found['measured_at'][:10]}, commit `{found['git_commit']}`: share of {found['trials']} "
-        f"simulated comparisons that pass and, in brackets, in which the gate cannot tell. What is worse by the margin "
-        f"or more may pass in {nominal:.1%}, and what is no better than recency alone in as many."
+        f"simulated comparisons that pass and, in brackets, in which the gate cannot tell. A model that is worse by "
+        f"the margin or more may pass in {nominal:.1%}; so may a version that is no better than recency alone."
     )
     against = [(_truth(row["truth"], found["margin"]), *map(_share, row["found"])) for row in found["against_champion"]]
     against.append((f"equal, every rule at once ({found['all_rules_trials']})", *map(_share, found["every_rule"])))

@@ -1,4 +1,4 @@
-"""What it does to train at the hours of requests instead of at midnights; both judged on rows as they are served."""
+"""Compares training at request hours with training at midnights; both are evaluated on rows as served."""
 
 import os
 import time
@@ -59,21 +59,21 @@ class _Model:
 
 
 def run(output: Path) -> None:
-    """Fit every candidate both ways on the orders in place, and write the results."""
+    """Fit every candidate both ways on the current orders, and write the results."""
     started = time.monotonic()
     artefacts, settings = Artefacts.of(os.environ), TrainingSettings()
     data = TrainingData(artefacts, settings.feature_service)
     cutoffs = data.cutoffs(settings)
     test = data.rows((cutoffs.test,), settings)
-    stale, caught_up = _last_days_buyers(artefacts, data)
+    stale, caught_up = _last_day_buyers(artefacts, data)
     ages = data.view_ages(test.entities)[_WINDOWED]
     found = []
     for hours in (AT_MIDNIGHT, settings.request_hours):
-        parts = _fitted_on(data, cutoffs, settings.model_copy(update={"request_hours": hours}))
+        parts = _training_rows(data, cutoffs, settings.model_copy(update={"request_hours": hours}))
         for candidate in CANDIDATES:
             model = _Model(candidate, data.schema, parts, settings.seed)
             moved = np.abs(model.score(stale) - model.score(caught_up))
-            found.append({"candidate": candidate, "hours": hours, **_judged(model, test, settings), **_moves(moved)})
+            found.append({"candidate": candidate, "hours": hours, **_evaluate(model, test, settings), **_moves(moved)})
     figures = {
         "models": found,
         "resamples": settings.bootstrap_resamples,
@@ -116,10 +116,10 @@ def section(found: Mapping[str, Any] | None) -> str:
         "calibration error, all",
     )
     same_day = prose(
-        f"Of the test rows {found['same_day']} have ordered between the cut-off and their moment; of them "
-        f"{_interval(models[0]['same_day_churned'])} churned. The last two columns are of the {found['last_day']} who "
-        "ordered on the last day of the data: how far a probability of that noon is from the one with windows that "
-        "know of the order, on average and at most."
+        f"{found['same_day']} test customers ordered between the cut-off and their request; "
+        f"{_interval(models[0]['same_day_churned'])} of them churned. The last two columns are of the "
+        f"{found['last_day']} who ordered on the last day of the data: how far the probability at that noon is from "
+        "the one with windows that include the order, on average and at most."
     )
     buyers = [
         (
@@ -143,12 +143,12 @@ def _interval(found: Mapping[str, float]) -> str:
     return str(Estimate(found["value"], found["low"], found["high"]))
 
 
-def _fitted_on(data: TrainingData, cutoffs: Cutoffs, settings: TrainingSettings) -> list[LabelledRows]:
-    """Training and validation rows at the same cut-offs, whatever the hours after them."""
+def _training_rows(data: TrainingData, cutoffs: Cutoffs, settings: TrainingSettings) -> list[LabelledRows]:
+    """Training and validation rows; the cut-offs do not depend on the request hours."""
     return [data.rows(times, settings) for times in (cutoffs.training, (cutoffs.validation,))]
 
 
-def _judged(model: _Model, test: LabelledRows, settings: TrainingSettings) -> dict[str, Any]:
+def _evaluate(model: _Model, test: LabelledRows, settings: TrainingSettings) -> dict[str, Any]:
     probability = model.score(test.raw)
     found: dict[str, Any] = {"calibration_error": expected_calibration_error(test.churned, probability)}
     metrics = {"roc_auc": RANKING_METRICS["roc_auc"], "log_loss": PROBABILITY_METRICS["log_loss"]}
@@ -169,8 +169,8 @@ def _moves(moved: Floats) -> dict[str, float]:
     return {"moves_mean": float(moved.mean()), "moves_most": float(moved.max())}
 
 
-def _last_days_buyers(artefacts: Artefacts, data: TrainingData) -> tuple[RawFeatures, RawFeatures]:
-    """Features, at noon, of who ordered in the morning of the last day; and with the next midnight's windows."""
+def _last_day_buyers(artefacts: Artefacts, data: TrainingData) -> tuple[RawFeatures, RawFeatures]:
+    """Features at noon of customers who ordered that morning of the last day; and with the next midnight's windows."""
     day = midnight(data.observed_until) - timedelta(days=1)
     with duckdb.connect() as connection:
         found = connection.execute(

@@ -45,7 +45,7 @@ def test_replicas_cores_and_redis_follow_from_what_was_measured() -> None:
 
     # 0.6 of a core lies between 1,000 and 2,000 requests/s: 1,500. Redis: 25 µs each.
     assert "full at 1,500 requests/s" in guide
-    assert "With the inference log on, 75% of the rate" in guide
+    assert "With the inference log, a replica reaches 75% of the rate" in guide
     assert "| 100 | 2 | 2 | 0.8 GB | 0.2% | 1 |" in guide
     assert "| 5,000 | 5 | 5 | 2.0 GB | 12.5% | 1 |" in guide
     assert "| 100,000 | 68 | 68 | 27.2 GB | 250.0% | 5 |" in guide

@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.markdown import between
 from benchmarks.report import GATE_BEGIN, GATE_END, PROMOTION_PAGE
 from benchmarks.results import load_all
-from benchmarks.simulations.gate_power import CHURNED, drawn, section
+from benchmarks.simulations.gate_power import CHURNED, draw, section
 from scoring.evaluation import expected_calibration_error
 
 
@@ -54,7 +54,7 @@ def test_the_page_in_the_repository_is_what_the_results_say() -> None:
 
 
 def test_drawn_models_have_the_roc_auc_that_is_asked_for_and_are_calibrated() -> None:
-    customers = drawn(40_000, 0.62, 0.75, 0.6, np.random.default_rng(3))
+    customers = draw(40_000, 0.62, 0.75, 0.6, np.random.default_rng(3))
 
     assert pytest.approx(CHURNED, abs=0.01) == customers.churned.mean()
     for roc_auc, probability in ((0.62, customers.before), (0.75, customers.now)):

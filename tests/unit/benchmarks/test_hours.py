@@ -34,7 +34,7 @@ def test_both_ways_to_train_are_shown_beside_each_other() -> None:
 
     assert "| logistic, at midnights | 0.750 [0.700, 0.800] |" in text
     assert "| logistic, at hours 0-24 | 0.370 | 0.480 | 0.050 | 0.150 |" in text
-    assert "0.400 [0.200, 0.600] churned" in text
+    assert "0.400 [0.200, 0.600] of them churned" in text
 
 
 def test_nothing_measured_is_said() -> None:

@@ -9,7 +9,7 @@ from benchmarks.jobs.orders import NewOrders
 from benchmarks.jobs.report import bytes_in_redis, jobs_section
 from benchmarks.jobs.scale import per_customer, scale_figures
 from benchmarks.jobs.scenarios import stages
-from benchmarks.jobs.scratch import JOBS_SETTINGS, _apart
+from benchmarks.jobs.scratch import JOBS_SETTINGS, _own_artefacts
 from benchmarks.jobs.stream import batch_lines
 from benchmarks.jobs.targets import TARGETS, jobs_verdicts
 from benchmarks.load.process_usage import StepError
@@ -210,7 +210,7 @@ def test_every_artefact_that_is_written_lies_apart(tmp_path: Any) -> None:
         "PATH": "/bin",
     }
 
-    artefacts, environment = _apart(theirs, tmp_path, "redis://127.0.0.1:1/0")
+    artefacts, environment = _own_artefacts(theirs, tmp_path, "redis://127.0.0.1:1/0")
 
     assert artefacts.redis_url == environment["REDIS_URL"] == "redis://127.0.0.1:1/0"
     written_to = ("orders", "offline_store", "streamed_orders", "materialize_runs", "feast_registry")

@@ -6,7 +6,7 @@ import sys
 import psutil
 import pytest
 
-from benchmarks.load.process_usage import MAXRSS_UNIT, Watched, usage_of, watched
+from benchmarks.load.process_usage import MAXRSS_UNIT, WatchedCommand, usage_of, watch_command
 
 MB_OF_CHILD = 150
 
@@ -44,9 +44,9 @@ for child in children: child.stdout.readline()
 print("ready", flush=True)
 import time; time.sleep(60)
 """
-    with watched(python(parent), os.environ) as running:
+    with watch_command(python(parent), os.environ) as running:
         while running.usage().peak_rss_mb < 2 * MB_OF_CHILD:
-            assert not running.wait(0.05), running.usage().last_words()
+            assert not running.wait(0.05), running.usage().last_lines()
 
 
 def test_a_command_that_takes_too_long_is_ended_with_all_it_started() -> None:
@@ -63,7 +63,7 @@ def test_a_command_that_takes_too_long_is_ended_with_all_it_started() -> None:
 
 def test_lines_have_the_time_at_which_they_came() -> None:
     code = "import time; print('a', flush=True); time.sleep(0.3); print('b', flush=True)"
-    with watched(python(code), os.environ) as running:
+    with watch_command(python(code), os.environ) as running:
         running.wait(60)
     (first, a), (second, b) = running.lines
 
@@ -81,10 +81,10 @@ def test_a_command_can_be_held_to_one_core() -> None:
 
 
 def test_a_block_that_fails_ends_its_command() -> None:
-    started: list[Watched] = []
+    started: list[WatchedCommand] = []
 
     def fail() -> None:
-        with watched(python("import time; time.sleep(60)"), os.environ) as running:
+        with watch_command(python("import time; time.sleep(60)"), os.environ) as running:
             started.append(running)
             raise KeyError
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.online.soak import judged
+from benchmarks.online.soak import growth_figures
 from benchmarks.online.targets import verdicts
 from benchmarks.report import PAGE, page
 from benchmarks.results import JOBS_FILE, RESULTS, load, load_all, store
@@ -116,7 +116,7 @@ def test_a_generator_that_was_the_limit_is_named() -> None:
 def test_the_soak_shows_its_windows_and_its_verdicts() -> None:
     windows = soak_windows(grows_mb=7.7)
 
-    text = page({"soak": {**ABOUT, "connections": 32, "windows": windows, **judged(windows)}})
+    text = page({"soak": {**ABOUT, "connections": 32, "windows": windows, **growth_figures(windows)}})
 
     assert "200,000 single requests over 32 connections" in text
     assert "| memory per 10,000 requests after the warm-up | ≤ 1 MB | 7.70 MB | **not met** |" in text

@@ -1,6 +1,6 @@
 from typing import Any
 
-from benchmarks.online.soak import judged
+from benchmarks.online.soak import growth_figures
 from benchmarks.online.targets import TARGETS, verdicts
 from benchmarks.summaries import of_rounds
 
@@ -72,7 +72,7 @@ def soak_windows(grows_mb: float, slower: float = 1.0) -> list[dict[str, Any]]:
 
 
 def test_a_soak_that_neither_grows_nor_slows_meets_its_targets() -> None:
-    found = judged(soak_windows(grows_mb=0.2))
+    found = growth_figures(soak_windows(grows_mb=0.2))
 
     assert round(found["mb_per_10000"], 6) == 0.2
     assert all(target["met"] for target in found["targets"])
@@ -82,11 +82,11 @@ def test_growth_in_the_warm_up_does_not_count() -> None:
     windows = soak_windows(grows_mb=0)
     windows[0]["rss_mb"] = 100
 
-    assert abs(judged(windows)["mb_per_10000"]) < 1e-9
+    assert abs(growth_figures(windows)["mb_per_10000"]) < 1e-9
 
 
 def test_a_leak_and_growing_latency_are_seen() -> None:
-    memory, _, p99 = judged(soak_windows(grows_mb=7.7, slower=2.0))["targets"]
+    memory, _, p99 = growth_figures(soak_windows(grows_mb=7.7, slower=2.0))["targets"]
 
     assert not memory["met"]
     assert not p99["met"]

@@ -9,7 +9,7 @@ from benchmarks.simulations.drift_year import (
     MONTHS,
     PLANTED,
     PLANTED_MONTHS,
-    Planted,
+    PlantedChange,
     SteadyShop,
     log_months,
     report_of,
@@ -52,7 +52,7 @@ def test_twelve_monthly_reports_of_a_shop_that_stays_as_it_is_say_nothing(
 
 @pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.name)
 def test_a_change_that_is_planted_in_the_steady_shop_is_named(
-    shop: SteadyShop, tmp_path: Path, planted: Planted
+    shop: SteadyShop, tmp_path: Path, planted: PlantedChange
 ) -> None:
     month = PLANTED_MONTHS[-1]
     rows = planted.change(shop.steady[month], np.random.default_rng(1)) if planted.change else shop.raised()[month]

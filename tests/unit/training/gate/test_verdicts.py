@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from benchmarks.simulations.gate_power import ALIKE, BASELINE, compared, drawn, drawn_apart, on_its_own
+from benchmarks.simulations.gate_power import ALIKE, BASELINE, compared, draw, draw_pair, on_its_own
 from scoring.evaluation import Estimate, calibration_error, evaluate, standard_error_interval
 from training.gate.comparison import judge_roc_auc
 from training.gate.rules import verdict_on_gain
@@ -53,7 +53,7 @@ def test_a_candidate_that_is_worse_by_the_margin_passes_no_more_often_than_is_no
     random, trials = np.random.default_rng(5), 200
     said = Counter(
         judge_roc_auc("", customers.churned, customers.before, customers.now, MARGIN, SETTINGS).verdict
-        for customers in (drawn_apart(size, -MARGIN, ALIKE, random) for _ in range(trials))
+        for customers in (draw_pair(size, -MARGIN, ALIKE, random) for _ in range(trials))
     )
 
     assert said[Verdict.BETTER] + said[Verdict.NOT_WORSE] <= at_most(NOMINAL, trials)
@@ -63,7 +63,7 @@ def test_a_candidate_that_is_worse_by_the_margin_passes_no_more_often_than_is_no
 def test_a_model_that_is_no_better_than_recency_alone_passes_no_more_often_than_is_nominal(size: int) -> None:
     random, trials = np.random.default_rng(6), 200
     lucky = sum(
-        verdict_on_gain(on_its_own(drawn_apart(size, 0.0, BASELINE, random), SETTINGS), 0) is Verdict.BETTER
+        verdict_on_gain(on_its_own(draw_pair(size, 0.0, BASELINE, random), SETTINGS), 0) is Verdict.BETTER
         for _ in range(trials)
     )
 
@@ -74,7 +74,7 @@ def test_an_equal_candidate_passes_where_there_are_rows_enough_and_not_on_a_few(
     random = np.random.default_rng(7)
 
     def passed(size: int) -> int:
-        found = (compared(drawn_apart(size, 0.0, ALIKE, random), SETTINGS) for _ in range(20))
+        found = (compared(draw_pair(size, 0.0, ALIKE, random), SETTINGS) for _ in range(20))
         return sum(comparison.headline.passes for comparison in found)
 
     assert passed(6_000) >= 19
@@ -83,7 +83,7 @@ def test_an_equal_candidate_passes_where_there_are_rows_enough_and_not_on_a_few(
 
 def test_a_small_gain_over_recency_alone_is_found_where_there_are_rows_enough() -> None:
     random = np.random.default_rng(8)
-    found = [on_its_own(drawn_apart(20_000, 0.013, BASELINE, random), SETTINGS) for _ in range(10)]
+    found = [on_its_own(draw_pair(20_000, 0.013, BASELINE, random), SETTINGS) for _ in range(10)]
 
     assert all(verdict_on_gain(measured, 0) is Verdict.BETTER for measured in found)
 
@@ -95,7 +95,7 @@ def test_much_of_what_chance_adds_to_a_calibration_error_is_taken_off_and_a_true
     def measured(shift: float, corrected: bool) -> list[Estimate]:
         found = []
         for _ in range(60):
-            customers = drawn(size, 0.72, 0.72, ALIKE, random)
+            customers = draw(size, 0.72, 0.72, ALIKE, random)
             moved = customers.now + shift * (1 - customers.now)
             interval = standard_error_interval(SETTINGS.gate_confidence, corrected)
             found.append(evaluate(customers.churned, moved, metrics, 60, 1, interval=interval)["error"])
