@@ -1,0 +1,59 @@
+"""Clients of version 1 get what they got. Answers, OpenAPI document and contract were recorded before the rooms moved."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract import ModelContract, content_sha256
+from service.api.openapi import openapi_document
+from tests.fixtures.v1.record import FOLDER, contract, opened
+
+NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
+EXCHANGES: list[dict[str, Any]] = json.loads((FOLDER / "exchanges.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("number", range(len(EXCHANGES)))
+async def test_an_answer_is_the_recorded_one_to_the_byte_but_for_a_probabilitys_last_digits(
+    number: int, tmp_path: Path
+) -> None:
+    """ONNX Runtime's sums differ between processors by some 1e-7."""
+    recorded = EXCHANGES[number]
+    request = recorded["request"]
+
+    async with opened(tmp_path) as client:
+        answer = await client.request(
+            request["method"], request["path"], content=request["body"].encode(), headers=request["headers"]
+        )
+
+    assert recorded["status"] == answer.status_code
+    assert recorded["headers"] == {name: answer.headers.get(name) for name in recorded["headers"]}
+    assert NUMBER.sub("#", recorded["body"]) == NUMBER.sub("#", answer.text)
+    numbers = [[float(found) for found in NUMBER.findall(text)] for text in (recorded["body"], answer.text)]
+    assert numbers[0] == pytest.approx(numbers[1], rel=1e-5, abs=1e-6)
+
+
+def without_descriptions(document: object) -> object:
+    """Words may become plainer."""
+    if isinstance(document, dict):
+        kept = {name: without_descriptions(value) for name, value in document.items()}
+        return {name: value for name, value in kept.items() if name != "description" or not isinstance(value, str)}
+    return [without_descriptions(value) for value in document] if isinstance(document, list) else document
+
+
+def test_the_openapi_document_is_the_recorded_one_but_for_its_descriptions() -> None:
+    document = openapi_document(contract(), 10, keys_configured=True)
+
+    recorded = json.loads((FOLDER / "openapi.json").read_text(encoding="utf-8"))
+    assert json.dumps(without_descriptions(recorded)) == json.dumps(without_descriptions(document))
+
+
+def test_a_contract_of_version_1_is_read_and_written_with_the_same_digest() -> None:
+    recorded = (FOLDER / "contract.json").read_text(encoding="utf-8")
+
+    read = ModelContract.from_json(recorded)
+
+    assert recorded == read.to_json()
+    assert content_sha256(recorded.encode()) == read.sha256
