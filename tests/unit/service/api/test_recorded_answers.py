@@ -1,4 +1,4 @@
-"""Clients of version 1 get what they got. Answers, OpenAPI document and contract were recorded before the rooms moved."""
+"""Clients of version 1 get what they got before the rooms moved: answers, OpenAPI document and contract."""
 
 import json
 import re
