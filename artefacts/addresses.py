@@ -14,12 +14,6 @@ from artefacts.process.small_files import read_small_text
 from artefacts.redis_address import RedisAddress
 from contract.errors import ContractError
 
-MODEL_FILES = {"onnx": "model.onnx", "sklearn": "model.skops"}
-"""Runtime → the model's file in the BentoML model store, beside `contract.json`."""
-
-PIPELINE_FILE = MODEL_FILES["sklearn"]
-"""The scikit-learn pipeline. It is stored for every runtime, because predictions are explained with it."""
-
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
 

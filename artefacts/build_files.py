@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+BUILD_FILE = "build.json"
+"""The record, in a build's folder."""
 STREAMED = "streamed"
 """The folder, beside a view's partitions, of the stream's rows: one file `batch-<n>.parquet` per batch."""
 STREAMED_ROWS = "rows.json"
@@ -50,7 +52,7 @@ def damage(build: Path, streamed_orders: Path | None, read: bool = True) -> str 
         streamed_orders: see `artefacts.addresses`; None if the stream no longer adds to this build.
         read: as in `wrong_in`.
     """
-    record = _json(build / "build.json")
+    record = _json(build / BUILD_FILE)  # of any version, see `artefacts.build_record`
     found = next(_all_wrong(build, streamed_orders, record, read), None)
     return f"{found}; `make features` mends it" if found else None
 

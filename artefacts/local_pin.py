@@ -1,7 +1,6 @@
 """The pin and the challenger file of this machine, and the lock for changing them. Imports quickly."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,22 +12,34 @@ from artefacts.process.small_files import read_small_text
 
 
 @contextmanager
-def alone(artefacts: Artefacts) -> Iterator[None]:
+def store_lock(artefacts: Artefacts) -> Iterator[None]:
     """Exclusive lock on this machine's model store and pin file, held briefly; so the last claim is the last pin."""
     with locked(artefacts.model_tag.with_name(f"{artefacts.model_tag.name}.lock")):
         yield
 
 
-def pinned(artefacts: Artefacts) -> str:
-    """Tag of the pinned model; empty if there is none or it cannot be read."""
+def read_pin(artefacts: Artefacts) -> str:
+    """Tag of the pinned model; empty if there is none.
+
+    Raises:
+        OSError: the pin cannot be read.
+    """
     try:
         return read_small_text(artefacts.model_tag).strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+
+
+def pinned(artefacts: Artefacts) -> str:
+    """As `read_pin`, but empty if the pin cannot be read."""
+    try:
+        return read_pin(artefacts)
     except OSError:
         return ""
 
 
 def pin(artefacts: Artefacts, tag: str) -> None:
-    """Pin the model that this machine serves, atomically. If it was the challenger, there is none now. Hold `alone`."""
+    """Pin the model that this machine serves; if it was the challenger, there is none now. Hold `store_lock`."""
     write_atomically(artefacts.model_tag, tag + "\n")
     if challenging(artefacts).get("tag") == tag:  # a model cannot challenge itself
         artefacts.challenger.unlink()
@@ -50,16 +61,10 @@ def switch_off(artefacts: Artefacts) -> Mapping[str, Any] | None:
     Returns:
         The challenger file's content; None if there was no file.
     """
-    with alone(artefacts):
+    with store_lock(artefacts):
         said = challenging(artefacts)
         try:
             artefacts.challenger.unlink()
         except FileNotFoundError:
             return None
     return said
-
-
-def version_in(tag: object) -> str | None:
-    """The version number in a tag of the model store; None if it has none."""
-    found = re.search(r":v(\d+)-", str(tag))
-    return found.group(1) if found else None

@@ -1,13 +1,7 @@
-"""The inference log: one row per answered prediction, written by the service and read by the jobs.
+"""Makes rows of the inference log from what a model answered, and reads them. Columns: `artefacts/log_rows.py`."""
 
-Complete files are Parquet, `date=<YYYY-MM-DD>/<start>-<process>.parquet`. The file that a process has open is an Arrow
-stream beside them, `….arrows`; its flushed batches stay readable if the process ends.
-"""
-
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,40 +12,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from contract import FeatureState, ResolvedFeatures
+from artefacts.log_rows import COMPLETE_SUFFIX, INFERENCE_LOG, OPEN_SUFFIX, STATES, TIMESTAMP, flushed
+from contract import ResolvedFeatures
 from scoring.errors import ModelError
 from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import STATUSES, Outcomes
-
-TIMESTAMP = pa.timestamp("us", tz="UTC")
-INFERENCE_LOG = pa.schema(
-    [
-        ("request_id", pa.string()),
-        ("row", pa.int32()),  # position in the request, from 0
-        ("customer_id", pa.string()),  # or its pseudonym
-        ("as_of", TIMESTAMP),  # the request's time
-        ("model_name", pa.string()),
-        ("model_version", pa.string()),
-        ("model_tag", pa.string()),
-        ("contract_sha256", pa.string()),
-        ("role", pa.string()),
-        ("answered", pa.bool_()),  # False: another model gave the answer
-        ("status", pa.string()),
-        ("churn_probability", pa.float64()),  # it and `churn`: null unless the status is `ok` or `degraded`
-        ("churn", pa.bool_()),
-        ("inputs", pa.list_(pa.float32())),  # exactly what the model saw; it and the next three: in contract order
-        ("event_timestamps", pa.list_(TIMESTAMP)),  # of the value's oldest source row; null without one
-        ("states", pa.list_(pa.string())),
-        ("defaulted", pa.list_(pa.bool_())),
-        ("cached_seconds", pa.float64()),
-    ]
-)
-"""One row per customer of a request and model that scored it. Lists are null for an unknown customer."""
-
-STATES = pa.array([state.name.lower() for state in FeatureState])
-OPEN_SUFFIX, COMPLETE_SUFFIX = ".arrows", ".parquet"
-WRITTEN_WITHIN = timedelta(hours=1)
-"""Longest time from answer to write. A row is in the folder of the day on which it was written."""
 
 
 @dataclass(frozen=True)
@@ -157,24 +122,6 @@ def log_table(answers: Answers) -> pa.Table:
     return pa.table(columns, schema=INFERENCE_LOG)
 
 
-def log_files(folder: Path, since: datetime | None = None, until: datetime | None = None) -> list[Path]:
-    """Files that may hold answers of [since, until), UTC, oldest first, including open ones."""
-    first = None if since is None else since.date()
-    last = None if until is None else (until + WRITTEN_WITHIN).date()
-    days = []
-    for day in folder.glob("date=*"):
-        try:
-            named = date.fromisoformat(day.name.removeprefix("date="))
-        except ValueError:
-            continue
-        if (first is None or named >= first) and (last is None or named <= last):
-            days.append(day)
-    # Streams first: one that becomes Parquet meanwhile is then found at least once. Both files hold the same rows.
-    streams = [file for day in days for file in day.glob(f"*{OPEN_SUFFIX}")]
-    complete = {file for day in days for file in day.glob(f"*{COMPLETE_SUFFIX}")}
-    return sorted(complete | {file for file in streams if file.with_suffix(COMPLETE_SUFFIX) not in complete})
-
-
 def read_log(file: Path, only: pc.Expression | None = None) -> pa.Table:
     """Read a file's rows; of an open file, the flushed ones.
 
@@ -198,17 +145,3 @@ def read_log(file: Path, only: pc.Expression | None = None) -> pa.Table:
         return table.select(INFERENCE_LOG.names).cast(INFERENCE_LOG)
     except (pa.ArrowException, OSError) as error:
         raise ModelError(f"{file}: cannot be read as inference log: {str(error).splitlines()[0]}") from None
-
-
-def flushed(stream: Path) -> Iterator[pa.RecordBatch]:
-    """The complete batches of an Arrow stream that a process has, or had, open.
-
-    Raises:
-        ArrowException, OSError: it is not an Arrow stream, or no longer exists.
-    """
-    with pa.OSFile(str(stream)) as source:
-        if source.size() == 0:
-            return
-        # The last batch may be incomplete: the process may have ended while writing it.
-        with pa.ipc.open_stream(source) as batches, suppress(pa.ArrowException, OSError):
-            yield from batches

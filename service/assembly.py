@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from artefacts.addresses import PROJECT_ROOT, Artefacts
+from artefacts.challenger_file import Challenge
+from artefacts.model_tag import is_exact
 from scoring.models.imported_model import ImportedModel
-from scoring.models.model_store import is_exact, open_model, pinned_tag
+from scoring.models.model_store import open_model, pinned_tag
 from service.api.authentication import ApiKeys
 from service.api.endpoints import Serving
 from service.api.exchange import model_headers
@@ -14,7 +16,7 @@ from service.api.exposure import refuse_exposure
 from service.api.in_flight_limits import InFlightLimit
 from service.api.mlflow_protocol import ScoringProtocol
 from service.api.openapi import openapi_document
-from service.desired_models import Challenge, DesiredModels, desired_models_at_start
+from service.desired_models import DesiredModels, desired_models_at_start
 from service.errors import StartupError
 from service.features.guard import GuardedFeatures, LastKnownGood
 from service.features.opening import OpenedFeast, open_feast

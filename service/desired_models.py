@@ -6,40 +6,26 @@ live, what is live goes on answering.
 """
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
+from artefacts.challenger_file import Challenge
+from artefacts.model_tag import is_exact
 from artefacts.process.small_files import UnfitFileError, read_small_text
 from contract import ContractError
 from contract.validation import first_problem
 from scoring.errors import ModelError
-from scoring.models.model_store import is_exact
 from service.errors import StartupError
 from service.own_threads import in_own_thread
-from service.prediction.challenger import Mode
 
 logger = logging.getLogger("service")
 
 _RETRY_SECONDS = 10.0
-
-
-class Challenge(BaseModel):
-    """What `var/challenger.json` says: the model beside the champion.
-
-    share: of the customers whom a canary answers.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    tag: str
-    mode: Mode
-    share: float = Field(default=0.1, ge=0, le=1)
 
 
 class DesiredModels(NamedTuple):
@@ -61,7 +47,7 @@ def read_challenge(file: Path) -> Challenge | None:
         OSError: it cannot be read just now.
     """
     try:
-        challenge = Challenge.model_validate(json.loads(read_small_text(file)))
+        challenge = Challenge.from_text(read_small_text(file))
     except FileNotFoundError:
         return None
     except ValidationError as error:

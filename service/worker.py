@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from artefacts.addresses import Artefacts
+from artefacts.model_tag import is_exact
 from contract import ContractError
 from scoring.errors import ModelError
-from scoring.models.model_store import is_exact, pinned_tag
+from scoring.models.model_store import pinned_tag
 from service.api.endpoints import Serving
 from service.api.routing import ServingSlot
 from service.assembly import OpenedParts, assemble, cache_of, open_parts, served_tag

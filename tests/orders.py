@@ -11,7 +11,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from artefacts.addresses import Artefacts
-from jobs.offline_store.orders_file import ORDERS_SCHEMA
+from artefacts.orders_schema import ORDERS_SCHEMA
 
 Order = tuple[str, str, datetime, float, int]
 """order_id, customer_id, event_timestamp, amount, items."""

@@ -25,13 +25,13 @@ import pyarrow.parquet as pq
 import uvicorn
 
 from artefacts.addresses import PROJECT_ROOT, Artefacts
+from artefacts.orders_schema import ORDERS_SCHEMA
 from jobs.batch.score_batch import Order, score_batch
 from jobs.batch.score_batch_spark import score_batch_on_spark
 from jobs.feature_store import apply
 from jobs.features.build import build_features
 from jobs.local import embedded_redis
 from jobs.materialization.materialize import materialize
-from jobs.offline_store.orders_file import ORDERS_SCHEMA
 from jobs.settings import JobsSettings
 from jobs.stream.micro_batch import StreamFolders
 from jobs.stream.score_stream import Stream, score_stream

@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import bentoml
 import mlflow
@@ -14,9 +13,11 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from artefacts.addresses import MODEL_FILES, PIPELINE_FILE, Artefacts
-from artefacts.local_pin import alone, pin
-from contract import ModelContract, content_sha256
+from artefacts.addresses import Artefacts
+from artefacts.local_pin import pin, store_lock
+from artefacts.model_record import CONTRACT_FILE, MODEL_FILES, PIPELINE_FILE, ModelDigests, ModelRecord
+from artefacts.model_tag import model_tag
+from contract import ModelContract
 from scoring.errors import ModelError
 from scoring.models.classes import check_classifier, check_probabilities
 from scoring.models.imported_model import ImportedModel, load_model
@@ -67,9 +68,9 @@ class Servable:
         return self.files[MODEL_FILES[self.runtime]]
 
     @property
-    def digests(self) -> dict[str, str]:
-        """What the service holds the files against: the contract, the file it scores with, the pipeline."""
-        return _digests(self.files, MODEL_FILES[self.runtime])
+    def digests(self) -> ModelDigests:
+        """What the service verifies before it loads the model."""
+        return ModelDigests.of(self.files, self.runtime)
 
     @property
     def tag(self) -> str:
@@ -79,30 +80,23 @@ class Servable:
     @property
     def identity(self) -> dict[str, str]:
         """Tag and digests, for the ledger."""
-        return {"tag": self.tag, **self.digests}
+        return {"tag": self.tag, **self.digests.to_dict()}
 
     @property
-    def labels(self) -> dict[str, str]:
-        """What the model store says about it in short."""
+    def record(self) -> ModelRecord:
+        """What the model store says of it."""
         version = self.registered.version
-        return {
-            "mlflow_version": str(version.version),
-            "mlflow_run_id": str(version.run_id),
-            "runtime": self.runtime,
-        }
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """What the model store says about it in full."""
-        version = self.registered.version
-        return {
-            **self.digests,
-            "mlflow_model": version.name,
-            "mlflow_model_sha256": version.tags["model_sha256"],
-            "git_commit": version.tags.get("git_commit", "unknown"),
-            "comparison": asdict(self.comparison) if self.comparison else {},
-            "reason": self.reason,
-        }
+        return ModelRecord(
+            mlflow_version=str(version.version),
+            mlflow_run_id=str(version.run_id),
+            runtime=self.runtime,
+            **self.digests.to_dict(),
+            mlflow_model=version.name,
+            mlflow_model_sha256=version.tags["model_sha256"],
+            git_commit=version.tags.get("git_commit", "unknown"),
+            comparison=asdict(self.comparison) if self.comparison else {},
+            reason=self.reason,
+        )
 
     def write(self, folder: Path) -> None:
         """Put its files into a folder."""
@@ -112,7 +106,8 @@ class Servable:
     def load(self, folder: Path) -> ImportedModel:
         """Load it as the service does, from a folder that it is written to."""
         self.write(folder)
-        return load_model(self.tag, folder, self.labels, self.metadata, role="candidate")
+        record = self.record
+        return load_model(self.tag, folder, record.labels, record.metadata, role="candidate")
 
 
 def import_model(artefacts: Artefacts, name: str, alias_or_version: str, tracking_uri: str) -> Servable:
@@ -130,7 +125,7 @@ def import_model(artefacts: Artefacts, name: str, alias_or_version: str, trackin
     refuse_unpassed(version)
     servable = prepare(client, version)
     store(artefacts, servable)
-    with alone(artefacts):
+    with store_lock(artefacts):
         if registry.version_of(client, name, alias_or_version).version != version.version:
             raise ModelImportError(f"alias {alias_or_version!r} of {name!r} was moved meanwhile; run again")
         pin(artefacts, servable.tag)
@@ -152,7 +147,7 @@ def prepare(client: MlflowClient, version: ModelVersion, served_sha256: str | No
     with tempfile.TemporaryDirectory() as folder:
         registered = registry.download(version, Path(folder))
     # The pipeline goes in beside ONNX too: predictions are explained with it.
-    files = {"contract.json": registered.contract_document, PIPELINE_FILE: registered.pipeline_document}
+    files = {CONTRACT_FILE: registered.contract_document, PIPELINE_FILE: registered.pipeline_document}
     if served_sha256 == hashlib.sha256(registered.pipeline_document).hexdigest():
         return _by_scikit_learn(registered, files, "as it was when it was promoted")
     _check_classes(registered)
@@ -234,24 +229,20 @@ def store(artefacts: Artefacts, servable: Servable) -> None:
     Raises:
         ModelImportError: the store cannot be written.
     """
-    with alone(artefacts):  # BentoML shows a model while it is still being written
+    with store_lock(artefacts):  # BentoML shows a model while it is still being written
         if _is_stored_whole(servable):
             return
+        record = servable.record
         try:
             with bentoml.models.create(
-                servable.tag, module="training.bento_import", labels=servable.labels, metadata=servable.metadata
+                servable.tag,
+                module="training.bento_import",
+                labels=record.labels,
+                metadata=record.metadata,
             ) as stored:
                 servable.write(Path(stored.path))
         except OSError as error:
             raise ModelImportError(f"the BentoML model store cannot be written: {error.strerror}") from None
-
-
-def _digests(files: Mapping[str, bytes], served_file: str) -> dict[str, str]:
-    return {
-        "contract_sha256": content_sha256(files["contract.json"]),
-        "file_sha256": hashlib.sha256(files[served_file]).hexdigest(),
-        "pipeline_sha256": hashlib.sha256(files[PIPELINE_FILE]).hexdigest(),
-    }
 
 
 def stored(version: ModelVersion, tag: str) -> dict[str, str] | None:
@@ -260,7 +251,7 @@ def stored(version: ModelVersion, tag: str) -> dict[str, str] | None:
         digests = _stored_digests(tag)
     except Exception:  # bentoml, yaml and json each raise their own for what a killed import left
         return None
-    return {"tag": tag, **digests} if digests and _tag(version, digests) == tag else None
+    return {"tag": tag, **digests.to_dict()} if digests and _tag(version, digests) == tag else None
 
 
 def _is_stored_whole(servable: Servable) -> bool:
@@ -276,15 +267,16 @@ def _is_stored_whole(servable: Servable) -> bool:
     return False
 
 
-def _stored_digests(tag: str) -> dict[str, str]:
-    """Those of the files in the store; empty if they are not what the store says of them."""
+def _stored_digests(tag: str) -> ModelDigests | None:
+    """Digests of the files in the store; None if they are not those that the store records."""
     found = bentoml.models.get(tag)
-    served_file = MODEL_FILES[found.info.labels["runtime"]]
-    files = {name: (Path(found.path) / name).read_bytes() for name in ("contract.json", PIPELINE_FILE, served_file)}
-    digests = _digests(files, served_file)
-    return digests if all(found.info.metadata.get(key) == value for key, value in digests.items()) else {}
+    record = ModelRecord.read(found.info.labels, found.info.metadata)
+    names = (CONTRACT_FILE, PIPELINE_FILE, MODEL_FILES[record.runtime])
+    digests = ModelDigests.of({name: (Path(found.path) / name).read_bytes() for name in names}, record.runtime)
+    recorded = (record.contract_sha256, record.file_sha256, record.pipeline_sha256)
+    return digests if recorded == (digests.contract_sha256, digests.file_sha256, digests.pipeline_sha256) else None
 
 
-def _tag(version: ModelVersion, digests: Mapping[str, str]) -> str:
-    parts = [version.tags["contract_sha256"], version.tags["model_sha256"], digests["file_sha256"]]
-    return f"{version.name}:v{version.version}-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:12]}"
+def _tag(version: ModelVersion, digests: ModelDigests) -> str:
+    contents = (version.tags["contract_sha256"], version.tags["model_sha256"], digests.file_sha256)
+    return model_tag(version.name, str(version.version), *contents)

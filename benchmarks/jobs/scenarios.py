@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from artefacts.addresses import PROJECT_ROOT
+from artefacts.orders_schema import ORDERS_SCHEMA
 from benchmarks.jobs.orders import NewOrders
 from benchmarks.jobs.scratch import Scratch
 from benchmarks.load.process_usage import StepError, Usage, usage_of
 from jobs.offline_store.builds import read_build
-from jobs.offline_store.orders_file import ORDERS_SCHEMA
 from scoring.models.model_store import open_model, pinned_tag
 
 STOCK_SECONDS = 900.0

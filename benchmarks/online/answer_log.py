@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from artefacts.addresses import Artefacts
+from artefacts.log_rows import COMPLETE_SUFFIX, OPEN_SUFFIX
 from benchmarks.load.process_usage import StepError, usage_of
 from benchmarks.machine import machine, provenance
 from benchmarks.markdown import NOT_MEASURED, prose, table
 from benchmarks.results import store
 from contract import RawFeatures, Resolver
 from jobs.times import unix_us
-from scoring.inference_log import COMPLETE_SUFFIX, OPEN_SUFFIX, Answers, log_table, together
+from scoring.inference_log import Answers, log_table, together
 from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import open_model, pinned_tag
 from scoring.outcomes import outcomes

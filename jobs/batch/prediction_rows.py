@@ -6,26 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from artefacts.prediction_rows import ISSUE, PREDICTIONS
 from contract import ModelContract, ResolvedFeatures
 from contract.resolve import STATE_WORDS
 from scoring.outcomes import STATUSES, Outcomes
-
-ISSUE = pa.struct(
-    [("feature", pa.string()), ("state", pa.string()), ("age_seconds", pa.float64()), ("used", pa.string())]
-)
-
-PREDICTIONS = pa.schema(
-    [
-        ("customer_id", pa.string()),
-        ("churn_probability", pa.float64()),  # null where refused or unknown
-        ("churn", pa.bool_()),
-        ("status", pa.string()),
-        ("feature_issues", pa.list_(ISSUE)),
-        ("model_name", pa.string()),
-        ("model_version", pa.string()),
-        ("as_of", pa.timestamp("us", tz="UTC")),
-    ]
-)
 
 _WORDS = pa.array([STATE_WORDS.get(state) for state in range(max(STATE_WORDS) + 1)], pa.string())
 

@@ -12,10 +12,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from artefacts.addresses import Artefacts
+from artefacts.prediction_rows import PREDICTIONS
 from artefacts.process.atomic_files import replaced_folder
 from contract import Resolver
 from jobs.batch.customer_list import CustomerList, read_customer_list
-from jobs.batch.prediction_rows import PREDICTIONS, counts, feature_issues, predictions
+from jobs.batch.prediction_rows import counts, feature_issues, predictions
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
 from jobs.offline_store.builds import check_whole

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from artefacts.addresses import PROJECT_ROOT, Artefacts
+from artefacts.prediction_rows import PREDICTIONS
 from artefacts.process.atomic_files import replaced_folder
 from contract import ModelContract, Resolver
 from jobs.batch.customer_list import CustomerList
-from jobs.batch.prediction_rows import PREDICTIONS, feature_issues, predictions
+from jobs.batch.prediction_rows import feature_issues, predictions
 from jobs.batch.score_batch import Batch, Order, Scored, nobody_has_features, open_batch
 from jobs.offline_store.latest_rows import ViewSource
 from jobs.offline_store.offline_features import FeaturePlan, StoredRows

@@ -17,7 +17,9 @@ import pyarrow.parquet as pq
 
 from artefacts.addresses import Artefacts
 from artefacts.build_files import Written
+from artefacts.build_record import Build, Day, Partition
 from artefacts.cutoffs import CutoffSettings, midnight
+from artefacts.orders_schema import ORDERS_SCHEMA
 from feature_repo import transformations
 from jobs.errors import JobError
 from jobs.features import build_plan
@@ -26,9 +28,6 @@ from jobs.features.engine import Engine, Features, Period, stored_schema
 from jobs.features.open_engine import open_engine
 from jobs.features.orders_check import check_against_orders
 from jobs.offline_store.builds import (
-    Build,
-    Day,
-    Partition,
     files_of,
     keep_partition,
     next_history,
@@ -37,7 +36,7 @@ from jobs.offline_store.builds import (
     read_build,
     whole_files,
 )
-from jobs.offline_store.orders_file import ORDER_COLUMNS, ORDERS_SCHEMA, Orders, find_orders
+from jobs.offline_store.orders_file import ORDER_COLUMNS, Orders, find_orders
 from jobs.offline_store.owner import owner_of
 from jobs.settings import JobsSettings
 from jobs.times import EPOCH, unix_us

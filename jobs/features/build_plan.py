@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 import ibis
 import ibis.expr.types as ir
 
+from artefacts.build_record import Build
 from artefacts.cutoffs import CutoffSettings, lay_back, midnight
 from feature_repo import transformations
 from jobs.features.engine import Features
-from jobs.offline_store.builds import Build
 
 _DAY = timedelta(days=1)
 

@@ -14,13 +14,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from artefacts.addresses import Artefacts
+from artefacts.log_rows import COMPLETE_SUFFIX, STATES, log_files
 from contract import FeatureState, ModelContract
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
 from jobs.inference_log.reading import nothing_in, refuse_foreign
 from jobs.times import format_range
 from scoring.errors import ModelError
-from scoring.inference_log import COMPLETE_SUFFIX, STATES, log_files, read_log
+from scoring.inference_log import read_log
 from scoring.models.model_store import open_model
 
 if TYPE_CHECKING:

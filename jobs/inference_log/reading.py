@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from artefacts.log_rows import STATES, TIMESTAMP, log_files
 from contract import FeatureState
 from scoring.errors import ModelError
-from scoring.inference_log import STATES, TIMESTAMP, log_files, read_log
+from scoring.inference_log import read_log
 from scoring.models.imported_model import ImportedModel
 
 Opener = Callable[[str], ImportedModel]

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from artefacts.log_rows import log_files
 from artefacts.process.printable import printable
 from contract import FeatureInput, ModelContract
 from jobs.errors import ArgumentError, JobError
@@ -17,7 +18,7 @@ from jobs.inference_log.reading import nothing_in
 from jobs.reports.text_tables import aligned
 from scoring.errors import ModelError
 from scoring.explanation import Explainer, Explanation
-from scoring.inference_log import log_files, read_log
+from scoring.inference_log import read_log
 from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import open_model
 

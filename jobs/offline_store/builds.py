@@ -4,73 +4,21 @@ Unchanged partitions are hard links to the previous build's files. Rows from the
 `current/<view>/streamed/batch-<n>.parquet` until a build includes their orders.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypedDict
 
 from artefacts.build_files import STREAMED, Written, damage, written, wrong_in
+from artefacts.build_record import Build, is_build
 from artefacts.process.atomic_files import replaced_file
 from artefacts.process.file_locks import locked
 from jobs.errors import JobError
 from jobs.offline_store.orders_file import streamed_batches
 
-
-class Partition(TypedDict):
-    """A partition's number of rows, and the build that wrote it."""
-
-    rows: int
-    build: str
-
-
-class Day(TypedDict):
-    """One day's distinct orders: their number, and the sum of their hashes as text."""
-
-    orders: int
-    hash: str
-
-
 MOST_HISTORY = 1_000
-
-
-@dataclass(frozen=True)
-class Build:
-    """One complete build of the offline store.
-
-    source: where its orders came from, for people.
-    known_until: end of its orders: `observed_until`, or the stream's newest order; empty in builds of earlier versions.
-    rows: per feature view, without rows from the stream.
-    engine: name and version of the engine that computed it.
-    definition: digest of the code that computed it.
-    streamed_batches: numbers of the streamed batches that it includes.
-    left_out: numbers of the streamed batches of another data set.
-    partitions: view → partition → its rows and build.
-    days: day of orders (days since 1970, as text) → its orders.
-    files: view → partition → its files, see `artefacts.build_files`; empty in builds of earlier versions.
-    cutoffs: training's cut-off settings, each as last set for this build or an earlier one.
-    history: names of the builds before it, oldest first, at most `MOST_HISTORY`; names are times.
-    """
-
-    name: str
-    source: str
-    observed_until: str
-    newest_snapshot: str
-    rows: dict[str, int]
-    engine: str
-    definition: str
-    streamed_batches: list[int]
-    partitions: dict[str, dict[str, Partition]]
-    days: dict[str, Day]
-    files: dict[str, dict[str, dict[str, Written]]] = field(default_factory=dict)
-    left_out: list[int] = field(default_factory=list)
-    known_until: str = ""
-    cutoffs: dict[str, Any] = field(default_factory=dict)
-    history: list[str] = field(default_factory=list)
 
 
 def read_build(offline_store: Path) -> Build:
@@ -80,7 +28,7 @@ def read_build(offline_store: Path) -> Build:
         JobError: there is none.
     """
     try:
-        return _described(offline_store / "current")
+        return Build.read(offline_store / "current")
     except (OSError, ValueError, TypeError):
         raise JobError(f"{offline_store}: no features; run `make features` first") from None
 
@@ -101,19 +49,15 @@ def kept_builds(build: Path) -> dict[Path, Build]:
     Empty if the folder is no build.
     """
     found = {}
-    for folder in sorted(build.parent.iterdir()) if (build / "build.json").is_file() else []:
+    for folder in sorted(build.parent.iterdir()) if is_build(build) else []:
         with suppress(OSError, ValueError, TypeError):
-            found[folder] = _described(folder)
+            found[folder] = Build.read(folder)
     return found
 
 
 def next_history(previous: Build | None) -> list[str]:
     """The `history` of the build after this one."""
     return [*previous.history, previous.name][-MOST_HISTORY:] if previous else []
-
-
-def _described(build: Path) -> Build:
-    return Build(**json.loads((build / "build.json").read_text(encoding="utf-8")))
 
 
 @contextmanager
@@ -174,7 +118,7 @@ def put_in_place(partial: Path, build: Build, offline_store: Path, streamed_orde
 
     Rows that the stream has added since, of batches that the build does not include, are kept.
     """
-    (partial / "build.json").write_text(json.dumps(asdict(build), indent=2) + "\n", encoding="utf-8")
+    build.write(partial)
     current, complete = offline_store / "current", offline_store / "builds" / build.name
     with switching(offline_store):
         previous = current.resolve() if current.is_symlink() else None

@@ -1,6 +1,5 @@
 """Finds the orders: the file that `training/data/orders.py` wrote, and the stream's batches since."""
 
-import json
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -9,18 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from artefacts.addresses import Artefacts
+from artefacts.orders_schema import ORDERS_SCHEMA, data_set_in, description_in
 from jobs.errors import JobError
-
-ORDERS_SCHEMA = pa.schema(
-    [
-        ("order_id", pa.string()),
-        ("customer_id", pa.string()),
-        ("event_timestamp", pa.timestamp("us", tz="UTC")),
-        ("amount", pa.float64()),
-        ("items", pa.int64()),
-    ]
-)
-"""Schema of every file of orders."""
 
 ORDER_COLUMNS = {
     "order_id": "string",
@@ -85,7 +74,7 @@ def orders_file(artefacts: Artefacts) -> Orders:
     if described.metadata.num_rows == 0:
         raise JobError(f"{path}: holds no orders")
     try:
-        description = json.loads((described.schema_arrow.metadata or {}).get(b"orders", b"{}"))
+        description = description_in(described.schema_arrow.metadata)
         observed_until = datetime.fromisoformat(description["observed_until"])
         source = str(description["source"])
         ids_of_content = bool(description.get("ids_of_content"))
@@ -96,8 +85,7 @@ def orders_file(artefacts: Artefacts) -> Orders:
 
 def data_set_of(orders: pq.ParquetFile) -> str:
     """Id of the data set of a file of orders; empty if an earlier version wrote it."""
-    found: bytes = (orders.metadata.metadata or {}).get(b"data_set", b"")
-    return found.decode()
+    return data_set_in(orders.metadata.metadata)
 
 
 def streamed_batches(folder: Path) -> dict[int, list[Path]]:

@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from jobs.offline_store.builds import Build, kept_builds
+from artefacts.build_record import Build, is_build
+from jobs.offline_store.builds import kept_builds
 from jobs.offline_store.latest_rows import ViewSource, declared, quoted, rows_of, run_query
 from jobs.offline_store.offline_features import StoredRows
 from jobs.offline_store.view_files import parts
@@ -95,7 +96,7 @@ class ViewHistory:
     def __init__(self, source: ViewSource) -> None:
         self._source = source
         view, pattern = parts(source.path)
-        build = next((folder for folder in (view, *view.parents) if (folder / "build.json").is_file()), None)
+        build = next((folder for folder in (view, *view.parents) if is_build(folder)), None)
         kept = kept_builds(build) if build else {}
         self._current = source.files()
         self._files = list(self._current)

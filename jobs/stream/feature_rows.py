@@ -8,12 +8,12 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from artefacts.build_record import Build
 from artefacts.cutoffs import midnight
 from feature_repo import transformations
 from jobs.features.build_plan import last_snapshot, lifetime_since, windowed_since
 from jobs.features.engine import Features, stored_schema
 from jobs.features.open_engine import open_engine
-from jobs.offline_store.builds import Build
 from jobs.offline_store.latest_rows import ViewSource, connect, quoted, rows_of, run_query
 from jobs.settings import JobsSettings
 from jobs.times import unix_us

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from artefacts.addresses import Artefacts
 from artefacts.build_files import STREAMED, STREAMED_ROWS, UNDER_WAY, written
+from artefacts.orders_schema import DATA_SET, ORDERS_SCHEMA
 from artefacts.process.atomic_files import replaced_file, replaced_folder
 from contract import Resolver
 from jobs.batch.prediction_rows import counts, feature_issues, predictions
@@ -31,7 +32,7 @@ from jobs.materialization.redis_writer import OnlineRows
 from jobs.offline_store.builds import check_whole, read_build, switching
 from jobs.offline_store.latest_rows import ViewSource, connect, latest_rows, rows_of, text
 from jobs.offline_store.offline_features import FeaturePlan, StoredRows
-from jobs.offline_store.orders_file import ORDERS_SCHEMA, data_set_of, find_orders, streamed_batches
+from jobs.offline_store.orders_file import data_set_of, find_orders, streamed_batches
 from jobs.offline_store.owner import owner_of
 from jobs.offline_store.view_files import identity
 from jobs.settings import JobsSettings
@@ -228,7 +229,7 @@ class StreamBatches:
         record.orders, record.repeated = new.num_rows, orders.num_rows - new.num_rows
         if all_own.num_rows:
             with replaced_folder(own) as folder:
-                labelled = ORDERS_SCHEMA.with_metadata({"data_set": found.data_set})
+                labelled = ORDERS_SCHEMA.with_metadata({DATA_SET: found.data_set})
                 pq.write_table(all_own.cast(labelled).sort_by("order_id"), folder / "part-0.parquet")
                 (folder / UNDER_WAY).touch()
         return new.cast(ORDERS_SCHEMA)

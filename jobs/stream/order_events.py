@@ -11,12 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from artefacts.order_ids import content_ids
-from jobs.offline_store.orders_file import ORDERS_SCHEMA
-
-_EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
-_MAX_AMOUNT = 1e11  # sums are exact up to that, see feature_repo/transformations.py
-_MAX_ITEMS = 2**31
-_MAX_ID_LENGTH = 256  # as in the HTTP API
+from artefacts.orders_schema import EARLIEST, MAX_AMOUNT, MAX_ID_LENGTH, MAX_ITEMS, ORDERS_SCHEMA
 
 
 @dataclass(frozen=True)
@@ -94,15 +89,15 @@ def _order(order: Mapping[str, Any], now: datetime, with_ids: bool) -> dict[str,
         "order_id": _text(order, "order_id") if with_ids else "",
         "customer_id": _text(order, "customer_id"),
         "event_timestamp": _time(order, now),
-        "amount": _number(order, "amount", _MAX_AMOUNT),
-        "items": int(_number(order, "items", _MAX_ITEMS - 1, whole=True)),
+        "amount": _number(order, "amount", MAX_AMOUNT),
+        "items": int(_number(order, "items", MAX_ITEMS, whole=True)),
     }
 
 
 def _text(order: Mapping[str, Any], name: str) -> str:
     value = order.get(name)
-    if not isinstance(value, str) or not value.strip() or len(value) > _MAX_ID_LENGTH:
-        raise ValueError(f"{name}: expected text of 1 to {_MAX_ID_LENGTH} characters")
+    if not isinstance(value, str) or not value.strip() or len(value) > MAX_ID_LENGTH:
+        raise ValueError(f"{name}: expected text of 1 to {MAX_ID_LENGTH} characters")
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -120,7 +115,7 @@ def _time(order: Mapping[str, Any], now: datetime) -> datetime:
     if not isinstance(value, datetime):
         raise ValueError("event_timestamp: expected an ISO 8601 time")
     at = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-    if at < _EARLIEST:
+    if at < EARLIEST:
         raise ValueError("event_timestamp: expected a time after 1970-01-01")
     if at >= now:
         raise ValueError("event_timestamp: lies in the future")

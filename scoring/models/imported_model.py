@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from artefacts.addresses import MODEL_FILES, PIPELINE_FILE
+from artefacts.model_record import CONTRACT_FILE, MODEL_FILES, PIPELINE_FILE, ModelRecord
 from contract import ContractError, ModelContract, content_sha256
 from scoring.errors import MissingFileError, ModelError, UnreadableFileError
 from scoring.models.classes import check_classifier, check_probabilities
@@ -126,20 +126,20 @@ def load_model(
         ModelError: a file is missing, or was altered since the import.
     """
     try:
-        document = (folder / "contract.json").read_bytes()
+        document = (folder / CONTRACT_FILE).read_bytes()
         contract = ModelContract.from_json(document)
     except (OSError, ContractError) as error:
         raise ModelError(f"model {tag}: {error}") from None
     contract_sha256 = content_sha256(document)
-    _check(tag, "contract.json", metadata.get("contract_sha256"), contract_sha256)
-    runtime = labels.get("runtime", "")
+    record = ModelRecord.read(labels, metadata)
+    runtime = record.runtime
+    _check(tag, CONTRACT_FILE, record.contract_sha256, contract_sha256)
     if runtime not in MODEL_FILES:
         raise ModelError(f"model {tag}: runtime {runtime!r} is unknown; run `make import-model`")
-    file_sha256 = str(metadata.get("file_sha256"))
+    file_sha256 = str(record.file_sha256)
     model = _verified(tag, folder / MODEL_FILES[runtime], file_sha256)
-    pipeline_sha256 = metadata.get("pipeline_sha256")
-    if pipeline_sha256 is not None:
-        _verified(tag, folder / PIPELINE_FILE, pipeline_sha256)
+    if record.pipeline_sha256 is not None:
+        _verified(tag, folder / PIPELINE_FILE, record.pipeline_sha256)
     return ImportedModel(
         tag=tag,
         role=role,
@@ -149,8 +149,8 @@ def load_model(
         folder=folder,
         runtime=runtime,
         file_sha256=file_sha256,
-        pipeline_sha256=pipeline_sha256,
-        reason=str(metadata.get("reason", "")),
+        pipeline_sha256=record.pipeline_sha256,
+        reason=record.reason,
     )
 
 

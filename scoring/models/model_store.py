@@ -6,7 +6,8 @@ import bentoml
 from bentoml.exceptions import BentoMLException, NotFound
 
 from artefacts.addresses import Artefacts
-from artefacts.process.small_files import read_small_text
+from artefacts.local_pin import read_pin
+from artefacts.model_tag import is_exact
 from scoring.errors import ModelError
 from scoring.models.imported_model import ImportedModel, load_model
 
@@ -18,17 +19,9 @@ def pinned_tag(artefacts: Artefacts) -> str:
         ModelError: the pin file exists but cannot be read.
     """
     try:
-        return read_small_text(artefacts.model_tag).strip()
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
+        return read_pin(artefacts)
     except OSError as error:
         raise ModelError(f"{artefacts.model_tag} cannot be read: {error.strerror}; run `make import-model`") from None
-
-
-def is_exact(tag: str) -> bool:
-    """True for `name:version`, where version is not `latest`."""
-    name, _, version = tag.partition(":")
-    return bool(name and version) and version != "latest"
 
 
 def open_model(tag: str, role: str = "champion") -> ImportedModel:

@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scoring.inference_log import COMPLETE_SUFFIX, INFERENCE_LOG, OPEN_SUFFIX, flushed
+from artefacts.log_rows import COMPLETE_SUFFIX, INFERENCE_LOG, OPEN_SUFFIX, flushed
 
 logger = logging.getLogger(__name__)
 

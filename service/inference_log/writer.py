@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from artefacts.log_rows import INFERENCE_LOG
 from scoring.errors import ModelError
-from scoring.inference_log import INFERENCE_LOG, Answers, log_table, together
+from scoring.inference_log import Answers, log_table, together
 from scoring.pseudonyms import Pseudonyms
 from service.errors import StartupError
 from service.inference_log.files import Limits, LogFiles

@@ -11,11 +11,12 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from artefacts.challenger_file import Mode
 from contract import RawFeatures
 from contract.feature_union import FeatureUnion
 from scoring.models.imported_model import ImportedModel
@@ -24,8 +25,6 @@ from service.prediction.live_model import LiveModel
 from service.telemetry.metrics import ServiceMetrics
 
 logger = logging.getLogger(__name__)
-
-Mode = Literal["shadow", "canary"]
 
 _GATHER_SECONDS = 0.02
 """For which a shadow waits for more requests before it scores them together."""

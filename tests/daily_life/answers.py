@@ -10,7 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from scoring.inference_log import log_files, read_log
+from artefacts.log_rows import log_files
+from scoring.inference_log import read_log
 from tests.daily_life.expected import Expected, Placed, expected, same, unix_us
 from tests.daily_life.place import Place
 from tests.redis_servers import until

@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from scoring.inference_log import INFERENCE_LOG, log_files, read_log
+from artefacts.log_rows import INFERENCE_LOG, log_files
+from scoring.inference_log import read_log
 from tests.e2e.test_workers import workers
 from tests.loop import Loop, make
 from tests.serving import Service, serving, wait_until

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.offline_store.orders_file import ORDERS_SCHEMA
+from artefacts.orders_schema import ORDERS_SCHEMA
 from tests.loop import Loop
 from tests.serving import wait_until
 from tests.spark import needs_spark

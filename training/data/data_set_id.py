@@ -5,7 +5,7 @@ gets a new id: otherwise a streamed order would count twice, under two ids.
 """
 
 import hashlib
-import json
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-DATA_SET = "data_set"
-"""Key of the id in a Parquet file's metadata; also in the stream's files."""
+from artefacts.orders_schema import data_set_in, description_in
+
 _SAMPLED_ORDERS = 200_000
 """About how many orders are compared: all orders of a sample of customers."""
 _LEAST_SHARE_KEPT = 0.5
@@ -89,10 +89,10 @@ def count_other_batches(orders: Path, streamed_orders: Path) -> int:
 
 
 def _ids_of_content(file: Path) -> bool:
-    described = json.loads((pq.read_metadata(file).metadata or {}).get(b"orders", b"{}"))
-    return bool(described.get("ids_of_content"))
+    with suppress(KeyError):
+        return bool(description_in(pq.read_metadata(file).metadata).get("ids_of_content"))
+    return False
 
 
 def _id_of(file: Path) -> str:
-    found: bytes = (pq.read_metadata(file).metadata or {}).get(DATA_SET.encode(), b"")
-    return found.decode()
+    return data_set_in(pq.read_metadata(file).metadata)

@@ -1,7 +1,6 @@
 """Makes training rows: labels, and features by the point-in-time join."""
 
 import hashlib
-import json
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,10 @@ from numpy.typing import NDArray
 
 from artefacts.addresses import PROJECT_ROOT, Artefacts
 from artefacts.build_files import damage
+from artefacts.build_record import inputs_sha256
 from artefacts.cutoffs import Cutoffs, CutoffSettings, lay_back
 from artefacts.offline_place import another_store, refusal
+from artefacts.orders_schema import description_in
 from artefacts.process.redaction import redacted
 from contract import FeatureSchema, RawFeatures
 from contract.feature_schema import read_feature_schema
@@ -89,8 +90,7 @@ def observed_until(artefacts: Artefacts) -> datetime:
     """
     if not artefacts.orders.exists():
         raise DatasetError(f"{artefacts.orders}: no orders; run `make data` first")
-    described: dict[str, str] = json.loads(pq.read_schema(artefacts.orders).metadata[b"orders"])
-    return datetime.fromisoformat(described["observed_until"])
+    return datetime.fromisoformat(description_in(pq.read_schema(artefacts.orders).metadata)["observed_until"])
 
 
 class TrainingData:
@@ -224,12 +224,7 @@ def built_from(artefacts: Artefacts) -> str:
 
     The same orders give the same value on any day. Empty if the build has no record of its inputs.
     """
-    try:
-        build = json.loads((artefacts.offline_store / "current" / "build.json").read_text(encoding="utf-8"))
-        made_of = {name: build[name] for name in ("observed_until", "days", "definition")}
-    except (OSError, ValueError, KeyError):
-        return ""
-    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+    return inputs_sha256(artefacts.offline_store / "current")
 
 
 def _feature_service(store: "FeatureStore", artefacts: Artefacts, name: str) -> Any:

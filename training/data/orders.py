@@ -18,24 +18,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from artefacts.orders_schema import DATA_SET, DESCRIPTION, ORDERS_SCHEMA, description_in
 from artefacts.process.atomic_files import replaced_file
-from training.data.data_set_id import DATA_SET, DataSetId
+from training.data.data_set_id import DataSetId
 from training.errors import OrdersError
 
 _WHEEL = "lifetimes==0.11.3"  # ships the data set; its code is never installed
 _WHEEL_SHA256 = "261e3dc89977c2b60767ca6728aaa29d429de0c814635070a749c36555895da8"
 _MEMBER = "lifetimes/datasets/CDNOW_master.txt"
 _MEMBER_SHA256 = "eff6889ed364c5199d6eacbbeb7a6d559971df4406ac876f322c373f00a072ef"
-
-ORDERS_SCHEMA = pa.schema(
-    [
-        ("order_id", pa.string()),
-        ("customer_id", pa.string()),
-        ("event_timestamp", pa.timestamp("us", tz="UTC")),
-        ("amount", pa.float64()),
-        ("items", pa.int64()),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -88,7 +79,7 @@ def description_of(orders: Path, made_by: str) -> Iterator[dict[str, Any]]:
         OrdersError: there is no file, or its description is missing or malformed.
     """
     try:
-        yield json.loads((pq.read_schema(orders).metadata or {})[b"orders"])
+        yield description_in(pq.read_schema(orders).metadata)
     except FileNotFoundError:
         raise OrdersError(f"{orders}: no orders yet; run `{made_by}` first") from None
     except (OSError, KeyError, ValueError, pa.ArrowInvalid):
@@ -153,7 +144,7 @@ def orders_file(
         **{name: value for name, value in described.items() if value},
     }
     data_set = DataSetId(path, bool(described.get("ids_of_content")))
-    schema = ORDERS_SCHEMA.with_metadata({"orders": json.dumps(description)})
+    schema = ORDERS_SCHEMA.with_metadata({DESCRIPTION: json.dumps(description)})
     with replaced_file(path) as partial, pq.ParquetWriter(partial, schema) as writer:
 
         def write(orders: pa.Table) -> None:

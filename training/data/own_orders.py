@@ -10,13 +10,12 @@ import pandas as pd
 import pyarrow as pa
 
 from artefacts.order_ids import content_ids
+from artefacts.orders_schema import EARLIEST, MAX_AMOUNT, MAX_ID_LENGTH, MAX_ITEMS, ORDERS_SCHEMA
 from training.data.deliveries import infer_observed_until, path_in_checkout, resolve_in_checkout
-from training.data.orders import ORDERS_SCHEMA, OrdersWritten, description_of, write_frame
+from training.data.orders import OrdersWritten, description_of, write_frame
 from training.data.own_orders_file import read_orders_file
 from training.errors import OrdersError
 
-_LONGEST_ID = 256  # the HTTP API's limit: a longer id could not be requested
-_MOST_MONEY = 1e11
 _MONEY_UNIT = 10_000
 """Lines are summed in this fraction of the currency unit, as features are."""
 
@@ -137,7 +136,7 @@ class _RowChecker:
         for column, what in (("order_id", "an order id"), ("customer_id", "a customer id")):
             ids = frame[column]
             refuse(column, ids.isna() | (ids.str.strip() == ""), what)
-            refuse(column, ids.str.len() > _LONGEST_ID, f"{what} of at most {_LONGEST_ID} characters")
+            refuse(column, ids.str.len() > MAX_ID_LENGTH, f"{what} of at most {MAX_ID_LENGTH} characters")
 
         times = frame["event_timestamp"]
         if not pd.api.types.is_datetime64_any_dtype(times):
@@ -147,17 +146,15 @@ class _RowChecker:
         times = times.dt.tz_convert("UTC")
         refuse("event_timestamp", times.isna(), "an ISO 8601 date or time")
         refuse("event_timestamp", times > pd.Timestamp(now), f"a time not after {now:%Y-%m-%d %H:%M} UTC")
-        refuse("event_timestamp", times < pd.Timestamp("1970-01-02", tz="UTC"), "a time after 1970-01-01")
+        refuse("event_timestamp", times < pd.Timestamp(EARLIEST), "a time after 1970-01-01")
 
         amounts = pd.to_numeric(frame["amount"], errors="coerce").astype(np.float64)
         refuse("amount", pd.Series(~np.isfinite(amounts)), "a number" if negative else "a number ≥ 0")
         if not negative:
             refuse("amount", amounts < 0, "a number ≥ 0", _RETURNS)
-        refuse(
-            "amount", amounts.abs() > _MOST_MONEY, "an amount of at most 100,000,000,000 (sums are exact up to that)"
-        )
+        refuse("amount", amounts.abs() > MAX_AMOUNT, "an amount of at most 100,000,000,000 (sums are exact up to that)")
         items = pd.to_numeric(frame["items"], errors="coerce").astype(np.float64)
-        is_whole: Callable[[float], bool] = lambda v: math.isfinite(v) and v == int(v) and abs(v) < 2**31  # noqa: E731
+        is_whole: Callable[[float], bool] = lambda v: math.isfinite(v) and v == int(v) and abs(v) <= MAX_ITEMS  # noqa: E731
         refuse("items", ~items.map(is_whole), "a whole number" if negative else "a whole number ≥ 0")
         if not negative:
             refuse("items", items < 0, "a whole number ≥ 0", _RETURNS)
@@ -196,7 +193,7 @@ class _RowChecker:
             row=("row", "last"),
         ).reset_index()
         # Checked in float64, because a sum of integers could overflow.
-        above = lines.groupby(["customer_id", "order_id"], sort=False)["amount"].sum().abs() > _MOST_MONEY
+        above = lines.groupby(["customer_id", "order_id"], sort=False)["amount"].sum().abs() > MAX_AMOUNT
         if above.any():
             raise OrdersError(
                 f"{self._own}: the lines of order {above[above].index[0][1]!r} add up to more than 100,000,000,000; "

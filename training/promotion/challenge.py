@@ -1,13 +1,14 @@
 """A second model beside the one that is served here: `make challenge` says which, and what it is to do."""
 
-import json
 import os
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion
 
-from artefacts.local_pin import alone, challenging, pinned, version_in
+from artefacts.challenger_file import Challenge, Mode
+from artefacts.local_pin import challenging, pinned, store_lock
+from artefacts.model_tag import version_in
 from artefacts.process.atomic_files import write_atomically
 from training.bento_import import prepare, store, stored
 from training.errors import LedgerError, TrainingError
@@ -19,7 +20,7 @@ from training.tracking import registry
 from training.tracking.registry import CHAMPION
 
 
-def challenge(opened: OpenedRegistry, wanted: str, mode: Literal["shadow", "canary"], share: float) -> Recorded:
+def challenge(opened: OpenedRegistry, wanted: str, mode: Mode, share: float) -> Recorded:
     """Have a second model score beside the one that is pinned here; no alias and no pin is moved.
 
     One that challenges here already is not imported again: only what it is to do changes.
@@ -55,12 +56,12 @@ def challenge(opened: OpenedRegistry, wanted: str, mode: Literal["shadow", "cana
     does = f"is canary for {share:.0%} of the customers of" if mode == "canary" else "shadows"
     why = f"version {version.version} {does} version {beside}, on {_here()}"
     entry = opened.entry("challenge", None, version, why, served=identity)
-    with alone(opened.artefacts):
+    with store_lock(opened.artefacts):
         recorded = opened.ledger.append(
             entry.model_copy(update={"from_version": version_in(before.get("tag"))}), chain, version
         )
         try:
-            write_atomically(file, json.dumps({"tag": identity["tag"], "mode": mode, "share": share}) + "\n")
+            write_atomically(file, Challenge(tag=identity["tag"], mode=mode, share=share).to_text())
         except OSError as error:
             raise LedgerError(
                 f"entry {recorded.number} says {entry.why}, but {file} cannot be written: {error.strerror}; "

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from mlflow.entities.model_registry import ModelVersion
 
 from artefacts.local_pin import challenging, pinned
+from artefacts.model_tag import tag_prefix
 from artefacts.process.printable import printable
 from artefacts.process.redaction import redacted
 from training.gate.rules import own_verdict
@@ -50,7 +51,7 @@ def _row(opened: OpenedRegistry, version: ModelVersion, aliases: dict[str, str])
 
 def _here(opened: OpenedRegistry, number: str) -> str:
     """What this machine does with a version."""
-    second, of_version = challenging(opened.artefacts), f"{opened.name}:v{number}-"
+    second, of_version = challenging(opened.artefacts), tag_prefix(opened.name, str(number))
     said = ["pinned"] if pinned(opened.artefacts).startswith(of_version) else []
     if str(second.get("tag", "")).startswith(of_version):
         said.append(str(second.get("mode")))

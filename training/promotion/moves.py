@@ -6,6 +6,7 @@ alias, pin. Whatever fails before the claim leaves alias and pin as they were.
 
 from mlflow.entities.model_registry import ModelVersion
 
+from artefacts.model_record import FILE_SHA256
 from training.bento_import import Servable, prepare, store
 from training.errors import GateError, LedgerError, ModelImportError, TrainingError
 from training.gate.rules import FORCED, GATE, PASSED, own_verdict, ways_out
@@ -113,10 +114,10 @@ def roll_back(opened: OpenedRegistry, to: int | None, reason: str) -> Recorded:
     latest = chain.champions[-1].entry.to_version
     if target.entry.to_version == champion == latest:
         raise LedgerError(f"entry {target.number} made version {champion} champion, which it is; nothing to roll back")
-    if "file_sha256" not in target.entry.served:
+    if FILE_SHA256 not in target.entry.served:
         raise LedgerError(f"entry {target.number} does not say which files it served; name another, or promote")
     version = registry.version_of(opened.client, opened.name, str(target.entry.to_version))
-    servable = prepare(opened.client, version, target.entry.served["file_sha256"])
+    servable = prepare(opened.client, version, target.entry.served[FILE_SHA256])
     for name, digest in target.entry.served.items():
         if servable.identity[name] != digest:
             raise ModelImportError(

@@ -8,7 +8,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
 from artefacts.addresses import Artefacts
-from artefacts.local_pin import alone, pin
+from artefacts.local_pin import pin, store_lock
 from contract import differences
 from training.bento_import import Servable
 from training.data.dataset import live_schema
@@ -66,7 +66,7 @@ class OpenedRegistry:
         Raises:
             LedgerError: another move came first, and nothing was moved; or it was moved, but cannot be pinned.
         """
-        with alone(self.artefacts):
+        with store_lock(self.artefacts):
             recorded = self.ledger.append(entry, after, version)
             if entry.alias is not None:
                 self._follow(entry.alias)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import yaml
 
-from artefacts.addresses import PIPELINE_FILE
+from artefacts.model_record import PIPELINE_FILE
 from training.errors import ModelImportError
 
 MLMODEL_FILE: Final = "MLmodel"

@@ -19,7 +19,7 @@ from mlflow.tracking import MlflowClient
 from sklearn.pipeline import Pipeline
 from sqlalchemy.exc import SQLAlchemyError  # which mlflow lets through
 
-from artefacts.addresses import PIPELINE_FILE
+from artefacts.model_record import PIPELINE_FILE
 from artefacts.process.redaction import redacted
 from contract import ContractError, ModelContract, content_sha256
 from scoring.errors import ModelError

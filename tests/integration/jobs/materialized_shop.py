@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import redis
 
 from artefacts.addresses import Artefacts
+from artefacts.build_record import Build
 from jobs.feature_store import apply, open_feature_store
 from jobs.materialization.materialize import materialize
-from jobs.offline_store.builds import Build
 from jobs.settings import JobsSettings
 from tests.redis_servers import RunningServer
 

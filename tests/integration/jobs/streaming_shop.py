@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import redis
 
 from artefacts.addresses import Artefacts
+from artefacts.orders_schema import ORDERS_SCHEMA
 from jobs.feature_store import apply, open_feature_store
 from jobs.features.build import build_features
 from jobs.local import embedded_redis
 from jobs.materialization.materialize import materialize
 from jobs.materialization.redis_client import client_beside
-from jobs.offline_store.orders_file import ORDERS_SCHEMA
 from jobs.settings import JobsSettings
 from jobs.stream.micro_batch import BatchRecord, StreamBatches, StreamFolders
 from jobs.stream.order_events import RefusedEvent

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from scoring.inference_log import INFERENCE_LOG, log_files, read_log
+from artefacts.log_rows import INFERENCE_LOG, log_files
+from scoring.inference_log import read_log
 from service.inference_log.files import Limits, LogFiles
 from tests.answers import FLUSH_SECONDS
 from tests.loop import SOURCE

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from artefacts.log_rows import INFERENCE_LOG
 from contract import FeatureState
 from scoring.errors import ModelError
-from scoring.inference_log import INFERENCE_LOG, Answers, log_table, read_log, together
+from scoring.inference_log import Answers, log_table, read_log, together
 from scoring.models.imported_model import ImportedModel
 from tests.answers import answers, small_model
 from tests.fakes import ACTIVITY_TTL, DEFAULTS, NOW, ORDERS_30D, SPEND

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from artefacts.challenger_file import Challenge
 from scoring.errors import ModelError
 from service import desired_models as live_models
-from service.desired_models import Challenge, DesiredModels, desired_models, follow, read_challenge
+from service.desired_models import DesiredModels, desired_models, follow, read_challenge
 from service.errors import StartupError
 
 FIRST, SECOND = DesiredModels("m:v1"), DesiredModels("m:v2")

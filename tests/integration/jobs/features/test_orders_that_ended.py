@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from artefacts.addresses import Artefacts
+from artefacts.orders_schema import ORDERS_SCHEMA
 from jobs.batch.score_batch import Order, score_batch
 from jobs.feature_store import apply
 from jobs.features.build import build_features
-from jobs.offline_store.orders_file import ORDERS_SCHEMA, data_set_of
+from jobs.offline_store.orders_file import data_set_of
 from jobs.settings import JobsSettings
 from scoring.models.imported_model import ImportedModel
 from tests.churn_model import churn_model

@@ -13,8 +13,9 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
 from prometheus_client import CollectorRegistry
 
+from artefacts.log_rows import log_files
 from jobs.__main__ import main
-from scoring.inference_log import Answers, log_files, log_table
+from scoring.inference_log import Answers, log_table
 from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import open_model
 from service.inference_log.writer import InferenceLog

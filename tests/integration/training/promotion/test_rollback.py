@@ -109,7 +109,8 @@ def test_a_champion_from_before_the_ledger_can_be_rolled_back_to(models: Registr
 
 def test_a_pin_that_cannot_be_written_is_told_and_what_is_served_here_stays(three: Registry) -> None:
     file, pinned = three.opened.artefacts.model_tag, three.pinned
-    file.with_name(f"{file.name}.{os.getpid()}").mkdir()  # in the way of the new one
+    partial = f".{file.name}.{os.uname().nodename}-{os.getpid()}.partial"
+    file.with_name(partial).mkdir()  # in the way of the new one
 
     with pytest.raises(LedgerError, match=r"entry 4 made version 2 champion, but .*model_tag cannot be written: Is a"):
         roll_back(three.opened, None, "it was worse")

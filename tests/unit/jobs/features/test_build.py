@@ -11,6 +11,7 @@ import pytest
 
 from artefacts.build_files import damage
 from artefacts.cutoffs import CutoffSettings, lay_back
+from artefacts.orders_schema import ORDERS_SCHEMA
 from jobs.__main__ import main
 from jobs.errors import JobError
 from jobs.features import build as build_features_module
@@ -18,7 +19,7 @@ from jobs.features import duckdb_engine
 from jobs.features.build import build_features
 from jobs.features.build_plan import reach, snapshot_times
 from jobs.offline_store.builds import read_build, switching
-from jobs.offline_store.orders_file import ORDERS_SCHEMA, find_orders
+from jobs.offline_store.orders_file import find_orders
 from jobs.settings import JobsSettings
 from tests.orders import CORRECTIONS, Order, files_in_place, rows_in_place, shop, some_orders, write_orders
 

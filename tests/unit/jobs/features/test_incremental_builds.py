@@ -12,11 +12,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from artefacts.build_record import Build
 from artefacts.cutoffs import CutoffSettings, lay_back
 from jobs.errors import JobError
 from jobs.features import build as build_features_module
 from jobs.features.build import build_features
-from jobs.offline_store.builds import Build, read_build
+from jobs.offline_store.builds import read_build
 from jobs.settings import JobsSettings
 from tests.orders import (
     CORRECTIONS,

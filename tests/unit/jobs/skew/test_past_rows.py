@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs.offline_store.builds import Build, Partition
+from artefacts.build_record import Build, Partition
 from jobs.offline_store.latest_rows import ViewSource, connect
 from jobs.skew.past_rows import Moments, ViewHistory, Which
 from jobs.times import unix_us

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.offline_store.orders_file import ORDERS_SCHEMA
+from artefacts.orders_schema import ORDERS_SCHEMA
 from jobs.stream.order_events import RefusedEvent, read_json, read_parquet, split_events
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)

@@ -10,12 +10,13 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from artefacts.challenger_file import Mode
 from contract import FeatureInput
 from contract.feature_union import FeatureUnion
 from service.api.authentication import ApiKeys
 from service.api.routing import HttpApi, ServingSlot
 from service.assembly import serving_of
-from service.prediction.challenger import Challenger, Mode
+from service.prediction.challenger import Challenger
 from service.prediction.predictor import Predictor
 from service.settings import ServiceSettings
 from service.telemetry.metrics import ServiceMetrics

@@ -6,8 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from artefacts.log_rows import INFERENCE_LOG, log_files
 from scoring.errors import ModelError
-from scoring.inference_log import INFERENCE_LOG, log_files, log_table, read_log
+from scoring.inference_log import log_table, read_log
 from scoring.models.imported_model import ImportedModel
 from service.inference_log.files import Limits, LogFiles
 from tests.answers import answers, small_model

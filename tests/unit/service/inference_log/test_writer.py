@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 from prometheus_client import CollectorRegistry
 
-from scoring.inference_log import INFERENCE_LOG, log_files, log_table, read_log
+from artefacts.log_rows import INFERENCE_LOG, log_files
+from scoring.inference_log import log_table, read_log
 from scoring.models.imported_model import ImportedModel
 from scoring.pseudonyms import Pseudonyms
 from service.errors import StartupError

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 from sklearn.pipeline import Pipeline
 
+from artefacts.challenger_file import Mode
 from contract import ModelContract, RawFeatures
 from contract.feature_union import FeatureUnion, UnionPart
 from scoring.inference_log import Answers
@@ -20,7 +21,7 @@ from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import DEGRADED, OK
 from service.errors import OnlineStoreUnavailableError
 from service.prediction.batch import Batch
-from service.prediction.challenger import Challenger, Mode
+from service.prediction.challenger import Challenger
 from service.prediction.predictor import Predictor
 from service.telemetry.metrics import ServiceMetrics
 from tests.fakes import (
