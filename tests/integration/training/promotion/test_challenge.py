@@ -139,7 +139,8 @@ def test_a_challenger_whose_version_is_gone_can_still_be_switched_off(models: Re
 def test_a_file_of_the_challenger_that_cannot_be_written_is_told_with_the_entry(models: Registry) -> None:
     trained(models)
     file = models.opened.artefacts.challenger
-    file.with_name(f"{file.name}.{os.getpid()}").mkdir()  # in the way of the new one
+    partial = f".{file.name}.{os.uname().nodename}-{os.getpid()}.partial"
+    file.with_name(partial).mkdir()  # in the way of the new one
 
     with pytest.raises(LedgerError, match=r"entry 2 says .*shadow.*, but .*challenger\.json cannot be written: Is a"):
         challenge(models.opened, ALIKE, "shadow", 0.1)
