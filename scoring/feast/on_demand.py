@@ -1,4 +1,4 @@
-"""On-demand views over columns of stored values: run, and their outputs turned into numbers."""
+"""Runs on-demand views over columns of stored values and turns their outputs into numbers."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ _PLAIN: Mapping[str, set[type]] = {
     "float32": {float, int, np.float32, np.float64, _NONE},
     "float64": {float, int, np.float64, _NONE},
 }
-"""Output type → Python types whose conversion is known here; any other column is left to Feast."""
+"""Output type → Python types that are converted here. Feast converts all other columns."""
 
 _INTEGERS = {"int32": np.int32, "int64": np.int64}
 
 
 Source = TypeVar("Source")
-"""How a reader addresses a stored column."""
+"""A reader's address of a stored column."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """An output that the model takes.
+    """An output of an on-demand view that is an input of the model.
 
     column: of the model's input.
-    convert: column of Python values → what Feast makes of it, NaN for null; raises as Feast does.
+    convert: Feast's conversion of a column of Python values, NaN for null; raises as Feast does.
     """
 
     column: int
@@ -42,7 +42,7 @@ class Output:
 class OnDemandView(Generic[Source]):
     """An on-demand view in Python mode.
 
-    inputs: stored column → the names under which the function finds it.
+    inputs: stored column → the names by which the function reads it.
     """
 
     transform: Callable[[dict[str, Any]], Mapping[str, Any]]
@@ -50,28 +50,28 @@ class OnDemandView(Generic[Source]):
     outputs: Mapping[str, Output]
 
     def compute(self, columns: dict[str, list[Any]], values: NDArray[np.float64]) -> None:
-        """Fill this view's outputs into `values`, float64 (n, k).
+        """Write this view's outputs into `values`, float64 (n, k).
 
         Args:
-            columns: every input by each of its names, n values each.
+            columns: every input under each of its names, n values each.
 
         Raises:
-            Exception: whatever the view's own code raises, or Feast for what that code returns.
+            Exception: any error of the view's own code, or Feast's error for what it returns.
         """
         computed = self.transform(columns)
         for name, output in self.outputs.items():
-            if name in computed:  # as in Feast, an output that is left out is null
+            if name in computed:  # as in Feast, a missing output is null
                 values[:, output.column] = _numbers(computed[name], output)
 
 
 def compile_on_demand(
     view: Any, columns: Mapping[str, int], source: Callable[[str, str], Source]
 ) -> OnDemandView[Source]:
-    """Prepare an on-demand view of Feast's registry for the model inputs that it computes.
+    """Prepare an on-demand view of Feast's registry to compute model inputs.
 
     Args:
         columns: output field → column of the model's input.
-        source: name of a stored view and of its field → how the caller addresses that column.
+        source: names of a stored view and of its field → the caller's address of that column.
     """
     from scoring.feast.values import numbers_of  # imports feast
 
@@ -89,24 +89,24 @@ def compile_on_demand(
 
 
 def obstacles(view: Any) -> Iterator[str]:
-    """Why an on-demand view cannot be run here as Feast's SDK would run it; nothing if it can."""
+    """Reasons why an on-demand view cannot be run here as Feast's SDK runs it; empty if it can."""
     if view.mode != "python" or view.singleton or view.aggregations or view.write_to_online_store:
         yield f"on-demand view {view.name!r} is more than a Python function over columns"
     for projection in view.source_feature_view_projections.values():
         if is_renamed(projection):
             yield f"on-demand view {view.name!r} renames view {projection.name!r}"
-        # Older rows may hold a UUID as text, which Feast turns into a UUID all the same.
+        # Older rows may hold a UUID as text, which Feast also turns into a UUID.
         if any("uuid" in str(feature.dtype).lower() for feature in projection.features):
             yield f"on-demand view {view.name!r} takes a UUID"
 
 
 def is_renamed(projection: Any) -> bool:
-    """True if a feature service or an on-demand view gives a stored view another name or other join keys."""
+    """True if a feature service or an on-demand view renames a stored view or its join keys."""
     return bool(projection.name_alias) or bool(projection.join_key_map)
 
 
 def _numbers(computed: Any, output: Output) -> "NDArray[np.float64] | list[float]":
-    # As in Feast, what is not a list is one value for every row.
+    # As in Feast, a value that is not a list holds for every row.
     column = computed if isinstance(computed, list) else [computed]
     if not _PLAIN[output.dtype].issuperset(map(type, column)):
         return output.convert(column)

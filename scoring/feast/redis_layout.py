@@ -30,12 +30,12 @@ def time_field(view: str) -> bytes:
 
 
 def keys_prefix(join_keys: Sequence[str]) -> bytes:
-    """What every key of entities with these join keys begins with."""
+    """The beginning of every key of entities with these join keys."""
     return bytes(serialize_entity_key_prefix(list(join_keys)))
 
 
 def feast_key(project: str, join_key: str, value: str) -> bytes:
-    """A key as Feast's own code serialises it: slow, for comparing with `KeyLayout`."""
+    """A key as Feast's own code serialises it. It is slow; use it to check `KeyLayout`."""
     entity = EntityKey(join_keys=[join_key], entity_values=[Value(string_val=value)])
     return bytes(serialize_entity_key(entity, entity_key_serialization_version=KEY_VERSION)) + project.encode()
 
@@ -44,7 +44,7 @@ def feast_key(project: str, join_key: str, value: str) -> bytes:
 class KeyLayout:
     """The keys of entities with one join key, a string.
 
-    prefix, suffix: what stands around the value, but for its length in four bytes, the lowest first.
+    A key is the prefix, the value's length in four bytes (little-endian), the value in UTF-8, and the suffix.
     """
 
     prefix: bytes

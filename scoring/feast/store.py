@@ -37,7 +37,7 @@ _VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})", re.ASCII)
 
 
 class NoOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]  # feast publishes no types
-    """Stands where the offline store's configuration would."""
+    """Stands in for the offline store's configuration."""
 
     type: str = "none"
 
@@ -52,14 +52,14 @@ def open_store(repo: Path, artefacts: Artefacts, redis_options: Mapping[str, str
     Raises:
         ContractError: `REDIS_URL` is not a URL that Feast's connection string can express.
         OSError: the YAML file cannot be read.
-        FeastConfigError: what it says is no configuration of Feast.
+        FeastConfigError: the YAML is not a valid configuration of Feast.
     """
     _silence()
     return FeatureStore(repo_path=str(repo), config=read_config(repo, artefacts.feast_environment(redis_options)))
 
 
 def open_online_store(repo: Path, addresses: Mapping[str, str], registry: RegistryConfig) -> FeatureStore:
-    """Open a feature repository over another registry than its YAML names, without its offline store.
+    """Open a feature repository with another registry than the YAML's and without its offline store.
 
     Args and raises as `read_config`.
     """
@@ -81,13 +81,13 @@ def read_config(
 
     Args:
         repo: folder of `feature_store.yaml`; `FEAST_FS_YAML_FILE_PATH` names another file, as it does for Feast.
-        addresses: variables of the YAML, before those of the environment.
+        addresses: values of variables in the YAML; the environment has the others.
         reads_offline: False leaves the offline store out.
-        registry: takes the place of the registry that the YAML names.
+        registry: replaces the YAML's registry.
 
     Raises:
         OSError: the YAML file cannot be read.
-        FeastConfigError: what it says is no configuration of Feast.
+        FeastConfigError: the YAML is not a valid configuration of Feast.
     """
     _silence()
     file = get_default_yaml_file_path(repo)
@@ -105,7 +105,7 @@ def read_config(
 
 
 def views_to_materialize(store: FeatureStore) -> list[FeatureView]:
-    """The views that Feast's own `materialize` would write, by name: Feast lists them in another order each time."""
+    """The views that Feast's own `materialize` writes, sorted by name, because Feast's own order varies."""
     registry, project = store.registry, store.project
     stored = (*registry.list_feature_views(project), *registry.list_stream_feature_views(project))
     on_demand = registry.list_on_demand_feature_views(project)
@@ -128,14 +128,14 @@ async def redis_client(store: FeatureStore) -> Any | None:
 
 
 def note_materialized(store: FeatureStore, view: FeatureView, since: datetime, until: datetime) -> None:
-    """Note in the registry what was materialized, on top of what was applied since the store was opened."""
+    """Record a materialization in the registry, and keep what was applied since the store was opened."""
     with suppress(FeatureViewNotFoundException):  # the view was taken out meanwhile
         store.registry.refresh(store.project)  # else Feast writes the registry as it was when the store was opened
         store.registry.apply_materialization(view, store.project, since, until)
 
 
 def _expanded(text: str, variables: Mapping[str, str]) -> str:
-    """As `os.path.expandvars`, which Feast uses, reads a text: unknown variables stay, values are not read again."""
+    """Expand `$name` and `${name}` as Feast does with `os.path.expandvars`: unknown variables stay as they are."""
     return _VARIABLE.sub(lambda found: variables.get(found[1].strip("{}"), found[0]), text)
 
 

@@ -1,4 +1,4 @@
-"""One stored value as Feast's SDK reads it. Importing this imports feast, which takes seconds."""
+"""Converts stored values as Feast's SDK does. Importing this module imports feast, which takes seconds."""
 
 from typing import Any
 
@@ -14,14 +14,14 @@ _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 
 
 def read_value(stored: bytes) -> Any:
-    """What on-demand code gets for a serialised `ValueProto`; None for null."""
+    """The Python value that on-demand code gets for a serialised `ValueProto`; None for null."""
     value = Value.FromString(stored)
-    # Feast's own conversion, but for its reading of an explicit null_val: 0.
+    # Feast's own conversion, except that Feast reads an explicit null_val as 0.
     return None if value.WhichOneof("val") in _NULL else feast_value_type_to_python_type(value)
 
 
 def read_number(stored: bytes) -> float:
-    """What the model gets for a serialised `ValueProto` of any type that float() takes; NaN for null."""
+    """The number that the model gets for a serialised `ValueProto` of any type that float() takes; NaN for null."""
     return number(Value.FromString(stored))
 
 
@@ -33,13 +33,13 @@ def read_timestamp(stored: bytes) -> float:
     if not 0 <= at.nanos < 1_000_000_000:
         raise ValueError("more or less than the parts of one second")
     seconds = float(at.seconds + at.nanos / 1e9)
-    if seconds >= _LAST_SECOND + 1:  # in which case it was rounded up to the year 10000
+    if seconds >= _LAST_SECOND + 1:  # it was rounded up to the year 10000
         raise ValueError("outside the years that a protobuf Timestamp may hold")
     return seconds
 
 
 def stored_values(column: Any, value_type: Any) -> list[bytes]:
-    """What Feast's own conversion makes of a column: serialised `ValueProto`s, empty for null.
+    """Serialise a column by Feast's own conversion: one `ValueProto` each, empty for null.
 
     Args:
         column: list or array of n values.
@@ -52,12 +52,12 @@ def stored_values(column: Any, value_type: Any) -> list[bytes]:
 
 
 def value_type(dtype: str) -> Any:
-    """Feast's `ValueType` of a type as a field of a view names it, e.g. `float64`."""
+    """Feast's `ValueType` for the name of a field's type, e.g. `float64`."""
     return getattr(feast.types, dtype.capitalize()).to_value_type()
 
 
 def numbers_of(column: list[Any], field: Any) -> list[float]:
-    """What the model gets for the values that on-demand code returned for an output; raises as Feast does.
+    """The numbers that the model gets for an output of on-demand code; raises as Feast does.
 
     Args:
         field: the on-demand view's field.
@@ -66,11 +66,11 @@ def numbers_of(column: list[Any], field: Any) -> list[float]:
 
 
 def number(value: Any) -> float:
-    """What the model gets for a `ValueProto` of any type that float() takes; NaN for null."""
+    """The number that the model gets for a `ValueProto` of any type that float() takes; NaN for null."""
     kind = value.WhichOneof("val")
     return float("nan") if kind in _NULL else float(getattr(value, kind))
 
 
 def row_unix_seconds(at: Any) -> float:
-    """Unix seconds of the `Timestamp` of a row from the SDK; NaN for 1970-01-01, its way of saying: no row."""
+    """Unix seconds of a row's `Timestamp` from the SDK; NaN for 1970-01-01, which stands for a missing row."""
     return float(at.seconds + at.nanos / 1e9) if at.seconds or at.nanos else float("nan")

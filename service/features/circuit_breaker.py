@@ -1,4 +1,4 @@
-"""When to stop asking a store that does not answer, and when to try again. Knows nothing of what it guards."""
+"""Decides when to stop asking a store that does not answer, and when to try again; independent of the store."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -13,7 +13,7 @@ class CircuitBreaker:
 
     Args:
         clock: monotonic seconds.
-        on_change: told the new state.
+        on_change: called with the new state.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class CircuitBreaker:
         self.state: State = "closed"
 
     def allows(self) -> bool:
-        """True if an attempt may be made now; it must be reported with `succeeded`, `failed` or `abandoned`."""
+        """True if an attempt may be made now. Report its result with `succeeded`, `failed` or `abandoned`."""
         if self.state == "closed":
             return True
         if self.state == "open" and self._clock() >= self._retry_at:
@@ -53,7 +53,7 @@ class CircuitBreaker:
             self._become("open")
 
     def abandoned(self) -> None:
-        """The attempt ended without telling anything about the store, e.g. because its client hung up."""
+        """The attempt ended without a verdict on the store, e.g. because the client hung up."""
         if self.state == "half_open":
             self._retry_at = self._clock()
             self._become("open")

@@ -1,4 +1,4 @@
-"""Whether the feature registry still keeps the contract, looked at again and again while the service runs."""
+"""Compares the feature registry with the contract at intervals while the service runs."""
 
 import asyncio
 import logging
@@ -12,13 +12,13 @@ logger = logging.getLogger(__name__)
 async def watch_contract(
     broken_promises: Callable[[], list[str]], every_seconds: float, tell: Callable[[bool], None]
 ) -> None:
-    """Look every so often, for ever; log every change and tell whether there is a mismatch.
+    """Compare at intervals, forever; log every change and report whether there is a mismatch.
 
-    The service goes on answering: its plan was made from the registry that it was checked against. What the
-    mismatch says is that the next materialization, or the next start, may not fit this model.
+    The service goes on answering, because its plan was made from a registry that matched. A mismatch warns that the
+    next materialization or the next start may not fit this model.
 
     Args:
-        broken_promises: one sentence per difference; called in a thread.
+        broken_promises: returns one sentence per difference; called in a thread.
     """
     known: list[str] = []
     tell(False)
@@ -26,7 +26,7 @@ async def watch_contract(
         await asyncio.sleep(every_seconds)
         try:
             found = await in_own_thread(broken_promises)
-        except Exception as error:  # the registry cannot be read just now; what was known of it stands
+        except Exception as error:  # the registry cannot be read now, so the last result stands
             logger.warning("the feature registry cannot be read: %s", _said(error))
             continue
         if found != known:
@@ -37,7 +37,7 @@ async def watch_contract(
 
 
 def _said(error: Exception) -> str:
-    """What is wrong with a file is worth knowing; what a database says may hold its password."""
+    """The text to log. Errors of files are logged in full; a database's may hold its password."""
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
     return type(error).__name__

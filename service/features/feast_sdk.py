@@ -1,4 +1,4 @@
-"""Features read through Feast's SDK: where no compiled plan can be made, several times slower."""
+"""Reads features through Feast's SDK, where no compiled plan can be made. It is several times slower."""
 
 import asyncio
 import errno
@@ -30,7 +30,7 @@ _CHUNK = 100
 """Ids looked up in one call of the SDK, which then decodes for about 15 ms without a pause."""
 
 _SEARCH_SECONDS = 0.1
-"""How long a read may look for those among its customers whose stored bytes make the SDK fail for all of them."""
+"""How long a read may search for the customers whose stored bytes make the SDK fail for the whole batch."""
 
 _KINDS = {
     "bool": "bool_val",
@@ -47,11 +47,14 @@ _KINDS = {
 class FeastOnlineFeatures:
     """Reads through Feast's SDK, whatever online store it is configured with.
 
-    What the SDK leaves open is settled here: the order of features differs from process to process, a
-    customer without a row is `PRESENT` with the event time 1970-01-01, no TTL is enforced, and with
-    `full_feature_names=True` every output of a Python on-demand view is silently left out, so features are
-    asked for by their bare names. One customer's bytes that are no value make it fail for all who are asked for
-    together, so it is asked again for fewer until those are found.
+    It evens out what the SDK does:
+
+    - The order of features differs between processes.
+    - A customer without a row is `PRESENT` with the event time 1970-01-01.
+    - No TTL is enforced.
+    - With `full_feature_names=True` every output of a Python on-demand view is missing, so features are read by their
+      bare names.
+    - One customer's invalid bytes make the whole batch fail, so the batch is halved until those customers are found.
     """
 
     def __init__(self, store: "FeatureStore", union: FeatureUnion) -> None:
@@ -99,7 +102,7 @@ class FeastOnlineFeatures:
         found: Findings,
         give_up: float,
     ) -> None:
-        """Read some of the rows; halved until those are alone for whom the SDK fails."""
+        """Read some of the rows. Where the SDK fails, halve them until the failing customers are found."""
         some = slice(rows.start, rows.stop)
         try:
             values, event_times = await self._read(customer_ids[some], as_of[some])
@@ -148,7 +151,7 @@ class FeastOnlineFeatures:
             except MixedUpRepliesError:
                 logger.warning("online store: replies to something else; they are read again on another connection")
                 return await self._look_up(features, rows, full_names)
-        except (redis.RedisError, RedisClusterException, OSError) as error:  # the second is no case of the first
+        except (redis.RedisError, RedisClusterException, OSError) as error:  # the second is not derived from the first
             if isinstance(error, OSError) and error.errno == errno.EOVERFLOW:
                 raise ValueError("an event time that no calendar holds") from None  # of this machine's C library
             what = type(error).__name__
@@ -172,7 +175,7 @@ class FeastOnlineFeatures:
         self._client, self._is_prepared = client, True
 
     async def _is_sound(self, customer_id: str) -> bool:
-        """True if all that is stored of a customer is readable and of the declared types, on-demand inputs, too."""
+        """True if all stored values of a customer are readable and of its declared type, also on-demand inputs."""
         declared = self._declared()
         try:
             rows = {self._join_key: [customer_id]}
@@ -203,7 +206,7 @@ class FeastOnlineFeatures:
         return unix_seconds(found)
 
     def _declared(self) -> dict[str, str | None]:
-        """`view:feature` of all that is stored and read, with how Feast stores a value of its type."""
+        """`view:feature` of every stored feature that is read → the field of `ValueProto` that holds its type."""
         projections = {p.name: p for p in self._service.feature_view_projections}
         stored = {name: list(p.features) for name, p in projections.items() if name in self._views}
         for name in projections.keys() - self._views.keys():
@@ -217,7 +220,7 @@ class FeastOnlineFeatures:
         }
 
     async def close(self) -> None:
-        """Close Feast's connections; its own `close` leaves those to Redis and to Sentinels open."""
+        """Close Feast's connections. Feast's own `close` leaves those to Redis and to Sentinels open."""
         await self._store.close()
         if self._client is not None:
             pool = getattr(self._client, "connection_pool", None)

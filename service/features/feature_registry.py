@@ -1,4 +1,4 @@
-"""Feast's registry as the service reads it: one message of protobuf, of which nothing is made an object yet."""
+"""Reads Feast's registry as one protobuf message, before Feast makes objects of it."""
 
 import time
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from service.errors import StartupError
 LARGEST_REGISTRY_BYTES = 64 * 1024 * 1024
 
 _AT_REST_SECONDS = 1.0
-"""Feast empties the file and then writes it. One that has not changed for so long has been written to its end."""
+"""Feast empties the file and then writes it. A file that has not changed for this long is complete."""
 
 _STEP_SECONDS = 0.1
 _GIVE_UP_SECONDS = 10.0
@@ -31,7 +31,7 @@ class RegistryReader:
     """Reads the registry that a configuration names.
 
     Raises:
-        StartupError: a kind of registry that cannot be read without making objects of it.
+        StartupError: this kind of registry cannot be read without making objects of it.
     """
 
     def __init__(self, config: RepoConfig) -> None:
@@ -54,17 +54,17 @@ class RegistryReader:
             self._read = partial(_read_file, self._file)
 
     def read(self) -> Registry:
-        """Read it as it is at this moment, which may be in the middle of its being written.
+        """Read the registry as it is now, perhaps while it is being written.
 
         Raises:
-            DecodeError: it is no registry, or half of one.
-            OSError: it is a file that cannot be read.
-            Exception: whatever a database or an object store raises.
+            DecodeError: the content is not a registry, or only half of one.
+            OSError: the file cannot be read.
+            Exception: any error of a database or an object store.
         """
         return self._read()
 
     def judged(self, judge: Callable[[Registry], Found], is_well: Callable[[Found], bool]) -> Found:
-        """Read it and judge it; what is wrong with a file counts only once nobody is writing it any more.
+        """Read and judge the registry. A file's faults count only once it is no longer being written.
 
         Raises:
             Exception: of reading or judging it.
@@ -97,7 +97,7 @@ class RegistryReader:
     def _is_at_rest(self, before: tuple[int, ...] | None) -> bool:
         if before is None or self._stamp() != before:
             return before is None and self._stamp() is None
-        # The later of both: a copy may keep the time of its original. A clock that was set back must not hold us up.
+        # The later of both: a copy may keep its original's time. A clock that was set back must not delay us.
         age = time.time() - max(before[2:]) / 1e9
         return not -_AT_REST_SECONDS < age < _AT_REST_SECONDS
 
@@ -111,8 +111,8 @@ def _read_file(file: Path) -> Registry:
 
 
 class _Tables(SqlRegistry):  # type: ignore[misc]  # feast publishes no types
-    """Hands out a database's rows as messages, as Feast does but for the infrastructure, whose classes it imports."""
+    """Reads a database's rows as messages, as Feast does, without the infrastructure, whose classes it imports."""
 
     def get_infra(self, *_: object, **__: object) -> Infra:
-        """None: the service needs to know of none."""
+        """An empty one: the service needs none."""
         return Infra()

@@ -25,12 +25,12 @@ _RETRY_SECONDS = 0.5
 
 
 class GuardedFeatures:
-    """`OnlineFeatures` over another, which may fail or hang in any way.
+    """Wraps an `OnlineFeatures` that may fail or hang in any way.
 
     Args:
-        deadline_seconds: within which a read must have answered.
-        cache: where values of earlier reads stand in for a failed one; None: nothing does.
-        union: what is read; None: every row is believed.
+        deadline_seconds: of a read.
+        cache: earlier values, used when a read fails; None for none.
+        union: what is read, for checking rows; None to accept every row.
     """
 
     def __init__(
@@ -52,8 +52,8 @@ class GuardedFeatures:
         """See `OnlineFeatures.read`.
 
         Raises:
-            OnlineStoreUnavailableError, DeadlineExceededError: and the cache knows none of them. Those that it does
-                not know beside others that it does are `unread`.
+            OnlineStoreUnavailableError, DeadlineExceededError: the read failed and the cache holds none of the
+                customers. If it holds some, the others are `unread`.
         """
         try:
             raw = await self._ask(customer_ids, as_of_unix_us)
@@ -84,7 +84,7 @@ class GuardedFeatures:
         except ServiceError:
             self._breaker.failed()
             raise
-        except BaseException:  # cancelled, or a fault of ours
+        except BaseException:  # cancelled, or an error of our own
             self._breaker.abandoned()
             raise
         self._breaker.succeeded()
@@ -111,8 +111,8 @@ class _KeptRow(NamedTuple):
 class LastKnownGood:
     """The latest values of at most `size` customers, each kept for `max_age_seconds`.
 
-    On-demand features are kept as they were computed; stored ones are judged stale by their event time as ever.
-    A customer without any row is not kept: that one might have been known meanwhile.
+    On-demand features are kept as computed. Stored features still become stale by their event time. Customers without
+    any row are not kept, because they may have got one since.
     """
 
     def __init__(self, size: int, max_age_seconds: float) -> None:
@@ -128,7 +128,7 @@ class LastKnownGood:
         now = time.monotonic()
         event_times = raw.event_times
         if event_times is None:
-            return  # no online store says nothing of when its rows are from
+            return  # every online store gives event times
         known = np.any(np.isfinite(event_times), axis=1).tolist()
         unread = raw.unread
         for row, customer_id in enumerate(customer_ids):
@@ -141,7 +141,7 @@ class LastKnownGood:
             self._rows.popitem(last=False)
 
     def get(self, customer_ids: Sequence[str]) -> RawFeatures | None:
-        """Give n rows with their `cached_seconds`; those not there or too old are `unread`. None if all are."""
+        """Return n rows with their `cached_seconds`; missing or old ones are `unread`. None if all are."""
         now = time.monotonic()
         rows = [self._rows.get(customer_id) for customer_id in customer_ids]
         there = [row if row is not None and now - row.read_at <= self._max_age_seconds else None for row in rows]

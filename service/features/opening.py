@@ -1,4 +1,4 @@
-"""Where the predictor gets raw features from: the narrow port, and which reader stands behind it."""
+"""Opens the online store: the port that the predictor reads from, and the choice of the reader behind it."""
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -51,18 +51,18 @@ class OnlineFeatures(Protocol):
         ...
 
     async def close(self) -> None:
-        """Give back connections; nothing is read afterwards."""
+        """Close all connections. Nothing may be read afterwards."""
         ...
 
 
 @dataclass(frozen=True)
 class OpenedFeast:
-    """A store that can be read, and a way to ask whether its registry still keeps the contracts.
+    """An open online store, with checks of its registry and of its age.
 
-    features: reads the `union` of what the models take.
-    broken_promises: reads the registry, which takes milliseconds, or seconds while it is being written: call it in a
-        thread of its own.
-    newest_snapshot: its time in seconds since 1970; None where no materialization has noted it. It may raise anything.
+    features: reads the `union` of the models' features.
+    broken_promises: compares the registry with the contracts. It takes milliseconds, or seconds while the registry is
+        being written, so call it in a thread.
+    newest_snapshot: its time in seconds since 1970; None if no materialization has recorded it. May raise anything.
     """
 
     features: OnlineFeatures
@@ -75,9 +75,9 @@ class OpenedFeast:
 class OpenedStore:
     """Feast's store over a registry that keeps the contracts.
 
-    store: knows what the registry said when it was opened.
-    registry: reads what the registry says later.
-    connection_string: what `REDIS_URL` is in Feast's form.
+    store: over the registry as it was when the store was opened.
+    registry: reads the registry again.
+    connection_string: `REDIS_URL` in Feast's form.
     """
 
     store: "FeatureStore"
@@ -88,18 +88,18 @@ class OpenedStore:
 def open_feast(
     repo: Path, artefacts: Artefacts, *contracts: ModelContract, compiled: bool = True, stall_seconds: float = 1.0
 ) -> OpenedFeast:
-    """Open Feast, hold the contracts against its registry, and choose how to read.
+    """Open Feast, compare its registry with the contracts, and choose a reader.
 
-    A worker must call it after it has forked: clients and the registry's thread do not survive a fork.
+    A worker must call it after the fork, because clients and the registry's thread do not survive one.
 
     Args:
         repo: folder of `feature_store.yaml`.
-        contracts: of the models that are to be served, at least one.
-        compiled: read Redis by a compiled plan where one can be made, else through Feast's SDK.
-        stall_seconds: after which an answer that is owed means that the server hangs.
+        contracts: of the models to serve, at least one.
+        compiled: read Redis by a compiled plan where possible, else through Feast's SDK.
+        stall_seconds: silence while an answer is due, after which the server counts as hanging.
 
     Raises:
-        StartupError: no Redis address, no registry, or a contract is not what this service can serve.
+        StartupError: no Redis address, no registry, or a contract that this service cannot serve.
         ContractMismatchError: the registry no longer offers what a contract promises.
     """
     opened = open_store(repo, artefacts, *contracts, stall_seconds=stall_seconds)
@@ -111,7 +111,7 @@ def open_feast(
             plan = compile_plan(opened.store, union, opened.connection_string)
         except UnsupportedFeatureServiceError as reason:
             if len(union.feature_services) > 1:
-                raise  # never slow the first model down for the sake of a second
+                raise  # a second model must not slow the first one down
             logger.warning("reading through feast's SDK, several times slower: %s", reason)
         else:
             address = RedisAddress.of(artefacts.redis_url)
@@ -125,7 +125,7 @@ def open_feast(
 
 
 def open_store(repo: Path, artefacts: Artefacts, *contracts: ModelContract, stall_seconds: float = 1.0) -> OpenedStore:
-    """Open Feast and hold the contracts against its registry. Args and raises as `open_feast`."""
+    """Open Feast and compare its registry with the contracts. Args and raises as `open_feast`."""
     if artefacts.redis_url is None:
         raise StartupError("REDIS_URL is not set and no embedded Redis is recorded; run `make redis` or set it")
     union = FeatureUnion.of(*contracts)
@@ -139,7 +139,7 @@ def open_store(repo: Path, artefacts: Artefacts, *contracts: ModelContract, stal
     address = RedisAddress.of(artefacts.redis_url)
     refuse_unreadable_tls_files(address)  # Feast's client would open them, too
     if address.kind == "redis_cluster":
-        # redis-py looks for the master that took over from a hanging one after its own timeout, never after ours.
+        # redis-py looks for a new master after its own timeout, never after ours.
         options["socket_timeout"] = f"{stall_seconds / 2:g}"
     addresses = artefacts.feast_environment(options)
     from google.protobuf.message import DecodeError
@@ -179,7 +179,7 @@ def open_store(repo: Path, artefacts: Artefacts, *contracts: ModelContract, stal
 
 
 def _watched(reader: "RegistryReader", project: str, contracts: Sequence[ModelContract]) -> Callable[[], list[str]]:
-    """A look at the registry as it is by then, without a change to what the store has been given."""
+    """A function that compares the current registry with the contracts; the open store stays as it is."""
     from service.features.registry_filter import only_promised, registry_of
 
     def broken(registry: "Registry") -> list[str]:
@@ -194,7 +194,7 @@ def _watched(reader: "RegistryReader", project: str, contracts: Sequence[ModelCo
 
 
 def broken_promises(registry: FeatureRegistry, project: str, *contracts: ModelContract) -> list[str]:
-    """In which points a registry no longer keeps the contracts; empty if in none."""
+    """Differences between a registry and the contracts, one sentence each."""
     found = [broken for contract in contracts for broken in _broken_promises(registry, project, contract)]
     return list(dict.fromkeys(found))
 

@@ -1,8 +1,8 @@
-"""redis-py's connections, as Feast's SDK uses them, made to prove whose replies they hand over.
+"""Makes redis-py's connections, which Feast's SDK uses, prove that each reply belongs to its command.
 
-redis-py matches replies to commands by their order, and lends one connection to caller after caller: a reply too many
-gives every later one somebody else's. Here each `HMGET` is asked as a transaction that ends with a number of its own,
-as in `compiled/pipe.py`. It costs three short replies a customer, on a path that takes many times as long.
+redis-py matches replies to commands by order and reuses one connection for many callers. One surplus reply would give
+every later caller somebody else's data. Here each `HMGET` is sent as a transaction that ends with a unique number, as
+in `compiled/pipe.py`. It costs three short replies per customer, on a path that takes many times as long.
 """
 
 import itertools
@@ -22,15 +22,15 @@ _NUMBERS = itertools.count(secrets.randbits(62))
 
 
 class MixedUpRepliesError(RedisConnectionError):
-    """A reply came that cannot be the one that is owed; the connection is closed."""
+    """A reply does not belong to the command that was sent; the connection is closed."""
 
 
 class ProofNotAllowedError(NoPermissionError):
-    """The user may not run the commands that prove whose replies come."""
+    """The Redis user may not run the commands that prove replies."""
 
 
 class _Packed(list[bytes]):
-    """Commands as they are sent, and for each the number that proves its reply; None where nothing does."""
+    """Packed commands, and for each the number that proves its reply; None for those without a proof."""
 
     def __init__(self, chunks: Iterable[bytes], proofs: Iterable[bytes | None]) -> None:
         super().__init__(chunks)
@@ -38,14 +38,14 @@ class _Packed(list[bytes]):
 
 
 class _WholeReplies:
-    """A stream that hands over whole replies, each looked at before hiredis sets memory aside for it."""
+    """A stream that returns whole replies, each checked before hiredis allocates memory for it."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._held, self._whole = bytearray(), WholeReplies()
 
     async def read(self, size: int) -> bytes:
-        """At least one reply; nothing at the end of the stream."""
+        """At least one reply; empty at the end of the stream."""
         while True:
             data = await self._stream.read(size)
             if not data:
@@ -64,7 +64,7 @@ class _WholeReplies:
 
 
 class _Proved:
-    """What is put before a class of connections."""
+    """Mixin that is put before a class of connections."""
 
     def __init__(self, **kwargs: Any) -> None:
         self._proofs: deque[bytes | None] = deque()
@@ -95,7 +95,7 @@ class _Proved:
             await self.connect_check_health(check_health=False)  # type: ignore[attr-defined]
         if check_health:
             await self.check_health()  # type: ignore[attr-defined]
-        self._proofs += getattr(command, "proofs", [None])  # what connecting says and hears is done with by now
+        self._proofs += getattr(command, "proofs", [None])  # all commands and replies of connecting are done by now
         await connection.send_packed_command(command, check_health=False)
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
@@ -131,7 +131,7 @@ class _Proved:
 
 
 def _careful(parser_class: Any) -> Any:
-    """A parser of the same kind that hiredis sees whole replies through."""
+    """A subclass of a parser that passes only whole replies to hiredis."""
 
     class Careful(parser_class):  # type: ignore[misc]
         def on_connect(self, connection: Any) -> None:
@@ -148,10 +148,10 @@ def _proved(connection_class: Any) -> Any:
 
 
 def prove_replies(client: Any) -> None:
-    """Have every connection that a client of redis-py makes from now on prove its replies.
+    """Make every future connection of a redis-py client prove its replies.
 
     Args:
-        client: of a server, of servers watched by Sentinels, or of a cluster; it has not connected yet.
+        client: of a server, of a master behind Sentinels, or of a cluster; not connected yet.
     """
     pool = getattr(client, "connection_pool", None)
     if pool is not None:

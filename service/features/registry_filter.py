@@ -1,8 +1,8 @@
-"""Feast runs the code and imports the classes that its registry names, while it reads it: none gets that far here.
+"""Removes code and class names from Feast's registry before Feast reads it, because reading runs and imports them.
 
-The source of an on-demand view is executed, or its function unpickled, and the class of a data source is imported as
-soon as Feast makes an object of it, so that whatever is compared afterwards comes too late. What Feast is given is made
-anew from the registry's message, member by member, of nothing but what answering takes.
+When Feast makes an object of an on-demand view, it executes the view's source or unpickles its function. When it makes
+one of a data source, it imports the class that the registry names. A check afterwards comes too late. So Feast gets a
+new message, copied member by member, with only what predictions need.
 """
 
 import ast
@@ -25,12 +25,12 @@ from feast.transformation.udf_rehydrate import rehydrate_udf_from_source
 from contract import ContractMismatchError, ModelContract
 
 _FIELD_TAGS = ("on_stale", "on_missing", "default", "filled_by")
-"""What `contract.feature_schema` reads. Feast builds types of others."""
+"""Tags that `contract.feature_schema` reads. Feast builds types from other tags."""
 
 _SETTINGS = ("serve_features_while_materializing", "enable_online_feature_view_versioning")
-"""Of a registry's configuration, what is about reading."""
+"""Settings of a registry's configuration that concern reading."""
 
-# Of every kind of message, the members that are handed on as they are: none of them names code, a class or a file.
+# For each kind of message, the members that are copied unchanged: none of them names code, a class or a file.
 _ENTITY = ("name", "project", "value_type", "join_key")
 _FIELD = ("name", "value_type", "vector_index", "vector_search_metric", "vector_length")
 _VIEW = ("name", "project", "entities", "ttl", "online", "version", "disabled")
@@ -46,16 +46,16 @@ _PROJECTION = (
 
 
 def held_registry(message: Registry, like: RegistryConfig | None = None) -> RegistryConfig:
-    """A configuration of Feast's registry that is one message for good, whatever becomes of where it was read.
+    """Configure Feast's registry to be one fixed message, whatever happens to the file or database it came from.
 
     Args:
         message: made by `only_promised`.
-        like: the configuration that the repository names, whose other settings go on to hold.
+        like: the repository's own configuration, whose settings for reading are kept.
     """
     kept = {} if like is None else {name: getattr(like, name) for name in _SETTINGS}
     return RegistryConfig(
         registry_store_type=f"{HeldRegistryStore.__module__}.{HeldRegistryStore.__name__}",
-        cache_ttl_seconds=0,  # Feast's word for: what was read stays
+        cache_ttl_seconds=0,  # Feast never reads it again
         message=message,
         **kept,
     )
@@ -67,17 +67,17 @@ def registry_of(message: Registry, project: str) -> FileRegistry:
 
 
 class HeldRegistryStore(RegistryStore):  # type: ignore[misc]  # feast publishes no types
-    """Hands Feast the one message that its configuration holds. Feast makes it from its name in `held_registry`."""
+    """Returns the message in its configuration. Feast creates it by the class name that `held_registry` gives."""
 
     def __init__(self, config: RegistryConfig, _repo_path: object) -> None:
         self._message: Registry = config.message
 
     def get_registry_proto(self) -> Registry:
-        """That message."""
+        """The fixed message."""
         return self._message
 
     def update_registry_proto(self, registry_proto: Registry) -> None:
-        """The service only reads; what it reads is less than there is."""
+        """Not supported: the service only reads, and holds only a part of the registry."""
         raise NotImplementedError("the service does not write Feast's registry")
 
     def teardown(self) -> None:
@@ -86,12 +86,12 @@ class HeldRegistryStore(RegistryStore):  # type: ignore[misc]  # feast publishes
 
 
 def only_promised(registry: Registry, project: str, contracts: Iterable[ModelContract]) -> Registry:
-    """One project of a registry, with no code but the on-demand views of contracts, each with the promised hash.
+    """Copy one project of a registry without code, except the contracts' on-demand views with the promised hashes.
 
-    Other views that carry code are as if they were not there; nothing pickled and no name of a class is handed on.
+    Other views with code are left out. Nothing pickled and no class name is copied.
 
     Raises:
-        ContractMismatchError: a promised on-demand view has other code; none of it has run.
+        ContractMismatchError: a promised on-demand view has other code, which was not run.
     """
     promised: dict[str, set[str]] = {}
     for contract in contracts:
@@ -124,7 +124,7 @@ def _of(project: str, messages: Iterable[Any]) -> Iterable[Any]:
 
 
 def _broken(view: Any, promised: set[str]) -> list[str]:
-    """What is wrong with the code of a promised view, without running it unless it is the promised code."""
+    """Problems with the code of a promised view. The code runs only if its hash is the promised one."""
     source = view.spec.feature_transformation.user_defined_function.body_text
     sha256 = hashlib.sha256(source.encode()).hexdigest()
     name = f"on-demand view {view.spec.name!r}"
@@ -140,7 +140,7 @@ def _broken(view: Any, promised: set[str]) -> list[str]:
 
 
 def _function_in(source: str) -> str:
-    """The function that a source defines. The registry names one, too, and nobody promised which it names."""
+    """The function that a source defines. The registry's own name for it is not covered by the hash."""
     try:
         module = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -149,7 +149,7 @@ def _function_in(source: str) -> str:
 
 
 def _copy(to: Any, message: Any, members: Iterable[str]) -> None:
-    """Hand on the members that are set; of maps and lists, all of them."""
+    """Copy the given members where they are set, maps and lists whole."""
     wanted = set(members)
     for member, value in message.ListFields():
         if member.name not in wanted:
@@ -171,7 +171,7 @@ def _fields(fields: Iterable[Any]) -> Iterable[FeatureSpecV2]:
 
 
 def _stored(view: Any) -> FeatureView:
-    """A stored view needs neither its sources nor its code to be read."""
+    """Copy a stored view without its sources and code, which reading does not need."""
     copy = FeatureView()
     _copy(copy.spec, view.spec, _VIEW)
     copy.spec.features.extend(_fields(view.spec.features))
@@ -188,7 +188,7 @@ def _projection(projection: Any) -> FeatureViewProjection:
 
 
 def _on_demand(view: Any) -> OnDemandFeatureView:
-    """Of its code only the source is left, of which the hash was taken; no pickled function can stand in for it."""
+    """Copy an on-demand view. Of its code only the hashed source is kept, never a pickled function."""
     copy = OnDemandFeatureView()
     _copy(copy.spec, view.spec, _ON_DEMAND)
     copy.spec.features.extend(_fields(view.spec.features))

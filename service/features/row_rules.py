@@ -1,4 +1,4 @@
-"""What is not believed of rows that were read, though every value of them can be decoded."""
+"""Rejects rows that decode well but whose age or origin cannot be trusted."""
 
 import logging
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ class RowRules:
             return raw, counted
         earliest = as_of_unix_us if isinstance(as_of_unix_us, int) else as_of_unix_us.min(initial=_NEVER)
         if times.max(initial=-np.inf) <= earliest / 1e6 + CLOCK_SKEW_SECONDS:
-            return raw, counted  # nothing is NaN, nothing ahead: mostly so, and soon seen
+            return raw, counted  # the usual case: nothing is NaN or in the future
         latest = np.reshape(np.asarray(as_of_unix_us, dtype=np.float64) / 1e6 + CLOCK_SKEW_SECONDS, (-1, 1))
         ahead, absent = times > latest, np.isnan(times)
         if not ahead.any() and not absent.any():
@@ -70,7 +70,7 @@ class RowRules:
     def _found(
         raw: RawFeatures, ahead: NDArray[np.bool_], absent: NDArray[np.bool_], group: "_Group"
     ) -> Iterator[tuple[Reason, NDArray[np.bool_]]]:
-        # Feast writes a view's values and its event time together, so values alone were not written by it.
+        # Feast writes a view's values and event time together, so values without a time were not written by it.
         values = raw.values[:, group.stored]
         yield "no_event_time", np.logical_or.reduce(~np.isnan(values) & absent[:, group.views_of_stored], axis=1)
         yield "future_event_time", np.logical_or.reduce(ahead[:, group.views], axis=1)

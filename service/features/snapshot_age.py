@@ -1,4 +1,4 @@
-"""Whether this process takes traffic while the newest snapshot is old: a policy of `/readyz`."""
+"""Readiness by the age of the newest snapshot: a policy of `/readyz`."""
 
 import asyncio
 import logging
@@ -9,11 +9,11 @@ logger = logging.getLogger(__name__)
 
 
 class SnapshotAge:
-    """Says no while the newest snapshot is older than a limit. What is not known is no reason.
+    """Not ready while the newest snapshot is older than a limit. An unknown age counts as ready.
 
     Args:
-        limit_hours: None: an age is never a reason, and nothing is asked.
-        deadline_seconds: after which nothing is known.
+        limit_hours: None for no limit; then nothing is read.
+        deadline_seconds: of reading the age, after which it is unknown.
         clock: seconds since 1970.
     """
 
@@ -32,7 +32,7 @@ class SnapshotAge:
         try:
             async with asyncio.timeout(self._deadline_seconds):
                 at = await newest_snapshot()
-        except Exception as error:  # whatever a client of Redis raises; rows could be read just now
+        except Exception as error:  # any error of a Redis client; reading rows may work all the same
             logger.warning("the time of the newest snapshot cannot be read: %s", type(error).__name__)
             return True
         hours = None if at is None else (self._clock() - at) / 3600

@@ -1,4 +1,4 @@
-"""Which of the customers that were read together cannot be answered, because of what is stored of them."""
+"""Finds the customers in a batch whose stored values cannot be read."""
 
 import logging
 import math
@@ -24,7 +24,7 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
 
 
 def is_odd(value: Any, dtype: str) -> bool:
-    """True of a value that is not what its declared type says: another kind, or a number that is not finite."""
+    """True if a value does not match its declared type, or is a number that is not finite."""
     expected = _PYTHON_TYPES.get(dtype)
     if value is None or expected is None:
         return False
@@ -32,12 +32,12 @@ def is_odd(value: Any, dtype: str) -> bool:
 
 
 class Findings:
-    """What was found wrong with n rows that were read together.
+    """Problems found in n rows that were read together.
 
     unread: bool (n,), rows that cannot be answered.
 
     Args:
-        unread: rows of which that is known already.
+        unread: rows that are already known to be unreadable.
     """
 
     def __init__(self, n: int, unread: NDArray[np.bool_] | None = None) -> None:
@@ -48,18 +48,18 @@ class Findings:
         self._error: Exception | None = None
 
     def unreadable(self, rows: Iterable[int], reason: str) -> None:
-        """Note rows whose stored bytes are no values; `reason` holds none of them."""
+        """Record rows whose stored bytes are not values. `reason` must hold none of the bytes."""
         self.unread[list(rows)] = True
         self._reasons[reason] = None
 
     def failed(self, row: int, error: Exception) -> None:
-        """Note a row on which on-demand code fails, though nothing is wrong with its inputs."""
+        """Record a row on which on-demand code fails although its inputs are valid."""
         self.unread[row] = True
         self._failed += 1
         self._error = error
 
     def look(self, column: Sequence[Stored], read: Callable[[Sequence[Stored]], Any]) -> None:
-        """Find the rows of a column that cannot be read; what is sound is looked at all at once."""
+        """Find the unreadable rows of a column. A column without any is read in one go."""
         try:
             read(column)
         except UnreadableValueError:
@@ -70,10 +70,10 @@ class Findings:
                     self.unreadable([row], str(unreadable))
 
     def log(self, what: str, *, raise_if_all: bool = False) -> None:
-        """Say once, for all of them, what was found.
+        """Log all problems, in one line of each kind.
 
         Raises:
-            Exception: of on-demand code that failed for every row, if that is asked for.
+            Exception: of on-demand code that failed for every row, with `raise_if_all`.
         """
         if self._error is not None:
             if raise_if_all and self._failed == len(self.unread):

@@ -1,7 +1,7 @@
-"""One pipelined connection to Redis: many requests share it, none waits for another's answer.
+"""One pipelined connection to Redis that many requests share; none waits for another's answer.
 
-redis-py gives each request a connection of its own and awaits every reply; with this, commands of all
-requests go out as they come and one `feed` of the C parser serves them all. docs/adr/0008 has the figures.
+redis-py gives each request its own connection and awaits every reply. Here the commands of all requests are sent at
+once, and one `feed` of the C parser serves many. docs/adr/0008 has the figures.
 """
 
 import asyncio
@@ -28,23 +28,23 @@ from service.features.compiled.reply_stream import HOW_TO_ALLOW_PROOFS
 logger = logging.getLogger(__name__)
 
 _MASTER_LOST = "MASTERDOWN"
-"""Code of a reply after which the same connection would go on failing: the master is elsewhere now, look it up anew."""
+"""Error code after which this connection would go on failing: another server is the master now; look it up again."""
 
 _OF_ONE_KEY = "WRONGTYPE"
-"""Something else is stored under one key: left among the replies, because it says nothing of the others."""
+"""Another type is stored under one key. The error stays among the replies, because the others are valid."""
 
 _LARGEST_TLS_FILE_BYTES = 16 * 1024 * 1024
 
 _TOO_MANY = "ERR max number of clients"
-"""A reply whose code alone would not tell an operator what to do."""
+"""An error whose code alone does not tell an operator what to do."""
 
 
 _NOT_ALLOWED = f"NOPERM ({HOW_TO_ALLOW_PROOFS})"
-"""What the user of an older ACL lacks. Without a proof nothing is read: it might be somebody else's."""
+"""The rights that a user of an older ACL lacks. Without a proof nothing is read: it might be somebody else's."""
 
 
 class ProofNotAllowedError(ConnectionError):
-    """The user may not run the commands that prove whose replies come."""
+    """The Redis user may not run the commands that prove replies."""
 
 
 class MasterNotFoundError(ConnectionError):
@@ -52,15 +52,15 @@ class MasterNotFoundError(ConnectionError):
 
 
 class RedisConnection:
-    """Connects when first used and again when it broke; every failure is `OnlineStoreUnavailableError`.
+    """Connects on first use and again after a failure; every failure is `OnlineStoreUnavailableError`.
 
     It belongs to the event loop that first uses it.
 
     Args:
         address: of a server, or of the Sentinels that know it.
         connect_seconds: bound on finding the master, connecting, TLS and login together.
-        stall_seconds: silence while replies are owed that means that the server hangs; the connection is given up
-            when it is next used. Who waits for such a reply needs a deadline of their own.
+        stall_seconds: silence while replies are due, after which the server counts as hanging. The connection is
+            dropped at its next use; callers that wait for a reply need their own deadline.
 
     Raises:
         StartupError: the address' TLS files cannot be used.
@@ -79,15 +79,15 @@ class RedisConnection:
         self._careful = False
 
     async def execute(self, commands: bytes, replies: int) -> list[Any]:
-        """Send packed commands and give their replies, as hiredis decodes them; `WRONGTYPE` errors are among them.
+        """Send packed commands and return their replies as hiredis decodes them, `WRONGTYPE` errors included.
 
-        The replies are proved to be those of these commands. Where others came, the commands are sent once more, on a
-        connection of which nothing is known yet.
+        The replies are proved to belong to these commands. If others came, the commands are sent once more on a new
+        connection.
 
-        May be cancelled at any time; the replies are then thrown away when they come.
+        May be cancelled at any time; late replies are then dropped.
 
         Raises:
-            OnlineStoreUnavailableError: no connection, it broke, or Redis answered a command with an error.
+            OnlineStoreUnavailableError: no connection, a broken one, or Redis answered a command with an error.
         """
         try:
             try:
@@ -123,7 +123,7 @@ class RedisConnection:
         if connecting is None or connecting.done():
             connecting = self._connecting = asyncio.create_task(self._connect())
             connecting.add_done_callback(_look_at_the_outcome)
-        # Not awaited itself: one request's deadline must not undo the connecting that others wait for.
+        # Not awaited itself: one request's deadline must not cancel the connecting that others wait for.
         await asyncio.wait((connecting,))
         if connecting.cancelled():
             raise ConnectionError("closed")
@@ -142,7 +142,7 @@ class RedisConnection:
         return pipe
 
     async def close(self) -> None:
-        """Close the connection for good; what is still owed fails."""
+        """Close the connection for good. Reads under way fail."""
         self._closed = True
         if self._connecting is not None:
             self._connecting.cancel()
@@ -152,7 +152,7 @@ class RedisConnection:
 
 
 def _code(error: Exception) -> str:
-    """What went wrong, in words that hold neither a user's name nor a key: the first of a reply is its code."""
+    """The error without a user's name or a key: the first word of an error reply is its code."""
     if isinstance(error, ProofNotAllowedError):
         return _NOT_ALLOWED
     if not isinstance(error, hiredis.ReplyError):
@@ -167,7 +167,7 @@ def _unavailable(error: Exception) -> OnlineStoreUnavailableError:
 
 
 def _look_at_the_outcome(task: "asyncio.Task[Any]") -> None:
-    """Every waiter may have run into its deadline; asyncio would then log the exception as never retrieved."""
+    """Retrieve the exception. If every waiter has timed out, asyncio would log it as never retrieved."""
     if not task.cancelled():
         task.exception()
 
@@ -198,10 +198,10 @@ def _first_error(answers: Sequence[Any]) -> None:
 
 
 async def _locate(address: RedisAddress) -> tuple[str, int]:
-    """Where to connect now: with Sentinels asked anew each time, because after a failover the master is another."""
+    """The address to connect to. Sentinels are asked each time, because a failover changes the master."""
     if address.kind == "redis":
         return address.hosts[0]
-    # All at once: asked in turn, two that are gone would use up the time in which to connect.
+    # All at once: in turn, two dead Sentinels would use up the time for connecting.
     asking = [asyncio.create_task(_ask_sentinel(host, port, address.master)) for host, port in address.hosts]
     failure: Exception = ConnectionError("no Sentinel answered")
     try:
@@ -234,10 +234,10 @@ async def _ask_sentinel(host: str, port: int, master: str) -> tuple[str, int]:
 
 
 def refuse_unreadable_tls_files(address: RedisAddress) -> None:
-    """OpenSSL would wait for what a pipe says, or read a device for ever.
+    """Refuse TLS files on which OpenSSL would block, such as pipes and devices.
 
     Raises:
-        StartupError: the first that is no readable file of a sensible size.
+        StartupError: a file cannot be read or is too large; the first is named.
     """
     for name, path in address.tls_files.items():
         try:
@@ -254,7 +254,7 @@ def _tls_context(address: RedisAddress) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=files.get("ssl_ca_certs"))
         if "ssl_certfile" in files:
-            # With a password, even an empty one, OpenSSL does not ask the terminal for that of an encrypted key.
+            # With any password, even an empty one, OpenSSL does not ask the terminal for one.
             context.load_cert_chain(files["ssl_certfile"], files.get("ssl_keyfile"), password="")
     except OSError as error:
         raise StartupError(f"REDIS_URL: {', '.join(files)}: {error}") from None

@@ -1,8 +1,8 @@
-"""Values as Feast stores them in Redis → columns of numbers, without a protobuf object per value.
+"""Decodes columns of values that Feast stored in Redis, without a protobuf object per value.
 
-Feast writes each value as a serialised `ValueProto`: one field, so a tag byte and then 8 bytes (double), 4 bytes
-(float) or a varint (integers and bool); null is the empty string. Whatever looks different here is left to protobuf,
-and what protobuf refuses is refused here.
+Feast writes each value as a serialised `ValueProto` of one field: a tag byte, then 8 bytes (double), 4 bytes (float)
+or a varint (integers and bool). Null is the empty string. Other forms go through protobuf, and are refused if it
+refuses them.
 Source: feast/protos/feast/types/Value.proto and https://protobuf.dev/programming-guides/encoding/.
 """
 
@@ -15,20 +15,20 @@ from numpy.typing import NDArray
 
 Stored = bytes | None
 _MEMO_SIZE = 20_000
-_MEMO_BYTES = 64  # longer values are texts and lists, of which few are the same
+_MEMO_BYTES = 64  # longer values are texts and lists, which rarely repeat
 _VECTOR_FROM = 16  # below it, looking up one by one is faster than numpy's constant cost
 _INT64_TAG = 0x20  # field 4, varint
 
 
 class UnreadableValueError(Exception):
-    """Stored bytes that do not say what they should; names the kind of error, never a value."""
+    """Stored bytes are not a valid value. The message names the kind of error, never the value."""
 
 
 OTHER_FORM = "a reply of another form"
 
 
 class _FixedWidth:
-    """Values of which each has the same tag and length."""
+    """Values of one type that all have the same tag and length."""
 
     def __init__(self, tag: int, code: str) -> None:
         self._tag = tag
@@ -40,7 +40,7 @@ class _FixedWidth:
     def decode(self, column: Sequence[Stored]) -> NDArray[np.float64] | None:
         """float64 (n,), NaN for null; None if some value is of another kind."""
         try:
-            # Not everything that is false is null: 0 and an empty list are no stored value at all.
+            # Falsy is not null: 0 and an empty list are not stored values.
             filled = [value or self._nulls[value] for value in column]
             if set(map(len, filled)) != self._lengths:
                 return None
@@ -49,7 +49,7 @@ class _FixedWidth:
         cells = np.frombuffer(b"".join(filled), dtype=self._dtype)
         if not (cells["tag"] == self._tag).all():
             return None
-        with np.errstate(invalid="ignore"):  # a signalling NaN is one like any other
+        with np.errstate(invalid="ignore"):  # signalling NaN counts as NaN
             return cells["value"].astype(np.float64)
 
 
@@ -57,7 +57,7 @@ _FIXED_WIDTH = {"float64": _FixedWidth(0x29, "<d"), "float32": _FixedWidth(0x35,
 
 
 class _Memo(dict[Stored, Any]):
-    """Bytes → value. Most integers, flags and snapshot times of a store are the same few."""
+    """Cache of bytes → value: most integers, flags and snapshot times of a store are the same few."""
 
     def __init__(self, read: Callable[[bytes], Any], null: Any) -> None:
         super().__init__()
@@ -71,9 +71,9 @@ class _Memo(dict[Stored, Any]):
         else:
             try:
                 value = self._read(stored)
-            except Exception as error:  # whatever protobuf, a date, a time zone or a number may object to
+            except Exception as error:  # any error of protobuf, dates, time zones or numbers
                 raise UnreadableValueError(type(error).__name__) from error
-            # On-demand code gets these objects: a list that it changed would be another customer's input.
+            # On-demand code gets these objects: changing a shared list would change another customer's input.
             if len(stored) > _MEMO_BYTES or isinstance(value, list | dict | set):
                 return value
         if len(self) >= _MEMO_SIZE:
@@ -85,7 +85,7 @@ class _Memo(dict[Stored, Any]):
 class ValueDecoder:
     """Decodes columns of stored values.
 
-    Every method raises `UnreadableValueError` for bytes that are no value, or not one of the kind asked for.
+    Every method raises `UnreadableValueError` for bytes that are not a value of the requested kind.
 
     Args:
         read_value: one serialised `ValueProto` → the Python value that Feast gives for it, None for null.
@@ -100,7 +100,7 @@ class ValueDecoder:
         """float64 (n,) of n stored values; NaN for null.
 
         Args:
-            dtype: what the contract says of the feature. Values stored under another type are read all the same.
+            dtype: the feature's type in the contract. Values of other types are read as well.
         """
         fixed = _FIXED_WIDTH.get(dtype)
         if fixed is not None:
@@ -110,7 +110,7 @@ class ValueDecoder:
         return np.array(_looked_up(self._numbers, column), dtype=np.float64)
 
     def python_values(self, column: Sequence[Stored], dtype: str) -> list[Any]:
-        """List n Python values, None for null: what Feast hands an on-demand view."""
+        """List n Python values, None for null, as Feast passes them to an on-demand view."""
         if dtype == "float64":
             decoded = _FIXED_WIDTH["float64"].decode(column)
             if decoded is not None:
@@ -128,12 +128,12 @@ class ValueDecoder:
 def _looked_up(memo: _Memo, column: Sequence[Stored]) -> list[Any]:
     try:
         return list(map(memo.__getitem__, column))
-    except TypeError:  # a list or the like, which is no key of a dictionary
+    except TypeError:  # a list or the like, which cannot be a dictionary's key
         raise UnreadableValueError(OTHER_FORM) from None
 
 
 def _equally_long_int64(column: Sequence[bytes]) -> NDArray[np.int64] | None:
-    """int64 (n,) if every value is an int64 of the same length, as points in time are; else None."""
+    """int64 (n,) if every value is an int64 of the same length, as times usually are; else None."""
     lengths = set(map(len, column))
     if len(lengths) != 1 or not 2 <= (length := lengths.pop()) <= 11:
         return None

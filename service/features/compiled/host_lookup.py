@@ -1,7 +1,7 @@
-"""Looks host names up without ever waiting for a resolver that does not answer.
+"""Looks up host names without waiting for a resolver that does not answer.
 
-`getaddrinfo` cannot be cancelled, and blocks for ten seconds and more while queries are dropped. The few threads that
-an event loop has for it are all stuck by then, and go on being so when the resolver works again.
+`getaddrinfo` cannot be cancelled and blocks for ten seconds or more while queries are dropped. An event loop's few
+threads are then all stuck, and stay stuck after the resolver works again.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ Addresses = tuple[str, ...]
 Outcome = Addresses | OSError
 
 _NEXT_LOOKUP_SECONDS = 0.5
-"""After which a look-up counts as stuck and another begins, if the address is still wanted."""
+"""After this time a look-up counts as stuck, and another begins if the address is still wanted."""
 
 _STUCK_PER_HOST = 12
-"""They begin over six seconds, and each asks the resolver again after five: one of them is always about to."""
+"""They begin within six seconds and each asks the resolver again after five, so one is always about to ask."""
 
 _STUCK_IN_ALL = 48
 _PATIENCE_SECONDS = 0.05
-"""For the answer to a look-up, where an address is known from before."""
+"""How long to wait for a look-up if an earlier address is known."""
 
 _KNOWN_HOSTS = 64
 _NO_SUCH_NAME = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
@@ -34,7 +34,7 @@ def look_up(host: str) -> Addresses:
     """The addresses of a name, as the operating system orders them.
 
     Raises:
-        OSError: it has none, or nobody says.
+        OSError: the name has none, or the resolver does not answer.
     """
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
@@ -44,7 +44,7 @@ def look_up(host: str) -> Addresses:
 
 
 class HostAddresses:
-    """Addresses of hosts. Each look-up has a thread of its own, and none keeps the process from ending."""
+    """Addresses of hosts. Each look-up has its own thread, and none keeps the process from ending."""
 
     def __init__(
         self, look_up: Callable[[str], Addresses] = look_up, clock: Callable[[], float] = time.monotonic
@@ -56,12 +56,12 @@ class HostAddresses:
         self._pending: dict[str, list[tuple[float, Future[Outcome]]]] = {}
 
     async def of(self, host: str) -> Addresses:
-        """The addresses of a host, at least one; those known from before, while nobody says what they are now.
+        """The addresses of a host, at least one. While the resolver does not answer, the last known ones.
 
-        May be cancelled; the look-up then goes on for whoever asks next.
+        May be cancelled; the look-up goes on for the next caller.
 
         Raises:
-            OSError: there is no such name, or nobody says and none is known.
+            OSError: the name does not exist, or the resolver does not answer and no address is known.
         """
         if _is_address(host):
             return (host,)
@@ -84,7 +84,7 @@ class HostAddresses:
         return known
 
     def _looking_up(self, host: str) -> list[Future[Outcome]]:
-        """The look-ups under way, a new one among them unless the last has only just begun, or too many are stuck."""
+        """The look-ups under way. Starts a new one, unless the last has just begun or too many are stuck."""
         with self._lock:
             under_way = self._pending.setdefault(host, [])
             now = self._clock()

@@ -1,8 +1,8 @@
-"""The socket's side of a connection to Redis: commands go out as they come, replies go to whoever is owed them.
+"""The socket side of a connection to Redis: sends commands at once and passes each reply to its caller.
 
-Redis has no request ids. A reply too many or too few, wherever it comes from, would hand every later caller somebody
-else's. So commands are asked as a transaction that ends with a number of its own: Redis answers with one reply that
-holds the answers and that number, and `+OK` and `+QUEUED` before it. Nothing else is believed.
+Redis has no request ids. One surplus or missing reply would give every later caller somebody else's data. So commands
+are sent as a transaction that ends with a unique number: Redis answers `+OK` and `+QUEUED`, then one reply with the
+answers and that number. Nothing else is accepted.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from service.features.compiled.reply_stream import LONGEST_REPLY_BYTES, HugeRepl
 logger = logging.getLogger(__name__)
 
 FAILURES = (OSError, hiredis.HiredisError)
-"""Whatever a network, TLS or Redis may do; anything else is a fault of ours."""
+"""Errors of the network, TLS or Redis; any other error is a bug of ours."""
 
 _LONGEST_FURTHER_BYTES = 256 * 1024
-"""What each further command of a transaction, whose answers come as one reply, may add to that."""
+"""What each further command of a transaction may add to that; its answers come as one reply."""
 
 
 _LETTERS = bytes.maketrans(b"0123456789", b"ghijklmnop")
@@ -41,24 +41,24 @@ _BEGIN, _END = pack(b"MULTI"), pack(b"EXEC")
 
 
 class MixedUpRepliesError(ConnectionError):
-    """A reply came that cannot be the one that is owed: nothing on this connection can be believed."""
+    """A reply does not belong to its command: nothing on this connection can be trusted any more."""
 
 
 class SuspiciousReplyError(MixedUpRepliesError):
-    """What came may be a huge reply, or a stored value that looks like one: a careful connection can tell."""
+    """The data may be a huge reply, or a stored value that looks like one. A careful connection can tell."""
 
 
 @functools.lru_cache(maxsize=256)
 def _taken(replies: int) -> tuple[bytes, list[bytes]]:
-    """How a transaction begins that Redis takes: every reply but the last, as bytes and as they are parsed."""
+    """The replies of an accepted transaction before the last, as bytes and as parsed."""
     return b"+OK\r\n" + b"+QUEUED\r\n" * (replies - 2), [b"OK", *[b"QUEUED"] * (replies - 2)]
 
 
 class _Expected:
-    """The replies that one write is owed, in the order in which Redis sends them.
+    """The replies due to one write, in the order in which Redis sends them.
 
     proof: the last answer of a transaction; None where the replies prove nothing.
-    refused: the first error among the replies of a transaction, which then has no outcome.
+    refused: the first error among the replies of a transaction, which then has no result.
     """
 
     __slots__ = ("future", "proof", "refused", "replies", "sent", "wanted")
@@ -71,20 +71,20 @@ class _Expected:
         self.replies: list[Any] = []
 
     def take_beginning(self, data: bytes) -> int:
-        """Keep the replies before a transaction's last if `data` begins with all of them; how many bytes they are.
+        """Take all replies before a transaction's last if `data` begins with them, and return their length in bytes.
 
-        There is one for each command, so to compare them at once costs less than to parse each.
+        There is one per command, so comparing them at once costs less than parsing each.
         """
         if self.proof is None or self.replies:
             return 0
         as_sent, parsed = _taken(self.wanted)
         if not data.startswith(as_sent):
-            return 0  # not all have come, or one is another
+            return 0  # some are missing, or one differs
         self.replies += parsed
         return len(as_sent)
 
     def take(self, reply: Any) -> bool:
-        """Keep a reply; False if it cannot be one of these."""
+        """Take a reply; False if it cannot be one of these."""
         self.replies.append(reply)
         if self.proof is None or self.refused is not None:
             return True
@@ -97,7 +97,7 @@ class _Expected:
         return type(reply) is list and len(reply) == self.wanted - 2 and reply[-1] == self.proof
 
     def answer(self) -> None:
-        """Hand over what came, unless nobody waits any more."""
+        """Pass the replies to the caller, unless it has gone."""
         if self.future.done():
             return
         if self.refused is not None:
@@ -107,12 +107,12 @@ class _Expected:
 
 
 class RedisPipe(asyncio.Protocol):
-    """The socket's side: hands replies to whoever is owed them.
+    """The socket side: passes each reply to its caller.
 
-    lost: why nothing more will be answered, once that is so.
+    lost: why the connection has ended; None while it works.
 
     Args:
-        careful: look at every header before it is parsed, for a store whose values look like huge replies.
+        careful: check every header before it is parsed, for a store whose values look like huge replies.
     """
 
     def __init__(self, careful: bool = False) -> None:
@@ -126,7 +126,7 @@ class RedisPipe(asyncio.Protocol):
         self._check = HugeReplyCheck()
         self._held = bytearray() if careful else None  # what is not yet known to be whole
         self._whole = WholeReplies()
-        self._numbers = itertools.count(secrets.randbits(62))  # no two connections count the same
+        self._numbers = itertools.count(secrets.randbits(62))  # no two connections use the same numbers
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -134,7 +134,7 @@ class RedisPipe(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self.lost is not None:
-            return  # what was still on its way when it was given up
+            return  # data that was under way when the connection was dropped
         self._heard = self._loop.time()
         self._unfinished_bytes += len(data)
         try:
@@ -151,8 +151,8 @@ class RedisPipe(asyncio.Protocol):
             while (reply := self._reader.gets()) is not False:
                 self._unfinished_bytes = 0
                 if not self._owed:
-                    # Redis says what nobody asked for only before it hangs up. Kept for the next command, it would
-                    # shift every answer by one, and one customer would get another's features.
+                    # Redis sends an unasked reply only before it hangs up. Kept for the next command, it would shift
+                    # every answer by one, and one customer would get another's features.
                     unasked = MixedUpRepliesError("unasked reply")
                     self.abort(reply if isinstance(reply, hiredis.ReplyError) else unasked)
                     return
@@ -166,7 +166,7 @@ class RedisPipe(asyncio.Protocol):
         except MixedUpRepliesError as mixed_up:
             logger.warning("online store: %s; what is owed is read again on another connection", mixed_up)
             self.abort(mixed_up)
-        except Exception as error:  # hiredis fails in many ways over what is no Redis
+        except Exception as error:  # hiredis fails in many ways on data that is not Redis'
             self.abort(error if isinstance(error, FAILURES) else hiredis.ProtocolError(type(error).__name__))
         further = self._owed[0].wanted if self._owed else 0
         if self._unfinished_bytes > LONGEST_REPLY_BYTES + further * _LONGEST_FURTHER_BYTES:
@@ -176,26 +176,26 @@ class RedisPipe(asyncio.Protocol):
         self._fail(exc if isinstance(exc, FAILURES) else ConnectionError("closed by the server"))
 
     def send(self, data: bytes, replies: int) -> "asyncio.Future[list[Any]]":
-        """Write commands; the future is done when `replies` ≥ 1 replies have come, or fails with the connection.
+        """Write commands. The future ends with `replies` ≥ 1 replies, or fails with the connection.
 
-        Nothing proves that they are the replies to these commands.
+        Nothing proves that the replies belong to these commands.
         """
         (future,) = self._write((data, replies, None))
         return future
 
     def ask(self, commands: bytes, answers: int) -> "asyncio.Future[list[Any]]":
-        """Write commands as one transaction; the future holds their answers, which are proved to be theirs.
+        """Write commands as one transaction. The future ends with their proved answers.
 
-        It fails with the error of the first command that Redis does not take, with `MixedUpRepliesError` if anything
-        came but the replies to these commands, and with the connection.
+        It fails with the error of the first command that Redis refuses, with `MixedUpRepliesError` if any other reply
+        came, and with the connection.
         """
         (future,) = self._write(self._transaction(commands, answers))
         return future
 
     def log_in(self, commands: bytes, replies: int) -> "list[asyncio.Future[list[Any]]]":
-        """As `send`, and an empty transaction: it proves that nothing came but the replies to the first words.
+        """As `send`, with an empty transaction after it, which proves that only the replies to the commands came.
 
-        All in one go, because a server that takes no more clients hangs up on the second.
+        All in one write, because a server that is full hangs up on the second.
         """
         first = [(commands, replies, None)] if replies else []
         return self._write(*first, self._transaction(b"", 0))
@@ -216,27 +216,27 @@ class RedisPipe(asyncio.Protocol):
         return [each.future for each in owed]
 
     def silent_seconds(self) -> float:
-        """For how long replies are owed and nothing has come; a server that is slow but answers is not silent."""
+        """How long nothing has come while replies are due. A slow server that answers is not silent."""
         return self._loop.time() - max(self._owed[0].sent, self._heard) if self._owed else 0.0
 
     def abort(self, reason: Exception) -> None:
-        """Hang up now; everybody who is owed an answer gets `reason`."""
+        """Hang up now. Every waiting caller gets `reason`."""
         self._fail(reason)
         self._transport.abort()
 
     def _fail(self, reason: Exception) -> None:
-        # What the server said last, e.g. that it takes no more clients, tells more than that it hung up.
+        # The server's last words, e.g. that it is full, tell more than that it hung up.
         if self._owed and self._owed[0].replies and isinstance(self._owed[0].replies[-1], hiredis.ReplyError):
             reason = self._owed[0].replies[-1]
         self.lost = self.lost or reason
         while self._owed:
             future = self._owed.popleft().future
-            if not future.done():  # one whose caller has gone is cancelled, so each of these is awaited
+            if not future.done():  # a future whose caller has gone is cancelled; the others are awaited
                 future.set_exception(reason)
 
 
 async def open_pipe(host: str, port: int, tls: ssl.SSLContext | None = None, careful: bool = False) -> RedisPipe:
-    """Connect, with TLS if a context is given; nothing is said yet. Args as of `RedisPipe`."""
+    """Connect, with TLS if a context is given; nothing is sent yet. Args as of `RedisPipe`."""
     loop = asyncio.get_running_loop()
     failed: OSError = ConnectionError(f"{host} has no address")
     for address in await HOSTS.of(host):

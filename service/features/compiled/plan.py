@@ -1,4 +1,4 @@
-"""A feature service turned, once, into what to ask Redis for and how to decode the reply."""
+"""Compiles feature services into a plan: which fields to read from Redis and how to decode them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class UnsupportedFeatureServiceError(StartupError):
-    """The compiled reader cannot read this feature service as the SDK would; the message says why."""
+    """The compiled reader cannot read this feature service as Feast's SDK would. The message says why."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class StoredColumn:
 
 @dataclass(frozen=True)
 class StoredGroup:
-    """Stored inputs of one type: columns of the model, and where their fields stand in the reply."""
+    """Stored inputs of one type: columns of the model, and positions of their fields in the reply."""
 
     dtype: str
     columns: tuple[int, ...]
@@ -36,12 +36,12 @@ class StoredGroup:
 
 @dataclass(frozen=True)
 class ReadInputs:
-    """Inputs that are read together, and fail together.
+    """Inputs that are read together and fail together.
 
-    stored: those that are stored, grouped by type.
-    on_demand: the views that compute the others.
-    columns: of the models' inputs, all of them.
-    views: whose event times belong to them.
+    stored: stored inputs, grouped by type.
+    on_demand: the views that compute the other inputs.
+    columns: all of these inputs, as columns of the models' inputs.
+    views: positions of the views whose event times belong to the inputs.
     """
 
     stored: tuple[StoredGroup, ...]
@@ -52,13 +52,13 @@ class ReadInputs:
 
 @dataclass(frozen=True)
 class ReadPlan:
-    """Everything about the models' feature services that does not depend on who is asked for.
+    """How to read the models' feature services for any customer.
 
-    key_prefix, key_suffix: what stands around the id in a key, but for the id's length.
-    fields: the hash fields asked for; the last `views` are event times.
+    key_prefix, key_suffix: the bytes around the id in a key, without the id's length.
+    fields: the hash fields to read; the last `views` are event times.
     groups: the inputs, by the first model that takes them. A row that cannot be read in the first group is unread as a
         whole; in another, only that group's inputs are.
-    request_inputs: request inputs that the request's time fills.
+    request_inputs: inputs that are the time of the request.
     """
 
     join_key: str
@@ -80,14 +80,14 @@ class ReadPlan:
 
 
 def compile_plan(store: "FeatureStore", union: FeatureUnion, connection_string: str) -> ReadPlan:
-    """Turn what the models read into a plan.
+    """Make the plan for all features that the models read.
 
     Args:
-        store: opened; its registry has been held against their contracts.
-        connection_string: of the Redis that the plan's keys are asked of, in Feast's form.
+        store: its registry has been compared with the models' contracts.
+        connection_string: of the Redis that the plan is for, in Feast's form.
 
     Raises:
-        UnsupportedFeatureServiceError: something that this reader does not read as the SDK does.
+        UnsupportedFeatureServiceError: the SDK would read something in another way.
     """
     from scoring.feast.redis_layout import KeyLayout, feast_key, feature_field, time_field
     from scoring.feast.values import read_number, read_timestamp, read_value

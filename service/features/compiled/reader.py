@@ -1,8 +1,8 @@
-"""The compiled reader: a feature service turned, once, into one HMGET per customer and a decoder per column.
+"""The compiled reader: one HMGET per customer and one decoder per column, by a plan that is made once.
 
-It reads what Feast wrote, byte for byte as Feast lays it out. What it cannot read in the same way as Feast's SDK is
-refused when the plan is made (`UnsupportedFeatureServiceError`), and the SDK serves instead. It knows better in two
-points: an explicit `null_val` is null to on-demand code, not 0, and that code sees only the inputs that it declares.
+It reads Feast's own layout byte by byte. Where it could not read as Feast's SDK does, making the plan fails
+(`UnsupportedFeatureServiceError`) and the SDK serves instead. Two differences are on purpose: an explicit `null_val` is
+null to on-demand code, not 0, and that code sees only the inputs that it declares.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from service.features.unreadable_rows import Findings, is_odd
 _CHUNK = 250
 """Customers decoded without a pause; about 2 ms."""
 
-_NO_ROW_SECONDS = 0.0  # Feast's way of saying that there is no row: the event time is 1970-01-01
+_NO_ROW_SECONDS = 0.0  # Feast gives a missing row the event time 1970-01-01
 
 
 class Commands(Protocol):
@@ -48,7 +48,7 @@ class RedisFeatures:
         self._connection = connection
         self._values = ValueDecoder(plan.read_value, plan.read_number)
         self._timestamps = TimestampDecoder(plan.read_timestamp)
-        # Every command but for its key, packed once.
+        # Every command without its key, packed once.
         self._head = b"*%d\r\n$5\r\nHMGET\r\n$" % (2 + len(plan.fields))
         self._tail = b"\r\n" + pack(*plan.fields).split(b"\r\n", 1)[1]
 
@@ -58,7 +58,7 @@ class RedisFeatures:
         if len(customer_ids) <= _CHUNK:
             return await self._read(customer_ids, as_of)
         chunks = [slice(start, start + _CHUNK) for start in range(0, len(customer_ids), _CHUNK)]
-        # All are asked for at once: Redis looks up the next while this process decodes the last.
+        # All at once: Redis looks up the next chunk while this process decodes the last.
         reading = [asyncio.ensure_future(self._read(customer_ids[chunk], as_of[chunk])) for chunk in chunks]
         try:
             return RawFeatures.joined(await asyncio.gather(*reading))
@@ -68,7 +68,7 @@ class RedisFeatures:
             raise
 
     async def newest_snapshot(self) -> float | None:
-        """Unix seconds of the newest snapshot, as the last materialization noted it; None: it is not known.
+        """Unix seconds of the newest snapshot, as the last materialization recorded it; None if unknown.
 
         Raises:
             OnlineStoreUnavailableError: it could not be read.
@@ -111,17 +111,17 @@ class RedisFeatures:
     async def _decode_the_readable(
         self, replies: Sequence[Any], customer_ids: Sequence[str], as_of: NDArray[np.int64]
     ) -> RawFeatures:
-        """What is wrong with some of them must not be the others' failure: only those are `unread`.
+        """Decode row by row where needed: faulty rows become `unread`, the others are decoded.
 
         Raises:
-            Exception: of on-demand code that fails for all of them.
+            Exception: of on-demand code that fails for every row.
         """
         n, found = len(replies), Findings(len(replies))
         for row, reply in enumerate(replies):
-            if isinstance(reply, hiredis.ReplyError):  # something else is stored under this key
+            if isinstance(reply, hiredis.ReplyError):  # another type is stored under this key
                 found.unreadable([row], str(reply).partition(" ")[0])
             elif not self._is_row(reply):
-                # Redis gives one answer for each field, whatever is stored. Who made this may have mixed up the rows.
+                # Redis gives one answer per field, whatever is stored. Another count may mean mixed-up rows.
                 found.unreadable(range(n), OTHER_FORM)
         nothing = (None,) * len(self._plan.fields)
         rows = [nothing if found.unread[row] else reply for row, reply in enumerate(replies)]
@@ -148,7 +148,7 @@ class RedisFeatures:
     def _columns_of(
         self, inputs: ReadInputs, fields: Sequence[tuple[Stored, ...]]
     ) -> Iterator[tuple[tuple[Stored, ...], Callable[[Sequence[Stored]], Any]]]:
-        """Every column of these inputs, and how it is decoded."""
+        """Every stored column of these inputs, with its decoder."""
         for group in inputs.stored:
             for position in group.positions:
                 yield fields[position], partial(self._values.numbers, dtype=group.dtype)
@@ -167,7 +167,7 @@ class RedisFeatures:
         found: Findings,
         rows: NDArray[np.intp],
     ) -> None:
-        """As `_fill` for some of the rows; halved until those are alone on whom on-demand code fails."""
+        """As `_fill` for some rows. Where on-demand code fails, halve them until the failing rows are found."""
         if not len(rows):
             return
         part = raw.take(rows)
@@ -189,7 +189,7 @@ class RedisFeatures:
             raw.event_times[rows] = part.event_times
 
     def _has_odd_inputs(self, inputs: ReadInputs, fields: Sequence[tuple[Stored, ...]]) -> bool:
-        """True if on-demand code was given something other than the types that it declares."""
+        """True if on-demand code got values of other types than it declares."""
         return any(
             is_odd(value, stored.dtype)
             for on_demand in inputs.on_demand
@@ -200,7 +200,7 @@ class RedisFeatures:
     def _fill(
         self, raw: RawFeatures, inputs: ReadInputs, fields: Sequence[tuple[Stored, ...]], given: dict[str, list[Any]]
     ) -> None:
-        """Decode what is stored and compute what is made of it, into the columns of `raw`."""
+        """Decode stored inputs and compute on-demand ones into the columns of `raw`."""
         n = len(raw.values)
         for group in inputs.stored:
             # All columns of a type at once: numpy's constant cost is paid once, not once per column.

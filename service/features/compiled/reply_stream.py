@@ -1,7 +1,7 @@
-"""What is let through to the C parser of Redis' replies, which believes every length that it is told.
+"""Guards the C parser of Redis' replies, which trusts every length in a header.
 
-A header like `*2147483647` makes hiredis set aside memory for all of it at once: seconds in which nobody is answered.
-No reply of ours has `_MOST_ELEMENTS`, so such a header is refused before it is parsed.
+A header like `*2147483647` makes hiredis allocate memory for all elements at once, which blocks the process for
+seconds. Our replies have fewer than `_MOST_ELEMENTS`, so such a header is refused before it is parsed.
 """
 
 import re
@@ -10,10 +10,10 @@ import hiredis
 import numpy as np
 
 LONGEST_REPLY_BYTES = 16 * 1024 * 1024
-"""A thousand times what the features of a customer take; only something that is no Redis goes on."""
+"""A thousand times what the features of a customer take; a longer reply is not from Redis."""
 
 HOW_TO_ALLOW_PROOFS = "grant its user +multi +echo +exec: docs/redis.md, Rights"
-"""For an operator whose service's user, of an older ACL, may not run the commands that prove whose replies come."""
+"""Hint for an operator whose Redis user, of an older ACL, may not run the commands that prove replies."""
 
 _MOST_ELEMENTS = 99_999
 _HUGE = re.compile(rb"\n[*%~>|]\d{6}")
@@ -24,16 +24,16 @@ _TEXTS = b"$=!"  # replies that are as long as their line says
 
 
 class HugeReplyCheck:
-    """Looks for huge headers in bytes as they come, split in any way; so fast that it costs a read nothing.
+    """Finds huge headers in a stream that is split in any way, at hardly any cost per read.
 
-    It does not know where a stored value begins and ends: one may hold such bytes, too. `WholeReplies` does.
+    It does not know where stored values begin and end, and a value may hold such bytes. `WholeReplies` does.
     """
 
     def __init__(self) -> None:
         self._before = b"\n"
 
     def suspects(self, data: bytes) -> bool:
-        """True if what begins here may be an array or the like of more elements than any reply of ours."""
+        """True if an array or the like with too many elements may begin here."""
         if len(data) >= _VECTOR_FROM and not _may_hold_six_digits_in_a_row(data):
             found = _HUGE.search(self._before + data[:_BEFORE])
         else:
@@ -43,34 +43,34 @@ class HugeReplyCheck:
 
 
 def _may_hold_six_digits_in_a_row(data: bytes) -> bool:
-    """Never False where there are six. They hold two neighbours of the pairs that begin at even places."""
+    """False only if there are no six digits in a row. Six always include two adjacent pairs at even positions."""
     pairs = np.frombuffer(data, dtype=np.uint16, count=len(data) // 2)
     digits = (pairs & 0xF0F0) == 0x3030  # and six characters more, which are rare
     return bool((digits[:-1] & digits[1:]).any())
 
 
 def whole_replies(data: bytes | bytearray) -> int:
-    """`WholeReplies.end` of data that were never looked at."""
+    """`WholeReplies.end` for new data."""
     return WholeReplies().end(data)
 
 
 class WholeReplies:
-    """Finds where replies end, and goes on where it stopped: a long one that comes in many pieces is looked at once.
+    """Finds where replies end. It resumes where it stopped, so a long reply in many pieces is scanned once.
 
-    It looks at every header, in Python: for connections on which there is reason to.
+    It checks every header in Python, so it is for connections that need it.
     """
 
     def __init__(self) -> None:
         self._at, self._missing = 0, 1  # the next header, and replies until the first one is whole
 
     def end(self, data: bytes | bytearray) -> int:
-        """The length of the replies at the beginning of `data` that are whole.
+        """The length of the whole replies at the beginning of `data`.
 
         Args:
-            data: those of the call before, but for what was whole, and more.
+            data: what the last call left, followed by new data.
 
         Raises:
-            hiredis.ProtocolError: a header that is none, or of too many elements.
+            hiredis.ProtocolError: an invalid header, or one of too many elements.
         """
         whole, at, missing = 0, self._at, self._missing
         while at <= len(data):
