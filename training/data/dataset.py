@@ -63,7 +63,7 @@ def choose_cutoffs(first_order: datetime, observed_until: datetime, settings: Cu
     """The cut-offs by the settings, without training cut-offs before the first order.
 
     Raises:
-        DatasetError: the orders span too little time for one training cut-off.
+        DatasetError: the orders span too short a time for one training cut-off.
     """
     wanted = lay_back(observed_until, settings)
     usable = tuple(t for t in wanted.training if t > first_order)

@@ -1,7 +1,7 @@
 """What a registered model consists of: the files that training writes, and nothing that would bring code with it.
 
-Ours reads `model.skops` alone. Other tools load what `MLmodel` names, and code that lies beside it, before they look at
-the model; so a version of any other form is refused, whatever its digests say.
+Our code reads `model.skops` alone. Other tools first load what `MLmodel` names and code beside it. So a version of any
+other form is refused, whatever its digests are.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """MLflow's SQLite database after its folder was moved or copied: it keeps the absolute address of every artifact.
 
-MLflow has no call that changes an address, and without a change training would go on writing to where the database was.
+MLflow has no call that changes an address; without the change, training would go on writing to the old place.
 """
 
 import sqlite3
@@ -20,17 +20,17 @@ _ADDRESSES = (
 def follow_moved_database(database: Path, experiment: str) -> str | None:
     """Have the addresses in a database begin with the folder `artifacts` beside it, if they were moved along.
 
-    An experiment whose artifacts were put elsewhere on purpose stays so: they are still there, and none are here.
+    An experiment whose artifacts lie elsewhere on purpose is left alone: they still exist there, and none are here.
 
     Args:
-        database: MLflow's, as of `sqlite:///…`; it may not be there yet.
-        experiment: the name of the one whose artifacts tell where they lay.
+        database: MLflow's SQLite file; it need not exist yet.
+        experiment: the one whose artifacts show the old place.
 
     Returns:
-        The folder that they began with before; None: nothing was changed.
+        The old folder; None if nothing was changed.
 
     Raises:
-        sqlite3.Error: it is no database, or cannot be written.
+        sqlite3.Error: the file is not a database, or cannot be written.
     """
     here = database.parent.resolve() / "artifacts"
     if not database.is_file() or not database.stat().st_size:

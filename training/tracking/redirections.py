@@ -1,6 +1,6 @@
-"""What the environment would have MLflow do besides: write into another run, experiment or registry than ours.
+"""Ignores variables that make MLflow write into another run, experiment or registry than ours.
 
-A version is registered once and never written over. So training names its run itself, and no variable may name another.
+A version is registered once and never overwritten. So training names its run itself, and no variable may name another.
 """
 
 import os
@@ -41,13 +41,13 @@ _HOW_TO_TRANSFER = (
 
 
 def ignore_redirections(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Take out of the environment what does more than say how MLflow is reached; one line says what was there."""
+    """Remove MLflow's variables from the environment, except those for reaching it; print one line that names them."""
     if ignored := take_out_redirections(environ):
         print(f"warning: {', '.join(ignored)}: ignored; runs and versions are ours to name", file=sys.stderr)
 
 
 def take_out_redirections(environ: MutableMapping[str, str] = os.environ) -> list[str]:
-    """The same without a word, for what MLflow itself notes there of the choices that it was told."""
+    """Do the same silently, for variables that MLflow itself sets when it is configured."""
     ignored = sorted(
         name
         for name in environ

@@ -34,8 +34,8 @@ CHALLENGER: Final = "challenger"
 CONTRACT_PATH = "contract/contract.json"
 TEST_SET_PATH = "test/test_set.parquet"
 TEST_COLUMNS = ("event_timestamp", "active", "churned", "probability")
-"""What a version keeps of each test row beside the model's input: the moment at which it is asked about, whether the
-customer was active before it, whether it churned after it, and what the model said."""
+"""Columns of a version's test rows beside the model's input: the moment, whether the customer was active before it,
+whether the customer churned after it, and the model's probability."""
 
 MLMODEL_SHA256 = "mlmodel_sha256"
 """Tag of a version: sha256 of its `MLmodel`."""
@@ -63,15 +63,14 @@ class RegisteredModel:
 
 
 def open_registry(uri: str, experiment: str) -> MlflowClient:
-    """Point MLflow at its registry and at the experiment, making both if need be.
+    """Point MLflow at its registry and the experiment, and create them if needed.
 
-    With SQLite the artifacts go beside the database, also after both were moved or copied; a server keeps them where it
-    is told to.
+    With SQLite, artifacts lie beside the database, also after both were moved or copied. A server decides for itself.
 
     Raises:
         TrainingError: it cannot be reached or read.
     """
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # its progress is told in our own words
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # our own messages report progress
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     ignore_redirections()
     location = database = None
@@ -88,7 +87,7 @@ def open_registry(uri: str, experiment: str) -> MlflowClient:
         if client.get_experiment_by_name(experiment) is None:
             client.create_experiment(experiment, artifact_location=location)
         mlflow.set_experiment(experiment)
-    # The last two of a URL, or its driver.
+    # The last two come from the URL or its driver.
     except (MlflowException, SQLAlchemyError, sqlite3.Error, ImportError, ValueError) as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise TrainingError(f"the MLflow registry at {redacted(uri)} cannot be opened: {redacted(said)}") from None
@@ -143,7 +142,7 @@ def versions_of(client: MlflowClient, name: str) -> list[ModelVersion]:
 
 
 def contract_of(version: ModelVersion) -> ModelContract:
-    """What a version promises, verified.
+    """The contract of a version, verified.
 
     Raises:
         ModelImportError: it is missing or altered.
@@ -164,7 +163,7 @@ def contract_of(version: ModelVersion) -> ModelContract:
 
 
 def download(version: ModelVersion, folder: Path) -> RegisteredModel:
-    """Fetch a version and everything stored with it, and verify that they are what was registered.
+    """Download a version with everything stored beside it, and verify all of it.
 
     Raises:
         ModelImportError: a part is missing, was altered after registration, or holds a type that is not allowed.
@@ -188,7 +187,7 @@ def download(version: ModelVersion, folder: Path) -> RegisteredModel:
         "model_sha256": digest_of(model),
         "test_set_sha256": hashlib.sha256(Path(test_file).read_bytes()).hexdigest(),
     }
-    if MLMODEL_SHA256 in version.tags:  # versions of before it was recorded stand on their form alone
+    if MLMODEL_SHA256 in version.tags:  # older versions without the tag are checked by their form alone
         digests[MLMODEL_SHA256] = hashlib.sha256((model / MLMODEL_FILE).read_bytes()).hexdigest()
     for tag, found in digests.items():
         if version.tags.get(tag) != found:
@@ -209,7 +208,7 @@ def download(version: ModelVersion, folder: Path) -> RegisteredModel:
 def digest_of(folder: Path) -> str:
     """sha256 over the names and bytes of all files of a model, except the two that MLflow writes on registering.
 
-    What is in `MLmodel` has a digest of its own, `MLMODEL_SHA256`; the other, nobody reads.
+    `MLmodel` has its own digest, `MLMODEL_SHA256`; nothing reads the other file.
     """
     digest = hashlib.sha256()
     for file in sorted(p for p in folder.rglob("*") if p.is_file()):

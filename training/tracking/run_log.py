@@ -1,4 +1,4 @@
-"""What one training run leaves in MLflow: metrics, figures, the test set, the model, and the version's tags."""
+"""Logs a training run to MLflow: metrics, figures, the test set, the model, and the version's tags."""
 
 import hashlib
 import shutil
@@ -32,7 +32,7 @@ from training.tracking.plots import figures
 
 @contextmanager
 def new_run(client: MlflowClient, experiment: str) -> Iterator[None]:
-    """A run of this moment, the active one for as long as the block runs; whatever the environment says."""
+    """Start a new run that is active within the block, whatever the environment says."""
     found = client.get_experiment_by_name(experiment) or client.get_experiment(client.create_experiment(experiment))
     tags = {"mlflow.user": actor(), "mlflow.source.name": "training"}
     made = client.create_run(found.experiment_id, tags=tags)
@@ -41,20 +41,20 @@ def new_run(client: MlflowClient, experiment: str) -> Iterator[None]:
 
 
 def log_metrics(estimates: Mapping[str, Estimate], calibration_error: float) -> None:
-    """Every estimate with both ends of its interval."""
+    """Log every estimate with both ends of its interval."""
     for key, estimate in estimates.items():
         mlflow.log_metrics({key: estimate.value, f"{key}_low": estimate.low, f"{key}_high": estimate.high})
     mlflow.log_metric("all_calibration_error", calibration_error)
 
 
 def log_figures(population: str, churned: Bools, probability: Floats, recency_days: Floats) -> None:
-    """Calibration, ROC and lift of one population, arrays of shape (n,)."""
+    """Log calibration, ROC and lift of one population; arrays of shape (n,)."""
     for path, figure in figures(churned, probability, recency_days, population).items():
         mlflow.log_figure(figure, path)
 
 
 def log_test_set(test_set: pd.DataFrame) -> str:
-    """Log the resolved test rows, on which the import holds the compiled model against this one.
+    """Log the resolved test rows, on which the import compares the compiled model with this one.
 
     Args:
         test_set: columns of `training.tracking.registry.TEST_COLUMNS` beside the model's input.
@@ -73,7 +73,7 @@ def log_model(pipeline: Pipeline, example: pd.DataFrame, name: str, foreign: Col
     """Log the model with signature and example and register it under `name`.
 
     Args:
-        foreign: types beyond our own list that whoever trains has trusted.
+        foreign: further types that the user trusts.
     """
     info: ModelInfo = mlflow.sklearn.log_model(
         pipeline,
@@ -84,7 +84,7 @@ def log_model(pipeline: Pipeline, example: pd.DataFrame, name: str, foreign: Col
         signature=infer_signature(example, pipeline.predict_proba(example)),
         input_example=example,
         registered_model_name=name,
-        # Stated, because letting MLflow infer it would load the model once more in a process of its own.
+        # Given, because MLflow would load the model in another process to infer them.
         pip_requirements=[f"{lib}=={installed_version(lib)}" for lib in ("scikit-learn", "skops", "numpy", "pandas")],
     )
     return info
@@ -92,7 +92,7 @@ def log_model(pipeline: Pipeline, example: pd.DataFrame, name: str, foreign: Col
 
 @dataclass(frozen=True)
 class Registered:
-    """A version as a training run left it."""
+    """A version as a training run registered it."""
 
     version: ModelVersion
     contract: ModelContract
@@ -106,7 +106,7 @@ def register(
 
     Args:
         test_set: as `log_test_set` takes it.
-        drafted: the contract, but for `model_version` and `run_id`, which are known only now.
+        drafted: the contract without `model_version` and `run_id`, which are known only now.
         features_sha256: of what the offline store was built from, see `training.data.dataset.built_from`.
 
     Raises:
@@ -126,7 +126,7 @@ def register(
         files = Path(mlflow.artifacts.download_artifacts(version.source, dst_path=folder))
         model_sha256 = registry.digest_of(files)
         mlmodel_sha256 = hashlib.sha256((files / MLMODEL_FILE).read_bytes()).hexdigest()
-    # What this version is, so that the import can tell whether it was altered since.
+    # Digests by which the import can tell whether the version was altered since.
     tags = {
         "contract_sha256": contract.sha256,
         "model_sha256": model_sha256,
