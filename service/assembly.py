@@ -1,4 +1,4 @@
-"""Opens what one worker serves with, checks it against each other, and puts it together."""
+"""Opens the models, Feast and the API keys, checks them against each other, and assembles what a worker serves with."""
 
 from dataclasses import dataclass
 
@@ -46,9 +46,9 @@ def served_tag(settings: ServiceSettings, artefacts: Artefacts) -> str:
 
 @dataclass(frozen=True)
 class OpenedParts:
-    """What one worker serves with, checked against each other.
+    """What one worker serves with. The contracts have been checked against the registry.
 
-    challenger: None where none is asked for, or `refusal` says why there is none.
+    challenger: None if none is desired, or if `refusal` says why it cannot be live.
     """
 
     model: ImportedModel
@@ -60,11 +60,10 @@ class OpenedParts:
 
 
 def open_keys(settings: ServiceSettings) -> ApiKeys:
-    """The API keys.
+    """Open the API keys. Call it in the thread that starts the process: only there the address is known.
 
     Raises:
-        StartupError: there are none, and others than this machine could ask; known when the process starts, in the
-            thread that starts it.
+        StartupError: there are no keys, and other machines can reach the service.
     """
     keys = ApiKeys.of(settings.api_keys, settings.api_keys_file)
     refuse_exposure(keys_configured=keys.configured, allow_anonymous=settings.allow_anonymous)
@@ -74,11 +73,11 @@ def open_keys(settings: ServiceSettings) -> ApiKeys:
 def open_parts(
     settings: ServiceSettings, artefacts: Artefacts, asked: DesiredModels | None = None, keys: ApiKeys | None = None
 ) -> OpenedParts:
-    """Open the models and Feast, and hold the contracts against the live registry.
+    """Open the models and Feast, and check the contracts against the live registry.
 
     Args:
-        asked: what should be live; None is found out.
-        keys: of a worker that serves already; None opens them.
+        asked: the desired models; None reads them from settings, pin and challenger file.
+        keys: those of a worker that serves already; None opens them.
 
     Raises:
         StartupError, ModelError, ContractError: why this process must not serve. A challenger is never the reason.
@@ -106,18 +105,18 @@ def open_parts(
             challenger = open_model(challenge.tag, role="challenger")
             _warm(challenger)
             return OpenedParts(model, opened(model, challenger), keys, challenge, challenger)
-        except Exception as error:  # whatever is wrong with it
+        except Exception as error:  # no fault of a challenger may stop the service
             refusal = f"challenger {challenge.tag}: {error}"
     return OpenedParts(model, opened(model), keys, refusal=refusal)
 
 
 def _warm(model: ImportedModel) -> None:
-    """The first call of a model takes longer than the others; and one that cannot score must not go live."""
+    """Score one row: the first call is slow, and a model that cannot score must not go live."""
     model.score(np.array([[feature.default for feature in model.contract.inputs]], dtype=np.float32))
 
 
 def cache_of(settings: ServiceSettings) -> LastKnownGood | None:
-    """An empty one, if one is wanted."""
+    """Make an empty cache, or None if the settings turn it off."""
     return LastKnownGood(settings.cache_rows, settings.cache_max_age_seconds) if settings.cache_rows else None
 
 
@@ -128,10 +127,10 @@ def assemble(
     log: AnswerLog | None = None,
     cache: LastKnownGood | None = None,
 ) -> Serving:
-    """Put the parts together.
+    """Assemble the parts.
 
     Args:
-        cache: of rows of the parts' union.
+        cache: rows of the parts' union.
     """
     deadline_seconds = settings.deadline_ms / 1000
     features = GuardedFeatures(parts.feast.features, deadline_seconds, metrics, cache, parts.feast.union)
@@ -144,7 +143,7 @@ def assemble(
 
 
 def serving_of(predictor: Predictor, settings: ServiceSettings, metrics: ServiceMetrics, keys: ApiKeys) -> Serving:
-    """What the API's calls work with."""
+    """Make what the API's calls work with."""
     model, challenger = predictor.model, predictor.challenger
     return Serving(
         predictor=predictor,

@@ -63,7 +63,7 @@ def read_challenge(file: Path) -> Challenge | None:
 
 
 def desired_models(champion: str, challenger_file: Path) -> DesiredModels:
-    """What should be live, the champion being known.
+    """Read what should be live beside a known champion.
 
     Raises:
         OSError: a challenger's file cannot be read just now, which says nothing against the challenger that is live.
@@ -75,7 +75,7 @@ def desired_models(champion: str, challenger_file: Path) -> DesiredModels:
 
 
 def desired_models_at_start(champion: str, challenger_file: Path) -> DesiredModels:
-    """As `desired_models`, but no file of a challenger is a reason not to start."""
+    """As `desired_models`, but a challenger file that cannot be read does not stop the start."""
     try:
         return desired_models(champion, challenger_file)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Everything that can go wrong between a request and its answer; each class owns its status and code.
+"""The errors of a request; each class has its HTTP status and code.
 
 ServiceError
 ├── InvalidRequestError          400  the body, an id or an override is wrong; `field` names it

@@ -1,6 +1,6 @@
-"""Work in a thread of its own, for what may hang or end: asyncio's shared threads would be used up by it.
+"""Runs work that may hang in a thread of its own, because it would use up asyncio's shared threads.
 
-The event loop looks names up in those threads, too, and waits for them when the process ends.
+The event loop resolves host names in the shared threads, and waits for them when the process ends.
 """
 
 import asyncio
@@ -13,14 +13,14 @@ Result = TypeVar("Result")
 
 
 class EndedItselfError(Exception):
-    """The work raised `SystemExit` or the like, which would have ended the process."""
+    """The work raised `SystemExit` or another `BaseException`."""
 
 
 async def in_own_thread(work: Callable[..., Result], *arguments: object) -> Result:
-    """Call `work` in a new thread, which does not keep the process alive.
+    """Call `work` in a new daemon thread.
 
     Raises:
-        EndedItselfError: in place of any exception that is no `Exception`.
+        EndedItselfError: `work` raised a `BaseException` that is no `Exception`.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()

@@ -1,4 +1,4 @@
-"""What this process runs, so that an answer can be traced to the commit that gave it."""
+"""The release that this process runs, so that an answer can be traced to a commit."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Release:
-    """None is what cannot be known: all of it, where the service runs from the source tree.
+    """The release; None where it is not known, as when the service runs from the source tree.
 
-    version, commit: labels that `make build` gave the Bento; a commit with changes of its own ends in `-dirty`.
+    version, commit: labels that `make build` gave the Bento; `-dirty` at the end marks uncommitted changes.
     bento: its tag.
     image: the tag of the image it runs from.
     """
@@ -23,7 +23,7 @@ class Release:
 
     @classmethod
     def of(cls, bento: "Bento | None", image: str) -> "Release":
-        """Of the Bento that is served, if one is, and the image that the settings name."""
+        """Read it from the served Bento, if there is one, and the image that the settings name."""
         if bento is None:
             return cls(image=image or None)
         labels = bento.info.labels

@@ -1,4 +1,4 @@
-"""The `@bentoml.service` class: it puts the pieces together and holds no logic of its own."""
+"""The `@bentoml.service` class. It connects the parts and has no logic of its own."""
 
 import gc
 import logging
@@ -31,7 +31,7 @@ slot = ServingSlot()
 
 
 def settings_at_import() -> ServiceSettings | None:
-    """The settings, for what BentoML and uvicorn look up before they start; the hook below says what is wrong."""
+    """Read the settings that BentoML and uvicorn need at import. The hook below reports what is wrong with them."""
     try:
         return ServiceSettings()
     except ValidationError:
@@ -39,7 +39,7 @@ def settings_at_import() -> ServiceSettings | None:
 
 
 def pinned_model(settings: ServiceSettings | None) -> BentoModel | None:
-    """What `bentoml build` packs: the model to serve, if there is one. The hook below says if there is none."""
+    """Find the model that `bentoml build` packs. The hook below reports if there is none."""
     if settings is None:
         return None
     try:
@@ -56,7 +56,7 @@ at_import = settings_at_import()
     name="churn",
     # BentoML's own default is 0.0.0.0. `--host` or BENTOML_HOST opens it, and then API keys are asked for.
     http={"host": "127.0.0.1"},
-    # Of BentoML's own paths only: see `BeforeBentoML`. The deadline of our calls is ours.
+    # For BentoML's own paths only, see `BeforeBentoML`. Our calls have their own deadline.
     traffic={"timeout": 5},
     # One access-log line per request costs about 15 % of the throughput; the metrics tell the same.
     logging={"access": {"enabled": False}},
@@ -75,7 +75,7 @@ class ChurnService:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]  # bentoml publishes no types for it
     @staticmethod
     def refuse_to_start_on_mismatch() -> None:
-        """Runs once before any worker: a worker that fails is started again for ever, this ends the process."""
+        """End the process if it cannot serve. Runs once, before the workers: a failing worker is restarted for ever."""
         from service.supervisor import close_to_everybody  # the workers need no ZeroMQ
 
         try:
@@ -83,7 +83,7 @@ class ChurnService:
             settings = ServiceSettings()
             start_logging(settings)
             if unknown := unknown_variables(os.environ, "SERVICE_", ServiceSettings.model_fields):
-                logger.warning("no settings of the service, see docs/settings.md: %s", ", ".join(unknown))
+                logger.warning("unknown SERVICE_ variables are ignored, see docs/settings.md: %s", ", ".join(unknown))
             open_parts(settings, Artefacts.of(os.environ))
         except ValidationError as error:
             raise SystemExit(f"not starting: {setting_problem(error, 'SERVICE_')}") from None
@@ -103,12 +103,12 @@ class ChurnService:
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def watch(self) -> None:
-        """Keep looking what should be live, and whether the registry still keeps the contracts of what is."""
+        """Follow the desired models, and check the live contracts against the registry."""
         self._worker.watch()
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def close(self) -> None:
-        """Runs when the last request has been answered."""
+        """Close the worker. Runs when the last request has been answered."""
         await self._worker.close()
         stop_tracing()
 
@@ -118,6 +118,6 @@ class ChurnService:
 
 ChurnService.add_asgi_middleware(BeforeBentoML, slot=slot)  # type: ignore[attr-defined]  # the decorator made it a Service
 bound_request_heads(None if at_import is None else at_import.keep_alive_seconds)
-# `bentoml serve` and `bentoml build` ask whether to tell their makers before they load this, and keep the answer; there
-# is no public way to have them ask again. What scoring/no_telemetry.py has set meanwhile is to count.
+# BentoML decides about usage statistics before it loads this module, and keeps the decision. Clear it, so that what
+# scoring/no_telemetry.py sets counts. There is no public way.
 usage_stats.do_not_track.cache_clear()

@@ -1,8 +1,8 @@
-"""BentoML's supervisor, circus: it takes commands on a port of loopback from everybody, and no option closes that port.
+"""Closes the ports of BentoML's supervisor, circus, which takes commands from every user of the machine.
 
-Whoever may command it can have it run anything as the service's user, and is told the environment of the workers, with
-every secret that is in it. A second port tells of the workers. Both are sockets of ZeroMQ in the one context of the
-process, so what new sockets of that context are given by default holds for them, too.
+No option closes them. A command can run anything as the service's user, and reads the workers' environment with its
+secrets. A second port publishes events of the workers. Both are ZeroMQ sockets in the one context of the process, so
+they take the context's default socket options.
 """
 
 import zmq
@@ -11,15 +11,15 @@ from service.errors import StartupError
 
 
 def close_to_everybody() -> None:
-    """Have every ZeroMQ socket of this process talk only to those who know a key that nobody is told.
+    """Make every ZeroMQ socket of this process require a key that is given to nobody.
 
-    To be called before the supervisor opens its ports. Signals end it as ever; `bentoml serve --reload` sends commands
-    and so reloads nothing.
+    Call it before the supervisor opens its ports. Signals still end it. `bentoml serve --reload` sends commands, so it
+    no longer reloads.
 
     Raises:
         StartupError: the installed ZeroMQ cannot encrypt; its ports would be open.
     """
-    if not zmq.has("curve"):  # pyzmq passes over options that its library does not know
+    if not zmq.has("curve"):  # pyzmq ignores options that its library does not know
         raise StartupError(
             "the installed pyzmq has no CURVE, so every user of this machine could command BentoML's supervisor; "
             "install the locked one (`make install`)"

@@ -1,4 +1,4 @@
-"""What one worker process serves with: opened, checked against each other, put together, and changed while it runs."""
+"""One worker process: what it serves with from its start on, and how its models are changed while it runs."""
 
 import asyncio
 import logging
@@ -28,11 +28,11 @@ from service.telemetry.metrics import ServiceMetrics
 logger = logging.getLogger("service")
 
 _LAST_ANSWERS_SECONDS = 5.0
-"""After which no request is still being answered by models that were replaced: twice the longest deadline."""
+"""Replaced models are closed after this time. It is twice the longest deadline, so no request still needs them."""
 
 
 class Worker:
-    """What one worker process serves with, now and later.
+    """What one worker process serves with, kept in `slot` for the API.
 
     Raises:
         StartupError, ModelError, ContractError: why this process must not serve.
@@ -44,7 +44,7 @@ class Worker:
         self._slot = slot
         self._first = desired_models_at_start(served_tag(settings, artefacts), artefacts.challenger)
         self._parts = open_parts(settings, artefacts, self._first)
-        # After them: a worker whose metrics are there is one that serves.
+        # Last, so that only a worker that can serve has metrics.
         self._metrics = metrics = ServiceMetrics()
         self._log = InferenceLog(artefacts.inference_log, settings, metrics) if settings.inference_log else None
         self._cache = cache_of(settings)
@@ -54,7 +54,7 @@ class Worker:
         self._go_live()
 
     def log_startup(self) -> None:
-        """Log what is served and to whom."""
+        """Log the models, the clients that have keys, and the modes of log and store."""
         parts = self._parts
         named = ", ".join(parts.keys.names) or "none: anybody who reaches this process may ask"
         logger.info(
@@ -72,7 +72,7 @@ class Worker:
             logger.error("what should be live is not: %s", parts.refusal)
 
     def watch(self) -> None:
-        """Start looking at what should be live, and at the feature registry."""
+        """Start the tasks that follow the desired models and the feature registry."""
         settings, metrics = self._settings, self._metrics
         self._spawn(
             watch_contract(
@@ -92,13 +92,13 @@ class Worker:
         )
 
     async def is_ready(self) -> bool:
-        """True if the online store answers and holds snapshots that are as young as the settings demand."""
+        """True if the online store answers and its newest snapshot is as young as the settings require."""
         if not await self._serving.predictor.can_read(time.time_ns() // 1000):
             return False
         return await self._snapshot_age.is_young(self._parts.feast.newest_snapshot)
 
     async def close(self) -> None:
-        """Give back what is held; no request is in flight any more."""
+        """Close everything. Called when no request is in flight any more."""
         for task in self._tasks:
             task.cancel()
         await self._serving.predictor.close()
@@ -117,19 +117,19 @@ class Worker:
         return asked._replace(refusal="; ".join(filter(None, (refusal, asked.refusal))))
 
     async def _switch(self, asked: DesiredModels) -> str:
-        """Load, verify, warm; then let the next request be answered by the new models.
+        """Load, verify and warm the models; the next request is answered by them.
 
         Returns:
-            What of it could not be made live, empty if nothing.
+            Why a desired model is not live; empty if all are.
 
         Raises:
-            StartupError, ModelError, ContractError: nothing has changed.
+            StartupError, ModelError, ContractError: the live models have not changed.
         """
         before = self._parts
         try:
             parts = await in_own_thread(self._open, asked)
             if (parts.model.tag, parts.challenge) == (before.model.tag, before.challenge):
-                await parts.feast.features.close()  # what is live is all that can be
+                await parts.feast.features.close()  # nothing else can be made live
                 self._metrics.switched("failed")
                 return parts.refusal
             cache = self._cache if parts.feast.union == before.feast.union else cache_of(self._settings)
@@ -149,7 +149,7 @@ class Worker:
         return parts.refusal
 
     def _open(self, asked: DesiredModels) -> OpenedParts:
-        """What is asked for; with the champion that is live, if the one asked for cannot be: a challenger can go."""
+        """Open the desired models. If the champion cannot be opened, keep the live one beside the challenger."""
         try:
             return open_parts(self._settings, self._artefacts, asked, self._parts.keys)
         except (StartupError, ModelError, ContractError) as error:
@@ -163,7 +163,7 @@ class Worker:
 
     def _go_live(self) -> None:
         self._slot.serving = self._serving
-        self._metrics.breaker(False)  # a new one, and closed
+        self._metrics.breaker(False)  # the new models come with a new breaker, which is closed
         challenger = self._parts.challenger
         self._metrics.live(self._parts.model.identity, *([challenger.identity] if challenger else []))
 

@@ -1,4 +1,4 @@
-"""Who asks: API keys, kept as hashes, several at once so that they can be rotated without a restart."""
+"""API keys: stored as hashes, several at once, so that they can be rotated without a restart."""
 
 import hashlib
 import hmac
@@ -17,10 +17,10 @@ from service.errors import StartupError, UnauthenticatedError
 logger = logging.getLogger(__name__)
 
 ANONYMOUS = "anonymous"
-"""The name of whoever asks while no keys are configured."""
+"""The name of every client while no keys are configured."""
 
 UNAUTHENTICATED = "unauthenticated"
-"""The name of whoever has shown no key, or needs none."""
+"""The name of a client that has shown no valid key, or needs none."""
 
 _RESERVED = (ANONYMOUS, UNAUTHENTICATED)
 
@@ -30,21 +30,21 @@ _SCHEME = b"bearer "
 _LONGEST_HEADER = 512
 _SECONDS_BETWEEN_CHECKS = 1.0
 _SECONDS_WITHOUT_THE_FILE = 60.0
-"""For which the keys stay valid while their file cannot be read: one of them may have been taken out of it."""
+"""How long keys stay valid while their file cannot be read. Longer is not safe: a key may have been removed from it."""
 
 
 class UnreadableKeysError(StartupError):
-    """The file cannot be read: it may be gone, or no file descriptor may be free. The next attempt may succeed."""
+    """The file cannot be read: it is gone, or no file descriptor is free. The next attempt may succeed."""
 
 
 class StoredKey(NamedTuple):
-    """What is kept of a key.
+    """A key as it is stored.
 
-    A key is 256 bits from the operating system's random source, made by `make api-key`. That is why one plain sha256
-    keeps it safe: nobody can try 2**256 keys, however fast the hash, and it costs a request next to nothing. A password
-    that a human chose can be guessed and needs a slow, salted hash: it must not be used as a key.
+    A key is 256 bits from the operating system's random source, made by `make api-key`. So one plain sha256 is safe:
+    nobody can try 2**256 keys, however fast the hash is. A password that a person chose can be guessed and needs a
+    slow, salted hash; it must not be used as a key.
 
-    name: the client it was made for. A client whose key is being rotated has two.
+    name: the client. While its key is rotated, a client has two.
     digest: sha256 of the key, 32 bytes.
     """
 
@@ -53,7 +53,7 @@ class StoredKey(NamedTuple):
 
 
 class ApiKeys:
-    """The keys that may ask; without any, everybody may, as `anonymous`."""
+    """The valid keys. Without keys every client may ask, as `anonymous`."""
 
     def __init__(
         self,
@@ -94,18 +94,18 @@ class ApiKeys:
 
     @property
     def names(self) -> list[str]:
-        """The clients that have a key, for the log."""
+        """The names of the clients that have a key."""
         return sorted({key.name for key in self._keys})
 
     def authenticate(self, header: bytes | None) -> str:
-        """The name of the key in an `Authorization` header; `anonymous` if no keys are configured.
+        """Return the client's name for an `Authorization` header; `anonymous` if no keys are configured.
 
-        All stored hashes are compared, each in constant time, so that the time tells nothing about them. The file of
-        keys is read again at most once a second, if it has changed. One with a wrong line leaves the keys as they were.
-        One that cannot be read is tried again every second, and after a minute its keys are valid no more.
+        All stored hashes are compared, each in constant time, so that timing tells nothing. The file of keys is read
+        again if it has changed, at most once a second. If a line is wrong, the keys stay as they were. If the file
+        cannot be read, it is tried again every second, and after a minute its keys are no longer valid.
 
         Raises:
-            UnauthenticatedError: there is no `Bearer` key in it, or not one of ours.
+            UnauthenticatedError: the header has no `Bearer` key, or an unknown one.
         """
         if not self.configured:
             return ANONYMOUS
@@ -120,7 +120,7 @@ class ApiKeys:
         for key in self._keys:
             if hmac.compare_digest(key.digest, digest):
                 name = key.name
-        if name is None or not token:  # somebody may have stored the hash of nothing
+        if name is None or not token:  # the hash of the empty text may be stored
             raise UnauthenticatedError("the API key is not valid")
         return name
 
@@ -144,12 +144,12 @@ class ApiKeys:
         except StartupError as error:
             logger.warning("%s; the API keys stay as they were", error)
         else:
-            # An empty file is obeyed: taking out the last key must shut its holder out.
+            # An empty file counts: removing the last key must shut its client out.
             logger.log(logging.INFO if self._keys else logging.WARNING, "API keys of %s: %s", file, self.names)
         self._stamp, self._unread_since, self._shut = stamp, None, False
 
     def _go_without(self, error: UnreadableKeysError, now: float) -> None:
-        """What the file says now is not known: keep its keys for a while, then take none of them."""
+        """Keep the keys of an unreadable file for a while, then accept none of them."""
         if self._unread_since is None:
             self._unread_since = now
             stay = f"the API keys stay as they were for at most {_SECONDS_WITHOUT_THE_FILE:g} s"
@@ -160,14 +160,14 @@ class ApiKeys:
 
 
 def read_keys(file: Path) -> tuple[StoredKey, ...]:
-    """The keys of a file; none if it holds none.
+    """Read the keys of a file.
 
     Raises:
         UnreadableKeysError: the file cannot be read.
-        StartupError: a line is wrong. It names the line and never repeats it.
+        StartupError: a line is wrong. The message has its number, never its text.
     """
     try:
-        text = read_small_file(file).decode("utf-8-sig", errors="replace")  # what is not UTF-8 is not an entry either
+        text = read_small_file(file).decode("utf-8-sig", errors="replace")  # text that is not UTF-8 is no entry
     except OSError as error:
         raise UnreadableKeysError(f"the API keys in {file} cannot be read: {why_unreadable(file, error)}") from None
     lines = ((number, line.strip()) for number, line in enumerate(text.split("\n"), start=1))
@@ -178,7 +178,7 @@ def new_key(name: str) -> tuple[str, str]:
     """Make a key.
 
     Returns:
-        the key, for the client alone, and the `name:sha256` entry to store.
+        the key, which only the client gets, and the `name:sha256` entry to store.
 
     Raises:
         ValueError: the name cannot be used.
@@ -190,7 +190,7 @@ def new_key(name: str) -> tuple[str, str]:
 
 
 def _parse(entries: Iterable[tuple[str, str]]) -> tuple[StoredKey, ...]:
-    """Each entry comes with the place to name if it is wrong; a key itself may stand there by mistake."""
+    """Parse pairs of place and entry. Errors name the place, never the entry: it may be a key, pasted by mistake."""
     keys: list[StoredKey] = []
     seen: dict[bytes, str] = {}
     for place, entry in entries:
@@ -206,7 +206,7 @@ def _parse(entries: Iterable[tuple[str, str]]) -> tuple[StoredKey, ...]:
 
 
 def _stamp(file: Path) -> tuple[int, ...] | None:
-    """What changes when a file is replaced or written to; None if it is not there."""
+    """Return what changes when a file is replaced or written to; None if it does not exist."""
     try:
         stat = file.stat()
     except OSError:

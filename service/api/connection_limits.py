@@ -1,7 +1,7 @@
-"""What a client may do before its request is there: bounds on the head of a request, in size and in time.
+"""Limits on the head of a request: its size, and the time that it takes to arrive.
 
-uvicorn has none: it keeps a head of any size, copying all of it again for every piece that comes, and waits for the
-rest for ever. One client with 16 MB of header would hold up all others for half a second.
+uvicorn has none: it keeps a head of any size, copies all of it for every piece that arrives, and waits for the rest for
+ever. One client with a header of 16 MB would block all others for half a second.
 """
 
 import asyncio
@@ -15,28 +15,28 @@ from uvicorn.server import ServerState
 from service.api.framing import StrictHttpProtocol
 
 MAX_HEAD_BYTES = 65_536
-"""Of URL and headers, trailers included; of a header that has not ended, beyond the piece it begins in."""
+"""Limit on URL, headers and trailers together; for an unfinished header, beyond the piece in which it begins."""
 
 HEAD_SECONDS = 5.0
-"""For a connection's first byte, and from the first byte of a head to its end."""
+"""Time limit for a connection's first byte, and from the first byte of a head to its end."""
 
 LINGER_SECONDS = 1.0
-"""For which a refused client may read so: closing at once would reset the connection of one that is still sending."""
+"""A refused client may read for this long: closing at once would reset the connection while it still sends."""
 
 UNREAD_SECONDS = 10.0
-"""For which a client may leave an answer unread, and for which the end of the process waits for one."""
+"""How long a client may leave an answer unread, and how long the end of the process waits for it."""
 
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class _HeadTooLargeError(Exception):
-    """Raised to the parser, which parses no further."""
+    """Stops the parser."""
 
 
 class BoundedHttpProtocol(StrictHttpProtocol):
-    """Of a connection without a request, the head of one must come in time and be of a bearable size.
+    """Closes a connection whose next head is too slow or too large.
 
-    keep_alive_seconds: for which a connection may be idle between two requests; None is what uvicorn was started with.
+    keep_alive_seconds: how long a connection may be idle between two requests; None: uvicorn's own setting.
     """
 
     keep_alive_seconds: ClassVar[int | None] = None
@@ -59,18 +59,18 @@ class BoundedHttpProtocol(StrictHttpProtocol):
             self.timeout_keep_alive = self.keep_alive_seconds
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Expect a first byte."""
+        """Start waiting for the first byte."""
         super().connection_made(transport)
         self.timeout_keep_alive_task = self.loop.call_later(self._head_seconds(), self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Expect nothing any more."""
+        """Stop the timers."""
         self._stop_late_timer()
         self._stop_writing_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse, and give the connection up if its head, or what follows its last chunk, grows too large."""
+        """Parse; refuse a head, or trailers, that grow too large."""
         if self._reads_no_more:
             return
         self._moved_on = False
@@ -81,7 +81,7 @@ class BoundedHttpProtocol(StrictHttpProtocol):
         self._bound_waiting()
 
     def parsing_failed(self, error: httptools.HttpParserError) -> None:
-        """Called for whatever ends the parsing."""
+        """Called when the parser stops with an error."""
         if self._head_bytes > MAX_HEAD_BYTES:
             self._refuse_head()
         else:
@@ -136,12 +136,12 @@ class BoundedHttpProtocol(StrictHttpProtocol):
         super().resume_writing()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close, and do not wait for a client that reads nothing."""
+        """Close; abort if the client does not read."""
         super().timeout_keep_alive_handler()
         self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
 
     def shutdown(self) -> None:
-        """As above: no client may keep the process from ending."""
+        """As above, so that no client can keep the process from ending."""
         super().shutdown()
         self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
 
@@ -151,15 +151,15 @@ class BoundedHttpProtocol(StrictHttpProtocol):
             raise _HeadTooLargeError
 
     def _refuse_head(self) -> None:
-        """Answer 431; or, where a whole request before is still due an answer, have that one close."""
+        """Answer 431; but if a whole request before still waits for its answer, that answer closes the connection."""
         if self._is_answering() and not self._in_body:
             self.cycle.keep_alive = False
         self.read_no_more(_TOO_LARGE, LINGER_SECONDS)
 
     def _bound_waiting(self) -> None:
-        """See that the client goes on, unless the application waits for it, and bounds that itself.
+        """Start the timer that fits, unless the application is reading the request and limits the time itself.
 
-        What has begun must end in time, were it the body of a request that is answered already.
+        A head or body that has begun must end in time, even the body of a request that is answered already.
         """
         if self._reads_no_more or self._is_answering() or self.transport.is_closing():
             return
@@ -188,9 +188,9 @@ class BoundedHttpProtocol(StrictHttpProtocol):
 
 
 def bound_request_heads(keep_alive_seconds: int | None = None) -> None:
-    """Let uvicorn, which BentoML starts and offers no setting for this, take the protocol above.
+    """Make uvicorn use the protocol above. BentoML starts uvicorn and has no setting for this.
 
-    To be called when the service is imported: uvicorn looks the class up before it starts the application.
+    Call it when the service is imported: uvicorn looks the class up before it starts the application.
     """
     uvicorn.protocols.http.auto.AutoHTTPProtocol = BoundedHttpProtocol
     if keep_alive_seconds is None:

@@ -54,8 +54,8 @@ class Serving:
     contract_body: the contract as JSON values.
     document: the OpenAPI document.
     identity, model_headers: what every body and every response's headers say about the champion.
-    requests, rows, explanations: bounds on what is in flight.
-    clock: nanoseconds since 1970; the time of a request is taken from it, once.
+    requests, rows, explanations: limits on what is in flight.
+    clock: nanoseconds since 1970; read once per request.
     """
 
     predictor: Predictor
@@ -76,7 +76,7 @@ class Serving:
     release: Release = field(default_factory=Release)
 
     def with_models_of(self, other: "Serving") -> "Serving":
-        """The same worker with other models: what is in flight stays bounded over both."""
+        """Take the other's models. The limits stay, so that they hold for requests to old and new models together."""
         return replace(
             other,
             requests=self.requests,
@@ -167,7 +167,7 @@ async def model(serving: Serving, _body: None, _as_of_unix_us: int, _request_id:
 
 
 def _only_row(prediction: Prediction) -> dict[str, Any]:
-    """The row of a request for one customer, which has no row to say in that there is no prediction.
+    """Return the row of a request for one customer. Without a prediction such a request gets an error, not a row.
 
     Raises:
         UnknownCustomerError, FeaturesRefusedError: there is no prediction.

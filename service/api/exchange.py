@@ -1,6 +1,6 @@
-"""One HTTP exchange over ASGI: the body in, bounded in size and time; JSON, headers and error bodies out.
+"""One HTTP exchange over ASGI: reads the body, bounded in size and time; writes JSON, headers and error bodies.
 
-Written on ASGI itself because this is the hot path; docs/adr/0007 has the figures.
+It uses ASGI itself because this is the hot path; docs/adr/0007 has the figures.
 """
 
 import asyncio
@@ -15,21 +15,21 @@ from service.asgi import Headers, Receive, Scope, Send
 from service.errors import InvalidRequestError, RequestTooLargeError
 
 REQUEST_ID = r"[A-Za-z0-9._:/@+=-]{1,128}"
-"""What a request id may be: it stands in logs and reports, and people paste it into commands. UUIDs, ULIDs, base64, a
-`traceparent` and `Root=…` of AWS are made of nothing else."""
+"""A safe request id: it appears in logs and reports, and people paste it into commands. UUIDs, ULIDs, base64,
+`traceparent` and AWS's `Root=…` match."""
 _SAFE_ID = re.compile(REQUEST_ID.encode())
 
 
 class ClientGoneError(Exception):
-    """The client hung up before its body had arrived; nobody is left to answer."""
+    """The client hung up before its body had arrived."""
 
 
 class SlowBodyError(InvalidRequestError):
-    """The body did not arrive in time; what is still to come of it makes the connection of no further use."""
+    """The body did not arrive in time. The rest of it may still come, so the connection cannot be used again."""
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:
-    """The first header of this lower-case name."""
+    """Return the first header with this lower-case name."""
     for key, value in scope["headers"]:
         if key == name:
             found: bytes = value
@@ -38,7 +38,7 @@ def header(scope: Scope, name: bytes) -> bytes | None:
 
 
 def is_encoded(scope: Scope) -> bool:
-    """True if the body is to be decoded before it can be read."""
+    """True if the body is compressed."""
     for name, value in scope["headers"]:
         if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
             return True
@@ -46,7 +46,7 @@ def is_encoded(scope: Scope) -> bool:
 
 
 def request_id_of(scope: Scope) -> str:
-    """The client's `X-Request-ID` if it is safe to repeat wherever it comes to stand, else a new one."""
+    """Return the client's `X-Request-ID` if it is safe to repeat, else a new one."""
     given = header(scope, b"x-request-id")
     if given is not None and _SAFE_ID.fullmatch(given):
         return given.decode("ascii")
@@ -54,7 +54,7 @@ def request_id_of(scope: Scope) -> str:
 
 
 async def read_body(receive: Receive, timeout_seconds: float, max_bytes: int) -> bytes:
-    """Read the body, stopping as soon as it is over the limit or takes too long.
+    """Read the body, and stop as soon as it is too large or too slow.
 
     Raises:
         RequestTooLargeError, SlowBodyError: too large; too slow.
@@ -98,7 +98,7 @@ def model_headers(identity: Mapping[str, str]) -> Headers:
 
 
 def error_content(code: str, message: str, request_id: str, model: dict[str, str], field: str | None) -> dict[str, Any]:
-    """The body of every answer that is not 200."""
+    """Make the body of an answer that is not 200."""
     error = {"code": code, "message": message, "request_id": request_id}
     if field is not None:
         error["field"] = field

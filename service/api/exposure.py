@@ -1,7 +1,7 @@
-"""Whether others can reach this process: no service without API keys may listen to more than its own machine.
+"""Refuses to start a service without API keys that other machines can reach.
 
-In BentoML's supervisor the address is the one that `bentoml serve` is about to bind, in a worker that of the socket it
-was handed; both are read from the click command that runs.
+In BentoML's supervisor the address is the one that `bentoml serve` will bind; in a worker it is that of the inherited
+socket. Both are read from the running click command.
 """
 
 import ipaddress
@@ -13,10 +13,10 @@ from service.errors import StartupError
 
 
 def refuse_exposure(*, keys_configured: bool, allow_anonymous: bool) -> None:
-    """Let the process start only if it has keys, is told to do without, or listens to its own machine alone.
+    """Pass if there are keys, if anonymous clients are allowed, or if only this machine can connect.
 
     Raises:
-        StartupError: anybody who reaches the address could ask; the message says what to do.
+        StartupError: none of these holds; the message says what to do.
     """
     if keys_configured or allow_anonymous:
         return
@@ -31,7 +31,7 @@ def refuse_exposure(*, keys_configured: bool, allow_anonymous: bool) -> None:
 
 
 def bound_host() -> str | None:
-    """The address this process listens on or is about to; `localhost` for a unix socket; None if it cannot be told."""
+    """Return the address that this process binds; `localhost` for a unix socket; None if it is not known."""
     context = click.get_current_context(silent=True)
     options = {} if context is None else context.params
     if "fd" in options:
@@ -47,7 +47,7 @@ def bound_host() -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """True if only this machine reaches the address; names other than `localhost` may lead anywhere."""
+    """True if only this machine reaches the address. Names other than `localhost` may resolve to any address."""
     if host == "localhost":
         return True
     try:
@@ -63,4 +63,4 @@ def _host_of(descriptor: int) -> str:
     try:
         return "localhost" if handed.family == socket.AF_UNIX else str(handed.getsockname()[0])
     finally:
-        handed.detach()  # it is not ours to close
+        handed.detach()  # the socket belongs to BentoML

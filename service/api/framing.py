@@ -1,7 +1,8 @@
-"""Where a request ends, and what ends a connection: the strict reading that a proxy in front shares.
+"""Reads HTTP strictly, so that a proxy in front finds the same end of every request (no request smuggling).
 
-A byte that the proxy takes for one client's body and this server for the next request lets that client ask in the
-place of others, and read their answers. So whatever could be read in two ways is refused, and nothing after it is read.
+If the proxy reads a byte as one client's body and this server reads it as the next request, that client can send
+requests in the place of others and read their answers. So a request that can be read in two ways is refused, and
+nothing after it is read.
 """
 
 import asyncio
@@ -18,18 +19,18 @@ _Headers = list[tuple[bytes, bytes]]
 
 
 class FramingError(Exception):
-    """Raised to the parser, which parses no further; the message is for the client."""
+    """Stops the parser; the message is for the client."""
 
 
 class _AfterTheLastError(Exception):
-    """What comes after a request that ends its connection is no request."""
+    """Something was sent after a request that ends its connection."""
 
 
 class StrictHttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, but a connection ends with the first thing that is no request, and no upgrade is taken.
+    """uvicorn's protocol, but the first thing that is no request ends the connection, and no upgrade is accepted.
 
-    uvicorn leaves the body of an upgrade that it does not take to be read as the next request, and hands websockets to
-    another protocol. Here either is an ordinary request, as RFC 9110 has it: read again, without `Upgrade`.
+    uvicorn reads the body of a refused upgrade as the next request, and passes websockets to another protocol. Here
+    both are ordinary requests, as RFC 9110 says: they are read again without `Upgrade`.
     """
 
     _answering: RequestResponseCycle | None = None
@@ -49,7 +50,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)  # without the leniencies that uvicorn sets
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the request that is being answered; uvicorn only tells the last to come."""
+        """Tell the request that is being answered. uvicorn tells only the last one that arrived."""
         self._stop_idle_timer()
         if self._answering is not None and not self._answering.response_complete:
             _hang_up(self._answering)
@@ -66,7 +67,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
             self.parsing_failed(error)
 
     def parsing_failed(self, error: httptools.HttpParserError) -> None:
-        """Answer 400, after what is still due for whole requests before, and close."""
+        """Answer the whole requests before, then 400, and close."""
         cause, told = error.__context__, "Invalid HTTP request received."
         if isinstance(cause, FramingError):
             told = f"{told[:-1]}: {cause}."
@@ -75,10 +76,10 @@ class StrictHttpProtocol(HttpToolsProtocol):
         self.read_no_more(b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n" + ending)
 
     def read_no_more(self, farewell: bytes, linger_seconds: float = 0) -> None:
-        """Answer the requests that are whole, then say this, and close after a while.
+        """Answer the requests that are whole, then send `farewell`, and close after a while.
 
-        Nothing is said where a last answer was due or given already: it would be taken for the answer to another
-        request.
+        The farewell is left out if the last answer is due or sent already: the client would take it for the answer to
+        another request.
         """
         self._reads_no_more = True
         self._farewell = (farewell, linger_seconds)
@@ -113,7 +114,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
             self.expect_100_continue = False
         super().on_headers_complete()
         self._in_head, self._in_body = False, True
-        self.headers = []  # trailers go here, and nowhere: what was checked are the headers before the body
+        self.headers = []  # trailers are added here and ignored: only the headers before the body were checked
 
     def on_message_complete(self) -> None:
         """See httptools."""
@@ -138,7 +139,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
             rest = memoryview(rest)[head_end:]  # not copied: there may be many heads in one piece
 
     def _feed(self, data: bytes | memoryview) -> int:
-        """Where the head of an upgrade ended that stopped the parser; 0 if none did."""
+        """Parse; return where the head of an upgrade ends if one stopped the parser, else 0."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -181,7 +182,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
 
 
 def _check_framing(method: bytes, version: str, headers: _Headers) -> None:
-    """What the parser takes although others may read it otherwise.
+    """Check what the parser accepts although other servers may read it differently.
 
     Raises:
         FramingError: the request must not be answered.
@@ -201,15 +202,15 @@ def _check_framing(method: bytes, version: str, headers: _Headers) -> None:
 
 
 def _hang_up(cycle: RequestResponseCycle) -> None:
-    """Nothing more is read for this request, or written."""
+    """Read and write nothing more for this request."""
     cycle.disconnected = True
     cycle.message_event.set()
 
 
 def _closing_unless_continued(app: ASGI3Application, cycle: RequestResponseCycle) -> ASGI3Application:
-    """For a client that waits for `100 Continue`: the answer closes if it comes instead.
+    """Close the connection after an answer that comes instead of `100 Continue`.
 
-    Such a client may leave its body out then, and what it sends next would be read as that body.
+    The client may then leave its body out, and its next request would be read as that body.
     """
 
     async def application(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:

@@ -1,6 +1,6 @@
-"""The CSV of MLflow's scoring protocol, read as `pandas.read_csv` reads what `DataFrame.to_csv` writes.
+"""Reads the CSV of MLflow's scoring protocol, as `pandas.read_csv` reads what `DataFrame.to_csv` writes.
 
-Without pandas, which fills every row up to the width of the header: one megabyte can ask for hundreds of gigabytes.
+pandas is not used: it fills every row up to the width of the header, so one megabyte can take hundreds of gigabytes.
 """
 
 import csv
@@ -18,9 +18,9 @@ _BOOLEAN = {"true": "1", "false": "0"}
 def read_csv(raw: bytes, names: Sequence[str], max_rows: int) -> list[tuple[str, ...]]:
     """Pick the named columns from a CSV with a header.
 
-    If the first row has more fields than the header, the surplus in front is an index without a name; an
-    index that has one is an extra column. Of two columns of one name the first is taken. A column may hold
-    True and False instead of numbers, but not beside them.
+    If the first row has more fields than the header, the surplus at its start is an index without a name; a named
+    index is an extra column. Of two columns with one name the first is taken. A column holds either numbers or True
+    and False.
 
     Args:
         names: the model's inputs, in model order.
@@ -50,7 +50,7 @@ def read_csv(raw: bytes, names: Sequence[str], max_rows: int) -> list[tuple[str,
 
 
 def _lines(raw: bytes) -> Iterator[list[str]]:
-    """Every line that is not blank, as its fields. A line that holds only an empty text in quotes is not blank."""
+    """Yield the fields of every line that is not blank. A line with only an empty quoted text is not blank."""
     blank = 0
     for fields in csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline=""), strict=True):
         if len(fields) > 1 or fields == [""] or (fields and fields[0].strip(" \t")):

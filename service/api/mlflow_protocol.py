@@ -1,4 +1,4 @@
-"""MLflow's scoring protocol: a request that carries the features itself → model input, probabilities → its answer."""
+"""MLflow's scoring protocol: turns a request that carries the features into model input, and answers it."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -14,16 +14,16 @@ from service.errors import InvalidRequestError, RequestTooLargeError, Unsupporte
 
 JSON_FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _CHAT_MEMBERS = frozenset({"messages", "prompt", "input"})
-"""With one of these MLflow takes a body for a chat, whatever else is in it."""
+"""MLflow takes a body with one of these members for a chat."""
 _NOT_FINITE = "must be a finite number within the range of float32"
 
 
 @dataclass(frozen=True, slots=True)
 class _Cells:
-    """What a request holds for the model's inputs, not yet converted.
+    """The cells of a request for the model's inputs, not yet converted.
 
-    rows: n rows of k cells in model order, n ≥ 1; a cell is whatever JSON or CSV has there.
-    locate: row, input → path of that cell in the request.
+    rows: n rows of k cells in model order, n ≥ 1; a cell is a JSON value or CSV text.
+    locate: row, input → path of the cell in the request.
     """
 
     rows: Sequence[Sequence[Any]]
@@ -33,11 +33,11 @@ class _Cells:
 class ScoringProtocol:
     """Reads requests for one model and writes their answers.
 
-    Takes and refuses what `mlflow models serve` does for a signature of named float columns and a pipeline that
-    cannot do with nulls: extra columns and `params` are ignored, columns come in any order, text that reads as
-    a number is one. Narrower than MLflow on purpose: at most `max_rows` rows and `MOST_COLUMNS` columns; no null or
-    infinity even where a pipeline could take it; no chat bodies, no Parquet; `dataframe_split` has a list of lists and
-    one label per row; an instance lacks no input (MLflow makes one row of two instances with half of the inputs each).
+    It accepts and refuses what `mlflow models serve` does for a signature of named float columns and a pipeline that
+    takes no nulls: extra columns and `params` are ignored, columns come in any order, text that reads as a number is
+    one. It is narrower than MLflow on purpose: at most `max_rows` rows and `MOST_COLUMNS` columns; no null or infinity,
+    even if the pipeline could take it; no chat bodies, no Parquet; `dataframe_split` has a list of lists and one label
+    per row; every instance has all inputs (MLflow makes one row of two instances with half of the inputs each).
     """
 
     def __init__(self, names: Sequence[str], max_rows: int) -> None:
@@ -49,7 +49,7 @@ class ScoringProtocol:
         """Read a request body.
 
         Args:
-            content_type: the header as it came, None if there was none.
+            content_type: the header; None if there was none.
 
         Returns:
             float32 (n, k) in model order, n ≥ 1, every value finite.
@@ -243,7 +243,7 @@ def _media_type(content_type: str | None) -> str:
 
 
 def _decoded(raw: bytes) -> str:
-    """As json does it, which takes UTF-16 and UTF-32, too: in their bytes nothing could be counted."""
+    """Decode as json does, which accepts UTF-16 and UTF-32 too. Their bytes cannot be searched for brackets."""
     try:
         return raw.decode(json.detect_encoding(raw), "surrogatepass")
     except ValueError:
@@ -251,7 +251,7 @@ def _decoded(raw: bytes) -> str:
 
 
 def _json_form(text: str) -> tuple[str, Any]:
-    """The one of `JSON_FORMS` that a body uses, and what it holds under it."""
+    """Return the form of `JSON_FORMS` that a body uses, and its content."""
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):
@@ -263,7 +263,7 @@ def _json_form(text: str) -> tuple[str, Any]:
 
 
 def _is_ragged(values: Any) -> bool:
-    """True for nested lists that are no array. Not `np.array`: a long text would make every element as long."""
+    """True for nested lists that are no array. `np.array` would make every element as long as the longest text."""
     level = [values]
     while _any_list(level):
         if len({len(value) if isinstance(value, list) else -1 for value in level}) > 1:
@@ -273,7 +273,7 @@ def _is_ragged(values: Any) -> bool:
 
 
 def _any_list(values: Iterable[Any]) -> bool:
-    return list in map(type, values)  # JSON knows no list but this one; three times as fast as to look at each
+    return list in map(type, values)  # three times as fast as isinstance for each; JSON has no other lists
 
 
 def _limit_columns(columns: int, path: str) -> None:

@@ -44,12 +44,12 @@ ROUTES = {endpoint.path: endpoint for endpoint in ENDPOINTS}
 _METRICS, _DOCUMENT = _PAGES = "/metrics", "/docs.json"
 _BENTOML = ("/livez", "/readyz", "/healthz", "/schema.json")
 _STATIC = "/static_content/"
-"""With the page at `/` and what lies under this, what BentoML answers itself."""
+"""BentoML answers these paths, the page at `/`, and everything below `_STATIC`."""
 
 
 @dataclass
 class ServingSlot:
-    """Where the worker leaves what the API works with, once it has started."""
+    """Holds what the API works with; the worker fills it when it has started."""
 
     serving: Serving | None = None
 
@@ -85,10 +85,10 @@ class HttpApi:
 
 
 class BeforeBentoML:
-    """BentoML middleware that puts `HttpApi` before all of BentoML's own when the server starts.
+    """BentoML middleware that puts `HttpApi` before all of BentoML's own middleware when the server starts.
 
-    Middleware added to a service stands behind BentoML's, whose `TimeoutMiddleware` cannot be left out and keeps every
-    finished request in memory for as long as its timeout, and whose spans cost what a whole prediction does.
+    Middleware added to a service comes after BentoML's. Its `TimeoutMiddleware` cannot be left out and keeps every
+    finished request in memory until the timeout; its spans cost as much as a whole prediction.
     """
 
     def __init__(self, app: App, slot: ServingSlot) -> None:
@@ -112,7 +112,7 @@ _PAGE = replace(_UNKNOWN, name="page", method="GET")
 
 
 async def _page(serving: Serving, scope: Scope, receive: Receive, send: Send) -> None:
-    """What is no call: answered without a key, and not counted."""
+    """Answer `/metrics` or `/docs.json`: without an API key, and not counted."""
     if scope["method"] not in _PAGE.methods:
         await _answer(serving, _PAGE, scope, receive, send)
         return

@@ -1,9 +1,9 @@
 """One process's files of the inference log: a stream that grows, and the Parquet that it becomes.
 
-A stream is locked (flock) for as long as its process lives; the kernel frees the lock however the process ends. Whoever
-finds one that is not locked makes Parquet of it: the process itself when it is full or old, else the next that starts.
-The Parquet file has the stream's name and appears in one step before the stream goes, so where both are there, a crash
-between the two left the stream, and its rows are all in the other.
+A stream is locked (flock) while its process lives; the kernel frees the lock however the process ends. A stream that is
+not locked becomes Parquet: its own process does this when the stream is full or old, else the next process that starts.
+The Parquet file has the stream's name and appears in one step before the stream is removed. If both exist, a crash
+happened in between, and the Parquet file has all rows.
 """
 
 import fcntl
@@ -27,7 +27,7 @@ _ROWS_PER_GROUP = 20_000
 _WRITTEN: dict[str, Any] = {
     "compression": "zstd",
     "compression_level": 3,
-    # The same in many rows; of the others looking for that costs more than it saves.
+    # These repeat over many rows; for other columns a dictionary costs more than it saves.
     "use_dictionary": [
         *("as_of", "model_name", "model_version", "model_tag", "contract_sha256", "role", "status"),
         *("event_timestamps.list.element", "states.list.element"),
@@ -37,11 +37,11 @@ _WRITTEN: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Limits:
-    """When a stream becomes Parquet, and for how long that is kept.
+    """When a stream becomes Parquet, and how long that is kept.
 
-    size: bytes of the stream; the Parquet is a fraction of them.
-    age: seconds since it was opened.
-    days: folders of days before these are removed.
+    size: bytes of the stream; the Parquet file is much smaller.
+    age: seconds since the stream was opened.
+    days: older day folders are removed.
     """
 
     size: int
@@ -50,7 +50,7 @@ class Limits:
 
 
 class LogFiles:
-    """What one process writes to the folder. Not for use by several threads at once."""
+    """The files that one process writes. Not thread-safe."""
 
     def __init__(self, folder: Path, limits: Limits) -> None:
         self._folder = folder
@@ -61,7 +61,7 @@ class LogFiles:
         """Add rows of `INFERENCE_LOG`; they are on the disk when this returns.
 
         Raises:
-            OSError: they are not, and nothing of them is.
+            OSError: nothing was written.
         """
         if self._stream is not None and self._stream.is_gone():
             self._end()
@@ -70,7 +70,7 @@ class LogFiles:
         self._stream.append(rows)
 
     def rotate(self, now: datetime) -> None:
-        """Where the stream is full, old or of yesterday, make Parquet of it, and remove days that are over.
+        """Turn a stream that is full, old or of yesterday into Parquet, and remove expired days.
 
         Raises:
             OSError: the folder cannot be written. Rows that are there stay readable as they are.
@@ -90,12 +90,12 @@ class LogFiles:
         self.take_over()
 
     def _end(self) -> None:
-        stream, self._stream = self._stream, None  # also where closing fails: its descriptor is of no more use
+        stream, self._stream = self._stream, None  # also if closing fails: its descriptor cannot be used again
         if stream is not None:
             stream.close()
 
     def take_over(self) -> None:
-        """Make Parquet of every stream that no process writes any more. Raises as `rotate`."""
+        """Turn every stream whose process has ended into Parquet. Raises as `rotate`."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for stream in sorted(self._folder.glob(f"date=*/*{OPEN_SUFFIX}")):
             try:
@@ -113,7 +113,7 @@ class LogFiles:
 
 
 class _Stream:
-    """An Arrow stream that is written to the disk batch by batch, whole or not at all."""
+    """An Arrow stream; each batch is written to the disk as a whole or not at all."""
 
     def __init__(self, descriptor: int, opened_at: datetime) -> None:
         self._descriptor = descriptor
@@ -122,11 +122,11 @@ class _Stream:
 
     @classmethod
     def opened(cls, folder: Path, now: datetime) -> "_Stream":
-        """A new one in the folder of this day. Nobody sees it before it is locked and begun."""
+        """Open a new one in this day's folder. It becomes visible when it is locked and has its schema."""
         day = folder / f"date={now.date().isoformat()}"
         day.mkdir(parents=True, exist_ok=True)
         file = _name(day, now)
-        while file.with_suffix(COMPLETE_SUFFIX).exists():  # a clock that was put back: its rows would count as there
+        while file.with_suffix(COMPLETE_SUFFIX).exists():  # the clock was put back: that file would hide these rows
             now += timedelta(microseconds=1)
             file = _name(day, now)
         hidden = file.with_suffix(".opening")
@@ -162,14 +162,14 @@ class _Stream:
                 left, end = left[written:], end + written
             os.fsync(self._descriptor)
         except OSError:
-            # What follows half a batch could never be read; the next one is written over it if this fails, too.
+            # Nothing after half a batch can be read. If this fails too, the next batch is written over it.
             with suppress(OSError):
                 os.ftruncate(self._descriptor, self.size)
             raise
         self.size = end
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close it, which frees the lock."""
         os.close(self._descriptor)
 
 
@@ -193,7 +193,7 @@ def _complete(stream: Path) -> None:
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Batches together as row groups: as few as fit into little memory."""
+    """Join batches into row groups: few, but small enough for little memory."""
     group: list[pa.RecordBatch] = []
     for batch in batches:
         group.append(batch)
@@ -206,7 +206,7 @@ def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 @contextmanager
 def _appearing(file: Path) -> Iterator[Path]:
-    """A path to write to, which becomes `file` in one step, on the disk, if the block ends without an error."""
+    """Yield a path to write to. It becomes `file` in one step, on the disk, if the block ends without an error."""
     partial = file.with_name(f".{file.name}.partial")
     try:
         yield partial

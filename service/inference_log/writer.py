@@ -1,6 +1,6 @@
-"""Every answered row on disk, for audits: predictions hand their rows over and never wait for them.
+"""Writes every answered row to disk, for audits. Predictions put their rows into a queue and never wait.
 
-What a crash can lose: rows of the last `SERVICE_INFERENCE_LOG_FLUSH_SECONDS`, and of the write that was going on.
+A crash can lose the rows of the last `SERVICE_INFERENCE_LOG_FLUSH_SECONDS` and those of the current write.
 """
 
 import logging
@@ -25,16 +25,16 @@ from service.telemetry.metrics import ServiceMetrics
 logger = logging.getLogger(__name__)
 
 ROWS_PER_FLUSH = 5000
-"""So many are written at once, however early."""
+"""So many waiting rows are written at once, before the flush interval ends."""
 _ROWS_PER_PIECE, _PAUSE_SECONDS = 500, 0.0005
-"""Rows are made into a table a piece at a time: while one is made, a millisecond, requests wait for the interpreter."""
+"""Tables are made piece by piece: requests wait for the interpreter while one is made, about a millisecond."""
 
 
 def pseudonyms_of(settings: ServiceSettings) -> Pseudonyms | None:
-    """What customer ids are replaced by in the log; None leaves them as they are.
+    """Open the pseudonyms that replace customer ids in the log; None: ids are logged as they are.
 
     Raises:
-        StartupError: the key is named and cannot be used.
+        StartupError: the settings name a key that cannot be used.
     """
     if not settings.inference_log_id_key_file:
         return None
@@ -45,13 +45,13 @@ def pseudonyms_of(settings: ServiceSettings) -> Pseudonyms | None:
 
 
 class InferenceLog:
-    """A bounded queue and the one thread that writes it to the folder.
+    """A bounded queue, and a thread that writes it to the folder.
 
-    Whatever is wrong with the folder costs rows, which are counted, and never an answer.
+    A folder that cannot be written costs rows, which are counted, and never an answer.
 
     Args:
-        folder: need not exist, nor be writable: that is logged, counted and tried again.
-        clock: UTC; files are named and rotated by it.
+        folder: need not exist or be writable; failures are logged, counted and tried again.
+        clock: UTC; names and rotates the files.
 
     Raises:
         StartupError: as `pseudonyms_of`.
@@ -88,9 +88,9 @@ class InferenceLog:
         self._writer.start()
 
     def put(self, answers: Answers) -> None:
-        """Take n rows over, in microseconds; beyond the bound they are dropped and counted.
+        """Queue n rows, in microseconds; if the queue is full, drop and count them.
 
-        Their arrays must not be changed any more. A shadow's rows come from its own thread.
+        Their arrays must not be changed afterwards. A shadow calls this from its own thread.
         """
         rows = len(answers)
         with self._putting:
@@ -104,9 +104,9 @@ class InferenceLog:
             self._wake.set()
 
     def close(self, seconds: float = 5) -> None:
-        """Write what waits and end the file; waits at most `seconds` for it, so call it in a thread.
+        """Write what waits and end the file. It waits at most `seconds`, so call it in a thread.
 
-        What has not been written by then is lost as in a crash; the file is completed by the next process.
+        Rows not written by then are lost, as in a crash. The next process completes the file.
         """
         self._closing = True
         self._wake.set()
@@ -143,7 +143,7 @@ class InferenceLog:
             self._rows_out += rows
 
     def _table(self, batches: Sequence[Answers]) -> pa.Table:
-        """All rows; those of a batch that cannot be expressed are left out, and nobody else's."""
+        """Make a table of all rows, without those of a batch that cannot be expressed."""
         tables = [INFERENCE_LOG.empty_table()]
         for piece in _pieces(batches):
             tables += self._tables(piece)
@@ -164,7 +164,7 @@ class InferenceLog:
             return []
 
     def _attempt(self, write: Callable[[], None]) -> bool:
-        """Whether it could be done, whatever happens; the first of several failures is logged."""
+        """Write; return False on any failure. Only the first of several failures is logged."""
         try:
             write()
         except Exception as error:
@@ -183,7 +183,7 @@ class InferenceLog:
 
 
 def _pieces(batches: Sequence[Answers]) -> Iterator[list[Answers]]:
-    """Batches of one model together, as many as it takes to have `_ROWS_PER_PIECE` rows."""
+    """Group the batches of each model into pieces of about `_ROWS_PER_PIECE` rows."""
     by_model: dict[int, list[Answers]] = {}
     rows: Counter[int] = Counter()
     for batch in batches:

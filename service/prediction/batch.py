@@ -1,4 +1,4 @@
-"""Customers who are looked up together, what a model makes of them, and what is logged of it."""
+"""Customers who are looked up together, their scored rows, and the rows of the inference log."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
@@ -16,12 +16,12 @@ class AnswerLog(Protocol):
     """Where answers are kept."""
 
     def put(self, answers: Answers, /) -> None:
-        """Take them; never waits and never fails."""
+        """Take n rows; never waits and never fails."""
         ...
 
 
 class Scored(NamedTuple):
-    """What a model makes of n rows."""
+    """n rows that a model has scored."""
 
     resolved: ResolvedFeatures
     outcomes: Outcomes
@@ -34,9 +34,9 @@ class Scored(NamedTuple):
 class Batch(NamedTuple):
     """n customers who are looked up together.
 
-    as_of_unix_us: int64 (n,) or one for all.
-    request_ids, rows: for each, the request and the position in it.
-    overrides: feature reference → value, for all; checked by the champion's contract.
+    as_of_unix_us: int64 (n,), or one time for all.
+    request_ids, rows: each row's request and its position in the request.
+    overrides: feature reference → value, for every row; checked by the champion's contract.
     """
 
     customer_ids: Sequence[str]
@@ -63,7 +63,7 @@ class Batch(NamedTuple):
 
     @classmethod
     def joined(cls, batches: Sequence["Batch"]) -> "Batch":
-        """All of them; none has overrides."""
+        """Concatenate batches without overrides."""
         as_of = [np.broadcast_to(np.asarray(b.as_of_unix_us, dtype=np.int64), len(b.customer_ids)) for b in batches]
         return cls(
             customer_ids=[customer_id for b in batches for customer_id in b.customer_ids],
@@ -74,11 +74,11 @@ class Batch(NamedTuple):
 
 
 def answers_of(batch: Batch, part: RawFeatures, model: ImportedModel, scored: Scored, answered: bool) -> Answers:
-    """N rows as they are logged, without those that could not be read and had no answer.
+    """Make n rows of the inference log, without the rows that could not be read: they have no answer.
 
     Args:
-        part: what the model takes of what was read.
-        answered: whether it is this model that gave the answers.
+        part: the rows as read, with the model's inputs only.
+        answered: this model gave the answers.
     """
     unread = part.unread_rows
     if unread is not None:

@@ -1,7 +1,7 @@
-"""The second model, beside the champion: it scores what was read for both, and can neither slow nor break the first.
+"""The second live model. It scores what was read for both, and can neither slow nor break the champion.
 
-It works in a thread of its own. In `shadow` it scores after the answer, many requests at once. In `canary` it answers a
-share of the customers, within a budget; what it does not manage in time, or at all, the champion answers.
+It works in a thread of its own. In mode `shadow` it scores after the answer, many requests at once. In mode `canary` it
+answers a share of the customers within a time budget; the champion answers if it is late or fails.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ from service.telemetry.metrics import ServiceMetrics
 logger = logging.getLogger(__name__)
 
 _GATHER_SECONDS = 0.02
-"""For which a shadow waits for more requests before it scores them together."""
+"""A shadow waits so long for more requests, then scores them together."""
 _MOST_ROWS = 20_000
-"""That may wait for a shadow; beyond them they are dropped and counted."""
+"""At most so many rows wait for a shadow; further ones are dropped and counted."""
 
 
 class _Job(NamedTuple):
-    """Rows to score, with what this model takes of what was read; `done` is where a canary's answer is waited for."""
+    """Rows to score; `part` holds this model's inputs, and a canary's answer is waited for at `done`."""
 
     batch: Batch
     part: RawFeatures
@@ -44,8 +44,8 @@ class Challenger:
     """See the module.
 
     Args:
-        share: of the customers whom a canary answers, 0 to 1.
-        budget_seconds: for which an answer of the canary is waited.
+        share: share of the customers whom a canary answers, 0 to 1.
+        budget_seconds: how long a request waits for the canary.
         log: where its rows are kept.
     """
 
@@ -65,15 +65,15 @@ class Challenger:
         self._metrics = metrics
         self._budget_seconds = budget_seconds
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        # Two counts, each written by one thread alone.
+        # Each count is written by one thread only.
         self._rows_put = self._rows_taken = 0
         self._behind = self._failing = self._closed = False
-        # A daemon: a model that never returns must not keep the process from ending.
+        # A daemon, because the process must be able to end while a model hangs.
         self._thread = threading.Thread(target=self._work, name="challenger", daemon=True)
         self._thread.start()
 
     def answers(self, customer_id: str) -> bool:
-        """Whether this customer is the canary's: always the same ones, and a larger share keeps those of a smaller."""
+        """True if the canary answers this customer. The choice is fixed; a larger share includes a smaller."""
         if self.mode != "canary":
             return False
         digest = hashlib.blake2b(customer_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
@@ -99,7 +99,7 @@ class Challenger:
         return chosen
 
     def shadow(self, batch: Batch, raw: RawFeatures) -> None:
-        """Score these rows some time, unless too many wait already."""
+        """Queue the rows, unless too many wait already."""
         rows = len(batch.customer_ids)
         if self._rows_put - self._rows_taken + rows > _MOST_ROWS:
             self._metrics.challenger("dropped", rows)
@@ -109,7 +109,7 @@ class Challenger:
 
     async def answer(self, batch: Batch, part: RawFeatures) -> Scored | None:
         """Score these rows now; None if that fails or takes longer than the budget."""
-        if self._behind:  # still busy with what it was too late for
+        if self._behind:  # still busy with rows that it was too late for
             self._metrics.challenger("late", len(batch.customer_ids))
             return None
         done: asyncio.Future[Scored] = asyncio.get_running_loop().create_future()
@@ -119,14 +119,14 @@ class Challenger:
                 return await done
         except TimeoutError:
             self._behind = True
-            self._jobs.put(None)  # it is no longer behind when it comes to this
+            self._jobs.put(None)  # the thread clears `_behind` when it gets here
             self._metrics.challenger("late", len(batch.customer_ids))
             return None
         except Exception:
             return None  # logged by the thread
 
     def close(self, seconds: float = 1) -> None:
-        """Let the thread end after what it is doing, and wait so long for it; what then still waits is dropped."""
+        """End the thread after its current job; wait at most `seconds` for it. Rows that still wait are dropped."""
         self._closed = True
         self._jobs.put(None)
         self._thread.join(seconds)
@@ -156,7 +156,7 @@ class Challenger:
             loop.call_soon_threadsafe(self._finish, done, scored, len(batch.customer_ids))
 
     def _finish(self, done: "asyncio.Future[Scored]", came: Scored | Exception, rows: int) -> None:
-        """On the loop: hand over what came, and count it unless it was too late, which was counted then."""
+        """On the event loop, hand over the result and count it. A late one has been counted already."""
         if done.done():
             return
         if isinstance(came, Exception):
@@ -167,7 +167,7 @@ class Challenger:
             done.set_result(came)
 
     def _others(self) -> list[_Job]:
-        """What else waits; one thread takes, so what is not empty stays so."""
+        """Take everything that waits. Only this thread takes, so a queue that is not empty stays so."""
         found = []
         while not self._jobs.empty():
             job = self._jobs.get()
@@ -208,6 +208,6 @@ class Challenger:
         return scored
 
     def _note_failure(self, error: Exception) -> None:
-        if not self._failing:  # once, until it works again
+        if not self._failing:  # log once, until it works again
             logger.warning("challenger %s fails: %s", self.live.model.tag, type(error).__name__)
         self._failing = True

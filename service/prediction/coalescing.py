@@ -1,4 +1,4 @@
-"""Single requests that arrive together are worked on together; one that arrives alone does not wait."""
+"""Joins single requests that arrive together into one batch; one that arrives alone does not wait."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,14 +9,14 @@ Result = TypeVar("Result")
 
 
 class Coalescer(Generic[Item, Result]):
-    """Hands all items of one turn of the event loop to `work` at once.
+    """Passes all items of one turn of the event loop to `work` in one call.
 
-    No timer and no queue: an item that finds nothing else going on is worked on at once; under load, one turn finds
-    the requests of many sockets. What one batch is doing never holds up the next.
+    There is no timer. An item that arrives while nothing else runs is worked on at once. Under load, one turn of the
+    loop finds the requests of many sockets. A batch does not wait for the one before.
 
     Args:
-        work: n items → n results, same order; a result that is an exception is raised for its item. What `work`
-            itself raises, every item of the batch gets.
+        work: n items → n results, same order. A result that is an exception is raised for its item; an exception
+            that `work` raises, for every item of the batch.
         largest: most items in one call of `work`.
     """
 
@@ -30,7 +30,7 @@ class Coalescer(Generic[Item, Result]):
         self._alone = False
 
     async def submit(self, item: Item) -> Result:
-        """The result of one item."""
+        """Wait for the result of one item."""
         if not (self._alone or self._waiting or self._running):
             self._alone = True
             try:

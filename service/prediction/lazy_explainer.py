@@ -1,4 +1,4 @@
-"""The explainer of a served model: loaded late, and once."""
+"""The explainer of a served model, loaded by the first request that needs it."""
 
 import logging
 import threading
@@ -31,7 +31,7 @@ class LazyExplainer:
 
         Raises:
             NotExplainableError: this model or this row cannot be explained.
-            ExplainerUnavailableError: it cannot be told just now.
+            ExplainerUnavailableError: the explainer cannot be loaded just now.
         """
         explainer = self.load()
         try:
@@ -40,9 +40,9 @@ class LazyExplainer:
             raise NotExplainableError(str(error), model=self.model.identity) from error
 
     def load(self) -> Explainer:
-        """Make the explainer now, unless it is made already; once only, also where the model is the reason not to.
+        """Load the explainer, once. A model that cannot be explained is not tried again.
 
-        What fails for a reason of the moment, as a file that cannot be read, is tried again by the next call.
+        A temporary failure, such as a file that cannot be read, is tried again by the next call.
 
         Raises:
             NotExplainableError: this model cannot be explained.

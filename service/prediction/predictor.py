@@ -1,4 +1,4 @@
-"""Customer ids → features → model → predictions. Plain Python: no feast, no mlflow, no bentoml, no HTTP."""
+"""Customer ids → features → model → predictions, without feast, mlflow, bentoml and HTTP."""
 
 import asyncio
 import logging
@@ -54,9 +54,9 @@ class Lookup:
 
 
 class BatchResult(NamedTuple):
-    """What was scored for n customers, and the answers.
+    """The champion's scored rows for n customers, and the answers.
 
-    unread: bool (n,), rows that the champion could not be given; None if there is none.
+    unread: bool (n,), rows of which an input of the champion could not be read; None if there is none.
     """
 
     unread: NDArray[np.bool_] | None
@@ -65,11 +65,11 @@ class BatchResult(NamedTuple):
 
 
 class Predictor:
-    """One model over one online store, and perhaps a challenger beside it.
+    """Predicts with a model over an online store, and with a challenger if there is one.
 
     Args:
-        features: reads what `union` lists.
-        union: what the live models read together; None is what this model takes.
+        features: reads the inputs that `union` lists.
+        union: the inputs of all live models; None: those of `model`.
         log: where answers are kept.
     """
 
@@ -104,7 +104,7 @@ class Predictor:
         overrides: Mapping[str, object] | None = None,
         request_id: str = "",
     ) -> Prediction:
-        """Predict for one customer, together with others who are asked for at the same moment. See `predict`."""
+        """Predict for one customer, in one batch with requests that arrive at the same moment. See `predict`."""
         if overrides:
             (prediction,) = await self.predict([customer_id], as_of_unix_us, overrides, request_id)
             return prediction
@@ -121,7 +121,7 @@ class Predictor:
             worked = await self._work(batch)
         if worked.unread is None:
             return worked.answers
-        # They came together only by chance: what is wrong with one of them is not the others' concern.
+        # They are together only by chance: a row that cannot be read must not fail the others.
         unread = worked.unread.tolist()
         return [_unread() if gone else made for gone, made in zip(unread, worked.answers, strict=True)]
 
@@ -147,11 +147,11 @@ class Predictor:
         checked = self._checked(overrides)
         if not customer_ids:
             return []
-        # Each of them once; but every row that is answered is logged.
+        # Look each customer up once, unless every answered row has to be logged.
         asked = list(dict.fromkeys(customer_ids)) if self._log is None else customer_ids
         n = len(asked)
         batch = Batch(asked, as_of_unix_us, (request_id,) * n, range(n), overrides)
-        worked = await self._work(batch, checked, whole=True)  # part of a batch would look like an answer
+        worked = await self._work(batch, checked, whole=True)  # an incomplete batch would look like an answer
         made = await all_answered(worked.answers)
         if n == len(customer_ids):
             return made
@@ -165,7 +165,7 @@ class Predictor:
         overrides: Mapping[str, object] | None = None,
         request_id: str = "",
     ) -> Lookup:
-        """Predict for one customer and keep the vector that was scored, to explain it. Raises as `predict`."""
+        """Predict for one customer and return the scored row too, to explain it. Raises as `predict`."""
         batch = Batch((customer_id,), as_of_unix_us, (request_id,), (0,), overrides)
         worked = await self._work(batch, self._checked(overrides), whole=True)
         (found,) = worked.answers
@@ -175,7 +175,7 @@ class Predictor:
         return Lookup(prediction, scored.resolved)
 
     def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Positive-class probability, float32 (n,), of n finished vectors, float32 (n, k)."""
+        """Return the positive class's probabilities, float32 (n,), of n model inputs, float32 (n, k)."""
         started = time.perf_counter()
         with span("score", rows=len(matrix)):
             scored = self.model.score(matrix)
@@ -225,7 +225,7 @@ class Predictor:
         oldest = np.fmin.reduce(raw.event_times, axis=0)
         latest_request = float(np.max(as_of))
         for view, event_time in zip(self._views, oldest.tolist(), strict=True):
-            if event_time == event_time:  # NaN: nobody in this read has a row
+            if event_time == event_time:  # NaN: no customer in this read has a row
                 self._metrics.age(view, latest_request - event_time)
 
     async def can_read(self, as_of_unix_us: int) -> bool:
@@ -251,4 +251,4 @@ def _unread() -> OnlineStoreUnavailableError:
 
 
 _NOBODY = "readiness-probe"
-"""An id to look up when only the way there and back matters; that nobody has it does not."""
+"""The id that readiness probes look up. No customer has it, which is fine: only the round trip matters."""

@@ -1,4 +1,4 @@
-"""What Prometheus is told; docs/metrics.md says what to do about each. Made inside the worker, after the fork."""
+"""The service's Prometheus metrics; docs/metrics.md explains each. They are made in the worker, after the fork."""
 
 import asyncio
 import fcntl
@@ -29,10 +29,10 @@ _AGES = (60.0, 600.0, _HOUR, 6 * _HOUR, 12 * _HOUR, _DAY, 2 * _DAY, 3 * _DAY, 7 
 
 
 class ServiceMetrics:
-    """Counters, gauges and histograms of one worker; `exposition` adds the workers up.
+    """Counters, gauges and histograms of one worker; `exposition` adds up all workers.
 
     Args:
-        registry: where they are registered; None is the process's own.
+        registry: where they are registered; None: the process's own.
     """
 
     def __init__(self, registry: "CollectorRegistry | None" = None) -> None:
@@ -143,10 +143,10 @@ class ServiceMetrics:
             multiprocess_mode="livesum",
             registry=to,
         )
-        # Always 0 in itself: `_EveryWorker` tells how many it has just found.
+        # This one stays 0: `_EveryWorker` exposes the number.
         self._unreadable_files = Gauge(_UNREADABLE, _UNREADABLE_HELP, multiprocess_mode="livemax", registry=to)
         self._identities: tuple[dict[str, str], ...] = ()
-        # Looking labels up takes as long as counting; these are needed for every request.
+        # Kept, because every request needs them and looking labels up takes as long as counting.
         self._by_outcome: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
         self._stages = {stage: self._stage_seconds.labels(stage) for stage in ("features", "model", "challenger")}
         self._rows_ok = self._rows.labels("ok")
@@ -165,15 +165,15 @@ class ServiceMetrics:
         self._stages[stage].observe(seconds)
 
     def coalesced(self, rows: int) -> None:
-        """Count the single requests that were worked on together."""
+        """Count the single requests of one batch."""
         self._coalesced.observe(rows)
 
     def rows_ok(self, rows: int) -> None:
-        """Count rows of the status that is usual."""
+        """Count rows with the status `ok`."""
         self._rows_ok.inc(rows)
 
     def row(self, status: str) -> None:
-        """Count one row of another status."""
+        """Count one row with another status."""
         self._rows.labels(status).inc()
 
     def issues(self, issues: Iterable[FeatureIssue]) -> None:
@@ -182,7 +182,7 @@ class ServiceMetrics:
             self._issues.labels(issue.feature, issue.state).inc()
 
     def age(self, view: str, seconds: float) -> None:
-        """Note the age of the oldest row of a view in one read."""
+        """Observe the age of a view's oldest row in one read."""
         self._ages.labels(view).observe(seconds)
 
     def cached_rows(self, rows: int) -> None:
@@ -190,15 +190,15 @@ class ServiceMetrics:
         self._cached.inc(rows)
 
     def unreadable(self, reason: str, rows: int) -> None:
-        """Count customers whose stored rows cannot be decoded or are not believed."""
+        """Count customers whose stored rows cannot be decoded or break a rule."""
         self._unreadable_rows.labels(reason).inc(rows)
 
     def breaker(self, is_open: bool) -> None:
-        """Tell whether the circuit breaker keeps requests away from the online store."""
+        """Set whether the circuit breaker keeps requests away from the online store."""
         self._breaker.set(is_open)
 
     def contract_mismatch(self, found: bool) -> None:
-        """Tell whether the live registry still keeps the contract."""
+        """Set whether the live registry breaks the contract."""
         self._mismatch.set(found)
 
     def challenger(self, outcome: ChallengerOutcome, rows: int) -> None:
@@ -210,15 +210,15 @@ class ServiceMetrics:
         self._logged.labels(outcome).inc(rows)
 
     def log_waiting(self, rows: int) -> None:
-        """Tell how many rows waited to be logged."""
+        """Set how many rows waited to be logged."""
         self._log_waiting.set(rows)
 
     def log_failing(self, failing: bool) -> None:
-        """Tell whether the inference log cannot be written."""
+        """Set whether the inference log cannot be written."""
         self._log_failing.set(failing)
 
     def live(self, *identities: dict[str, str]) -> None:
-        """Name the models that are live from now on."""
+        """Set which models are live."""
         for gone in self._identities:
             self._live.labels(**gone).set(0)
         for identity in identities:
@@ -226,16 +226,16 @@ class ServiceMetrics:
         self._identities = identities
 
     def switched(self, outcome: Literal["done", "failed"]) -> None:
-        """Count a change of the live models, and tell whether what should be live is."""
+        """Count a change of the live models, and set whether it failed."""
         self._switches.labels(outcome).inc()
         self.switch_failing(outcome == "failed")
 
     def switch_failing(self, failing: bool) -> None:
-        """Tell whether what should be live is not."""
+        """Set whether a desired model is not live."""
         self._switch_failing.set(failing)
 
     async def scrape(self) -> bytes:
-        """As `exposition`, in a thread; who asks meanwhile gets the same, so that no client can start many."""
+        """Run `exposition` in a thread. Concurrent requests share its result, so that no client can start many."""
         if self._scraping is None or self._scraping.done():
             self._scraping = asyncio.ensure_future(in_own_thread(self.exposition))
         return await asyncio.shield(self._scraping)
@@ -253,9 +253,9 @@ class ServiceMetrics:
 
 
 class _EveryWorker:
-    """Our metrics out of the files that all workers write, dead ones included: a counter must not go backwards.
+    """Our metrics from the files of all workers. Dead workers count too, because a counter must not decrease.
 
-    Without those of Feast's own server, which come with its import and stay 0.
+    The metrics of Feast's own server are left out: importing Feast creates them, and they stay 0.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -271,21 +271,21 @@ class _EveryWorker:
 
 
 def _announce(folder: Path) -> IO[bytes]:
-    """Hold a lock for as long as this process lives: the kernel frees it however the process ends."""
+    """Lock a file while this process lives; the kernel frees the lock however the process ends."""
     return take_lock(folder / f"{os.getpid()}.alive", wait=False)
 
 
 def _forget_dead_workers(folder: Path) -> None:
-    """Take out the gauges of workers that are gone. BentoML replaces a worker that is killed, and tells nobody.
+    """Remove the gauges of dead workers. BentoML replaces a killed worker without notice.
 
-    Not by asking for the process id: for seconds after its death that still belongs to it, and one day to another.
+    The process id does not tell: it stays in use for seconds after the death, and is given to another process later.
     """
     from prometheus_client.multiprocess import mark_process_dead
 
     for file in folder.glob("*.alive"):
         if not (file.stem.isascii() and file.stem.isdecimal() and file.is_file()):
             continue
-        with suppress(OSError), file.open("rb") as lock:  # another was faster; it is alive; it is none of ours
+        with suppress(OSError), file.open("rb") as lock:  # another process was faster, or the worker is alive
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             mark_process_dead(int(file.stem), str(folder))  # type: ignore[no-untyped-call]
             file.unlink()

@@ -1,4 +1,4 @@
-"""The files in which every worker keeps its metrics: those that can be read, and a word about those that cannot."""
+"""Reads the files in which workers keep their metrics, and leaves out damaged ones."""
 
 import logging
 import re
@@ -24,20 +24,20 @@ _said: set[str] = set()
 
 
 def merged(folder: Path) -> "tuple[list[Metric], int]":
-    """The metrics of all workers, added up, and the number of files that were left out because they are damaged."""
+    """Add up the metrics of all workers; return them and the number of damaged files that were left out."""
     from prometheus_client.multiprocess import MultiProcessCollector
 
     files = [file for file in sorted(folder.glob("*.db")) if not _is_new(file)]
     good = [file for file in files if _is_whole(file)]
     try:
         return list(_merge(good)), _damaged(files, good)
-    except Exception:  # one of them: its parts have the right lengths, but do not hold metrics
+    except Exception:  # a file has parts of the right lengths, but no metrics
         good = [file for file in good if _can_be_merged(file)]
         return list(MultiProcessCollector.merge(map(str, good))), _damaged(files, good)  # type: ignore[no-untyped-call]
 
 
 def _damaged(files: Iterable[Path], good: Iterable[Path]) -> int:
-    """Files of dead workers go while they are looked at, by whoever else looks: one that is gone is not damaged."""
+    """Count the damaged files. One that has gone is not damaged: other workers remove those of dead workers."""
     return sum(file.exists() for file in {*files} - {*good})
 
 
@@ -69,7 +69,7 @@ def _can_be_merged(file: Path) -> bool:
 
 
 def _is_new(file: Path) -> bool:
-    """Whether a worker is making it this moment, or one that has gone left it."""
+    """True if a worker is just making the file, or ended while it did."""
     try:
         seen = file.stat()
     except OSError:
@@ -78,7 +78,7 @@ def _is_new(file: Path) -> bool:
 
 
 def _is_whole(file: Path) -> bool:
-    """False for what would hang, fill or fail the reading of all."""
+    """False for a file that would block, fill up or break the reading of all files."""
     if not _NAME.fullmatch(file.name):
         return _left_out(file, "not a name that a worker gives")
     try:

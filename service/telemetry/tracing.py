@@ -1,6 +1,6 @@
-"""OpenTelemetry: a server span per request, spans inside it for what takes time. Off unless `SERVICE_TRACING` is set.
+"""OpenTelemetry tracing: a server span per request, with spans for its slow steps. Off unless `SERVICE_TRACING` is set.
 
-While it is off, nothing of OpenTelemetry is called and every function here returns at once.
+While it is off, no function here calls OpenTelemetry.
 """
 
 import os
@@ -25,20 +25,20 @@ _off: AbstractContextManager[None] = nullcontext()
 _tracer: "Tracer | None" = None
 _provider: "TracerProvider | None" = None
 _others: ContextVar[Sequence["Span"]] = ContextVar("_others", default=())
-"""Requests that are worked on together with the one whose span is the current one."""
+"""Spans of the other requests of the current batch."""
 
 
 def request_span(scope: "Scope", route: str | None) -> AbstractContextManager["Span | None"]:
-    """The server span of one request, below its `traceparent` if it has one; None while tracing is off.
+    """Open the server span of one request, below its `traceparent` if it has one; None while tracing is off.
 
     Args:
-        route: path of the call; None if there is none, because a name must not be a client's own text.
+        route: the call's path; None for an unknown path, because a span's name must not be a client's text.
     """
     return _off if _tracer is None else _request_span(_tracer, scope, route)
 
 
 def note_answer(span: "Span | None", call: str, outcome: str, status: int, request_id: str) -> None:
-    """Write on a request's span what came of it."""
+    """Set the outcome on a request's span."""
     if span is None:
         return
     from opentelemetry.trace import StatusCode
@@ -57,12 +57,12 @@ def note_answer(span: "Span | None", call: str, outcome: str, status: int, reque
 
 
 def span(name: str, **attributes: str | int) -> AbstractContextManager[None]:
-    """A span around what the `with` block does, below the current one; nothing at all while tracing is off."""
+    """Open a span around the `with` block, below the current one; nothing while tracing is off."""
     return _off if _tracer is None else _span(_tracer, name, attributes)
 
 
 def current_request() -> "Span | None":
-    """What `together` takes: the span of the request that is being answered."""
+    """Return the span of the current request, for `together`; None while tracing is off."""
     if _tracer is None:
         return None
     from opentelemetry import trace
@@ -71,18 +71,18 @@ def current_request() -> "Span | None":
 
 
 def together(requests: Sequence["Span | None"]) -> AbstractContextManager[None]:
-    """Work done in the `with` block is for all these requests at once.
+    """Trace the `with` block for all these requests.
 
-    Its spans are below the first one's and linked with all others, in both directions: a span has one parent.
+    Its spans are below the first request's span and linked with the others in both directions: a span has one parent.
     """
-    # Those that nobody records, because they are not sampled or have been answered, would hide it from the others.
+    # A span that is not recorded, because it is not sampled or has ended, must not become the parent.
     return (
         _off if _tracer is None else _together([request for request in requests if request and request.is_recording()])
     )
 
 
 def trace_ids() -> dict[str, str]:
-    """Of the current span, as a log line has them; empty while tracing is off."""
+    """Return the current span's ids for a log line; empty while tracing is off."""
     if _tracer is None:
         return {}
     from opentelemetry import trace
@@ -94,14 +94,14 @@ def trace_ids() -> dict[str, str]:
 
 
 def start_tracing() -> None:
-    """Send spans to where OpenTelemetry's own variables say (`OTEL_EXPORTER_OTLP_ENDPOINT`, …)."""
+    """Send spans to the collector that OpenTelemetry's variables name (`OTEL_EXPORTER_OTLP_ENDPOINT`, …)."""
     global _tracer, _provider
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    keep_loopback_direct(os.environ)  # a collector beside us is not behind the proxy
+    keep_loopback_direct(os.environ)  # a collector on this machine is not behind the proxy
     named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
     resource = Resource.create({"process.pid": os.getpid(), **({} if named else {SERVICE_NAME: "churn"})})
     _provider = TracerProvider(resource=resource)
@@ -110,11 +110,11 @@ def start_tracing() -> None:
 
 
 def stop_tracing() -> None:
-    """Send what has not been sent yet, if that takes seconds; then tracing is off."""
+    """Send the remaining spans, for a few seconds at most, and turn tracing off."""
     global _tracer, _provider
     provider, _provider, _tracer = _provider, None, None
     if provider is not None:
-        # The SDK itself would wait half a minute for a collector that is gone.
+        # The SDK would wait half a minute for a collector that is gone.
         flushing = threading.Thread(target=provider.shutdown, daemon=True)
         flushing.start()
         flushing.join(_FLUSH_SECONDS)
@@ -159,7 +159,7 @@ def _span(tracer: "Tracer", name: str, attributes: dict[str, str | int]) -> Iter
         try:
             yield
         except BaseException as error:
-            # Its type and no more: a text or a traceback may hold what nobody outside must see.
+            # Only the type: a text or a traceback may hold confidential values.
             started.set_attribute("error.type", type(error).__name__)
             started.set_status(StatusCode.ERROR)
             raise
