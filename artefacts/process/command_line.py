@@ -1,8 +1,9 @@
 """Command lines of all rooms, on click: each command is declared once, and wrong arguments are refused in one line."""
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
@@ -96,6 +97,14 @@ def utc_time(text: str) -> datetime:
     except ValueError:
         raise click.BadParameter(f"{text!r} is not an ISO date or time") from None
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def past_time(text: str) -> datetime:
+    """Type of an option: as `utc_time`, or how long ago in days or hours, as `2d` or `36h`."""
+    ago = re.fullmatch(r"(\d{1,5})([dh])", text)
+    if ago is None:
+        return utc_time(text)
+    return datetime.now(UTC) - timedelta(**{"days" if ago[2] == "d" else "hours": int(ago[1])})
 
 
 def whole_number(what: str, at_least: int = 0) -> Callable[[str], int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from artefacts.process.command_line import utc_time
+from artefacts.process.command_line import past_time
 from jobs.times import refuse_nothing_between
 
 ENGINES = click.Choice(["duckdb", "spark"])
@@ -20,15 +20,15 @@ id_key_option = click.option("--id-key-file", type=Path, help="Key of the log's 
 
 
 def between_option(what: str) -> Callable[[Declared], Declared]:
-    """`--since` and `--until`, in UTC; nothing between them is refused.
+    """`--since` and `--until`, in UTC or as how long ago; nothing between them is refused.
 
     Args:
         what: happened in that time, as "answered".
     """
 
     def declare(command: Declared) -> Declared:
-        @click.option("--since", type=utc_time, help=f"ISO time, UTC: {what} then or later.")
-        @click.option("--until", type=utc_time, help=f"ISO time, UTC: {what} before it.")
+        @click.option("--since", type=past_time, help=f"ISO time, UTC, or as 2d (days ago), 36h: {what} then or later.")
+        @click.option("--until", type=past_time, help=f"ISO time, UTC, or as --since: {what} before it.")
         @wraps(command)
         def checked(since: datetime | None, until: datetime | None, **others: Any) -> None:
             refuse_nothing_between(since, until)

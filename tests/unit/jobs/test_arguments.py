@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from artefacts.addresses import PROJECT_ROOT
+from artefacts.process.command_line import past_time
 from jobs.__main__ import JOBS, main
 from training.__main__ import main as training
 
@@ -40,6 +42,21 @@ def test_a_wrong_argument_is_named_in_one_line_without_the_usage(
     said = capsys.readouterr().err
     assert said.startswith(f"error: {named}")
     assert 1 == said.count("\n")
+
+
+@pytest.mark.parametrize(("said", "ago"), [("2d", timedelta(days=2)), ("36h", timedelta(hours=36))])
+def test_a_time_may_be_said_as_how_long_ago(said: str, ago: timedelta) -> None:
+    before, asked, after = datetime.now(UTC), past_time(said), datetime.now(UTC)
+
+    assert before <= asked + ago <= after
+
+
+@pytest.mark.parametrize("said", ["2", "d", "-2d", "2w", "123456d", "2 d"])
+def test_an_age_that_is_none_is_refused(said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(["audit-skew", f"--since={said}"])
+
+    assert f"{said!r} is not an ISO date or time" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
