@@ -1,7 +1,7 @@
-"""The secrets of deploy/compose.yaml, made once: `python3 deploy/make_secrets.py FOLDER`. Needs nothing but Python.
+"""Makes the secrets of deploy/compose.yaml: `python3 deploy/make_secrets.py FOLDER`. Needs only Python.
 
-What is there stays as it is, so that a second `make up` opens what the first one closed. The folder is closed to other
-users of the machine; the files are not, because each container reads its own as a user of its own.
+Existing secrets stay, so a second `make up` uses those of the first. Other users cannot enter the folder.
+The files are readable, because each container reads them as its own user.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ USERS = Path(__file__).parent / "redis" / "users.acl"
 
 
 def redis_secrets() -> dict[str, str]:
-    """File → content: the users, of whom the server sees only hashes, and the address of each with its password."""
+    """File → content: Redis' users with password hashes, and each user's address with its password."""
     passwords = {user: secrets.token_urlsafe(32) for user in ("serving", "jobs")}
     users = USERS.read_text(encoding="utf-8")
     for user, password in passwords.items():
@@ -23,13 +23,13 @@ def redis_secrets() -> dict[str, str]:
 
 
 def api_key_secrets() -> dict[str, str]:
-    """The first caller's key, and the line that the service knows it by."""
+    """The first client's API key, and the service's line with its hash."""
     key = secrets.token_urlsafe(32)
     return {"api_key": key + "\n", "api_keys": f"first:{hashlib.sha256(key.encode()).hexdigest()}\n"}
 
 
 def make(folder: Path) -> list[str]:
-    """Write what is missing; the names of the files written."""
+    """Write the missing secrets; returns the names of the files written."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     written = []
     for together in (

@@ -1,15 +1,15 @@
 #!/bin/sh
-# Replaces one replica of deploy/compose.yaml after the other, so that no request is lost: SERVICE_IMAGE=churn:… deploy/rollout.sh
-# What it tells the proxy is what tests/faults/test_rollout.py tells it. A replica that does not become ready ends it; the
-# other one goes on with what it had.
+# Replaces the replicas of deploy/compose.yaml one by one without losing requests: SERVICE_IMAGE=churn:… deploy/rollout.sh
+# tests/faults/test_rollout.py sends the proxy the same commands. If a replica does not become ready, the script ends; the
+# other replica keeps its image.
 set -eu
 cd "$(dirname "$0")"
-# Said before a replica is touched, not after the first.
+# Checked before any replica is touched.
 : "${SERVICE_IMAGE:?error: name the image: SERVICE_IMAGE=churn:… deploy/rollout.sh}"
 
 tell() { docker compose exec -T proxy sh -c "echo '$1' | nc 127.0.0.1 9999"; }
 
-# Column $2 of what the proxy says of replica $1.
+# Column $2 of the proxy's statistics of replica $1.
 of() { tell "show stat" | awk -F, -v replica="$1" -v column="$2" '
   /^# / { for (i = 1; i <= NF; i++) if ($i == column) at = i }
   $1 == "ready" && $2 == replica { print $at }'; }

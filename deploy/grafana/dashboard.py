@@ -1,4 +1,4 @@
-"""The Grafana dashboard, made of panels.yaml: `python -m deploy.grafana.dashboard` writes it."""
+"""Makes the Grafana dashboard from panels.yaml: `python -m deploy.grafana.dashboard` writes it."""
 
 import json
 from pathlib import Path
@@ -10,20 +10,20 @@ FOLDER = Path(__file__).parent
 FILE = FOLDER / "dashboards" / "churn-service.json"
 _SOURCE = {"type": "prometheus", "uid": "${source}"}
 _ACROSS, _WIDTH, _HEIGHT = 3, 8, 8
-"""Panels beside each other, and the size of one; a dashboard is 24 wide."""
+"""Panels per row, and width and height of one; a dashboard is 24 wide."""
 
 
 def dashboard() -> dict[str, Any]:
-    """What Grafana reads."""
+    """The dashboard as Grafana's JSON model."""
     panels: list[dict[str, Any]] = []
     y = 0
-    for row, shown in yaml.safe_load((FOLDER / "panels.yaml").read_text(encoding="utf-8")).items():
+    for row, panels_of_row in yaml.safe_load((FOLDER / "panels.yaml").read_text(encoding="utf-8")).items():
         panels.append({"type": "row", "title": row, "panels": [], "gridPos": {"x": 0, "y": y, "w": 24, "h": 1}})
-        for n, panel in enumerate(shown):
+        for n, panel in enumerate(panels_of_row):
             down, across = divmod(n, _ACROSS)
             place = {"x": across * _WIDTH, "y": y + 1 + down * _HEIGHT, "w": _WIDTH, "h": _HEIGHT}
             panels.append({**_drawn(panel), "gridPos": place})
-        y += 1 + -(-len(shown) // _ACROSS) * _HEIGHT
+        y += 1 + -(-len(panels_of_row) // _ACROSS) * _HEIGHT
     return {
         "uid": "churn-service",
         "title": "Churn service",

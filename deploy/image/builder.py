@@ -1,4 +1,4 @@
-"""The program that builds and runs images here: docker, podman or buildah, whichever is there."""
+"""Builds and runs images with docker, podman or buildah."""
 
 import json
 import shutil
@@ -17,57 +17,60 @@ NAMES = ("docker", "podman", "buildah")
 
 
 class ImageError(Exception):
-    """An image cannot be made or looked into; the message says why."""
+    """An image cannot be built or inspected; the message says why."""
 
 
 @dataclass(frozen=True)
 class Builder:
-    """One of `NAMES`."""
+    """A program that builds images.
+
+    name: one of `NAMES`.
+    """
 
     name: str
 
     def build(self, context: Path, image: str, options: Sequence[str]) -> None:
-        """Build the context's Containerfile; what the builder says goes to this process' output.
+        """Build the context's Containerfile; the builder prints to this process' output.
 
         Raises:
-            ImageError: it failed; it has said why.
+            ImageError: it failed; its output says why.
         """
         command = [self.name, "build", "--file", str(context / "Containerfile"), "--tag", image, *options, str(context)]
         if subprocess.run(command, check=False).returncode:
-            raise ImageError(f"{self.name} could not build {image}; what it says is above")
+            raise ImageError(f"{self.name} could not build {image}; see its output above")
 
     def python(self, image: str, code: str) -> Any:
-        """Run code with the image's own Python, in a container of its own, without a network.
+        """Run code with the image's Python, in a new container without network.
 
         Returns:
-            What it printed, read as JSON.
+            Its output, parsed as JSON.
 
         Raises:
             ImageError: there is no such image, or the code failed.
         """
         if self.name != "buildah":
             options = ["--rm", "--pull=never", "--network=none", "--entrypoint=python3"]
-            return json.loads(self._said("run", *options, image, "-c", code))
-        container = self._said("from", "--pull-never", image).strip()
+            return json.loads(self._output("run", *options, image, "-c", code))
+        container = self._output("from", "--pull-never", image).strip()
         try:
-            return json.loads(self._said("run", "--network=none", container, "--", "python3", "-c", code))
+            return json.loads(self._output("run", "--network=none", container, "--", "python3", "-c", code))
         finally:
-            self._said("rm", container)
+            self._output("rm", container)
 
     def bytes_of(self, image: str) -> int:
-        """The size that is stored and pulled before compression, hidden files of lower layers included."""
+        """Uncompressed size, with hidden files of lower layers."""
         if self.name != "buildah":
-            return int(self._said("image", "inspect", "--format", "{{.Size}}", image))
-        found: list[dict[str, Any]] = json.loads(self._said("images", "--json", image))
+            return int(self._output("image", "inspect", "--format", "{{.Size}}", image))
+        found: list[dict[str, Any]] = json.loads(self._output("images", "--json", image))
         return _bytes(str(found[0]["size"]))
 
-    def _said(self, *arguments: str) -> str:
+    def _output(self, *arguments: str) -> str:
         done = subprocess.run(
             [self.name, *arguments], capture_output=True, encoding="utf-8", errors="replace", check=False
         )
         if done.returncode:
-            said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-            raise ImageError(f"{self.name} {arguments[0]}: {said[-1]} (`make containerize` makes the image)")
+            lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            raise ImageError(f"{self.name} {arguments[0]}: {lines[-1]} (`make containerize` makes the image)")
         return done.stdout
 
 
@@ -77,13 +80,13 @@ def _bytes(size: str) -> int:
 
 
 def find_builder(asked: str = "", works: Callable[[str], bool] | None = None) -> Builder:
-    """The builder asked for, else the first of `NAMES` that works.
+    """The requested builder, else the first of `NAMES` that works.
 
     Args:
-        works: whether a program can be used; by default it is installed and, of docker, its engine answers.
+        works: tells whether a program works; default: it is installed and, for docker, its engine answers.
 
     Raises:
-        ImageError: none works, or not the one asked for.
+        ImageError: none works, or the requested one does not.
     """
     works = works or _works
     if asked and asked not in NAMES:
@@ -92,7 +95,7 @@ def find_builder(asked: str = "", works: Callable[[str], bool] | None = None) ->
         if works(name):
             return Builder(name)
     raise ImageError(
-        f"{asked or 'none of docker, podman and buildah'} can be used here (docker needs an engine that runs); "
+        f"{asked or 'none of docker, podman and buildah'} can be used here (docker needs a running engine); "
         "on Debian: apt-get install podman"
     )
 
@@ -110,7 +113,7 @@ options_argument = click.argument("options", nargs=-1, metavar="[-- OPTIONS_OF_B
 
 
 def one_line(command: click.Command) -> Callable[[Sequence[str] | None], int]:
-    """The command as a function with an exit code: 0, or 1 after one line that says what is wrong."""
+    """The command as a function that returns 0, or 1 after an error in one line."""
 
     def main(arguments: Sequence[str] | None = None) -> int:
         try:

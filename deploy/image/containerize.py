@@ -1,4 +1,4 @@
-"""`make containerize`: an OCI image of a built Bento; `make image-size`: what takes up its room."""
+"""`make containerize`: an OCI image of a built Bento; `make image-size`: the sizes of its parts."""
 
 import configparser
 import os
@@ -49,7 +49,7 @@ def built_bento(tag: str) -> "Bento":
 
 
 def labels(bento: "Bento") -> dict[str, str]:
-    """By which an image is traced back, as OCI annotations and two of our own."""
+    """Labels of an image's origin: OCI annotations and two of our own."""
     (model,) = bento.info.all_models
     return {
         "org.opencontainers.image.title": "churn-service",
@@ -61,10 +61,10 @@ def labels(bento: "Bento") -> dict[str, str]:
 
 
 def pip_configuration(environ: Mapping[str, str], configured_index: str) -> str:
-    """How pip reaches its index on this machine, as a pip.conf for the build alone.
+    """A pip.conf for the build, with this machine's package index and certificate authorities.
 
     Args:
-        configured_index: what pip's own configuration says; the environment goes before it.
+        configured_index: index of pip's own configuration; the environment takes precedence.
     """
     index = environ.get("PIP_INDEX_URL") or environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL")
     said = {"index-url": index or configured_index, "cert": CA_SECRET if authorities(environ) else ""}
@@ -75,7 +75,7 @@ def pip_configuration(environ: Mapping[str, str], configured_index: str) -> str:
 
 
 def authorities(environ: Mapping[str, str]) -> Path | None:
-    """The file of certificate authorities that this machine is told to trust, if it is told."""
+    """The file of certificate authorities that the environment names; None if it names none."""
     for name in ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
         if environ.get(name):
             return Path(environ[name])
@@ -86,8 +86,8 @@ def containerize(builder: Builder, bento: "Bento", image: str, options: Sequence
     """Build the image.
 
     Args:
-        image: its tag, which `GET /model` will tell, too.
-        options: further ones for the builder.
+        image: its tag; `GET /model` returns it.
+        options: further options of the builder.
 
     Raises:
         ImageError: it could not be built.
@@ -110,7 +110,7 @@ def containerize(builder: Builder, bento: "Bento", image: str, options: Sequence
 
 
 def index_secrets(folder: Path) -> list[str]:
-    """Write how pip reaches its index into a new folder; the builder's options that show it to the build alone."""
+    """Write pip's configuration into a new folder; returns the builder's options that pass it to the build only."""
     folder.mkdir()
     (folder / "pip.conf").write_text(pip_configuration(os.environ, _configured_index()), encoding="utf-8")
     trusted = authorities(os.environ)
@@ -130,12 +130,12 @@ def _configured_index() -> str:
 
 
 def contents(builder: Builder, image: str) -> Any:
-    """What `deploy/image/inventory.py` finds in an image."""
+    """Inventory of an image by `deploy/image/inventory.py`."""
     return builder.python(image, Path(inventory.__file__).read_text(encoding="utf-8"))
 
 
 def size_table(found: Any, whole: int) -> str:
-    """The whole, Python's packages, what is left, and the largest packages, in MB of a million bytes."""
+    """Table of sizes in MB (10⁶ bytes): the image, Python's packages, the rest, and the largest packages."""
     python = sorted(found["python"], key=lambda package: -int(package["bytes"]))
     packages = sum(package["bytes"] for package in python)
     rows = [

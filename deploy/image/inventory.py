@@ -1,4 +1,4 @@
-"""What is in an image, as JSON; runs in the image itself, with nothing but Python's standard library.
+"""Prints an image's packages as JSON; runs in the image itself, with Python's standard library only.
 
 `python`: installed distributions with name, version and bytes on disk, bytecode included.
 `debian`: packages with name, version, architecture and bytes.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def distributions() -> list[dict[str, object]]:
-    """One entry for each distribution that Python finds."""
+    """List the distributions that Python finds."""
     found = []
     for distribution in importlib.metadata.distributions():
         size = 0
@@ -28,7 +28,7 @@ def distributions() -> list[dict[str, object]]:
 
 
 def debian_packages() -> list[dict[str, object]]:
-    """One entry for each package that dpkg has installed."""
+    """List the packages that dpkg has installed."""
     listed = subprocess.run(
         ["dpkg-query", "--show", "--showformat=${Package}\t${Version}\t${Architecture}\t${Installed-Size}\n"],  # noqa: S607
         capture_output=True,

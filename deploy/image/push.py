@@ -1,4 +1,4 @@
-"""`make push`: the image of a built Bento and that of the jobs, under the names of a release, to their registry."""
+"""`make push`: pushes the service's and the jobs' images to their registry, under the names of a release."""
 
 import os
 import subprocess
@@ -11,13 +11,13 @@ from deploy.image.builder import Builder, ImageError, bento_option, builder_opti
 
 
 def check_name(variable: str, name: str) -> None:
-    """Hold the name of a release's image to `registry/repository:tag`.
+    """Check that a release's image is named `registry/repository:tag`.
 
     Args:
-        variable: of make, in which it came.
+        variable: the variable of make that holds the name.
 
     Raises:
-        ImageError: it is none, or its tag is `latest`.
+        ImageError: it is not, or its tag is `latest`.
     """
     _, slash, rest = name.partition("/")
     if not slash or ":" not in rest or rest.endswith((":", ":latest")):
@@ -25,29 +25,29 @@ def check_name(variable: str, name: str) -> None:
 
 
 def push(builder: Builder, image: str, name: str, environ: Mapping[str, str]) -> None:
-    """Log in where `REGISTRY_USER` and `REGISTRY_PASSWORD` are set, and push.
+    """Log in if `REGISTRY_PASSWORD` is set, as `REGISTRY_USER`, and push.
 
     Args:
-        image: its name here.
-        name: as `check_name` takes it.
+        image: its local name.
+        name: its name in the registry, checked by `check_name`.
 
     Raises:
-        ImageError: the builder could not; it has said why.
+        ImageError: the builder failed; its output says why.
     """
     registry = name.partition("/")[0]
     password = environ.get("REGISTRY_PASSWORD", "")
     if password:
         user = environ.get("REGISTRY_USER", "")
-        _run(builder, "login", "--username", user, "--password-stdin", registry, said=password)
+        _run(builder, "login", "--username", user, "--password-stdin", registry, input_text=password)
     _run(builder, "tag", image, name)
     _run(builder, "push", name)
 
 
-def _run(builder: Builder, *arguments: str, said: str = "") -> None:
+def _run(builder: Builder, *arguments: str, input_text: str = "") -> None:
     if subprocess.run(
-        [builder.name, *arguments], input=said, encoding="utf-8", errors="replace", check=False
+        [builder.name, *arguments], input=input_text, encoding="utf-8", errors="replace", check=False
     ).returncode:
-        raise ImageError(f"{builder.name} {arguments[0]} failed; what it says is above")
+        raise ImageError(f"{builder.name} {arguments[0]} failed; see its output above")
 
 
 @click.command("python -m deploy.image.push", help=__doc__)
@@ -59,7 +59,7 @@ def _command(image: str, jobs_image: str, bento: str, builder: str) -> None:
     from deploy.image.containerize import built_bento  # imports bentoml, which takes seconds
     from deploy.image.jobs_image import IMAGE
 
-    # Both names are checked before the first is pushed, so that no half of a release is pushed.
+    # Check both names before the first push, so that no release is pushed by half.
     check_name("IMAGE", image)
     check_name("JOBS_IMAGE", jobs_image)
     found_builder = find_builder(builder)

@@ -1,4 +1,4 @@
-"""`make sbom`: the software bill of materials of an image, as CycloneDX JSON, from what is really in it."""
+"""`make sbom`: the software bill of materials of an image as CycloneDX JSON, from the image's contents."""
 
 import sys
 from pathlib import Path
@@ -19,15 +19,15 @@ from deploy.image.containerize import built_bento, contents, labels
 
 
 def bill_of_materials(image: str, described: dict[str, str], found: Any) -> str:
-    """CycloneDX 1.6 as JSON, valid by its schema.
+    """Bill of materials in CycloneDX 1.6 JSON, validated against its schema.
 
     Args:
         image: tag.
         described: the image's labels.
-        found: what `deploy/image/inventory.py` found in it.
+        found: inventory by `deploy/image/inventory.py`.
 
     Raises:
-        ImageError: it is not valid.
+        ImageError: the document is not valid.
     """
     bom = Bom()
     bom.metadata.component = whole = Component(

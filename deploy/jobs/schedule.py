@@ -1,7 +1,7 @@
-"""The jobs of deploy/compose.yaml, each at its time, one after the other: `python deploy/jobs/schedule.py [first]`.
+"""Runs the jobs of deploy/compose.yaml on schedule, one at a time: `python deploy/jobs/schedule.py [first]`.
 
-A process of a container instead of cron, which wants root, a writable root and a log file. Times are UTC. `first` runs
-once what everything else stands on: orders, features, the online store, a champion.
+It replaces cron, which needs root, a writable root file system and a log file. Times are UTC. `first` runs once what
+all jobs need: orders, features, the online store, a champion.
 """
 
 import signal
@@ -24,9 +24,9 @@ FIRST = (
 
 @dataclass(frozen=True)
 class Job:
-    """Commands, each of which runs if the one before it went well.
+    """Commands that run in turn until one fails.
 
-    minute, hour, weekday: when; None is every one, weekday 0 is Monday.
+    minute, hour, weekday: when it runs; None is every hour or day; weekday 0 is Monday.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Job:
     weekday: int | None = None
 
     def next_after(self, moment: datetime) -> datetime:
-        """The first time after `moment` at which it is due."""
+        """The first time after `moment` when it is due."""
         due = moment.replace(minute=self.minute, second=0, microsecond=0)
         while due <= moment or self.hour not in (None, due.hour) or self.weekday not in (None, due.weekday()):
             due += timedelta(hours=1)
@@ -45,9 +45,9 @@ class Job:
 
 REPORTS = "/artefacts/reports"
 LABELS = f"{REPORTS}/labels.parquet"
-IMPORT = ("training", "import-model")  # what the reports are about: the champion, which the store here keeps
+IMPORT = ("training", "import-model")  # the reports are about the champion; the local model store keeps it
 JOBS = (
-    # The shipped sample ends yesterday, whatever day it is; own orders are left as they are.
+    # Moves the shipped sample so that it ends yesterday; own orders stay unchanged.
     Job(
         "features", (("training", "data", "--follow-today"), ("jobs", "apply"), ("jobs", "features")), minute=15, hour=0
     ),
@@ -70,7 +70,7 @@ JOBS = (
 
 
 def run(name: str, commands: Iterable[Sequence[str]]) -> int:
-    """Run them in turn; the exit code of the first that failed, else 0."""
+    """Run commands in turn; returns the exit code of the first that fails, else 0."""
     for command in commands:
         began = time.monotonic()
         code = subprocess.run([sys.executable, "-m", *command], check=False).returncode
@@ -80,13 +80,13 @@ def run(name: str, commands: Iterable[Sequence[str]]) -> int:
     return 0
 
 
-def for_ever(jobs: Sequence[Job]) -> None:
-    """Run each when it is due. One that is due while another runs comes after it, once."""
+def run_forever(jobs: Sequence[Job]) -> None:
+    """Run each job when it is due. A job that becomes due while another runs follows it, once."""
     due = {job: job.next_after(datetime.now(UTC)) for job in jobs}
     while True:
         job = min(due, key=lambda job: due[job])
         while (wait := (due[job] - datetime.now(UTC)).total_seconds()) > 0:
-            time.sleep(min(wait, 60))  # a clock that is set does not make it late by more
+            time.sleep(min(wait, 60))  # a changed clock delays it by a minute at most
         due[job] = job.next_after(datetime.now(UTC))
         run(job.name, job.commands)
 
@@ -99,4 +99,4 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _end)
     if sys.argv[1:] == ["first"]:
         sys.exit(run("first", FIRST))
-    for_ever(JOBS)
+    run_forever(JOBS)

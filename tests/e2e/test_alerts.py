@@ -151,7 +151,7 @@ def test_redis_stops_and_a_materialization_fails_and_is_late_until_both_are_mend
 
     assert not watching.firing() & {*OF_THE_SERVICE, *OF_THE_JOB}
     late = next(text for title, text in told.messages if title == "[FIRING] ChurnMaterializeLate")
-    assert "The last one that did everything ended 1d 3h 0m" in late
+    assert "The last complete one ended 1d 3h 0m" in late
     assert "docs/operations/runbook-jobs.md#churnmaterializelate" in late
 
 

@@ -1,4 +1,4 @@
-{{/* A container of a job, but for its name and command: dict "root" $ "values" <of the job> "job" <what it needs> */}}
+{{/* A job's container without name and command: dict "root" $ "values" <of the job> "job" <what it needs> */}}
 {{- define "churn.jobContainer" -}}
 image: {{ include "churn.image" (dict "root" .root "image" .root.Values.jobs.image) | quote }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}

@@ -1,10 +1,10 @@
-{{/* <release>-churn-service, or the release's name where it says so already. */}}
+{{/* <release>-churn-service, or the release's name if it contains the chart's. */}}
 {{- define "churn.name" -}}
 {{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 39 | trimSuffix "-" }}
 {{- else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 39 | trimSuffix "-" }}{{ end }}
 {{- end }}
 
-{{/* What Kubernetes selects by: dict "root" $ "component" "service" */}}
+{{/* Selector labels: dict "root" $ "component" "service" */}}
 {{- define "churn.selector" -}}
 app.kubernetes.io/name: {{ .root.Chart.Name }}
 app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
@@ -28,7 +28,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{ .Values.artefacts.existingClaim | default (printf "%s-artefacts" (include "churn.name" .)) }}
 {{- end }}
 
-{{/* Whether the service keeps a log of what it answered; nothing if not. */}}
+{{/* `true` if the service writes the inference log, else empty. */}}
 {{- define "churn.logs" -}}
 {{- if index (.Values.service.settings | default dict) "SERVICE_INFERENCE_LOG" }}true{{ end }}
 {{- end }}
@@ -45,7 +45,7 @@ to: {{- toYaml . | nindent 2 }}
 ports: [{protocol: TCP, port: {{ int .port }}}]
 {{- end }}
 
-{{/* Whoever trains and whoever serves must trust the same. */}}
+{{/* Training and service must trust the same types. */}}
 {{- define "churn.trustedTypes" -}}
 {{- with .Values.modelTrustedTypes }}
 - name: MODEL_TRUSTED_TYPES

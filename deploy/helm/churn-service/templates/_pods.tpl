@@ -10,10 +10,10 @@
 {{- end }}
 {{- end }}
 
-{{/* Of every pod: nobody in it is root, and none of them talks to Kubernetes. The argument is the user's id. */}}
+{{/* Security of every pod: no root, no access to the Kubernetes API. The argument is the user's id. */}}
 {{- define "churn.podSecurity" -}}
 automountServiceAccountToken: false
-# Else a Kubernetes service called "service" would bring variables called like our settings.
+# Else a Kubernetes service named "service" would set variables named like our settings.
 enableServiceLinks: false
 securityContext:
   runAsNonRoot: true
@@ -33,7 +33,7 @@ securityContext:
     drop: [ALL]
 {{- end }}
 
-{{/* Where Redis is, with user and password: dict "root" $ "key" <key of the secret> */}}
+{{/* Address of Redis with user and password: dict "root" $ "key" <key of the secret> */}}
 {{- define "churn.redisUrl" -}}
 - name: REDIS_URL
   valueFrom:
@@ -42,7 +42,7 @@ securityContext:
       key: {{ .key | quote }}
 {{- end }}
 
-{{/* The registry: dict "root" $ "path" <where it is where it is a file> */}}
+{{/* Address of the registry: dict "root" $ "path" <of a registry file> */}}
 {{- define "churn.registryUrl" -}}
 - name: FEAST_REGISTRY
 {{- if eq .root.Values.registry.source "secret" }}
@@ -55,7 +55,7 @@ securityContext:
 {{- end }}
 {{- end }}
 
-{{/* What every pod that reads Redis mounts for TLS. */}}
+{{/* TLS mount of every pod that uses Redis. */}}
 {{- define "churn.tlsMount" -}}
 {{- if .Values.redis.tlsSecret }}
 - name: redis-tls
@@ -72,7 +72,7 @@ securityContext:
 {{- end }}
 {{- end }}
 
-{{/* Resources as Kubernetes takes them, amounts as text: the argument is requests, limits, both or neither. */}}
+{{/* Kubernetes resources with amounts as text: the argument holds requests, limits, both or neither. */}}
 {{- define "churn.resources" -}}
 {{- $resources := dict }}
 {{- range $kind, $amounts := . }}

@@ -1,4 +1,4 @@
-{{/* What no schema can say: rules between values. Each names the keys that do not go together. */}}
+{{/* Rules between values, which the schema cannot express. Each error names the conflicting keys. */}}
 {{- define "churn.refusals" -}}
 {{- $v := .Values }}
 {{- $log := include "churn.logs" . }}
