@@ -27,8 +27,8 @@ def why_not_here(store: "FeatureStore", view: "FeatureView") -> str | None:
     # A registered view holds the types of its join keys as columns.
     keys = [str(column.dtype).lower() for column in getattr(view, "entity_columns", ())]
     reasons = (
-        (type(view) is not FeatureView, "it is no plain feature view"),
-        (getattr(config.offline_store, "type", "") not in ("duckdb", "file", "dask"), "the offline store is no files"),
+        (type(view) is not FeatureView, "it is not a plain feature view"),
+        (getattr(config.offline_store, "type", "") not in ("duckdb", "file", "dask"), "the offline store is not files"),
         (_engine(store) != "local", f"the compute engine is {_engine(store)}"),
         (file is None, "its rows are in no Parquet files"),
         (file is not None and not isinstance(file.file_format, ParquetFormat | None), "its files are not Parquet"),

@@ -1,4 +1,4 @@
-"""What has been materialized, remembered in Redis beside the rows: when Redis forgets the rows, it forgets this too."""
+"""Marks in Redis of what has been materialized. They lie beside the rows: if Redis loses one, it loses both."""
 
 import hashlib
 import json
@@ -16,16 +16,16 @@ redis.call('HSET', KEYS[1], 'owner', ARGV[2])
 return 1
 """
 _FORGOTTEN = ""
-"""Instead of the digest of columns, so that it is like no other."""
+"""Stands for the digest of columns; it equals no digest."""
 
 
 @dataclass(frozen=True)
 class SourceState:
     """The source rows that a view's online rows are made from.
 
-    until: rows with an event time up to this, UTC.
-    files: as `view_files.identities` names them.
-    columns: a digest of the view's columns and types.
+    until: event time of the rows, at most; UTC.
+    files: file → identity, see `view_files.identities`.
+    columns: digest of the view's columns and types.
     """
 
     until: datetime
@@ -34,17 +34,17 @@ class SourceState:
 
     @classmethod
     def of(cls, source: ViewSource, until: datetime, files: dict[str, str]) -> Self:
-        """What a run over these files makes of the view."""
+        """The state of a view over these files."""
         columns = json.dumps([source.join_key, source.timestamp_field, source.columns, source.dtypes])
         return cls(until, files, hashlib.sha256(columns.encode()).hexdigest()[:16])
 
 
 @dataclass(frozen=True)
 class MaterializationPass:
-    """One way through the customers of a view.
+    """One pass over the customers of a view.
 
     state: the source state that the online rows reflect when the pass ends.
-    full: everybody's row is written, whatever was materialized before.
+    full: write all rows, whatever was materialized before.
     reached: customers before this id are done.
     """
 
@@ -53,16 +53,16 @@ class MaterializationPass:
     reached: str | None = None
 
     def is_done(self, key_range: KeyRange) -> bool:
-        """True if an earlier run got through this range."""
+        """True if an earlier run finished this range."""
         return self.reached is not None and key_range.high is not None and key_range.high <= self.reached
 
 
 class Materialized:
-    """The marks in one Redis hash, `<project>:materialized`. Errors are redis-py's.
+    """Marks of what is materialized, in one Redis hash, `<project>:materialized`. Errors are redis-py's.
 
-    Of each view: `done`, what its online rows are made of; `begun` and `reached`, the pass under way; `left`, further
-    files of which rows may be online, because a pass over them was given up; `streamed:<file>`, one that the stream
-    added. Files are named by their identities, see `view_files`. Of all: `owner`.
+    Fields per view: `done`, the source state of its online rows; `begun` and `reached`, the current pass; `left`, other
+    files whose rows may be online because a pass over them was abandoned; `streamed:<file>`, a file that the stream
+    added. Files are named by their identities, see `view_files`. One field for all views: `owner`.
     """
 
     def __init__(self, client: Any, project: str) -> None:
@@ -73,33 +73,33 @@ class Materialized:
 
     @property
     def owner(self) -> dict[str, Any] | None:
-        """Whose the online rows are, as `jobs.materialization.owners` has it."""
+        """Owner of the online rows, as in `jobs.materialization.owners`."""
         found: dict[str, Any] | None = self._get("owner")
         return found
 
     def is_now_of(self, owner: dict[str, Any], before: dict[str, Any] | None) -> bool:
-        """Note an owner; False, and nothing is noted, if it is no longer `before` who owns the rows."""
+        """Set the owner; False, without change, if the owner is no longer `before`."""
         known = "" if before is None else json.dumps(before)
         noted = self._client.register_script(_NOTE_OWNER)(keys=[self._key], args=[known, json.dumps(owner)])
         return bool(noted)
 
     def forget_all(self) -> None:
-        """As `forget`, of every view."""
+        """`forget` every view."""
         for view in {field.partition(":")[0] for field in self._fields() if ":" in field}:
             self.forget(view)
 
     def done(self, view: str) -> SourceState | None:
-        """What the online rows of a view are made of; None where that is not known."""
+        """Source state of a view's online rows; None if unknown."""
         return self._finished.get(view) or self._done_before(view)
 
     def gone(self, view: str, present: SourceState) -> frozenset[str]:
-        """Files of which rows may be online although they are no longer among those that are there."""
+        """Files that the view no longer has, but whose rows may be online."""
         done = self.done(view)
         known = {*(done.files.values() if done else ()), *self._left(view), *self._streamed(view)}
         return frozenset(known - set(present.files.values()) - self._settled.get(view, set()))
 
     def begun(self, view: str) -> MaterializationPass | None:
-        """The pass that was not finished."""
+        """The unfinished pass of a view; None if there is none."""
         stored = self._get(f"{view}:begun")
         if stored is None:
             return None
@@ -109,7 +109,7 @@ class Materialized:
         return MaterializationPass(_from_json(stored["extent"]), bool(stored["full"]), reached[1] if own else None)
 
     def begin(self, view: str, begun: MaterializationPass) -> None:
-        """Set out; what an unfinished pass before this one has written is remembered."""
+        """Start a pass; remembers the files of an unfinished pass before it."""
         if (given_up := self.begun(view)) is not None:
             self._leave(view, given_up.state)
         self._client.hdel(self._key, f"{view}:reached")
@@ -117,16 +117,16 @@ class Materialized:
         self._set(f"{view}:begun", {"extent": _to_json(begun.state), "full": begun.full, "id": self._passes[view]})
 
     def reach(self, view: str, key_range: KeyRange) -> None:
-        """All customers before the range's end are written, by the pass that was begun or gone on with here.
+        """Note that this run's pass has written all customers before the range's end.
 
-        The pass is named, so that a run that lost its lock says nothing of another's.
+        The mark names the pass, so a run that lost its lock cannot change another run's progress.
         """
         self._set(f"{view}:reached", [self._passes.get(view, ""), key_range.high])
 
     def finish(self, view: str, state: SourceState, gone: frozenset[str]) -> None:
-        """The pass has come to its end: no rows of the files `gone` are online, but for newer ones than its `until`.
+        """End a pass. No rows of the files `gone` are online any more, except rows newer than its `until`.
 
-        A pass that ends before an earlier one did leaves newer rows alone, so it does not say what all are made of.
+        If an earlier pass had a later `until`, its newer rows stay online; then this state does not become `done`.
         """
         before = self._done_before(view)
         if before is None or state.until >= before.until:
@@ -140,21 +140,21 @@ class Materialized:
         self._client.hdel(self._key, f"{view}:begun", f"{view}:reached")
 
     def forget(self, view: str) -> None:
-        """The next run writes everybody's row."""
+        """Make the next run write all rows."""
         self._finished.pop(view, None)
         self._client.hdel(self._key, f"{view}:begun", f"{view}:reached")
-        if (done := self._done_before(view)) is not None:  # until when newer rows may be online is not forgotten
+        if (done := self._done_before(view)) is not None:  # keep until when newer rows may be online
             self._set(f"{view}:done", _to_json(SourceState(done.until, {}, _FORGOTTEN)))
 
     def restart(self) -> None:
-        """Forget every view, and until when its rows are."""
+        """Delete the marks of every view, with the time of its newest rows."""
         self._finished.clear()
         views = [field for field in self._fields() if field.partition(":")[2]]
         if views:
             self._client.hdel(self._key, *views)
 
     def streamed(self, view: str, file: str) -> None:
-        """The stream is about to write rows of a file that it has added."""
+        """Note a file that the stream has added, before its rows are written online."""
         self._set(f"{view}:streamed:{file}", True)
 
     def _done_before(self, view: str) -> SourceState | None:
@@ -189,9 +189,9 @@ def next_pass(
     full: bool,
     gone: frozenset[str] = frozenset(),
 ) -> MaterializationPass | None:
-    """What is still to be done so that `wanted` is materialized; None: nothing.
+    """The next pass that is needed to materialize `wanted`; None if none is.
 
-    A pass that was begun is finished first, if all its files are still there as they were; they may have become more.
+    A started pass is finished first if all its files are unchanged; new files do not matter.
 
     Args:
         gone: see `Materialized.gone`.
@@ -212,7 +212,7 @@ def next_pass(
 
 
 def changed_files(source: ViewSource, state: SourceState, done: SourceState) -> list[str]:
-    """Files of which some rows may not have been materialized: new ones, and those with rows after `done.until`.
+    """Files with rows that may not be materialized: new files, and files with rows after `done.until`.
 
     Raises:
         JobError: a file is not readable as Parquet.
