@@ -196,7 +196,7 @@ class _Run:
         if made.failure:
             print(f"  {view.name}: failed: {made.failure}", flush=True)
         elif made.written_by == "job":
-            removed = f"{made.removed:,} rows of vanished customers removed, " if made.removed else ""
+            removed = f"{made.removed:,} of customers who are gone removed, " if made.removed else ""
             print(
                 f"  {view.name}: {made.written:,} rows written, {made.skipped:,} already newer, {removed}"
                 f"{made.verified} read back, {made.seconds:.1f} s",
