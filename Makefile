@@ -49,7 +49,8 @@ FEATURES := var/stamps/features-$(shell date -u +%Y-%m-%d)
 APPLIED := var/stamps/applied
 PLACE := var/stamps/place
 # Whole rooms: a new file in them is known here without being named.
-MAKES_FEATURES := feature_repo/transformations.py $(wildcard jobs/features/*.py jobs/offline_store/*.py artefacts/*.py)
+MAKES_FEATURES := feature_repo/transformations.py $(wildcard $(foreach room,jobs/features jobs/offline_store artefacts,$(room)/*.py $(room)/*/*.py))
+MAKES_MODELS := training scoring artefacts contract
 MAKE_ORDERS = $(PY) -m training data $(call options,ORDERS LINES) $${ORDERS:+$(call options,UNTIL COMPLETE)} $(call options,SYNTHETIC SEED REFERENCE_DATE)
 COMPOSE := docker compose --file deploy/compose.yaml
 COMPOSED := "$$PWD/var/compose"
@@ -185,6 +186,8 @@ first-model: $(ORDERED)
 		echo "import:"; $(MAKE) --no-print-directory import-model; \
 	elif [ $(ORDERED) -nt "$$tag" ]; then \
 		echo "note: the orders are newer than the model, which stays: make retrain, then make promote, brings another"; \
+	elif [ -n "$$(find $(MAKES_MODELS) -name '*.py' -newer "$$tag" 2> /dev/null | head -n 1)" ]; then \
+		echo "note: the code that makes models is newer than the model, which stays: make retrain FORCE=1, then make promote, brings another"; \
 	fi
 imported: installed
 	@[ -s "$${MODEL_TAG_PATH:-var/model_tag}" ] || { echo "error: no model is imported here; make run makes all that it takes, make import-model brings a champion that there is" >&2; exit 1; }

@@ -26,7 +26,7 @@ import uvicorn
 
 from artefacts.addresses import PROJECT_ROOT, Artefacts
 from artefacts.orders_schema import ORDERS_SCHEMA
-from jobs.batch.score_batch import Order, score_batch
+from jobs.batch.score_batch import BatchRequest, score_batch
 from jobs.batch.score_batch_spark import score_batch_on_spark
 from jobs.feature_store import apply
 from jobs.features.build import build_features
@@ -134,11 +134,11 @@ def in_batch(
     score: Callable[..., Any] = score_batch,
 ) -> Rows:
     """What a batch writes."""
-    return _rows(score(world.artefacts, model, Order(at, out, customers), now=at).partition)
+    return _rows(score(world.artefacts, model, BatchRequest(at, out, customers), now=at).partition)
 
 
-def on_spark(artefacts: Artefacts, model: ImportedModel, order: Order, now: datetime) -> Any:
-    return score_batch_on_spark(artefacts, model, order, JOBS, now)
+def on_spark(artefacts: Artefacts, model: ImportedModel, request: BatchRequest, now: datetime) -> Any:
+    return score_batch_on_spark(artefacts, model, request, JOBS, now)
 
 
 def in_the_stream(world: World, model: ImportedModel, orders: pa.Table, at: datetime) -> Rows:

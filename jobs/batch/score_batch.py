@@ -31,7 +31,7 @@ CUSTOMERS_PER_CHUNK = 100_000
 
 
 @dataclass(frozen=True)
-class Order:
+class BatchRequest:
     """What to score.
 
     as_of: UTC; the time of features and request-time inputs.
@@ -69,30 +69,30 @@ class Batch:
     partition: Path
 
 
-def partition_of(order: Order, model: ImportedModel) -> Path:
+def partition_of(request: BatchRequest, model: ImportedModel) -> Path:
     """Folder of the predictions of one model version at one time; without colons, which some file systems refuse.
 
     Folder names differ from column names, because readers of all of `out` take folders as columns.
     """
-    micros = f".{order.as_of.microsecond:06d}" if order.as_of.microsecond else ""
-    time_of_day = f"{order.as_of:%Y-%m-%dT%H%M%S}{micros}Z"
-    return order.out / f"version={model.contract.model_version}" / f"scored_as_of={time_of_day}"
+    micros = f".{request.as_of.microsecond:06d}" if request.as_of.microsecond else ""
+    time_of_day = f"{request.as_of:%Y-%m-%dT%H%M%S}{micros}Z"
+    return request.out / f"version={model.contract.model_version}" / f"scored_as_of={time_of_day}"
 
 
-def open_batch(artefacts: Artefacts, model: ImportedModel, order: Order, now: datetime) -> Batch:
+def open_batch(artefacts: Artefacts, model: ImportedModel, request: BatchRequest, now: datetime) -> Batch:
     """Open the registry, the offline store and the list of customers, and check them against the model's contract.
 
     Raises:
         JobError: the time lies in the future, or one of them cannot be used.
         ContractError: the registry does not fulfil the contract.
     """
-    if order.as_of > now:
-        raise JobError(f"AS_OF {order.as_of.isoformat()} lies in the future; no features are known yet")
+    if request.as_of > now:
+        raise JobError(f"AS_OF {request.as_of.isoformat()} lies in the future; no features are known yet")
     contract = model.contract
     resolver = Resolver.of(contract)
     listed = None
-    if order.customers is not None:
-        listed = read_customer_list(order.customers, contract.feature_schema.entity_keys[0].join_key, resolver)
+    if request.customers is not None:
+        listed = read_customer_list(request.customers, contract.feature_schema.entity_keys[0].join_key, resolver)
     store = open_feature_store(artefacts)
     plan = FeaturePlan.of(store, contract)
     # All views of one build, even if a new one is put in place meanwhile.
@@ -102,10 +102,10 @@ def open_batch(artefacts: Artefacts, model: ImportedModel, order: Order, now: da
         check_whole(build, artefacts.streamed_orders)
     for source in sources.values():
         check_columns(source)
-    return Batch(model, plan, sources, listed, partition_of(order, model))
+    return Batch(model, plan, sources, listed, partition_of(request, model))
 
 
-def score_batch(artefacts: Artefacts, model: ImportedModel, order: Order, now: datetime) -> Scored:
+def score_batch(artefacts: Artefacts, model: ImportedModel, request: BatchRequest, now: datetime) -> Scored:
     """Score and put the partition in place in one step. A re-run replaces it; a failed run leaves the old one.
 
     Memory is bounded by a chunk of `CUSTOMERS_PER_CHUNK` customers and by DuckDB's limit.
@@ -114,10 +114,10 @@ def score_batch(artefacts: Artefacts, model: ImportedModel, order: Order, now: d
         JobError: as `open_batch`; or no customer has a row at that time.
         ContractError: as `open_batch`.
     """
-    batch = open_batch(artefacts, model, order, now)
+    batch = open_batch(artefacts, model, request, now)
     done = Scored(batch.partition)
     with replaced_folder(batch.partition) as folder, pq.ParquetWriter(folder / "part-0.parquet", PREDICTIONS) as writer:
-        for table in _chunks(batch, order.as_of, done):
+        for table in _chunks(batch, request.as_of, done):
             started = time.monotonic()
             writer.write_table(table)
             done.seconds["write"] += time.monotonic() - started
@@ -125,13 +125,13 @@ def score_batch(artefacts: Artefacts, model: ImportedModel, order: Order, now: d
                 done.statuses[status] += rows
             print(f"  {done.rows:,} customers", flush=True)
         if not done.rows:
-            raise nobody_has_features(order)
+            raise nobody_has_features(request)
     return done
 
 
-def nobody_has_features(order: Order) -> JobError:
+def nobody_has_features(request: BatchRequest) -> JobError:
     """Error for a batch without any row."""
-    return JobError(f"nobody has features at {order.as_of.isoformat()}; the data begin later")
+    return JobError(f"nobody has features at {request.as_of.isoformat()}; the data begin later")
 
 
 def _chunks(batch: Batch, as_of: datetime, done: Scored) -> Iterator[pa.Table]:

@@ -17,7 +17,7 @@ from artefacts.process.atomic_files import replaced_folder
 from contract import ModelContract, Resolver
 from jobs.batch.customer_list import CustomerList
 from jobs.batch.prediction_rows import feature_issues, predictions
-from jobs.batch.score_batch import Batch, Order, Scored, nobody_has_features, open_batch
+from jobs.batch.score_batch import Batch, BatchRequest, Scored, nobody_has_features, open_batch
 from jobs.offline_store.latest_rows import ViewSource
 from jobs.offline_store.offline_features import FeaturePlan, StoredRows
 from jobs.offline_store.view_files import parts
@@ -39,7 +39,7 @@ _OVERRIDE = "override__"
 
 
 def score_batch_on_spark(
-    artefacts: Artefacts, model: ImportedModel, order: Order, settings: JobsSettings, now: "datetime"
+    artefacts: Artefacts, model: ImportedModel, request: BatchRequest, settings: JobsSettings, now: "datetime"
 ) -> Scored:
     """As `score_batch`, with Spark's partitions as chunks.
 
@@ -47,12 +47,12 @@ def score_batch_on_spark(
         JobError, ContractError: as `score_batch`; or Spark cannot be used.
         ModelError: the model's file has changed since its import.
     """
-    batch = open_batch(artefacts, model, order, now)
+    batch = open_batch(artefacts, model, request, now)
     done = Scored(batch.partition)
     started = time.monotonic()
     options = {"spark.executorEnv.PYTHONPATH": str(PROJECT_ROOT)}
     with replaced_folder(batch.partition) as folder, spark_session(settings, "score-batch", options) as session:
-        scored = _scored(session, batch, order.as_of)
+        scored = _scored(session, batch, request.as_of)
         # Spark creates the folder itself, and leaves its own files in it.
         scored.write.parquet(str(folder / "spark"))
         for file in sorted((folder / "spark").glob("part-*.parquet")):
@@ -63,7 +63,7 @@ def score_batch_on_spark(
             left.unlink()
         (folder / "spark").rmdir()
         if not done.rows:
-            raise nobody_has_features(order)
+            raise nobody_has_features(request)
         done.seconds["Spark"] = time.monotonic() - started
     return done
 

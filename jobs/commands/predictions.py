@@ -25,19 +25,19 @@ def score_batch_command(
     as_of: datetime | None, out: Path, customers: Path | None, engine: str, model: str | None
 ) -> None:
     """Predict for customers from the offline store, into Parquet."""
-    from jobs.batch.score_batch import Order, report, score_batch
+    from jobs.batch.score_batch import BatchRequest, report, score_batch
     from scoring.models.model_store import open_model, pinned_tag
 
     artefacts = Artefacts.of(os.environ)
     now = datetime.now(UTC)
-    order = Order(as_of or now.replace(microsecond=0), out, customers)
+    request = BatchRequest(as_of or now.replace(microsecond=0), out, customers)
     opened = open_model(model or pinned_tag(artefacts))
     if engine == "spark":
         from jobs.batch.score_batch_spark import score_batch_on_spark
 
-        print(report(score_batch_on_spark(artefacts, opened, order, JobsSettings(), now)))
+        print(report(score_batch_on_spark(artefacts, opened, request, JobsSettings(), now)))
     else:
-        print(report(score_batch(artefacts, opened, order, now)))
+        print(report(score_batch(artefacts, opened, request, now)))
 
 
 @COMMANDS.command("score-stream")

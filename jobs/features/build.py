@@ -4,9 +4,6 @@ A build computes only what can differ from the previous build. It compares the o
 day on it recomputes `customer_lifetime` for the customers who ordered since, and windowed snapshots for all customers.
 """
 
-import hashlib
-import inspect
-import sys
 import tempfile
 import time
 from collections.abc import Collection
@@ -22,8 +19,8 @@ from artefacts.cutoffs import CutoffSettings, midnight
 from artefacts.orders_schema import ORDERS_SCHEMA
 from feature_repo import transformations
 from jobs.errors import JobError
-from jobs.features import build_plan
 from jobs.features.build_plan import lifetime_since, snapshot_times, windowed_at
+from jobs.features.definition import definition_sha256
 from jobs.features.engine import Engine, Features, Period, stored_schema
 from jobs.features.open_engine import open_engine
 from jobs.features.orders_check import check_against_orders
@@ -100,7 +97,7 @@ class _BuildRun:
         self._partial = partial
         self._now = now
         self._files: dict[str, dict[str, dict[str, Written]]] = {}
-        self._definition = _definition(engine)
+        self._definition = definition_sha256()
         self._in_place = _read_build_or_none(self._store)
         self._previous = None if full else self._build_to_continue()
         self._distinct = engine.keep("distinct_orders", transformations.distinct_orders(engine.orders(orders.files)))
@@ -251,9 +248,3 @@ def _read_build_or_none(offline_store: Path) -> Build | None:
         return read_build(offline_store)
     except JobError:
         return None
-
-
-def _definition(engine: Engine) -> str:
-    """Digest of the code that computes rows: a build by other code is not continued."""
-    sources = (transformations, build_plan, sys.modules[__name__], sys.modules[type(engine).__module__])
-    return hashlib.sha256("".join(inspect.getsource(module) for module in sources).encode()).hexdigest()

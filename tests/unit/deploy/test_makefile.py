@@ -269,3 +269,32 @@ def test_until_speaks_of_the_orders_where_these_are_given(project: Project) -> N
     assert ["materialize", time] == project.make("materialize", "UNTIL=2026-01-31T00:00")[-1]
     daily = project.make("daily", "UNTIL=2026-01-31T00:00", "COMPLETE=1")
     assert (["data", "--again", time, "--complete"], ["materialize"]) == (daily[0], daily[-1])
+
+
+@pytest.mark.parametrize("room", ["training/data", "scoring", "artefacts/process", "contract"])
+def test_newer_code_is_told_and_trains_nothing_where_there_is_a_model(
+    project: Project, tmp_path: Path, room: str
+) -> None:
+    root = tmp_path / "checkout"
+    shutil.copytree(project.root, root)
+    (root / room).mkdir(parents=True, exist_ok=True)
+    (root / "var/model_tag").write_text("churn:v1-0\n")
+    (root / "told").unlink(missing_ok=True)
+    for file in root.rglob("*"):
+        os.utime(file, (1_000_000_000, 1_000_000_000))
+    os.utime(root / "requirements/dev.txt", (1, 1))
+
+    def said() -> str:
+        return subprocess.run(
+            ["make", "first-model"],
+            cwd=root,
+            env={**{n: v for n, v in os.environ.items() if not n.startswith("MAKE")}, "VENV": "venv"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    assert "note:" not in said()
+    (root / room / "new.py").touch()
+    assert "the code that makes models is newer than the model, which stays: make retrain FORCE=1" in said()
+    assert not (root / "told").exists()

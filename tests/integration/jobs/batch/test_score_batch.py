@@ -14,7 +14,7 @@ import pytest
 from artefacts.addresses import Artefacts
 from contract import ContractMismatchError
 from jobs.batch import score_batch as batch
-from jobs.batch.score_batch import Order, Scored, score_batch
+from jobs.batch.score_batch import BatchRequest, Scored, score_batch
 from jobs.errors import JobError
 from jobs.feature_store import apply
 from jobs.features.build import build_features
@@ -51,7 +51,7 @@ class Shop:
     out: Path
 
     def score(self, as_of: datetime = NOW, customers: Path | None = None, model: ImportedModel | None = None) -> Scored:
-        return score_batch(self.artefacts, model or self.model, Order(as_of, self.out, customers), NOW)
+        return score_batch(self.artefacts, model or self.model, BatchRequest(as_of, self.out, customers), NOW)
 
     def rows(self, as_of: datetime = NOW, customers: Path | None = None) -> dict[str, dict[str, Any]]:
         """Customer → the row of its prediction."""
@@ -244,7 +244,7 @@ def test_a_damaged_offline_store_is_refused_by_file_name_and_nothing_is_written(
         pq.write_table(pa.table({"customer_id": ["a"]}), view / "part-0.parquet")
 
     with pytest.raises(JobError, match=r"part-0\.parquet|customer_orders_windowed"):
-        score_batch(_applied(copied, tmp_path), shop.model, Order(NOW, shop.out), NOW)
+        score_batch(_applied(copied, tmp_path), shop.model, BatchRequest(NOW, shop.out), NOW)
 
     assert not list(shop.out.rglob("*.parquet"))
 

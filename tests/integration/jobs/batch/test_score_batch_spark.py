@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from artefacts.addresses import Artefacts
-from jobs.batch.score_batch import Order, score_batch
+from jobs.batch.score_batch import BatchRequest, score_batch
 from jobs.batch.score_batch_spark import score_batch_on_spark
 from jobs.errors import JobError
 from jobs.feature_store import apply
@@ -54,9 +54,9 @@ def rows(partition: Path) -> list[dict[str, Any]]:
 
 @needs_spark
 def test_it_says_what_one_machine_says_and_asks_no_registry(shop: Shop, tmp_path: Path) -> None:
-    here = rows(score_batch(shop.artefacts, shop.model, Order(NOW, tmp_path / "here"), NOW).partition)
+    here = rows(score_batch(shop.artefacts, shop.model, BatchRequest(NOW, tmp_path / "here"), NOW).partition)
 
-    there = rows(score_batch_on_spark(shop.artefacts, shop.model, Order(NOW, shop.out), SPARK, NOW).partition)
+    there = rows(score_batch_on_spark(shop.artefacts, shop.model, BatchRequest(NOW, shop.out), SPARK, NOW).partition)
 
     assert [row["customer_id"] for row in here] == [row["customer_id"] for row in there]
     assert np.allclose(
@@ -72,7 +72,7 @@ def test_a_file_that_was_altered_since_the_model_was_opened_is_refused_and_nothi
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
 
     with pytest.raises(ModelError, match=r"model\.onnx was altered since it was imported"):
-        score_batch_on_spark(shop.artefacts, shop.model, Order(NOW, shop.out), SPARK, NOW)
+        score_batch_on_spark(shop.artefacts, shop.model, BatchRequest(NOW, shop.out), SPARK, NOW)
 
     assert not list(shop.out.rglob("*.parquet"))
 
@@ -89,6 +89,6 @@ def test_an_executor_that_gets_other_bytes_loads_none_of_them_and_nothing_is_wri
     monkeypatch.setattr(ImportedModel, "packed", exchanged)
 
     with pytest.raises(JobError, match=r"model\.onnx was altered since it was imported"):
-        score_batch_on_spark(shop.artefacts, shop.model, Order(NOW, shop.out), SPARK, NOW)
+        score_batch_on_spark(shop.artefacts, shop.model, BatchRequest(NOW, shop.out), SPARK, NOW)
 
     assert not list(shop.out.rglob("*.parquet"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobs.batch.score_batch import Order, score_batch
+from jobs.batch.score_batch import BatchRequest, score_batch
 from jobs.errors import JobError
 from jobs.features.build import build_features
 from jobs.materialization.materialize import materialize
@@ -27,7 +27,7 @@ def shop(streaming: StreamingShop) -> StreamingShop:
 
 READERS: dict[str, Callable[[StreamingShop], Any]] = {
     "materialize": lambda shop: materialize(shop.artefacts, NOW, full=True),
-    "batch": lambda shop: score_batch(shop.artefacts, shop.model, Order(NOW, shop.folder / "scores"), NOW),
+    "batch": lambda shop: score_batch(shop.artefacts, shop.model, BatchRequest(NOW, shop.folder / "scores"), NOW),
     "stream": lambda shop: shop.process(1, [("s-9", "00009", SOON, 1.0)]),
     "training": lambda shop: TrainingData(shop.artefacts, shop.model.contract.feature_service),
 }

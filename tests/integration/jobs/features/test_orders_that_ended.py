@@ -14,7 +14,7 @@ import pytest
 
 from artefacts.addresses import Artefacts
 from artefacts.orders_schema import ORDERS_SCHEMA
-from jobs.batch.score_batch import Order, score_batch
+from jobs.batch.score_batch import BatchRequest, score_batch
 from jobs.feature_store import apply
 from jobs.features.build import build_features
 from jobs.offline_store.orders_file import data_set_of
@@ -49,7 +49,7 @@ class Shop:
     def statuses(self) -> dict[str, int]:
         """Status → how many; every windowed feature of the degraded is told as stale, with its age."""
         build_features(self.artefacts, SETTINGS, NOW)
-        scored = score_batch(self.artefacts, self.model, Order(NOW, self.root / "out"), NOW)
+        scored = score_batch(self.artefacts, self.model, BatchRequest(NOW, self.root / "out"), NOW)
         rows = pq.read_table(next(scored.partition.glob("*.parquet"))).to_pylist()
         found = [row["status"] for row in rows]
         for row in rows:
