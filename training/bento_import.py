@@ -1,4 +1,4 @@
-"""A version of the MLflow registry → the BentoML model store, compiled, checked and pinned."""
+"""Imports a registered version from MLflow into the BentoML model store: compiles, verifies and pins it."""
 
 import hashlib
 import tempfile
@@ -30,8 +30,8 @@ from training.tracking import registry
 from training.tracking.registry import RegisteredModel
 
 COMPILED_PATH = "compiled"
-"""Where a run keeps what its model was compiled to, each file named by its sha256: compiling twice need not give the
-same bytes, and a rollback brings back the same ones."""
+"""Artifact folder of a run with its compiled models, each file named by its sha256. They are kept because compiling
+twice may give different bytes, and a rollback must restore the same bytes."""
 
 _COMPILED_SHA256 = "compiled_sha256"
 
@@ -40,10 +40,10 @@ _COMPILED_SHA256 = "compiled_sha256"
 class Servable:
     """A registered version in the form in which it is served.
 
-    runtime: `onnx`, or `sklearn` where ONNX cannot express the pipeline or answers otherwise.
+    runtime: `onnx`, or `sklearn` if ONNX cannot express the pipeline or scores differently.
     files: name → content, as in the model store.
-    comparison: None without ONNX.
-    reason: why without ONNX.
+    comparison: of ONNX with the pipeline; None without ONNX.
+    reason: why scikit-learn serves it; empty with ONNX.
     """
 
     registered: RegisteredModel
@@ -59,22 +59,22 @@ class Servable:
 
     @property
     def contract(self) -> ModelContract:
-        """What it promises."""
+        """The model contract."""
         return self.registered.contract
 
     @property
     def served(self) -> bytes:
-        """The file that is scored with."""
+        """Content of the scoring file."""
         return self.files[MODEL_FILES[self.runtime]]
 
     @property
     def digests(self) -> ModelDigests:
-        """What the service verifies before it loads the model."""
+        """Digests that the scoring planes verify."""
         return ModelDigests.of(self.files, self.runtime)
 
     @property
     def tag(self) -> str:
-        """In the model store; one tag, one set of bytes."""
+        """Tag in the model store; it stands for these bytes only."""
         return _tag(self.registered.version, self.digests)
 
     @property
@@ -84,7 +84,7 @@ class Servable:
 
     @property
     def record(self) -> ModelRecord:
-        """What the model store says of it."""
+        """Labels and metadata for the model store."""
         version = self.registered.version
         return ModelRecord(
             mlflow_version=str(version.version),
@@ -99,12 +99,12 @@ class Servable:
         )
 
     def write(self, folder: Path) -> None:
-        """Put its files into a folder."""
+        """Write its files into a folder."""
         for name, content in self.files.items():
             (folder / name).write_bytes(content)
 
     def load(self, folder: Path) -> ImportedModel:
-        """Load it as the service does, from a folder that it is written to."""
+        """Write it into a folder and load it from there, as the service does."""
         self.write(folder)
         record = self.record
         return load_model(self.tag, folder, record.labels, record.metadata, role="candidate")
@@ -113,12 +113,12 @@ class Servable:
 def import_model(artefacts: Artefacts, name: str, alias_or_version: str, tracking_uri: str) -> Servable:
     """Import one version and pin its tag in `artefacts.model_tag`, which the service reads.
 
-    The same version always gives the same tag; importing it again changes nothing.
+    Importing a version again gives the same tag and changes nothing.
 
     Raises:
         TrainingError: no such version or alias.
-        ModelImportError: it did not pass the gate, an artifact is missing or altered, or it cannot be served;
-            or the alias was moved meanwhile.
+        ModelImportError: it did not pass the gate, an artifact is missing or altered, it cannot be served, or the alias
+            was moved meanwhile.
     """
     client = registry.open_registry(tracking_uri, name)
     version = registry.version_of(client, name, alias_or_version)
@@ -133,20 +133,21 @@ def import_model(artefacts: Artefacts, name: str, alias_or_version: str, trackin
 
 
 def prepare(client: MlflowClient, version: ModelVersion, served_sha256: str | None = None) -> Servable:
-    """Fetch a version, verify it, compile it unless its run keeps what it was compiled to, and prove both equal.
+    """Download and verify a version, compile it to ONNX, and compare ONNX with the pipeline on the test rows.
 
-    One that ONNX cannot express, or answers otherwise than the pipeline, is served by scikit-learn.
+    A compiled model that the run already keeps is used again. If ONNX cannot express the pipeline, or scores
+    differently, scikit-learn serves the version.
 
     Args:
-        served_sha256: of the served file, where one certain file is wanted.
+        served_sha256: digest of the scoring file, if only this file will do.
 
     Raises:
-        ModelImportError: an artifact is missing or altered; the model does not tell the contract's classes apart; it is
-            a booster that ONNX does not express; or the one file that is wanted answers otherwise than the pipeline.
+        ModelImportError: an artifact is missing or altered; the model's classes are not the contract's; ONNX cannot
+            express a booster, which scikit-learn may not serve; or required file and pipeline score differently.
     """
     with tempfile.TemporaryDirectory() as folder:
         registered = registry.download(version, Path(folder))
-    # The pipeline goes in beside ONNX too: predictions are explained with it.
+    # The pipeline is stored beside ONNX, too: explanations need it.
     files = {CONTRACT_FILE: registered.contract_document, PIPELINE_FILE: registered.pipeline_document}
     if served_sha256 == hashlib.sha256(registered.pipeline_document).hexdigest():
         return _by_scikit_learn(registered, files, "as it was when it was promoted")
@@ -224,12 +225,12 @@ def _kept(version: ModelVersion, digest: str) -> bytes:
 
 
 def store(artefacts: Artefacts, servable: Servable) -> None:
-    """Put it into the BentoML model store, unless it is there whole.
+    """Store a model in the BentoML model store, unless an intact copy is there.
 
     Raises:
         ModelImportError: the store cannot be written.
     """
-    with store_lock(artefacts):  # BentoML shows a model while it is still being written
+    with store_lock(artefacts):  # BentoML lists a model before it is completely written
         if _is_stored_whole(servable):
             return
         record = servable.record
@@ -246,16 +247,16 @@ def store(artefacts: Artefacts, servable: Servable) -> None:
 
 
 def stored(version: ModelVersion, tag: str) -> dict[str, str] | None:
-    """Tag and digests of a version that lies in the store under `tag`, whole and as it is registered; else None."""
+    """Tag and digests of the stored model, if it is intact and this registered version; else None."""
     try:
         digests = _stored_digests(tag)
-    except Exception:  # bentoml, yaml and json each raise their own for what a killed import left
+    except Exception:  # bentoml, yaml and json raise their own errors for what a killed import left
         return None
     return {"tag": tag, **digests.to_dict()} if digests and _tag(version, digests) == tag else None
 
 
 def _is_stored_whole(servable: Servable) -> bool:
-    """True if the store has this tag as it would be imported now; a damaged one is removed to be replaced."""
+    """True if the store has this model intact. A damaged copy is deleted, so that it can be replaced."""
     try:
         if _stored_digests(servable.tag) == servable.digests:
             return True

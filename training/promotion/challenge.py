@@ -1,4 +1,4 @@
-"""A second model beside the one that is served here: `make challenge` says which, and what it is to do."""
+"""Sets or removes this machine's challenger: a second model that shadows the served one or answers as a canary."""
 
 import os
 from collections.abc import Mapping
@@ -21,25 +21,25 @@ from training.tracking.registry import CHAMPION
 
 
 def challenge(opened: OpenedRegistry, wanted: str, mode: Mode, share: float) -> Recorded:
-    """Have a second model score beside the one that is pinned here; no alias and no pin is moved.
+    """Make a version the challenger of the model that is pinned on this machine. Aliases and the pin stay.
 
-    One that challenges here already is not imported again: only what it is to do changes.
+    A version that is the challenger already is not imported again; only its mode and share change.
 
     Args:
         wanted: version or alias.
-        share: of customers that a canary answers, in (0, 1].
+        share: of the customers whom a canary answers, in (0, 1].
 
     Raises:
-        TrainingError: it is what is served here.
-        OtherTargetError: it is about another label than what is served here, or than is set.
-        ModelImportError: it may not be served, is missing or altered.
-        LedgerError: another move came first; or it is recorded, but the file cannot be written.
+        TrainingError: the version is pinned here.
+        OtherTargetError: its label differs from that of the pinned model, or from the label that is set.
+        ModelImportError: it did not pass the gate, or is missing or altered.
+        LedgerError: another move came first; or the move is recorded, but the challenger file cannot be written.
     """
     file = opened.artefacts.challenger
     before = challenging(opened.artefacts)
     chain = opened.ledger.read()
     version = registry.version_of(opened.client, opened.name, wanted)
-    # What is pinned and not the alias: the champion may be one that this machine does not serve yet.
+    # The pin decides, not the alias: this machine may not serve the champion yet.
     served = version_in(pinned(opened.artefacts))
     beside = served or str(registry.version_of(opened.client, opened.name, CHAMPION).version)
     if str(version.version) == beside:
@@ -71,30 +71,32 @@ def challenge(opened: OpenedRegistry, wanted: str, mode: Mode, share: float) -> 
 
 
 def _refuse_other_label(opened: OpenedRegistry, challenger: ModelVersion, beside: str) -> None:
-    """A canary that answers another question than the model beside it would be taken for the same."""
+    """Refuse a challenger with another label than the served model: clients could not tell their answers apart."""
     contract = registry.contract_of(challenger)
     whose = f"version {challenger.version} of {opened.name!r}"
     refuse_other_setting(opened.settings, contract, whose)
     try:
         served = registry.contract_of(registry.version_of(opened.client, opened.name, beside))
     except TrainingError:
-        return  # what is served here is no longer in the registry; it goes on all the same
+        return  # the served model was removed from the registry; it is still served
     refuse_other_label(contract, whose, served, f"version {beside}, which is served here,")
 
 
 def record_off(opened: OpenedRegistry, before: Mapping[str, Any]) -> Recorded:
-    """Record that a model challenges here no longer. The only move that is made first: it must not wait for a registry.
+    """Record in the ledger that this machine's challenger was removed.
+
+    Other moves are recorded before they are made. A removal comes first, because it must not wait for the registry.
 
     Args:
-        before: as `artefacts.local_pin.switch_off` gave it.
+        before: what `artefacts.local_pin.switch_off` returned.
 
     Raises:
-        TrainingError: it cannot be recorded.
+        TrainingError: the removal cannot be recorded.
     """
     number = version_in(before.get("tag"))
     chain = opened.ledger.read()
     versions = {str(v.version): v for v in registry.versions_of(opened.client, opened.name)}
-    # The entry needs some version to point at, also where the challenger's is gone.
+    # An entry must belong to a version; the champion stands in if the challenger's is gone.
     version = versions.get(str(number)) or registry.version_of(opened.client, opened.name, CHAMPION)
     why = f"version {number or 'unknown'} challenges no longer, on {_here()}"
     entry = opened.entry("challenge", None, None, why)

@@ -1,4 +1,4 @@
-"""A candidate before the gate: scored beside the champion on rows that neither was fitted on, as both are served."""
+"""Judges a candidate: both it and the champion score, as served, test rows that neither was fitted on."""
 
 import hashlib
 import json
@@ -25,15 +25,15 @@ from training.tracking.registry import CHAMPION, TEST_COLUMNS
 
 _TIMED_CALLS = 200
 AGAINST_CHAMPION = "gate_against_champion"
-"""Tag of a version: which champion it was last held against, and what the gate said."""
+"""Tag of a version: the champion it was last compared with, and the gate's verdict."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the gate says of a candidate.
+    """The gate's verdict on a candidate.
 
-    champion: version that it was held against; None where there is none, or none that it can be held against.
-    objections: why it may not be promoted; empty if it may.
+    champion: version that it was compared with; None without a champion.
+    objections: why it may not be promoted; empty if it passed.
     evidence: for the ledger.
     """
 
@@ -49,9 +49,9 @@ class Judgement:
 
 
 def judge(client: MlflowClient, settings: TrainingSettings, candidate: Servable) -> Judgement:
-    """Hold a version to the written gate of docs/promotion.md.
+    """Apply the gate of docs/promotion.md to a version.
 
-    What was measured is kept with the version's run, the verdict as a tag of the version.
+    The measurements become an artifact of the version's run, the verdict a tag of the version.
     """
     version = candidate.registered.version
     objections = []
@@ -95,10 +95,10 @@ def judge(client: MlflowClient, settings: TrainingSettings, candidate: Servable)
 
 
 def compare_versions(champion: Servable, candidate: Servable, settings: TrainingSettings) -> Comparison:
-    """Score both on the candidate's test rows and compare.
+    """Score the candidate's test rows with both models and compare the results.
 
     Raises:
-        TrainingError: they have no rows in common that neither was fitted on.
+        TrainingError: there are no rows with both models' inputs that neither was fitted on.
     """
     rows = candidate.registered.test_set
     _refuse_fitted_after(champion, candidate, rows)
@@ -134,7 +134,7 @@ def compare_versions(champion: Servable, candidate: Servable, settings: Training
 
 
 def _scorer(servable: Servable) -> Scorer:
-    """What the service would score with."""
+    """The scorer that the service would use."""
     with tempfile.TemporaryDirectory() as folder:
         return servable.load(Path(folder)).score
 

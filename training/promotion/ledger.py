@@ -1,4 +1,4 @@
-"""What was moved, when, by whom and why: the history of the aliases, which MLflow does not keep.
+"""The ledger: what was moved, when, by whom and why. MLflow itself keeps no history of aliases.
 
 The entries of the model `churn` are the versions of a second registered model, `churn.ledger`. MLflow numbers versions
 by a primary key: of two that are made at once each gets a number of its own, whichever backend and machine. An entry
@@ -30,13 +30,13 @@ Alias = Literal["champion", "challenger"]
 class Entry(Frozen):
     """One move.
 
-    move: `found` is the champion that there was before there was a ledger.
-    alias: that was moved; None for a challenge, which moves none.
-    from_version, to_version: None where there was none, or is none now.
+    move: `found` stands for the champion from before the ledger.
+    alias: the alias that was moved; None for a challenge, which moves none.
+    from_version, to_version: None for no version.
     at: UTC.
-    restores: rollback only; number of the entry whose state this one brought back.
+    restores: rollback only; number of the entry that this one restored.
     served: tag and digests of the files, as `training.bento_import.Servable.identity`; a rollback checks them.
-    evidence: the figures that decided, and where the whole comparison lies.
+    evidence: the figures that decided, and the address of the whole comparison.
     previous: sha256 of the entry that this one follows; empty for the first.
     """
 
@@ -58,7 +58,7 @@ class Entry(Frozen):
 class Recorded:
     """An entry and its number.
 
-    behind: number of the entry that came first, if this one lost the race with it and its move was never made.
+    behind: number of the entry that came first, if this one lost the race and its move was not made.
     """
 
     number: int
@@ -71,7 +71,7 @@ class Chain:
     """All entries as they were read, oldest first.
 
     head: sha256 of the last entry that counts.
-    breaks: one sentence for each place at which an entry was altered or removed.
+    breaks: one sentence per entry that was altered or removed.
     """
 
     recorded: tuple[Recorded, ...]

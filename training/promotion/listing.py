@@ -1,4 +1,4 @@
-"""What there is of a model: versions, aliases, verdicts and figures, then the ledger, as text."""
+"""Lists the versions of a model with aliases, verdicts and metrics, and its ledger, as text."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -50,7 +50,7 @@ def _row(opened: OpenedRegistry, version: ModelVersion, aliases: dict[str, str])
 
 
 def _here(opened: OpenedRegistry, number: str) -> str:
-    """What this machine does with a version."""
+    """The version's part on this machine: pinned, shadow, canary; empty without one."""
     second, of_version = challenging(opened.artefacts), tag_prefix(opened.name, str(number))
     said = ["pinned"] if pinned(opened.artefacts).startswith(of_version) else []
     if str(second.get("tag", "")).startswith(of_version):

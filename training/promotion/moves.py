@@ -1,7 +1,7 @@
-"""Moving the champion: promote and roll back. Each move is written to the ledger before it is made.
+"""Promotes and rolls back the champion. Each move is recorded in the ledger before it is made.
 
-The order is always the same: verify everything, put the model into the store, claim the move in the ledger, set the
-alias, pin. Whatever fails before the claim leaves alias and pin as they were.
+The order is always: verify, store the model, append to the ledger, set the alias, pin. A failure before the
+ledger entry leaves alias and pin unchanged.
 """
 
 from mlflow.entities.model_registry import ModelVersion
@@ -19,7 +19,7 @@ from training.tracking.registry import CHALLENGER, CHAMPION
 
 
 def _begun(opened: OpenedRegistry) -> Chain:
-    """The settled ledger; begun, if it is empty, with the champion that there is, so that a rollback can go there."""
+    """The checked ledger. An empty one gets an entry for the present champion, so that a rollback can restore it."""
     chain = opened.settled()
     champion = registry.aliases_of(opened.client, opened.name).get(CHAMPION)
     if chain.champions or champion is None:
@@ -28,17 +28,17 @@ def _begun(opened: OpenedRegistry) -> Chain:
     try:
         served = prepare(opened.client, version).identity
     except ModelImportError:
-        return chain  # a champion that is damaged is nowhere to go back to
+        return chain  # nobody can go back to a damaged champion
     why = "champion when the ledger began"
     opened.move(opened.entry("found", CHAMPION, version, why, served=served), chain, version)
     return opened.settled()
 
 
 def promote_trained(opened: OpenedRegistry, version: ModelVersion) -> Recorded:
-    """Make a version champion that has just been trained and passed the gate on its own; nothing is pinned.
+    """Make a newly trained version champion that passed its own gate. Nothing is pinned.
 
     Raises:
-        TrainingError: it cannot be served, or another move came first.
+        TrainingError: the version cannot be served, or another move came first.
     """
     chain = _begun(opened)
     servable = prepare(opened.client, version)
@@ -52,19 +52,19 @@ def promote_trained(opened: OpenedRegistry, version: ModelVersion) -> Recorded:
 
 
 def promote(opened: OpenedRegistry, wanted: str = CHALLENGER, reason: str = "", force: bool = False) -> Recorded:
-    """Make a version champion if the gate lets it, and serve it from here.
+    """Make a version champion if it passes the gate, and pin it on this machine.
 
     Args:
         wanted: version or alias.
-        reason: why, for the ledger.
-        force: let it through against the gate; needs a reason.
+        reason: for the ledger.
+        force: promote despite the gate's objections; needs a reason.
 
     Raises:
-        GateError: the gate does not let it.
-        OtherTargetError: the label's length is set, and is not this version's.
-        TrainingError: it cannot be served whoever wants it, or another move came first.
+        GateError: the gate objects.
+        OtherTargetError: the label length that is set is not this version's.
+        TrainingError: the version cannot be served, or another move came first.
     """
-    registry.version_of(opened.client, opened.name, wanted)  # a wrong one is told before anything is fetched
+    registry.version_of(opened.client, opened.name, wanted)  # an unknown version fails before anything is downloaded
     chain = _begun(opened)
     version = registry.version_of(opened.client, opened.name, wanted)
     if str(version.version) == registry.aliases_of(opened.client, opened.name).get(CHAMPION):
@@ -99,14 +99,14 @@ def promote(opened: OpenedRegistry, wanted: str = CHALLENGER, reason: str = "", 
 
 
 def roll_back(opened: OpenedRegistry, to: int | None, reason: str) -> Recorded:
-    """Bring back what an earlier entry of the ledger made champion, with the very bytes that were served then.
+    """Restore the champion of an earlier ledger entry, byte for byte as it was served.
 
     Args:
-        to: number of the entry; None for the one before the present state, so that a second call goes one further back.
+        to: number of the entry; None for the one before the present champion's; a second call goes one further back.
 
     Raises:
         LedgerError: there is no such entry, or another move came first.
-        ModelImportError: what it promoted is missing, altered, or cannot be served any more.
+        ModelImportError: its model is missing or altered, or can no longer be served.
     """
     chain = opened.ledger.read()
     target = _target(chain, to)
@@ -134,7 +134,7 @@ def roll_back(opened: OpenedRegistry, to: int | None, reason: str) -> Recorded:
 
 
 def _challenges_no_longer(opened: OpenedRegistry, servable: Servable) -> None:
-    """A champion is nobody's challenger."""
+    """Remove the alias `challenger` from a version that became champion."""
     if registry.aliases_of(opened.client, opened.name).get(CHALLENGER) == str(servable.registered.version.version):
         opened.client.delete_registered_model_alias(opened.name, CHALLENGER)
 

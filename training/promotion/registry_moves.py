@@ -1,4 +1,4 @@
-"""A registered model with its ledger, opened to move its aliases: how a move is made, whatever decided it."""
+"""Moves the aliases of a registered model: each move is claimed in the ledger, then made."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ from training.tracking.registry import CHAMPION
 
 @dataclass(frozen=True)
 class OpenedRegistry:
-    """One registered model, its ledger, and what is served from this machine."""
+    """One registered model, its ledger, and the artefacts of this machine."""
 
     artefacts: Artefacts
     settings: TrainingSettings
@@ -31,20 +31,20 @@ class OpenedRegistry:
 
     @classmethod
     def of(cls, artefacts: Artefacts, settings: TrainingSettings) -> "OpenedRegistry":
-        """Open the registry that `artefacts` names."""
+        """Open the registry at the address in `artefacts`."""
         client = registry.open_registry(artefacts.mlflow_tracking_uri, settings.model_name)
         return cls(artefacts, settings, client, Ledger(client, settings.model_name))
 
     @property
     def name(self) -> str:
-        """Of the registered model."""
+        """Name of the registered model."""
         return self.settings.model_name
 
     def settled(self) -> Chain:
-        """The ledger, provided that the alias `champion` is where it says.
+        """Read the ledger and check that it agrees with the alias `champion`.
 
         Raises:
-            LedgerError: it is not.
+            LedgerError: it does not.
         """
         chain = self.ledger.read()
         last, champion = chain.last(CHAMPION), registry.aliases_of(self.client, self.name).get(CHAMPION)
@@ -57,14 +57,14 @@ class OpenedRegistry:
         return chain
 
     def move(self, entry: Entry, after: Chain, version: ModelVersion, pinned: Servable | None = None) -> Recorded:
-        """Claim a move in the ledger and make it.
+        """Append a move to the ledger, then make it.
 
         Args:
             after: the ledger as it was when the move was decided.
-            pinned: what is served from here from now on; it must be in the model store.
+            pinned: the model to pin on this machine, from the model store; None leaves the pin.
 
         Raises:
-            LedgerError: another move came first, and nothing was moved; or it was moved, but cannot be pinned.
+            LedgerError: another move came first and nothing changed; or the alias was moved, but the pin not written.
         """
         with store_lock(self.artefacts):
             recorded = self.ledger.append(entry, after, version)
@@ -82,7 +82,7 @@ class OpenedRegistry:
         return recorded
 
     def _follow(self, alias: str) -> None:
-        """Set an alias to what the ledger says; looked at again afterwards, so that a slow move undoes no later one."""
+        """Set an alias as the ledger says, and read the ledger again, so that a slow move undoes no later one."""
         found = None
         while (last := self.ledger.read().last(alias)) != found and last is not None:
             if last.entry.to_version is None:
@@ -92,7 +92,7 @@ class OpenedRegistry:
             found = last
 
     def entry(self, move: Move, alias: Alias | None, to: ModelVersion | None, why: str, **rest: Any) -> Entry:
-        """An entry of now, from where the alias is."""
+        """An entry with the current time, starting from the alias's current version."""
         aliases = registry.aliases_of(self.client, self.name)
         return Entry(
             move=move,
@@ -106,10 +106,10 @@ class OpenedRegistry:
         )
 
     def refuse_unservable(self, servable: Servable) -> None:
-        """Hold a model against the live Feast registry, as the service will when it starts.
+        """Compare a model's contract with the live Feast registry, as the service does at its start.
 
         Raises:
-            ModelImportError: it was trained on features that are no longer there, or are others now.
+            ModelImportError: the registry no longer offers the features that the model was trained on.
         """
         contract = servable.contract
         found = differences(contract.feature_schema, live_schema(self.artefacts, contract.feature_service))

@@ -1,4 +1,4 @@
-"""Training on a schedule: only when there is something new, and never further than the alias `challenger`."""
+"""Scheduled training: only on new data, and never moves another alias than `challenger`."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,24 +24,24 @@ from training.train import train_version
 
 
 def retrain(opened: OpenedRegistry, force: bool = False) -> Recorded | None:
-    """Train a challenger if the features were built from something that the newest version has not seen.
+    """Train a challenger if the features are new to the newest version.
 
-    One that was trained, but cut off before the gate had spoken, is taken up where it was.
+    A version whose training was interrupted before the gate decided is judged, not trained again.
 
     Args:
-        force: train although there is nothing new, as after a change of settings or candidates; the gate still decides.
+        force: train without new data, as after a change of settings or candidates; the gate still decides.
 
     Returns:
-        The move of the alias `challenger`; None if there is nothing new.
+        The ledger entry of the alias `challenger`; None without new data.
 
     Raises:
         LockedError: another retraining runs on this machine.
-        OtherTargetError: the label's length is set, and is not the champion's.
+        OtherTargetError: the label length that is set is not the champion's.
         DatasetError: there are no features, or no training set can be made of them.
-        GateError: the new version is registered without the alias.
+        GateError: the gate objects; the new version is registered without the alias.
     """
     with _one_at_a_time(opened.artefacts.model_tag.with_name("retrain.lock")):
-        opened.settled()  # said before the minutes of training, not after
+        opened.settled()  # fails before the minutes of training, not after
         settings, champion = _target(opened)
         built = built_from(opened.artefacts)
         if not built:
@@ -76,7 +76,7 @@ def _target(opened: OpenedRegistry) -> tuple[TrainingSettings, tuple[str, ModelC
     try:
         champion = champion_contract(opened.client, opened.name)
     except ModelImportError:
-        return opened.settings, None  # a champion that is damaged is the gate's to object to
+        return opened.settings, None  # the gate will object to a damaged champion
     if champion is None:
         return opened.settings, None
     number, contract = champion
@@ -87,7 +87,7 @@ def _target(opened: OpenedRegistry) -> tuple[TrainingSettings, tuple[str, ModelC
 def _refuse_earlier_labels(
     artefacts: Artefacts, settings: TrainingSettings, number: str, champion: ModelContract
 ) -> None:
-    """Told before the minutes of training: the gate holds no version against a champion that has seen later labels."""
+    """Refuse, before the minutes of training, what the gate cannot compare: a champion that has seen later labels."""
     cutoff = last_labelled(observed_until(artefacts), settings)
     if said := fitted_after(champion.training_window, cutoff):
         raise DatasetError(
@@ -97,7 +97,7 @@ def _refuse_earlier_labels(
 
 
 def _was_cut_off(opened: OpenedRegistry, version: ModelVersion) -> bool:
-    """True for one that passed its own gate, and then neither became anything nor was refused beside the champion."""
+    """True for a version that passed its own gate, got no alias, and was not refused beside the champion."""
     number = str(version.version)
     moved = any(r.entry.to_version == number for r in opened.ledger.read().recorded if r.behind is None)
     moved = moved or number in registry.aliases_of(opened.client, opened.name).values()
