@@ -18,7 +18,7 @@ def format_range(since: datetime | None, until: datetime | None) -> str:
     return " ".join(f"{word} {at.isoformat()}" for word, at in ends if at) or "at all"
 
 
-def refuse_nothing_between(since: datetime | None, until: datetime | None) -> None:
+def refuse_empty_range(since: datetime | None, until: datetime | None) -> None:
     """Check that [since, until) holds some time; None is an open end.
 
     Raises:

@@ -19,7 +19,7 @@ from contract import RawFeatures
 from contract.histogram import Histogram
 from jobs.drift.baseline import SCORE
 from jobs.drift.statistics import drift
-from jobs.drift.watch import Thresholds, drifts
+from jobs.drift.watch import Thresholds, compare_columns
 from jobs.settings import JobsSettings
 from scoring.models.model_store import open_model, pinned_tag
 from training.data.dataset import TrainingData
@@ -148,7 +148,7 @@ def _population(artefacts: Artefacts, settings: TrainingSettings) -> _Population
 def _false_alarms(population: _Population, size: int, random: np.random.Generator) -> float:
     alarms = 0
     for _ in range(RESAMPLES):
-        found = drifts(population.draw(size, random), population.trained, _THRESHOLDS)
+        found = compare_columns(population.draw(size, random), population.trained, _THRESHOLDS)
         alarms += any(column.drifted for column in found)
     return alarms / RESAMPLES
 

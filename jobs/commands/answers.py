@@ -24,9 +24,9 @@ COMMANDS = Commands()
 @between_option("requested")
 def why_command(request: str, row: int, since: datetime | None, until: datetime | None) -> None:
     """Show a logged decision: its features, its explanation, and the same score computed again."""
-    from jobs.inference_log.why import Asked, why
+    from jobs.inference_log.why import DecisionQuery, why
 
-    for line in why(Artefacts.of(os.environ).inference_log, Asked(request, row, since, until)):
+    for line in why(Artefacts.of(os.environ).inference_log, DecisionQuery(request, row, since, until)):
         print(line)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from artefacts.process.command_line import past_time
-from jobs.times import refuse_nothing_between
+from jobs.times import refuse_empty_range
 
 ENGINES = click.Choice(["duckdb", "spark"])
 
@@ -31,7 +31,7 @@ def between_option(what: str) -> Callable[[Declared], Declared]:
         @click.option("--until", type=past_time, help=f"ISO time, UTC, or as --since: {what} before it.")
         @wraps(command)
         def checked(since: datetime | None, until: datetime | None, **others: Any) -> None:
-            refuse_nothing_between(since, until)
+            refuse_empty_range(since, until)
             command(since=since, until=until, **others)
 
         return checked

@@ -1,4 +1,4 @@
-"""What live values are held against: the rows of training, or a period of the inference log."""
+"""Baselines to compare live values with: the rows of training, or a period of the inference log."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ SCORE = "churn_probability"
 
 @dataclass(frozen=True)
 class BaselineChoice:
-    """Which baseline is asked for.
+    """The chosen baseline.
 
-    kind: `training`: the rows of the test cut-off, counted in the contract. `promoted`: the first `days` of the log
-        that the version answered. `period`: rows of [since, until) of the log, whichever version answered.
+    kind: `training`: the rows of the test cut-off, as counted in the contract. `promoted`: the first `days` in which
+        the version answered. `period`: rows of the log in [since, until), whichever version answered.
     """
 
     kind: Literal["training", "promoted", "period"]
@@ -32,7 +32,7 @@ class BaselineChoice:
         """Read `training`, `promoted` or `<from>..<to>`, ISO times, UTC unless they name a zone.
 
         Raises:
-            ArgumentError: it is none of these.
+            ArgumentError: the text is none of these.
         """
         if text == "training":
             return cls("training")
@@ -52,10 +52,10 @@ class BaselineChoice:
         return cls("period", since=since, until=until)
 
     def window(self, first_answer: datetime) -> tuple[datetime, datetime] | None:
-        """[from, to) of the log for a version; None where the log is not asked.
+        """[from, to) of a version's baseline in the log; None if the baseline does not come from the log.
 
         Args:
-            first_answer: when the version answered first.
+            first_answer: time of the version's first answer.
         """
         if self.kind == "promoted":
             return first_answer, first_answer + timedelta(days=self.days)
@@ -64,12 +64,12 @@ class BaselineChoice:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the live rows of one version are held against.
+    """The baseline of one version.
 
-    histograms: column → its counts; `SCORE` is one of them.
-    what: which rows these are, in words.
-    rows: how many.
-    oldest: the largest age of a customer among them, in the unit of the feature that tells it; None if none tells it.
+    histograms: column → its counts; `SCORE` is one of the columns.
+    what: describes the rows in words.
+    rows: number of rows.
+    oldest: the largest age of a customer, in the unit of the age feature; None without an age feature.
     """
 
     histograms: Mapping[str, Histogram]
@@ -79,7 +79,7 @@ class Baseline:
 
 
 def trained_baseline(contract: ModelContract, age_feature: str) -> Baseline:
-    """What training counted.
+    """The baseline that training counted.
 
     Raises:
         JobError: the contract has no counts, or its inputs and its scores were counted on different rows.

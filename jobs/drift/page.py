@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Gauge
 
 from contract.histogram import Histogram
-from jobs.reports.charts import Axis, Chart, Series, columns
+from jobs.reports.charts import Axis, Series, columns
 from jobs.reports.pages import render
+from jobs.reports.shapes import Chart
 
 _SHARE = Axis("share of rows, %", percent=True)
 

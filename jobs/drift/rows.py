@@ -1,4 +1,4 @@
-"""The rows of the inference log that are compared: each customer once, with the latest row of the time."""
+"""Reads the rows to compare from the inference log: the latest row of each customer."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 
 from contract import ContractError, FeatureState
 from jobs.drift.baseline import SCORE
-from jobs.inference_log.reading import LoggedRows, LogReading, Opener, refuse_foreign
+from jobs.inference_log.reading import LoggedRows, LogReading, Opener, refuse_other_contract
 from scoring.errors import ModelError
 from scoring.models.imported_model import ImportedModel
 
 MOST_CUSTOMERS = 50_000
-"""More are sampled, always the same ones: they would find differences that do not matter."""
+"""Of more, a fixed sample is taken: larger samples find differences that are too small to matter."""
 
 
 @dataclass
 class LatestRows:
-    """The latest looked-up row of each customer, of at most `MOST_CUSTOMERS`.
+    """The latest row of each of at most `MOST_CUSTOMERS` customers who were known online.
 
-    names: k inputs.
+    names: of the k inputs.
     values: float64 (n, k), NaN where a default stood in.
     scores: float64 (n,), NaN where the row was not scored.
     """
@@ -37,11 +37,11 @@ class LatestRows:
     scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     def add(self, rows: LoggedRows, by: ImportedModel, to: ImportedModel) -> None:
-        """Take further rows; those of unknown customers, and those with a value from the request, are left out.
+        """Add rows, without those of unknown customers and those with a value from the request.
 
         Args:
-            by: the model that answered them.
-            to: the one whose inputs `names` are. Where it is another, it scores the values that `by` saw.
+            by: the model that answered the rows.
+            to: the model whose inputs `names` are. If it is another model, it scores the values that `by` saw.
 
         Raises:
             ModelError: `by` did not read an input of `to`.
@@ -65,13 +65,13 @@ class LatestRows:
         return len(self.identities)
 
     def frame(self) -> pd.DataFrame:
-        """Inputs and score by name."""
+        """One column for each input, and `SCORE`."""
         return pd.DataFrame(self.values.reshape(-1, len(self.names)), columns=self.names).assign(**{SCORE: self.scores})
 
 
 @dataclass
 class DriftLog:
-    """The inference log as comparisons read it.
+    """Reads the inference log and notes problems.
 
     problems: one line for each model that cannot be used and each file that cannot be read.
     """
@@ -85,11 +85,11 @@ class DriftLog:
 
     @property
     def unusable(self) -> set[str]:
-        """Tags of models of which rows were met that cannot be used."""
+        """Tags of models whose rows cannot be used."""
         return {tag for tag, model in self._models.items() if model is None}
 
     def first_answers(self) -> dict[str, datetime]:
-        """Tag → when it answered first, of what the log still holds."""
+        """Model tag → time of its first answer that the log still holds."""
         found: dict[str, datetime] = {}
         for tag, table in self._reading(None, None):
             first = pc.min(table["as_of"]).as_py()
@@ -97,29 +97,29 @@ class DriftLog:
         return found
 
     def chunks(self, since: datetime | None, until: datetime | None) -> Iterator[tuple[ImportedModel, LoggedRows]]:
-        """A model and answered rows of it in [since, until)."""
+        """Yield models and rows that they answered in [since, until)."""
         for tag, table in self._reading(since, until):
             try:
                 if tag not in self._models:
-                    self._models[tag] = None  # what is wrong with a model is said once
+                    self._models[tag] = None  # so that a model's problem is reported once
                     self._models[tag] = self.opened(tag)
                 model = self._models[tag]
                 if model is None:
                     continue
-                refuse_foreign(table, model)
+                refuse_other_contract(table, model)
                 width = len(model.contract.inputs)
                 yield model, LoggedRows.of(table, table["customer_id"].combine_chunks(), width)
             except (ModelError, ContractError) as error:
                 self._models[tag] = None
-                self.say(f"rows of model {tag}: {error}")
+                self.add_problem(f"rows of model {tag}: {error}")
 
     def _reading(self, since: datetime | None, until: datetime | None) -> Iterator[tuple[str, pa.Table]]:
         reading = LogReading(self.folder, since, until)
         yield from reading.chunks()
         for line in reading.damaged:
-            self.say(line)
+            self.add_problem(line)
 
-    def say(self, problem: str) -> None:
+    def add_problem(self, problem: str) -> None:
         """Note a problem once."""
         if problem not in self.problems:
             self.problems.append(problem)
@@ -128,7 +128,7 @@ class DriftLog:
 def _seen_by(
     to: ImportedModel, by: ImportedModel, values: NDArray[np.float64], scores: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What one model read, in the order of another, and what that one makes of it where the row was scored."""
+    """The values that `by` saw in the order of the inputs of `to`, and the scores of `to` for rows that were scored."""
     columns = {name: column for column, name in enumerate(by.contract.feature_names)}
     if missing := [name for name in to.contract.feature_names if name not in columns]:
         raise ModelError(f"it does not read {', '.join(missing)}, which {to.tag} does")

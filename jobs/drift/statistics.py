@@ -1,4 +1,4 @@
-"""Whether values differ from those of a baseline, and by how much. Pure."""
+"""Tests whether values differ from a baseline, and measures by how much. Pure."""
 
 from dataclasses import dataclass
 
@@ -15,12 +15,12 @@ _FEWEST_EXPECTED = 5.0  # Cochran's rule for the chi-squared approximation
 class Drift:
     """How one column compares with the baseline.
 
-    p_value: of the chi-squared test of homogeneity, two samples over the histogram's bins and the missing.
-    psi: population stability index, Σ (live − baseline) · ln(live ÷ baseline) over the same: how large the effect is.
-    min_psi: from which on it matters.
+    p_value: of the chi-squared test of homogeneity of two samples, over the histogram's bins and the missing values.
+    psi: population stability index, Σ (live − baseline) · ln(live ÷ baseline) over the same: the size of the effect.
+    min_psi: the smallest index that matters.
     missing, missing_before: share of rows without a value, live and in the baseline.
     significant: the p value is below the level.
-    drifted: it is significant, and large enough to matter.
+    drifted: the difference is significant, and the index is at least `min_psi`.
     """
 
     column: str
@@ -35,10 +35,10 @@ class Drift:
 
 
 def drift(column: str, baseline: Histogram, values: ArrayLike, level: float, min_psi: float) -> Drift:
-    """Compare n values, NaN where there is none, with what was counted in the baseline.
+    """Compare n values, NaN for missing ones, with the counts of the baseline.
 
     Args:
-        level: of this column; the rate of false alarms of a report over its number of columns holds over all of them
+        level: significance level of this column. A report divides its rate of false alarms by its number of columns
             (Bonferroni).
     """
     before, live = baseline.all_counts, baseline.count(values)
@@ -57,7 +57,7 @@ def drift(column: str, baseline: Histogram, values: ArrayLike, level: float, min
 
 
 def p_value_of(before: NDArray[np.int64], live: NDArray[np.int64]) -> float:
-    """Pearson's chi-squared test of homogeneity; neighbouring bins are put together until both expect 5 rows."""
+    """Pearson's chi-squared test of homogeneity; neighbouring bins are merged until both samples expect 5 rows."""
     share = live.sum() / max(1, live.sum() + before.sum())
     expected = (before + live) * min(share, 1 - share)
     table = _merged(np.stack([before, live, expected]), expected)
@@ -67,7 +67,7 @@ def p_value_of(before: NDArray[np.int64], live: NDArray[np.int64]) -> float:
 
 
 def psi_of(before: NDArray[np.int64], live: NDArray[np.int64]) -> float:
-    """Population stability index; half a row is added to every bin, so that an empty one is not infinite."""
+    """Population stability index. Half a row is added to every bin, so that an empty bin does not make it infinite."""
     some = (before + live) > 0
     a = (before[some] + 0.5) / (before[some] + 0.5).sum()
     b = (live[some] + 0.5) / (live[some] + 0.5).sum()
@@ -75,7 +75,7 @@ def psi_of(before: NDArray[np.int64], live: NDArray[np.int64]) -> float:
 
 
 def _merged(table: NDArray[np.float64], expected: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Columns added up from the left until each group expects enough; what is left over joins the last."""
+    """Add up columns from the left until each group expects enough rows; the rest joins the last group."""
     groups: list[NDArray[np.float64]] = []
     held, waiting = np.zeros(len(table)), 0.0
     for column in range(table.shape[1]):

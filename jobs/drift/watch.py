@@ -1,7 +1,7 @@
-"""Inference log against a baseline: which inputs, and whether the scores, have drifted.
+"""Compares the inference log with a baseline: which inputs have drifted, and have the scores?
 
-Each customer counts once, with the latest row: a customer who is asked for often is no evidence of a change.
-One verdict for each model is made here; page, exit code, metrics and JSON say that one.
+Each customer counts once, with the latest row, because many requests for one customer are no evidence of a change.
+Each model gets one verdict here. Page, exit code, metrics and JSON all report it.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from jobs.drift.page import drift_page, metrics_of
 from jobs.drift.rows import DriftLog, LatestRows
 from jobs.drift.statistics import Drift, drift
 from jobs.errors import JobError
-from jobs.inference_log.reading import Opener, nothing_in
+from jobs.inference_log.reading import Opener, explain_nothing_found
 from jobs.reports.files import write_report
 from jobs.settings import JobsSettings
 from jobs.times import format_range, unix_us
@@ -29,17 +29,17 @@ from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import open_model
 
 FEWEST_CUSTOMERS = 200
-"""Below them a report would say little, and be wrong about rare values."""
+"""Fewer would tell little, and mislead about rare values."""
 
 
 class NothingToCompareError(JobError):
-    """The log holds too few customers of the time, or of the baseline's."""
+    """The log holds too few customers in the time range or in the baseline."""
 
     exit_code = 4
 
 
 class DriftError(JobError):
-    """Live values differ from those of the baseline, which is no error of anybody."""
+    """Live values differ from the baseline. That is a finding, not a failure."""
 
     exit_code = 3
     prefix = "drifted"
@@ -50,7 +50,7 @@ class Thresholds:
     """What counts as drift.
 
     alpha: rate of false alarms of a whole report.
-    min_psi: index from which on a difference matters; `min_psi_of` are those of single columns.
+    min_psi: the smallest index that matters; `min_psi_of` sets it for single columns.
     """
 
     alpha: float = 0.05
@@ -63,9 +63,9 @@ class DriftWatch:
     """What to compare.
 
     out: folder of the report.
-    since, until: live rows of [since, until), UTC; None is an open end. Rows of the baseline are no live rows, and
-        without `since` none before it are.
-    age_feature: the input that tells how long somebody has been a customer.
+    since, until: live rows are those in [since, until), UTC; None is an open end. Rows of the baseline are not live
+        rows. Without `since`, neither are rows before the baseline.
+    age_feature: the input that says how long somebody has been a customer.
     """
 
     out: Path
@@ -84,10 +84,10 @@ class DriftWatch:
         until: datetime | None = None,
         baseline: str | None = None,
     ) -> Self:
-        """As the settings have it.
+        """Take everything else from the settings.
 
         Raises:
-            ArgumentError: the baseline is none.
+            ArgumentError: the baseline cannot be parsed.
         """
         return cls(
             out,
@@ -100,10 +100,10 @@ class DriftWatch:
 
 
 @dataclass
-class _Pair:
-    """The rows of one version, and those it is held against where they come from the log.
+class _VersionRows:
+    """The live rows of one version, and its baseline rows if they come from the log.
 
-    window: [from, to) of these.
+    before: the baseline rows, and window: their time range [from, to).
     """
 
     model: ImportedModel
@@ -112,15 +112,15 @@ class _Pair:
     window: tuple[datetime, datetime] | None
 
 
-def drifts(live: pd.DataFrame, baseline: Mapping[str, Histogram], thresholds: Thresholds) -> list[Drift]:
-    """Every column held against the baseline; what has drifted first, by its index.
+def compare_columns(live: pd.DataFrame, baseline: Mapping[str, Histogram], thresholds: Thresholds) -> list[Drift]:
+    """Compare every column with the baseline; drifted columns come first, by falling index.
 
     Args:
         live: a column for each of `baseline`; one row for each customer.
     """
     level = thresholds.alpha / len(baseline)
     found = [
-        drift(name, histogram, _told(live, name), level, thresholds.min_psi_of.get(name, thresholds.min_psi))
+        drift(name, histogram, _values_of(live, name), level, thresholds.min_psi_of.get(name, thresholds.min_psi))
         for name, histogram in baseline.items()
     ]
     return sorted(found, key=lambda column: (not column.drifted, -column.psi / column.min_psi))
@@ -138,16 +138,16 @@ def watch_drift(log: Path, watch: DriftWatch, opened: Opener = open_model) -> di
     Raises:
         NothingToCompareError: no model has enough customers on both sides; nothing was written.
         DriftError: the report is written and something has drifted.
-        JobError: a threshold names no column; or the report is written, and a file or a model could not be used; or
-            nothing could.
+        JobError: a threshold names an unknown column; or nothing could be compared; or the report is written, and a
+            file or a model could not be used.
     """
     reading = DriftLog(log, opened)
-    pairs = _pairs(reading, watch)
+    versions = _versions(reading, watch)
     few: list[str] = []
     models, pages = [], {}
-    for pair in pairs:
+    for version in versions:
         try:
-            made, page = _compared(pair, watch, len(pairs))
+            made, page = _compared(version, watch, len(versions))
         except NothingToCompareError as error:
             few.append(str(error))
         except JobError as error:
@@ -159,7 +159,7 @@ def watch_drift(log: Path, watch: DriftWatch, opened: Opener = open_model) -> di
         if reading.problems:
             raise JobError("nothing could be compared: " + "; ".join([*reading.problems, *few]))
         found_few = "; ".join(few) or f"no answered row {format_range(watch.since, watch.until)}"
-        raise NothingToCompareError(nothing_in(log, found_few))
+        raise NothingToCompareError(explain_nothing_found(log, found_few))
     _refuse_unknown_columns(watch.thresholds, models)
     report = {
         "compared_at": datetime.now(UTC).isoformat(),
@@ -184,7 +184,7 @@ def watch_drift(log: Path, watch: DriftWatch, opened: Opener = open_model) -> di
 
 
 def outcome_line(report: Mapping[str, Any]) -> str:
-    """What was compared, for people."""
+    """The outcome in lines for a terminal."""
     compared = (
         f"version {model['version']}: {len(model['columns'])} columns of {model['customers']:,} customers, "
         f"none drifted; baseline: {model['baseline']['rows']:,} rows of {model['baseline']['what']}"
@@ -193,46 +193,46 @@ def outcome_line(report: Mapping[str, Any]) -> str:
     return "\n".join([*compared, *(f"not compared: {few}" for few in report["too_few"])])
 
 
-def _pairs(reading: DriftLog, watch: DriftWatch) -> list[_Pair]:
+def _versions(reading: DriftLog, watch: DriftWatch) -> list[_VersionRows]:
     choice = watch.baseline
     first = reading.first_answers() if choice.kind == "promoted" else {}
-    found: dict[str, _Pair] = {}
+    found: dict[str, _VersionRows] = {}
     for model, rows in reading.chunks(watch.since, watch.until):
         names = model.contract.feature_names
         window = choice.window(first.get(model.tag) or datetime.fromtimestamp(rows.as_of_us.min() / 1e6, UTC))
-        pair = found.setdefault(model.tag, _Pair(model, LatestRows(names), LatestRows(names), window))
+        version = found.setdefault(model.tag, _VersionRows(model, LatestRows(names), LatestRows(names), window))
         if window:
             begin, end = unix_us(window[0]), unix_us(window[1])
             live = rows.as_of_us >= end if watch.since is None else (rows.as_of_us < begin) | (rows.as_of_us >= end)
             rows = rows.take(np.flatnonzero(live))
-        pair.live.add(rows, model, model)
-    windows = [pair.window for pair in found.values() if pair.window]
+        version.live.add(rows, model, model)
+    windows = [version.window for version in found.values() if version.window]
     if windows:
         span = min(begin for begin, _ in windows), max(end for _, end in windows)
         for by, rows in reading.chunks(*span):
-            for pair in found.values():
-                if pair.window and (choice.kind == "period" or by.tag == pair.model.tag):
-                    begin, end = map(unix_us, pair.window)
+            for version in found.values():
+                if version.window and (choice.kind == "period" or by.tag == version.model.tag):
+                    begin, end = map(unix_us, version.window)
                     within = np.flatnonzero((rows.as_of_us >= begin) & (rows.as_of_us < end))
                     try:
-                        pair.before.add(rows.take(within), by, pair.model)
+                        version.before.add(rows.take(within), by, version.model)
                     except ModelError as error:
-                        reading.say(f"rows of model {by.tag} are in no baseline: {error}")
-    return [pair for tag, pair in found.items() if tag not in reading.unusable]
+                        reading.add_problem(f"rows of model {by.tag} are in no baseline: {error}")
+    return [version for tag, version in found.items() if tag not in reading.unusable]
 
 
-def _compared(pair: _Pair, watch: DriftWatch, models: int) -> tuple[dict[str, Any], str]:
-    """What is reported of one version, and its page.
+def _compared(version: _VersionRows, watch: DriftWatch, models: int) -> tuple[dict[str, Any], str]:
+    """The entry of `drift.json` for one version, and its page.
 
     Args:
-        models: how many are compared in this report; they share its rate of false alarms.
+        models: number of models in this report; they share its rate of false alarms.
     """
-    contract = pair.model.contract
-    if pair.window is None:
+    contract = version.model.contract
+    if version.window is None:
         baseline = trained_baseline(contract, watch.age_feature)
     else:
-        baseline = _logged_baseline(pair, pair.window, watch)
-    rows = pair.live.frame()
+        baseline = _logged_baseline(version, version.window, watch)
+    rows = version.live.frame()
     older = np.zeros(len(rows), dtype=bool)
     if baseline.oldest is not None:
         older = rows[watch.age_feature].to_numpy() > baseline.oldest
@@ -240,15 +240,15 @@ def _compared(pair: _Pair, watch: DriftWatch, models: int) -> tuple[dict[str, An
     if len(live) < FEWEST_CUSTOMERS:
         but = f", {older.sum():,} more are older customers than anybody of the baseline" if older.any() else ""
         raise NothingToCompareError(
-            f"{len(live):,} customers of {pair.model.tag}{but}; at least {FEWEST_CUSTOMERS} customers are needed"
+            f"{len(live):,} customers of {version.model.tag}{but}; at least {FEWEST_CUSTOMERS} customers are needed"
             + ("; BASELINE=promoted or a period of the log has customers of later days" if older.any() else "")
         )
     shared = Thresholds(watch.thresholds.alpha / models, watch.thresholds.min_psi, watch.thresholds.min_psi_of)
-    found = drifts(live, baseline.histograms, shared)
-    times = pair.live.times[~older]
+    found = compare_columns(live, baseline.histograms, shared)
+    times = version.live.times[~older]
     first, last = (datetime.fromtimestamp(us / 1e6, UTC).isoformat() for us in (times.min(), times.max()))
     told: dict[str, Any] = {
-        "tag": pair.model.tag,
+        "tag": version.model.tag,
         "version": contract.model_version,
         "verdict": "drifted" if any(column.drifted for column in found) else "not drifted",
         "customers": len(live),
@@ -263,32 +263,32 @@ def _compared(pair: _Pair, watch: DriftWatch, models: int) -> tuple[dict[str, An
         "columns": [asdict(column) for column in found],
         "page": f"drift-{contract.model_version}.html",
     }
-    counts = {name: histogram.count(_told(live, name)) for name, histogram in baseline.histograms.items()}
+    counts = {name: histogram.count(_values_of(live, name)) for name, histogram in baseline.histograms.items()}
     return told, drift_page(told, baseline.histograms, counts)
 
 
-def _logged_baseline(pair: _Pair, window: tuple[datetime, datetime], watch: DriftWatch) -> Baseline:
-    rows = pair.before.frame()
+def _logged_baseline(version: _VersionRows, window: tuple[datetime, datetime], watch: DriftWatch) -> Baseline:
+    rows = version.before.frame()
     what = f"answers from {window[0].isoformat()} until {window[1].isoformat()}"
     if watch.baseline.kind == "promoted":
         what = f"the first {watch.baseline.days} days of the version in the log: {what}"
     if len(rows) < FEWEST_CUSTOMERS:
         raise NothingToCompareError(
-            f"{len(rows):,} customers of {pair.model.tag} in its baseline, {what}; at least {FEWEST_CUSTOMERS} "
+            f"{len(rows):,} customers of {version.model.tag} in its baseline, {what}; at least {FEWEST_CUSTOMERS} "
             "customers are needed"
         )
     ages = rows[watch.age_feature].to_numpy() if watch.age_feature in rows else np.empty(0)
     ages = ages[np.isfinite(ages)]
     return Baseline(
-        histograms={str(name): Histogram.of(_told(rows, str(name))) for name in rows},
+        histograms={str(name): Histogram.of(_values_of(rows, str(name))) for name in rows},
         what=what,
         rows=len(rows),
         oldest=float(ages.max()) if len(ages) else None,
     )
 
 
-def _told(rows: pd.DataFrame, name: str) -> NDArray[np.float64]:
-    """A column; of the scores only those that there are: a refused row has none, which says nothing of the scores."""
+def _values_of(rows: pd.DataFrame, name: str) -> NDArray[np.float64]:
+    """The values of a column. Rows without a score are left out of the scores: they were refused, not scored low."""
     values: NDArray[np.float64] = rows[name].to_numpy()
     return values[~np.isnan(values)] if name == SCORE else values
 

@@ -1,4 +1,4 @@
-"""The scores of the inference log as a table to ask in SQL: each once, however many there are."""
+"""Loads the scores of the inference log into DuckDB tables, each score once, of any number of rows."""
 
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from contract import ModelContract, Population
 from jobs.errors import JobError
-from jobs.inference_log.reading import LogReading, Opener, refuse_foreign
+from jobs.inference_log.reading import LogReading, Opener, refuse_other_contract
 from jobs.offline_store.latest_rows import connect
 from scoring.errors import ModelError
 from scoring.models.imported_model import ImportedModel
@@ -32,16 +32,16 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Active:
-    """Which customers are called active: those whose `feature` is at most `days`. None: as the model's contract says.
+    """Customers are active if their `feature` is at most `days`. None takes the value of the model's contract.
 
-    Contracts that do not say it are older than it: 180 days since the last order then.
+    Older contracts do not define it. For them a customer is active up to 180 days after the last order.
     """
 
     feature: str | None = None
     days: float | None = None
 
     def of(self, contract: ModelContract) -> Population:
-        """Who is active to a model."""
+        """The active population of a model."""
         promised = contract.populations.get("active") or _ACTIVE_BEFORE
         return Population(
             feature=promised.feature if self.feature is None else self.feature,
@@ -53,12 +53,12 @@ class Active:
 class LoggedScores:
     """The tables of one reading.
 
-    connection: `scores` has a row for each row of a request and each model (`model_tag`, `role`) that scored it, with
-        the columns above and `active`: null where the model has not the feature, or it was not known. A row that was
-        logged again, as a client repeats its request id, is there once, as it was first. `reused` has the rows
-        (`request_id`, `row`) that were asked for different customers: none of theirs is in `scores`.
-    contracts: model tag → its contract; models that cannot be opened are left out.
-    problems: why, one line each.
+    connection: the table `scores` has a row for each row of a request and each model (`model_tag`, `role`) that scored
+        it, with the columns of `_COLUMNS` and `active`, null where the model lacks the feature or it was unknown. If a
+        client repeated a request id, the first row counts. The table `reused` has the rows (`request_id`, `row`) whose
+        request id was used for different customers; `scores` has none of them.
+    contracts: model tag → contract, without models that cannot be opened.
+    problems: one line for each model that cannot be opened.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -66,17 +66,17 @@ class LoggedScores:
     problems: list[str] = field(default_factory=list)
 
     def active(self, active: Active) -> list[str]:
-        """Who is active to the models, in words; of more than one kind where they differ."""
+        """The rules by which customers are active, in words; more than one if the models differ."""
         found = (active.of(contract) for contract in self.contracts.values())
         return sorted({f"{members.feature} ≤ {members.at_most:g}" for members in found})
 
     def count(self, query: str, *parameters: object) -> int:
-        """The one number that a query gives."""
+        """The number that a query returns."""
         found = self.connection.execute(query, list(parameters)).fetchone()
         return int(found[0]) if found else 0
 
     def arrays(self, query: str, *parameters: object) -> dict[str, NDArray[Any]]:
-        """Columns of a query without nulls, (n,) each."""
+        """The columns of a query, (n,) each; the query must return no nulls."""
         table = self.connection.execute(query, list(parameters)).to_arrow_table()
         return {name: table[name].to_numpy() for name in table.column_names}
 
@@ -85,14 +85,14 @@ class LoggedScores:
 def open_scores(
     reading: LogReading, active: Active | None = None, opened: Opener = open_model
 ) -> Iterator[LoggedScores]:
-    """Read the log into tables that go to disk where they outgrow the memory of a job.
+    """Read the log into tables, which spill to disk if they outgrow the memory of a job.
 
     Args:
-        active: who is; None where nobody wants to know, and then no model is opened.
+        active: the rule for active customers; None leaves `active` null and opens no model.
         opened: a model by its tag.
 
     Raises:
-        JobError: DuckDB failed here or in the block; its words are quoted.
+        JobError: DuckDB failed here or in the block; the message quotes it.
     """
     with tempfile.TemporaryDirectory(prefix="scores-") as scratch, connect() as connection:
         connection.execute(f"SET temp_directory = '{scratch}'")
@@ -139,8 +139,8 @@ def _load(scores: LoggedScores, reading: LogReading, active: Active | None, open
 
 
 def _active(table: pa.Table, model: ImportedModel, active: Active) -> pa.Array:
-    """Raises: ModelError, the rows are not of this model."""
-    refuse_foreign(table, model)
+    """Bool (n,), null where it is not known. Raises ModelError if the rows are not of this model."""
+    refuse_other_contract(table, model)
     contract, members = model.contract, active.of(model.contract)
     if members.feature not in contract.feature_names:
         return pa.nulls(table.num_rows, pa.bool_())
@@ -149,11 +149,11 @@ def _active(table: pa.Table, model: ImportedModel, active: Active) -> pa.Array:
         days = pc.list_element(table["inputs"], column)
         defaulted = pc.list_element(table["defaulted"], column)
     except pa.ArrowInvalid:
-        raise ModelError(f"rows of model {model.tag} have not its {len(contract.inputs)} inputs") from None
+        raise ModelError(f"rows of model {model.tag} do not have its {len(contract.inputs)} inputs") from None
     return pc.if_else(defaulted, pa.scalar(None, pa.bool_()), pc.less_equal(days, members.at_most)).combine_chunks()
 
 
 def customer_numbers(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Hashes of customer ids, (n,), as numbers from 0 without gaps."""
+    """Number customers from 0 without gaps, by the hashes of their ids; (n,)."""
     numbers: NDArray[np.int64] = np.unique(hashes, return_inverse=True)[1].astype(np.int64)
     return numbers

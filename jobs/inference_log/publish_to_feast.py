@@ -1,4 +1,4 @@
-"""Inference log → Feast's log of served features, on which `feast monitor` works."""
+"""Publishes the inference log as Feast's log of served features, which `feast monitor` reads."""
 
 import copy
 import shutil
@@ -18,7 +18,7 @@ from artefacts.log_rows import COMPLETE_SUFFIX, STATES, log_files
 from contract import FeatureState, ModelContract
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
-from jobs.inference_log.reading import nothing_in, refuse_foreign
+from jobs.inference_log.reading import explain_nothing_found, refuse_other_contract
 from jobs.times import format_range
 from scoring.errors import ModelError
 from scoring.inference_log import read_log
@@ -32,10 +32,13 @@ _INVALID, _PRESENT, _NULL_VALUE, _NOT_FOUND, _OUTSIDE_MAX_AGE = range(5)
 
 
 def publish_log(artefacts: Artefacts, since: datetime | None = None, until: datetime | None = None) -> str:
-    """Publish every complete file of these days that has not been published, through Feast's own call; a summary.
+    """Publish each complete file of these days once, through Feast's own call.
 
-    A published file carries the name of the file that it was made of and appears in one step: its being there is what
-    says that it was published, so whatever is killed, no row is there twice.
+    A published file has the name of its source file and appears in one step. Its existence marks the source file as
+    published, so no row is published twice, even if the job is killed.
+
+    Returns:
+        A summary in one line.
 
     Raises:
         JobError: some files could not be published, or the registry names no place for them; the others were.
@@ -44,14 +47,14 @@ def publish_log(artefacts: Artefacts, since: datetime | None = None, until: date
     opened = cache(open_model)
     logged = log_files(artefacts.inference_log, since, until)
     if not logged:
-        return nothing_in(artefacts.inference_log, f"no file {format_range(since, until)}")
+        return explain_nothing_found(artefacts.inference_log, f"no file {format_range(since, until)}")
     files = [file for file in logged if file.suffix == COMPLETE_SUFFIX]
     published, rows, problems = set[Path](), 0, []
     for file in files:
         try:
             for served in _by_model(read_log(file, pc.field("answered") & pc.field("inputs").is_valid())):
                 model = opened(served["model_tag"][0].as_py())
-                refuse_foreign(served, model)
+                refuse_other_contract(served, model)
                 if _publish(store, model.contract, served, file.stem):
                     published.add(file)
                     rows += len(served)
@@ -70,7 +73,7 @@ def _by_model(rows: pa.Table) -> Iterator[pa.Table]:
 
 
 def _publish(store: "FeatureStore", contract: ModelContract, served: pa.Table, name: str) -> bool:
-    """False if it was published before."""
+    """Publish rows of one model; False if they were published before."""
     from feast.errors import FeatureServiceNotFoundException
     from feast.feature_logging import FeatureServiceLoggingSource, LoggingConfig
     from feast.infra.offline_stores.file_source import FileLoggingDestination
@@ -105,13 +108,13 @@ def _publish(store: "FeatureStore", contract: ModelContract, served: pa.Table, n
 
 
 def feast_rows(served: pa.Table, contract: ModelContract, schema: pa.Schema) -> pa.Table:
-    """Rows of the log as Feast logs served features.
+    """Rows of the log in the form in which Feast logs served features.
 
-    A value is null where the model did not see one from the store: where the default or an override stood in.
+    A value is null if the model did not see it from the store, because a default or an override stood in.
 
     Args:
         served: n rows of one model, all with inputs.
-        schema: Feast's, of the contract's feature service. Columns that the model does not take are null.
+        schema: Feast's schema of the contract's feature service. Columns that the model does not read are null.
     """
     n, k = len(served), len(contract.inputs)
     values = _matrix(served["inputs"], n, k)

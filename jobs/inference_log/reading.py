@@ -1,4 +1,4 @@
-"""The rows of the inference log that a job looks at: those of a time, by model, in chunks of bounded size."""
+"""Reads rows of the inference log for jobs: of a time range, by model, in chunks of bounded size."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ Opener = Callable[[str], ImportedModel]
 
 ROWS_PER_CHUNK = 20_000
 _SEED = 20_240_601
-"""Of the sample: the same log gives the same rows."""
+"""Seed of the sample: the same log gives the same rows."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class LoggedRows:
     """n rows that one model answered, with k inputs.
 
     table: as logged.
-    customer_ids: string (n,), who they are in the offline store.
+    customer_ids: string (n,), as in the offline store.
     as_of_us: int64 (n,).
-    known: bool (n,); a customer who was not has no inputs, and NaN or False in the arrays below.
+    known: bool (n,), the customer was known online. Other rows have no inputs: NaN or False in the arrays below.
     inputs, states, defaulted, event_us: (n, k).
     probability: float64 (n,), NaN where the row was not scored.
     """
@@ -54,7 +54,7 @@ class LoggedRows:
         """Unpack rows of `INFERENCE_LOG`.
 
         Raises:
-            ModelError: a row has not `width` inputs.
+            ModelError: a row does not have `width` inputs.
         """
         lists = table["inputs"].combine_chunks()
         known = lists.is_valid().to_numpy(zero_copy_only=False)
@@ -106,18 +106,18 @@ class LoggedRows:
         )
 
 
-def nothing_in(folder: Path, what: str) -> str:
-    """What to say where nothing was found: that, or that there is no log at all."""
+def explain_nothing_found(folder: Path, what: str) -> str:
+    """Return a message that nothing was found; if there is no log at all, one that says so instead of `what`."""
     if any(folder.glob("date=*")):
         return f"{folder}: {what}"
     return f"{folder}: no inference log is there; a service with SERVICE_INFERENCE_LOG=true writes one"
 
 
-def refuse_foreign(table: pa.Table, model: ImportedModel) -> None:
-    """Hold rows of `INFERENCE_LOG` against the model that is stored under their tag.
+def refuse_other_contract(table: pa.Table, model: ImportedModel) -> None:
+    """Check that rows of `INFERENCE_LOG` were scored under the contract of the model that is stored under their tag.
 
     Raises:
-        ModelError: they were scored under another contract than it has.
+        ModelError: they were scored under another contract.
     """
     if not pc.all(pc.equal(table["contract_sha256"], model.contract_sha256)).as_py():
         raise ModelError(f"model {model.tag} has another contract than the rows were logged with")
@@ -125,15 +125,13 @@ def refuse_foreign(table: pa.Table, model: ImportedModel) -> None:
 
 @dataclass
 class LogReading:
-    """Rows of [since, until) in a folder, answered ones unless it says otherwise.
+    """Rows of [since, until) in a folder.
 
-    What was wrong with its files is noted while they are read.
-
-    sample: at most so many rows, drawn at random over all files; None takes every row.
-    unanswered: also rows of a model that did not give the answer.
-    files: that could be read. This and what follows is known once all have been.
+    sample: at most this many rows, drawn at random over all files; None takes every row.
+    unanswered: include rows of models that did not give the answer, such as a shadow.
+    files: number of readable files. This and the next two are known once all files have been read.
     damaged: one line for each file that cannot be read.
-    empty: complete files without a row, and open ones of which nothing was flushed.
+    empty: complete files without a row, and open files of which nothing was flushed.
     """
 
     folder: Path
@@ -146,9 +144,9 @@ class LogReading:
     empty: list[str] = field(default_factory=list)
 
     def chunks(self) -> Iterator[tuple[str, pa.Table]]:
-        """Model tag and rows of `INFERENCE_LOG`; at most one file and a chunk of each model are in memory.
+        """Yield model tags and rows of `INFERENCE_LOG`. At most one file and a chunk of each model are in memory.
 
-        The files are listed when this begins. Rows written meanwhile may be among them or not.
+        The files are listed at the start. Rows that are written meanwhile may be included or not.
         """
         waiting: dict[str, list[pa.Table]] = {}
         rows = Counter[str]()
@@ -166,7 +164,7 @@ class LogReading:
             yield tag, pa.concat_tables(tables).combine_chunks()
 
     def customer_ids(self) -> set[str]:
-        """Every customer id of the rows to read, as it is logged."""
+        """All customer ids of the rows, as they are logged."""
         found: set[str] = set()
         for table in self._tables():
             found.update(pc.unique(table["customer_id"]).to_pylist())
@@ -197,7 +195,7 @@ class LogReading:
             table = table.filter(self._wanted(table))
             if table.num_rows:
                 yield table
-        # At the end: the files are read several times over, once while they are being read.
+        # Set at the end, because a sampled reading goes through the files several times.
         self.files, self.damaged, self.empty = files, damaged, empty
 
     def _wanted(self, table: pa.Table) -> pa.ChunkedArray:

@@ -1,4 +1,4 @@
-"""Why a customer got an answer: the logged row, what it was made of, its explanation, and the model run again."""
+"""Explains an answer: the logged row, its inputs, their contributions, and the model computed again."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from artefacts.log_rows import log_files
 from artefacts.process.printable import printable
 from contract import FeatureInput, ModelContract
 from jobs.errors import ArgumentError, JobError
-from jobs.inference_log.reading import nothing_in
+from jobs.inference_log.reading import explain_nothing_found
 from jobs.reports.text_tables import aligned
 from scoring.errors import ModelError
 from scoring.explanation import Explainer, Explanation
@@ -23,21 +23,23 @@ from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import open_model
 
 TOLERANCE = 1e-6
-"""Between the logged and the recomputed probability: the model computes in float32, alone as among other rows."""
+"""Allowed difference between the logged and the recomputed probability. The model computes in float32."""
 
 
 class NotReproducedError(JobError):
-    """A logged probability or decision is not what the logged model makes of the logged inputs."""
+    """The logged model computes another probability or decision from the logged inputs."""
 
     exit_code = 3
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Which decision. since, until: between which times it was asked for, to read less; UTC.
+class DecisionQuery:
+    """A row of a logged request.
+
+    since, until: the request came in [since, until), UTC; they narrow down which files are read.
 
     Raises:
-        ArgumentError: there is no request id, or no row of that number.
+        ArgumentError: the request id is empty, or the row is negative.
     """
 
     request_id: str
@@ -52,36 +54,36 @@ class Asked:
             raise ArgumentError(f"--row {self.row}: rows of a batch are numbered from 0")
 
 
-def why(folder: Path, asked: Asked) -> Iterator[str]:
-    """What is to be said, line by line.
+def why(folder: Path, query: DecisionQuery) -> Iterator[str]:
+    """Describe a decision, line by line.
 
     Raises:
         JobError: the log has no such row.
-        ModelError: a model is not in the BentoML model store, or not what it was; of others all has been said.
-        NotReproducedError: the same inputs do not give the same probability, or another decision; all has been said.
+        ModelError: a model is not in the BentoML model store, or is not what it was. All other models were described.
+        NotReproducedError: the same inputs give another probability or decision. Everything was described.
     """
-    found, damaged = _find(folder, asked)
+    found, damaged = _find(folder, query)
     yield from (f"warning: {what}" for what in damaged)
     if not found:
         unread = f"; {len(damaged)} damaged files could not be searched" if damaged else ""
-        nothing = f"no row {asked.row} of request {asked.request_id!r} in the inference log{unread}"
-        raise JobError(nothing_in(folder, nothing))
-    unsaid: list[Exception] = []
+        nothing = f"no row {query.row} of request {query.request_id!r} in the inference log{unread}"
+        raise JobError(explain_nothing_found(folder, nothing))
+    errors: list[Exception] = []
     for logged in found:
         try:
-            yield from map(printable, _told(logged))
+            yield from map(printable, _describe(logged))
         except (ModelError, NotReproducedError) as error:
-            unsaid.append(error)
+            errors.append(error)
         yield ""
-    if unsaid:
-        raise unsaid[0]
+    if errors:
+        raise errors[0]
 
 
-def _find(folder: Path, asked: Asked) -> tuple[list[dict[str, Any]], list[str]]:
-    """The rows, that of the model that answered first; and what is wrong with files that could not be read."""
-    this = (pc.field("request_id") == asked.request_id) & (pc.field("row") == asked.row)
+def _find(folder: Path, query: DecisionQuery) -> tuple[list[dict[str, Any]], list[str]]:
+    """The logged rows, the answering model's first, and one line for each file that cannot be read."""
+    this = (pc.field("request_id") == query.request_id) & (pc.field("row") == query.row)
     found, damaged = [], []
-    for file in log_files(folder, asked.since, asked.until):
+    for file in log_files(folder, query.since, query.until):
         try:
             found += read_log(file, this).to_pylist()
         except ModelError as error:
@@ -89,7 +91,7 @@ def _find(folder: Path, asked: Asked) -> tuple[list[dict[str, Any]], list[str]]:
     return sorted(found, key=lambda logged: (not logged["answered"], logged["as_of"])), damaged
 
 
-def _told(logged: dict[str, Any]) -> Iterator[str]:
+def _describe(logged: dict[str, Any]) -> Iterator[str]:
     answered = "answered" if logged["answered"] else "did not answer"
     yield f"request     {logged['request_id']} row {logged['row']}, {logged['as_of'].isoformat()}"
     yield f"customer    {logged['customer_id']}"
@@ -132,7 +134,7 @@ def _opened(logged: dict[str, Any]) -> ImportedModel:
 
 
 def _explained(model: ImportedModel, vector: NDArray[np.float32]) -> Explanation | str:
-    """The explanation; or why there is none."""
+    """The explanation, or the reason why there is none."""
     try:
         return Explainer.of(model.load_pipeline(), model.contract.feature_names).explain(vector)
     except ModelError as error:
@@ -168,14 +170,14 @@ def _inputs(logged: dict[str, Any], contract: ModelContract, explained: Explanat
 
 
 def _policy(feature: FeatureInput, ttl: dict[str, float | None]) -> str:
-    """What the contract says of a value that is stale or missing."""
+    """The contract's policy for a stale or missing value."""
     shortest = min((seconds for source in feature.sources if (seconds := ttl[source]) is not None), default=None)
     stale = "never stale" if shortest is None else f"stale after {timedelta(seconds=shortest)}: {feature.on_stale}"
     return f"{stale}; missing: {feature.on_missing} ({feature.default:g} from {feature.default_from})"
 
 
 def _check(logged: dict[str, Any], again: float, threshold: float) -> None:
-    """Raises: NotReproducedError."""
+    """Raise NotReproducedError if the logged probability or decision is not the model's."""
     probability = logged["churn_probability"]
     if not abs(again - probability) <= TOLERANCE:
         raise NotReproducedError(

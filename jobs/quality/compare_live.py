@@ -1,4 +1,4 @@
-"""Inference log → champion and challenger on the rows that both scored: agreement, and with labels which is better."""
+"""Compares champion and challenger on the rows that both scored: do they agree and, with labels, which is better?"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from artefacts.addresses import Artefacts
 from jobs.errors import ArgumentError, JobError
 from jobs.inference_log.logged_scores import Active, LoggedScores, customer_numbers, open_scores
-from jobs.inference_log.reading import LogReading, Opener, nothing_in
-from jobs.quality.alone_rows import rows_without
+from jobs.inference_log.reading import LogReading, Opener, explain_nothing_found
 from jobs.quality.comparison_report import PairCurves, comparison_lines, write
 from jobs.quality.label_files import read_labels
 from jobs.quality.live_quality import RESAMPLES, SEED, too_few
+from jobs.quality.unpaired_rows import count_unpaired
 from scoring.evaluation import (
     PROBABILITY_METRICS,
     RANKING_METRICS,
@@ -47,7 +47,7 @@ class LiveComparison:
     out: folder of the report.
     labels: file of labels, see `read_labels`; None compares without.
     since, until: answers of [since, until), UTC; None is an open end.
-    active: which customers are.
+    active: the rule for active customers.
 
     Raises:
         ArgumentError: a number is out of range.
@@ -67,9 +67,10 @@ class LiveComparison:
 
 @dataclass(frozen=True)
 class Judged:
-    """Both models on labelled rows of one population; the differences are the challenger's less the champion's.
+    """Both models on the labelled rows of one population. A difference is the challenger's figure less the champion's.
 
-    metrics: by name; none where there is a `reason`.
+    metrics: by name; empty if there is a `reason`.
+    reason: why there are no figures.
     """
 
     population: str
@@ -83,12 +84,12 @@ class Judged:
 class PairReport:
     """One champion and one challenger.
 
-    rows: that both looked at.
-    scored: by both; agreement, differences and rank correlation are theirs. `champion_only` and `challenger_only` have
-        a score of one and were refused by the other.
-    unpaired, silent, others: rows of the champion without a row of the challenger, see `AloneRows`.
+    rows: number of rows that both looked at.
+    scored: number of rows that both scored; agreement, differences and rank correlation are over these.
+    champion_only, challenger_only: rows that one scored and the other refused.
+    unpaired, silent, others: rows of the champion without a row of the challenger, see `UnpairedRows`.
     agreement: share of equal decisions, each by the model's own threshold, with its Wilson interval.
-    by_champion, by_challenger: share of the rows that it answered.
+    by_champion, by_challenger: share of the rows that each answered.
     """
 
     champion: str
@@ -143,7 +144,7 @@ def compare_live(artefacts: Artefacts, wanted: LiveComparison, opened: Opener = 
         found = [_pair(scores, champion, challenger, wanted.resamples) for champion, challenger in models]
         shown = [_curves(scores, champion, challenger) for champion, challenger in models]
     if not found:
-        nothing = nothing_in(reading.folder, "no row was scored by a champion and a challenger")
+        nothing = explain_nothing_found(reading.folder, "no row was scored by a champion and a challenger")
         raise JobError("; ".join([nothing, *reading.damaged])) if reading.damaged else NothingPairedError(nothing)
     report = {
         "compared_at": datetime.now(UTC).isoformat(),
@@ -178,7 +179,7 @@ def _pair(scores: LoggedScores, champion: str, challenger: str, resamples: int) 
     ).fetchone()
     assert row is not None  # noqa: S101  # an aggregate without groups is one row
     rows, before, now, scored, by_champion, by_challenger, agreed, first, last = row
-    alone = rows_without(scores, champion, challenger, first, last)
+    alone = count_unpaired(scores, champion, challenger, first, last)
     both = scores.arrays(
         f"SELECT before, now {these} AND before + now IS NOT NULL",
         champion,

@@ -6,10 +6,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from jobs.quality.alone_rows import SILENCE
-from jobs.reports.charts import Axis, Chart, Estimates, Interval, Series, columns, intervals
+from jobs.quality.unpaired_rows import SILENCE
+from jobs.reports.charts import Axis, Estimates, Interval, Series, columns, intervals
 from jobs.reports.files import write_report
 from jobs.reports.pages import render
+from jobs.reports.shapes import Chart
 from jobs.reports.text_tables import aligned
 from scoring.evaluation import Estimate, PairedEstimate
 

@@ -1,4 +1,4 @@
-"""Labels from a file, Parquet or CSV: what became of the customers that requests asked for."""
+"""Reads labels from a Parquet or CSV file."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,13 +13,13 @@ from jobs.offline_store.latest_rows import read_path, rows_of
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """What became of the labels of a file.
+    """Counts of the labels of a file.
 
-    labels: different ones.
-    repeated: rows that say what another says.
-    unknown: of requests that are not in what was read of the log.
-    ambiguous: of a request id that was used for different customers.
-    unscored: of rows that were answered without a score.
+    labels: number of different labels.
+    repeated: rows that repeat another row.
+    unknown: labels of requests that are not in the part of the log that was read.
+    ambiguous: labels of request ids that were used for different customers.
+    unscored: labels of rows that were answered without a score.
     """
 
     labels: int
@@ -46,8 +46,8 @@ def read_labels(scores: LoggedScores, file: Path) -> LabelCounts:
     """Make the table `labels` (request_id, row, churned) beside `scores`; without a column `row` every row is 0.
 
     Raises:
-        JobError: the file cannot be read, lacks a column, or a value is none; one row is labelled both ways; or a label
-            is of other days than the model predicts, as far as `label_days` and the model's contract tell.
+        JobError: the file cannot be read or lacks a column; a value is invalid; a row has both labels; or `label_days`
+            differs from the days in the model's contract.
     """
     connection = scores.connection
     try:
@@ -75,14 +75,14 @@ def read_labels(scores: LoggedScores, file: Path) -> LabelCounts:
 
 
 def _refuse_other_days(scores: LoggedScores, file: Path) -> None:
-    """Labels of 90 days say nothing of how well 30 days are predicted."""
+    """Raise JobError if labels are over other days than a model predicts: they do not tell how good it is."""
     for tag, contract in scores.contracts.items():
         if contract.label_days is None:
             continue
         found = scores.connection.execute(
             "SELECT min(label_days) FROM label_text JOIN scores ON label_text.request_id = scores.request_id "
             "AND label_text.row::INTEGER = scores.row WHERE model_tag = ? AND label_days <> '' "
-            # As numbers: what has been through pandas may say 90.0.
+            # Compared as numbers, because pandas may have written 90.0.
             "AND coalesce(TRY_CAST(label_days AS DOUBLE) <> ?, true)",
             [tag, contract.label_days],
         ).fetchone()

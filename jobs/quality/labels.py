@@ -1,6 +1,6 @@
-"""Inference log + orders → labels: which of the customers who were asked about had left, once that can be known.
+"""Labels logged answers from orders: did the customer churn?
 
-What leaving means is the model's to say: each answer is labelled over as many days as its model's contract has.
+An answer gets its label once the days that its model predicts are over. The model's contract says how many they are.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from artefacts.addresses import Artefacts
 from artefacts.process.atomic_files import replaced_file
 from jobs.errors import ArgumentError, JobError
 from jobs.inference_log.logged_scores import LoggedScores, open_scores
-from jobs.inference_log.reading import LogReading, Opener, nothing_in
+from jobs.inference_log.reading import LogReading, Opener, explain_nothing_found
 from jobs.offline_store.latest_rows import rows_of
 from jobs.offline_store.orders_file import Orders, find_orders
 from jobs.times import format_range
@@ -27,18 +27,18 @@ _CUSTOMERS_AT_ONCE = 100_000
 
 
 class NothingDueError(JobError):
-    """No answered row of the time is old enough to have a label."""
+    """No answered row in the time range is old enough for a label."""
 
     exit_code = 4
 
 
 @dataclass(frozen=True)
 class LabelRequest:
-    """What is wanted.
+    """The labels to make.
 
     out: the Parquet file to write, with request_id, row, customer_id as it is logged, as_of, churned and label_days.
-    days: a customer who orders nothing in [as_of, as_of + days) has churned. None: as the contract of the model says
-        that answered, and where that one is not in the store, that of the model that is pinned here.
+    days: a customer who orders nothing in [as_of, as_of + days) has churned. None takes the days from the contract of
+        the model that answered or, if that model is not in the store, of the pinned model.
     since, until: answers of [since, until), UTC; None is an open end.
     id_key_file: the key with which the log's customer ids were made pseudonyms.
 
@@ -58,12 +58,13 @@ class LabelRequest:
 
 
 @dataclass(frozen=True)
-class LabelsMade:
-    """How many rows of a request got a label, and why others did not.
+class LabelSummary:
+    """Number of rows that got a label, and of rows that did not, by reason.
 
-    days: lengths of the labels' windows; of more than one where the log holds models of different labels.
-    not_due: what becomes of them cannot be known before the orders are observed for longer.
-    ambiguous: a request id was used for different customers.
+    days: lengths of the labels in days; more than one if the log holds models that predict different lengths.
+    not_due: the orders are not observed for long enough.
+    ambiguous: the request id was used for different customers.
+    due_until: answers before this time are due, UTC.
     """
 
     labels: int
@@ -82,17 +83,17 @@ class LabelsMade:
         )
 
 
-def make_labels(artefacts: Artefacts, request: LabelRequest, opened: Opener = open_model) -> LabelsMade:
+def make_labels(artefacts: Artefacts, request: LabelRequest, opened: Opener = open_model) -> LabelSummary:
     """Label every answered row that is due, and write the labels in one step.
 
-    An order counts as it does for features: of rows with the same customer and order id that of the orders file, and of
-    several the earliest.
+    Orders count as they do for features: if rows share customer and order id, the orders file comes before streamed
+    orders, and the earliest row counts.
 
     Args:
         opened: a model by its tag.
 
     Raises:
-        NothingDueError: no row is, and nothing was written.
+        NothingDueError: no row is due, and nothing was written.
         JobError: orders or key cannot be used, and nothing was written; or the labels are written and files of the log
             could not be read.
     """
@@ -119,7 +120,7 @@ def make_labels(artefacts: Artefacts, request: LabelRequest, opened: Opener = op
                 raise JobError(f"no label could be made: {damaged}")
             if not not_due:
                 nothing = f"no answered row {format_range(request.since, request.until)}"
-                raise NothingDueError(nothing_in(artefacts.inference_log, nothing))
+                raise NothingDueError(explain_nothing_found(artefacts.inference_log, nothing))
             raise NothingDueError(
                 f"{artefacts.inference_log}: no answer is due for a label: orders are observed until "
                 f"{orders.observed_until.isoformat()}, answers until {due_until.isoformat()}, {days[0]} days "
@@ -127,7 +128,7 @@ def make_labels(artefacts: Artefacts, request: LabelRequest, opened: Opener = op
             )
         _load_orders(scores, orders, request.id_key_file)
         churned = _write(scores, request)
-        made = LabelsMade(due, churned, days, not_due, scores.count("SELECT count(*) FROM reused"), due_until)
+        made = LabelSummary(due, churned, days, not_due, scores.count("SELECT count(*) FROM reused"), due_until)
     if damaged:
         raise JobError(f"not every file of the log could be read, the other labels are in {request.out}: {damaged}")
     return made
@@ -139,11 +140,11 @@ def label_lengths(
     """Model tag → length of its labels in days.
 
     Args:
-        days: what somebody has asked for, if anybody has.
+        days: the requested length; None if none was requested.
         opened: a model by its tag.
 
     Raises:
-        JobError: that is not what a model's contract says; or none says it, and nobody else does.
+        JobError: the requested length is not the contract's; or none was requested and no contract has one.
     """
     promised = {tag: _promised(tag, opened) for tag in tags}
     other = next((tag for tag, found in promised.items() if days is not None and found not in (None, days)), None)
@@ -176,10 +177,10 @@ def _answered_by(scores: LoggedScores) -> list[str]:
 
 
 def _load_orders(scores: LoggedScores, orders: Orders, id_key_file: Path | None) -> None:
-    """The table `bought`: when each customer, under the logged id, ordered.
+    """Make the table `bought`: the times of each customer's orders, under the logged id.
 
     Raises:
-        JobError: there are pseudonyms, and no key or another one than they were made with.
+        JobError: the log has pseudonyms, and the key is missing or not the one that made them.
     """
     rows = rows_of([str(file) for file in orders.files])
     connection = scores.connection
@@ -213,7 +214,7 @@ def _load_orders(scores: LoggedScores, orders: Orders, id_key_file: Path | None)
 
 
 def _write(scores: LoggedScores, request: LabelRequest) -> int:
-    """The file; how many churned."""
+    """Write the file; return how many customers churned."""
     try:
         scores.connection.execute(
             "CREATE TABLE made AS SELECT request_id, row, due.customer_id, as_of, "

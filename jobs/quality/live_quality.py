@@ -1,4 +1,4 @@
-"""Inference log + labels → how good the answers were, by model version and week, beside what training promised."""
+"""Judges logged answers by labels, for each model version and week, and compares them with training."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,7 +13,7 @@ from artefacts.addresses import Artefacts
 from contract import ModelContract
 from jobs.errors import ArgumentError, JobError
 from jobs.inference_log.logged_scores import Active, LoggedScores, customer_numbers, open_scores
-from jobs.inference_log.reading import LogReading, Opener, nothing_in
+from jobs.inference_log.reading import LogReading, Opener, explain_nothing_found
 from jobs.quality.calibration import Calibration, calibration_points
 from jobs.quality.label_files import read_labels
 from jobs.quality.report import ALL_WEEKS, loss_line, quality_lines, write
@@ -50,20 +50,20 @@ class NothingLabelledError(JobError):
 
 
 class QualityError(JobError):
-    """Live answers rank customers worse than training promised, beyond what chance explains."""
+    """Live answers rank customers worse than training measured, beyond chance."""
 
     exit_code = 3
 
 
 @dataclass(frozen=True)
 class QualityCheck:
-    """What to judge and what is allowed.
+    """The answers to judge, and the loss that is allowed.
 
     labels: file of labels, see `read_labels`.
     out: folder of the report.
     since, until: answers of [since, until), UTC; None is an open end.
-    max_auc_loss: by so much the newest week's ROC AUC may surely lie below training's.
-    active: which customers are.
+    max_auc_loss: the upper end of the newest week's ROC AUC may lie this far below training's.
+    active: the rule for active customers.
 
     Raises:
         ArgumentError: a number is out of range.
@@ -86,12 +86,13 @@ class QualityCheck:
 
 @dataclass(frozen=True)
 class Quality:
-    """How good one model's answers of one week were to one population.
+    """The quality of one model's answers of one week for one population.
 
     week: of ISO 8601, or `ALL_WEEKS`.
     population: `all` or `active`.
-    figures: by the names of `FIGURES`; none where there is a `reason`.
-    gaps: figure less training's, which counts as exact; of those that the model's contract holds.
+    figures: by the names of `FIGURES`; empty if there is a `reason`.
+    gaps: figure less training's figure, which counts as exact; for figures that the model's contract has.
+    reason: why there are no figures.
     """
 
     model: str
@@ -137,7 +138,7 @@ def live_quality(artefacts: Artefacts, check: QualityCheck, opened: Opener = ope
     if not found:
         nothing = f"no label belongs to a scored row: {counts}"
         if not answered:
-            nothing = nothing_in(reading.folder, f"no answered row {format_range(check.since, check.until)}")
+            nothing = explain_nothing_found(reading.folder, f"no answered row {format_range(check.since, check.until)}")
         raise JobError("; ".join([nothing, *problems])) if problems else NothingLabelledError(nothing)
     verdicts = _verdicts(found, training, check.max_auc_loss)
     lost = [verdict for verdict in verdicts if verdict["lost"]]
@@ -233,7 +234,7 @@ def _judged(
 
 
 def too_few(churned: Bools, customers: Integers) -> str:
-    """Why there can be no figures of rows (n,) with these labels and customers; empty if there can be."""
+    """Why these rows, (n,), are too few for figures; empty if they are enough."""
     of_class = {name: len(np.unique(customers[kind])) for name, kind in (("churned", churned), ("stayed", ~churned))}
     if min(of_class.values()) >= FEWEST_OF_A_CLASS:
         return ""
@@ -244,7 +245,7 @@ def too_few(churned: Bools, customers: Integers) -> str:
 def _verdicts(
     found: list[Quality], training: Mapping[str, Mapping[str, float]], max_auc_loss: float
 ) -> list[dict[str, Any]]:
-    """Each model of the newest week that can be judged, by the population that training takes for its headline."""
+    """A verdict on each model of the newest week with figures, on the population that training judges by."""
 
     def headline(quality: Quality) -> bool:
         known = any(other.population == "active" for other in found if other.model == quality.model)

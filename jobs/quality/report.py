@@ -8,9 +8,10 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Gauge
 
 from jobs.quality.calibration import Calibration
-from jobs.reports.charts import Axis, Chart, Curve, Estimates, Interval, curves, intervals
+from jobs.reports.charts import Axis, Curve, Estimates, Interval, curves, intervals
 from jobs.reports.files import write_report
 from jobs.reports.pages import render
+from jobs.reports.shapes import Chart
 from jobs.reports.text_tables import aligned
 
 FIGURE_NAMES = ("roc_auc", "brier", "calibration_error", "mean_probability", "base_rate", "lift_at_10pct")

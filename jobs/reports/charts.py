@@ -5,9 +5,11 @@ Colours are numbers here. The style of the page gives each number one colour on 
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
+
+from jobs.reports.shapes import Bar, Chart, Dot, Line, Words
 
 COLOURS = 10
 _LETTER = 6.4
@@ -68,70 +70,6 @@ class Axis:
     def text(self, value: float) -> str:
         """A value as the axis writes it."""
         return f"{round(value * 100, 6):.4g}%" if self.percent else f"{round(value, 9):.4g}"
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A filled rectangle; all places and sizes of shapes are in pixels from the top left."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    colour: int
-    label: str
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line. kind: `grid`, `axis`, `diagonal`, `interval`, `curve` or `reference`."""
-
-    x1: float
-    y1: float
-    x2: float
-    y2: float
-    kind: str
-    colour: int = 0
-
-
-@dataclass(frozen=True)
-class Dot:
-    """A point of data."""
-
-    x: float
-    y: float
-    colour: int
-    label: str
-
-
-@dataclass(frozen=True)
-class Words:
-    """A text. anchor: which part of it stands at (x, y): `start`, `middle` or `end`; turn: degrees."""
-
-    x: float
-    y: float
-    text: str
-    anchor: str = "middle"
-    turn: float = 0.0
-
-
-@dataclass
-class Chart:
-    """A finished chart.
-
-    summary: the text alternative.
-    legend: colour and name of each series; empty where there is only one.
-    """
-
-    title: str
-    summary: str
-    width: float
-    height: float
-    legend: list[tuple[int, str]] = field(default_factory=list)
-    bars: list[Bar] = field(default_factory=list)
-    lines: list[Line] = field(default_factory=list)
-    dots: list[Dot] = field(default_factory=list)
-    words: list[Words] = field(default_factory=list)
 
 
 def columns(

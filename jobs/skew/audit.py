@@ -1,6 +1,6 @@
-"""Inference log + offline store → in what served values differ from the point-in-time join, why, and what it changed.
+"""Compares served values with the point-in-time join: which differ, why, and which decisions that changed.
 
-Each logged decision is replayed at its own time, with the code that batch scoring uses, and compared value by value.
+Each logged decision is replayed at its own time, with the code of batch scoring, and compared value by value.
 """
 
 import time
@@ -18,7 +18,7 @@ from artefacts.addresses import Artefacts
 from contract import ContractError
 from jobs.errors import ArgumentError, JobError
 from jobs.feature_store import open_feature_store
-from jobs.inference_log.reading import LoggedRows, LogReading, Opener, nothing_in
+from jobs.inference_log.reading import LoggedRows, LogReading, Opener, explain_nothing_found
 from jobs.offline_store.builds import check_whole, kept_builds
 from jobs.offline_store.latest_rows import ViewSource, changed_customers, connect, customer_ranges
 from jobs.offline_store.view_files import build_of
@@ -27,7 +27,7 @@ from jobs.skew.findings import FAULTS
 from jobs.skew.model_audit import ModelAudit
 from jobs.skew.replay import OfflineReplay
 from jobs.skew.report import write
-from jobs.times import format_range, refuse_nothing_between
+from jobs.times import format_range, refuse_empty_range
 from scoring.errors import ModelError
 from scoring.models.model_store import open_model
 from scoring.pseudonyms import PREFIX, Pseudonyms
@@ -39,32 +39,32 @@ CUSTOMERS_PER_RANGE = 100_000
 
 
 class NothingToAuditError(JobError):
-    """The log holds no answered row of the time."""
+    """The log holds no answered row in the time range."""
 
     exit_code = 4
 
 
 class SkewError(JobError):
-    """More than is allowed differs without an explanation or by a fault, or more decisions would have been others."""
+    """More values than allowed are unexplained or faulty, or more decisions than allowed would have changed."""
 
     exit_code = 3
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What to audit and what is allowed.
+    """The decisions to audit, and the differences that are allowed.
 
     out: folder of the report.
     since, until: decisions of [since, until), UTC; None is an open end.
-    sample: at most so many rows, drawn at random; None for all.
+    sample: at most this many rows, drawn at random; None for all.
     id_key_file: the key with which the log's customer ids were made pseudonyms.
     max_unexplained: values that may differ without an explanation.
-    max_faults: values that may differ by one of `skew_classes.FAULTS`.
-    max_moved: share of decisions that may come out otherwise by the offline vector.
-    build_max_age_hours: how old the build in place may be at a decision before one was missed.
+    max_faults: values that may differ by one of `findings.FAULTS`.
+    max_moved: share of decisions that the offline vector may change.
+    build_max_age_hours: if the build in place at a decision is older, a build was missed.
 
     Raises:
-        ArgumentError: a number is out of range, or the time is empty.
+        ArgumentError: a number is out of range, or the time range is empty.
     """
 
     out: Path
@@ -86,11 +86,11 @@ class Audit:
             raise ArgumentError(f"--max-faults {self.max_faults}: expected 0 or more values")
         if not 0 <= self.max_moved <= 1:
             raise ArgumentError(f"--max-moved {self.max_moved}: expected a share from 0 to 1")
-        refuse_nothing_between(self.since, self.until)
+        refuse_empty_range(self.since, self.until)
 
 
 def audit_skew(artefacts: Artefacts, audit: Audit, opened: Opener = open_model) -> dict[str, Any]:
-    """Audit and write the report; memory is bounded by a chunk of rows, and by the log's pseudonyms if it has any.
+    """Audit and write the report. Memory is bounded by a chunk of rows, and by the pseudonyms of the log.
 
     Args:
         opened: a model by its tag.
@@ -100,9 +100,9 @@ def audit_skew(artefacts: Artefacts, audit: Audit, opened: Opener = open_model) 
 
     Raises:
         NothingToAuditError: there is no answered row, and nothing was written.
-        SkewError: the report is written and a threshold exceeded.
-        JobError: the key cannot be used, or no row at all could be audited, and nothing was written; or the report is
-            written, and a file of the log or the rows of a model could not be audited.
+        SkewError: the report is written and a threshold is exceeded.
+        JobError: the key cannot be used, or no row could be audited, and nothing was written; or the report is written,
+            and a file of the log or the rows of a model could not be audited.
     """
     started = time.monotonic()
     reading = LogReading(artefacts.inference_log, audit.since, audit.until, audit.sample)
@@ -112,7 +112,7 @@ def audit_skew(artefacts: Artefacts, audit: Audit, opened: Opener = open_model) 
         if result.problems:
             raise JobError("nothing could be audited: " + "; ".join(result.problems))
         nothing = f"no answered row {format_range(audit.since, audit.until)}"
-        raise NothingToAuditError(nothing_in(reading.folder, nothing))
+        raise NothingToAuditError(explain_nothing_found(reading.folder, nothing))
     exceeded = _exceeded(audit, result)
     now = datetime.now(UTC)
     run = {
@@ -172,7 +172,7 @@ def _audited(artefacts: Artefacts, audit: Audit, reading: LogReading, opened: Op
 
 
 class _Identities:
-    """Whose pseudonyms the log's customer ids are, found by making those of the offline store's customers anew."""
+    """Finds the customers behind the log's pseudonyms, by computing the pseudonym of each customer offline."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, reading: LogReading, key_file: Path | None) -> None:
         self._connection = connection
@@ -181,10 +181,10 @@ class _Identities:
         self._found: dict[str, str] | None = None
 
     def of(self, logged: pa.Array, sources: Sequence[ViewSource]) -> pa.Array:
-        """The customers; a pseudonym of nobody in the offline store stays as it is.
+        """Return customer ids. A pseudonym of nobody in the offline store stays as it is.
 
         Raises:
-            JobError: there are pseudonyms, and no key or another one than they were made with.
+            JobError: the log has pseudonyms, and the key is missing or not the one that made them.
         """
         hidden = pc.starts_with(logged, PREFIX)
         if not pc.any(hidden).as_py():

@@ -1,6 +1,6 @@
-"""Why a logged value is not the one that the offline store says: how each class of difference is recognised.
+"""Classifies the differences between logged values and the offline store.
 
-Pure: arrays in, arrays out. A class is given only where the stored rows prove it; what nothing proves is `unexplained`.
+Pure: arrays in, arrays out. Each class needs proof by stored rows; without proof a difference is `unexplained`.
 """
 
 from collections import Counter
@@ -19,10 +19,10 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Vectors:
-    """n vectors of k inputs and the rows that they were made of; times in microseconds since 1970, NaN for none.
+    """n vectors of k inputs and the rows they come from; times in microseconds since 1970, NaN for none.
 
     values: float32 (n, k).
-    event_us: (n, k), of the oldest row that the value was made of.
+    event_us: (n, k), event time of the oldest row behind the value.
     missing: bool (n, k), there was no value.
     """
 
@@ -37,7 +37,7 @@ class Vectors:
 
 @dataclass(frozen=True)
 class Served(Vectors):
-    """What the model saw.
+    """The vectors that the model saw.
 
     stale: bool (n, k), a row was older than its TTL.
     overridden, defaulted: bool (n, k).
@@ -54,11 +54,11 @@ class Served(Vectors):
 
 @dataclass(frozen=True)
 class Replayed(Vectors):
-    """What rows of the offline store would have given; each (n, k).
+    """The vectors that rows of the offline store would have given; each (n, k).
 
-    created_us: the latest `created_timestamp` of the rows that a value was made of.
-    known_us: when the last of them became known.
-    made_by: a number for the code that made them.
+    created_us: the latest `created_timestamp` of the rows behind a value.
+    known_us: when the last of these rows became known.
+    made_by: a number for the code that built them.
     """
 
     created_us: Floats
@@ -68,9 +68,9 @@ class Replayed(Vectors):
 
 @dataclass(frozen=True)
 class Zeroed:
-    """What an on-demand view would have computed if some of the stored values that it is made of had been 0.
+    """The values that an on-demand view would compute if some of its stored inputs were 0.
 
-    columns: of the inputs that the view computes.
+    columns: the model's inputs that the view computes.
     values: float32 (n, k).
     """
 
@@ -80,20 +80,21 @@ class Zeroed:
 
 @dataclass(frozen=True)
 class Evidence:
-    """n served rows of k features, and what speaks for each class.
+    """n served rows of k features, and the evidence for each class.
 
-    valid: the point-in-time join.
-    known: the same, of what was known at the decision.
-    served_rows: the rows with the event times that were served, in each version that is stored.
-    dropped: bool (n, k), the build in place has no partition for the event time that was served.
-    computed_from: on-demand column → columns of stored features of the views that it is computed from.
-    mistimed: bool (n, k), no stored row has the event time that was served, and the values of its view are those of
-        the row that is valid or was known, or it was past its TTL.
-    future: bool (n, k), no stored row has it, and it is later than the decision by more than clocks may differ.
-    unbuilt: bool (n, k), the valid row was written by a build, and none had been made between its event time and the
+    valid: vectors of the point-in-time join.
+    known: the same, from rows that were known at the decision.
+    served_rows: vectors of the rows with the served event times, in each stored version.
+    dropped: bool (n, k), the build in place has no partition for the served event time.
+    computed_from: on-demand column → columns of the stored features that it is computed from.
+    mistimed: bool (n, k), no stored row has the served event time; and the view's values are those of the valid or the
+        known row, or the row was past its TTL.
+    future: bool (n, k), no stored row has the served event time, and it is later than the decision by more than clocks
+        may differ.
+    unbuilt: bool (n, k), the valid row was written by a build, and no build was made between its event time and the
         decision.
     overdue: bool (n, k), the build in place at the decision was older than builds may become.
-    zeroed: one for each on-demand view and some of its stored values.
+    zeroed: one for each on-demand view and each tried set of zeros.
     """
 
     served: Served
@@ -115,10 +116,9 @@ def differing(served: Served, valid: Vectors) -> Bools:
 
 
 def classify(evidence: Evidence) -> NDArray[np.uint8]:
-    """Codes of findings, uint8 (n, k); `AGREES` where neither a value nor the event time that it came with differs.
+    """Codes of findings, uint8 (n, k); `AGREES` if neither the value nor its event time differs.
 
-    The first finding that holds is taken. What explains a value wholly by rows that are stored comes before what
-    explains it by the value alone; classes of rows before classes of values.
+    The first finding that holds is taken. Explanations by stored rows come before explanations by the value alone.
     """
     served, valid, known = evidence.served, evidence.valid, evidence.known
     found = np.zeros(served.values.shape, dtype=np.uint8)
@@ -141,7 +141,7 @@ def classify(evidence: Evidence) -> NDArray[np.uint8]:
 
     cached = np.broadcast_to(served.cached[:, None], found.shape)
     take(Finding.CACHED, cached)
-    # An event time is wrong whether a value differs or not.
+    # A wrong event time is a finding even if the value is right.
     unexplained |= (evidence.mistimed | evidence.future) & ~served.overridden & ~cached
     take(Finding.FUTURE, evidence.future)
     take(Finding.MISTIMED_STALE, evidence.mistimed & served.stale)
@@ -159,16 +159,16 @@ def classify(evidence: Evidence) -> NDArray[np.uint8]:
     take(Finding.LAG_OF_VERSION, as_stored & same_row)
     take(Finding.DEFAULT_USED, served.missing & served.defaulted & ~valid.missing)
 
-    # From here on the rows do not explain the value: it is held against what the very row that was served says offline.
+    # From here on rows do not explain the value. It is compared with the stored version of the row that was served.
     reference = _of_the_served_row(evidence)
     comparable = ~served.defaulted & ~reference.missing
-    # A writer that mixes up or cuts values keeps their times. By other rows a value is like another by chance.
+    # A writer that swaps or truncates values keeps their times. With another time, likeness may be chance.
     same_event = comparable & np.equal(served.event_us, reference.event_us)
     for zeroed in evidence.zeroed:
         take(Finding.ZEROED_SOURCES, same_event & _as_if(zeroed, served))
     take(Finding.SWAPPED, _swapped(served.values, reference.values, unexplained & same_event))
     cut = same_event & np.equal(served.values, np.trunc(reference.values))
-    # 0.3 cut to a whole number is 0, too: it was cut where other values of the same feature were.
+    # 0.3 truncated is 0, too. It counts as truncated if other values of the same feature were.
     cut_elsewhere = (unexplained & cut & np.not_equal(served.values, 0)).any(axis=0)
     take(Finding.ZEROED, same_event & np.equal(served.values, 0) & ~(cut & cut_elsewhere))
     with np.errstate(over="ignore"):
@@ -191,7 +191,7 @@ def classify(evidence: Evidence) -> NDArray[np.uint8]:
 
 
 def _of_the_served_row(evidence: Evidence) -> Replayed:
-    """Cell by cell what the row with the served event time says, the valid row where there is no such row."""
+    """For each cell the row with the served event time, or the valid row if there is none."""
     valid = evidence.valid
     older = next(iter(evidence.served_rows), valid)
     served_us = evidence.served.event_us
@@ -222,7 +222,7 @@ def _swapped(served: NDArray[np.float32], reference: NDArray[np.float32], candid
 
 
 def _as_if(zeroed: Zeroed, served: Served) -> Bools:
-    """Bool (n, k): values of a view whose every output is what it computes from zeros."""
+    """Bool (n, k): the outputs of a view, in rows where all of them are what it computes from zeros."""
     alike: Bools = np.equal(served.values, zeroed.values) | served.overridden
     columns = np.isin(np.arange(alike.shape[1]), zeroed.columns)
     every: Bools = np.logical_and.reduce(alike | ~columns, axis=1)
@@ -230,7 +230,7 @@ def _as_if(zeroed: Zeroed, served: Served) -> Bools:
 
 
 def _inputs_agree(evidence: Evidence, reference: Replayed) -> Bools:
-    """Bool (n, k): every stored feature of the views that an on-demand value is computed from is as it should be."""
+    """Bool (n, k): all stored features behind an on-demand value are right."""
     served = evidence.served
     agrees = np.equal(served.values, reference.values) | served.overridden
     inputs = np.ones_like(agrees)
@@ -240,7 +240,7 @@ def _inputs_agree(evidence: Evidence, reference: Replayed) -> Bools:
 
 
 def _inherit(found: NDArray[np.uint8], unexplained: Bools, column: int, sources: Sequence[int]) -> None:
-    """An on-demand value that differs because a stored one beside it does has that one's fault."""
+    """Give an on-demand value the finding of a stored value that it is computed from."""
     for source in sources:
         taken = unexplained[:, column] & (found[:, source] > code(Finding.OVERRIDE))
         found[taken, column] = found[taken, source]
@@ -248,12 +248,12 @@ def _inherit(found: NDArray[np.uint8], unexplained: Bools, column: int, sources:
 
 
 def _same(one: Floats, other: Floats) -> Bools:
-    """Equal, or neither there."""
+    """True if the times are equal or both are missing."""
     return np.equal(one, other) | (np.isnan(one) & np.isnan(other))
 
 
 def _differ(one: Floats, other: Floats) -> Bools:
-    """Both there, and not equal."""
+    """True if both are there and not equal."""
     return np.isfinite(one) & np.isfinite(other) & np.not_equal(one, other)
 
 

@@ -1,4 +1,4 @@
-"""What speaks for each class of difference, worked out view by view from replays of the same decisions."""
+"""Computes the evidence for classes of difference, view by view, from replays of the same decisions."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,13 +15,15 @@ from jobs.offline_store.offline_features import FeaturePlan, StoredField, Stored
 from jobs.skew.classes import Bools, Floats, Replayed, Served, Zeroed
 
 _MOST_SUBSETS_OF = 4
-"""Stored values of an on-demand view of which every subset is tried; of more, each alone and all together."""
+"""Up to so many stored values every subset is tried; of more, each alone and all together."""
 
 
 @dataclass(frozen=True)
 class Replay:
-    """n vectors from rows of the offline store: as the model would see them, and what they are evidence of.
+    """n vectors from rows of the offline store.
 
+    resolved: the vectors as the model would see them.
+    vectors: the same with the times of the rows behind each input.
     rows: view → the rows.
     event_us, known_us, made_by: float64 (n, v), of the rows of each view, see `PastRows`.
     """
@@ -35,7 +37,7 @@ class Replay:
 
 
 def served_of(rows: LoggedRows) -> Served:
-    """What the model saw, as it is logged."""
+    """The vectors that the model saw, from logged rows."""
     return Served(
         values=rows.inputs,
         event_us=rows.event_us,
@@ -56,14 +58,17 @@ def mistimed_views(
     stored: Replay,
     own: Sequence[Sequence[int]],
 ) -> tuple[Bools, Bools]:
-    """Event times that no stored row has: bool (n, v), with the values of another row or past the TTL; in the future.
+    """Find served event times that no stored row has.
 
     Args:
-        served_us: (n, v), event time of each view's row that was served.
+        served_us: (n, v), event time of the served row of each view.
         held: (n, v), the build in place has the partition of that time.
-        replays: of rows whose values the served ones may be.
-        stored: of the rows with the served event times.
-        own: of each view the columns of inputs that are made of it alone.
+        replays: replays whose values may have been served under the wrong time.
+        stored: the replay of the rows with the served event times.
+        own: for each view the columns of inputs that are made from it alone.
+
+    Returns:
+        Two arrays, bool (n, v): times with the values of another row or past the TTL, and times in the future.
     """
     unknown = np.isfinite(served_us) & np.not_equal(stored.event_us, served_us)
     future = unknown & (served_us > served.as_of_us[:, None] + CLOCK_SKEW_SECONDS * 1e6)
@@ -80,10 +85,10 @@ def mistimed_views(
 
 
 def unbuilt_views(valid: Replay, as_of_us: Floats, in_place_us: Floats) -> Bools:
-    """Bool (n, v): the valid row is of a build after the decision, and none was made between its event time and that.
+    """Bool (n, v): the valid row comes from a build after the decision; none was made between event time and decision.
 
     Args:
-        in_place_us: (n, v), when the build in place at the decision was made; NaN where that is not known.
+        in_place_us: (n, v), when the build in place at the decision was made; NaN if that is not known.
     """
     later = np.greater(valid.known_us, as_of_us[:, None])
     return later & np.isfinite(valid.made_by) & np.greater(valid.event_us, in_place_us)
@@ -95,12 +100,12 @@ def zeroed_views(
     differs: Bools,
     values_of: Callable[[Mapping[str, StoredRows]], NDArray[np.float32]],
 ) -> Iterator[Zeroed]:
-    """What on-demand views with a value that differs would compute if stored values that they are made of were 0.
+    """Yield what on-demand views with a differing value would compute if some of their stored inputs were 0.
 
     Args:
-        rows: view → the rows that were served, as they are stored.
+        rows: view → the served rows, as they are stored.
         differs: (n, k).
-        values_of: rows → the vectors that they give, float32 (n, k).
+        values_of: computes the vectors, float32 (n, k), from rows.
     """
     for computing in plan.on_demand:
         columns = tuple(output.column for output in computing.outputs.values())
@@ -109,7 +114,7 @@ def zeroed_views(
         for fields in _subsets(list(computing.inputs)):
             try:
                 yield Zeroed(columns, values_of(_with_zeros(rows, fields)))
-            except Exception:  # noqa: S112  # whatever a view's own code raises of zeros: then nothing was served of them
+            except Exception:  # noqa: S112  # a view's own code may fail on zeros; then it did not serve them
                 continue
 
 

@@ -1,4 +1,4 @@
-"""The classes of difference between what was served and what is stored offline, each with its evidence in words."""
+"""The classes of difference between served and stored values, each with its evidence in words."""
 
 from enum import Enum
 
@@ -41,18 +41,18 @@ class Finding(Enum):
 
     @property
     def evidence(self) -> str:
-        """By what it is recognised, in words."""
+        """What proves the class, in words."""
         return self.value[1]
 
 
 FINDINGS = tuple(Finding)
 AGREES = 0
-"""Code of a value that does not differ; the others are 1 + the position in `FINDINGS`."""
+"""Code of a value that does not differ. Other codes are 1 + the position in `FINDINGS`."""
 CLASSES = tuple(dict.fromkeys(finding.kind for finding in FINDINGS))
 FAULTS = ("event_time_fault", "zeroed_input", "type_or_order_fault", "transformation_changed")
-"""Classes of which the cause is known and wrong, however late or old the rows were."""
+"""Classes that name something wrong, as opposed to rows that were late or old."""
 
 
 def code(finding: Finding) -> int:
-    """How a finding is written in arrays."""
+    """The code of a finding in arrays."""
     return 1 + FINDINGS.index(finding)

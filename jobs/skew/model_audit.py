@@ -12,7 +12,7 @@ from jobs.skew.classes import Bools, Evidence, Served, classify, differing
 from jobs.skew.evidence import mistimed_views, served_of, unbuilt_views, zeroed_views
 from jobs.skew.examples import add_examples, example_of
 from jobs.skew.findings import AGREES, FINDINGS, Finding, code
-from jobs.skew.past_rows import Which
+from jobs.skew.past_rows import RowChoice
 from jobs.skew.replay import OfflineReplay
 from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import outcomes
@@ -49,7 +49,7 @@ class ModelAudit:
         result.comparisons[WHOLE_ROW] += int((~rows.known).sum())
         result.models[self._model.tag] += len(rows)
         result.statuses.update(rows.table["status"].to_pylist())
-        valid = self.replay.replay(Which.VALID, rows)
+        valid = self.replay.replay(RowChoice.VALID, rows)
         served = served_of(rows)
         differs = differing(served, valid.vectors) & rows.known[:, None]
         served_us = self.replay.served_us(rows)
@@ -79,7 +79,7 @@ class ModelAudit:
         self._count_not_reproduced(rows, result)
 
     def _classified(self, rows: LoggedRows, served: Served) -> NDArray[np.uint8]:
-        valid, known, of_served, first = (self.replay.replay(which, rows) for which in Which)
+        valid, known, of_served, first = (self.replay.replay(which, rows) for which in RowChoice)
         served_us = self.replay.served_us(rows)
         held, in_place_us = self.replay.held(served_us), self.replay.in_place_us(rows)
         mistimed, future = mistimed_views(served, served_us, held, (valid, known), of_served, self.replay.own_columns)
@@ -111,11 +111,11 @@ class ModelAudit:
         appeared = np.flatnonzero(~rows.known & known_offline)
         if len(appeared):
             of_them = rows.take(appeared)
-            known_then = self.replay.replay(Which.KNOWN, of_them).resolved.known
+            known_then = self.replay.replay(RowChoice.KNOWN, of_them).resolved.known
             as_of_us, days = of_them.as_of_us.astype(np.float64), _days(of_them).tolist()
             in_place_us = self.replay.in_place_us(of_them)
             # A missing build explains it only if no view's row could have been built before.
-            valid = self.replay.replay(Which.VALID, of_them)
+            valid = self.replay.replay(RowChoice.VALID, of_them)
             no_row = np.isnan(valid.event_us)
             unbuilt = np.logical_and.reduce(unbuilt_views(valid, as_of_us, in_place_us) | no_row, axis=1)
             overdue = np.logical_or.reduce(as_of_us[:, None] - in_place_us > self._build_max_age_us, axis=1)

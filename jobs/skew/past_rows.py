@@ -1,7 +1,7 @@
-"""The rows of a feature view that belong to past decisions: the valid ones, those known then, those that were served.
+"""Finds the rows of a feature view for past decisions: the valid row, the one known then, the one that was served.
 
-The offline store keeps the build before the one in place. Rows that the newer build replaced are found there, and the
-name of a build says when its rows became known, which their `created_timestamp`, a midnight, does not.
+The offline store keeps the build before the one in place, with the rows that the newer build replaced. The name of a
+build says when its rows became known; their `created_timestamp` is a midnight and does not.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,32 +26,32 @@ from jobs.times import unix_us
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 
-class Which(Enum):
-    """Which row of a customer is wanted: what it fulfils, of which the latest is taken; and which of several versions.
+class RowChoice(Enum):
+    """Which row of a customer to take: a condition, of which the latest row counts; and an order of its versions.
 
-    `__as_of` is the decision's time, `__served` the event time of the row that was served, `__known` when a row became
-    known, null for ever.
+    `__as_of` is the time of the decision, `__served` the event time of the served row, `__known` the time when a row
+    became known; null means that it was always known.
     """
 
     VALID = ("{event} <= __as_of", "{created} DESC NULLS LAST, hash({columns})")
-    """By all that the build in place knows: the point-in-time join."""
+    """The row of the point-in-time join, by all that the build in place knows."""
 
     KNOWN = ("{event} <= __as_of AND coalesce(__known <= __as_of, true)", "__known DESC NULLS LAST")
-    """By what was known at the decision."""
+    """The same, from rows that were known at the decision."""
 
     SERVED = ("{event} = __served", "coalesce(__known <= __as_of, true) DESC, __known DESC NULLS LAST")
-    """The one with the event time that was served, in its latest version of then."""
+    """The row with the served event time, in its latest version at the decision."""
 
     SERVED_FIRST = ("{event} = __served", "__known NULLS FIRST")
-    """The one with the event time that was served, in its first version."""
+    """The row with the served event time, in its first version."""
 
 
 @dataclass(frozen=True)
-class Moments:
+class Decisions:
     """n decisions; times in microseconds since 1970.
 
     as_of_us: int64 (n,).
-    served_us: float64 (n,), event time of the row that was served; NaN for none.
+    served_us: float64 (n,), event time of the served row; NaN for none.
     """
 
     customer_ids: pa.Array
@@ -59,7 +59,7 @@ class Moments:
     served_us: NDArray[np.float64]
 
     def table(self) -> pa.Table:
-        """One row each, numbered, for a query."""
+        """One numbered row for each decision, for a query."""
         served = pa.array(np.nan_to_num(self.served_us).astype(np.int64), mask=np.isnan(self.served_us))
         return pa.table(
             {
@@ -76,7 +76,7 @@ class PastRows:
     """One row for each of n decisions; times are float64 (n,), microseconds since 1970, NaN for none.
 
     known_us: when the row became known.
-    made_by: float64 (n,), a number for each code that rows were made by; NaN where that is not recorded.
+    made_by: float64 (n,), a number for the code that built the row; NaN if that is not recorded.
     """
 
     rows: StoredRows
@@ -87,10 +87,10 @@ class PastRows:
 
 
 class ViewHistory:
-    """A view in the build in place and in the builds that are kept beside it.
+    """The rows of a view in the build in place and in the builds that are kept beside it.
 
     Args:
-        source: of one build, see `view_files.resolved`.
+        source: the view in one build, see `view_files.resolved`.
     """
 
     def __init__(self, source: ViewSource) -> None:
@@ -110,7 +110,7 @@ class ViewHistory:
         self._periods = list(kept[build].partitions.get(source.name, {})) if build in kept else []
 
     def holds(self, event_us: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Bool (n,), False for a time whose partition the build in place no longer has: old snapshots are dropped."""
+        """Bool (n,): the build in place still has the partition of this time. Old snapshots are dropped."""
         held = np.ones(event_us.shape, dtype=bool)
         for at in np.unique(event_us[np.isfinite(event_us)]) if self._periods else ():
             day = datetime.fromtimestamp(at / 1e6, UTC).date().isoformat()
@@ -118,20 +118,20 @@ class ViewHistory:
         return held
 
     def in_place(self, as_of_us: NDArray[np.int64]) -> NDArray[np.float64]:
-        """When the build in place at these times was made, float64 (n,); NaN before the oldest that is kept."""
+        """When the build was made that was in place at these times, float64 (n,); NaN before the oldest kept build."""
         places = np.searchsorted(self._built_us, as_of_us, side="right")
         return np.concatenate([[np.nan], self._built_us.astype(np.float64)])[places]
 
     def rows(
-        self, connection: duckdb.DuckDBPyConnection, which: Which, moments: Moments, fields: Sequence[str]
+        self, connection: duckdb.DuckDBPyConnection, which: RowChoice, decisions: Decisions, fields: Sequence[str]
     ) -> PastRows:
-        """That row of each decision's customer, with the named fields; null where there is none.
+        """The chosen row of each decision's customer, with the named fields; null if there is none.
 
         Raises:
             JobError: files cannot be read.
         """
-        n = len(moments.as_of_us)
-        connection.register("moments", moments.table())
+        n = len(decisions.as_of_us)
+        connection.register("decisions", decisions.table())
         connection.register("written", self._written)
         connection.register("built", pa.table({"at": pa.array(self._built, TIMESTAMP)}))
         found = run_query(connection, [self._source], self._query(which), [])
@@ -153,15 +153,15 @@ class ViewHistory:
             made_by=numbers("__made_by"),
         )
 
-    def _query(self, which: Which) -> str:
+    def _query(self, which: RowChoice) -> str:
         source = self._source
         key, event = quoted(source.join_key), quoted(source.timestamp_field)
         created = quoted(source.created_timestamp_field) if source.created_timestamp_field else "NULL::TIMESTAMPTZ"
         columns = ", ".join(map(quoted, source.columns))
         condition, order = (part.format(event=event, created=created, columns=columns) for part in which.value)
-        files = self._current if which is Which.VALID else self._files
-        # A build stamps its rows with the midnight before it; where its name says another day, its clock was set.
-        # No row of a build was known before the first build after its event time, whichever later one wrote it again.
+        files = self._current if which is RowChoice.VALID else self._files
+        # A build stamps its rows with the midnight before it. If its name is of another day, its clock was set.
+        # No row was known before the first build after its event time, even if a later build wrote it again.
         return f"""
             WITH seen AS NOT MATERIALIZED (
                 SELECT rows.*, written.made_by AS __made_by, greatest({created}, CASE
@@ -171,10 +171,10 @@ class ViewHistory:
                 END) AS __known
                 FROM {rows_of(files, "__file")} AS rows JOIN written ON __file = written.file
                 ASOF LEFT JOIN built ON rows.{event} <= built.at
-                WHERE {key} IN (SELECT __customer FROM moments)
+                WHERE {key} IN (SELECT __customer FROM decisions)
             ), newest AS (
                 SELECT __n, __customer, __as_of, __served, max({event}) AS __at
-                FROM seen JOIN moments ON {key} = __customer AND {condition} GROUP BY ALL
+                FROM seen JOIN decisions ON {key} = __customer AND {condition} GROUP BY ALL
             )
             SELECT __n, {event}::TIMESTAMPTZ AS __event_time, epoch_us({event}) AS __event_us,
                 epoch_us({created}) AS __created_us, epoch_us(__known) AS __known_us, __made_by, {declared(source)}
@@ -185,9 +185,9 @@ class ViewHistory:
 
 
 def _written(files: Sequence[str], view: str, kept: Mapping[Path, Build]) -> pa.Table:
-    """When and by what code each file was written: `file`, `since` and `made_by`, both null where it is not recorded.
+    """When and by what code each file was written: `file`, `since` and `made_by`, both null if that is not recorded.
 
-    Of the oldest build nobody knows what was served before it, so only its rows' own stamps count.
+    What was served before the oldest build is not known, so for its rows only their own time stamps count.
     """
     codes = {definition: code for code, definition in enumerate(sorted({b.definition for b in kept.values()}))}
     oldest = next((folder.name for folder in kept), "")

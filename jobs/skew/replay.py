@@ -13,7 +13,7 @@ from jobs.offline_store.offline_features import FeaturePlan, StoredRows, live_sc
 from jobs.offline_store.view_files import resolved
 from jobs.skew.classes import Bools, Floats, Replayed
 from jobs.skew.evidence import Replay
-from jobs.skew.past_rows import Moments, ViewHistory, Which
+from jobs.skew.past_rows import Decisions, RowChoice, ViewHistory
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -71,14 +71,14 @@ class OfflineReplay:
         """Number of inputs of the model."""
         return len(self._made_of)
 
-    def replay(self, which: Which, rows: LoggedRows) -> Replay:
+    def replay(self, which: RowChoice, rows: LoggedRows) -> Replay:
         """Vectors of n decisions, made from that row of each view."""
         served_us = self.served_us(rows)
         past = {
             view: history.rows(
                 self._connection,
                 which,
-                Moments(rows.customer_ids, rows.as_of_us, served_us[:, v]),
+                Decisions(rows.customer_ids, rows.as_of_us, served_us[:, v]),
                 self.plan.views[view],
             )
             for v, (view, history) in enumerate(zip(self._views, self._histories, strict=True))

@@ -8,9 +8,10 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from jobs.reports.charts import Axis, Chart, Series, columns, stacked_rows
+from jobs.reports.charts import Axis, Series, columns, stacked_rows
 from jobs.reports.files import write_report
 from jobs.reports.pages import render
+from jobs.reports.shapes import Chart
 from jobs.skew.audit_result import EXAMPLES, AuditResult
 from jobs.skew.findings import CLASSES, FAULTS
 

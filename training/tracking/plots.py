@@ -1,4 +1,4 @@
-"""Figures for MLflow: calibration, lift and ROC of one population."""
+"""Draws figures for MLflow: calibration, ROC and lift of one population."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -9,10 +9,10 @@ from scoring.evaluation import Bools, Floats, lift_at
 
 
 def figures(churned: Bools, probability: Floats, recency_days: Floats, population: str) -> dict[str, Figure]:
-    """One figure per file name.
+    """Return file name → figure.
 
     Args:
-        churned, probability, recency_days: (n,) of the same customers.
+        churned, probability, recency_days: (n,), of the same customers.
     """
     calibration, axes = _figure(f"Calibration, {population}", "mean predicted probability", "observed churn rate")
     observed, predicted = calibration_curve(churned, probability, n_bins=10, strategy="quantile")

@@ -4,7 +4,6 @@ import pytest
 
 from jobs.reports.charts import (
     Axis,
-    Chart,
     Curve,
     Estimates,
     Interval,
@@ -14,6 +13,7 @@ from jobs.reports.charts import (
     intervals,
     stacked_rows,
 )
+from jobs.reports.shapes import Chart
 
 SHARE = Axis("share of rows, %", percent=True)
 DAYS = ["2026-01-30", "2026-01-31"]

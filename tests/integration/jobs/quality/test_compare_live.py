@@ -61,7 +61,10 @@ def test_a_shadow_is_held_against_the_champion_row_by_row(
     assert (1.0, 0.0) == (pair["by_champion"], pair["by_challenger"])
     assert () == pair["judged"]
     assert "equal decisions" in capsys.readouterr().out
-    assert "small_churn:v8" in (log.root / "out" / "compare_live.html").read_text()
+    page = (log.root / "out" / "compare_live.html").read_text()
+    assert "small_churn:v8" in page
+    assert f"2024-03-04 {round(agreed * 100, 6):.4g}%." in page
+    assert "<h2>Probability of small_churn:v8 less that of small_churn:v7</h2><svg" in page
 
 
 def test_with_labels_the_worse_model_is_surely_worse_overall_and_on_active_customers(

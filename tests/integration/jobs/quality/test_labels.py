@@ -12,7 +12,7 @@ from artefacts.addresses import Artefacts
 from contract import Label, ModelContract
 from jobs.__main__ import main
 from jobs.errors import JobError
-from jobs.quality.labels import LabelRequest, LabelsMade, NothingDueError, make_labels
+from jobs.quality.labels import LabelRequest, LabelSummary, NothingDueError, make_labels
 from scoring.errors import ModelError
 from scoring.models.imported_model import ImportedModel
 from scoring.pseudonyms import Pseudonyms
@@ -51,7 +51,7 @@ class Shop:
 
     def label(
         self, days: int | None = 90, id_key_file: Path | None = None, until: datetime | None = None
-    ) -> LabelsMade:
+    ) -> LabelSummary:
         return make_labels(self.artefacts, LabelRequest(self.out, days, until=until, id_key_file=id_key_file))
 
     def churned(self) -> dict[str, bool]:

@@ -91,6 +91,11 @@ def test_every_model_and_week_has_the_figures_of_its_own_rows(
     assert all(word in shown for word in ("small_churn:v7", "small_churn:v8", "2024-W12", "training", "0.880"))
     page = (log.root / "out" / "live_quality.html").read_text()
     assert "2024-W12" in page
+    auc = of(report, model, "2024-W10")["figures"]["roc_auc"]
+    assert "2024-W10, small_churn:v7: {value:.4g} [{low:.4g}, {high:.4g}]".format(**auc) in page
+    assert [f"Calibration, {who} customers, all weeks" for who in ("all", "active")] == re.findall(
+        "<h2>(Cal.*weeks)<", page
+    )
     assert not any(loaded in page for loaded in ("src=", "href=", "http"))
     assert reported(log) == report
 

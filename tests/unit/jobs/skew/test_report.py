@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import UTC, datetime
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ import pytest
 
 from jobs.errors import JobError
 from jobs.skew.audit import Audit
-from jobs.skew.audit_result import EXAMPLES, AuditResult, summary
+from jobs.skew.audit_result import EXAMPLES, WHOLE_ROW, AuditResult, summary
 from jobs.skew.findings import CLASSES, Finding
-from jobs.skew.report import write
+from jobs.skew.report import skew_page, write
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 RUN = {
@@ -52,6 +53,27 @@ def test_counts_add_up_over_features_findings_and_classes() -> None:
     } == report["features"]
     assert (0.25, 0.1) == (report["moved"]["share"], report["moved"]["probability_mean"])
     assert Counter(CLASSES) == Counter(report["classes"].keys())
+
+
+def test_the_page_draws_shares_by_class_feature_and_day() -> None:
+    result = AuditResult(rows=10, values=40)
+    result.findings.update({("a", Finding.LAG): 4, ("b", Finding.LAG): 1, ("a", Finding.OVERRIDE): 4})
+    result.findings[WHOLE_ROW, Finding.LATE] = 1
+    result.comparisons.update({"a": 20, "b": 20, WHOLE_ROW: 10})
+    result.daily_comparisons.update({"2026-01-29": 40, "2026-01-31": 10})
+    result.daily_findings.update({("2026-01-29", "materialization_lag"): 5, ("2026-01-31", "late_event"): 1})
+
+    page = unescape(skew_page(result, summary(result, RUN)))
+
+    assert "differing: late_event 2%, materialization_lag 10%." in page
+    assert "late_event: a 0%, (the whole row) 10%, b 0%; materialization_lag: a 20%, (the whole row) 0%, b 5%." in page
+    assert "late_event: 2026-01-29 0%, 2026-01-31 10%; materialization_lag: 2026-01-29 12.5%, 2026-01-31 0%." in page
+    assert "2026-01-30</text>" in page
+    assert "override:" not in page
+
+
+def test_an_audit_without_a_difference_draws_nothing() -> None:
+    assert "<svg" not in skew_page(AuditResult(rows=1), summary(AuditResult(rows=1), RUN))
 
 
 def test_examples_are_few_of_a_kind_and_few_in_all() -> None:

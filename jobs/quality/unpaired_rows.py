@@ -1,4 +1,4 @@
-"""Rows that a champion answered without a challenger beside it: which of them the challenger missed, and which not."""
+"""Counts rows that the champion answered and the challenger did not score, by the reason."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,16 +6,16 @@ from datetime import datetime, timedelta
 from jobs.inference_log.logged_scores import LoggedScores
 
 SILENCE = timedelta(minutes=5)
-"""For which a challenger scores nobody: longer, and the log cannot tell whether it was off or failed."""
+"""If a challenger scores nobody for longer, the log cannot tell whether it was off or failed."""
 
 
 @dataclass(frozen=True)
-class AloneRows:
-    """Rows of the champion without a row of the challenger, between the first and the last that have one.
+class UnpairedRows:
+    """Rows of the champion without a row of the challenger, between the first and the last row that both have.
 
-    missed: it was too slow, or failed.
-    silent: of times at which it scored nobody for longer than `SILENCE`: it was off, or failed for everybody.
-    others: of customers outside a canary's share: of those whom it has not answered both before and after.
+    missed: the challenger was too slow, or failed.
+    silent: the challenger scored nobody for longer than `SILENCE`: it was off, or failed for everybody.
+    others: rows of customers outside a canary's share. A customer is inside if the canary answered it before and after.
     """
 
     missed: int
@@ -23,14 +23,17 @@ class AloneRows:
     others: int
 
 
-def rows_without(scores: LoggedScores, champion: str, challenger: str, first: datetime, last: datetime) -> AloneRows:
-    """Count them.
+def count_unpaired(
+    scores: LoggedScores, champion: str, challenger: str, first: datetime, last: datetime
+) -> UnpairedRows:
+    """Count the champion's unpaired rows.
 
-    What a challenger was at some time follows from its rows beside that time: a canary answers what it scores, a shadow
-    nothing. One that was a shadow first has scored customers who are none of the canary's, and a share may grow.
+    The challenger's rows before and after a time tell what it was then: a canary answers what it scores, a shadow
+    answers nothing. A shadow that became a canary has scored customers outside the canary's share, and a
+    share may grow.
 
     Args:
-        first, last: of the rows that both have.
+        first, last: times of the first and the last row that both have.
     """
     found = scores.connection.execute(
         """
@@ -57,4 +60,4 @@ def rows_without(scores: LoggedScores, champion: str, challenger: str, first: da
         """,
         {"challenger": challenger, "champion": champion, "first": first, "last": last, "silence": SILENCE},
     ).fetchone()
-    return AloneRows(*(found or (0, 0, 0)))
+    return UnpairedRows(*(found or (0, 0, 0)))
