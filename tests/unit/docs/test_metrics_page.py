@@ -1,9 +1,11 @@
 """docs/metrics.md and service/telemetry/metrics.py say the same."""
 
 import re
+from pathlib import Path
 
-from tests.exposed_metrics import error_codes, of_service
+from tests.exposed_metrics import error_codes, of_jobs, of_service
 from tests.loop import SOURCE
+from tests.unit.docs.pages import CURRENT, text_of
 
 PAGE = (SOURCE / "docs" / "metrics.md").read_text()
 ROW = re.compile(r"^\| `(churn_\w+)` \| (\w+) \| ([^|]*) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
@@ -49,3 +51,9 @@ def test_queries_name_metrics_labels_and_values_that_exist() -> None:
             assert all(f"`{word}`" in PAGE or word == "predict" for word in value.split("|")), value
     for label in re.findall(r"by \((\w+(?:, \w+)*)\)", queries):
         assert set(label.split(", ")) <= {"le"} | {name for _, labels in known.values() for name in labels}
+
+
+def test_every_metric_of_the_jobs_is_on_some_page(tmp_path: Path) -> None:
+    pages = "\n".join(text_of(name) for name in CURRENT)
+
+    assert [] == [name for name in sorted(of_jobs(tmp_path)) if not re.search(rf"`{name}[`{{]", pages)]
