@@ -2,10 +2,12 @@
 
 import json
 import re
+import tomllib
 
 import pytest
 
 from service.api.schemas import PredictRequest, PredictResponse
+from tests.loop import SOURCE
 from tests.unit.docs.pages import text_of
 
 README = text_of("README.md")
@@ -30,3 +32,10 @@ def test_the_answer_that_a_page_shows_has_the_designed_shape(name: str) -> None:
     shown = json.loads(answer.group(1))
     PredictResponse.model_validate(shown)
     assert PredictResponse.model_fields.keys() == shown.keys()
+
+
+def test_the_layout_has_a_row_for_every_room() -> None:
+    rooms = tomllib.loads((SOURCE / "pyproject.toml").read_text())["tool"]["mypy"]["files"]
+    shown = re.findall(r"^\| `(\w+)/` \|", README, re.MULTILINE)
+
+    assert sorted(rooms) == sorted(shown)
