@@ -84,8 +84,8 @@ def _apply(artefacts: Artefacts) -> None:
         errors="replace",
     )
     if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()[-5:] or ["it said nothing"]
-        raise JobError("feast apply failed:\n  " + "\n  ".join(map(redacted, said)))
+        last_lines = (done.stderr or done.stdout).strip().splitlines()[-5:] or ["no output"]
+        raise JobError("feast apply failed:\n  " + "\n  ".join(map(redacted, last_lines)))
 
 
 def open_feature_store(artefacts: Artefacts) -> "FeatureStore":

@@ -234,10 +234,10 @@ def run(output: Path, shops: int = 10, customers: int = 4_000) -> None:
             folder = Path(scratch)
             shop = steady_shop(folder, customers, seed)
             log_months(folder / "log", shop.model, shop.steady)
-            for baseline, said in alarms.items():
+            for baseline, drifted in alarms.items():
                 for month in range(1 if baseline == "training" else 2, MONTHS + 1):
                     report = report_of(folder / "log", folder / "out", shop.model, month, baseline)
-                    said.append(bool(report["drifted"]))
+                    drifted.append(bool(report["drifted"]))
                     compared.append(report["customers"])
             random, raised = np.random.default_rng(seed), shop.raised()
             for number, planted in enumerate(PLANTED):
@@ -257,8 +257,8 @@ def run(output: Path, shops: int = 10, customers: int = 4_000) -> None:
         "most_compared": max(compared),
         "alpha": settings.drift_alpha,
         "min_psi": settings.drift_min_psi,
-        "alarms": {name: {"reports": len(said), "alarms": sum(said)} for name, said in alarms.items()},
-        "planted": {name: {"reports": len(said), "found": sum(said)} for name, said in found.items()},
+        "alarms": {name: {"reports": len(drifted), "alarms": sum(drifted)} for name, drifted in alarms.items()},
+        "planted": {name: {"reports": len(flags), "found": sum(flags)} for name, flags in found.items()},
     }
     store(output, "drift_year", {**provenance(), "took_seconds": round(time.monotonic() - started), **figures})
 
@@ -270,14 +270,14 @@ def section(found: dict[str, Any] | None) -> str:
     rows = [
         (
             f"nothing, baseline `{name}`",
-            f"{said['reports']}",
-            f"{said['alarms']} ({said['alarms'] / said['reports']:.1%})",
+            f"{counts['reports']}",
+            f"{counts['alarms']} ({counts['alarms'] / counts['reports']:.1%})",
         )
-        for name, said in found["alarms"].items()
+        for name, counts in found["alarms"].items()
     ]
     rows += [
-        (name, f"{said['reports']}", f"{said['found']} ({said['found'] / said['reports']:.0%})")
-        for name, said in found["planted"].items()
+        (name, f"{counts['reports']}", f"{counts['found']} ({counts['found'] / counts['reports']:.0%})")
+        for name, counts in found["planted"].items()
     ]
     text = prose(
         f"`make drift-year`, {found['measured_at'][:10]}, commit `{found['git_commit']}`: monthly reports of "

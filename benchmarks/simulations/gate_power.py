@@ -109,11 +109,11 @@ def run(output: Path) -> None:
         return Verdict.NOT_WORSE if passes else Verdict.CANNOT_TELL
 
     def shares(
-        said: Callable[[ScoredCustomers], Verdict], truth: float, correlation: float, trials: int
+        verdict_of: Callable[[ScoredCustomers], Verdict], truth: float, correlation: float, trials: int
     ) -> list[dict[str, float]]:
         found = []
         for size in SIZES:
-            one = Counter(said(draw_pair(size, truth, correlation, random)) for _ in range(trials))
+            one = Counter(verdict_of(draw_pair(size, truth, correlation, random)) for _ in range(trials))
             found.append({str(verdict): one[verdict] / trials for verdict in Verdict})
         return found
 

@@ -157,11 +157,11 @@ def _evaluate(model: _Model, test: LabelledRows, settings: TrainingSettings) -> 
             test.churned[chosen], probability[chosen], metrics, settings.bootstrap_resamples, settings.seed
         )
         found |= {f"{population}_{name}": vars(estimate) for name, estimate in estimates.items()}
-    churned, said = test.churned[test.same_day], probability[test.same_day]
+    churned, predicted = test.churned[test.same_day], probability[test.same_day]
     return found | {
         "same_day_churned": vars(proportion(int(churned.sum()), len(churned))),
-        "same_day_probability": float(said.mean()),
-        "same_day_log_loss": float(-np.mean(np.log(np.where(churned, said, 1 - said)))),
+        "same_day_probability": float(predicted.mean()),
+        "same_day_log_loss": float(-np.mean(np.log(np.where(churned, predicted, 1 - predicted)))),
     }
 
 

@@ -52,7 +52,7 @@ JOBS = (
         "features", (("training", "data", "--follow-today"), ("jobs", "apply"), ("jobs", "features")), minute=15, hour=0
     ),
     Job("materialize", (("jobs", "materialize"),), minute=45),
-    # Two days: what yesterday's run could not judge yet is looked at again.
+    # Two days: yesterday's audit may have left rows that could not be judged yet.
     Job("audit-skew", (IMPORT, ("jobs", "audit-skew", "--since", "2d", "--out", f"{REPORTS}/skew")), minute=30, hour=2),
     Job("drift", (IMPORT, ("jobs", "drift", "--out", f"{REPORTS}/drift")), minute=30, hour=3),
     Job(

@@ -67,8 +67,8 @@ def materialize_by_feast(store: "FeatureStore", view: "FeatureView", until: date
     except FAILURES:
         raise
     except Exception as error:
-        said = next((line.strip() for line in str(error).splitlines() if line.strip()), "it said nothing")
-        raise JobError(f"Feast's own run failed: {type(error).__name__}: {said}") from None
+        first_line = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
+        raise JobError(f"Feast's own run failed: {type(error).__name__}: {first_line}") from None
 
 
 def _start_spark(properties: dict[str, str]) -> None:

@@ -93,10 +93,10 @@ class RunRecord:
         failed = [view for view in self.views if view.failure]
         if not failed:
             return
-        said = "; ".join(f"{view.view}: {view.failure}" for view in failed)
+        failures = "; ".join(f"{view.view}: {view.failure}" for view in failed)
         if any(view.unverified for view in failed):
-            raise UnverifiedError(said)
-        raise PartlyError(said) if len(failed) < len(self.views) else JobError(said)
+            raise UnverifiedError(failures)
+        raise PartlyError(failures) if len(failed) < len(self.views) else JobError(failures)
 
     def append_to(self, path: Path) -> None:
         """Append this record to a file, creating it if absent, and update the metrics beside it.
