@@ -2,6 +2,9 @@
 
 The system frees a lock when its process ends, however it ends. Lock files stay: to remove one would let two processes
 hold a lock of the same name. On a file system that is mounted over the network, locks must work there.
+
+Two places lock by themselves. `service/inference_log/files.py` locks the log's open file itself, which goes when it is
+complete. `service/telemetry/metrics.py` tries the locks of other workers, and must not create a file that is gone.
 """
 
 import fcntl
