@@ -45,7 +45,7 @@ class BatchRequest:
 
 
 @dataclass
-class Scored:
+class BatchResult:
     """Result of a batch; `seconds` by stage."""
 
     partition: Path
@@ -59,7 +59,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Batch:
+class OpenedBatch:
     """Everything that scoring needs, opened and checked."""
 
     model: ImportedModel
@@ -79,7 +79,7 @@ def partition_of(request: BatchRequest, model: ImportedModel) -> Path:
     return request.out / f"version={model.contract.model_version}" / f"scored_as_of={time_of_day}"
 
 
-def open_batch(artefacts: Artefacts, model: ImportedModel, request: BatchRequest, now: datetime) -> Batch:
+def open_batch(artefacts: Artefacts, model: ImportedModel, request: BatchRequest, now: datetime) -> OpenedBatch:
     """Open the registry, the offline store and the list of customers, and check them against the model's contract.
 
     Raises:
@@ -102,10 +102,10 @@ def open_batch(artefacts: Artefacts, model: ImportedModel, request: BatchRequest
         check_whole(build, artefacts.streamed_orders)
     for source in sources.values():
         check_columns(source)
-    return Batch(model, plan, sources, listed, partition_of(request, model))
+    return OpenedBatch(model, plan, sources, listed, partition_of(request, model))
 
 
-def score_batch(artefacts: Artefacts, model: ImportedModel, request: BatchRequest, now: datetime) -> Scored:
+def score_batch(artefacts: Artefacts, model: ImportedModel, request: BatchRequest, now: datetime) -> BatchResult:
     """Score and put the partition in place in one step. A re-run replaces it; a failed run leaves the old one.
 
     Memory is bounded by a chunk of `CUSTOMERS_PER_CHUNK` customers and by DuckDB's limit.
@@ -115,7 +115,7 @@ def score_batch(artefacts: Artefacts, model: ImportedModel, request: BatchReques
         ContractError: as `open_batch`.
     """
     batch = open_batch(artefacts, model, request, now)
-    done = Scored(batch.partition)
+    done = BatchResult(batch.partition)
     with replaced_folder(batch.partition) as folder, pq.ParquetWriter(folder / "part-0.parquet", PREDICTIONS) as writer:
         for table in _chunks(batch, request.as_of, done):
             started = time.monotonic()
@@ -131,10 +131,10 @@ def score_batch(artefacts: Artefacts, model: ImportedModel, request: BatchReques
 
 def nobody_has_features(request: BatchRequest) -> JobError:
     """Error for a batch without any row."""
-    return JobError(f"nobody has features at {request.as_of.isoformat()}; the data begin later")
+    return JobError(f"no customer has features at {request.as_of.isoformat()}; the data start later")
 
 
-def _chunks(batch: Batch, as_of: datetime, done: Scored) -> Iterator[pa.Table]:
+def _chunks(batch: OpenedBatch, as_of: datetime, done: BatchResult) -> Iterator[pa.Table]:
     resolver = Resolver.of(batch.model.contract)
     as_of_us = unix_us(as_of)
     with connect() as connection:
@@ -172,7 +172,7 @@ def _everybody(rows: dict[str, pa.Table], join_key: str) -> pa.Array:
     return ids.take(pc.sort_indices(ids))
 
 
-def report(done: Scored) -> str:
+def report(done: BatchResult) -> str:
     """Summarize a result for people: rows by status, seconds by stage."""
     statuses = ", ".join(f"{rows:,} {status}" for status, rows in done.statuses.items() if rows)
     seconds = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in done.seconds.items())

@@ -17,7 +17,7 @@ from artefacts.process.atomic_files import replaced_folder
 from contract import ModelContract, Resolver
 from jobs.batch.customer_list import CustomerList
 from jobs.batch.prediction_rows import feature_issues, predictions
-from jobs.batch.score_batch import Batch, BatchRequest, Scored, nobody_has_features, open_batch
+from jobs.batch.score_batch import BatchRequest, BatchResult, OpenedBatch, nobody_has_features, open_batch
 from jobs.offline_store.latest_rows import ViewSource
 from jobs.offline_store.offline_features import FeaturePlan, StoredRows
 from jobs.offline_store.view_files import parts
@@ -40,7 +40,7 @@ _OVERRIDE = "override__"
 
 def score_batch_on_spark(
     artefacts: Artefacts, model: ImportedModel, request: BatchRequest, settings: JobsSettings, now: "datetime"
-) -> Scored:
+) -> BatchResult:
     """As `score_batch`, with Spark's partitions as chunks.
 
     Raises:
@@ -48,7 +48,7 @@ def score_batch_on_spark(
         ModelError: the model's file has changed since its import.
     """
     batch = open_batch(artefacts, model, request, now)
-    done = Scored(batch.partition)
+    done = BatchResult(batch.partition)
     started = time.monotonic()
     options = {"spark.executorEnv.PYTHONPATH": str(PROJECT_ROOT)}
     with replaced_folder(batch.partition) as folder, spark_session(settings, "score-batch", options) as session:
@@ -68,7 +68,7 @@ def score_batch_on_spark(
     return done
 
 
-def _scored(session: "SparkSession", batch: Batch, as_of: "datetime") -> "DataFrame":
+def _scored(session: "SparkSession", batch: OpenedBatch, as_of: "datetime") -> "DataFrame":
     from pyspark.sql.pandas.types import from_arrow_schema
 
     overridden = list(batch.listed.overrides) if batch.listed else []
@@ -76,7 +76,7 @@ def _scored(session: "SparkSession", batch: Batch, as_of: "datetime") -> "DataFr
     return _features(session, batch, as_of).mapInArrow(scoring, from_arrow_schema(PREDICTIONS))
 
 
-def _features(session: "SparkSession", batch: Batch, as_of: "datetime") -> "DataFrame":
+def _features(session: "SparkSession", batch: OpenedBatch, as_of: "datetime") -> "DataFrame":
     """Join the latest rows of all views and the overrides: one row per customer."""
     key = batch.plan.join_key
     views = [_latest(session, batch.sources[name], fields, as_of, key) for name, fields in batch.plan.views.items()]

@@ -14,7 +14,7 @@ import pytest
 from artefacts.addresses import Artefacts
 from contract import ContractMismatchError
 from jobs.batch import score_batch as batch
-from jobs.batch.score_batch import BatchRequest, Scored, score_batch
+from jobs.batch.score_batch import BatchRequest, BatchResult, score_batch
 from jobs.errors import JobError
 from jobs.feature_store import apply
 from jobs.features.build import build_features
@@ -50,7 +50,9 @@ class Shop:
     model: ImportedModel
     out: Path
 
-    def score(self, as_of: datetime = NOW, customers: Path | None = None, model: ImportedModel | None = None) -> Scored:
+    def score(
+        self, as_of: datetime = NOW, customers: Path | None = None, model: ImportedModel | None = None
+    ) -> BatchResult:
         return score_batch(self.artefacts, model or self.model, BatchRequest(as_of, self.out, customers), NOW)
 
     def rows(self, as_of: datetime = NOW, customers: Path | None = None) -> dict[str, dict[str, Any]]:
@@ -210,7 +212,7 @@ def test_a_run_that_fails_half_way_leaves_what_was_there(shop: Shop, monkeypatch
 
 @pytest.mark.parametrize(
     ("as_of", "why"),
-    [(NOW + timedelta(hours=1), "lies in the future"), (NOW - timedelta(days=4000), "nobody has features at")],
+    [(NOW + timedelta(hours=1), "lies in the future"), (NOW - timedelta(days=4000), "no customer has features at")],
 )
 def test_a_time_of_which_nothing_is_known_is_refused_and_nothing_is_written(
     shop: Shop, as_of: datetime, why: str
