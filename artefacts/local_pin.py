@@ -1,6 +1,7 @@
 """The pin and the challenger file of this machine, and the lock for changing them. Imports quickly."""
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,8 @@ from artefacts.addresses import Artefacts
 from artefacts.process.atomic_files import write_atomically
 from artefacts.process.file_locks import locked
 from artefacts.process.small_files import read_small_text
+
+_LOG = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -43,7 +46,7 @@ def pin(artefacts: Artefacts, tag: str) -> None:
     write_atomically(artefacts.model_tag, tag + "\n")
     if challenging(artefacts).get("tag") == tag:  # a model cannot challenge itself
         artefacts.challenger.unlink()
-        print(f"{tag} was the challenger here; there is none now")
+        _LOG.info(f"{tag} was the challenger here; there is none now")
 
 
 def challenging(artefacts: Artefacts) -> Mapping[str, Any]:

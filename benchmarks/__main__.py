@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from artefacts.process.command_line import Commands, run_command
+from artefacts.process.logs import command_logs
 from benchmarks.load.process_usage import StepError
 from benchmarks.online.servers import ServerError
 from benchmarks.results import GATE_FILE, JOBS_FILE, RESULTS
@@ -20,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
         SystemExit: help was asked for (0), or the arguments are wrong (2).
     """
     try:
-        run_command(BENCHMARKS, arguments)
+        run_command(BENCHMARKS, arguments, lambda: command_logs(("jobs", "training", "scoring", "artefacts"), "text"))
     except (ServerError, StepError, JobError, ModelError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -2,16 +2,19 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pydantic import ValidationError
 
 from artefacts.process.command_line import Commands, run_command, warn_of_unknown
+from artefacts.process.logs import command_logs
 from artefacts.process.printable import printable_output
 from contract import ContractError
 from contract.validation import setting_problem
 from jobs.commands import answers, predictions, stores
 from jobs.errors import JobError
-from jobs.settings import JobsSettings
+from jobs.settings import JobsLogSettings, JobsSettings
 from scoring.errors import ModelError
 
 JOBS = Commands.joined("python -m jobs", __doc__, [stores.COMMANDS, predictions.COMMANDS, answers.COMMANDS])
@@ -25,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         SystemExit: help was asked for (0), or the arguments are wrong (2).
     """
     try:
-        run_command(JOBS, arguments, _prepare)
+        run_command(JOBS, arguments, _prepared)
     except JobError as error:
         print(f"{error.prefix}: {error}", file=sys.stderr)
         return error.exit_code
@@ -38,8 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _prepare() -> None:
+@contextmanager
+def _prepared() -> Iterator[None]:
     warn_of_unknown(os.environ, "JOBS_", JobsSettings.model_fields, "the jobs")
+    with command_logs(("jobs", "scoring", "artefacts"), JobsLogSettings().log_format):
+        yield
 
 
 if __name__ == "__main__":

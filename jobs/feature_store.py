@@ -1,5 +1,6 @@
 """Opens Feast's store for the jobs, and applies the feature definitions."""
 
+import logging
 import os
 import shutil
 import subprocess
@@ -19,6 +20,8 @@ from jobs.errors import JobError
 
 if TYPE_CHECKING:
     from feast import FeatureStore, FeatureView
+
+_LOG = logging.getLogger(__name__)
 
 FEATURE_REPO = PROJECT_ROOT / "feature_repo"
 REDIS_OPTIONS = {"socket_connect_timeout": "2", "socket_timeout": "20"}
@@ -100,7 +103,7 @@ def open_feature_store(artefacts: Artefacts) -> "FeatureStore":
     store = _open(artefacts)
     elsewhere = another_store(store.registry, store.project, artefacts.offline_store)
     if elsewhere is not None and _is_own(artefacts.feast_registry):
-        print(f"Feast's registry names {elsewhere}; applying it again for {artefacts.offline_store}", flush=True)
+        _LOG.info(f"Feast's registry names {elsewhere}; applying it again for {artefacts.offline_store}")
         apply(artefacts)
         store = _open(artefacts)
         elsewhere = another_store(store.registry, store.project, artefacts.offline_store)

@@ -3,13 +3,19 @@
 from typing import Self
 
 from pydantic import DirectoryPath, Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from artefacts.process.logs import LogSettings
 
 
-class JobsSettings(BaseSettings):
-    """How features are built. Addresses of artefacts are in `artefacts.addresses`."""
+class JobsLogSettings(LogSettings):
+    """How the jobs log."""
 
     model_config = SettingsConfigDict(env_prefix="JOBS_")
+
+
+class JobsSettings(JobsLogSettings):
+    """How features are built. Addresses of artefacts are in `artefacts.addresses`."""
 
     snapshot_backfill_days: int = Field(default=30, ge=1, le=365)
     """Days between the windowed snapshots of the past, for `score-batch` as of then. Training has its own cut-offs."""

@@ -8,6 +8,7 @@ import prometheus_client  # noqa: F401  # before feast, which would have it shar
 import pytest
 from pytest_socket import disable_socket, enable_socket
 
+from artefacts.process.logs import command_logs
 from artefacts.process.loopback import keep_loopback_direct
 from tests.loop import Loop, bare_environment, copy_source, make, make_run
 
@@ -32,6 +33,13 @@ def _sockets_only_beyond_unit(request: pytest.FixtureRequest) -> None:
         disable_socket(allow_unix_socket=True)  # asyncio's own wake-up pipe is a unix socket
     else:
         enable_socket()
+
+
+@pytest.fixture
+def printed_logs() -> Iterator[None]:
+    """Progress is printed, as while a command runs."""
+    with command_logs(("jobs", "training", "scoring", "artefacts"), "text"):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,13 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pydantic import ValidationError
 
 from artefacts.process.command_line import Commands, run_command, warn_of_unknown
+from artefacts.process.logs import command_logs
 from artefacts.process.loopback import keep_loopback_direct
 from artefacts.process.printable import printable_output
 from contract import ContractError
@@ -13,7 +16,7 @@ from contract.validation import setting_problem
 from scoring.errors import ModelError
 from training.commands import models, orders
 from training.errors import TrainingError
-from training.settings import TrainingSettings
+from training.settings import TrainingLogSettings, TrainingSettings
 
 TRAINING = Commands.joined("python -m training", __doc__, [orders.COMMANDS, models.COMMANDS])
 
@@ -26,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         SystemExit: help was asked for (0), the arguments are wrong (2), or `champion` found none (4).
     """
     try:
-        run_command(TRAINING, arguments, _prepare)
+        run_command(TRAINING, arguments, _prepared)
     except TrainingError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -39,9 +42,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _prepare() -> None:
+@contextmanager
+def _prepared() -> Iterator[None]:
     keep_loopback_direct(os.environ)
     warn_of_unknown(os.environ, "TRAINING_", TrainingSettings.model_fields, "training")
+    with command_logs(("training", "scoring", "artefacts"), TrainingLogSettings().log_format):
+        yield
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Evaluates the chosen model on the test rows, beside the baseline."""
 
+import logging
+
 import mlflow
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +17,9 @@ from training.data.dataset import LabelledRows
 from training.data.request_hours import age_lines, age_metrics, same_day_line, same_day_metrics
 from training.errors import DatasetError
 from training.fit import Split
-from training.progress import say
 from training.settings import TrainingSettings
+
+_LOG = logging.getLogger(__name__)
 
 
 def evaluate_test_rows(
@@ -26,7 +29,7 @@ def evaluate_test_rows(
     estimates: dict[str, Estimate] = {}
     for population, chosen in test.populations.items():
         churned = test.rows.churned[chosen]
-        say(f"evaluating {chosen.sum():,} {population} customers, {settings.bootstrap_resamples} resamples")
+        _LOG.info(f"evaluating {chosen.sum():,} {population} customers, {settings.bootstrap_resamples} resamples")
         arguments = settings.bootstrap_resamples, settings.seed
         model = evaluate(churned, probability[chosen], RANKING_METRICS | PROBABILITY_METRICS, *arguments)
         baseline = evaluate(churned, recency[chosen], RANKING_METRICS, *arguments)
@@ -36,12 +39,12 @@ def evaluate_test_rows(
         estimates |= {f"{population}_{name}": e for name, e in model.items()}
         estimates |= {f"{population}_recency_{name}": e for name, e in baseline.items()}
         estimates[f"{population}_base_rate"] = base_rate["rate"]
-        say(f"  {'metric':<20}{'model':<24}recency only")
+        _LOG.info(f"  {'metric':<20}{'model':<24}recency only")
         for name in model:
-            say(f"  {name:<20}{model[name]!s:<24}{baseline.get(name, '')!s}")
-        say(f"  {'base rate':<20}{base_rate['rate']}")
+            _LOG.info(f"  {name:<20}{model[name]!s:<24}{baseline.get(name, '')!s}")
+        _LOG.info(f"  {'base rate':<20}{base_rate['rate']}")
     error = expected_calibration_error(test.rows.churned, probability)
-    say(f"  mean probability {probability.mean():.3f}; expected calibration error over all customers {error:.3f}")
+    _LOG.info(f"  mean probability {probability.mean():.3f}; expected calibration error over all customers {error:.3f}")
     return estimates, error
 
 
@@ -49,7 +52,7 @@ def log_hours(ages: dict[str, NDArray[np.float64]], rows: LabelledRows, probabil
     """Log how old the views' rows are at the hours of requests, and how buyers of the same day fare."""
     mlflow.log_metrics({**age_metrics(ages), **same_day_metrics(rows.same_day, rows.churned, probability)})
     for line in (*age_lines(ages), same_day_line(rows.same_day, rows.churned, probability)):
-        say(line)
+        _LOG.info(line)
 
 
 def recency_of(split: Split, settings: TrainingSettings) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """Fits the candidates and picks the one with the best validation score."""
 
+import logging
 from dataclasses import dataclass
 
 import mlflow
@@ -14,8 +15,9 @@ from scoring.evaluation import FEWEST_OF_A_CLASS, youden_threshold
 from training.data.dataset import LabelledRows
 from training.errors import DatasetError, TrainingError
 from training.pipeline import CANDIDATES
-from training.progress import say
 from training.settings import TrainingSettings
+
+_LOG = logging.getLogger(__name__)
 
 CLASS_NAMES = ("retained", "churned")
 
@@ -59,12 +61,12 @@ def choose(training: Split, validation: Split, settings: TrainingSettings) -> tu
     active, churned = validation.rows.active, validation.rows.churned
     scores, aucs = {}, {}
     for name in CANDIDATES:
-        say(f"fitting candidate {name}")
+        _LOG.info(f"fitting candidate {name}")
         fitted = fitted_candidate(name, settings, training.matrix, training.rows.churned)
         scores[name] = validation.score(fitted)
         aucs[name] = float(roc_auc_score(churned[active], scores[name][active]))
         mlflow.log_metric(f"validation_active_roc_auc_{name}", aucs[name])
-        say(f"candidate {name}: validation ROC AUC of active customers {aucs[name]:.4f}")
+        _LOG.info(f"candidate {name}: validation ROC AUC of active customers {aucs[name]:.4f}")
     best = max(aucs, key=aucs.__getitem__)
     return best, DecisionThreshold(value=round(youden_threshold(churned, scores[best]), 6), rule=THRESHOLD_RULE)
 

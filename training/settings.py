@@ -4,9 +4,16 @@ from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from artefacts.cutoffs import CutoffSettings
+from artefacts.process.logs import LogSettings
 
 
-class TrainingSettings(CutoffSettings):
+class TrainingLogSettings(LogSettings):
+    """How training logs."""
+
+    model_config = SettingsConfigDict(env_prefix="TRAINING_")
+
+
+class TrainingSettings(TrainingLogSettings, CutoffSettings):
     """How a model is trained and judged. Addresses of artefacts are in `artefacts.addresses`."""
 
     model_config = SettingsConfigDict(env_prefix="TRAINING_")

@@ -4,6 +4,7 @@ A label of 30 days and one of 90 are two questions. Models of different labels a
 against the other's labels.
 """
 
+import logging
 from pathlib import Path
 
 from mlflow.tracking import MlflowClient
@@ -14,6 +15,8 @@ from training.errors import ModelImportError, OtherTargetError
 from training.settings import TrainingSettings
 from training.tracking import registry
 from training.tracking.registry import CHAMPION
+
+_LOG = logging.getLogger(__name__)
 
 VARIABLE = "TRAINING_LABEL_DAYS"
 ACTIVE = "active"
@@ -93,20 +96,19 @@ def for_training(client: MlflowClient, settings: TrainingSettings) -> TrainingSe
     try:
         champion = champion_contract(client, settings.model_name)
     except ModelImportError as error:
-        print(f"note: labels of {settings.label_days} days; the champion's are not known: {error}", flush=True)
+        _LOG.warning(f"note: labels of {settings.label_days} days; the champion's are not known: {error}")
         return settings
     if champion is None:
         return settings
     number, contract = champion
     followed = following(settings, contract)
     if contract.label_days not in (None, followed.label_days):
-        print(
+        _LOG.info(
             f"note: labels of {followed.label_days} days, as {VARIABLE} says; those of the champion, version {number}, "
             f"have {contract.label_days}",
-            flush=True,
         )
     elif followed.label_days != settings.label_days:
-        print(f"labels of {followed.label_days} days, as those of the champion, version {number}", flush=True)
+        _LOG.info(f"labels of {followed.label_days} days, as those of the champion, version {number}")
     return followed
 
 

@@ -1,5 +1,6 @@
 """Train, evaluate, log, register: from the offline store to a model version with its contract."""
 
+import logging
 from functools import partial
 from importlib.metadata import version as installed_version
 
@@ -22,10 +23,11 @@ from training.fit import CLASS_NAMES, Split, check_classes, choose, fitted_candi
 from training.gate.rules import GATE, PASSED, Evidence, measure, objections, ways_out
 from training.model_inputs import feature_inputs, fingerprint, model_input
 from training.pipeline import CANDIDATES
-from training.progress import say
 from training.settings import TrainingSettings
 from training.target import label_of, populations_of
 from training.tracking import run_log
+
+_LOG = logging.getLogger(__name__)
 
 _LIBRARIES = ("scikit-learn", "numpy", "pandas", "feast", "mlflow", "skops")
 
@@ -39,7 +41,7 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
         GateError: the model was registered but may not be served.
     """
     built = built_from(artefacts)  # before its rows are read: a build that comes meanwhile is still new data
-    say("opening the feature store")
+    _LOG.info("opening the feature store")
     data = TrainingData(artefacts, settings.feature_service)
     cutoffs = data.cutoffs(settings)
     rows = {}
@@ -48,11 +50,11 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
         ("validation", (cutoffs.validation,)),
         ("test", (cutoffs.test,)),
     ):
-        say(f"point-in-time join of the {split} rows")
+        _LOG.info(f"point-in-time join of the {split} rows")
         rows[split] = data.rows(times, settings)
         check_classes(split, rows[split])
     train_rows, validation_rows, test_rows = rows.values()
-    say(
+    _LOG.info(
         f"training rows {len(train_rows.churned):,} from {len(cutoffs.training)} cut-offs, validation "
         f"{len(validation_rows.churned):,} at {cutoffs.validation:%Y-%m-%d}, test {len(test_rows.churned):,} "
         f"at {cutoffs.test:%Y-%m-%d}"
@@ -68,14 +70,14 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
         name, threshold = choose(training, validation, settings)
         both = pd.concat([training.matrix, validation.matrix], ignore_index=True)
         labels = np.concatenate([training.rows.churned, validation.rows.churned])
-        say(f"{name} wins; fitting it again on training and validation, {len(both):,} rows")
+        _LOG.info(f"{name} wins; fitting it again on training and validation, {len(both):,} rows")
         pipeline = fitted_candidate(name, settings, both, labels)
         probability, recency = test.score(pipeline), recency_of(test, settings)
         estimates, calibration_error = evaluate_test_rows(probability, recency, test, settings)
         log_hours(data.view_ages(test_rows.entities), test_rows, probability)
         measured = measure(test.rows.churned, test.rows.active, recency, probability, settings)
         estimates |= measured.estimates
-        say(str(measured))
+        _LOG.info(str(measured))
         mlflow.log_params({"candidate": name, **settings.model_dump(), **_dates(cutoffs)})
         run_log.log_metrics(estimates, calibration_error)
         for population, chosen in test.populations.items():
@@ -109,7 +111,7 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
         )
         registered = run_log.register(client, pipeline, test_set, drafted, built)
     version = registered.version
-    say(f"registered {settings.model_name} version {version.version}")
+    _LOG.info(f"registered {settings.model_name} version {version.version}")
     evidence = Evidence(
         measured=measured,
         has_signature=registered.has_signature,

@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ import click
 
 from artefacts.process.settings import unknown_variables
 
-_PREPARE = f"{__name__}.prepare"
+_AROUND = f"{__name__}.around"
 
 
 class Command(click.Command):
@@ -35,10 +36,8 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """See click."""
-        prepare = ctx.meta.get(_PREPARE)
-        if prepare is not None:
-            prepare()
-        return super().invoke(ctx)
+        with ctx.meta.get(_AROUND, nullcontext)():
+            return super().invoke(ctx)
 
 
 class Commands(click.Group):
@@ -65,7 +64,9 @@ class Commands(click.Group):
 
 
 def run_command(
-    command: click.Command, arguments: Sequence[str] | None, prepare: Callable[[], None] | None = None
+    command: click.Command,
+    arguments: Sequence[str] | None,
+    around: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> None:
     """Run the command, of several the one that the arguments name; what it raises is raised.
 
@@ -73,7 +74,7 @@ def run_command(
 
     Args:
         arguments: None takes those of the process.
-        prepare: called once the arguments are known to be right, before the command.
+        around: entered once the arguments are known to be right, for as long as the command runs.
 
     Raises:
         SystemExit: help was asked for (0), or the arguments are wrong (2, with one line on stderr).
@@ -81,7 +82,7 @@ def run_command(
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with command.make_context(command.name, given) as context:
-            context.meta[_PREPARE] = prepare
+            context.meta[_AROUND] = around
             command.invoke(context)
     except click.exceptions.Exit as end:
         raise SystemExit(end.exit_code) from None

@@ -1,5 +1,6 @@
 """Scores all or listed customers from the offline store as of a time, on one machine, in chunks."""
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ from jobs.offline_store.view_files import build_of, resolved
 from jobs.times import unix_us
 from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import STATUSES, outcomes
+
+_LOG = logging.getLogger(__name__)
 
 CUSTOMERS_PER_CHUNK = 100_000
 
@@ -123,7 +126,7 @@ def score_batch(artefacts: Artefacts, model: ImportedModel, request: BatchReques
             done.seconds["write"] += time.monotonic() - started
             for status, rows in counts(table).items():
                 done.statuses[status] += rows
-            print(f"  {done.rows:,} customers", flush=True)
+            _LOG.info(f"  {done.rows:,} customers")
         if not done.rows:
             raise nobody_has_features(request)
     return done

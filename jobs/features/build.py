@@ -4,6 +4,7 @@ A build computes only what can differ from the previous build. It compares the o
 day on it recomputes `customer_lifetime` for the customers who ordered since, and windowed snapshots for all customers.
 """
 
+import logging
 import tempfile
 import time
 from collections.abc import Collection
@@ -38,6 +39,8 @@ from jobs.offline_store.owner import owner_of
 from jobs.settings import JobsSettings
 from jobs.times import EPOCH, unix_us
 
+_LOG = logging.getLogger(__name__)
+
 _DAY = timedelta(days=1)
 
 
@@ -66,9 +69,7 @@ def build_features(
     """
     orders = find_orders(artefacts)
     if orders.left_out:
-        print(
-            f"  {len(orders.left_out):,} batches of streamed orders belong to other data and are left out", flush=True
-        )
+        _LOG.info(f"  {len(orders.left_out):,} batches of streamed orders belong to other data and are left out")
     with only_build(artefacts.offline_store) as partial:
         with (
             tempfile.TemporaryDirectory(dir=settings.scratch_dir or partial.parent, suffix=".partial") as scratch,
@@ -78,7 +79,7 @@ def build_features(
                 settings, cutoffs or CutoffSettings()
             )
         checked = check_against_orders(partial, build.partitions, orders.files, settings.features_verify_customers)
-        print(f"  {checked.rows:,} rows of {checked.customers:,} customers agree with their orders", flush=True)
+        _LOG.info(f"  {checked.rows:,} rows of {checked.customers:,} customers agree with their orders")
         put_in_place(partial, build, artefacts.offline_store, artefacts.streamed_orders)
     owner_of(artefacts.offline_store, settings.owner)  # noted from the first build on, so that copies are recognized
     return build
@@ -208,11 +209,11 @@ class _BuildRun:
         return self._previous.partitions.get(view, {}) if self._previous else {}
 
     def _undamaged(self, view: str) -> list[str]:
-        """Partitions of the previous build whose files are unchanged since it wrote them; prints the others."""
+        """Partitions of the previous build whose files are unchanged since it wrote them; logs the others."""
         held = self._previous_partitions(view)
         undamaged = [name for name in held if self._previous and whole_files(self._store, self._previous, view, name)]
         for name in sorted(held.keys() - set(undamaged)):
-            print(f"  {view}/{name}: damaged or missing; computing it again", flush=True)
+            _LOG.warning(f"  {view}/{name}: damaged or missing; computing it again")
         return undamaged
 
     def _write(
@@ -235,10 +236,9 @@ class _BuildRun:
             part.name: files_of(part) for part in sorted(folder.iterdir()) if part.name not in held
         }
         total = sum(partition["rows"] for partition in (held | new).values())
-        print(
+        _LOG.info(
             f"  {view}: {total:,} rows in {time.monotonic() - started:.1f} s, "
             f"{len(new)} partitions written, {len(held)} kept",
-            flush=True,
         )
         return dict(sorted((held | new).items()))
 

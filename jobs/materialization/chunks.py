@@ -1,5 +1,6 @@
 """Reads and encodes a view's latest rows by ranges of customers, each while the previous one is being written."""
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +14,8 @@ import pyarrow.compute as pc
 from jobs.materialization.encoding import StoredFormat, StoredHashes
 from jobs.offline_store.latest_rows import KeyRange, ViewSource, changed_customers, latest_rows
 from jobs.offline_store.view_files import identities
+
+_LOG = logging.getLogger(__name__)
 
 _LINE_INTERVAL_SECONDS = 1.0
 """Seconds between two progress lines."""
@@ -101,7 +104,6 @@ class Progress:
         if (now := time.monotonic()) - self._last_line_at >= _LINE_INTERVAL_SECONDS:
             self._last_line_at = now
             rate = self._rows / (now - self._began)
-            print(
+            _LOG.info(
                 f"  {self._view}: chunk {self._chunk:,} of {self._chunks:,}, {self._rows:,} rows, {rate:,.0f} rows/s",
-                flush=True,
             )

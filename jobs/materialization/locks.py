@@ -3,6 +3,7 @@
 Each is redis-py's lock with a timeout, after which Redis drops the lock of a killed process.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from redis.lock import Lock
 
 from jobs.errors import JobError
 from jobs.materialization.redis_writer import Fence
+
+_LOG = logging.getLogger(__name__)
 
 FAILURES = (redis.RedisError, redis.exceptions.RedisClusterException)
 """Errors of redis-py; the second is not a RedisError."""
@@ -105,7 +108,7 @@ class RunLock:
 
     def __enter__(self) -> "RunLock":
         if not self._lock.acquire(blocking=False):
-            print(f"  another {self._name} runs, or was killed; waiting {self._seconds:g} s for its lock", flush=True)
+            _LOG.info(f"  another {self._name} runs, or was killed; waiting {self._seconds:g} s for its lock")
             if not self._lock.acquire(blocking_timeout=self._seconds + 1):
                 raise LockedError(f"another {self._name} is running")
         self._renewing.start()

@@ -4,6 +4,7 @@ One run at a time. Each view goes in chunks, so memory is bounded and an interru
 and rows newer than the run, stay. A sample is read back through Feast's SDK. Exit codes: docs/materialization.md.
 """
 
+import logging
 import time
 from dataclasses import dataclass
 from dataclasses import replace as changed_in
@@ -44,6 +45,8 @@ from jobs.settings import JobsSettings
 
 if TYPE_CHECKING:
     from feast import FeatureStore, FeatureView
+
+_LOG = logging.getLogger(__name__)
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _CHECKED_CUSTOMERS, _CHECKED_AFTER_FULL = 50_000, 2_000
@@ -137,7 +140,7 @@ def _materialize(artefacts: Artefacts, record: RunRecord, wanted: _Options, sett
             removal = Removal(client, store.project, lock, settings.lock_seconds)
             run = _Run(store, client, lock, settings, marks, full, over, wanted.replace, artefacts, removal)
             if (said := eviction(client)) is not None:
-                print(f"  {said}", flush=True)
+                _LOG.warning(f"  {said}")
             for view in views:
                 record.views.append(made := ViewRecord(view.name))
                 run.view(view, record.until, made)
@@ -184,7 +187,7 @@ class _Run:
                 tell_materialized(self.artefacts, self.store, view, BEGINNING, until)
             else:
                 made.written_by = "feast"
-                print(f"  {view.name}: by Feast's own run, because {reason}", flush=True)
+                _LOG.info(f"  {view.name}: by Feast's own run, because {reason}")
                 if self.full:
                     made.removed = self.removal.all_of(view)
                 materialize_by_feast(self.store, view, until)
@@ -194,13 +197,12 @@ class _Run:
             made.failure, made.unverified = str(error), isinstance(error, UnverifiedError)
         made.seconds = round(time.monotonic() - clock, 3)
         if made.failure:
-            print(f"  {view.name}: failed: {made.failure}", flush=True)
+            _LOG.error(f"  {view.name}: failed: {made.failure}")
         elif made.written_by == "job":
             removed = f"{made.removed:,} of customers who are gone removed, " if made.removed else ""
-            print(
+            _LOG.info(
                 f"  {view.name}: {made.written:,} rows written, {made.skipped:,} already newer, {removed}"
                 f"{made.verified} read back, {made.seconds:.1f} s",
-                flush=True,
             )
 
     def _check_online(self, view: "FeatureView", until: datetime, made: ViewRecord, was_full: bool) -> None:
@@ -211,7 +213,7 @@ class _Run:
         """
         lost, looked_for = self._count_missing(view, until, made, was_full)
         if lost and not was_full:
-            print(f"  {view.name}: of {looked_for:,} customers {lost:,} are missing in Redis; writing all", flush=True)
+            _LOG.warning(f"  {view.name}: of {looked_for:,} customers {lost:,} are missing in Redis; writing all")
             self.marks.forget(view.name)
             self._write_view(view, until, made, full=True)
             lost, looked_for = self._count_missing(view, until, made, was_full=False)
@@ -264,7 +266,7 @@ class _Run:
                 if not replaced(source, through_link):
                     raise
             if replaced(source, through_link):
-                print(f"  {view.name}: a new build was put in place; going on with it", flush=True)
+                _LOG.info(f"  {view.name}: a new build was put in place; going on with it")
                 check_whole(build_of(resolved(through_link)), self.artefacts.streamed_orders)
                 continue
             full = False  # done; only rows that came meanwhile are missing

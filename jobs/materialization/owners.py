@@ -4,6 +4,7 @@ The id is not a path. It lies in the offline store and moves with it; a copy get
 `JOBS_OWNER` sets it for jobs whose disk is not kept.
 """
 
+import logging
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from jobs.errors import JobError
 from jobs.materialization.progress import Materialized
 from jobs.offline_store.owner import Owner
+
+_LOG = logging.getLogger(__name__)
 
 
 class OtherOwnerError(JobError):
@@ -51,6 +54,6 @@ def claim(client: Any, project: str, owner: Owner, take_over: bool = False) -> b
             break
     if other is None or same:
         return False
-    print(f"  taking over the rows of {other}", flush=True)
+    _LOG.info(f"  taking over the rows of {other}")
     marks.restart()
     return True

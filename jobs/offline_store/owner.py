@@ -1,6 +1,7 @@
 """Owner of an offline store: an id that stays with its folder, wherever it is moved."""
 
 import json
+import logging
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,6 +9,8 @@ from uuid import uuid4
 
 from artefacts.process.atomic_files import replaced_file
 from jobs.errors import JobError
+
+_LOG = logging.getLogger(__name__)
 
 _FILE = "owner.json"
 
@@ -61,7 +64,7 @@ def owner_of(offline_store: Path, declared: str) -> Owner:
         here = replace(owner, host=host, path=path)
         if _is_copy(owner, inode, file, host):
             here = replace(here, id=uuid4().hex)
-            print(f"  {offline_store} is a copy of {owner.path} on {owner.host}; its owner id is new", flush=True)
+            _LOG.info(f"  {offline_store} is a copy of {owner.path} on {owner.host}; its owner id is new")
         return _written(file, here)
     except OSError as error:
         raise JobError(f"{file}: cannot read or write the offline store's owner: {error.strerror}") from None

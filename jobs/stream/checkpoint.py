@@ -6,6 +6,7 @@ A doubtful checkpoint can be discarded. Then everything in the folder is read ag
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,6 +16,8 @@ from uuid import UUID
 from artefacts.process.atomic_files import write_atomically
 from artefacts.process.file_locks import locked
 from jobs.errors import JobError
+
+_LOG = logging.getLogger(__name__)
 
 _SPARK_FOLDER = "query"
 _SOURCE = "source.json"
@@ -75,7 +78,7 @@ def spark_checkpoint(checkpoint: Path, followed: dict[str, str]) -> Path:
             "or remove that folder: then everything is read again, and known orders count as repeated"
         )
     if spark_folder.exists() and (known is None or not _is_complete(spark_folder)):
-        _print_read_again(checkpoint, "parts of it are missing or damaged")
+        _log_read_again(checkpoint, "parts of it are missing or damaged")
         shutil.rmtree(spark_folder)
     write_atomically(source, json.dumps(followed))
     return spark_folder
@@ -86,16 +89,15 @@ def _remove_old_layout(checkpoint: Path) -> None:
     mark = checkpoint / _OLD_MARK
     old = [folder for folder in checkpoint.iterdir() if folder.is_dir() and _is_uuid(folder.name)]
     if mark.exists() or old:
-        _print_read_again(checkpoint, "it was made by an earlier version, which lost orders when it was restarted")
+        _log_read_again(checkpoint, "it was made by an earlier version, which lost orders when it was restarted")
         for folder in old:
             shutil.rmtree(folder)
         mark.unlink(missing_ok=True)
 
 
-def _print_read_again(checkpoint: Path, reason: str) -> None:
-    print(
+def _log_read_again(checkpoint: Path, reason: str) -> None:
+    _LOG.warning(
         f"{checkpoint}: not continued, because {reason}; everything is read again, and known orders count as repeated",
-        flush=True,
     )
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +30,8 @@ from scoring.models.imported_model import ImportedModel
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming import StreamingQuery
+
+_LOG = logging.getLogger(__name__)
 
 Source = Literal["json", "parquet", "kafka"]
 _MAX_PAUSE_SECONDS = 30.0
@@ -108,7 +111,7 @@ def _follow(artefacts: Artefacts, model: ImportedModel, stream: Stream, settings
         else:
             writer = writer.trigger(processingTime=f"{settings.stream_trigger_seconds:g} seconds")
         with _stopped_by_signals(writer.start(), stopping) as query:
-            print(f"following {stream.incoming if stream.source != 'kafka' else 'Kafka'}; Ctrl-C ends", flush=True)
+            _LOG.info(f"following {stream.incoming if stream.source != 'kafka' else 'Kafka'}; Ctrl-C ends")
             query.awaitTermination()
         if query.exception() is not None and not stopping.is_set():
             raise JobError(f"the stream ended: {str(query.exception()).splitlines()[0]}")
@@ -174,7 +177,7 @@ def _retry(attempt: Callable[[], BatchRecord], stopping: threading.Event) -> Bat
         try:
             return attempt()
         except JobError as error:
-            print(f"a batch failed, trying again in {pause:g} s: {error}", flush=True)
+            _LOG.warning(f"a batch failed, trying again in {pause:g} s: {error}")
         stopping.wait(pause)
         pause = min(2 * pause, _MAX_PAUSE_SECONDS)
     raise InterruptedError("the stream was stopped before a batch was done")  # so that Spark does not commit it

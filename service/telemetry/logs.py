@@ -1,12 +1,11 @@
 """The log of a worker: one JSON object per line, whoever wrote it, with the request it is about."""
 
-import json
 import logging
 import os
 import sys
-from datetime import UTC, datetime
 from typing import Any
 
+from artefacts.process import logs
 from artefacts.process.printable import printable
 from artefacts.process.redaction import redacted, secrets_in
 from service.settings import ServiceSettings
@@ -20,28 +19,12 @@ _EVERY_SIGTERM = "add_callback_from_signal is deprecated"
 """What BentoML's supervisor makes tornado warn of whenever it is told to stop."""
 
 
-class JsonFormatter(logging.Formatter):
-    """`time`, `level`, `logger`, `message`; of a request `request_id`, `client`, `status`, `seconds`.
+class JsonFormatter(logs.JsonFormatter):
+    """Of a request also `request_id`, `client`, `status`, `seconds`; `trace_id` and `span_id` while tracing is on."""
 
-    `error` is a traceback; `trace_id` and `span_id` are there while tracing is on.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._secrets = secrets_in(os.environ)
-
-    def format(self, record: logging.LogRecord) -> str:
-        """One line, in ASCII: there are letters beyond it that some readers take for the end of a line."""
-        line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": redacted(record.getMessage(), self._secrets),
-            **_about(record),
-        }
-        if record.exc_info:
-            line["error"] = redacted(self.formatException(record.exc_info), self._secrets)
-        return json.dumps(line, default=str)
+    def about(self, record: logging.LogRecord) -> dict[str, Any]:
+        """See the class above."""
+        return _about(record)
 
 
 class TextFormatter(logging.Formatter):

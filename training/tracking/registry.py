@@ -29,6 +29,8 @@ from training.tracking.model_form import MLMODEL_FILE, REGISTERED_META, refuse_f
 from training.tracking.moved_artifacts import follow_moved_database
 from training.tracking.redirections import ignore_redirections, take_out_redirections
 
+_LOG = logging.getLogger(__name__)
+
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
 CONTRACT_PATH = "contract/contract.json"
@@ -82,7 +84,7 @@ def open_registry(uri: str, experiment: str) -> MlflowClient:
     mlflow.set_registry_uri(uri)
     try:
         if database is not None and (before := follow_moved_database(database, experiment)):
-            print(f"MLflow's artifacts were in {before} when they were written; here they are beside {database}")
+            _LOG.info(f"MLflow's artifacts were in {before} when they were written; here they are beside {database}")
         client = MlflowClient(uri, uri)
         if client.get_experiment_by_name(experiment) is None:
             client.create_experiment(experiment, artifact_location=location)

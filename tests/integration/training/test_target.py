@@ -111,6 +111,7 @@ def test_a_challenger_of_another_length_than_what_is_served_is_refused(thirty: R
     assert ALIKE == challenge(thirty.opened, ALIKE, "canary", 0.1).entry.to_version
 
 
+@pytest.mark.usefixtures("printed_logs")
 def test_a_training_follows_the_champion_unless_it_is_told_otherwise_and_says_either(
     thirty: Registry, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -93,6 +93,7 @@ def test_only_what_changed_is_written_again(shop: Shop) -> None:
     assert [300, 300] == [view["written"] for view in shop.materialize(full=True)["views"]]
 
 
+@pytest.mark.usefixtures("printed_logs")
 @pytest.mark.parametrize("meanwhile", ["nothing", "a new build"])
 @pytest.mark.parametrize("lost", [1, 90, 300])
 def test_rows_that_redis_has_dropped_are_written_again_also_where_nothing_changed(
@@ -138,6 +139,7 @@ def test_rows_that_are_stored_otherwise_than_they_were_written_are_written_again
     assert expected == shop.everything()
 
 
+@pytest.mark.usefixtures("printed_logs")
 def test_a_redis_that_drops_rows_is_warned_of_and_a_run_that_loses_them_does_not_end_well(
     shop: Shop, server: RunningServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,6 +161,7 @@ def test_a_redis_that_drops_rows_is_warned_of_and_a_run_that_loses_them_does_not
     assert "drop rows" not in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("printed_logs")
 def test_where_redis_does_not_say_whether_it_drops_rows_that_is_said(
     shop: Shop, server: RunningServer, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -219,6 +219,7 @@ def test_an_order_that_comes_while_the_next_midnights_features_are_built_is_in_t
     assert shop.online_from_nothing() == shop.online()
 
 
+@pytest.mark.usefixtures("printed_logs")
 def test_the_same_orders_under_another_name_change_nothing_online(
     shop: StreamingShop, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,6 +70,7 @@ def test_a_challenger_that_only_does_something_else_is_not_imported_again(
         challenge(models.opened, ALIKE, "shadow", 0.2)
 
 
+@pytest.mark.usefixtures("printed_logs")
 def test_a_challenger_that_is_pinned_challenges_no_longer_and_that_is_said(
     models: Registry, capsys: pytest.CaptureFixture[str]
 ) -> None:
