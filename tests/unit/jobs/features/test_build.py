@@ -404,6 +404,7 @@ def test_streamed_rows_stay_until_a_build_includes_their_orders_and_go_with_them
     assert rows == (streamed / "batch-12.parquet").read_bytes()
 
 
+@pytest.mark.usefixtures("printed_logs")
 def test_streamed_orders_of_another_data_set_are_left_out_with_their_rows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
