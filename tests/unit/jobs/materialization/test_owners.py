@@ -19,6 +19,7 @@ def test_a_store_has_one_owner_who_is_no_other_stores(tmp_path: Path) -> None:
     assert not one.is_same(other)
 
 
+@pytest.mark.usefixtures("printed_logs")
 def test_a_store_that_was_moved_keeps_its_owner(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = owner_of(tmp_path / "before", "")
     (tmp_path / "before").rename(tmp_path / "after")
@@ -30,6 +31,7 @@ def test_a_store_that_was_moved_keeps_its_owner(tmp_path: Path, capsys: pytest.C
     assert "" == capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("printed_logs")
 def test_a_copy_is_an_owner_of_its_own_and_says_so_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     original = owner_of(tmp_path / "original", "")
     shutil.copytree(tmp_path / "original", tmp_path / "copy")

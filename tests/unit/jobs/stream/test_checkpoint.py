@@ -86,6 +86,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.usefixtures("printed_logs")
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_where_a_part_is_missing_everything_is_read_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
@@ -96,6 +97,7 @@ def test_where_a_part_is_missing_everything_is_read_again(
     assert "everything is read again" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("printed_logs")
 def test_the_folders_that_earlier_versions_made_at_each_start_are_removed_and_that_is_said_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
