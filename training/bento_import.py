@@ -23,7 +23,7 @@ from scoring.models.classes import check_classifier, check_probabilities
 from scoring.models.imported_model import ImportedModel, load_model
 from training.compilation import onnx_model
 from training.compilation.boosters import booster_in
-from training.compilation.rehearsal import only_as_onnx
+from training.compilation.preflight import booster_refusal
 from training.errors import ModelImportError
 from training.gate.rules import refuse_unpassed
 from training.tracking import registry
@@ -49,7 +49,7 @@ class Servable:
     registered: RegisteredModel
     runtime: str
     files: Mapping[str, bytes]
-    comparison: onnx_model.Comparison | None
+    comparison: onnx_model.OnnxComparison | None
     reason: str = ""
 
     def __str__(self) -> str:
@@ -179,7 +179,7 @@ def prepare(client: MlflowClient, version: ModelVersion, served_sha256: str | No
 def _by_scikit_learn(registered: RegisteredModel, files: Mapping[str, bytes], reason: str) -> Servable:
     if library := booster_in(registered.pipeline):
         version = registered.version
-        raise ModelImportError(f"model {version.name!r} version {version.version}: {only_as_onnx(library, reason)}")
+        raise ModelImportError(f"model {version.name!r} version {version.version}: {booster_refusal(library, reason)}")
     return Servable(registered, "sklearn", files, None, reason)
 
 
@@ -193,7 +193,7 @@ def _check_classes(registered: RegisteredModel) -> None:
         raise ModelImportError(f"model {version.name!r} version {version.version}: {error}") from None
 
 
-def _compared(registered: RegisteredModel, compiled: bytes) -> onnx_model.Comparison:
+def _compared(registered: RegisteredModel, compiled: bytes) -> onnx_model.OnnxComparison:
     contract = registered.contract
     return onnx_model.compare(
         registered.pipeline, compiled, registered.test_set[contract.feature_names], contract.threshold.value

@@ -15,12 +15,12 @@ from artefacts.cutoffs import Cutoffs
 from contract import ModelContract
 from contract.histogram import Histogram
 from contract.model_contract import COUNTED_AT
-from training.compilation.rehearsal import rehearse
+from training.compilation.preflight import check_candidate
 from training.data.dataset import TrainingData, built_from
 from training.errors import GateError
 from training.evaluate import evaluate_test_rows, log_hours, recency_of
 from training.fit import CLASS_NAMES, Split, check_classes, choose, fitted_candidate
-from training.gate.rules import GATE, PASSED, Evidence, measure, objections, ways_out
+from training.gate.rules import GATE, PASSED, Evidence, gate_advice, measure, objections
 from training.model_inputs import feature_inputs, fingerprint, model_input
 from training.pipeline import CANDIDATES
 from training.settings import TrainingSettings
@@ -65,7 +65,7 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
     )
 
     for name, candidate in CANDIDATES.items():
-        rehearse(name, partial(candidate, settings.seed), training.matrix, training.rows.churned, CLASS_NAMES)
+        check_candidate(name, partial(candidate, settings.seed), training.matrix, training.rows.churned, CLASS_NAMES)
     with run_log.new_run(client, settings.model_name):
         name, threshold = choose(training, validation, settings)
         both = pd.concat([training.matrix, validation.matrix], ignore_index=True)
@@ -123,7 +123,7 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
         raise GateError(
             f"version {version.version} of {version.name!r} is registered without an alias, what is served stays: "
             + "; ".join(found)
-            + ways_out(found)
+            + gate_advice(found)
             + ". TRAINING_MIN_AUC_MARGIN, TRAINING_MAX_CALIBRATION_ERROR and TRAINING_GATE_CONFIDENCE set the bar. "
             f'To serve it all the same: make promote VERSION={version.version} FORCE=1 REASON="…"'
         )

@@ -14,8 +14,8 @@ from benchmarks.machine import provenance
 from benchmarks.markdown import NOT_MEASURED, prose, table
 from benchmarks.results import store
 from scoring.evaluation import FEWEST_OF_A_CLASS, Bools, Floats
-from training.gate.comparison import Comparison, Scored, compare, judge_roc_auc
-from training.gate.rules import Measured, measure, objections_against, verdict_on_gain
+from training.gate.comparison import ChampionComparison, ScoredVersion, compare, judge_roc_auc
+from training.gate.rules import GateMetrics, measure, objections_to_replacing, verdict_on_gain
 from training.gate.verdicts import Verdict
 from training.settings import TrainingSettings
 
@@ -76,16 +76,16 @@ def draw_pair(size: int, truth: float, correlation: float, random: np.random.Gen
             return customers
 
 
-def compared(customers: ScoredCustomers, settings: TrainingSettings, segments: int = 6) -> Comparison:
+def compared(customers: ScoredCustomers, settings: TrainingSettings, segments: int = 6) -> ChampionComparison:
     """Compare both models as `make promote` does; all customers are active, segments are random and of equal size."""
     size = len(customers.churned)
     part = np.arange(size) % segments
-    champion, candidate = (Scored(p, 0.5, 1, {}) for p in (customers.before, customers.now))
+    champion, candidate = (ScoredVersion(p, 0.5, 1, {}) for p in (customers.before, customers.now))
     masks = {str(number): part == number for number in range(segments)}
     return compare(customers.churned, np.ones(size, dtype=bool), champion, candidate, masks, settings)
 
 
-def on_its_own(customers: ScoredCustomers, settings: TrainingSettings) -> Measured:
+def on_its_own(customers: ScoredCustomers, settings: TrainingSettings) -> GateMetrics:
     """Measure the second model against the first, as `make train` does against recency alone."""
     everybody = np.ones(len(customers.churned), dtype=bool)
     return measure(customers.churned, everybody, customers.before, customers.now, settings)
@@ -105,7 +105,7 @@ def run(output: Path) -> None:
         return verdict_on_gain(on_its_own(customers, settings), settings.min_auc_margin)
 
     def every_rule(customers: ScoredCustomers) -> Verdict:
-        passes = not objections_against(compared(customers, settings), settings)
+        passes = not objections_to_replacing(compared(customers, settings), settings)
         return Verdict.NOT_WORSE if passes else Verdict.CANNOT_TELL
 
     def shares(

@@ -1,4 +1,4 @@
-"""LightGBM and XGBoost in a pipeline: told to the converter where they are installed."""
+"""Registers the ONNX converters of LightGBM and XGBoost, and finds such models in a pipeline."""
 
 import importlib
 from importlib.util import find_spec
@@ -17,7 +17,7 @@ _CLASSIFIERS = {
 
 
 def register_converters() -> None:
-    """Tell skl2onnx how to convert those boosters that are installed; calling it again changes nothing."""
+    """Register converters with skl2onnx for the installed boosters; idempotent."""
     for library, (classifier, module, convert) in _CLASSIFIERS.items():
         if find_spec(library) is None:
             continue
@@ -31,6 +31,6 @@ def register_converters() -> None:
 
 
 def booster_in(pipeline: Any) -> str:
-    """The library of a booster that the pipeline holds; empty if it holds none."""
+    """Library of the booster in the pipeline; empty if there is none."""
     libraries = (type(part).__module__.split(".")[0] for part, _ in parts(pipeline))
     return next((library for library in libraries if library in BOOSTERS), "")

@@ -1,8 +1,8 @@
-"""Trees whose thresholds are float32 numbers, as ONNX keeps them, and which answer float32 rows as before.
+"""Rounds the thresholds of trees down to float32, so that ONNX gives the same answers for float32 rows.
 
-scikit-learn and LightGBM compare a value with a float64 threshold. The converters round it to the nearest float32,
-which may lie above it; then a value in between goes down the other branch. For a float32 x, "x ≤ t" is the same as "x ≤
-the largest float32 that is not above t", so that is what each threshold is set to before it is converted.
+scikit-learn and LightGBM compare a value with a float64 threshold. The converters round the threshold to the nearest
+float32, which may be larger; a value in between then takes the other branch. For a float32 x, "x ≤ t" equals "x ≤ the
+largest float32 ≤ t", so each threshold is set to that before conversion.
 """
 
 import copy
@@ -17,31 +17,31 @@ from sklearn.tree import BaseDecisionTree
 from scoring.models.pipeline_parts import parts
 
 
-def not_above(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The largest float32 that is not above each."""
+def round_down_to_float32(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The largest float32 ≤ each threshold."""
     with np.errstate(over="ignore"):
         nearest = thresholds.astype(np.float32)
     return np.where(nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest).astype(np.float32)
 
 
-def convertible(pipeline: Pipeline) -> Pipeline:
-    """A copy that answers float32 rows like the pipeline, and that the converters express as it is.
+def with_float32_thresholds(pipeline: Pipeline) -> Pipeline:
+    """A copy that gives the same answers for float32 rows and that converters express exactly.
 
-    Beside the thresholds: classes False and True become 0 and 1, which every converter knows; and a vote is not asked
-    for the answers of its voters side by side, which `predict_proba` never gives.
+    Besides thresholds: classes False and True become 0 and 1, which every converter supports; and voting classifiers
+    get `flatten_transform=False`, which `predict_proba` ignores.
     """
     copied: Pipeline = copy.deepcopy(pipeline)
     for part, _ in list(parts(copied)):
-        if isinstance(part, BaseDecisionTree) and hasattr(part, "tree_"):  # an ensemble keeps one that is not fitted
-            part.tree_.threshold[:] = not_above(part.tree_.threshold)
-        elif type(part).__name__ == "TreePredictor":  # of histogram boosting; scikit-learn has no public name for it
-            part.nodes["num_threshold"] = not_above(part.nodes["num_threshold"])
+        if isinstance(part, BaseDecisionTree) and hasattr(part, "tree_"):  # ensembles also hold an unfitted tree
+            part.tree_.threshold[:] = round_down_to_float32(part.tree_.threshold)
+        elif type(part).__name__ == "TreePredictor":  # of histogram boosting; scikit-learn has no public class for it
+            part.nodes["num_threshold"] = round_down_to_float32(part.nodes["num_threshold"])
         elif isinstance(part, VotingClassifier):
             part.flatten_transform = False
         elif type(part).__module__.startswith("lightgbm."):
             _round_lightgbm(part)
         elif type(part).__name__ == "XGBClassifier" and part.__sklearn_is_fitted__():
-            part.get_booster().feature_names = None  # its converter knows inputs by their numbers alone
+            part.get_booster().feature_names = None  # its converter supports only numbered inputs
         for name in ("classes_", "classes"):
             classes = getattr(part, "__dict__", {}).get(name)
             if isinstance(classes, np.ndarray) and classes.dtype == bool:
@@ -50,7 +50,7 @@ def convertible(pipeline: Pipeline) -> Pipeline:
 
 
 def _round_lightgbm(model: Any) -> None:
-    """LightGBM gives its trees away as text alone."""
+    """Round the thresholds in LightGBM's text form, its only access to the trees."""
     import lightgbm
 
     if "_Booster" not in vars(model):
@@ -59,8 +59,8 @@ def _round_lightgbm(model: Any) -> None:
     for at, line in enumerate(lines):
         name, _, numbers = line.partition("=")
         if name == "threshold":
-            rounded = not_above(np.array(numbers.split(), dtype=np.float64))
+            rounded = round_down_to_float32(np.array(numbers.split(), dtype=np.float64))
             lines[at] = "threshold=" + " ".join(repr(float(number)) for number in rounded)
-    # It notes the length of each tree's text, which is another now; without the note it looks for the trees itself.
+    # Without `tree_sizes`, which no longer match, LightGBM finds the trees itself.
     lines = [line for line in lines if not line.startswith("tree_sizes=")]
     model._Booster = lightgbm.Booster(model_str="\n".join(lines))

@@ -1,4 +1,4 @@
-"""Compiling a scikit-learn pipeline to ONNX, and proving that both give the same answers."""
+"""Compiles a scikit-learn pipeline to ONNX, and verifies that both give the same answers."""
 
 from dataclasses import dataclass
 
@@ -12,20 +12,20 @@ from sklearn.pipeline import Pipeline
 from scoring.errors import ModelError
 from scoring.models.onnx_scorer import onnx_scorer
 from training.compilation.boosters import booster_in, register_converters
-from training.compilation.float32_thresholds import convertible
+from training.compilation.float32_thresholds import with_float32_thresholds
 from training.compilation.proof_rows import proof_rows
 from training.errors import ModelImportError
 
 MAX_DIFFERENCE = 1e-5
-"""Largest difference of a probability that is put down to float32 arithmetic."""
+"""Largest difference of probabilities that float32 rounding may cause."""
 
 _BOOSTERS_OPSET = {"": 15, "ai.onnx.ml": 3}
-"""The latest that the converters of LightGBM and XGBoost write."""
+"""The newest opset that the converters of LightGBM and XGBoost support."""
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """scikit-learn against ONNX.
+class OnnxComparison:
+    """Answers of scikit-learn against ONNX.
 
     rows, largest_difference, changed_decisions: on n real rows.
     threshold_rows, difference_at_thresholds: on rows at the model's own thresholds.
@@ -39,7 +39,7 @@ class Comparison:
 
     @property
     def equal(self) -> bool:
-        """True if ONNX may serve: so written, NaN is unequal."""
+        """True if ONNX may serve; NaN counts as unequal."""
         return (
             self.largest_difference <= MAX_DIFFERENCE
             and self.difference_at_thresholds <= MAX_DIFFERENCE
@@ -55,14 +55,14 @@ class Comparison:
 
 
 def compile_to_onnx(pipeline: Pipeline, inputs: int) -> bytes:
-    """Express the pipeline in ONNX: float32 (n, inputs) → class, probabilities (n, 2).
+    """Convert the pipeline to ONNX: float32 (n, inputs) → class, probabilities (n, 2).
 
     Raises:
-        ModelImportError: a step has no ONNX counterpart; the caller falls back to scikit-learn.
+        ModelImportError: a step cannot be expressed in ONNX.
     """
     register_converters()
     try:
-        copied = convertible(pipeline)
+        copied = with_float32_thresholds(pipeline)
         model = to_onnx(
             copied,
             initial_types=[("features", FloatTensorType([None, inputs]))],
@@ -73,7 +73,7 @@ def compile_to_onnx(pipeline: Pipeline, inputs: int) -> bytes:
         onnx_scorer(compiled)
     except ModelError as error:
         raise ModelImportError(f"cannot be expressed in ONNX: {error}") from None
-    except Exception as error:  # converters and onnxruntime have no one class for "cannot be expressed"
+    except Exception as error:  # converters and onnxruntime have no common error class
         said = (str(error).strip().splitlines() or [""])[0]
         raise ModelImportError(f"cannot be expressed in ONNX: {type(error).__name__}: {said}") from None
     return compiled
@@ -81,16 +81,15 @@ def compile_to_onnx(pipeline: Pipeline, inputs: int) -> bytes:
 
 def compare(
     pipeline: Pipeline, onnx_model: bytes, matrix: pd.DataFrame, threshold: float, at_thresholds: bool = True
-) -> Comparison:
-    """Hold ONNX against scikit-learn on every row, and on rows at the model's own thresholds.
+) -> OnnxComparison:
+    """Compare ONNX with scikit-learn on every row, and on rows at the model's own thresholds.
 
-    There, differences count and decisions do not: a row that lies on the decision's own threshold is decided by the
-    last bit.
+    At thresholds only probabilities are compared: rounding alone may change a decision there.
 
     Args:
         matrix: float32 (n, k), columns named as in training.
-        threshold: at or above it the positive class is decided.
-        at_thresholds: False where nothing is proven, only compared.
+        threshold: decision threshold of the positive class.
+        at_thresholds: False: compare only the given rows.
     """
     score = onnx_scorer(onnx_model)
 
@@ -104,7 +103,7 @@ def compare(
     real = real[np.isfinite(real).all(axis=1)]
     if at_thresholds and len(real):
         near = pd.DataFrame(proof_rows(pipeline, real), columns=matrix.columns)
-    return Comparison(
+    return OnnxComparison(
         rows=len(matrix),
         largest_difference=float(np.abs(expected - found).max()),
         changed_decisions=int(((expected >= threshold) != (found >= threshold)).sum()),

@@ -1,4 +1,4 @@
-"""Rows at which a compiled model would show that it draws a line elsewhere than the pipeline does."""
+"""Makes rows at a pipeline's decision boundaries, where a compiled model with other boundaries would differ."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +9,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.tree import BaseDecisionTree
 
 from scoring.models.pipeline_parts import parts
-from training.compilation.float32_thresholds import not_above
+from training.compilation.float32_thresholds import round_down_to_float32
 
 Rows = NDArray[np.float32]
 
@@ -20,15 +20,15 @@ _SMALLEST_STEP = 1e-5
 
 
 def proof_rows(pipeline: Pipeline, rows: Rows, seed: int = 0) -> Rows:
-    """Rows at the pipeline's own thresholds, on top of real ones.
+    """Rows at the pipeline's own thresholds, derived from real rows.
 
-    - For each split of each tree a row that reaches it and lies on the threshold, and one on either side, one float32
-      further; of large ensembles `MOST_NODES` splits.
-    - Where the answer jumps between two values of an input, found by halving the way between them, the two neighbours
-      between which it jumps, and theirs: for trees behind a transform, neighbours, isotonic steps.
+    - For each split of each tree: a row that reaches it and lies on the threshold, and its float32 neighbours on both
+      sides. Large ensembles: `MOST_NODES` splits.
+    - For jumps of the answer between two values of an input, found by bisection: the values on both sides and their
+      neighbours. This covers trees behind a transform, nearest neighbours and isotonic steps.
 
     Args:
-        rows: real ones, (n, k) in the pipeline's order, n ≥ 1.
+        rows: real rows, (n, k) in the pipeline's order, n ≥ 1.
     """
     random = np.random.default_rng(seed)
     found = [*_at_splits(pipeline, rows, random), _at_jumps(pipeline, rows, random)]
@@ -39,14 +39,13 @@ def _at_splits(pipeline: Pipeline, rows: Rows, random: np.random.Generator) -> I
     trees = [tree for tree in _trees(pipeline) if not len(tree[2]) or tree[2].max() < rows.shape[1]]
     each = max(1, MOST_NODES // max(1, len(trees)))
     for tree in (trees[at] for at in random.permutation(len(trees))[:MOST_NODES]):
-        made = _through(tree, rows[random.integers(len(rows))], each)
+        made = _rows_through(tree, rows[random.integers(len(rows))], each)
         if made:
             yield np.array(made, dtype=np.float32)
 
 
 _Tree = tuple[NDArray[Any], NDArray[Any], NDArray[Any], Rows]
-"""Of each node: the left and the right child, the input that it splits by (−1 for a leaf), the largest value that goes
-left."""
+"""Per node: left child, right child, input it splits by (−1 for a leaf), largest value that goes left."""
 
 
 def _trees(pipeline: Pipeline) -> Iterator[_Tree]:
@@ -54,17 +53,17 @@ def _trees(pipeline: Pipeline) -> Iterator[_Tree]:
         if isinstance(part, BaseDecisionTree) and hasattr(part, "tree_"):
             tree = part.tree_
             feature = np.where(tree.children_left < 0, -1, tree.feature)
-            yield tree.children_left, tree.children_right, feature, not_above(tree.threshold)
+            yield tree.children_left, tree.children_right, feature, round_down_to_float32(tree.threshold)
         elif type(part).__name__ == "TreePredictor":
             nodes = part.nodes
             feature = np.where(nodes["is_leaf"] != 0, -1, nodes["feature_idx"])
-            yield nodes["left"], nodes["right"], feature, not_above(nodes["num_threshold"])
+            yield nodes["left"], nodes["right"], feature, round_down_to_float32(nodes["num_threshold"])
         elif type(part).__name__ in ("LGBMClassifier", "XGBClassifier"):
             yield from _boosted(part)
 
 
 def _boosted(model: Any) -> Iterator[_Tree]:
-    """Trees of LightGBM, which goes left by ≤, and of XGBoost, which does by <."""
+    """Trees of LightGBM, which goes left for ≤, and of XGBoost, which goes left for <."""
     if type(model).__name__ == "LGBMClassifier":
         table = model.booster_.trees_to_dataframe()
         names = model.booster_.feature_name()
@@ -80,14 +79,14 @@ def _boosted(model: Any) -> Iterator[_Tree]:
         children = [[at.get(name, -1) for name in nodes[side]] for side in (left, right)]
         limits = np.nan_to_num(nodes[threshold].astype(np.float64).to_numpy())
         features = np.array([column.get(name, -1) for name in nodes[feature]])
-        goes_left = not_above(limits)
+        goes_left = round_down_to_float32(limits)
         if feature == "Feature":
             goes_left = np.nextafter(limits.astype(np.float32), np.float32(-np.inf))
         yield np.array(children[0]), np.array(children[1]), features, goes_left
 
 
-def _through(tree: _Tree, start: Rows, most: int) -> list[Rows]:
-    """At most `most` nodes from the root on, each by a row that gets there: `start`, moved as little as it takes."""
+def _rows_through(tree: _Tree, start: Rows, most: int) -> list[Rows]:
+    """Rows that reach up to `most` nodes, breadth first: `start`, changed as little as needed."""
     left, right, feature, limit = tree
     made: list[Rows] = []
     waiting = [(0, start)]
@@ -110,12 +109,12 @@ def _through(tree: _Tree, start: Rows, most: int) -> list[Rows]:
 
 
 def _at_jumps(pipeline: Pipeline, rows: Rows, random: np.random.Generator) -> Rows:
-    """Lines between two values of one input on top of a real row, halved 32 times towards where the answer changes."""
+    """Bisect 32 times between two values of one input, the rest of the row fixed, to where the answer jumps."""
     columns = np.arange(_LINES) % rows.shape[1]
     base = rows[random.integers(len(rows), size=_LINES)]
     other = rows[random.integers(len(rows), size=_LINES), columns]
     line = np.arange(_LINES)
-    low, high = _ordered(base[line, columns]), _ordered(other)
+    low, high = _as_ordered_integers(base[line, columns]), _as_ordered_integers(other)
     low, high = np.minimum(low, high), np.maximum(low, high)
 
     def moved(to: NDArray[np.int64]) -> Rows:
@@ -144,8 +143,8 @@ def _answers(pipeline: Pipeline, rows: Rows) -> NDArray[np.float64]:
     return np.asarray(pipeline.predict_proba(matrix)[:, 1], dtype=np.float64)
 
 
-def _ordered(values: Rows) -> NDArray[np.int64]:
-    """Whole numbers in the order of the float32 numbers, neighbours one apart."""
+def _as_ordered_integers(values: Rows) -> NDArray[np.int64]:
+    """Map float32 to integers in the same order; neighbours differ by one."""
     bits = values.view(np.int32).astype(np.int64)
     return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
 

@@ -1,1 +1,1 @@
-"""What a version has to show before an alias may point at it."""
+"""Decides whether a model version may get an alias."""

@@ -1,4 +1,4 @@
-"""Two versions on the same customers: how much better, for whom, how differently, how fast; functions of arrays."""
+"""Compares two versions on the same customers: quality, segments, changed decisions, speed. Functions of arrays."""
 
 import itertools
 import time
@@ -23,20 +23,20 @@ from scoring.evaluation import (
     standard_error_interval,
 )
 from training.errors import DatasetError
-from training.gate.verdicts import Judged, less_is_better, verdict_on
+from training.gate.verdicts import JudgedMetric, negated, verdict_on
 from training.settings import TrainingSettings
 
 TIMED_ROWS = (1, 1_000)
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What one version says of n customers, and what it costs to ask it.
+class ScoredVersion:
+    """One version's scores of n customers, and its cost.
 
     probability: (n,).
-    threshold: at or above it the customer is called churned.
-    compiled_bytes: of the file that is served.
-    microseconds: rows → time of one call with so many rows.
+    threshold: decision threshold; probability ≥ threshold means churned.
+    compiled_bytes: size of the served file.
+    microseconds: number of rows → time of one call.
     """
 
     probability: Floats
@@ -46,26 +46,26 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Champion and candidate on n rows that neither was fitted on.
+class ChampionComparison:
+    """Champion against candidate on n rows that neither was fitted on.
 
-    confidence: of every interval, of paired differences.
+    confidence: of every interval of a paired difference.
     headline: ROC AUC of active customers.
-    calibration: expected calibration error over all customers, corrected for what chance adds to it.
-    brier: over all customers; decides nothing.
-    segments: ROC AUC of parts of the customers.
-    changed_decisions: share of customers whom they call differently, each by its own threshold.
-    mean_change: mean |difference| of the probability.
+    calibration: expected calibration error over all customers, corrected for chance.
+    brier: over all customers; for information only.
+    segments: ROC AUC by segment.
+    changed_decisions: share of customers with different decisions, each by its own threshold.
+    mean_change: mean |difference| of the probabilities.
     rank_correlation: Spearman's, of the probabilities.
     """
 
     rows: int
     active_rows: int
     confidence: float
-    headline: Judged
-    calibration: Judged
+    headline: JudgedMetric
+    calibration: JudgedMetric
     brier: PairedEstimate
-    segments: tuple[Judged, ...]
+    segments: tuple[JudgedMetric, ...]
     changed_decisions: float
     mean_change: float
     rank_correlation: float
@@ -75,8 +75,8 @@ class Comparison:
     candidate_microseconds: dict[int, float]
 
     @property
-    def judged(self) -> tuple[Judged, ...]:
-        """Every figure with a verdict."""
+    def judged(self) -> tuple[JudgedMetric, ...]:
+        """All metrics with a verdict."""
         return self.headline, self.calibration, *self.segments
 
     def to_dict(self) -> dict[str, Any]:
@@ -104,12 +104,12 @@ class Comparison:
 def compare(
     churned: Bools,
     active: Bools,
-    champion: Scored,
-    candidate: Scored,
+    champion: ScoredVersion,
+    candidate: ScoredVersion,
     segments: Mapping[str, Bools],
     settings: TrainingSettings,
-) -> Comparison:
-    """Hold a candidate against the champion.
+) -> ChampionComparison:
+    """Compare a candidate with the champion.
 
     Args:
         churned, active: (n,), as in `training.data.dataset.LabelledRows`.
@@ -121,22 +121,22 @@ def compare(
         interval = standard_error_interval(settings.gate_confidence, corrected)
         return compare_scores(metric, churned, before, now, settings.bootstrap_resamples, settings.seed, None, interval)
 
-    def roc_auc(what: str, chosen: Bools, margin: float) -> Judged:
+    def roc_auc(what: str, chosen: Bools, margin: float) -> JudgedMetric:
         return judge_roc_auc(what, churned[chosen], before[chosen], now[chosen], margin, settings)
 
     calibrated = paired(calibration_error, corrected=True)
     allowed = settings.max_calibration_loss
-    return Comparison(
+    return ChampionComparison(
         rows=len(churned),
         active_rows=int(active.sum()),
         confidence=settings.gate_confidence,
         headline=roc_auc("ROC AUC of active customers", active, settings.max_auc_loss),
-        calibration=Judged(
+        calibration=JudgedMetric(
             "calibration error of all customers",
             len(churned),
             calibrated,
             allowed,
-            verdict_on(less_is_better(calibrated.difference), allowed),
+            verdict_on(negated(calibrated.difference), allowed),
         ),
         brier=paired(PROBABILITY_METRICS["brier"]),
         segments=tuple(
@@ -155,23 +155,23 @@ def compare(
 
 def judge_roc_auc(
     what: str, churned: Bools, champion: Floats, candidate: Floats, margin: float, settings: TrainingSettings
-) -> Judged:
-    """ROC AUC of two scores of the same customers, (n,), and whether the second is worse by more than a margin."""
+) -> JudgedMetric:
+    """ROC AUC of two scores of the same customers, (n,), and the verdict on the candidate."""
     found = None
     if min(churned.sum(), (~churned).sum()) >= FEWEST_OF_A_CLASS:
         arguments = settings.bootstrap_resamples, settings.seed, None, standard_error_interval(settings.gate_confidence)
         found = compare_scores(RANKING_METRICS["roc_auc"], churned, champion, candidate, *arguments)
-    return Judged(what, len(churned), found, margin, verdict_on(found.difference if found else None, margin))
+    return JudgedMetric(what, len(churned), found, margin, verdict_on(found.difference if found else None, margin))
 
 
 def segments_of(matrix: pd.DataFrame, described: str) -> dict[str, Bools]:
-    """Masks (n,) of the segments that `TrainingSettings.segments` describes.
+    """Name → mask (n,) of each segment in `TrainingSettings.segments`.
 
     Args:
-        described: `feature` for its terciles, `feature:2:4` for below 2, 2 to below 4, and from 4 on; between spaces.
+        described: separated by spaces: `feature` for its terciles, or `feature:2:4` for < 2, 2 to < 4, and ≥ 4.
 
     Raises:
-        DatasetError: a feature is not among the model's inputs.
+        DatasetError: a feature is not an input of the model.
     """
     found: dict[str, Bools] = {}
     for description in described.split():
@@ -194,13 +194,13 @@ def _between(values: Floats, edges: list[float]) -> Iterator[tuple[str, Bools]]:
 
 
 def time_calls(calls: Mapping[str, Callable[[int], object]], rounds: int) -> dict[str, dict[int, float]]:
-    """The fastest of so many calls by number of rows, in microseconds.
+    """Time the fastest of `rounds` calls: name → number of rows → microseconds.
 
-    They take turns, so that what else the machine does falls on all of them. The fastest and not the median, because on
-    a machine with other work a long call is interrupted more often than a short one.
+    The calls alternate, so that other load affects all of them. The minimum, not the median: other load interrupts a
+    long call more often than a short one.
 
     Args:
-        calls: name → what scores so many rows.
+        calls: name → function that scores a given number of rows.
     """
     found: dict[str, dict[int, float]] = {name: {} for name in calls}
     for rows in TIMED_ROWS:

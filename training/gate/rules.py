@@ -1,4 +1,4 @@
-"""The gate between a registered version and an alias: first on its own, then against the champion."""
+"""The gate's rules for a version on its own, and against the champion."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,26 +18,26 @@ from scoring.evaluation import (
     standard_error_interval,
 )
 from training.errors import ModelImportError
-from training.gate.comparison import Comparison
+from training.gate.comparison import ChampionComparison
 from training.gate.verdicts import Verdict, verdict_on
 from training.settings import TrainingSettings
 
 GATE = "gate"
-"""Tag of a version that holds what the gate on its own said of it."""
+"""Tag of a version with the gate's verdict on the version alone."""
 
 PASSED = "passed"
-"""Its value for a version that may be served."""
+"""Value of the tag for a version that may be served."""
 
 FORCED = "forced: "
-"""How it begins where somebody let the version through against the gate; the reason follows."""
+"""Start of the tag's value for a version forced through the gate; the reason follows."""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What the gate measures of a version on its own, on the untouched test cut-off.
+class GateMetrics:
+    """The gate's metrics of a version alone, at the test cut-off.
 
-    gain: ROC AUC of the baseline → of the model, of the `active_rows` customers active before the cut-off.
-    calibration_error: over all customers, corrected for what chance adds to it.
+    gain: ROC AUC of the baseline and of the model, over the `active_rows` active customers.
+    calibration_error: over all customers, corrected for chance.
     confidence: of both intervals.
     """
 
@@ -48,7 +48,7 @@ class Measured:
 
     @property
     def estimates(self) -> dict[str, Estimate]:
-        """By the names of the run's metrics."""
+        """Name of the run's metric → estimate."""
         return {
             "active_roc_auc_gain": self.gain.difference,
             "all_calibration_error_corrected": self.calibration_error,
@@ -64,12 +64,12 @@ class Measured:
 
 def measure(
     churned: Bools, active: Bools, baseline: Floats, probability: Floats, settings: TrainingSettings
-) -> Measured:
-    """Hold a model's probabilities against a baseline's scores of the same customers; arrays (n,)."""
+) -> GateMetrics:
+    """Measure a model's probabilities against a baseline's scores of the same customers; arrays (n,)."""
     arguments = settings.bootstrap_resamples, settings.seed, None
     plain, corrected = (standard_error_interval(settings.gate_confidence, corrected) for corrected in (False, True))
     errors = evaluate(churned, probability, {"error": calibration_error}, *arguments, corrected)
-    return Measured(
+    return GateMetrics(
         gain=compare_scores(
             RANKING_METRICS["roc_auc"], churned[active], baseline[active], probability[active], *arguments, plain
         ),
@@ -81,20 +81,20 @@ def measure(
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the gate looks at when it judges a version on its own."""
+    """What the gate needs to judge a version alone."""
 
-    measured: Measured
+    measured: GateMetrics
     has_signature: bool
     contract: ModelContract
 
 
 def objections(evidence: Evidence, settings: TrainingSettings) -> list[str]:
-    """Why this version may not be served; empty if it may."""
+    """Reasons why a version may not be served; empty if it may."""
     found = []
     if objection := _against_gain(evidence.measured, settings.min_auc_margin):
         found.append(objection)
     error, most = evidence.measured.calibration_error, settings.max_calibration_error
-    if not error.high <= most:  # so written, NaN does not pass
+    if not error.high <= most:  # NaN does not pass
         said = f"over {most:g}" if error.low > most else f"cannot tell whether it is within {most:g}"
         found.append(f"calibration error of all customers {error}: {said}")
     if not evidence.has_signature:
@@ -109,13 +109,13 @@ def objections(evidence: Evidence, settings: TrainingSettings) -> list[str]:
     return found
 
 
-def verdict_on_gain(measured: Measured, margin: float) -> Verdict:
-    """Whether the model beats the baseline by more than a margin ≥ 0: only `BETTER` says so."""
+def verdict_on_gain(measured: GateMetrics, margin: float) -> Verdict:
+    """Verdict on the gain over the baseline; `BETTER`: more than `margin` ≥ 0."""
     found = measured.gain.difference
     return verdict_on(Estimate(found.value - margin, found.low - margin, found.high - margin), 0)
 
 
-def _against_gain(measured: Measured, margin: float) -> str:
+def _against_gain(measured: GateMetrics, margin: float) -> str:
     paired, found = measured.gain, measured.gain.difference
     verdict = verdict_on_gain(measured, margin)
     if verdict is Verdict.BETTER:
@@ -128,20 +128,20 @@ def _against_gain(measured: Measured, margin: float) -> str:
     )
 
 
-def ways_out(objections: Iterable[str]) -> str:
-    """What helps where the rows are too few to tell; empty if that is no objection."""
+def gate_advice(objections: Iterable[str]) -> str:
+    """What to do about "cannot tell"; empty if no objection says so."""
     if not any("cannot tell" in objection for objection in objections):
         return ""
     return (
-        ". Too few rows to tell: more customers give more, as does a longer TRAINING_ACTIVE_DAYS of active ones "
-        "(docs/promotion.md has how many it takes)"
+        ". Too few rows to tell: use more customers, or a longer TRAINING_ACTIVE_DAYS for more active customers "
+        "(docs/promotion.md says how many are needed)"
     )
 
 
-def objections_against(comparison: Comparison, settings: TrainingSettings) -> list[str]:
-    """Why a candidate may not replace the champion; empty if it may. The rules are those of docs/promotion.md."""
+def objections_to_replacing(comparison: ChampionComparison, settings: TrainingSettings) -> list[str]:
+    """Reasons why a candidate may not replace the champion; empty if it may. Rules: docs/promotion.md."""
     found = [str(judged) for judged in (comparison.headline, comparison.calibration) if not judged.passes]
-    # Of several parts each is small: a part speaks against a candidate only where it is shown to be worse.
+    # Segments are small, so a segment counts against a candidate only if it is shown to be worse.
     found += [str(segment) for segment in comparison.segments if segment.verdict is Verdict.WORSE]
     if not comparison.changed_decisions <= settings.max_changed_decisions:
         found.append(
@@ -158,17 +158,17 @@ def objections_against(comparison: Comparison, settings: TrainingSettings) -> li
     return found
 
 
-def own_verdict(version: ModelVersion) -> str:
-    """What the gate on its own said of a version."""
-    return str(version.tags.get(GATE, "it was never held to it"))
+def recorded_verdict(version: ModelVersion) -> str:
+    """The recorded verdict on a version alone."""
+    return str(version.tags.get(GATE, "the gate has no record of it"))
 
 
 def refuse_unpassed(version: ModelVersion) -> None:
-    """Hold a version to what the gate on its own said of it.
+    """Refuse a version without a passed or forced verdict.
 
     Raises:
         ModelImportError: it neither passed nor was forced.
     """
-    verdict = own_verdict(version)
+    verdict = recorded_verdict(version)
     if verdict != PASSED and not verdict.startswith(FORCED):
         raise ModelImportError(f"model {version.name!r} version {version.version} did not pass the gate: {verdict}")

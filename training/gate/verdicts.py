@@ -1,4 +1,4 @@
-"""What the gate says of a measured difference: it looks at the interval, never at the figure alone."""
+"""The gate's verdict on a measured difference; it depends on the interval, never on the value alone."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,12 +7,12 @@ from scoring.evaluation import Estimate, PairedEstimate
 
 
 class Verdict(StrEnum):
-    """What an interval shows of a candidate, against a margin.
+    """What the interval of a difference shows about a candidate.
 
-    BETTER: it is better; the interval lies wholly above zero.
-    NOT_WORSE: it is not worse by more than the margin; the interval begins there or above.
-    WORSE: it is worse by more than the margin; the interval lies wholly below.
-    CANNOT_TELL: the interval holds both, or there are too few rows for one.
+    BETTER: the interval lies above zero.
+    NOT_WORSE: not worse by more than the margin; the interval begins at −margin or above.
+    WORSE: worse by more than the margin; the interval lies below −margin.
+    CANNOT_TELL: the interval contains −margin, or there are too few rows for an interval.
     """
 
     BETTER = "better"
@@ -22,27 +22,27 @@ class Verdict(StrEnum):
 
 
 def verdict_on(difference: Estimate | None, margin: float) -> Verdict:
-    """What a difference shows.
+    """The verdict on a difference.
 
     Args:
-        difference: the candidate's figure less the other's, where larger is better; None for too few rows.
+        difference: candidate minus champion of a metric where larger is better; None for too few rows.
         margin: by how much the candidate may be worse, ≥ 0.
     """
     if difference is None:
         return Verdict.CANNOT_TELL
-    if difference.low >= -margin:  # so written, NaN shows nothing
+    if difference.low >= -margin:  # NaN fails this comparison
         return Verdict.BETTER if difference.low > 0 else Verdict.NOT_WORSE
     return Verdict.WORSE if difference.high < -margin else Verdict.CANNOT_TELL
 
 
-def less_is_better(difference: Estimate) -> Estimate:
-    """The same difference of a figure whose smaller value is the better one, as `verdict_on` takes it."""
+def negated(difference: Estimate) -> Estimate:
+    """Negate the difference of a metric where smaller is better, for `verdict_on`."""
     return Estimate(-difference.value, -difference.high, -difference.low)
 
 
 @dataclass(frozen=True)
-class Judged:
-    """One figure of both versions on the same rows, and what its interval shows.
+class JudgedMetric:
+    """A metric of both versions on the same rows, with its verdict.
 
     paired: None with fewer than `scoring.evaluation.FEWEST_OF_A_CLASS` rows of either class.
     margin: by how much the candidate may be worse.
@@ -56,7 +56,7 @@ class Judged:
 
     @property
     def passes(self) -> bool:
-        """True if it is shown that the candidate is not worse by more than the margin."""
+        """True if the candidate is shown to be not worse by more than the margin."""
         return self.verdict in (Verdict.BETTER, Verdict.NOT_WORSE)
 
     def __str__(self) -> str:
@@ -66,5 +66,5 @@ class Judged:
             Verdict.WORSE: f"worse by more than {self.margin:g}",
             Verdict.CANNOT_TELL: f"cannot tell whether it is worse by more than {self.margin:g}",
         }
-        found = self.paired or "too few of a kind"
+        found = self.paired or "too few rows of a class"
         return f"{self.what} {found} on {self.rows:,} rows: {said[self.verdict]}"

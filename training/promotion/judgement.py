@@ -16,8 +16,8 @@ from mlflow.tracking import MlflowClient
 from scoring.models.onnx_scorer import Scorer
 from training.bento_import import Servable, prepare
 from training.errors import TrainingError
-from training.gate.comparison import TIMED_ROWS, Comparison, Scored, compare, segments_of, time_calls
-from training.gate.rules import PASSED, objections_against, own_verdict
+from training.gate.comparison import TIMED_ROWS, ChampionComparison, ScoredVersion, compare, segments_of, time_calls
+from training.gate.rules import PASSED, objections_to_replacing, recorded_verdict
 from training.settings import TrainingSettings
 from training.target import refuse_other_label
 from training.tracking import registry
@@ -38,7 +38,7 @@ class Judgement:
     """
 
     champion: str | None
-    comparison: Comparison | None
+    comparison: ChampionComparison | None
     objections: list[str]
     evidence: dict[str, Any]
 
@@ -55,7 +55,7 @@ def judge(client: MlflowClient, settings: TrainingSettings, candidate: Servable)
     """
     version = candidate.registered.version
     objections = []
-    if (verdict := own_verdict(version)) != PASSED:
+    if (verdict := recorded_verdict(version)) != PASSED:
         objections.append(f"the gate on its own: {verdict}")
     number = registry.aliases_of(client, version.name).get(CHAMPION)
     comparison = None
@@ -65,7 +65,7 @@ def judge(client: MlflowClient, settings: TrainingSettings, candidate: Servable)
             whose = f"the {CHAMPION}, version {number},"
             refuse_other_label(candidate.contract, f"version {version.version}", champion.contract, whose)
             comparison = compare_versions(champion, candidate, settings)
-            objections += objections_against(comparison, settings)
+            objections += objections_to_replacing(comparison, settings)
         except TrainingError as error:
             objections.append(f"it cannot be held against the {CHAMPION}, version {number}: {error}")
         said = "refused: " + "; ".join(objections) if objections else PASSED
@@ -94,7 +94,7 @@ def judge(client: MlflowClient, settings: TrainingSettings, candidate: Servable)
     return Judgement(number, comparison, objections, evidence)
 
 
-def compare_versions(champion: Servable, candidate: Servable, settings: TrainingSettings) -> Comparison:
+def compare_versions(champion: Servable, candidate: Servable, settings: TrainingSettings) -> ChampionComparison:
     """Score the candidate's test rows with both models and compare the results.
 
     Raises:
@@ -115,7 +115,7 @@ def compare_versions(champion: Servable, candidate: Servable, settings: Training
 
     times = time_calls({role: call(role) for role in servables}, _TIMED_CALLS)
     scored = {
-        role: Scored(
+        role: ScoredVersion(
             probability=scorers[role](matrices[role]).astype(np.float64),
             threshold=servable.contract.threshold.value,
             compiled_bytes=len(servable.served),

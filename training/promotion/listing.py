@@ -9,7 +9,7 @@ from artefacts.local_pin import challenging, pinned
 from artefacts.model_tag import tag_prefix
 from artefacts.process.printable import printable
 from artefacts.process.redaction import redacted
-from training.gate.rules import own_verdict
+from training.gate.rules import recorded_verdict
 from training.promotion.judgement import AGAINST_CHAMPION
 from training.promotion.ledger import Chain, Recorded
 from training.promotion.registry_moves import OpenedRegistry
@@ -36,7 +36,7 @@ def _row(opened: OpenedRegistry, version: ModelVersion, aliases: dict[str, str])
     run = opened.client.get_run(str(version.run_id)).data if version.run_id else None
     metrics = run.metrics if run else {}
     days = version.tags.get(LABEL_DAYS) or (run.params.get(LABEL_DAYS) if run else None)
-    gate = _short(own_verdict(version))
+    gate = _short(recorded_verdict(version))
     against = version.tags.get(AGAINST_CHAMPION)
     return [
         number,

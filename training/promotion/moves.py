@@ -9,7 +9,7 @@ from mlflow.entities.model_registry import ModelVersion
 from artefacts.model_record import FILE_SHA256
 from training.bento_import import Servable, prepare, store
 from training.errors import GateError, LedgerError, ModelImportError, TrainingError
-from training.gate.rules import FORCED, GATE, PASSED, own_verdict, ways_out
+from training.gate.rules import FORCED, GATE, PASSED, gate_advice, recorded_verdict
 from training.promotion.judgement import judge
 from training.promotion.ledger import Chain, Recorded
 from training.promotion.registry_moves import OpenedRegistry
@@ -78,7 +78,7 @@ def promote(opened: OpenedRegistry, wanted: str = CHALLENGER, reason: str = "", 
         raise GateError(
             f"version {version.version} of {opened.name!r} is not promoted, what is served stays: "
             + "; ".join(judgement.objections)
-            + ways_out(judgement.objections)
+            + gate_advice(judgement.objections)
             + '. FORCE=1 REASON="…" promotes it all the same'
         )
     store(opened.artefacts, servable)
@@ -92,7 +92,7 @@ def promote(opened: OpenedRegistry, wanted: str = CHALLENGER, reason: str = "", 
         evidence=judgement.evidence,
     )
     recorded = opened.move(entry, chain, version, pinned=servable)
-    if entry.forced and own_verdict(version) != PASSED:
+    if entry.forced and recorded_verdict(version) != PASSED:
         opened.client.set_model_version_tag(opened.name, version.version, GATE, FORCED + reason)
     _challenges_no_longer(opened, servable)
     return recorded

@@ -12,7 +12,7 @@ from contract import ModelContract
 from training.bento_import import prepare
 from training.data.dataset import built_from, last_labelled, observed_until
 from training.errors import DatasetError, GateError, LockedError, ModelImportError
-from training.gate.rules import GATE, PASSED, own_verdict, ways_out
+from training.gate.rules import GATE, PASSED, gate_advice, recorded_verdict
 from training.promotion.judgement import AGAINST_CHAMPION, fitted_after, judge
 from training.promotion.ledger import Recorded
 from training.promotion.registry_moves import OpenedRegistry
@@ -64,7 +64,7 @@ def retrain(opened: OpenedRegistry, force: bool = False) -> Recorded | None:
             raise GateError(
                 f"version {version.version} of {opened.name!r} is registered without an alias, what is served stays: "
                 + "; ".join(judgement.objections)
-                + ways_out(judgement.objections)
+                + gate_advice(judgement.objections)
             )
         why = f"trained {'on new data' if new else 'again on the same data'}, and passed the gate"
         entry = opened.entry("retrain", CHALLENGER, version, why, served=servable.identity, evidence=judgement.evidence)
@@ -102,7 +102,7 @@ def _was_cut_off(opened: OpenedRegistry, version: ModelVersion) -> bool:
     moved = any(r.entry.to_version == number for r in opened.ledger.read().recorded if r.behind is None)
     moved = moved or number in registry.aliases_of(opened.client, opened.name).values()
     refused = "refused: " in version.tags.get(AGAINST_CHAMPION, "")
-    return own_verdict(version) == PASSED and not moved and not refused
+    return recorded_verdict(version) == PASSED and not moved and not refused
 
 
 @contextmanager

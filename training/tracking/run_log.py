@@ -23,7 +23,7 @@ from artefacts.addresses import PROJECT_ROOT
 from contract import ModelContract
 from scoring.evaluation import Bools, Estimate, Floats
 from scoring.models.trusted_types import TRUSTED_TYPES
-from training.compilation.rehearsal import check_registrable
+from training.compilation.preflight import check_registrable
 from training.tracking import registry
 from training.tracking.actor import actor
 from training.tracking.model_form import MLMODEL_FILE

@@ -38,8 +38,8 @@ from scoring.models.model_store import open_model
 from scoring.models.trusted_types import SETTING
 from tests.integration.training.conftest import NAME, TEST_CUTOFF, Registry, customers
 from training.bento_import import Servable, import_model
+from training.compilation.preflight import check_candidate
 from training.compilation.proof_rows import proof_rows
-from training.compilation.rehearsal import rehearse
 from training.errors import TrainingError
 from training.gate.rules import PASSED
 from training.tracking import run_log
@@ -148,7 +148,7 @@ def test_an_estimator_is_served_and_answers_as_it_was_trained(
     monkeypatch.setenv(SETTING, case.trusted)
     names = contract.class_names
     matrix, churned = data(contract)
-    rehearse(name, lambda: as_pipeline(case.made()), matrix, churned, names)
+    check_candidate(name, lambda: as_pipeline(case.made()), matrix, churned, names)
     pipeline = as_pipeline(case.made()).fit(matrix, churned)
 
     servable = imported(models, contract, pipeline)
@@ -200,7 +200,9 @@ def test_what_cannot_be_served_is_refused_by_one_line_before_it_is_fitted_on_all
             return as_pipeline(estimator).fit(rows, labels)
 
     with pytest.raises(TrainingError, match=rf"candidate {name!r} cannot be .*{said}") as refused:
-        rehearse(name, lambda: Counted([("x", estimator)]), matrix, random.random(5_000) < 0.5, ("stays", "goes"))
+        check_candidate(
+            name, lambda: Counted([("x", estimator)]), matrix, random.random(5_000) < 0.5, ("stays", "goes")
+        )
 
     assert "\n" not in str(refused.value)
     assert max(rows_fitted) < 200
@@ -212,5 +214,5 @@ def test_a_booster_that_onnx_does_not_express_is_refused_with_the_way_out(monkey
     matrix = pd.DataFrame(random.random((500, 3)), columns=["a", "b", "c"], dtype=np.float32)
     bagged = BaggingClassifier(make_pipeline(FunctionTransformer(), LGBMClassifier(verbose=-1)), n_estimators=2)
 
-    with pytest.raises(TrainingError, match=r"a model of lightgbm is served as ONNX only, and this one is not: .*take"):
-        rehearse("bagged", lambda: as_pipeline(bagged), matrix, random.random(500) < 0.5, ("stays", "goes"))
+    with pytest.raises(TrainingError, match=r"lightgbm .* served only as ONNX, and this one cannot be: .*use"):
+        check_candidate("bagged", lambda: as_pipeline(bagged), matrix, random.random(500) < 0.5, ("stays", "goes"))

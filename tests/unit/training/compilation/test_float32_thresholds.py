@@ -25,7 +25,7 @@ from sklearn.tree import DecisionTreeClassifier
 from xgboost import XGBClassifier
 
 from scoring.models.onnx_scorer import onnx_scorer
-from training.compilation.float32_thresholds import convertible, not_above
+from training.compilation.float32_thresholds import round_down_to_float32, with_float32_thresholds
 from training.compilation.onnx_model import MAX_DIFFERENCE, compare, compile_to_onnx
 from training.compilation.proof_rows import proof_rows
 
@@ -72,7 +72,7 @@ def test_the_pipeline_itself_stays_as_it_is() -> None:
     pipeline = Pipeline([("classifier", RandomForestClassifier(2, random_state=1))]).fit(*neighbours())
     before = [hashlib.sha256(each.tree_.threshold.tobytes()).digest() for each in pipeline[-1].estimators_]
 
-    rounded = convertible(pipeline)
+    rounded = with_float32_thresholds(pipeline)
 
     assert before == [hashlib.sha256(each.tree_.threshold.tobytes()).digest() for each in pipeline[-1].estimators_]
     rows = pd.DataFrame(proof_rows(pipeline, neighbours()[0].to_numpy()), columns=NAMES)
@@ -146,7 +146,7 @@ def test_rows_of_a_large_ensemble_are_bounded() -> None:
 
 @pytest.mark.parametrize("threshold", [0.0, 0.1, 1 / 3, -0.1, 1e-50, -1e-50, 1e300, -1e300, 16_777_217.0, np.inf])
 def test_a_float32_is_at_most_a_threshold_if_it_is_at_most_the_float32_below_it(threshold: float) -> None:
-    below = not_above(np.array([threshold]))
+    below = round_down_to_float32(np.array([threshold]))
 
     assert below.dtype == np.float32
     near = below

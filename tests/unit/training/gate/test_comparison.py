@@ -6,8 +6,8 @@ import pytest
 
 from scoring.evaluation import RANKING_METRICS, Bools, Floats, PairedEstimate, bootstrap, evaluate
 from training.errors import DatasetError
-from training.gate.comparison import TIMED_ROWS, Comparison, Scored, compare, segments_of, time_calls
-from training.gate.verdicts import Judged, Verdict
+from training.gate.comparison import TIMED_ROWS, ChampionComparison, ScoredVersion, compare, segments_of, time_calls
+from training.gate.verdicts import JudgedMetric, Verdict
 from training.settings import TrainingSettings
 
 N = 1_500
@@ -28,16 +28,16 @@ def probability(log_odds: Floats) -> Floats:
     return found
 
 
-def scored(log_odds: Floats, threshold: float = 0.5) -> Scored:
-    return Scored(probability(log_odds), threshold, compiled_bytes=100, microseconds=TIMES)
+def scored(log_odds: Floats, threshold: float = 0.5) -> ScoredVersion:
+    return ScoredVersion(probability(log_odds), threshold, compiled_bytes=100, microseconds=TIMES)
 
 
-def compared(champion: Scored, candidate: Scored, **segments: Bools) -> Comparison:
+def compared(champion: ScoredVersion, candidate: ScoredVersion, **segments: Bools) -> ChampionComparison:
     churned, _ = customers()
     return compare(churned, np.arange(N) % 2 == 0, champion, candidate, segments, SETTINGS)
 
 
-def measured(judged: Judged) -> PairedEstimate:
+def measured(judged: JudgedMetric) -> PairedEstimate:
     assert judged.paired is not None
     return judged.paired
 

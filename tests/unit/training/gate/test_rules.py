@@ -11,34 +11,34 @@ from pydantic import ValidationError
 from scoring.evaluation import Estimate, PairedEstimate
 from tests.fakes import small_contract
 from training.errors import ModelImportError
-from training.gate.comparison import Comparison
+from training.gate.comparison import ChampionComparison
 from training.gate.rules import (
     FORCED,
     GATE,
     PASSED,
     Evidence,
-    Measured,
+    GateMetrics,
+    gate_advice,
     objections,
-    objections_against,
+    objections_to_replacing,
     refuse_unpassed,
-    ways_out,
 )
-from training.gate.verdicts import Judged, Verdict, verdict_on
+from training.gate.verdicts import JudgedMetric, Verdict, verdict_on
 from training.settings import TrainingSettings
 
 SETTINGS = TrainingSettings(max_calibration_error=0.05)
 
 
-def gained(difference: float, low: float, high: float) -> Measured:
+def gained(difference: float, low: float, high: float) -> GateMetrics:
     gain = PairedEstimate(0.64, 0.64 + difference, Estimate(difference, low, high))
-    return Measured(gain, 6_000, Estimate(0.02, 0.01, 0.03), confidence=0.95)
+    return GateMetrics(gain, 6_000, Estimate(0.02, 0.01, 0.03), confidence=0.95)
 
 
 WELL = gained(0.08, 0.07, 0.09)
 GOOD = Evidence(measured=WELL, has_signature=True, contract=small_contract())
 
 
-def judged(measured: Measured, settings: TrainingSettings = SETTINGS) -> list[str]:
+def judged(measured: GateMetrics, settings: TrainingSettings = SETTINGS) -> list[str]:
     return objections(replace(GOOD, measured=measured), settings)
 
 
@@ -63,7 +63,7 @@ def test_a_small_gain_over_recency_alone_is_enough_where_it_is_sure() -> None:
         (gained(float("nan"), float("nan"), float("nan")), "cannot tell"),
     ],
 )
-def test_a_model_that_is_not_shown_to_beat_recency_alone_is_objected_to(measured: Measured, said: str) -> None:
+def test_a_model_that_is_not_shown_to_beat_recency_alone_is_objected_to(measured: GateMetrics, said: str) -> None:
     (objection,) = judged(measured)
 
     assert re.search(said, objection)
@@ -98,8 +98,8 @@ def test_a_model_that_is_not_shown_to_be_calibrated_is_objected_to(error: Estima
 
 
 def test_the_ways_out_of_too_few_rows_are_told_where_that_is_the_objection() -> None:
-    assert "more customers" in ways_out(judged(gained(0.1, -0.02, 0.22)))
-    assert "" == ways_out(judged(gained(-0.02, -0.03, -0.01)))
+    assert "more customers" in gate_advice(judged(gained(0.1, -0.02, 0.22)))
+    assert "" == gate_advice(judged(gained(-0.02, -0.03, -0.01)))
 
 
 def test_a_model_without_a_signature_is_objected_to() -> None:
@@ -140,24 +140,24 @@ def paired(difference: float, low: float, high: float) -> PairedEstimate:
     return PairedEstimate(0.7, 0.7 + difference, Estimate(difference, low, high))
 
 
-def active(difference: float, low: float, high: float) -> Judged:
+def active(difference: float, low: float, high: float) -> JudgedMetric:
     found = paired(difference, low, high)
-    return Judged("ROC AUC of active customers", 500, found, 0.01, verdict_on(found.difference, 0.01))
+    return JudgedMetric("ROC AUC of active customers", 500, found, 0.01, verdict_on(found.difference, 0.01))
 
 
-def part(verdict: Verdict) -> Judged:
-    return Judged("ROC AUC of customers with few orders", 300, paired(-0.02, -0.06, 0.01), 0.01, verdict)
+def part(verdict: Verdict) -> JudgedMetric:
+    return JudgedMetric("ROC AUC of customers with few orders", 300, paired(-0.02, -0.06, 0.01), 0.01, verdict)
 
 
-CALIBRATED = Judged("calibration error of all customers", 1_000, paired(0, -0.01, 0.02), 0.02, Verdict.NOT_WORSE)
-NO_WORSE = Comparison(
+CALIBRATED = JudgedMetric("calibration error of all customers", 1_000, paired(0, -0.01, 0.02), 0.02, Verdict.NOT_WORSE)
+NO_WORSE = ChampionComparison(
     rows=1_000,
     active_rows=500,
     confidence=0.95,
     headline=active(0.001, -0.01, 0.01),
     calibration=CALIBRATED,
     brier=paired(0, -0.001, 0.001),
-    segments=(part(Verdict.CANNOT_TELL), Judged("tiny", 4, None, 0.01, Verdict.CANNOT_TELL)),
+    segments=(part(Verdict.CANNOT_TELL), JudgedMetric("tiny", 4, None, 0.01, Verdict.CANNOT_TELL)),
     changed_decisions=0.04,
     mean_change=0.01,
     rank_correlation=0.99,
@@ -170,7 +170,7 @@ NO_WORSE = Comparison(
 
 
 def test_a_candidate_that_is_within_every_bound_takes_the_champions_place() -> None:
-    assert [] == objections_against(NO_WORSE, SETTINGS)
+    assert [] == objections_to_replacing(NO_WORSE, SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -184,8 +184,8 @@ def test_a_candidate_that_is_within_every_bound_takes_the_champions_place() -> N
         ({"headline": active(-0.03, -0.04, -0.02)}, "ROC AUC of active customers .*: worse by more than 0.01$"),
         ({"headline": active(float("nan"), float("nan"), float("nan"))}, "ROC AUC of active customers .*cannot tell"),
         (
-            {"headline": Judged("ROC AUC of active customers", 30, None, 0.01, Verdict.CANNOT_TELL)},
-            "ROC AUC of active customers too few of a kind on 30 rows: cannot tell",
+            {"headline": JudgedMetric("ROC AUC of active customers", 30, None, 0.01, Verdict.CANNOT_TELL)},
+            "ROC AUC of active customers too few rows of a class on 30 rows: cannot tell",
         ),
         ({"calibration": replace(CALIBRATED, verdict=Verdict.WORSE)}, "calibration error .* worse by more than 0.02$"),
         ({"calibration": replace(CALIBRATED, verdict=Verdict.CANNOT_TELL)}, "calibration error .* cannot tell"),
@@ -196,7 +196,7 @@ def test_a_candidate_that_is_within_every_bound_takes_the_champions_place() -> N
     ],
 )
 def test_each_bound_of_the_written_gate_is_held(change: dict[str, Any], said: str) -> None:
-    (objection,) = objections_against(replace(NO_WORSE, **change), SETTINGS)
+    (objection,) = objections_to_replacing(replace(NO_WORSE, **change), SETTINGS)
 
     assert re.search(said, objection)
 
@@ -210,7 +210,7 @@ def test_only_what_passed_or_was_forced_may_be_served() -> None:
     for verdict in ("ROC AUC 0.5 beats recency alone", "passed by"):
         with pytest.raises(ModelImportError, match=rf"'churn' version 7 did not pass the gate: {verdict}"):
             refuse_unpassed(version(**{GATE: verdict}))
-    with pytest.raises(ModelImportError, match="it was never held to it"):
+    with pytest.raises(ModelImportError, match="the gate has no record of it"):
         refuse_unpassed(version())
 
 

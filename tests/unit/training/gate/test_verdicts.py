@@ -10,7 +10,7 @@ from benchmarks.simulations.gate_power import ALIKE, BASELINE, compared, draw, d
 from scoring.evaluation import Estimate, calibration_error, evaluate, standard_error_interval
 from training.gate.comparison import judge_roc_auc
 from training.gate.rules import verdict_on_gain
-from training.gate.verdicts import Verdict, less_is_better, verdict_on
+from training.gate.verdicts import Verdict, negated, verdict_on
 from training.settings import TrainingSettings
 
 SETTINGS = TrainingSettings(bootstrap_resamples=100)
@@ -41,7 +41,7 @@ def test_a_verdict_follows_from_where_the_interval_lies(low: float, high: float,
     found = Estimate((low + high) / 2, low, high)
 
     assert verdict is verdict_on(found, margin=0.01)
-    assert verdict is verdict_on(less_is_better(Estimate(-found.value, -high, -low)), margin=0.01)
+    assert verdict is verdict_on(negated(Estimate(-found.value, -high, -low)), margin=0.01)
 
 
 def test_without_an_interval_nothing_can_be_told() -> None:

@@ -1,4 +1,4 @@
-"""A candidate fitted on a few rows, so that what could never be registered is said before the minutes of fitting."""
+"""Fits candidates on a few rows first, to refuse in seconds what could not be registered or served."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -20,22 +20,22 @@ from training.errors import ModelImportError, TrainingError
 _ROWS_OF_A_CLASS = 60
 
 
-def rehearse(
+def check_candidate(
     name: str, made: Callable[[], Pipeline], matrix: pd.DataFrame, labels: NDArray[np.bool_], class_names: Sequence[str]
 ) -> None:
-    """Fit a candidate on a few of the training rows and hold it against all that a version must be.
+    """Fit a candidate on a few training rows and check that it could be registered and served.
 
-    One that cannot be fitted on so few rows is let through: the fit on all of them will say what is wrong.
+    A candidate that cannot be fitted on so few rows passes; the fit on all rows will raise its error.
 
     Raises:
-        TrainingError: it could not be registered or served; names the candidate, what is wrong and the way out.
+        TrainingError: it could not be registered or served; names the candidate, the reason and the remedy.
     """
     labels = np.asarray(labels)
     few = np.sort(np.concatenate([np.flatnonzero(labels == each)[:_ROWS_OF_A_CLASS] for each in np.unique(labels)]))
     rows, of_rows = matrix.iloc[few].reset_index(drop=True), labels[few]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of so few rows
+            warnings.simplefilter("ignore")  # expected with so few rows
             pipeline = made().fit(rows, of_rows)
     except Exception:  # whatever the estimator raises
         return
@@ -43,13 +43,13 @@ def rehearse(
 
 
 def check_registrable(pipeline: Pipeline, rows: pd.DataFrame, class_names: Sequence[str], what: str) -> tuple[str, ...]:
-    """Hold a fitted pipeline against all that a version must be.
+    """Check that a fitted pipeline can be registered and served.
 
     Returns:
-        The types that it holds beyond our own list, for its contract.
+        Its types that are not on our list, for its contract.
 
     Raises:
-        TrainingError: it could not be registered or served.
+        TrainingError: it cannot be registered or served.
     """
     try:
         check_classifier(pipeline, class_names)
@@ -61,15 +61,15 @@ def check_registrable(pipeline: Pipeline, rows: pd.DataFrame, class_names: Seque
         try:
             onnx_model.compile_to_onnx(pipeline, rows.shape[1])
         except ModelImportError as error:
-            raise TrainingError(f"{what} cannot be served: {only_as_onnx(library, str(error))}") from None
+            raise TrainingError(f"{what} cannot be served: {booster_refusal(library, str(error))}") from None
     return types
 
 
-def only_as_onnx(library: str, reason: str) -> str:
-    """Why a booster that is not expressed in ONNX has no way to be served, and what to do."""
+def booster_refusal(library: str, reason: str) -> str:
+    """The message for a booster that ONNX cannot express: why it cannot be served, and the remedy."""
     return (
-        f"a model of {library} is served as ONNX only, and this one is not: {reason}; "
-        "take the booster by itself, without steps around it, or an estimator of scikit-learn"
+        f"{library} models are served only as ONNX, and this one cannot be: {reason}; "
+        "use the booster alone, without other steps, or an estimator of scikit-learn"
     )
 
 
@@ -77,7 +77,7 @@ def _types(pipeline: Pipeline, what: str) -> tuple[str, ...]:
     try:
         document: Any = skops.io.dumps(pipeline)
         foreign = foreign_types(document)
-    except Exception as error:  # skops has one for each kind of member that it does not write
+    except Exception as error:  # skops has one class per kind of unsupported member
         said = (str(error).splitlines() or [""])[0]
         raise TrainingError(f"{what} cannot be stored by skops: {type(error).__name__}: {said}") from None
     if said := untrusted(foreign):
