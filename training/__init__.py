@@ -1,3 +1,3 @@
-"""From orders to a registered, imported model. Knows contract and scoring; never imported by the service."""
+"""From orders to a registered and imported model. Imports contract, artefacts and scoring, never the service."""
 
 import scoring  # noqa: F401  # before the libraries, see scoring/no_telemetry.py and scoring/feast/quick_import.py

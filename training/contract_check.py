@@ -1,4 +1,4 @@
-"""Whether a feature registry keeps what every live model was promised: asked before it becomes the live one."""
+"""Checks a feature registry against the contracts of all live models, before it becomes the live registry."""
 
 import json
 import tempfile
@@ -18,17 +18,17 @@ from training.tracking.registry import CHALLENGER, CHAMPION
 
 @dataclass(frozen=True)
 class LiveContract:
-    """What a model that answers somewhere was promised, and whose it is, for messages."""
+    """The contract of a live model, and its owner for messages."""
 
     owner: str
     contract: ModelContract
 
 
 def registered_contracts(client: MlflowClient, name: str) -> list[LiveContract]:
-    """Those of the champion and, if there is one, of the challenger.
+    """The contracts of the champion and, if there is one, the challenger.
 
     Raises:
-        TrainingError: there is no champion, or a version is not what was registered.
+        TrainingError: there is no champion, or a version was altered since it was registered.
     """
     found = []
     for alias in (CHAMPION, CHALLENGER):
@@ -41,11 +41,11 @@ def registered_contracts(client: MlflowClient, name: str) -> list[LiveContract]:
     return found
 
 
-def contract_in(file: Path) -> LiveContract:
-    """The contract in a file: `contract.json` of a model, or what `GET /model` answers.
+def read_contract_file(file: Path) -> LiveContract:
+    """Read a contract from a file: a model's `contract.json`, or an answer of `GET /model`.
 
     Raises:
-        TrainingError: it holds none; the file is named.
+        TrainingError: the file holds no contract; it is named.
     """
     try:
         document = json.loads(file.read_bytes())
@@ -55,15 +55,15 @@ def contract_in(file: Path) -> LiveContract:
     except OSError as error:
         raise TrainingError(f"{file}: cannot be read: {error.strerror}") from None
     except (ValueError, ContractError) as error:
-        raise TrainingError(f"{file}: no model contract: {error}") from None
+        raise TrainingError(f"{file}: not a model contract: {error}") from None
     return LiveContract(f"{contract.model_name} version {contract.model_version} ({file})", contract)
 
 
 def check_contracts(artefacts: Artefacts, live: Sequence[LiveContract]) -> None:
-    """Hold them against the registry that `artefacts` names.
+    """Check contracts against the registry of `artefacts`.
 
     Raises:
-        BrokenPromisesError: it breaks some; one line for each difference.
+        BrokenPromisesError: the registry breaks some; one line per difference.
     """
     broken = [f"{each.owner}: {found}" for each in live for found in _broken(artefacts, each.contract)]
     if broken:
@@ -74,6 +74,6 @@ def _broken(artefacts: Artefacts, contract: ModelContract) -> list[str]:
     try:
         return differences(contract.feature_schema, live_schema(artefacts, contract.feature_service))
     except DatasetError:
-        return [f"feature service {contract.feature_service!r} is not there"]
-    except ContractError as error:  # a type or a tag that no contract can hold
+        return [f"feature service {contract.feature_service!r} is not in the registry"]
+    except ContractError as error:  # a type or tag that no contract supports
         return [str(error)]

@@ -2,39 +2,39 @@
 
 TrainingError
 ├── OrdersError       an orders file cannot be used
-├── DatasetError      no training set can be made from the features there are
-├── OtherTargetError  a model, or a setting, is about another label than the champion
-├── GateError         a model did not earn its alias
-├── LedgerError       a move cannot be made or recorded, because somebody else moved
-├── ModelImportError  a registered model cannot be imported for serving
-├── BrokenPromisesError  definitions of features break a live contract
-└── LockedError       another run is under way
+├── DatasetError      the features give no training set
+├── OtherTargetError  a model or a setting has another label than the champion
+├── GateError         a model did not pass the gate
+├── LedgerError       a move conflicts with another move
+├── ModelImportError  a registered model cannot be imported
+├── BrokenPromisesError  feature definitions break a live contract
+└── LockedError       another run is in progress
 """
 
 
 class TrainingError(Exception):
-    """A step could not be done; the message says what to do about it.
+    """A step failed; the message names the remedy.
 
-    exit_code: what the command ends with.
+    exit_code: exit code of the command.
     """
 
     exit_code = 1
 
 
 class OrdersError(TrainingError):
-    """An orders file cannot be used; names file, column, row and what was expected."""
+    """An orders file cannot be used. Names file, column, row and what was expected."""
 
 
 class DatasetError(TrainingError):
-    """No training set can be made from the features that there are."""
+    """The features and labels give no training set."""
 
 
 class OtherTargetError(TrainingError):
-    """A model, or a setting, is about another label than the champion; names both lengths and the way out."""
+    """A model or a setting has another label than the champion. Names both lengths and the remedy."""
 
 
 class GateError(TrainingError):
-    """The model did not pass the gate; names every reason."""
+    """The model did not pass the gate. Names every reason."""
 
     exit_code = 4
 
@@ -44,14 +44,14 @@ class LedgerError(TrainingError):
 
 
 class ModelImportError(TrainingError):
-    """The registered model cannot be imported for serving."""
+    """A registered model cannot be imported for serving."""
 
 
 class BrokenPromisesError(TrainingError):
-    """Definitions of features do not keep what live models were promised; names model and difference."""
+    """Feature definitions break the contracts of live models. Names model and difference."""
 
 
 class LockedError(TrainingError):
-    """Another run is under way."""
+    """Another run is in progress."""
 
     exit_code = 3

@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 def evaluate_test_rows(
     probability: NDArray[np.float64], recency: NDArray[np.float64], test: Split, settings: TrainingSettings
 ) -> tuple[dict[str, Estimate], float]:
-    """All metrics at the test cut-off by population, next to the base rate and the recency-only baseline."""
+    """Metrics at the test cut-off per population, with base rate and recency-only baseline; and calibration error."""
     estimates: dict[str, Estimate] = {}
     for population, chosen in test.populations.items():
         churned = test.rows.churned[chosen]
@@ -48,18 +48,20 @@ def evaluate_test_rows(
     return estimates, error
 
 
-def log_hours(ages: dict[str, NDArray[np.float64]], rows: LabelledRows, probability: NDArray[np.float64]) -> None:
-    """Log how old the views' rows are at the hours of requests, and how buyers of the same day fare."""
+def log_request_hours(
+    ages: dict[str, NDArray[np.float64]], rows: LabelledRows, probability: NDArray[np.float64]
+) -> None:
+    """Log the ages of the views' rows at request time, and metrics of customers who ordered the same day."""
     mlflow.log_metrics({**age_metrics(ages), **same_day_metrics(rows.same_day, rows.churned, probability)})
     for line in (*age_lines(ages), same_day_line(rows.same_day, rows.churned, probability)):
         _LOG.info(line)
 
 
-def recency_of(split: Split, settings: TrainingSettings) -> NDArray[np.float64]:
-    """The baseline's score of each row, (n,): the longer ago the last order, the more likely churned.
+def recency_scores(split: Split, settings: TrainingSettings) -> NDArray[np.float64]:
+    """The baseline's scores, (n,): days since the last order.
 
     Raises:
-        DatasetError: the feature service has no such feature.
+        DatasetError: the feature service does not have the feature.
     """
     if settings.recency_feature not in split.matrix:
         raise DatasetError(f"TRAINING_RECENCY_FEATURE {settings.recency_feature!r} is not in the feature service")

@@ -1,4 +1,4 @@
-"""Fits the candidates and picks the one with the best validation score."""
+"""Fits the candidates and chooses the one with the best validation score."""
 
 import logging
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ THRESHOLD_RULE = (
 
 @dataclass(frozen=True)
 class Split:
-    """One split, resolved to model input exactly as serving resolves it."""
+    """One split: labelled rows, and their model input resolved as in serving."""
 
     rows: LabelledRows
     matrix: pd.DataFrame
 
     @property
     def populations(self) -> dict[str, NDArray[np.bool_]]:
-        """Who is reported on: all customers, and the active ones (the headline); masks of shape (n,)."""
+        """Population → mask (n,): all customers, and the active ones (the headline)."""
         return {"all": np.ones(len(self.matrix), dtype=bool), "active": self.rows.active}
 
     def score(self, pipeline: Pipeline) -> NDArray[np.float64]:
@@ -46,7 +46,11 @@ class Split:
 
 
 def check_classes(split: str, rows: LabelledRows) -> None:
-    """Neither a model nor an interval can be made of a handful of customers of one kind."""
+    """Refuse a split with too few customers of a class for a model or an interval.
+
+    Raises:
+        DatasetError: names split, population and both counts.
+    """
     for population, chosen in (("all", slice(None)), ("active", rows.active)):
         churned = rows.churned[chosen]
         if min(churned.sum(), (~churned).sum()) < FEWEST_OF_A_CLASS:
@@ -56,13 +60,13 @@ def check_classes(split: str, rows: LabelledRows) -> None:
             )
 
 
-def choose(training: Split, validation: Split, settings: TrainingSettings) -> tuple[str, DecisionThreshold]:
-    """The candidate with the best headline ROC AUC at the validation cut-off, and its threshold there."""
+def choose_candidate(training: Split, validation: Split, settings: TrainingSettings) -> tuple[str, DecisionThreshold]:
+    """Choose the candidate with the best headline ROC AUC at the validation cut-off, and its threshold there."""
     active, churned = validation.rows.active, validation.rows.churned
     scores, aucs = {}, {}
     for name in CANDIDATES:
         _LOG.info(f"fitting candidate {name}")
-        fitted = fitted_candidate(name, settings, training.matrix, training.rows.churned)
+        fitted = fit_candidate(name, settings, training.matrix, training.rows.churned)
         scores[name] = validation.score(fitted)
         aucs[name] = float(roc_auc_score(churned[active], scores[name][active]))
         mlflow.log_metric(f"validation_active_roc_auc_{name}", aucs[name])
@@ -71,10 +75,8 @@ def choose(training: Split, validation: Split, settings: TrainingSettings) -> tu
     return best, DecisionThreshold(value=round(youden_threshold(churned, scores[best]), 6), rule=THRESHOLD_RULE)
 
 
-def fitted_candidate(
-    name: str, settings: TrainingSettings, matrix: pd.DataFrame, labels: NDArray[np.bool_]
-) -> Pipeline:
-    """The candidate of that name, fitted on these rows.
+def fit_candidate(name: str, settings: TrainingSettings, matrix: pd.DataFrame, labels: NDArray[np.bool_]) -> Pipeline:
+    """Fit a candidate on these rows.
 
     Raises:
         TrainingError: the estimator raised; its message is quoted.

@@ -1,4 +1,4 @@
-"""Describes the model's inputs by the training rows, and resolves rows to what the model takes."""
+"""Describes the model's inputs by the training rows, and resolves raw rows to model input."""
 
 import hashlib
 
@@ -18,14 +18,13 @@ from training.data.dataset import LabelledRows
 from training.errors import DatasetError
 
 
-def feature_inputs(schema: FeatureSchema, training: RawFeatures, test: RawFeatures) -> tuple[FeatureInput, ...]:
-    """Describe every model input by the training rows, and count it on the test rows.
+def describe_inputs(schema: FeatureSchema, training: RawFeatures, test: RawFeatures) -> tuple[FeatureInput, ...]:
+    """Describe every model input: default, quantiles of the training rows, histogram of the test rows.
 
-    Live values are held against the counts, and live scores against those of the test rows: no model has seen these,
-    as it has not seen a live row. Scores of the rows that it was fitted on are further apart than any live ones.
+    Live values and scores are compared with the test rows, which the model has not seen either. Scores of rows that it
+    was fitted on are more spread than live ones.
 
-    The default is the feature repository's if it names one, else the training median: the value that a
-    row without any information is least wrong with.
+    The default is the feature repository's, else the training median.
 
     Raises:
         DatasetError: a feature has no value in any training row.
@@ -55,14 +54,14 @@ def feature_inputs(schema: FeatureSchema, training: RawFeatures, test: RawFeatur
     return tuple(inputs)
 
 
-def model_input(inputs: tuple[FeatureInput, ...], schema: FeatureSchema, raw: RawFeatures) -> pd.DataFrame:
-    """Resolve raw values as serving does: float32 columns named and ordered by the contract."""
+def resolve_inputs(inputs: tuple[FeatureInput, ...], schema: FeatureSchema, raw: RawFeatures) -> pd.DataFrame:
+    """Resolve raw values as in serving: float32 (n, k), columns named and ordered as in the contract."""
     resolved = Resolver(inputs, schema.views).resolve(raw, as_of=float("nan"))
     return pd.DataFrame(resolved.matrix, columns=list(resolved.names))
 
 
 def fingerprint(schema: FeatureSchema, *splits: LabelledRows) -> str:
-    """sha256 of what the model was fitted on: feature names, and ids, cut-offs, values and labels of every row."""
+    """sha256 of the rows that the model was fitted on: feature names, ids, request times, values and labels."""
     digest = hashlib.sha256(" ".join(f.name for f in schema.features).encode())
     for rows in splits:
         digest.update(rows.fingerprint.encode())

@@ -1,4 +1,4 @@
-"""Candidate models: stock scikit-learn classes only, so that ONNX can express them and skops can store them."""
+"""Candidate models; scikit-learn's own classes, which ONNX can express and skops can store."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ Candidate = Callable[[int], Pipeline]
 
 
 def logistic(seed: int) -> Pipeline:
-    """Yeo–Johnson transform towards normal, then L2-penalised logistic regression."""
+    """Yeo–Johnson transform, then L2-penalised logistic regression."""
     return Pipeline(
         [
             ("to_normal", PowerTransformer(method="yeo-johnson", standardize=True)),
@@ -21,7 +21,7 @@ def logistic(seed: int) -> Pipeline:
 
 
 def histogram_boosting(seed: int) -> Pipeline:
-    """Gradient-boosted trees on binned values, small trees and a slow rate against overfitting."""
+    """Histogram gradient boosting, with small trees and a low learning rate against overfitting."""
     return Pipeline(
         [
             (

@@ -1,7 +1,7 @@
-"""What a model predicts belongs to the model: settings that define it follow the champion's contract.
+"""Keeps the prediction target: settings that define it default to the champion's contract.
 
-A label of 30 days and one of 90 are two questions. Models of different labels are held neither against each other nor
-against the other's labels.
+Labels of 30 and of 90 days are different targets. Models of different targets are not compared with each other, nor
+with each other's labels.
 """
 
 import logging
@@ -20,22 +20,22 @@ _LOG = logging.getLogger(__name__)
 
 VARIABLE = "TRAINING_LABEL_DAYS"
 ACTIVE = "active"
-"""The population that metrics of this prefix are of."""
+"""Name of the headline population, and prefix of its metrics."""
 
 
 def label_of(settings: TrainingSettings) -> Label:
-    """What the positive class means to models trained with these settings."""
+    """The label of models trained with these settings."""
     days = settings.label_days
     return Label(name="churned", days=days, definition=f"no order in the {days} days from the time asked for on")
 
 
 def populations_of(settings: TrainingSettings) -> dict[str, Population]:
-    """Who has metrics of their own."""
+    """The populations with their own metrics."""
     return {ACTIVE: Population(feature=settings.recency_feature, at_most=settings.active_days)}
 
 
-def following(settings: TrainingSettings, contract: ModelContract) -> TrainingSettings:
-    """The settings with the label's length and the active customers of a contract, where nobody has set them."""
+def follow_contract(settings: TrainingSettings, contract: ModelContract) -> TrainingSettings:
+    """The settings with label length and active days from a contract, unless they are set."""
     promised: dict[str, float | None] = {"label_days": contract.label_days}
     if active := contract.populations.get(ACTIVE):
         promised["active_days"] = active.at_most
@@ -48,42 +48,41 @@ def following(settings: TrainingSettings, contract: ModelContract) -> TrainingSe
 
 
 def refuse_other_setting(settings: TrainingSettings, contract: ModelContract, whose: str) -> None:
-    """Hold the setting, if somebody has set it, against a contract.
+    """Refuse a label length that is set and differs from a contract's.
 
     Raises:
-        OtherTargetError: they differ; both lengths and the ways out are named.
+        OtherTargetError: names both lengths and the remedies.
     """
     days = contract.label_days
     if days is None or "label_days" not in settings.model_fields_set or settings.label_days == days:
         return
     raise OtherTargetError(
-        f"{whose}, predicts who orders nothing in {days} days, and {VARIABLE} is {settings.label_days}: unset it to go "
-        f"on with {days} days. `{VARIABLE}={settings.label_days} make train` makes a champion of "
-        f"{settings.label_days} days, which is held against no other"
+        f"{whose}, predicts who orders nothing in {days} days, and {VARIABLE} is {settings.label_days}: unset it to "
+        f"keep {days} days. `{VARIABLE}={settings.label_days} make train` trains a champion with "
+        f"{settings.label_days} days, without comparing it with this one"
     )
 
 
 def refuse_other_label(one: ModelContract, whose: str, other: ModelContract, others: str) -> None:
-    """Hold two contracts against each other, as far as both tell their label's length.
+    """Refuse two contracts with different label lengths; a contract without one is not compared.
 
     Raises:
-        OtherTargetError: they differ.
+        OtherTargetError: the lengths differ.
     """
     days, other_days = one.label_days, other.label_days
     if days is not None and other_days is not None and days != other_days:
         raise OtherTargetError(
-            f"{whose} predicts who orders nothing in {days} days, {others} in {other_days} days: these are two "
-            f"questions, and neither answers the other's. `make retrain FORCE=1` without {VARIABLE} trains one as the "
-            "champion is"
+            f"{whose} predicts who orders nothing in {days} days, {others} in {other_days} days: these are different "
+            f"targets. `make retrain FORCE=1` without {VARIABLE} trains a model with the champion's target"
         )
 
 
 def champion_contract(client: MlflowClient, name: str) -> tuple[str, ModelContract] | None:
-    """Number and contract of the champion; None where there is none.
+    """Version number and contract of the champion; None if there is none.
 
     Raises:
         ModelImportError: its contract is missing or altered.
-        TrainingError: the alias points nowhere.
+        TrainingError: the alias points to no version.
     """
     if CHAMPION not in registry.aliases_of(client, name):
         return None
@@ -91,8 +90,11 @@ def champion_contract(client: MlflowClient, name: str) -> tuple[str, ModelContra
     return str(version.version), registry.contract_of(version)
 
 
-def for_training(client: MlflowClient, settings: TrainingSettings) -> TrainingSettings:
-    """Settings of a version that is held against no other: as the champion's where nobody has set them, and says so."""
+def follow_champion(client: MlflowClient, settings: TrainingSettings) -> TrainingSettings:
+    """The settings with the champion's target unless one is set; prints which target is used.
+
+    For a version that is not compared with the champion.
+    """
     try:
         champion = champion_contract(client, settings.model_name)
     except ModelImportError as error:
@@ -101,7 +103,7 @@ def for_training(client: MlflowClient, settings: TrainingSettings) -> TrainingSe
     if champion is None:
         return settings
     number, contract = champion
-    followed = following(settings, contract)
+    followed = follow_contract(settings, contract)
     if contract.label_days not in (None, followed.label_days):
         _LOG.info(
             f"note: labels of {followed.label_days} days, as {VARIABLE} says; those of the champion, version {number}, "
@@ -112,11 +114,13 @@ def for_training(client: MlflowClient, settings: TrainingSettings) -> TrainingSe
     return followed
 
 
-def before_training(artefacts: Artefacts, settings: TrainingSettings, local_only: bool = False) -> TrainingSettings:
-    """As `for_training`, without making a registry where there is none.
+def follow_existing_champion(
+    artefacts: Artefacts, settings: TrainingSettings, local_only: bool = False
+) -> TrainingSettings:
+    """As `follow_champion`, but does not create a registry.
 
     Args:
-        local_only: ask no server, which may be out of reach for minutes.
+        local_only: skip registries on a server, which may be unreachable for minutes.
 
     Raises:
         TrainingError: the registry cannot be read.
@@ -125,4 +129,4 @@ def before_training(artefacts: Artefacts, settings: TrainingSettings, local_only
     file = Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
     if (file is None and local_only) or (file is not None and not file.exists()):
         return settings
-    return for_training(registry.open_registry(uri, settings.model_name), settings)
+    return follow_champion(registry.open_registry(uri, settings.model_name), settings)

@@ -1,4 +1,4 @@
-"""Train, evaluate, log, register: from the offline store to a model version with its contract."""
+"""Trains, evaluates, logs and registers: from the offline store to a model version with its contract."""
 
 import logging
 from functools import partial
@@ -18,10 +18,10 @@ from contract.model_contract import COUNTED_AT
 from training.compilation.preflight import check_candidate
 from training.data.dataset import TrainingData, built_from
 from training.errors import GateError
-from training.evaluate import evaluate_test_rows, log_hours, recency_of
-from training.fit import CLASS_NAMES, Split, check_classes, choose, fitted_candidate
+from training.evaluate import evaluate_test_rows, log_request_hours, recency_scores
+from training.fit import CLASS_NAMES, Split, check_classes, choose_candidate, fit_candidate
 from training.gate.rules import GATE, PASSED, Evidence, gate_advice, measure, objections
-from training.model_inputs import feature_inputs, fingerprint, model_input
+from training.model_inputs import describe_inputs, fingerprint, resolve_inputs
 from training.pipeline import CANDIDATES
 from training.settings import TrainingSettings
 from training.target import label_of, populations_of
@@ -33,14 +33,14 @@ _LIBRARIES = ("scikit-learn", "numpy", "pandas", "feast", "mlflow", "skops")
 
 
 def train_version(client: MlflowClient, artefacts: Artefacts, settings: TrainingSettings) -> ModelVersion:
-    """Run one training from features to a registered version that may be served; no alias is moved.
+    """Run one training, from features to a registered version that may be served; moves no alias.
 
     Raises:
-        DatasetError: no training set can be made.
-        TrainingError: a candidate could not be registered or served; said before any is fitted on all rows.
+        DatasetError: the features give no training set.
+        TrainingError: a candidate could not be registered or served; raised before any is fitted on all rows.
         GateError: the model was registered but may not be served.
     """
-    built = built_from(artefacts)  # before its rows are read: a build that comes meanwhile is still new data
+    built = built_from(artefacts)  # read before the rows, so that a build that comes meanwhile counts as new data
     _LOG.info("opening the feature store")
     data = TrainingData(artefacts, settings.feature_service)
     cutoffs = data.cutoffs(settings)
@@ -59,22 +59,22 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
         f"{len(validation_rows.churned):,} at {cutoffs.validation:%Y-%m-%d}, test {len(test_rows.churned):,} "
         f"at {cutoffs.test:%Y-%m-%d}"
     )
-    inputs = feature_inputs(data.schema, train_rows.raw, test_rows.raw)
+    inputs = describe_inputs(data.schema, train_rows.raw, test_rows.raw)
     training, validation, test = (
-        Split(rows, model_input(inputs, data.schema, rows.raw)) for rows in (train_rows, validation_rows, test_rows)
+        Split(rows, resolve_inputs(inputs, data.schema, rows.raw)) for rows in (train_rows, validation_rows, test_rows)
     )
 
     for name, candidate in CANDIDATES.items():
         check_candidate(name, partial(candidate, settings.seed), training.matrix, training.rows.churned, CLASS_NAMES)
     with run_log.new_run(client, settings.model_name):
-        name, threshold = choose(training, validation, settings)
+        name, threshold = choose_candidate(training, validation, settings)
         both = pd.concat([training.matrix, validation.matrix], ignore_index=True)
         labels = np.concatenate([training.rows.churned, validation.rows.churned])
-        _LOG.info(f"{name} wins; fitting it again on training and validation, {len(both):,} rows")
-        pipeline = fitted_candidate(name, settings, both, labels)
-        probability, recency = test.score(pipeline), recency_of(test, settings)
+        _LOG.info(f"{name} is best; fitting it again on training and validation, {len(both):,} rows")
+        pipeline = fit_candidate(name, settings, both, labels)
+        probability, recency = test.score(pipeline), recency_scores(test, settings)
         estimates, calibration_error = evaluate_test_rows(probability, recency, test, settings)
-        log_hours(data.view_ages(test_rows.entities), test_rows, probability)
+        log_request_hours(data.view_ages(test_rows.entities), test_rows, probability)
         measured = measure(test.rows.churned, test.rows.active, recency, probability, settings)
         estimates |= measured.estimates
         _LOG.info(str(measured))
@@ -121,11 +121,11 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
     client.set_model_version_tag(version.name, version.version, GATE, "; ".join(found) or PASSED)
     if found:
         raise GateError(
-            f"version {version.version} of {version.name!r} is registered without an alias, what is served stays: "
+            f"version {version.version} of {version.name!r} is registered without an alias, the served model stays: "
             + "; ".join(found)
             + gate_advice(found)
             + ". TRAINING_MIN_AUC_MARGIN, TRAINING_MAX_CALIBRATION_ERROR and TRAINING_GATE_CONFIDENCE set the bar. "
-            f'To serve it all the same: make promote VERSION={version.version} FORCE=1 REASON="…"'
+            f'To serve it anyway: make promote VERSION={version.version} FORCE=1 REASON="…"'
         )
     return client.get_model_version(version.name, version.version)
 

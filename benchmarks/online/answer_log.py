@@ -32,7 +32,7 @@ from service.settings import ServiceSettings
 from service.telemetry.metrics import ServiceMetrics
 from training.data.dataset import TrainingData
 from training.settings import TrainingSettings
-from training.target import following
+from training.target import follow_contract
 
 BATCH = 100
 _SINGLES = 10_000
@@ -114,7 +114,7 @@ def section(found: Mapping[str, Any] | None) -> str:
 
 
 def _requests(artefacts: Artefacts, settings: TrainingSettings, model: ImportedModel) -> list[_LoggedRequests]:
-    settings = following(settings, model.contract)
+    settings = follow_contract(settings, model.contract)
     data = TrainingData(artefacts, settings.feature_service)
     names = [feature.name for feature in data.schema.features]
     columns = [names.index(name) for name in model.contract.feature_names]

@@ -23,9 +23,9 @@ from jobs.drift.watch import Thresholds, compare_columns
 from jobs.settings import JobsSettings
 from scoring.models.model_store import open_model, pinned_tag
 from training.data.dataset import TrainingData
-from training.model_inputs import model_input
+from training.model_inputs import resolve_inputs
 from training.settings import TrainingSettings
-from training.target import following
+from training.target import follow_contract
 
 SIZES = (500, 2000, 5000)
 RESAMPLES = 500
@@ -129,12 +129,12 @@ def section(found: dict[str, Any] | None) -> str:
 def _population(artefacts: Artefacts, settings: TrainingSettings) -> _Population:
     model = open_model(pinned_tag(artefacts))
     contract = model.contract
-    settings = following(settings, contract)
+    settings = follow_contract(settings, contract)
     data = TrainingData(artefacts, settings.feature_service)
     rows = data.rows(data.cutoffs(settings).training, settings)
     names = [feature.name for feature in data.schema.features]
     values = pd.DataFrame(rows.raw.values, columns=names)[contract.feature_names]
-    matrix = model_input(contract.inputs, contract.feature_schema, RawFeatures(values.to_numpy(), None))
+    matrix = resolve_inputs(contract.inputs, contract.feature_schema, RawFeatures(values.to_numpy(), None))
     live = values.assign(**{SCORE: model.score(matrix.to_numpy(dtype=np.float32)).astype(np.float64)})
     customers = rows.entities["customer_id"].to_numpy().astype(str)
     half = pd.util.hash_array(customers.astype(object)) % 2 == 0

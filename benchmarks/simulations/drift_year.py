@@ -40,7 +40,7 @@ from training.compilation.onnx_model import compile_to_onnx
 from training.data.dataset import TrainingData
 from training.data.synthetic_orders import ShopParameters, write_synthetic
 from training.fit import CLASS_NAMES
-from training.model_inputs import feature_inputs, model_input
+from training.model_inputs import describe_inputs, resolve_inputs
 from training.pipeline import logistic
 from training.settings import TrainingSettings
 
@@ -146,10 +146,10 @@ def _train(data: TrainingData, folder: Path) -> tuple[ImportedModel, Rows]:
     training, test = (
         data.rows(times, settings) for times in ((*cutoffs.training, cutoffs.validation), (cutoffs.test,))
     )
-    inputs = feature_inputs(data.schema, training.raw, test.raw)
-    pipeline = logistic(settings.seed).fit(model_input(inputs, data.schema, training.raw), training.churned)
+    inputs = describe_inputs(data.schema, training.raw, test.raw)
+    pipeline = logistic(settings.seed).fit(resolve_inputs(inputs, data.schema, training.raw), training.churned)
     score = onnx_scorer(compile_to_onnx(pipeline, len(inputs)))
-    tried = model_input(inputs, data.schema, test.raw).to_numpy(dtype=np.float32)
+    tried = resolve_inputs(inputs, data.schema, test.raw).to_numpy(dtype=np.float32)
     contract = ModelContract(
         model_name="steady_shop",
         model_version="1",

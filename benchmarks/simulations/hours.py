@@ -28,7 +28,7 @@ from scoring.evaluation import (
     proportion,
 )
 from training.data.dataset import LabelledRows, TrainingData
-from training.model_inputs import feature_inputs, model_input
+from training.model_inputs import describe_inputs, resolve_inputs
 from training.pipeline import CANDIDATES
 from training.settings import TrainingSettings
 
@@ -44,7 +44,7 @@ class _Model:
 
     def __init__(self, candidate: str, schema: FeatureSchema, parts: list[LabelledRows], seed: int) -> None:
         self._schema = schema
-        self._inputs: tuple[FeatureInput, ...] = feature_inputs(schema, parts[0].raw, parts[0].raw)
+        self._inputs: tuple[FeatureInput, ...] = describe_inputs(schema, parts[0].raw, parts[0].raw)
         matrix = pd.concat([self._matrix(rows.raw) for rows in parts], ignore_index=True)
         fitted: Pipeline = CANDIDATES[candidate](seed).fit(matrix, np.concatenate([rows.churned for rows in parts]))
         self._fitted = fitted
@@ -55,7 +55,7 @@ class _Model:
         return found
 
     def _matrix(self, raw: RawFeatures) -> pd.DataFrame:
-        return model_input(self._inputs, self._schema, raw)
+        return resolve_inputs(self._inputs, self._schema, raw)
 
 
 def run(output: Path) -> None:

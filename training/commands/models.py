@@ -49,11 +49,11 @@ def train() -> None:
     """Train, evaluate, register, and promote through the gate."""
     opened = _opened()
     from training.promotion.moves import promote_trained
-    from training.target import for_training
+    from training.target import follow_champion
     from training.train import train_version
 
     opened.settled()  # an error of the registry is raised before the minutes of training, not after
-    settings = for_training(opened.client, opened.settings)
+    settings = follow_champion(opened.client, opened.settings)
     moved = promote_trained(opened, train_version(opened.client, opened.artefacts, settings))
     before = moved.entry.from_version
     instead = f" instead of version {before}, which it was not held against" if before else ""
@@ -178,12 +178,12 @@ def check_contracts_command(files: tuple[Path, ...]) -> None:
     FILES are contracts, or answers of GET /model; default the contracts that are registered.
     """
     settings = TrainingSettings()
-    from training.contract_check import check_contracts, contract_in, registered_contracts
+    from training.contract_check import check_contracts, read_contract_file, registered_contracts
     from training.tracking.registry import open_registry
 
     artefacts = Artefacts.of(os.environ)
     if files:
-        live = [contract_in(file) for file in files]
+        live = [read_contract_file(file) for file in files]
     else:
         client = open_registry(artefacts.mlflow_tracking_uri, settings.model_name)
         live = registered_contracts(client, settings.model_name)

@@ -63,7 +63,7 @@ def data(**given: Any) -> None:
         return
     from training.data.data_set_id import count_other_batches
     from training.data.orders_summary import check_enough, summarise
-    from training.target import before_training
+    from training.target import follow_existing_champion
 
     print(f"{written.path}: {written.source}; every order before {written.observed_until:%Y-%m-%d %H:%M} UTC")
     counted = summarise(written.path, written.observed_until)
@@ -75,7 +75,7 @@ def data(**given: Any) -> None:
             flush=True,
         )
     try:
-        print(f"  {check_enough(artefacts, before_training(artefacts, TrainingSettings(), local_only=True))}")
+        print(f"  {check_enough(artefacts, follow_existing_champion(artefacts, TrainingSettings(), local_only=True))}")
     except DatasetError as error:  # a model that exists can score them all the same
         print(f"warning: these are not enough to train on: {error}", file=sys.stderr)
     except TrainingError as error:
@@ -124,7 +124,7 @@ def _write_orders(
 def check_orders() -> None:
     """Say whether there are enough orders to train on."""
     from training.data.orders_summary import check_enough
-    from training.target import before_training
+    from training.target import follow_existing_champion
 
     artefacts = Artefacts.of(os.environ)
-    print(check_enough(artefacts, before_training(artefacts, TrainingSettings())))
+    print(check_enough(artefacts, follow_existing_champion(artefacts, TrainingSettings())))

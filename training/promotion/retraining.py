@@ -17,7 +17,7 @@ from training.promotion.judgement import AGAINST_CHAMPION, fitted_after, judge
 from training.promotion.ledger import Recorded
 from training.promotion.registry_moves import OpenedRegistry
 from training.settings import TrainingSettings
-from training.target import champion_contract, following, refuse_other_setting
+from training.target import champion_contract, follow_contract, refuse_other_setting
 from training.tracking import registry
 from training.tracking.registry import CHALLENGER, FEATURES_SHA256
 from training.train import train_version
@@ -81,7 +81,7 @@ def _target(opened: OpenedRegistry) -> tuple[TrainingSettings, tuple[str, ModelC
         return opened.settings, None
     number, contract = champion
     refuse_other_setting(opened.settings, contract, f"the champion, version {number} of {opened.name!r}")
-    return following(opened.settings, contract), champion
+    return follow_contract(opened.settings, contract), champion
 
 
 def _refuse_earlier_labels(

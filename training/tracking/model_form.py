@@ -1,4 +1,4 @@
-"""What a registered model consists of: the files that training writes, and nothing that would bring code with it.
+"""Checks the files of a registered model: only those that training writes, and none that brings code.
 
 Our code reads `model.skops` alone. Other tools first load what `MLmodel` names and code beside it. So a version of any
 other form is refused, whatever its digests are.
@@ -15,7 +15,7 @@ from training.errors import ModelImportError
 
 MLMODEL_FILE: Final = "MLmodel"
 REGISTERED_META: Final = "registered_model_meta"
-"""Of which version a downloaded model is; MLflow writes it while downloading."""
+"""Names the version of a downloaded model; MLflow writes it on download."""
 
 _NEEDED = frozenset({MLMODEL_FILE, PIPELINE_FILE})
 _ALLOWED = _NEEDED | {
@@ -40,22 +40,22 @@ _FLAVORS: Mapping[str, tuple[Mapping[str, tuple[Any, ...]], frozenset[str]]] = {
     "python_function": (_PYFUNC, frozenset({"env", "python_version"})),
     "sklearn": (_SKLEARN, frozenset({"sklearn_version", "skops_trusted_types"})),
 }
-"""Flavour → what its entries must be, and the entries that load nothing."""
+"""Flavour → entries with their allowed values, and entries of any value, which load nothing."""
 
 
 def refuse_foreign_code(folder: Path, what: str) -> None:
-    """Hold the files of a downloaded model against what training writes.
+    """Check that a downloaded model has only the files and `MLmodel` entries that training writes.
 
     Args:
         what: the version, for messages.
 
     Raises:
-        ModelImportError: a file is missing or foreign, or `MLmodel` would have something else loaded.
+        ModelImportError: a file is missing or foreign, or `MLmodel` names something else to load.
     """
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
     plain = {name for name in found if (folder / name).is_file() and not (folder / name).is_symlink()}
     if foreign := sorted(found - _ALLOWED | found - plain):
-        raise ModelImportError(f"{what}: {foreign[0]!r} is no file of a model of ours; train it again")
+        raise ModelImportError(f"{what}: {foreign[0]!r} is not a file that training writes; train it again")
     if missing := sorted(_NEEDED - found):
         raise ModelImportError(f"{what}: {missing[0]} is missing")
     try:
@@ -64,7 +64,7 @@ def refuse_foreign_code(folder: Path, what: str) -> None:
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, TypeError, KeyError, ValueError, AttributeError):
         raise ModelImportError(f"{what}: {MLMODEL_FILE} cannot be read; it was altered since") from None
     if objection := _objection(flavors):
-        raise ModelImportError(f"{what}: {MLMODEL_FILE} {objection}; it was altered since, or is no model of ours")
+        raise ModelImportError(f"{what}: {MLMODEL_FILE} {objection}; it was altered since, or was not trained here")
 
 
 def _objection(flavors: Mapping[Any, Mapping[Any, Any]]) -> str:

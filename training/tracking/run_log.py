@@ -57,7 +57,7 @@ def log_test_set(test_set: pd.DataFrame) -> str:
     """Log the resolved test rows, on which the import compares the compiled model with this one.
 
     Args:
-        test_set: columns of `training.tracking.registry.TEST_COLUMNS` beside the model's input.
+        test_set: the model's inputs and the columns `training.tracking.registry.TEST_COLUMNS`.
 
     Returns:
         sha256 of the file.
@@ -110,7 +110,7 @@ def register(
         features_sha256: of what the offline store was built from, see `training.data.dataset.built_from`.
 
     Raises:
-        TrainingError: it holds a type that nobody trusts, or does not tell the contract's classes apart.
+        TrainingError: the model holds a type that is not trusted, or does not have the contract's classes.
     """
     example = test_set[drafted.feature_names].head(5)
     foreign = check_registrable(pipeline, example, drafted.class_names, f"model {drafted.model_name!r}")

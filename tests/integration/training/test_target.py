@@ -21,7 +21,7 @@ from training.promotion.moves import promote
 from training.promotion.registry_moves import OpenedRegistry
 from training.promotion.retraining import retrain
 from training.settings import TrainingSettings
-from training.target import for_training
+from training.target import follow_champion
 from training.tracking.registry import LABEL_DAYS, contract_of, version_of
 
 
@@ -87,7 +87,7 @@ def test_a_version_of_another_length_is_not_held_against_the_champion_but_can_be
     entry = promote(thirty.opened, ALIKE, reason="we ask for 90 days from now on", force=True).entry
 
     assert (ALIKE, True) == (thirty.champion, entry.forced)
-    assert 90 == for_training(thirty.opened.client, SETTINGS).label_days
+    assert 90 == follow_champion(thirty.opened.client, SETTINGS).label_days
 
 
 def test_a_promotion_refuses_where_another_length_is_set_than_the_versions(thirty: Registry) -> None:
@@ -117,9 +117,9 @@ def test_a_training_follows_the_champion_unless_it_is_told_otherwise_and_says_ei
 ) -> None:
     client = thirty.opened.client
 
-    assert 30 == for_training(client, SETTINGS).label_days
+    assert 30 == follow_champion(client, SETTINGS).label_days
     assert "labels of 30 days, as those of the champion, version 1\n" == capsys.readouterr().out
-    assert 90 == for_training(client, SETTINGS.model_copy(update={"label_days": 90})).label_days
+    assert 90 == follow_champion(client, SETTINGS.model_copy(update={"label_days": 90})).label_days
     assert "note: labels of 90 days, as TRAINING_LABEL_DAYS says; those of the champion" in capsys.readouterr().out
 
 

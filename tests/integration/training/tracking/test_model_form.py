@@ -102,7 +102,7 @@ def test_a_file_that_training_does_not_write_is_refused_by_name(models: Registry
     added.parent.mkdir(exist_ok=True)
     added.write_text("raise SystemExit(1)")
 
-    with pytest.raises(ModelImportError, match=f"{name}' is no file of a model of ours"):
+    with pytest.raises(ModelImportError, match=f"{name}' is not a file that training writes"):
         downloaded(models, tmp_path / "fetched")
 
 
