@@ -66,7 +66,10 @@ def test_what_a_service_answers_of_its_model_is_a_contract_too(
 
     assert main(["check-contracts", str(answered)]) == 0
     assert main(["check-contracts", str(answered), str(other)]) == 1
-    assert f"  test_churn version 1 ({other}): feature service 'churn_v0' is not in the registry\n" in capsys.readouterr().err
+    assert (
+        f"  test_churn version 1 ({other}): feature service 'churn_v0' is not in the registry\n"
+        in capsys.readouterr().err
+    )
     for file in (none, tmp_path / "absent.json"):
         assert main(["check-contracts", str(file)]) == 1
         assert f"error: {file}: " in capsys.readouterr().err
