@@ -215,7 +215,8 @@ def test_only_what_passed_or_was_forced_may_be_served() -> None:
 
 
 @pytest.mark.parametrize(
-    ("described", "said"), [("a:x", "'a:x': what follows the feature are numbers"), ("a:4:2", "the edges must ascend")]
+    ("described", "said"),
+    [("a:x", "'a:x': expected feature, or feature:number:number"), ("a:4:2", "the edges must ascend")],
 )
 def test_segments_that_cannot_be_made_are_refused_as_a_setting(described: str, said: str) -> None:
     with pytest.raises(ValidationError, match=said):
