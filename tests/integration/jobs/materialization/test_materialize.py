@@ -16,7 +16,7 @@ import redis
 
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
-from jobs.materialization import materialize as job
+from jobs.materialization import view_runs
 from jobs.materialization.locks import LockedError, RunLock, online_writer
 from jobs.materialization.materialize import materialize
 from jobs.materialization.redis_writer import OnlineRows
@@ -285,7 +285,7 @@ def test_rows_that_are_not_as_written_are_found_and_written_again(shop: Shop, mo
             return written
 
     with monkeypatch.context() as patched:
-        patched.setattr(job, "OnlineRows", Lossy)
+        patched.setattr(view_runs, "OnlineRows", Lossy)
         with pytest.raises(UnverifiedError, match="of 20 customers read back differ"):
             shop.materialize()
     assert ("unverified", 5) == (shop.records()[-1]["outcome"], shop.records()[-1]["exit_code"])

@@ -18,7 +18,7 @@ import redis
 
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
-from jobs.materialization import materialize as job
+from jobs.materialization import view_runs
 from jobs.materialization.encoding import StoredFormat, StoredHashes, encode_values
 from jobs.materialization.locks import LockedError
 from jobs.materialization.redis_writer import OnlineRows
@@ -197,7 +197,7 @@ def test_a_redis_that_goes_away_ends_the_run_and_the_next_one_goes_on(
                 return super().write(rows)
 
         with monkeypatch.context() as patched:
-            patched.setattr(job, "OnlineRows", Dying)
+            patched.setattr(view_runs, "OnlineRows", Dying)
             with pytest.raises(JobError, match="Redis did not answer: ") as ended:
                 shop.materialize()
         assert 1 == ended.value.exit_code

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from jobs.errors import JobError
-from jobs.materialization import materialize as job
+from jobs.materialization import view_runs
 from jobs.materialization.encoding import StoredHashes, encode_times
 from jobs.materialization.redis_writer import OnlineRows
 from tests.integration.jobs.materialization.test_materialize import two_views
@@ -130,7 +130,7 @@ def test_what_a_run_wrote_that_was_cut_off_is_put_right_too(
             raise JobError("cut off")
 
     with monkeypatch.context() as patched:
-        patched.setattr(job, "OnlineRows", Dying)
+        patched.setattr(view_runs, "OnlineRows", Dying)
         with pytest.raises(JobError, match="cut off"):
             shop.materialize()
     assert {"new": 2} == shop.online(["new"])
