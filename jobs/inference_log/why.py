@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from artefacts.log_rows import log_files
 from artefacts.process.printable import printable
+from artefacts.process.tables import table_lines
 from contract import FeatureInput, ModelContract
 from jobs.errors import ArgumentError, JobError
 from jobs.inference_log.reading import explain_nothing_found
-from jobs.reports.text_tables import aligned
 from scoring.errors import ModelError
 from scoring.explanation import Explainer, Explanation
 from scoring.inference_log import read_log
@@ -160,7 +160,7 @@ def _inputs(logged: dict[str, Any], contract: ModelContract, explained: Explanat
                 _policy(feature, ttl),
             )
         )
-    yield from aligned(cells)
+    yield from table_lines(cells)
     yield ""
     if isinstance(explained, str):
         yield f"no explanation: {explained}"

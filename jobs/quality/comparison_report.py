@@ -6,12 +6,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from artefacts.process.tables import table_lines
 from jobs.quality.unpaired_rows import SILENCE
 from jobs.reports.charts import Axis, Estimates, Interval, Series, columns, intervals
 from jobs.reports.files import write_report
 from jobs.reports.pages import render
 from jobs.reports.shapes import Chart
-from jobs.reports.text_tables import aligned
 from scoring.evaluation import Estimate, PairedEstimate
 
 
@@ -69,7 +69,7 @@ def comparison_lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"note: {note}" for note in report["notes"])
     for pair in report["pairs"]:
         yield ""
-        yield from aligned(pair_rows(pair))
+        yield from table_lines(pair_rows(pair))
 
 
 def write(folder: Path, report: Mapping[str, Any], shown: Sequence[PairCurves]) -> None:

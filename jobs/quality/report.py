@@ -7,12 +7,12 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge
 
+from artefacts.process.tables import table_lines
 from jobs.quality.calibration import Calibration
 from jobs.reports.charts import Axis, Curve, Estimates, Interval, curves, intervals
 from jobs.reports.files import write_report
 from jobs.reports.pages import render
 from jobs.reports.shapes import Chart
-from jobs.reports.text_tables import aligned
 
 FIGURE_NAMES = ("roc_auc", "brier", "calibration_error", "mean_probability", "base_rate", "lift_at_10pct")
 """As training names them: `all_roc_auc` in the contract's metrics is `roc_auc` of all customers."""
@@ -69,7 +69,7 @@ def _interval(estimate: Mapping[str, float], sign: str = "") -> str:
 def quality_lines(report: Mapping[str, Any]) -> Iterator[str]:
     """Lines for a terminal."""
     yield f"{report['outcome']}: {report['counted']}"
-    yield from aligned(quality_rows(report))
+    yield from table_lines(quality_rows(report))
 
 
 def write(folder: Path, report: Mapping[str, Any], calibrations: Sequence[Calibration]) -> None:

@@ -1,6 +1,5 @@
 """Lists the versions of a model with aliases, verdicts and metrics, and its ledger, as text."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from mlflow.entities.model_registry import ModelVersion
@@ -9,6 +8,7 @@ from artefacts.local_pin import challenging, pinned
 from artefacts.model_tag import tag_prefix
 from artefacts.process.printable import printable
 from artefacts.process.redaction import redacted
+from artefacts.process.tables import table_lines
 from training.gate.rules import recorded_verdict
 from training.promotion.judgement import AGAINST_CHAMPION
 from training.promotion.ledger import Chain, Recorded
@@ -28,7 +28,7 @@ def models(opened: OpenedRegistry) -> str:
     header = ["version", "alias", "created (UTC)", "label", "gate", *_METRICS, "here"]
     rows = [header, *(_row(opened, version, aliases) for version in versions)]
     chain = opened.ledger.read()
-    return "\n".join([*_table(rows), "", f"ledger {opened.ledger.name}", *_ledger(chain, aliases.get(CHAMPION))])
+    return "\n".join([*table_lines(rows), "", f"ledger {opened.ledger.name}", *_ledger(chain, aliases.get(CHAMPION))])
 
 
 def _row(opened: OpenedRegistry, version: ModelVersion, aliases: dict[str, str]) -> list[str]:
@@ -62,7 +62,7 @@ def _ledger(chain: Chain, champion: str | None) -> list[str]:
     if not chain.recorded:
         return ["  no entries: nothing was moved since there is a ledger"]
     rows = [["entry", "at (UTC)", "move", "alias", "from → to", "who", "why"], *(_entry(r) for r in chain.recorded)]
-    lines = [f"  {line}" for line in _table(rows)]
+    lines = [f"  {line}" for line in table_lines(rows)]
     last = chain.last(CHAMPION)
     if last is not None and last.entry.to_version != champion:
         lines.append(
@@ -97,8 +97,3 @@ def _entry(recorded: Recorded) -> list[str]:
 def _short(text: str, most: int = 60) -> str:
     line = printable(" ".join(text.split()))
     return line if len(line) <= most else line[: most - 1] + "…"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

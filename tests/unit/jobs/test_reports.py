@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from jinja2 import UndefinedError
 
+from artefacts.process.tables import table_lines
 from jobs.errors import JobError
 from jobs.reports.charts import Axis, Curve, Estimates, Interval, Series, columns, curves, intervals, stacked_rows
 from jobs.reports.files import write_report
 from jobs.reports.pages import environment, render
-from jobs.reports.text_tables import aligned
 
 HOSTILE = "<script>x()</script>\x1b[2J\u202e'\"&"
 SHOWN = "&lt;script&gt;x()&lt;/script&gt;\\x1b[2J\\u202e&#39;&#34;&amp;"
@@ -86,7 +86,7 @@ def test_a_report_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path)
 
 
 def test_a_table_of_text_shows_a_line_for_a_row() -> None:
-    assert ["id            n", "a\\nb\\x1b[31m  1"] == list(aligned([("id", "n"), ("a\nb\x1b[31m", "1")]))
+    assert ["id            n", "a\\nb\\x1b[31m  1"] == list(table_lines([("id", "n"), ("a\nb\x1b[31m", "1")]))
 
 
 class _Elements(HTMLParser):
