@@ -14,7 +14,7 @@ from artefacts.log_rows import log_files
 from scoring.inference_log import read_log
 from tests.daily_life.expected import Expected, Placed, expected, same, unix_us
 from tests.daily_life.place import Place
-from tests.redis_servers import until
+from tests.servers.redis_servers import until
 
 AT_ONCE = 500
 EXAMPLES = 5

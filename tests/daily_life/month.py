@@ -14,7 +14,7 @@ from tests.daily_life.answers import Tally, compare
 from tests.daily_life.expected import Orders, known, midnight, of_lines, snapshot
 from tests.daily_life.place import Place, Stream
 from tests.daily_life.shop import Shop
-from tests.redis_servers import until
+from tests.servers.redis_servers import until
 
 STREAM_SECONDS = 120
 NOBODY = "nobody at all"

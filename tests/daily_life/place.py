@@ -17,7 +17,7 @@ import pandas as pd
 
 from artefacts.build_files import UNDER_WAY
 from tests.loop import Answer, bare_environment, call, copy_source, free_port
-from tests.redis_servers import until, valkey
+from tests.servers.redis_servers import until, valkey
 
 COMMAND_SECONDS = 900
 START_SECONDS = 180

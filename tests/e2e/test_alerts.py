@@ -17,9 +17,17 @@ import pytest
 from tests.exposed_metrics import OF_TARGETS, of_jobs, of_service
 from tests.faults.load import Load
 from tests.loop import SOURCE, Loop
-from tests.monitoring import Prometheus, Receiver, alertmanager, needs_prometheus, node_exporter, prometheus, receiver
-from tests.redis_servers import RunningServer, valkey
-from tests.serving import Service, serving, wait_until
+from tests.servers.monitoring import (
+    Prometheus,
+    Receiver,
+    alertmanager,
+    needs_prometheus,
+    node_exporter,
+    prometheus,
+    receiver,
+)
+from tests.servers.redis_servers import RunningServer, valkey
+from tests.servers.serving import Service, serving, wait_until
 
 pytestmark = needs_prometheus
 

@@ -18,8 +18,8 @@ import pytest
 from tests.faults.load import read_answer
 from tests.faults.replicas import Replica, needs_haproxy, proxied
 from tests.loop import Loop
-from tests.nginx import needs_nginx, nginx
-from tests.serving import Service, serving
+from tests.servers.nginx import needs_nginx, nginx
+from tests.servers.serving import Service, serving
 
 SECONDS = 3.0
 VICTIMS, ATTACKERS = 8, 8

@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.test_raw_requests import CALLS, GOOD, exchange, post
 from tests.faults.load import Connection, read_answer, request_bytes
 from tests.loop import Loop
-from tests.serving import serving
+from tests.servers.serving import serving
 
 OFFERS = {
     "h2c": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n",

@@ -18,9 +18,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.containers import Podman, import_stand_in_base, needs_podman, podman_in
 from tests.loop import SOURCE, Answer, Loop, call, free_port, make
-from tests.serving import wait_until
+from tests.servers.containers import Podman, import_stand_in_base, needs_podman, podman_in
+from tests.servers.serving import wait_until
 
 pytestmark = [needs_podman, pytest.mark.timeout(1200)]  # base and image are made in the first test's time
 

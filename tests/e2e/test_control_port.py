@@ -13,7 +13,7 @@ import pytest
 import zmq
 
 from tests.loop import Loop, free_port
-from tests.serving import Service, serving, wait_until
+from tests.servers.serving import Service, serving, wait_until
 
 OPEN_SUPERVISOR = """
 import sys

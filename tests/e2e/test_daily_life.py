@@ -12,7 +12,7 @@ from tests.daily_life.month import Day, Life
 from tests.daily_life.place import place
 from tests.daily_life.shop import Shop, lines_of
 from tests.loop import Loop
-from tests.spark import needs_spark
+from tests.servers.spark import needs_spark
 
 TODAY = datetime(2026, 3, 2, 15, tzinfo=UTC)
 DAYS = [Day(kills=1), Day(renamed=True), Day(delivers=False, streams=False, skipped=2), Day(says_until=True)]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.loop import Answer, Loop
-from tests.serving import serving
+from tests.servers.serving import serving
 
 CUSTOMERS = ["00001", "00002", "00007", "00042", "01234", "11111", "23570"]
 COUNT, RECENT_COUNT = "customer_lifetime__order_count", "customer_orders_windowed__order_count_90d"

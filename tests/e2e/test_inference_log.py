@@ -14,7 +14,7 @@ from artefacts.log_rows import INFERENCE_LOG, log_files
 from scoring.inference_log import read_log
 from tests.e2e.test_workers import workers
 from tests.loop import Loop, make
-from tests.serving import Service, serving, wait_until
+from tests.servers.serving import Service, serving, wait_until
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.loop import Answer, Loop, call, free_port
-from tests.scoring_requests import Request, Row, bad, five_forms, good, records, send, split
+from tests.models.scoring_requests import Request, Row, bad, five_forms, good, records, send, split
 
 START_SECONDS = 120
 NO_MODEL = (["a", "b"], [[1.0, 1.0], [2.0, 2.0]])

@@ -10,8 +10,8 @@ import redis
 
 from deploy import make_secrets
 from tests.loop import Loop, copy_source, make
-from tests.redis_servers import RunningServer, valkey
-from tests.serving import Service, serving
+from tests.servers.redis_servers import RunningServer, valkey
+from tests.servers.serving import Service, serving
 
 CUSTOMER = "00042"
 NOWHERE = "http://127.0.0.1:9"

@@ -11,8 +11,8 @@ import pytest
 import redis
 
 from tests.loop import Loop
-from tests.redis_servers import RunningServer, valkey
-from tests.serving import Service, serving, wait_until
+from tests.servers.redis_servers import RunningServer, valkey
+from tests.servers.serving import Service, serving, wait_until
 
 KEY, PASSWORD, OTHER_PASSWORD = "planted-api-key", "planted-redis-password", "planted-other-password"
 PLANTED = 31337.25

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.egress import Egress, why_never_alone
 from tests.loop import Loop
-from tests.serving import serving
+from tests.servers.egress import Egress, why_never_alone
+from tests.servers.serving import serving
 
 _never = why_never_alone()
 needs_no_network = pytest.mark.skipif(_never is not None and os.environ.get("CI") != "true", reason=_never or "")

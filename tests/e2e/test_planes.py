@@ -12,7 +12,7 @@ import pytest
 
 from jobs.offline_store.builds import read_build
 from tests.loop import SOURCE, Loop
-from tests.spark import needs_spark
+from tests.servers.spark import needs_spark
 
 CUSTOMERS = 2_000
 DAYS_BEFORE_THE_END = 468  # in CDNOW's first twelve weeks, when every day brings new customers

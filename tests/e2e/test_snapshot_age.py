@@ -6,7 +6,7 @@ import redis
 
 from artefacts.newest_snapshot import FIELD, key_of
 from tests.loop import Loop
-from tests.serving import START_SECONDS, serving, wait_until
+from tests.servers.serving import START_SECONDS, serving, wait_until
 
 
 def test_an_old_snapshot_ends_readiness_only_where_that_is_wanted_and_answers_stay(loop: Loop, tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ import pytest
 
 from artefacts.orders_schema import ORDERS_SCHEMA
 from tests.loop import Loop
-from tests.serving import wait_until
-from tests.spark import needs_spark
+from tests.servers.serving import wait_until
+from tests.servers.spark import needs_spark
 
 START_SECONDS = 90
 

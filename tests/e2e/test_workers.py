@@ -16,7 +16,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from artefacts.addresses import Artefacts
 from tests.loop import Loop
-from tests.serving import Service, samples, serving, wait_until
+from tests.servers.serving import Service, samples, serving, wait_until
 
 ASK = ("POST", "/predict", {"customer_id": "00042"})
 TWO = {"BENTOML_CONFIG_OPTIONS": "services.churn.workers=2"}

@@ -27,9 +27,9 @@ from tests.faults.promises import (
     measure,
 )
 from tests.loop import Loop
-from tests.redis_servers import RunningServer, valkey
 from tests.run_all import BESIDE
-from tests.serving import START_SECONDS, Service, started, wait_until
+from tests.servers.redis_servers import RunningServer, valkey
+from tests.servers.serving import START_SECONDS, Service, started, wait_until
 
 CUSTOMERS = [f"{number:05d}" for number in range(42, 23_500, 469)]
 PASSWORD = "first"  # noqa: S105  # of a test's own server

@@ -16,8 +16,8 @@ import pytest
 
 from tests.faults.machine import children
 from tests.loop import SOURCE, Loop, listens
-from tests.redis_servers import free_port
-from tests.serving import START_SECONDS, Service, started, wait_until
+from tests.servers.redis_servers import free_port
+from tests.servers.serving import START_SECONDS, Service, started, wait_until
 
 needs_haproxy = pytest.mark.skipif(
     shutil.which("haproxy") is None and os.environ.get("CI") != "true", reason="haproxy is not installed"

@@ -7,7 +7,7 @@ from tests.faults.conftest import Bench
 from tests.faults.definitions import Definitions, apply
 from tests.faults.promises import refused_as
 from tests.loop import Loop, make
-from tests.serving import wait_until
+from tests.servers.serving import wait_until
 
 NOTICED_SECONDS = 3
 """`SERVICE_CONTRACT_CHECK_SECONDS` is 1 here."""

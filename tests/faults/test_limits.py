@@ -12,7 +12,7 @@ from tests.faults.load import Exchange, at_once
 from tests.faults.promises import Measurement, refused_as
 from tests.faults.tcp_proxy import TcpProxy, tcp_proxy
 from tests.loop import Loop
-from tests.redis_servers import RunningServer
+from tests.servers.redis_servers import RunningServer
 
 MOST_REQUESTS, MOST_ROWS = 8, 2000
 WHOLE_BATCH = [f"{number:05d}" for number in range(1, 1001)]

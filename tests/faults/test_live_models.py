@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.load import Exchange, Load
 from tests.loop import SOURCE, Loop
-from tests.serving import Service, serving, wait_until
+from tests.servers.serving import Service, serving, wait_until
 
 CUSTOMERS = [f"{number:05d}" for number in range(42, 23_500, 469)]
 PER_SECOND = 625  # of which at least 500 must have been asked
@@ -76,7 +76,7 @@ def models(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mod
     }
     with serving(loop, folder, **own) as service:
         made = subprocess.run(
-            [f"{loop.environment['VENV']}/bin/python", "-m", "tests.second_model", first, "900"],
+            [f"{loop.environment['VENV']}/bin/python", "-m", "tests.models.second_model", first, "900"],
             cwd=SOURCE,
             env={**loop.environment, "BENTOML_HOME": str(folder / "bentoml")},
             capture_output=True,

@@ -10,7 +10,7 @@ from tests.faults.conftest import FAULT_SECONDS, Bench, filled_valkey, open_benc
 from tests.faults.promises import Measurement
 from tests.faults.tcp_proxy import Mixing, TcpProxy, tcp_proxy
 from tests.loop import Loop
-from tests.redis_servers import RunningServer
+from tests.servers.redis_servers import RunningServer
 
 READERS = {"compiled": "true", "Feast's SDK": "false"}
 

@@ -22,8 +22,8 @@ from tests.faults.load import Exchange, Load
 from tests.faults.promises import LONGEST_SECONDS, UNAVAILABLE, Designed, Measurement, Truth, TruthOfEach
 from tests.faults.replicas import Proxy, Replica, needs_haproxy, proxied
 from tests.loop import SOURCE, Loop, call
-from tests.redis_servers import RunningServer
-from tests.serving import wait_until
+from tests.servers.redis_servers import RunningServer
+from tests.servers.serving import wait_until
 
 PER_SECOND = 100
 
@@ -81,7 +81,7 @@ def town(
     subprocess.run(["cp", "-r", loop.environment["BENTOML_HOME"], home], check=True)
     loop = replace(loop, environment={**loop.environment, "BENTOML_HOME": str(home)})
     second = subprocess.run(
-        [f"{loop.environment['VENV']}/bin/python", "-m", "tests.second_model", first, "900"],
+        [f"{loop.environment['VENV']}/bin/python", "-m", "tests.models.second_model", first, "900"],
         cwd=SOURCE,
         env=loop.environment,
         capture_output=True,

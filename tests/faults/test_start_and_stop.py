@@ -15,8 +15,8 @@ from tests.faults.load import NO_ANSWER, Exchange, Load
 from tests.faults.promises import RECOVERY_SECONDS, Measurement, verdict
 from tests.faults.tcp_proxy import TcpProxy, tcp_proxy
 from tests.loop import Loop
-from tests.redis_servers import RunningServer
-from tests.serving import wait_until
+from tests.servers.redis_servers import RunningServer
+from tests.servers.serving import wait_until
 
 STOP_SECONDS = 5.0
 REFUSED = {NO_ANSWER, "ConnectionRefusedError", "ConnectionResetError"}

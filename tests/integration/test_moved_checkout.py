@@ -20,7 +20,7 @@ from jobs.errors import JobError
 from jobs.feature_store import apply, open_feature_store
 from jobs.features.build import build_features
 from jobs.settings import JobsSettings
-from tests.orders import Order, write_orders
+from tests.models.orders import Order, write_orders
 from training.data.dataset import TrainingData
 from training.errors import DatasetError
 

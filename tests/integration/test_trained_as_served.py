@@ -20,8 +20,8 @@ from jobs.local import embedded_redis
 from jobs.materialization.materialize import materialize
 from jobs.settings import JobsSettings
 from service.features.opening import OnlineFeatures, open_feast
-from tests.churn_model import churn_contract
-from tests.orders import Order, write_orders
+from tests.models.churn_model import churn_contract
+from tests.models.orders import Order, write_orders
 from training.data.dataset import LabelledRows, TrainingData
 from training.errors import DatasetError
 from training.settings import TrainingSettings

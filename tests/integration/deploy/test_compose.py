@@ -17,7 +17,7 @@ from artefacts.process.settings import unknown_variables
 from deploy import make_secrets
 from service.settings import ServiceSettings
 from tests.loop import SOURCE
-from tests.redis_servers import RunningServer, free_port
+from tests.servers.redis_servers import RunningServer, free_port
 
 DEPLOY = SOURCE / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())

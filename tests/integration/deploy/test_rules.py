@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.loop import SOURCE
-from tests.monitoring import ALERTMANAGER, PROMETHEUS, needs_prometheus
+from tests.servers.monitoring import ALERTMANAGER, PROMETHEUS, needs_prometheus
 
 pytestmark = needs_prometheus
 

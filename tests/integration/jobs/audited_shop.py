@@ -33,7 +33,7 @@ from service.errors import OnlineStoreUnavailableError
 from service.features.opening import OnlineFeatures, open_feast
 from service.prediction.predictor import Predictor
 from service.telemetry.metrics import ServiceMetrics
-from tests.churn_model import churn_model
+from tests.models.churn_model import churn_model
 from training.data.own_orders import write_own
 
 CUSTOMERS = 2_700

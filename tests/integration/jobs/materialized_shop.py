@@ -18,7 +18,7 @@ from artefacts.build_record import Build
 from jobs.feature_store import apply, open_feature_store
 from jobs.materialization.materialize import materialize
 from jobs.settings import JobsSettings
-from tests.redis_servers import RunningServer
+from tests.servers.redis_servers import RunningServer
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 TIMESTAMP = pa.timestamp("us", tz="UTC")

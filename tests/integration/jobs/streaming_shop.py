@@ -22,7 +22,7 @@ from jobs.settings import JobsSettings
 from jobs.stream.micro_batch import BatchRecord, StreamBatches, StreamFolders
 from jobs.stream.order_events import RefusedEvent
 from scoring.models.imported_model import ImportedModel
-from tests.churn_model import churn_model
+from tests.models.churn_model import churn_model
 from training.data.own_orders import write_own
 
 NOW = datetime.now(UTC).replace(microsecond=0)

@@ -16,7 +16,7 @@ from contract import FeatureSchema, ModelContract
 from contract.feature_schema import read_feature_schema
 from jobs.local import embedded_redis
 from service.features.opening import OpenedFeast, open_feast
-from tests.fakes import Rows, small_contract
+from tests.models.fakes import Rows, small_contract
 
 FEATURE_STORE_YAML = """\
 project: tiny

@@ -11,8 +11,8 @@ import pyarrow as pa
 from artefacts.log_rows import INFERENCE_LOG, log_files
 from scoring.inference_log import read_log
 from service.inference_log.files import Limits, LogFiles
-from tests.answers import FLUSH_SECONDS
 from tests.loop import SOURCE
+from tests.models.answers import FLUSH_SECONDS
 
 WRITE_SECONDS = 1.0
 """What a write may take on a machine that does something else as well; it takes milliseconds."""
@@ -31,7 +31,10 @@ def rows_of(folder: Path) -> dict[str, list[int]]:
 def log_until_killed(folder: Path, request_id: str, seconds: float) -> tuple[int, int]:
     """Rows that must be there, because they were put before the last flush began; and rows that were put."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.answers", str(folder), request_id], cwd=SOURCE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tests.models.answers", str(folder), request_id],
+        cwd=SOURCE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     put: list[tuple[float, int]] = []
@@ -70,7 +73,7 @@ from prometheus_client import CollectorRegistry
 from service.inference_log.writer import InferenceLog
 from service.telemetry.metrics import ServiceMetrics
 from service.settings import ServiceSettings
-from tests.answers import answers, small_model
+from tests.models.answers import answers, small_model
 
 registry = CollectorRegistry()
 model = small_model(Path(sys.argv[1]) / "model")

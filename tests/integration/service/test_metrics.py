@@ -16,7 +16,7 @@ from artefacts.process.small_files import read_small_file
 from service.telemetry import metrics_files
 from service.telemetry.metrics import _forget_dead_workers
 from tests.loop import SOURCE
-from tests.serving import samples
+from tests.servers.serving import samples
 
 WORKER = """
 import sys

@@ -19,7 +19,7 @@ from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 from artefacts.addresses import Artefacts
 from contract import ModelContract, content_sha256
 from jobs.feature_store import apply
-from tests.churn_model import churn_contract
+from tests.models.churn_model import churn_contract
 from training.bento_import import import_model
 from training.gate.rules import PASSED
 from training.pipeline import logistic

@@ -3,7 +3,7 @@ import pytest
 
 from contract import ContractError, EntityKey, ModelContract, RawFeatures, Resolver
 from contract.feature_union import FeatureUnion, InputGroup
-from tests.fakes import ACTIVITY, ACTIVITY_TTL, DAY, MEMBER, NOW, ORDERS, PROFILE, small_contract, small_schema
+from tests.models.fakes import ACTIVITY, ACTIVITY_TTL, DAY, MEMBER, NOW, ORDERS, PROFILE, small_contract, small_schema
 
 
 def with_inputs(contract: ModelContract, *names: str) -> ModelContract:

@@ -10,8 +10,8 @@ import pytest
 
 from scoring.inference_log import log_table
 from service.inference_log.files import Limits, LogFiles
-from tests.answers import answers, small_model
 from tests.loop import SOURCE
+from tests.models.answers import answers, small_model
 
 PAGE = (SOURCE / "docs" / "inference-log.md").read_text()
 SNIPPETS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

@@ -19,7 +19,7 @@ from sklearn.preprocessing import PowerTransformer, QuantileTransformer, Standar
 from scoring.errors import ExplanationError
 from scoring.explanation import Explainer
 from scoring.models.onnx_scorer import onnx_scorer
-from tests.fakes import DAYS_SINCE, DEFAULTS, MEMBER, SPEND, training_rows
+from tests.models.fakes import DAYS_SINCE, DEFAULTS, MEMBER, SPEND, training_rows
 from training.compilation.onnx_model import MAX_DIFFERENCE, compile_to_onnx
 from training.pipeline import histogram_boosting, logistic
 

@@ -14,8 +14,8 @@ from contract import FeatureState
 from scoring.errors import ModelError
 from scoring.inference_log import Answers, log_table, read_log, together
 from scoring.models.imported_model import ImportedModel
-from tests.answers import answers, small_model
-from tests.fakes import ACTIVITY_TTL, DEFAULTS, NOW, ORDERS_30D, SPEND
+from tests.models.answers import answers, small_model
+from tests.models.fakes import ACTIVITY_TTL, DEFAULTS, NOW, ORDERS_30D, SPEND
 
 NAMES = list(DEFAULTS)
 STALE, MISSING, UNKNOWN = 1, 2, 3

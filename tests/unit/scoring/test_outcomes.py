@@ -5,7 +5,7 @@ import pytest
 
 from contract import RawFeatures, Resolver
 from scoring.outcomes import STATUSES, Outcomes, outcomes
-from tests.fakes import ACTIVITY_TTL, DAYS_SINCE, DEFAULTS, NOW, small_contract
+from tests.models.fakes import ACTIVITY_TTL, DAYS_SINCE, DEFAULTS, NOW, small_contract
 
 FRESH, OLD, NO_ROW = NOW - 10.0, NOW - ACTIVITY_TTL - 1, np.nan
 

@@ -1,4 +1,4 @@
-"""A challenger for `tests.fakes`' champion: another real model, with another contract."""
+"""A challenger for `tests.models.fakes`' champion: another real model, with another contract."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +7,7 @@ from sklearn.pipeline import Pipeline
 
 from contract import ModelContract
 from scoring.models.imported_model import ImportedModel
-from tests.fakes import DAYS_SINCE, ORDERS, small_contract, store_model, training_rows
+from tests.models.fakes import DAYS_SINCE, ORDERS, small_contract, store_model, training_rows
 from training.pipeline import logistic
 
 NAMES = [ORDERS, DAYS_SINCE]

@@ -22,7 +22,7 @@ from service.features.guard import GuardedFeatures, LastKnownGood
 from service.prediction.predictor import Predictor
 from service.settings import ServiceSettings
 from service.telemetry.metrics import ServiceMetrics
-from tests.fakes import FakeOnlineFeatures, Rows, small_contract, store_model
+from tests.models.fakes import FakeOnlineFeatures, Rows, small_contract, store_model
 
 
 @dataclass(frozen=True)

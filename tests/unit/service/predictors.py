@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from service.features.guard import GuardedFeatures, LastKnownGood
 from service.prediction.predictor import Predictor
 from service.telemetry.metrics import ServiceMetrics
-from tests.fakes import (
+from tests.models.fakes import (
     DAYS_SINCE,
     DEFAULTS,
     MEMBER,

@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline
 
 from contract import RawFeatures, Resolver
-from tests.fakes import DAYS_SINCE, DEFAULTS, ORDERS_30D, small_contract, training_rows
+from tests.models.fakes import DAYS_SINCE, DEFAULTS, ORDERS_30D, small_contract, training_rows
 from training.pipeline import CANDIDATES
 
 CANDIDATE_NAMES = sorted(CANDIDATES)

@@ -20,7 +20,7 @@ from jobs.feature_store import apply
 from jobs.features.build import build_features
 from jobs.settings import JobsSettings
 from scoring.models.imported_model import ImportedModel
-from tests.churn_model import churn_model
+from tests.models.churn_model import churn_model
 from training.data.own_orders import write_own
 
 NOW = datetime.now(UTC).replace(microsecond=0)

@@ -18,9 +18,9 @@ from jobs.features.build import build_features
 from jobs.settings import JobsSettings
 from scoring.errors import ModelError
 from scoring.models.imported_model import ImportedModel, PackedScorer
-from tests.churn_model import churn_model
 from tests.integration.jobs.batch.test_score_batch import NOW, Shop, _orders
-from tests.spark import SPARK, needs_spark, session_for_tests
+from tests.models.churn_model import churn_model
+from tests.servers.spark import SPARK, needs_spark, session_for_tests
 from training.data.own_orders import write_own
 
 if TYPE_CHECKING:

@@ -23,7 +23,17 @@ from jobs.settings import JobsSettings
 from scoring.inference_log import Answers, log_table
 from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import outcomes
-from tests.fakes import DAYS_SINCE, MEMBER, NOW, NOW_US, ORDERS, SPEND, small_contract, store_model, training_rows
+from tests.models.fakes import (
+    DAYS_SINCE,
+    MEMBER,
+    NOW,
+    NOW_US,
+    ORDERS,
+    SPEND,
+    small_contract,
+    store_model,
+    training_rows,
+)
 from training.pipeline import logistic
 
 Changed = Callable[[pd.DataFrame], pd.DataFrame]

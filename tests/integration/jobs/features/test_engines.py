@@ -10,8 +10,8 @@ import pytest
 
 from jobs.__main__ import main
 from jobs.features.build import build_features
-from tests.orders import Order, corrected, rows_in_place, shop, some_orders, write_orders
-from tests.spark import SPARK, needs_spark, session_for_tests
+from tests.models.orders import Order, corrected, rows_in_place, shop, some_orders, write_orders
+from tests.servers.spark import SPARK, needs_spark, session_for_tests
 from training.data.orders import write_cdnow
 
 NOW = datetime(2024, 6, 10, 9, 30, tzinfo=UTC)

@@ -20,7 +20,7 @@ from jobs.features.build import build_features
 from jobs.offline_store.orders_file import data_set_of
 from jobs.settings import JobsSettings
 from scoring.models.imported_model import ImportedModel
-from tests.churn_model import churn_model
+from tests.models.churn_model import churn_model
 from training.data.deliveries import follow_today
 from training.data.own_orders import read_again, write_own
 from training.data.synthetic_orders import write_synthetic

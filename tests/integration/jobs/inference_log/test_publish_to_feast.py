@@ -29,8 +29,8 @@ from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import open_model
 from scoring.outcomes import outcomes
 from service.inference_log.files import Limits, LogFiles
-from tests.churn_model import churn_contract, churn_pipeline
-from tests.fakes import store_model
+from tests.models.churn_model import churn_contract, churn_pipeline
+from tests.models.fakes import store_model
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 COUNT, SPEND_7D, RECENCY = (

@@ -21,8 +21,8 @@ from scoring.models.model_store import open_model
 from service.inference_log.writer import InferenceLog
 from service.settings import ServiceSettings
 from service.telemetry.metrics import ServiceMetrics
-from tests.answers import answers
-from tests.fakes import DAYS_SINCE, DEFAULTS, ORDERS_30D, SPEND, small_contract, store_model
+from tests.models.answers import answers
+from tests.models.fakes import DAYS_SINCE, DEFAULTS, ORDERS_30D, SPEND, small_contract, store_model
 
 STALE, MISSING, UNKNOWN = 1, 2, 3
 

@@ -18,7 +18,7 @@ from jobs.materialization.redis_writer import OnlineRows
 from jobs.offline_store.latest_rows import connect, latest_rows
 from tests.integration.service.conftest import TinyFeast, tiny_feast
 from tests.integration.service.features.typed_values import DEFINITIONS
-from tests.redis_servers import RunningServer, valkey
+from tests.servers.redis_servers import RunningServer, valkey
 
 NOW = datetime(2026, 3, 1, 12, 30, 15, 123456, UTC)
 TIMESTAMP = pa.timestamp("us", tz="UTC")

@@ -23,7 +23,7 @@ from jobs.materialization.redis_writer import OnlineRows
 from jobs.materialization.run_records import PartlyError, UnverifiedError
 from tests.integration.jobs.materialized_shop import NOW, VIEWS, Shop, every
 from tests.loop import SOURCE
-from tests.redis_servers import RunningServer, free_port, valkey
+from tests.servers.redis_servers import RunningServer, free_port, valkey
 
 DAY = timedelta(days=1)
 LIFETIME, WINDOWED = VIEWS

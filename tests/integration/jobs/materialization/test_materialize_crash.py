@@ -24,7 +24,7 @@ from jobs.materialization.locks import LockedError
 from jobs.materialization.redis_writer import OnlineRows
 from tests.integration.jobs.materialized_shop import NOW, VIEWS, Shop, every
 from tests.loop import SOURCE
-from tests.redis_servers import valkey
+from tests.servers.redis_servers import valkey
 
 KILLS = 10
 CUSTOMERS = every(2_000)

@@ -18,7 +18,7 @@ from jobs.errors import JobError
 from jobs.materialization.encoding import StoredHashes, encode_times
 from jobs.materialization.locks import online_writer
 from jobs.materialization.redis_writer import ANY_TIME, Fence, FencedError, OnlineRows, stored_keys
-from tests.redis_servers import RunningServer, valkey, valkey_cluster
+from tests.servers.redis_servers import RunningServer, valkey, valkey_cluster
 
 T = datetime(2026, 3, 1, 12, tzinfo=UTC)
 US = timedelta(microseconds=1)

@@ -15,7 +15,7 @@ from jobs.materialization.progress import Materialized
 from jobs.offline_store.owner import owner_of
 from tests.integration.jobs.materialization.test_materialize import two_views
 from tests.integration.jobs.materialized_shop import NOW, VIEWS, Shop, every
-from tests.redis_servers import RunningServer, valkey
+from tests.servers.redis_servers import RunningServer, valkey
 
 DAY = timedelta(days=1)
 MARKS = "churn:materialized"

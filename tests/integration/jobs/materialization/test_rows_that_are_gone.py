@@ -15,7 +15,7 @@ from jobs.materialization.redis_writer import OnlineRows
 from tests.integration.jobs.materialization.test_materialize import two_views
 from tests.integration.jobs.materialization.test_materialize_crash import CUSTOMERS, Reader
 from tests.integration.jobs.materialized_shop import NOW, VIEWS, Shop, every
-from tests.redis_servers import RunningServer, valkey
+from tests.servers.redis_servers import RunningServer, valkey
 
 DAY = timedelta(days=1)
 LIFETIME, WINDOWED = VIEWS

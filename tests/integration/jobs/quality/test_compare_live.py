@@ -14,7 +14,7 @@ from jobs.__main__ import main
 from jobs.errors import JobError
 from jobs.quality.compare_live import LiveComparison, NothingPairedError, compare_live
 from scoring.models.imported_model import ImportedModel
-from tests.labelled_log import ACTIVE, MONDAY, WEEK, Asked, LabelledLog, small_model
+from tests.models.labelled_log import ACTIVE, MONDAY, WEEK, Asked, LabelledLog, small_model
 
 
 @pytest.fixture(scope="module")

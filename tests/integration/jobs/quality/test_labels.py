@@ -16,8 +16,8 @@ from jobs.quality.labels import LabelRequest, LabelSummary, NothingDueError, mak
 from scoring.errors import ModelError
 from scoring.models.imported_model import ImportedModel
 from scoring.pseudonyms import Pseudonyms
-from tests.labelled_log import Asked, LabelledLog, small_model
-from tests.orders import Order, write_orders
+from tests.models.labelled_log import Asked, LabelledLog, small_model
+from tests.models.orders import Order, write_orders
 
 OBSERVED = datetime.fromisoformat("2024-06-10T00:00:00+00:00")  # as `write_orders` describes them
 DUE = OBSERVED - timedelta(days=90)

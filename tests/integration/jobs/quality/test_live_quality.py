@@ -21,10 +21,10 @@ from jobs.errors import JobError
 from jobs.inference_log.logged_scores import Active
 from jobs.quality.live_quality import NothingLabelledError, QualityCheck, QualityError, live_quality
 from scoring.models.imported_model import ImportedModel
-from tests.fakes import DAYS_SINCE
-from tests.labelled_log import ACTIVE, MONDAY, WEEK, Asked, LabelledLog, small_model
 from tests.loop import SOURCE
-from tests.serving import samples
+from tests.models.fakes import DAYS_SINCE
+from tests.models.labelled_log import ACTIVE, MONDAY, WEEK, Asked, LabelledLog, small_model
+from tests.servers.serving import samples
 
 PROMISED = {"all_roc_auc": 0.88, "all_brier": 0.13}
 

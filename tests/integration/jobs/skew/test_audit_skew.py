@@ -23,7 +23,6 @@ from jobs.skew.audit import SkewError
 from service.features.guard import GuardedFeatures, LastKnownGood
 from service.features.opening import OnlineFeatures
 from service.telemetry.metrics import ServiceMetrics
-from tests.churn_model import churn_model
 from tests.integration.jobs.audited_shop import (
     CUSTOMERS,
     FEW,
@@ -41,6 +40,7 @@ from tests.integration.jobs.audited_shop import (
     some_orders,
     take,
 )
+from tests.models.churn_model import churn_model
 from training.data.dataset import TrainingData
 
 

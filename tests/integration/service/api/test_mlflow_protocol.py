@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from service.api.mlflow_protocol import ScoringProtocol
 from service.errors import InvalidRequestError
-from tests.scoring_requests import JSON, columns, records, split
+from tests.models.scoring_requests import JSON, columns, records, split
 
 NAMES = ["profile__spend", "profile__order_count", "activity__is_member"]
 SIGNATURE = Schema([ColSpec("float", name) for name in NAMES])

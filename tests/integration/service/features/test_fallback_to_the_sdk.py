@@ -9,7 +9,6 @@ import pytest
 from contract import ModelContract
 from service.features.compiled.reader import RedisFeatures
 from service.features.feast_sdk import FeastOnlineFeatures
-from tests.fakes import NOW_US, customer
 from tests.integration.service.conftest import (
     DEFINITIONS,
     FEATURE_STORE_YAML,
@@ -17,6 +16,7 @@ from tests.integration.service.conftest import (
     contract_over,
     tiny_feast,
 )
+from tests.models.fakes import NOW_US, customer
 
 
 @pytest.fixture(scope="module")

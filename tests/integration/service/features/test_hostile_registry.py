@@ -24,8 +24,8 @@ from contract import ContractMismatchError, ModelContract
 from service.errors import StartupError
 from service.features.contract_watch import watch_contract
 from service.features.registry_filter import only_promised
-from tests.fakes import NOW_US, customer
 from tests.integration.service.conftest import COMPILED, FEATURE_STORE_YAML, TinyFeast, tiny_feast
+from tests.models.fakes import NOW_US, customer
 
 CLASS = "planted_module.PlantedSource"
 Attack = Callable[[Registry], None]

@@ -20,7 +20,8 @@ from contract import ModelContract, RawFeatures, Resolver
 from service.features.compiled.reader import RedisFeatures
 from service.features.feast_sdk import FeastOnlineFeatures
 from service.features.opening import OnlineFeatures
-from tests.fakes import (
+from tests.integration.service.conftest import COMPILED, TinyFeast
+from tests.models.fakes import (
     ACTIVITY,
     ACTIVITY_TTL,
     DAY,
@@ -39,7 +40,6 @@ from tests.fakes import (
     small_contract,
     small_schema,
 )
-from tests.integration.service.conftest import COMPILED, TinyFeast
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -18,8 +18,8 @@ from feast import FeatureStore
 from feast.protos.feast.core.Registry_pb2 import Registry
 
 from contract import ContractMismatchError, ModelContract
-from tests.fakes import NOW_US, customer
 from tests.integration.service.conftest import COMPILED, FEATURE_STORE_YAML, TinyFeast, tiny_feast
+from tests.models.fakes import NOW_US, customer
 
 Attack = Callable[[Registry, Path], None]
 SOURCE = "import os\ndef recency(inputs):\n    return inputs\nos.mkdir({path!r})\n"

@@ -18,10 +18,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from contract import RawFeatures
 from service.features import feast_sdk as feast_features
-from tests.fakes import NOW, NOW_US
 from tests.integration.service.conftest import TinyFeast, tiny_feast
 from tests.integration.service.features.test_compiled_reader import COMPLETE, TwoReaders, _open
 from tests.integration.service.features.typed_values import DEFINITIONS, entity_key
+from tests.models.fakes import NOW, NOW_US
 
 CUSTOMERS = {"numbers_v1": 36_000, "typed_v1": 4_000}
 """With the replies of `redis/test_reply_stream.py`, 100,000 cases; on-demand code over every type takes longest."""

@@ -14,9 +14,9 @@ from service.errors import DeadlineExceededError, OnlineStoreUnavailableError
 from service.features.guard import GuardedFeatures
 from service.features.opening import OnlineFeatures
 from service.telemetry.metrics import ServiceMetrics
-from tests.fakes import DEFAULTS, NOW_US, SPEND, FakeOnlineFeatures, Rows, customer, small_contract
 from tests.integration.service.conftest import COMPILED, TinyFeast
-from tests.redis_servers import RunningServer, free_port, valkey
+from tests.models.fakes import DEFAULTS, NOW_US, SPEND, FakeOnlineFeatures, Rows, customer, small_contract
+from tests.servers.redis_servers import RunningServer, free_port, valkey
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -8,7 +8,7 @@ from typing import Any
 from service.errors import OnlineStoreUnavailableError
 from service.features.compiled.connection import RedisConnection
 from service.features.compiled.pipe import pack
-from tests.redis_servers import RunningServer
+from tests.servers.redis_servers import RunningServer
 
 PING = pack(b"PING")
 

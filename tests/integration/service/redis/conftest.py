@@ -13,7 +13,7 @@ import uvloop
 
 from artefacts.redis_address import RedisAddress
 from service.features.compiled.connection import RedisConnection
-from tests.redis_servers import RunningServer, valkey
+from tests.servers.redis_servers import RunningServer, valkey
 
 Connect = Callable[..., RedisConnection]
 

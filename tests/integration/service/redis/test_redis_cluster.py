@@ -23,12 +23,12 @@ from service.features.feast_sdk import FeastOnlineFeatures
 from service.features.guard import GuardedFeatures
 from service.features.opening import OnlineFeatures, open_feast
 from service.telemetry.metrics import ServiceMetrics
-from tests.fakes import NOW_US, FakeOnlineFeatures, Rows, customer, small_contract
 from tests.integration.service.conftest import TinyFeast
 from tests.integration.service.redis.conftest import Connect
 from tests.integration.service.redis.shop import SPEND, Shop
 from tests.integration.service.redis.test_redis_rights import documented_rights, documented_rights_in_a_cluster
-from tests.redis_servers import RunningServer, free_port, until, valkey_cluster
+from tests.models.fakes import NOW_US, FakeOnlineFeatures, Rows, customer, small_contract
+from tests.servers.redis_servers import RunningServer, free_port, until, valkey_cluster
 
 pytestmark = [
     # When a deadline cancels redis-py's cluster client in mid-connect, it leaves closing to the garbage collector.

@@ -24,7 +24,7 @@ from tests.integration.service.redis.commands import (
     said,
 )
 from tests.integration.service.redis.conftest import Connect
-from tests.redis_servers import RunningServer, free_port, valkey
+from tests.servers.redis_servers import RunningServer, free_port, valkey
 
 # Many callers
 

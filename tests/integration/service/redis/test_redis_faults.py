@@ -8,7 +8,7 @@ import pytest
 from service.errors import OnlineStoreUnavailableError
 from tests.integration.service.redis.commands import PING, client_id, clients, echoes, eventually, said
 from tests.integration.service.redis.conftest import Connect
-from tests.redis_servers import RunningServer
+from tests.servers.redis_servers import RunningServer
 
 # Broken connections
 

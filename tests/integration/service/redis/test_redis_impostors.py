@@ -11,7 +11,7 @@ import pytest
 from service.errors import OnlineStoreUnavailableError
 from tests.integration.service.redis.commands import PING
 from tests.integration.service.redis.conftest import Connect
-from tests.redis_servers import free_port
+from tests.servers.redis_servers import free_port
 
 
 @asynccontextmanager

@@ -17,12 +17,12 @@ from jobs.errors import JobError
 from jobs.materialization.locks import RunLock
 from service.errors import OnlineStoreUnavailableError
 from service.features.opening import open_feast
-from tests.churn_model import churn_contract
-from tests.fakes import NOW_US, FakeOnlineFeatures, customer, small_contract
 from tests.integration.service.conftest import TinyFeast
 from tests.integration.service.redis.shop import NOW, SPEND, Shop
-from tests.redis_servers import until
-from tests.tls import CertificateAuthority, TlsServer, tls_in_front_of_valkey
+from tests.models.churn_model import churn_contract
+from tests.models.fakes import NOW_US, FakeOnlineFeatures, customer, small_contract
+from tests.servers.redis_servers import until
+from tests.servers.tls import CertificateAuthority, TlsServer, tls_in_front_of_valkey
 
 DOCUMENT = (PROJECT_ROOT / "docs" / "redis.md").read_text()
 PASSWORD = "p@ss:w/rd=%$HOME {}#"  # noqa: S105  # of a test's own server

@@ -17,11 +17,11 @@ from jobs.errors import JobError
 from service.errors import OnlineStoreUnavailableError
 from service.features.compiled.pipe import pack
 from service.features.opening import OnlineFeatures, open_feast
-from tests.fakes import NOW_US, FakeOnlineFeatures, Rows, customer, small_contract
 from tests.integration.service.conftest import TinyFeast
 from tests.integration.service.redis.conftest import Connect
 from tests.integration.service.redis.shop import SPEND, Shop
-from tests.redis_servers import RunningServer, free_port, until, valkey, valkey_sentinel
+from tests.models.fakes import NOW_US, FakeOnlineFeatures, Rows, customer, small_contract
+from tests.servers.redis_servers import RunningServer, free_port, until, valkey, valkey_sentinel
 
 NAME = "feature-store"
 CUSTOMERS: dict[str, Rows] = {"00042": customer(), "42": customer(spend=-0.1, orders=1)}

@@ -11,8 +11,8 @@ import pytest
 from service.errors import OnlineStoreUnavailableError, StartupError
 from service.features.compiled.pipe import pack
 from tests.integration.service.redis.conftest import Connect
-from tests.redis_servers import RunningServer
-from tests.tls import Certificate, CertificateAuthority, TlsServer, redis_with_tls, tls_in_front_of_valkey
+from tests.servers.redis_servers import RunningServer
+from tests.servers.tls import Certificate, CertificateAuthority, TlsServer, redis_with_tls, tls_in_front_of_valkey
 
 PING = pack(b"PING")
 Serve = Callable[..., AbstractContextManager[TlsServer]]

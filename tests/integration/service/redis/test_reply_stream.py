@@ -16,7 +16,7 @@ import pytest
 
 from service.features.compiled.pipe import FAILURES, RedisPipe, pack
 from service.features.compiled.reply_stream import HugeReplyCheck, WholeReplies, whole_replies
-from tests.redis_servers import RunningServer
+from tests.servers.redis_servers import RunningServer
 
 FIELDS = (b"a", b"b", b"c")
 CUSTOMERS = 12

@@ -13,7 +13,7 @@ import pytest
 
 from tests.integration.training.conftest import ALIKE, GOOD, NAME, SETTINGS, Registry
 from tests.loop import free_port
-from tests.redis_servers import until
+from tests.servers.redis_servers import until
 from training.promotion.moves import promote, roll_back
 from training.promotion.registry_moves import OpenedRegistry
 from training.tracking import registry

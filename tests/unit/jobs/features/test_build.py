@@ -21,7 +21,7 @@ from jobs.features.build_plan import reach, snapshot_times
 from jobs.offline_store.builds import read_build, switching
 from jobs.offline_store.orders_file import find_orders
 from jobs.settings import JobsSettings
-from tests.orders import CORRECTIONS, Order, files_in_place, rows_in_place, shop, some_orders, write_orders
+from tests.models.orders import CORRECTIONS, Order, files_in_place, rows_in_place, shop, some_orders, write_orders
 
 NOW = datetime(2024, 6, 10, 9, 30, tzinfo=UTC)
 SETTINGS = JobsSettings(snapshot_backfill_days=30, daily_snapshots=7)

@@ -19,7 +19,7 @@ from jobs.features import build as build_features_module
 from jobs.features.build import build_features
 from jobs.offline_store.builds import read_build
 from jobs.settings import JobsSettings
-from tests.orders import (
+from tests.models.orders import (
     CORRECTIONS,
     Order,
     corrected,

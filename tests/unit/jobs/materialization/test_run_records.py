@@ -7,7 +7,7 @@ import pytest
 
 from jobs.errors import JobError
 from jobs.materialization.run_records import METRICS_FILE, Outcome, RunRecord, ViewRecord
-from tests.serving import samples
+from tests.servers.serving import samples
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SNAPSHOT = datetime(2026, 3, 1, tzinfo=UTC)

@@ -11,7 +11,7 @@ from artefacts.build_files import damage, written
 from jobs.features.build import build_features
 from jobs.offline_store.builds import read_build
 from jobs.settings import JobsSettings
-from tests.orders import rows_in_place, shop, some_orders, write_orders
+from tests.models.orders import rows_in_place, shop, some_orders, write_orders
 
 START = datetime(2024, 6, 10, 9, 30, tzinfo=UTC)
 SETTINGS = JobsSettings(snapshot_backfill_days=60, daily_snapshots=2)

@@ -19,7 +19,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from scoring.errors import ModelError
 from scoring.models.classes import check_classifier
-from tests.fakes import small_contract, store_model, training_rows
+from tests.models.fakes import small_contract, store_model, training_rows
 from training.compilation.onnx_model import compile_to_onnx
 
 ROWS, CHURNED = training_rows(rows=300)

@@ -15,7 +15,7 @@ from sklearn.tree import DecisionTreeClassifier
 from scoring.errors import ModelError
 from scoring.models.stored_pipeline import read_pipeline
 from scoring.models.trusted_types import SETTING
-from tests.fakes import training_rows
+from tests.models.fakes import training_rows
 
 
 def fitted(estimator: BaseEstimator) -> Pipeline:

@@ -6,7 +6,7 @@ import pytest
 
 from contract import ContractError
 from scoring.models.trusted_types import SETTING, TRUSTED_TYPES, trusted_types
-from tests.fakes import small_contract
+from tests.models.fakes import small_contract
 
 
 @pytest.mark.parametrize("text", ["", "  ", ","])

@@ -20,7 +20,7 @@ from service.prediction.challenger import Challenger
 from service.prediction.predictor import Predictor
 from service.settings import ServiceSettings
 from service.telemetry.metrics import ServiceMetrics
-from tests.fakes import ORDERS, FakeOnlineFeatures, Rows, customer, small_contract, store_model
+from tests.models.fakes import ORDERS, FakeOnlineFeatures, Rows, customer, small_contract, store_model
 from tests.unit.service.challengers import NAMES, challenger_contract, challenging_model
 from tests.unit.service.conftest import IDENTITY, bentoml_app
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from service.errors import OnlineStoreUnavailableError
-from tests.fakes import DAY, MEMBER, ORDERS, ORDERS_30D, SPEND, customer
+from tests.models.fakes import DAY, MEMBER, ORDERS, ORDERS_30D, SPEND, customer
 from tests.unit.service.api.test_routing import live_customer
 from tests.unit.service.conftest import Api, OpenApi, error_of, without_request_id
 

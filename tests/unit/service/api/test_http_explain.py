@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scoring.explanation import Explanation
 from service.errors import OnlineStoreUnavailableError
 from service.prediction.lazy_explainer import LazyExplainer
-from tests.fakes import ACTIVITY, DAY, DAYS_SINCE, DEFAULTS, MEMBER, ORDERS, ORDERS_30D, PROFILE, RECENCY, SPEND
+from tests.models.fakes import ACTIVITY, DAY, DAYS_SINCE, DEFAULTS, MEMBER, ORDERS, ORDERS_30D, PROFILE, RECENCY, SPEND
 from tests.unit.service.api.test_routing import live_customer
 from tests.unit.service.conftest import Api, OpenApi, error_of, without_request_id
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from service.prediction.predictor import Predictor
-from tests.fakes import DAYS_SINCE, DEFAULTS, ORDERS, SPEND
+from tests.models.fakes import DAYS_SINCE, DEFAULTS, ORDERS, SPEND
 from tests.unit.service.api.test_http_errors import PLANTED
 from tests.unit.service.api.test_routing import live_customer
 from tests.unit.service.conftest import IDENTITY, Api, OpenApi, error_of, without_request_id

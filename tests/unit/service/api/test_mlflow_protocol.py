@@ -15,7 +15,19 @@ from numpy.typing import NDArray
 
 from service.api.mlflow_protocol import ScoringProtocol
 from service.errors import InvalidRequestError, RequestTooLargeError, ServiceError, UnsupportedMediaTypeError
-from tests.scoring_requests import CSV, PRIVATE, Request, bad, columns, five_forms, good, records, send, split, text
+from tests.models.scoring_requests import (
+    CSV,
+    PRIVATE,
+    Request,
+    bad,
+    columns,
+    five_forms,
+    good,
+    records,
+    send,
+    split,
+    text,
+)
 
 NAMES = ["profile__spend", "profile__order_count", "activity__is_member"]
 ROWS = [[120.5, 4.0, 1.0], [0.25, 1.0, 0.0], [3.0, 2.0, 1.0]]

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from textwrap import dedent
 
-from tests.fakes import small_contract, store_model
 from tests.loop import SOURCE
+from tests.models.fakes import small_contract, store_model
 
 PRELUDE = """
 import os, resource, sys, logging

@@ -16,7 +16,7 @@ from service.api.routing import ROUTES
 from service.api.schemas import BatchPrediction
 from service.errors import OnlineStoreUnavailableError
 from service.prediction.predictions import Prediction
-from tests.fakes import DEFAULTS, MEMBER, ORDERS, ORDERS_30D, SPEND, small_contract
+from tests.models.fakes import DEFAULTS, MEMBER, ORDERS, ORDERS_30D, SPEND, small_contract
 from tests.unit.service.api.test_routing import live_customer
 from tests.unit.service.conftest import Api, OpenApi
 

@@ -8,7 +8,18 @@ import httpx
 import pytest
 
 from service.errors import OnlineStoreUnavailableError
-from tests.fakes import DAY, DAYS_SINCE, MEMBER, ORDERS, ORDERS_30D, SPEND, Rows, StoredRow, customer, small_contract
+from tests.models.fakes import (
+    DAY,
+    DAYS_SINCE,
+    MEMBER,
+    ORDERS,
+    ORDERS_30D,
+    SPEND,
+    Rows,
+    StoredRow,
+    customer,
+    small_contract,
+)
 from tests.unit.service.conftest import Api, OpenApi, error_of, without_request_id
 
 

@@ -7,7 +7,7 @@ from contract import RawFeatures
 from service.errors import OnlineStoreUnavailableError
 from service.features.guard import GuardedFeatures, LastKnownGood
 from service.telemetry.metrics import ServiceMetrics
-from tests.fakes import DEFAULTS, NOW_US, SPEND, FakeOnlineFeatures, Rows, customer, small_contract
+from tests.models.fakes import DEFAULTS, NOW_US, SPEND, FakeOnlineFeatures, Rows, customer, small_contract
 
 FAILURES_TO_OPEN = 5
 RETRY_SECONDS = 0.5

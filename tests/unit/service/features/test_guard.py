@@ -10,7 +10,7 @@ import pytest
 from service.errors import DeadlineExceededError, OnlineStoreUnavailableError
 from service.features import guard as guarded_features
 from service.features.guard import LastKnownGood
-from tests.fakes import NOW_US
+from tests.models.fakes import NOW_US
 from tests.unit.service.features.guarded import FAILURES_TO_OPEN, RETRY_SECONDS, Clock, Guarded
 
 

@@ -13,7 +13,7 @@ from contract import RawFeatures
 from service.errors import OnlineStoreUnavailableError
 from service.features import guard as guarded_features
 from service.features.guard import LastKnownGood
-from tests.fakes import DAY, MEMBER, NOW, PROFILE, SPEND, customer
+from tests.models.fakes import DAY, MEMBER, NOW, PROFILE, SPEND, customer
 from tests.unit.service.features.guarded import COLUMN, DOWN, FAILURES_TO_OPEN, RETRY_SECONDS, Clock, Guarded
 
 

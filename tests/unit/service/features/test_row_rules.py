@@ -10,7 +10,7 @@ from contract.resolve import CLOCK_SKEW_SECONDS
 from service.features.guard import GuardedFeatures
 from service.features.row_rules import RowRules
 from service.telemetry.metrics import ServiceMetrics
-from tests.fakes import DAYS_SINCE, NOW, NOW_US, SPEND, FakeOnlineFeatures, customer, small_contract
+from tests.models.fakes import DAYS_SINCE, NOW, NOW_US, SPEND, FakeOnlineFeatures, customer, small_contract
 from tests.unit.service.features.guarded import COLUMN, FAILURES_TO_OPEN, Guarded
 
 CONTRACT = small_contract()

@@ -11,7 +11,7 @@ from scoring.errors import ModelError
 from scoring.inference_log import log_table, read_log
 from scoring.models.imported_model import ImportedModel
 from service.inference_log.files import Limits, LogFiles
-from tests.answers import answers, small_model
+from tests.models.answers import answers, small_model
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LIMITS = Limits(size=10**9, age=600, days=30)

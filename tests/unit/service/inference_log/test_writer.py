@@ -19,7 +19,7 @@ from service.errors import StartupError
 from service.inference_log.writer import InferenceLog
 from service.settings import ServiceSettings
 from service.telemetry.metrics import ServiceMetrics
-from tests.answers import answers, small_model
+from tests.models.answers import answers, small_model
 
 SOON, NEVER = 0.01, 60.0
 KEY = "0123456789abcdef" * 2

@@ -24,7 +24,7 @@ from service.prediction.batch import Batch
 from service.prediction.challenger import Challenger
 from service.prediction.predictor import Predictor
 from service.telemetry.metrics import ServiceMetrics
-from tests.fakes import (
+from tests.models.fakes import (
     DAYS_SINCE,
     MEMBER,
     NOW_US,

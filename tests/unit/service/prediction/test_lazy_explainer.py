@@ -15,7 +15,7 @@ from scoring.errors import ExplanationError
 from scoring.explanation import Explainer
 from service.errors import NotExplainableError, ServiceError
 from service.prediction.lazy_explainer import LazyExplainer
-from tests.fakes import ORDERS, Stored, small_contract, store_model, training_rows
+from tests.models.fakes import ORDERS, Stored, small_contract, store_model, training_rows
 from tests.unit.scoring.models.test_imported_model import Bomb, skops_that_calls_mkdir
 from tests.unit.scoring.test_explanation import NAMES, ROWS, fitted, float32, linear, probability, trees
 

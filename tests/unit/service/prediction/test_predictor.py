@@ -12,7 +12,7 @@ import pytest
 from service.errors import InvalidRequestError, OnlineStoreUnavailableError
 from service.prediction.predictions import Prediction
 from service.prediction.predictor import Predictor
-from tests.fakes import (
+from tests.models.fakes import (
     DAY,
     DAYS_SINCE,
     DEFAULTS,

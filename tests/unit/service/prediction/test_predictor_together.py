@@ -10,7 +10,7 @@ import pytest
 
 from service.errors import OnlineStoreUnavailableError
 from service.prediction.predictions import Prediction
-from tests.fakes import DAY, NOW_US, ORDERS_30D, SPEND, Rows, customer
+from tests.models.fakes import DAY, NOW_US, ORDERS_30D, SPEND, Rows, customer
 from tests.unit.service.predictors import Built, expected_probability, people, predictor_over
 
 

@@ -1,6 +1,6 @@
 """What is counted of each answer."""
 
-from tests.fakes import DAY, ORDERS_30D, SPEND
+from tests.models.fakes import DAY, ORDERS_30D, SPEND
 from tests.unit.service.api.test_routing import live_customer
 from tests.unit.service.conftest import Api, OpenApi
 

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
 from scoring.models.onnx_scorer import onnx_scorer
-from tests.fakes import DAYS_SINCE, DEFAULTS, training_rows
+from tests.models.fakes import DAYS_SINCE, DEFAULTS, training_rows
 from training.compilation.onnx_model import MAX_DIFFERENCE, compare, compile_to_onnx
 from training.errors import ModelImportError
 from training.pipeline import CANDIDATES

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tests.orders import write_orders
+from tests.models.orders import write_orders
 from training.__main__ import main
 from training.data.deliveries import follow_today
 from training.data.synthetic_orders import write_synthetic

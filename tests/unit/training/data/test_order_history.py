@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from scoring.evaluation import Floats
-from tests.orders import Order, write_orders
+from tests.models.orders import Order, write_orders
 from training.data.order_history import open_order_history
 from training.settings import TrainingSettings
 

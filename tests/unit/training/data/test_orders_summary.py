@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from artefacts.addresses import Artefacts
-from tests.orders import Order, write_orders
+from tests.models.orders import Order, write_orders
 from training.data.orders_summary import ChurnCount, check_enough, summarise
 from training.errors import DatasetError
 from training.settings import TrainingSettings

@@ -13,7 +13,7 @@ import pytest
 
 from artefacts.addresses import Artefacts
 from jobs.offline_store.orders_file import find_orders
-from tests.orders import write_orders
+from tests.models.orders import write_orders
 from training.data.own_orders import read_again, write_own
 from training.errors import OrdersError
 

@@ -9,7 +9,7 @@ from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
 from pydantic import ValidationError
 
 from scoring.evaluation import Estimate, PairedEstimate
-from tests.fakes import small_contract
+from tests.models.fakes import small_contract
 from training.errors import ModelImportError
 from training.gate.comparison import ChampionComparison
 from training.gate.rules import (

@@ -12,7 +12,7 @@ from contract.feature_schema import read_feature_schema
 from contract.model_contract import QUANTILES
 from jobs.feature_store import open_feature_store
 from scoring.models.imported_model import ImportedModel
-from tests.fakes import store_model
+from tests.models.fakes import store_model
 from training.pipeline import logistic
 
 

@@ -1,7 +1,7 @@
 """Answers to log, made by the real resolver and a real model; and a process that logs them, to be killed.
 
-`python -m tests.answers FOLDER REQUEST` logs numbered rows of one request until it is killed, and prints how many it
-has put.
+`python -m tests.models.answers FOLDER REQUEST` logs numbered rows of one request until it is killed, and prints how
+many it has put.
 """
 
 import sys
@@ -19,13 +19,13 @@ from scoring.outcomes import outcomes
 from service.inference_log.writer import InferenceLog
 from service.settings import ServiceSettings
 from service.telemetry.metrics import ServiceMetrics
-from tests.fakes import ACTIVITY_TTL, NOW, NOW_US, small_contract, store_model
+from tests.models.fakes import ACTIVITY_TTL, NOW, NOW_US, small_contract, store_model
 
 FLUSH_SECONDS = 0.2
 
 
 def small_model(folder: Path) -> ImportedModel:
-    """The model of `tests.fakes`, stored and loaded."""
+    """The model of `tests.models.fakes`, stored and loaded."""
     return store_model(folder, small_contract()).load()
 
 

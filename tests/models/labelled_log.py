@@ -18,7 +18,7 @@ from jobs.times import unix_us
 from scoring.inference_log import Answers, log_table
 from scoring.models.imported_model import ImportedModel, load_model
 from scoring.outcomes import outcomes
-from tests.fakes import DAYS_SINCE, small_contract, store_model, training_rows
+from tests.models.fakes import DAYS_SINCE, small_contract, store_model, training_rows
 from training.pipeline import logistic
 
 ACTIVE_DAYS = 60
@@ -48,7 +48,7 @@ class Asked:
 
     @classmethod
     def some(cls, count: int, at: datetime, seed: int, name: str = "r") -> "Asked":
-        """Customers whose churn follows from their features, as in `tests.fakes.training_rows`."""
+        """Customers whose churn follows from their features, as in `tests.models.fakes.training_rows`."""
         matrix, churned = training_rows(seed, count)
         numbers = [f"{name}{n}" for n in range(count)]
         return cls(numbers, [f"c{number}" for number in numbers], matrix.to_numpy(np.float64), churned, at)

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from tests.loop import SOURCE, call, free_port
-from tests.serving import wait_until
+from tests.servers.serving import wait_until
 
 PROMETHEUS = SOURCE / "deploy" / "prometheus"
 ALERTMANAGER = SOURCE / "deploy" / "alertmanager" / "alertmanager.yaml"

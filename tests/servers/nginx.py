@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.loop import free_port, listens
-from tests.serving import wait_until
+from tests.servers.serving import wait_until
 
 needs_nginx = pytest.mark.skipif(
     shutil.which("nginx") is None and os.environ.get("CI") != "true", reason="nginx is not installed"

@@ -1,4 +1,4 @@
-"""Another version of an imported model, put beside it in the BentoML store: `python -m tests.second_model TAG VERSION`.
+"""Another version of an imported model beside it in the store: `python -m tests.models.second_model TAG VERSION`.
 
 It keeps the contract but for its version, and is fitted on noise of the training distribution, so that its answers are
 recognisably its own. For tests that need two models and no second training. Prints the new tag.
@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 
 from contract import ModelContract
 from scoring.models.model_store import open_model
-from tests.fakes import store_model
+from tests.models.fakes import store_model
 from training.pipeline import logistic
 
 

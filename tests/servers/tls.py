@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.loop import listens
-from tests.redis_servers import RunningServer, free_port, until, valkey
+from tests.servers.redis_servers import RunningServer, free_port, until, valkey
 
 TERMINATOR = Path(__file__).with_name("tls_terminator.py")
 LOOPBACK = ("localhost", "127.0.0.1")

@@ -1,0 +1,1 @@
+"""Small real models and what they are asked, answer and are made of."""

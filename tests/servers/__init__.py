@@ -1,0 +1,1 @@
+"""Real servers that tests start, each on a port of its own."""
