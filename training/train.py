@@ -23,7 +23,7 @@ from training.fit import CLASS_NAMES, Split, check_classes, choose_candidate, fi
 from training.gate.rules import GATE, PASSED, Evidence, gate_advice, measure, objections
 from training.model_inputs import describe_inputs, fingerprint, resolve_inputs
 from training.pipeline import CANDIDATES
-from training.settings import TrainingSettings
+from training.settings import TrainingLogSettings, TrainingSettings
 from training.target import label_of, populations_of
 from training.tracking import run_log
 
@@ -78,7 +78,8 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
         measured = measure(test.rows.churned, test.rows.active, recency, probability, settings)
         estimates |= measured.estimates
         _LOG.info(str(measured))
-        mlflow.log_params({"candidate": name, **settings.model_dump(), **_dates(cutoffs)})
+        parameters = settings.model_dump(exclude=set(TrainingLogSettings.model_fields))
+        mlflow.log_params({"candidate": name, **parameters, **_dates(cutoffs)})
         run_log.log_metrics(estimates, calibration_error)
         for population, chosen in test.populations.items():
             run_log.log_figures(population, test.rows.churned[chosen], probability[chosen], recency[chosen])

@@ -61,6 +61,8 @@ def test_a_build_that_comes_while_a_model_is_trained_is_still_new_data(
 
     assert was_built == version.tags[FEATURES_SHA256] != built_from(models.opened.artefacts)
     assert NAME == version.name
+    parameters = models.opened.client.get_run(str(version.run_id)).data.params
+    assert (str(models.opened.settings.seed), False) == (parameters["seed"], "log_format" in parameters)
     assert_counted_at_the_test_cutoff(download(version, tmp_path).contract)
 
 
