@@ -22,8 +22,10 @@ from pydantic import ValidationError
 
 from artefacts.addresses import Artefacts
 from artefacts.process.small_files import read_small_text
+from contract.validation import first_problem
 
 __all__ = [
+    "FeastConfigError",
     "FeastObjectNotFoundException",
     "note_materialized",
     "open_online_store",
@@ -99,7 +101,8 @@ def read_config(
     try:
         config = RepoConfig(**said)
     except ValidationError as error:
-        raise FeastConfigError(error, file) from None
+        problem = first_problem(error)  # without the value: it may hold a password
+        raise FeastConfigError(f"{problem.where}: {problem.what}", file) from None
     config.repo_path = repo
     return config
 

@@ -144,7 +144,7 @@ def open_store(repo: Path, artefacts: Artefacts, *contracts: ModelContract, stal
     addresses = artefacts.feast_environment(options)
     from google.protobuf.message import DecodeError
 
-    from scoring.feast.store import open_online_store, read_config
+    from scoring.feast.store import FeastConfigError, open_online_store, read_config
     from service.features.feature_registry import RegistryReader
     from service.features.registry_filter import held_registry, only_promised
 
@@ -152,6 +152,8 @@ def open_store(repo: Path, artefacts: Artefacts, *contracts: ModelContract, stal
         config = read_config(repo, addresses, reads_offline=False)
     except OSError as error:
         raise StartupError(f"{error.filename} cannot be read: {error.strerror}") from None
+    except FeastConfigError as error:
+        raise StartupError(str(error).replace("\n", " ")) from None
 
     def opened(registry: "Registry") -> "tuple[FeatureStore, list[str]]":
         held = held_registry(only_promised(registry, config.project, contracts), config.registry)

@@ -3,11 +3,14 @@
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
 
 from scoring.feast.store import read_config
+from service.errors import StartupError
+from service.features.opening import open_store
 from tests.integration.service.conftest import TinyFeast
 from tests.loop import SOURCE
 
@@ -71,3 +74,17 @@ def test_feasts_variable_for_another_file_is_obeyed(feast: TinyFeast, tmp_path: 
     )
 
     assert (0, "other") == (done.returncode, done.stdout.strip()), done.stderr
+
+
+def test_a_configuration_that_is_wrong_is_told_in_one_line_without_its_values(feast: TinyFeast, tmp_path: Path) -> None:
+    value = "ep1gram"
+    text = (feast.repo / "feature_store.yaml").read_text()
+    connection = "connection_string: '${REDIS_CONNECTION_STRING}'"
+    assert connection in text
+    (tmp_path / "feature_store.yaml").write_text(text.replace(connection, f"connection_string: ['{value}']"))
+
+    with pytest.raises(StartupError) as refused:
+        open_store(tmp_path, feast.artefacts, feast.contract())
+
+    assert f"connection_string: Input should be a valid string at {tmp_path}/feature_store.yaml" == str(refused.value)
+    assert value not in "".join(traceback.format_exception(refused.value))
