@@ -46,7 +46,7 @@ class Commands(click.Group):
     command_class = Command
 
     def __init__(self, name: str | None = None, **named: Any) -> None:
-        super().__init__(name, no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]}, **named)
+        super().__init__(name, no_args_is_help=False, **named)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # of the class above
         """See click."""
@@ -81,7 +81,7 @@ def run_command(
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with command.make_context(command.name, given) as context:
+        with command.make_context(command.name, given, help_option_names=["-h", "--help"]) as context:
             context.meta[_AROUND] = around
             command.invoke(context)
     except click.exceptions.Exit as end:

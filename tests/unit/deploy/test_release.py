@@ -41,3 +41,12 @@ def test_an_image_is_pushed_under_the_name_of_a_release_only(name: str) -> None:
 def test_half_a_release_is_not_pushed(capsys: pytest.CaptureFixture[str]) -> None:
     assert 1 == main(["--image", "registry/churn-service:v1", "--jobs-image", "", "--builder", "no such builder"])
     assert "error: JOBS_IMAGE= is not registry/repository:tag, and never latest\n" == capsys.readouterr().err
+
+
+def test_help_is_asked_for_in_either_way(capsys: pytest.CaptureFixture[str]) -> None:
+    for option in ("-h", "--help"):
+        with pytest.raises(SystemExit) as end:
+            main([option])
+
+        assert 0 == end.value.code
+        assert "--jobs-image" in capsys.readouterr().out
