@@ -7,7 +7,7 @@ validation. Why: docs/adr/0007.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -116,7 +116,7 @@ async def _page(serving: Serving, scope: Scope, receive: Receive, send: Send) ->
     if scope["method"] not in _PAGE.methods:
         await _answer(serving, _PAGE, scope, receive, send)
         return
-    headers = [(b"x-request-id", request_id_of(scope).encode()), *serving.model_headers]
+    headers = answer_headers(request_id_of(scope), serving.model_headers)
     if scope["path"] == _METRICS:
         body = await serving.metrics.scrape()
         await send_bytes(send, 200, body, b"text/plain; version=0.0.4; charset=utf-8", headers)
@@ -128,7 +128,8 @@ async def _answer(serving: Serving, endpoint: Endpoint, scope: Scope, receive: R
     """Run one call. Turn its result or error into the response, the log line, the metrics and the span."""
     request_id = request_id_of(scope)
     identity = serving.identity
-    headers = [(b"x-request-id", request_id.encode()), *serving.model_headers]
+    model = serving.model_headers
+    extra: Headers = []
     outcome, status, client = "ok", 200, UNAUTHENTICATED
     failure: Exception | None = None
     content: dict[str, Any]
@@ -162,13 +163,13 @@ async def _answer(serving: Serving, endpoint: Endpoint, scope: Scope, receive: R
             if not endpoint.mlflow:
                 content = {"request_id": request_id, "model": identity, **content}
                 if content["model"] is not identity:
-                    headers = [headers[0], *model_headers(content["model"])]
+                    model = model_headers(content["model"])
         except ServiceError as error:
             outcome, status = error.code, error.status
             if error.model is not None:
-                identity, headers = error.model, [headers[0], *model_headers(error.model)]
+                identity, model = error.model, model_headers(error.model)
             content = error_content(error.code, error.message, request_id, identity, error.field)
-            headers += _error_headers(error, endpoint)
+            extra = _error_headers(error, endpoint)
         except ClientGoneError:
             outcome, status = "cancelled", 499
         except asyncio.CancelledError:
@@ -189,7 +190,17 @@ async def _answer(serving: Serving, endpoint: Endpoint, scope: Scope, receive: R
                 level = logging.ERROR if failure else logging.WARNING if status >= 500 else logging.INFO
                 logger.log(level, "%s: %s", endpoint.name, outcome, exc_info=failure, extra=about)
         if outcome != "cancelled":
-            await answer(send, status, content, headers)
+            await answer(send, status, content, answer_headers(request_id, model, extra))
+
+
+def answer_headers(request_id: str, model: Headers, extra: Iterable[tuple[bytes, bytes]] = ()) -> Headers:
+    """Make the headers of every answer of ours, beside its type and length.
+
+    Args:
+        model: `model_headers` of the model that answered.
+        extra: headers of this kind of answer alone.
+    """
+    return [(b"x-request-id", request_id.encode()), *model, *extra]
 
 
 def _check_json(content_type: bytes | None) -> None:
