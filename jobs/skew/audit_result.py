@@ -85,7 +85,7 @@ class AuditResult:
 
     def wants_example(self, finding: Finding) -> bool:
         """True while there is room for one more example of this finding."""
-        alike = sum(example["evidence"] == finding.evidence for example in self.examples)
+        alike = sum(example["evidence"] == finding.proof for example in self.examples)
         return len(self.examples) < EXAMPLES and alike < _EXAMPLES_PER_FINDING
 
 
@@ -114,7 +114,7 @@ def summary(result: AuditResult, run: Mapping[str, Any]) -> dict[str, Any]:
         "rows_with_differences": result.differing_rows,
         "classes": result.by_class,
         "evidence": [
-            {"class": finding.kind, "evidence": finding.evidence, "values": by_finding[finding]}
+            {"class": finding.kind, "evidence": finding.proof, "values": by_finding[finding]}
             for finding in FINDINGS
             if by_finding[finding]
         ],

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from jobs.inference_log.reading import LoggedRows
 from jobs.skew.audit_result import AuditResult
-from jobs.skew.classes import Replayed, Served
+from jobs.skew.evidence import Replayed, Served
 from jobs.skew.findings import FINDINGS, Finding, code
 from jobs.skew.past_rows import TIMESTAMP
 
@@ -47,7 +47,7 @@ def add_examples(
 def example_of(rows: LoggedRows, row: int, feature: str, finding: Finding) -> dict[str, Any]:
     """Which row and feature an example is about, and what was found."""
     logged = rows.table.slice(row, 1).select(["request_id", "row", "customer_id", "as_of", "model_tag"])
-    return {**logged.to_pylist()[0], "feature": feature, "class": finding.kind, "evidence": finding.evidence}
+    return {**logged.to_pylist()[0], "feature": feature, "class": finding.kind, "evidence": finding.proof}
 
 
 def _time(unix_us: float) -> Any:

@@ -1,10 +1,13 @@
-"""The classes of difference between served and stored values, each with its evidence in words."""
+"""The names of the classes of difference between served and stored values, each with its proof in words."""
 
 from enum import Enum
 
 
 class Finding(Enum):
-    """A class of difference and the evidence for it."""
+    """A class of difference and what proves it.
+
+    `OVERRIDE` stays first: a higher code is a difference.
+    """
 
     OVERRIDE = ("override", "the request gave the value; it is compared with nothing")
     CACHED = ("cached", "the row came from the last known good values")
@@ -40,7 +43,7 @@ class Finding(Enum):
         return self.value[0]
 
     @property
-    def evidence(self) -> str:
+    def proof(self) -> str:
         """What proves the class, in words."""
         return self.value[1]
 

@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 from contract import ResolvedFeatures
 from jobs.inference_log.reading import LoggedRows
 from jobs.skew.audit_result import WHOLE_ROW, AuditResult
-from jobs.skew.classes import Bools, Evidence, Served, classify, differing
-from jobs.skew.evidence import mistimed_views, served_of, unbuilt_views, zeroed_views
+from jobs.skew.classify import classify, differing
+from jobs.skew.evidence import Bools, Evidence, Served
 from jobs.skew.examples import add_examples, example_of
 from jobs.skew.findings import AGREES, FINDINGS, Finding, code
 from jobs.skew.past_rows import RowChoice
 from jobs.skew.replay import OfflineReplay
+from jobs.skew.view_evidence import mistimed_views, served_of, unbuilt_views, zeroed_views
 from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import outcomes
 

@@ -11,9 +11,9 @@ from jobs.inference_log.reading import LoggedRows
 from jobs.offline_store.latest_rows import ViewSource, check_columns
 from jobs.offline_store.offline_features import FeaturePlan, StoredRows, live_schema
 from jobs.offline_store.view_files import resolved
-from jobs.skew.classes import Bools, Floats, Replayed
-from jobs.skew.evidence import Replay
+from jobs.skew.evidence import Bools, Floats, Replayed
 from jobs.skew.past_rows import Decisions, RowChoice, ViewHistory
+from jobs.skew.view_evidence import Replay
 
 if TYPE_CHECKING:
     from feast import FeatureStore

@@ -12,7 +12,7 @@ from contract import FeatureState, ResolvedFeatures
 from contract.resolve import CLOCK_SKEW_SECONDS
 from jobs.inference_log.reading import LoggedRows
 from jobs.offline_store.offline_features import FeaturePlan, StoredField, StoredRows
-from jobs.skew.classes import Bools, Floats, Replayed, Served, Zeroed
+from jobs.skew.evidence import Bools, Floats, Replayed, Served, Zeroed
 
 _MOST_SUBSETS_OF = 4
 """Up to so many stored values every subset is tried; of more, each alone and all together."""

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from jobs.skew.classes import Bools, Evidence, Replayed, Served, Zeroed, classify, differing
+from jobs.skew.classify import classify, differing
+from jobs.skew.evidence import Bools, Evidence, Replayed, Served, Zeroed
 from jobs.skew.findings import AGREES, CLASSES, FINDINGS, Finding
 
 A, B, C, COMPUTED = range(4)
@@ -316,4 +317,4 @@ def test_every_class_of_the_audit_is_named() -> None:
         "transformation_changed",
         "unexplained",
     } == set(CLASSES)
-    assert len({finding.evidence for finding in Finding}) == len(FINDINGS)
+    assert len({finding.proof for finding in Finding}) == len(FINDINGS)

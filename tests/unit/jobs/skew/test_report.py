@@ -80,7 +80,7 @@ def test_examples_are_few_of_a_kind_and_few_in_all() -> None:
     found = AuditResult()
     for finding in [kind for kind in Finding for _ in range(5)]:
         if found.wants_example(finding):
-            found.examples.append({"evidence": finding.evidence})
+            found.examples.append({"evidence": finding.proof})
 
     assert EXAMPLES == len(found.examples)
     assert 3 == max(Counter(example["evidence"] for example in found.examples).values())
