@@ -15,32 +15,21 @@ from jobs.errors import ArgumentError, JobError
 from jobs.inference_log.logged_scores import Active, LoggedScores, customer_numbers, open_scores
 from jobs.inference_log.reading import LogReading, Opener, explain_nothing_found
 from jobs.quality.calibration import Calibration, calibration_points
+from jobs.quality.figures import FIGURES
 from jobs.quality.label_files import read_labels
 from jobs.quality.report import ALL_WEEKS, loss_line, quality_lines, write
 from jobs.times import format_range
 from scoring.evaluation import (
     FEWEST_OF_A_CLASS,
-    PROBABILITY_METRICS,
-    RANKING_METRICS,
     Bools,
     Estimate,
     Integers,
-    Metric,
-    calibration_error,
     evaluate,
 )
 from scoring.models.model_store import open_model
 
 RESAMPLES = 200
 SEED = 17
-FIGURES: dict[str, Metric] = {
-    "roc_auc": RANKING_METRICS["roc_auc"],
-    "brier": PROBABILITY_METRICS["brier"],
-    "calibration_error": calibration_error,
-    "mean_probability": lambda _, p, w: float(np.average(p, weights=w)),
-    "base_rate": lambda y, _, w: float(np.average(y, weights=w)),
-    "lift_at_10pct": RANKING_METRICS["lift_at_10pct"],
-}
 
 
 class NothingLabelledError(JobError):

@@ -9,13 +9,11 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from artefacts.process.tables import table_lines
 from jobs.quality.calibration import Calibration
+from jobs.quality.figures import FIGURES
 from jobs.reports.charts import Axis, Curve, Estimates, Interval, curves, intervals
 from jobs.reports.files import write_report
 from jobs.reports.pages import render
 from jobs.reports.shapes import Chart
-
-FIGURE_NAMES = ("roc_auc", "brier", "calibration_error", "mean_probability", "base_rate", "lift_at_10pct")
-"""As training names them: `all_roc_auc` in the contract's metrics is `roc_auc` of all customers."""
 
 ALL_WEEKS = "all"
 """Stands for a week: figures over all rows of a model."""
@@ -26,7 +24,7 @@ _CHARTED = {
     "calibration_error": ("Calibration error", Axis("mean |observed − predicted|, %", percent=True)),
 }
 
-_HEADS = ("model", "week", "customers", "rows", *FIGURE_NAMES, "ROC AUC less training's")
+_HEADS = ("model", "week", "customers", "rows", *FIGURES, "ROC AUC less training's")
 
 
 def loss_line(verdict: Mapping[str, Any]) -> str:
@@ -44,7 +42,7 @@ def quality_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
         own = [quality for quality in report["quality"] if quality["model"] == model]
         promised = report["training"].get(model, {})
         for population in dict.fromkeys(quality["population"] for quality in own):
-            figures = [promised.get(f"{population}_{name}") for name in FIGURE_NAMES]
+            figures = [promised.get(f"{population}_{name}") for name in FIGURES]
             lines.append((model, "training", population, "", *("–" if v is None else f"{v:.3f}" for v in figures), ""))
         lines += [_cells(quality) for quality in own]
     return lines
@@ -53,11 +51,11 @@ def quality_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
 def _cells(quality: Mapping[str, Any]) -> tuple[str, ...]:
     start = quality["model"], quality["week"], quality["population"], f"{quality['rows']:,}"
     if quality["reason"]:
-        return (*start, *["–"] * len(FIGURE_NAMES), quality["reason"])
+        return (*start, *["–"] * len(FIGURES), quality["reason"])
     gap = quality["gaps"].get("roc_auc")
     return (
         *start,
-        *(_interval(quality["figures"][name]) for name in FIGURE_NAMES),
+        *(_interval(quality["figures"][name]) for name in FIGURES),
         _interval(gap, "+") if gap else "–",
     )
 
