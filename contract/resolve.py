@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -21,6 +22,9 @@ from contract.raw_features import RawFeatures
 CLOCK_SKEW_SECONDS = 300.0
 """Allowed difference between the clocks of feature writers and readers. An event time further in the future is invalid:
 its values would count as fresh until that time."""
+
+_EFFECTS = {"on_stale": ("use_value", "use_default", "refuse"), "on_missing": ("use_default", "refuse")}
+"""Policies that `Resolver` applies. A name that only feature_schema.py knows must not act as `use_default`."""
 
 _INTEGER_RANGE = {"int32": 2**31, "int64": 2**63}
 
@@ -155,6 +159,9 @@ class Resolver:
         if not np.isfinite(self._default).all():
             bad = [name for name, d in zip(self.names, self._default, strict=True) if not np.isfinite(d)]
             raise ContractError(f"default of {bad} is not a finite float32")
+        for feature, (which, known) in product(inputs, _EFFECTS.items()):
+            if (policy := getattr(feature, which)) not in known:
+                raise ContractError(f"{feature.name}: {which}: {policy!r} has no effect in this code; it knows {known}")
         self._stale_uses_value = np.array([f.on_stale == "use_value" for f in inputs])
         self._stale_refuses = np.array([f.on_stale == "refuse" for f in inputs])
         self._missing_refuses = np.array([f.on_missing == "refuse" for f in inputs])

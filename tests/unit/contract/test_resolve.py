@@ -71,6 +71,14 @@ def test_a_stale_value_is_treated_as_its_policy_says(policy: str, seen: float, r
     ]
 
 
+@pytest.mark.parametrize("which", ["on_stale", "on_missing"])
+def test_a_policy_that_has_no_effect_here_is_refused_by_name(which: str) -> None:
+    unknown = feature("v__a").model_copy(update={which: "use_mean"})
+
+    with pytest.raises(ContractError, match=f"v__a: {which}: 'use_mean'"):
+        resolve([unknown], [3.0], [1.0, 0.0])
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e308])
 @pytest.mark.parametrize("age", [1.0, TTL + 1])
 def test_a_value_that_is_no_finite_float32_is_missing_and_gets_the_default(value: float, age: float) -> None:
