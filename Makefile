@@ -287,7 +287,7 @@ soak bench-beside bench-capacity bench-jobs bench-log drift-power drift-year ben
 	@$(PY) -m benchmarks $(@:bench-%=%) $(own_options) && $(PY) -m benchmarks report
 
 ## Quality
-.PHONY: check ci lint format test test-unit faults clean
+.PHONY: check ci lint format generated test test-unit faults clean
 check: lint test ## what CI runs
 ci: ## the same on a bare machine, as root: Debian's packages first
 	@.ci/run
@@ -296,6 +296,8 @@ lint: installed ## style, types, import rules, workflows
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yaml && $(BIN)/zizmor --quiet --offline --pedantic .github
 format: installed ## rewrite to style
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+generated: installed ## what is written from the settings classes: docs/settings.md and the chart's values.schema.json
+	@$(PY) -m deploy.settings_page && $(PY) -m deploy.settings_schema
 test: installed ## all tests [TESTS=tests/unit]
 	@if [ -n "$$TESTS" ]; then $(PY) -m pytest $$TESTS; else $(PY) -m tests.run_all; fi
 test-unit: installed ## the fast ones

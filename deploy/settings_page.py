@@ -1,4 +1,4 @@
-"""docs/settings.md, written from the settings classes: `python -m deploy.settings_page`."""
+"""docs/settings.md, written from the settings classes by `make generated`."""
 
 import ast
 import inspect
@@ -32,7 +32,7 @@ OTHERS = (
 
 _HEAD = """# Settings
 
-<!-- Written by `python -m deploy.settings_page` from the settings classes. Do not edit. -->
+<!-- Written by `make generated` from the settings classes. Do not edit. -->
 
 All settings are environment variables. A variable with one of the prefixes below that is not in these tables is
 ignored, and the process warns about it.

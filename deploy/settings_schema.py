@@ -1,4 +1,4 @@
-"""The settings classes as the chart's values.schema.json describes them; `python -m` this file writes them there."""
+"""The settings classes as the chart's values.schema.json describes them; `make generated` writes them there."""
 
 import json
 from typing import Any

@@ -12,6 +12,7 @@ import yaml
 
 from artefacts.addresses import PROJECT_ROOT
 from deploy.make_secrets import make
+from deploy.settings_schema import NOT_TAKEN, SCHEMA, expected_settings
 from service.settings import ServiceSettings
 from tests.integration.deploy.chart import (
     CHART,
@@ -25,7 +26,6 @@ from tests.integration.deploy.chart import (
     values_of,
     with_values,
 )
-from tests.integration.deploy.settings_schema import NOT_TAKEN, SCHEMA, expected_settings
 
 WRONG = [
     ("service.replicas", "two", "/service/replicas"),
@@ -246,7 +246,7 @@ def test_the_schema_knows_exactly_the_settings_that_there_are() -> None:
 
     for key, expected in expected_settings().items():
         assert document[key]["properties"]["settings"]["properties"] == expected, (
-            "`python -m tests.integration.deploy.settings_schema` brings it up to date"
+            "`make generated` brings it up to date"
         )
     assert NOT_TAKEN <= {f"SERVICE_{name}".upper() for name in ServiceSettings.model_fields}
 

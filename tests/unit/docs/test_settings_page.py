@@ -23,7 +23,7 @@ def known() -> Iterator[str]:
 
 
 def test_the_page_is_as_it_would_be_written_now() -> None:
-    assert settings_page() == PAGE, "run: python -m deploy.settings_page"
+    assert settings_page() == PAGE, "run: make generated"
 
 
 def test_the_page_does_not_depend_on_the_environment_or_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
