@@ -36,7 +36,7 @@ def expected_settings() -> dict[str, dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    document = json.loads(SCHEMA.read_text())
+    document = json.loads(SCHEMA.read_text(encoding="utf-8"))
     for key, properties in expected_settings().items():
         document["properties"][key]["properties"]["settings"]["properties"] = properties
-    SCHEMA.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    SCHEMA.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
