@@ -41,7 +41,7 @@ def replaced_file(file: Path, durable: bool = False) -> Iterator[Path]:
     Makes the folder of `file` if there is none.
 
     Args:
-        durable: the new content is on the disk (fsync of file and folder) when the block has ended.
+        durable: the new content is on the disk (fsync of file and, if the system can, folder) when the block has ended.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     prefix = _prefix(file)
@@ -59,7 +59,11 @@ def replaced_file(file: Path, durable: bool = False) -> Iterator[Path]:
     finally:
         partial.unlink(missing_ok=True)
     if durable:
-        _sync(file.parent)
+        try:
+            _sync(file.parent)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # some file systems, as those mounted over a network, sync no folders
+                raise
 
 
 @contextmanager

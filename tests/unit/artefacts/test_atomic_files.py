@@ -1,6 +1,9 @@
 """A file or a folder appears whole, is replaced whole, and stays as it was when a writer fails."""
 
+import errno
 import os
+import stat
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -93,6 +96,25 @@ def test_a_durable_file_and_its_name_are_on_the_disk(tmp_path: Path, monkeypatch
         partial.write_text("whole")
 
     assert [(tmp_path / "registry.db").stat().st_ino, tmp_path.stat().st_ino] == synced
+
+
+@pytest.mark.parametrize(("code", "written"), [(errno.EINVAL, True), (errno.EIO, False)])
+def test_a_file_system_that_syncs_no_folders_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, written: bool
+) -> None:
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("artefacts.process.atomic_files.os.fsync", fsync)
+
+    with (
+        nullcontext() if written else pytest.raises(OSError, match=os.strerror(code)),
+        replaced_file(tmp_path / "registry.db", durable=True) as partial,
+    ):
+        partial.write_text("rows")
+
+    assert {"registry.db": "rows"} == contents(tmp_path)
 
 
 def test_a_writer_of_a_file_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
