@@ -1,4 +1,4 @@
 """Addresses, files and formats through which the planes exchange artefacts, each defined once.
 
-Imports only the contract from this project.
+`process` is no artefact: it holds what every process does alike. Imports only the contract from this project.
 """
