@@ -1,4 +1,4 @@
-"""Falls back to Feast's own materialization for views and stores that this project's does not support."""
+"""Falls back to Feast's own materialization for views, offline stores and stored formats that ours does not support."""
 
 import os
 import sys
