@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from artefacts.addresses import PROJECT_ROOT, Artefacts
 from contract import ModelContract, RawFeatures, Resolver
-from service.features.opening import OnlineFeatures, open_feast
+from service.features.opening import open_feast
+from service.features.port import OnlineFeatures
 from training.data.dataset import TrainingData
 
 UNKNOWN = 25

@@ -14,7 +14,7 @@ from contract import RawFeatures
 from contract.feature_union import FeatureUnion
 from service.errors import DeadlineExceededError, OnlineStoreUnavailableError, ServiceError
 from service.features.circuit_breaker import CircuitBreaker, State
-from service.features.opening import OnlineFeatures
+from service.features.port import OnlineFeatures
 from service.features.row_rules import RowRules
 from service.telemetry.metrics import ServiceMetrics
 

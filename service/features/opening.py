@@ -1,18 +1,15 @@
-"""Opens the online store: the port that the predictor reads from, and the choice of the reader behind it."""
+"""Opens the online store and chooses the reader behind the port `OnlineFeatures`."""
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from artefacts.addresses import Artefacts
 from artefacts.process.redaction import redacted
 from artefacts.redis_address import RedisAddress
-from contract import ContractError, ContractMismatchError, ModelContract, RawFeatures, differences
+from contract import ContractError, ContractMismatchError, ModelContract, differences
 from contract.feature_schema import FeatureRegistry, read_feature_schema
 from contract.feature_union import FeatureUnion
 from service.errors import StartupError
@@ -20,6 +17,7 @@ from service.features.compiled.connection import RedisConnection, refuse_unreada
 from service.features.compiled.plan import UnsupportedFeatureServiceError, compile_plan
 from service.features.compiled.reader import RedisFeatures
 from service.features.feast_sdk import FeastOnlineFeatures
+from service.features.port import OnlineFeatures
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -32,27 +30,6 @@ logger = logging.getLogger(__name__)
 # Feast hands these to redis-py, whose default of ten retries with back-off blocks for seconds.
 _CONNECT_SECONDS = 0.2
 _REDIS_OPTIONS = {"retry": "null", "socket_connect_timeout": f"{_CONNECT_SECONDS:g}", "socket_timeout": "1"}
-
-
-class OnlineFeatures(Protocol):
-    """What the predictor needs of an online store."""
-
-    async def read(self, customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
-        """Read the contract's features of n customers, one row each, in the order asked.
-
-        Args:
-            customer_ids: n ≥ 1 non-empty strings.
-            as_of_unix_us: the request's time, for request-time inputs; int64 (n,) where rows of several requests
-                are read together.
-
-        Raises:
-            OnlineStoreUnavailableError: the store could not be read.
-        """
-        ...
-
-    async def close(self) -> None:
-        """Close all connections. Nothing may be read afterwards."""
-        ...
 
 
 @dataclass(frozen=True)

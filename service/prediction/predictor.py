@@ -26,7 +26,7 @@ from service.telemetry.tracing import current_request, span, together
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
-    from service.features.opening import OnlineFeatures
+    from service.features.port import OnlineFeatures
 
 logger = logging.getLogger(__name__)
 

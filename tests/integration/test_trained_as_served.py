@@ -19,7 +19,8 @@ from jobs.features.build import build_features
 from jobs.local import embedded_redis
 from jobs.materialization.materialize import materialize
 from jobs.settings import JobsSettings
-from service.features.opening import OnlineFeatures, open_feast
+from service.features.opening import open_feast
+from service.features.port import OnlineFeatures
 from tests.models.churn_model import churn_contract
 from tests.models.orders import Order, write_orders
 from training.data.dataset import LabelledRows, TrainingData

@@ -30,7 +30,8 @@ from jobs.times import unix_us
 from scoring.inference_log import Answers, log_table
 from scoring.models.imported_model import ImportedModel
 from service.errors import OnlineStoreUnavailableError
-from service.features.opening import OnlineFeatures, open_feast
+from service.features.opening import open_feast
+from service.features.port import OnlineFeatures
 from service.prediction.predictor import Predictor
 from service.telemetry.metrics import ServiceMetrics
 from tests.models.churn_model import churn_model

@@ -21,7 +21,7 @@ from jobs import feature_store
 from jobs.feature_store import apply
 from jobs.skew.audit import SkewError
 from service.features.guard import GuardedFeatures, LastKnownGood
-from service.features.opening import OnlineFeatures
+from service.features.port import OnlineFeatures
 from service.telemetry.metrics import ServiceMetrics
 from tests.integration.jobs.audited_shop import (
     CUSTOMERS,

@@ -28,7 +28,7 @@ from scoring.feast.on_demand import OnDemandView, Output
 from scoring.feast.values import numbers_of
 from service.features.compiled.reader import RedisFeatures
 from service.features.feast_sdk import FeastOnlineFeatures
-from service.features.opening import OnlineFeatures
+from service.features.port import OnlineFeatures
 from tests.integration.service.conftest import TinyFeast, contract_over, tiny_feast
 from tests.integration.service.features.typed_values import DEFINITIONS, Row, customers, entity_key
 from tests.models.fakes import NOW, NOW_US

@@ -19,7 +19,7 @@ from artefacts.addresses import PROJECT_ROOT
 from contract import ModelContract, RawFeatures, Resolver
 from service.features.compiled.reader import RedisFeatures
 from service.features.feast_sdk import FeastOnlineFeatures
-from service.features.opening import OnlineFeatures
+from service.features.port import OnlineFeatures
 from tests.integration.service.conftest import COMPILED, TinyFeast
 from tests.models.fakes import (
     ACTIVITY,

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from contract import ModelContract, RawFeatures
 from service.errors import DeadlineExceededError, OnlineStoreUnavailableError
 from service.features.guard import GuardedFeatures
-from service.features.opening import OnlineFeatures
+from service.features.port import OnlineFeatures
 from service.telemetry.metrics import ServiceMetrics
 from tests.integration.service.conftest import COMPILED, TinyFeast
 from tests.models.fakes import DEFAULTS, NOW_US, SPEND, FakeOnlineFeatures, Rows, customer, small_contract

@@ -21,7 +21,8 @@ from service.features.compiled.connection import RedisConnection
 from service.features.compiled.pipe import pack
 from service.features.feast_sdk import FeastOnlineFeatures
 from service.features.guard import GuardedFeatures
-from service.features.opening import OnlineFeatures, open_feast
+from service.features.opening import open_feast
+from service.features.port import OnlineFeatures
 from service.telemetry.metrics import ServiceMetrics
 from tests.integration.service.conftest import TinyFeast
 from tests.integration.service.redis.conftest import Connect

@@ -16,7 +16,8 @@ from contract import ModelContract
 from jobs.errors import JobError
 from service.errors import OnlineStoreUnavailableError
 from service.features.compiled.pipe import pack
-from service.features.opening import OnlineFeatures, open_feast
+from service.features.opening import open_feast
+from service.features.port import OnlineFeatures
 from tests.integration.service.conftest import TinyFeast
 from tests.integration.service.redis.conftest import Connect
 from tests.integration.service.redis.shop import SPEND, Shop

@@ -1,0 +1,30 @@
+"""The port to an online store: what the predictor needs of it, whichever reader is behind."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract import RawFeatures
+
+
+class OnlineFeatures(Protocol):
+    """What the predictor needs of an online store."""
+
+    async def read(self, customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
+        """Read the contract's features of n customers, one row each, in the order asked.
+
+        Args:
+            customer_ids: n ≥ 1 non-empty strings.
+            as_of_unix_us: the request's time, for request-time inputs; int64 (n,) where rows of several requests
+                are read together.
+
+        Raises:
+            OnlineStoreUnavailableError: the store could not be read.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close all connections. Nothing may be read afterwards."""
+        ...
