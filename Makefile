@@ -296,8 +296,8 @@ lint: installed ## style, types, import rules, workflows
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yaml && $(BIN)/zizmor --quiet --offline --pedantic .github
 format: installed ## rewrite to style
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
-generated: installed ## what is written from the settings classes: docs/settings.md and the chart's values.schema.json
-	@$(PY) -m deploy.settings_page && $(PY) -m deploy.settings_schema
+generated: installed ## files made from code: docs/settings.md and the chart's values.schema.json of the settings, Grafana's dashboard of its panels
+	@$(PY) -m deploy.settings_page && $(PY) -m deploy.settings_schema && $(PY) -m deploy.grafana.dashboard
 test: installed ## all tests [TESTS=tests/unit]
 	@if [ -n "$$TESTS" ]; then $(PY) -m pytest $$TESTS; else $(PY) -m tests.run_all; fi
 test-unit: installed ## the fast ones

@@ -1,4 +1,4 @@
-"""Makes the Grafana dashboard from panels.yaml: `python -m deploy.grafana.dashboard` writes it."""
+"""Makes the Grafana dashboard from panels.yaml: `make generated` writes it."""
 
 import json
 from pathlib import Path

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from deploy.grafana.dashboard import FILE, dashboard
+from jobs.skew.findings import FAULTS
 from tests.exposed_metrics import OF_TARGETS, Exposed, objection, of_jobs, of_service
 from tests.loop import SOURCE
 from tests.promql import grouped, selectors
@@ -130,8 +131,14 @@ def test_the_objective_counts_the_faults_that_the_page_of_metrics_names() -> Non
     assert counted <= set(re.findall(r"\{.*?\}", page))
 
 
+def test_the_alert_of_skew_is_about_the_classes_that_are_faults() -> None:
+    (expr,) = (rule["expr"] for rule in ALERTS if rule["alert"] == "ChurnSkewFault")
+
+    assert [*FAULTS] == re.findall(r'class=~"(.*?)"', expr)[0].split("|")
+
+
 def test_the_dashboard_that_grafana_reads_is_made_of_the_panels() -> None:
-    assert dashboard() == json.loads(FILE.read_text()), "run `python -m deploy.grafana.dashboard`"
+    assert dashboard() == json.loads(FILE.read_text()), "run `make generated`"
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
