@@ -51,6 +51,7 @@ async def api(
 def named(response: httpx.Response) -> dict[str, str]:
     """The model of the body, after checking that the headers say the same."""
     body: dict[str, Any] = json.loads(response.content)
+    assert body["request_id"] == response.headers["X-Request-ID"]
     model: dict[str, str] = body["model"]
     assert list(model.values()) == [response.headers[f"X-Model-{key}"] for key in ("Name", "Version", "Role")]
     return model
