@@ -118,3 +118,11 @@ def test_help_tells_a_command_and_its_options(help_option: str, capsys: pytest.C
     said = capsys.readouterr().out
     assert said.startswith("Usage: python -m jobs why [OPTIONS]\n")
     assert "--request" in said
+
+
+def test_of_an_option_that_is_given_twice_the_last_counts() -> None:
+    """The chart gives `--since 2d`, and its values may give another."""
+    command = JOBS.commands["audit-skew"]
+
+    with command.make_context("audit-skew", ["--since", "2d", "--since", "2026-01-31"]) as context:
+        assert datetime(2026, 1, 31, tzinfo=UTC) == context.params["since"]
