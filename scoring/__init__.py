@@ -3,5 +3,5 @@
 HTTP, batch and stream call the same code, so they cannot differ.
 """
 
-import scoring.feast.quick_import  # whoever imports a room of ours before Feast has it quick
-import scoring.no_telemetry  # noqa: F401  # whoever imports a room of ours before the libraries has them silent
+import scoring.feast.quick_import  # works only before Feast is imported
+import scoring.no_telemetry  # noqa: F401  # works only before the libraries are imported

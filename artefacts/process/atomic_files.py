@@ -25,7 +25,7 @@ from pathlib import Path
 _EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
 _AT_FDCWD = -100
 _ABANDONED_SECONDS = 86_400.0
-"""A partial file of another machine counts as abandoned when nobody has written to it for this long."""
+"""A partial file counts as abandoned when nobody has written to it for this long, also on another machine."""
 
 
 def write_atomically(file: Path, content: str | bytes) -> None:
@@ -93,7 +93,7 @@ def _machine() -> str:
 
 
 def _is_alive(partial: Path, prefix: str) -> bool:
-    """False if the writer has ended. Of a writer on another machine that cannot be known here: True."""
+    """True if the writer is alive, or on another machine, where that cannot be seen."""
     machine, _, pid = partial.name.removeprefix(prefix).removesuffix(".partial").rpartition("-")
     if machine != _machine() or not pid.isdecimal():
         return True

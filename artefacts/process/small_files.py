@@ -22,7 +22,7 @@ _KINDS = (
 
 
 class UnfitFileError(OSError):
-    """It is no regular file, too large or not UTF-8: to read it again would say the same."""
+    """Not a regular file, too large, or not UTF-8; reading it again does not help."""
 
 
 def read_small_file(file: str | Path, at_most: int = SMALL) -> bytes:

@@ -1,4 +1,4 @@
-"""The log of a worker: one JSON object per line, whoever wrote it, with the request it is about."""
+"""The log of a worker, also of its libraries: one JSON object or text per line, with the request that it is about."""
 
 import logging
 import os
@@ -16,11 +16,11 @@ _OURS = ("service", "bentoml")
 _TAKEN_OVER = (*_OURS, "circus", "uvicorn.error")
 """Loggers that BentoML gives handlers of their own."""
 _EVERY_SIGTERM = "add_callback_from_signal is deprecated"
-"""What BentoML's supervisor makes tornado warn of whenever it is told to stop."""
+"""A warning of tornado, each time BentoML's supervisor is told to stop."""
 
 
 class JsonFormatter(logs.JsonFormatter):
-    """Of a request also `request_id`, `client`, `status`, `seconds`; `trace_id` and `span_id` while tracing is on."""
+    """Adds, of a request: `request_id`, `client`, `status`, `seconds`; if traced, also `trace_id`, `span_id`."""
 
     def about(self, record: logging.LogRecord) -> dict[str, Any]:
         """See the class above."""
@@ -28,7 +28,7 @@ class JsonFormatter(logs.JsonFormatter):
 
 
 class TextFormatter(logging.Formatter):
-    """The same for people, who read it on a terminal; a traceback takes lines of its own."""
+    """The same as text for people; a traceback has its own lines."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -53,7 +53,7 @@ def _tells_something(record: logging.LogRecord) -> bool:
 
 
 def start_logging(settings: ServiceSettings) -> None:
-    """Send what everybody in this process logs to stderr, in place of BentoML's handlers and format."""
+    """Send all logs of this process to stderr; replaces BentoML's handlers and format."""
     to = logging.StreamHandler(sys.stderr)
     to.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
     logging.getLogger().handlers[:] = [to]
