@@ -23,6 +23,10 @@ VALUES_OF := AS_OF BASELINE BENTO BUILDER COMPLETE CONTRACTS CUSTOMERS DAYS ENGI
 	LABELS LARGEST LINES MAX_AUC_LOSS MAX_FAULTS MAX_MOVED MAX_UNEXPLAINED MLFLOW_PORT MODE MODEL MODEL_TAG_PATH NAME NAMESPACE OFFLINE_STORE_DIR \
 	OFFLINE_STORE_TYPE ONCE OPTIONS ORDERS ORDERS_PATH OUT PORT PYTHON REASON REFERENCE_DATE RELEASE REPLACE REQUEST ROUNDS ROW SAMPLE SECONDS SEED SHARE SINCE SIZES \
 	SOURCE STREAMED_ORDERS_DIR SYNTHETIC TAKE_OVER TESTS TO TRAINING_LABEL_DAYS UNTIL VALUES VENV VERSION
+# A name that no target and no setting has is probably misspelt. Said here, before the next lines change the origin of names.
+SETTINGS := BENTOML_% FEAST_% INFERENCE_% JOBS_% KAFKA_% MLFLOW_% MODEL_% OTEL_% PROMOTION_% REDIS_% REGISTRY_% SERVICE_% TRAINING_%
+UNKNOWN := $(strip $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(filter-out $(VALUES_OF) $(SETTINGS),$(name)))))
+$(if $(UNKNOWN),$(warning no target takes $(UNKNOWN), see make help))
 # make runs a $(shell …) in a value of its command line when it exports that value. This makes every value plain text before.
 as_text = $(eval override $(1) := $$(value $(1)))$(eval export $(1))
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(call as_text,$(name))))
@@ -30,9 +34,10 @@ $(foreach name,$(VALUES_OF),$(if $(filter-out undefined override,$(firstword $(o
 MAKEOVERRIDES =
 
 # The one rule that forwards variables as options. AS_OF becomes "--as-of=$$AS_OF" if it is set; OUT=folder is always forwarded, as that
-# folder if OUT is not set; one of SWITCHES becomes its option without a value. <target>_takes lists a target's variables, and counts
-# only if it was set in this file.
+# folder if OUT is not set; one of SWITCHES becomes its option without a value, unless it is 0, no, false or off. <target>_takes lists a
+# target's variables, and counts only if it was set in this file.
 SWITCHES := COMPLETE FORCE FULL LINES ONCE REPLACE TAKE_OVER
+$(foreach name,$(SWITCHES),$(if $(filter 0 no false off,$(value $(name))),$(eval override $(name) :=)))
 lower_a_to_m = $(subst A,a,$(subst B,b,$(subst C,c,$(subst D,d,$(subst E,e,$(subst F,f,$(subst G,g,$(subst H,h,$(subst I,i,$(subst J,j,$(subst K,k,$(subst L,l,$(subst M,m,$(1))))))))))))))
 lower_n_to_z = $(subst N,n,$(subst O,o,$(subst P,p,$(subst Q,q,$(subst R,r,$(subst S,s,$(subst T,t,$(subst U,u,$(subst V,v,$(subst W,w,$(subst X,x,$(subst Y,y,$(subst Z,z,$(1))))))))))))))
 option = --$(subst _,-,$(call lower_a_to_m,$(call lower_n_to_z,$(1))))

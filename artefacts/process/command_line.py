@@ -104,7 +104,10 @@ def past_time(text: str) -> datetime:
     """Type of an option: as `utc_time`, or how long ago in days or hours, as `2d` or `36h`."""
     ago = re.fullmatch(r"(\d{1,5})([dh])", text)
     if ago is None:
-        return utc_time(text)
+        try:
+            return utc_time(text)
+        except click.BadParameter as error:
+            raise click.BadParameter(f"{error.message}, nor how long ago, as 2d or 36h") from None
     return datetime.now(UTC) - timedelta(**{"days" if ago[2] == "d" else "hours": int(ago[1])})
 
 

@@ -4,6 +4,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -119,7 +120,11 @@ def score_batch(artefacts: Artefacts, model: ImportedModel, request: BatchReques
     """
     batch = open_batch(artefacts, model, request, now)
     done = BatchResult(batch.partition)
-    with replaced_folder(batch.partition) as folder, pq.ParquetWriter(folder / "part-0.parquet", PREDICTIONS) as writer:
+    with (
+        writing_to(request.out),
+        replaced_folder(batch.partition) as folder,
+        pq.ParquetWriter(folder / "part-0.parquet", PREDICTIONS) as writer,
+    ):
         for table in _chunks(batch, request.as_of, done):
             started = time.monotonic()
             writer.write_table(table)
@@ -130,6 +135,15 @@ def score_batch(artefacts: Artefacts, model: ImportedModel, request: BatchReques
         if not done.rows:
             raise nobody_has_features(request)
     return done
+
+
+@contextmanager
+def writing_to(out: Path) -> Iterator[None]:
+    """Raises: JobError, the block could not write the predictions."""
+    try:
+        yield
+    except OSError as error:
+        raise JobError(f"{out}: the predictions cannot be written: {error.strerror or error}") from None
 
 
 def nobody_has_features(request: BatchRequest) -> JobError:

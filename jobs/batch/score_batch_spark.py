@@ -17,7 +17,7 @@ from artefacts.process.atomic_files import replaced_folder
 from contract import ModelContract, Resolver
 from jobs.batch.customer_list import CustomerList
 from jobs.batch.prediction_rows import feature_issues, predictions
-from jobs.batch.score_batch import BatchRequest, BatchResult, OpenedBatch, nobody_has_features, open_batch
+from jobs.batch.score_batch import BatchRequest, BatchResult, OpenedBatch, nobody_has_features, open_batch, writing_to
 from jobs.offline_store.latest_rows import ViewSource
 from jobs.offline_store.offline_features import FeaturePlan, StoredRows
 from jobs.offline_store.view_files import parts
@@ -51,7 +51,11 @@ def score_batch_on_spark(
     done = BatchResult(batch.partition)
     started = time.monotonic()
     options = {"spark.executorEnv.PYTHONPATH": str(PROJECT_ROOT)}
-    with replaced_folder(batch.partition) as folder, spark_session(settings, "score-batch", options) as session:
+    with (
+        writing_to(request.out),
+        replaced_folder(batch.partition) as folder,
+        spark_session(settings, "score-batch", options) as session,
+    ):
         scored = _scored(session, batch, request.as_of)
         # Spark creates the folder itself, and leaves its own files in it.
         scored.write.parquet(str(folder / "spark"))

@@ -118,6 +118,28 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return Project(root)
 
 
+@pytest.mark.parametrize("off", ["0", "no", "false", "off", ""])
+@pytest.mark.parametrize("given", ["argument", "environment"])
+def test_a_switch_that_is_off_is_as_if_it_was_not_set(project: Project, off: str, given: str) -> None:
+    arguments, environment = ([f"FORCE={off}"], {}) if given == "argument" else ([], {"FORCE": off})
+
+    assert [["promote"]] == project.make("promote", *arguments, **environment)
+    assert "--force" in project.make("promote", "FORCE=1")[0]
+
+
+def test_a_variable_that_no_target_takes_is_named(project: Project) -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", "help", "ORDER=mine.csv", "SERVICE_MAX_BATCH=5", "TO=1"],
+        cwd=project.root,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "no target takes ORDER, see make help" in done.stderr
+
+
 def test_no_value_is_written_into_a_rule_or_a_recipe() -> None:
     """Whether it comes from the command line or from the environment, and whatever stands in it."""
     (values,) = re.findall(r"^VALUES_OF := ((?:.*\\\n)*.*)$", MAKEFILE, re.MULTILINE)

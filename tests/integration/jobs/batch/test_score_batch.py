@@ -182,6 +182,13 @@ def test_all_predictions_are_read_as_one_table(shop: Shop, tmp_path: Path) -> No
     assert set(times) == {at.to_pydatetime() for at in table["as_of"].unique()}
 
 
+def test_a_folder_that_cannot_be_written_to_is_named_in_one_line(shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(JobError, match=r"file: the predictions cannot be written: Not a directory$"):
+        replace(shop, out=tmp_path / "file").rows()
+
+
 def test_a_rerun_replaces_its_own_partition_and_no_other(shop: Shop, tmp_path: Path) -> None:
     yesterday = NOW - timedelta(days=1)
     before = shop.score(yesterday).partition
