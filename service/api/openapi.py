@@ -75,8 +75,9 @@ def openapi_document(contract: ModelContract, max_batch: int, *, keys_configured
         "info": {
             "title": contract.model_name,
             "version": "1",
-            "description": "A customer id in, a prediction out. Whatever answers GET answers HEAD. Every path that is "
-            "not listed here is 404 with the code `not_found`, in the form of `ErrorResponse`.",
+            "description": "A customer id in, a prediction out. Whatever answers GET answers HEAD. Not listed are "
+            "`/docs.json`, which is this document, and BentoML's own `/`, with the files that it loads, `/healthz` and "
+            "`/schema.json`. Every other path is 404 with the code `not_found`, in the form of `ErrorResponse`.",
         },
         "paths": paths,
         "components": {
