@@ -126,7 +126,7 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
             + "; ".join(found)
             + gate_advice(found)
             + ". TRAINING_MIN_AUC_MARGIN, TRAINING_MAX_CALIBRATION_ERROR and TRAINING_GATE_CONFIDENCE set the bar. "
-            f'To serve it anyway: make promote VERSION={version.version} FORCE=1 REASON="…"'
+            f'To promote it anyway: make promote VERSION={version.version} FORCE=1 REASON="…"'
         )
     return client.get_model_version(version.name, version.version)
 

@@ -122,9 +122,9 @@ def make_labels(artefacts: Artefacts, request: LabelRequest, opened: Opener = op
                 nothing = f"no answered row {format_range(request.since, request.until)}"
                 raise NothingDueError(explain_nothing_found(artefacts.inference_log, nothing))
             raise NothingDueError(
-                f"{artefacts.inference_log}: no answer is due for a label: orders are observed until "
-                f"{orders.observed_until.isoformat()}, answers until {due_until.isoformat()}, {days[0]} days "
-                f"before, have one, and {not_due:,} came later"
+                f"{artefacts.inference_log}: answers found: {not_due:,}; none is due for a label: a label takes "
+                f"{' or '.join(map(str, days))} days of orders after the answer, and orders are observed until "
+                f"{orders.observed_until.isoformat()}; so only answers until {due_until.isoformat()} can have one"
             )
         _load_orders(scores, orders, request.id_key_file)
         churned = _write(scores, request)
