@@ -56,7 +56,7 @@ def spark_session(
 def _message(error: Exception) -> str:
     """The error's first line, or our own code's error on an executor, which ends a long trace."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    ours = [line for line in lines if re.match(r"(contract|jobs|scoring)(\.\w+)+: ", line)]
+    ours = [line for line in lines if re.match(r"(artefacts|contract|jobs|scoring)(\.\w+)+: ", line)]
     return ours[-1].partition(": ")[2] if ours else lines[0]
 
 
