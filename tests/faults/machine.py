@@ -28,7 +28,7 @@ class Heartbeat:
     async def beat(self) -> None:
         """For ever."""
         while True:
-            self._waited.append({process: _waited(process) for process in self._processes()})
+            self._waited.append({process: waited_for_cpu(process) for process in self._processes()})
             self._times.append(time.monotonic())
             due = time.monotonic() + _BEAT_SECONDS
             await asyncio.sleep(_BEAT_SECONDS)
@@ -45,7 +45,8 @@ class Heartbeat:
         return min(until - since, max([late, *waited]))
 
 
-def _waited(process: int) -> float:
+def waited_for_cpu(process: int) -> float:
+    """Seconds that its main thread was ready to run and did not; 0 where the kernel does not tell."""
     try:
         return int(Path(f"/proc/{process}/schedstat").read_text().split()[1]) / 1e9
     except (OSError, IndexError):

@@ -93,7 +93,7 @@ def test_a_copied_checkout_reads_and_writes_what_is_its_own(place: Path) -> None
     copy.job("redis-up")
     told = copy.job("materialize")
 
-    assert f"applied for {original.root}/var/offline_store: applying it for {copy.root}/var/offline_store" in told
+    assert f"names {original.root}/var/offline_store; applying it again for {copy.root}/var/offline_store" in told
     assert "applying" not in copy.job("materialize")
     assert ({"alice"}, {"bob"}) == (original.customers(), copy.customers())
 
@@ -108,7 +108,7 @@ def test_a_registry_of_this_checkout_follows_another_folder_even_a_relative_one(
 
     told = checkout.job("materialize", OFFLINE_STORE_DIR="elsewhere/features")
 
-    assert f"applying it for {checkout.root}/elsewhere/features" in told
+    assert f"applying it again for {checkout.root}/elsewhere/features" in told
     assert {"bob"} == checkout.customers()
 
 
