@@ -54,16 +54,12 @@ def replaced_file(file: Path, durable: bool = False) -> Iterator[Path]:
     try:
         yield partial
         if durable:
-            _sync(partial)
+            sync_file(partial)
         partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)
     if durable:
-        try:
-            _sync(file.parent)
-        except OSError as error:
-            if error.errno != errno.EINVAL:  # some file systems, as those mounted over a network, sync no folders
-                raise
+        sync_folder(file.parent)
 
 
 @contextmanager
@@ -106,7 +102,17 @@ def _is_alive(partial: Path, prefix: str) -> bool:
     return True
 
 
-def _sync(path: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk, if the file system can: some, as those mounted over a network, cannot."""
+    try:
+        sync_file(folder)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+
+
+def sync_file(path: Path) -> None:
+    """Put what was written on the disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from artefacts.log_rows import COMPLETE_SUFFIX, INFERENCE_LOG, OPEN_SUFFIX, flushed
+from artefacts.process.atomic_files import sync_file, sync_folder
 
 logger = logging.getLogger(__name__)
 
@@ -210,17 +211,9 @@ def _appearing(file: Path) -> Iterator[Path]:
     partial = file.with_name(f".{file.name}.partial")
     try:
         yield partial
-        _sync(partial)
+        sync_file(partial)
         partial.rename(file)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    _sync(file.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(file.parent)

@@ -1,5 +1,8 @@
 """The files of the log: nothing that was written is lost or doubled, whoever died where."""
 
+import errno
+import os
+import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -156,12 +159,30 @@ def test_parquet_that_cannot_be_written_leaves_the_stream(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("service.inference_log.files._sync", full)
+        patch.setattr("service.inference_log.files.sync_file", full)
         with pytest.raises(OSError, match="No space"):
             LogFiles(tmp_path, LIMITS).take_over()
     assert [".arrows"] == suffixes(tmp_path)
     assert [*range(5)] == numbers(tmp_path)
     LogFiles(tmp_path, LIMITS).take_over()
+    assert [*range(5)] == numbers(tmp_path)
+
+
+def test_on_a_file_system_that_syncs_no_folders_streams_become_parquet(
+    tmp_path: Path, model: ImportedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died(tmp_path, rows(model, 0))
+    fsync = os.fsync
+
+    def syncs_files_alone(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr("os.fsync", syncs_files_alone)
+    LogFiles(tmp_path, LIMITS).take_over()
+
+    assert [".parquet"] == suffixes(tmp_path)
     assert [*range(5)] == numbers(tmp_path)
 
 
