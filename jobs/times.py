@@ -26,13 +26,3 @@ def refuse_empty_range(since: datetime | None, until: datetime | None) -> None:
     """
     if since and until and since >= until:
         raise ArgumentError(f"--since {since.isoformat()} is not before --until {until.isoformat()}")
-
-
-def utc(text: str) -> datetime:
-    """Parse an ISO date or time; UTC unless it names a zone.
-
-    Raises:
-        ValueError: the text is neither.
-    """
-    at = datetime.fromisoformat(text)
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)

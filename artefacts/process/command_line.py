@@ -91,24 +91,33 @@ def run_command(
         raise SystemExit(error.exit_code) from None
 
 
+def parse_utc(text: str) -> datetime:
+    """Parse an ISO date or time; UTC unless it names a zone.
+
+    Raises:
+        ValueError: it is none.
+    """
+    at = datetime.fromisoformat(text)
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
 def utc_time(text: str) -> datetime:
     """Type of an option: an ISO date or time; UTC unless it names a zone."""
     try:
-        at = datetime.fromisoformat(text)
+        return parse_utc(text)
     except ValueError:
         raise click.BadParameter(f"{text!r} is not an ISO date or time") from None
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def past_time(text: str) -> datetime:
     """Type of an option: as `utc_time`, or how long ago in days or hours, as `2d` or `36h`."""
     ago = re.fullmatch(r"(\d{1,5})([dh])", text)
-    if ago is None:
-        try:
-            return utc_time(text)
-        except click.BadParameter as error:
-            raise click.BadParameter(f"{error.message}, nor how long ago, as 2d or 36h") from None
-    return datetime.now(UTC) - timedelta(**{"days" if ago[2] == "d" else "hours": int(ago[1])})
+    if ago is not None:
+        return datetime.now(UTC) - int(ago[1]) * {"d": timedelta(days=1), "h": timedelta(hours=1)}[ago[2]]
+    try:
+        return parse_utc(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not an ISO date or time, nor how long ago, as 2d or 36h") from None
 
 
 def whole_number(what: str, at_least: int = 0) -> Callable[[str], int]:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, Self
 
+from artefacts.process.command_line import parse_utc
 from contract import ModelContract
 from contract.histogram import Histogram
 from contract.model_contract import COUNTED_AT
 from jobs.errors import ArgumentError, JobError
-from jobs.times import utc
 
 SCORE = "churn_probability"
 
@@ -40,7 +40,7 @@ class BaselineChoice:
             return cls("promoted", days)
         first, dots, last = text.partition("..")
         try:
-            since, until = utc(first), utc(last)
+            since, until = parse_utc(first), parse_utc(last)
         except ValueError:
             dots = ""
         if not dots:

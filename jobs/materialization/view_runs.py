@@ -136,18 +136,18 @@ class ViewRuns:
             try:
                 check_columns(source)
                 wanted = SourceState.of(source, until, identities(source))
-                gone = self.marks.gone(view.name, wanted)
+                former_identities = self.marks.gone(view.name, wanted)
                 begun = self.marks.begun(view.name)
-                todo = next_pass(wanted, self.marks.done(view.name), begun, full, gone)
+                todo = next_pass(wanted, self.marks.done(view.name), begun, full, former_identities)
                 if todo is None:
                     return was_full
-                former = of_kept_builds(source, gone)
+                former = of_kept_builds(source, former_identities)
                 if former is None and not todo.full:  # nobody can tell any more whose rows they held
                     todo = MaterializationPass(wanted, full=True)
                 was_full |= todo.full and todo.reached is None
                 made.resumed |= todo is begun
                 view_now = BuildView(through_link, source, stored_format)
-                self._run_pass(view_now, todo, _FormerFiles(gone, former or []), made)
+                self._run_pass(view_now, todo, _FormerFiles(former_identities, former or []), made)
             except (LockedError, UnverifiedError):
                 raise
             except JobError:
@@ -159,15 +159,15 @@ class ViewRuns:
                 continue
             full = False  # done; only rows that came meanwhile are missing
 
-    def _run_pass(self, view: BuildView, todo: MaterializationPass, gone: "_FormerFiles", made: ViewRecord) -> None:
+    def _run_pass(self, view: BuildView, todo: MaterializationPass, former: "_FormerFiles", made: ViewRecord) -> None:
         name = view.source.name
         done = self.marks.done(name)
         changed = None
         if not todo.full and done is not None:
             changed = limited_to(view.source, changed_files(view.source, todo.state, done))
-            changed = changed_in(changed, only=(*changed.only, *gone.files))
+            changed = changed_in(changed, only=(*changed.only, *former.files))
             if not changed.only:
-                self.marks.finish(name, todo.state, gone.identities)
+                self.marks.finish(name, todo.state, former.identities)
                 return
         sweeps = todo.full and self.removal.had_rows(view.source.join_key)
         if todo.reached is None:
@@ -201,7 +201,7 @@ class ViewRuns:
             for removed in self.removal.of_strangers(view, todo.state, partial(self._writer, todo), at_once):
                 made.removed += removed
         if not replaced(view.source, view.through_link):
-            self.marks.finish(name, todo.state, gone.identities)
+            self.marks.finish(name, todo.state, former.identities)
 
     def _writer(self, todo: MaterializationPass, fence: Fence) -> OnlineRows:
         """Writer that replaces stored rows up to the run's time, and keeps later ones.
