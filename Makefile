@@ -237,13 +237,13 @@ deploy: ## both on a cluster, with helm: IMAGE=… JOBS_IMAGE=… VALUES=values.
 		*[!A-Za-z0-9=._/:-]*) echo "error: $${given%%=*} holds more than letters, digits and . _ / : -" >&2; exit 1;; \
 		*=*/*:*) ;; *) printf 'error: %s is not registry/repository:tag\n' "$$given" >&2; exit 1;; esac; done
 	@[ -f "$$VALUES" ] || { printf 'error: VALUES=%s: no such file\n' "$$VALUES" >&2; exit 1; }
-	@helm upgrade --install "--namespace=$${NAMESPACE:-churn}" "--values=$$VALUES" --wait --timeout 10m \
+	@helm upgrade --install "--namespace=$${NAMESPACE:-churn}" --values=training/churn/values.yaml "--values=$$VALUES" --wait --timeout 10m \
 		--set-string "image.repository=$${IMAGE%:*},image.tag=$${IMAGE##*:},image.digest=" \
 		--set-string "jobs.image.repository=$${JOBS_IMAGE%:*},jobs.image.tag=$${JOBS_IMAGE##*:},jobs.image.digest=" \
-		-- "$${RELEASE:-churn-service}" deploy/helm/churn-service
+		-- "$${RELEASE:-churn-service}" deploy/helm/model-service
 chart: installed ## the Helm chart: linted, rendered, validated, packed → var/chart
 	@$(PY) -m pytest -q $(wildcard tests/integration/deploy/test_chart*.py)
-	@mkdir -p var/chart && $(PY) -c 'import helm_python; print(helm_python.package("deploy/helm/churn-service", destination="var/chart"))'
+	@mkdir -p var/chart && $(PY) -c 'import helm_python; print(helm_python.package("deploy/helm/model-service", destination="var/chart"))'
 
 ## Score without HTTP
 .PHONY: score-batch score-stream

@@ -11,7 +11,7 @@ from jobs.settings import JobsSettings
 from service.settings import ServiceSettings
 from training.settings import TrainingSettings
 
-SCHEMA = PROJECT_ROOT / "deploy/helm/churn-service/values.schema.json"
+SCHEMA = PROJECT_ROOT / "deploy/helm/model-service/values.schema.json"
 NOT_TAKEN = {"SERVICE_API_KEYS", "SERVICE_API_KEYS_FILE", "SERVICE_INFERENCE_LOG_ID_KEY_FILE", "SERVICE_IMAGE"}
 """What the chart sets itself, from secrets that its values name and from the image; and keys, which are no values."""
 

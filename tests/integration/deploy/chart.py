@@ -11,7 +11,8 @@ import yaml
 
 from artefacts.addresses import PROJECT_ROOT
 
-CHART = PROJECT_ROOT / "deploy/helm/churn-service"
+CHART = PROJECT_ROOT / "deploy/helm/model-service"
+USE_CASE = PROJECT_ROOT / "training/churn/values.yaml"
 VALUE_SETS = {file.stem: file for file in sorted((PROJECT_ROOT / "deploy/helm/values").glob("*.yaml"))}
 KUBERNETES = "1.31"
 """The oldest that the chart is for, as Chart.yaml says."""
@@ -29,8 +30,16 @@ class Refused(Exception):
 
 
 def values_of(name: str) -> dict[str, Any]:
-    values: dict[str, Any] = yaml.safe_load(VALUE_SETS[name].read_text())
-    return values
+    """A value set on the use case's values, as after `helm … -f training/churn/values.yaml -f <set>`."""
+    return merged(yaml.safe_load(USE_CASE.read_text()), yaml.safe_load(VALUE_SETS[name].read_text()))
+
+
+def merged(values: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Two files of values as Helm merges them."""
+    return values | {
+        key: merged(values[key], value) if isinstance(value, dict) and isinstance(values.get(key), dict) else value
+        for key, value in more.items()
+    }
 
 
 def with_values(name: str, path: str, value: object) -> dict[str, Any]:
@@ -44,13 +53,13 @@ def with_values(name: str, path: str, value: object) -> dict[str, Any]:
     return changed
 
 
-def render(values: Mapping[str, Any], release: str = "demo") -> list[Manifest]:
+def render(values: Mapping[str, Any], release: str = "demo", namespace: str = "churn") -> list[Manifest]:
     """Every manifest that is not empty. Raises: as `files_of`."""
-    texts = [text for name, text in files_of(values, release).items() if name.endswith(".yaml")]
+    texts = [text for name, text in files_of(values, release, namespace).items() if name.endswith(".yaml")]
     return [document for text in texts for document in yaml.safe_load_all(text) if document]
 
 
-def files_of(values: Mapping[str, Any], release: str) -> dict[str, str]:
+def files_of(values: Mapping[str, Any], release: str, namespace: str = "churn") -> dict[str, str]:
     """File of the chart → what it renders to.
 
     Raises:
@@ -60,7 +69,7 @@ def files_of(values: Mapping[str, Any], release: str) -> dict[str, str]:
 
     with helm_python.Chart.load(CHART) as chart:
         try:
-            rendered: dict[str, str] = chart.render(dict(values), name=release, namespace="churn")
+            rendered: dict[str, str] = chart.render(dict(values), name=release, namespace=namespace)
         except (helm_python.HelmValuesError, helm_python.HelmRenderError) as error:
             raise Refused(str(error)) from None
     return rendered

@@ -3,7 +3,7 @@
 import json
 import re
 import tomllib
-from typing import Any
+from typing import Any, Final
 
 import kubernetes_validate
 import pytest
@@ -24,11 +24,19 @@ from tests.integration.deploy.chart import (
     pod_templates,
     render,
     values_of,
+    with_values,
 )
 from training.__main__ import TRAINING
 from training.__main__ import main as training_main
 
 pytestmark = needs_helm
+ANOTHER: Final = {
+    "image": {"repository": "spend-service"},
+    "redis": {"existingSecret": "spend-redis", "inChart": {"enabled": True}},
+    "service": {"apiKeys": {"existingSecret": "spend-api-keys"}},
+    "jobs": {"image": {"repository": "spend-jobs"}, "env": {"WAREHOUSE": "spend.example.org"}},
+}
+"""Values of a use case that knows nothing of the shipped one."""
 OPERATORS_KINDS = {"ServiceMonitor", "PrometheusRule"}
 
 
@@ -183,6 +191,51 @@ def test_jobs_know_where_every_artefact_is(everything: list[Manifest]) -> None:
         given = {k: v if isinstance(v, str) else "redis://r" for k, v in environment(containers(template)[-1]).items()}
         found = Artefacts.of(given, PROJECT_ROOT).model_dump(exclude={"redis_url", "feast_registry"})
         assert [name for name, place in found.items() if str(PROJECT_ROOT) in str(place)] == []
+
+
+def test_what_is_rendered_for_another_use_case_says_nothing_of_the_shipped_one() -> None:
+    rendered = render(ANOTHER, release="spend", namespace="shop")
+
+    assert [] == re.findall(r"(?i)churn|customer|recency|retained|.*\borders?\b.*", json.dumps(rendered))
+    assert {"spend-service:0.1.0", "spend-jobs:0.1.0", "redis:7.4.2-alpine"} == {
+        container["image"] for _, template in pod_templates(rendered) for container in containers(template)
+    }
+    for _, template in pod_templates(of_kind(rendered, "CronJob")):
+        assert "spend.example.org" == environment(containers(template)[-1])["WAREHOUSE"]
+
+
+@pytest.mark.parametrize("file", sorted(file.name for file in (CHART / "templates").iterdir()))
+def test_a_template_knows_no_use_case(file: str) -> None:
+    text = (CHART / "templates" / file).read_text()
+
+    assert [] == re.findall(r"(?i)churn|customer|recency|retained|\w*\borders?\b", text)
+
+
+@pytest.mark.parametrize(
+    ("release", "override", "name"),
+    [
+        ("spend", "", "spend-model-service"),
+        ("spend-service", "", "spend-service"),
+        ("my-model-service-2", "", "my-model-service-2"),
+        ("demo", "churn-service", "demo-churn-service"),
+        ("churn-service", "churn-service", "churn-service"),
+    ],
+)
+def test_everything_is_named_by_the_release(release: str, override: str, name: str) -> None:
+    rendered = render({**ANOTHER, "nameOverride": override}, release=release)
+
+    assert {name, f"{name}-redis"} == {m["metadata"]["name"] for m in of_kind(rendered, "Service")}
+    assert {override or "model-service"} == {m["metadata"]["labels"]["app.kubernetes.io/name"] for m in rendered}
+
+
+def test_where_no_features_are_built_materialize_applies_the_definitions() -> None:
+    def of_materialize(**features: Any) -> list[list[str]]:
+        crons = of_kind(render(with_values("minimal", "jobs.features", features)), "CronJob")
+        (cron,) = (c for c in crons if c["metadata"]["name"].endswith("-materialize"))
+        return [c["command"][3:] for c in containers(cron["spec"]["jobTemplate"]["spec"]["template"])]
+
+    assert [["materialize"]] == of_materialize(enabled=True)
+    assert [["apply"], ["materialize"]] == of_materialize(enabled=False)
 
 
 def test_the_chart_has_the_project_s_version() -> None:

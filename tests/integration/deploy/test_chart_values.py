@@ -53,6 +53,10 @@ WRONG = [
     ("service.resources.requests.cpu", "a lot", "/service/resources/requests/cpu"),
     ("service.drainSeconds", -1, "/service/drainSeconds"),
     ("image.tag", "latest", "/image/tag"),
+    ("nameOverride", "Spend", "/nameOverride"),
+    ("jobs.env.FEAST_REGISTRY", "elsewhere", "FEAST_REGISTRY"),
+    ("jobs.env.JOBS_OWNER", "me", "JOBS_OWNER"),
+    ("jobs.env.WAREHOUSE_PASSWORD", "hunter2", "WAREHOUSE_PASSWORD"),
     ("redis.inChart.image", "redis", "/redis/inChart/image"),
     ("redis.existingSecret", "redis://user:password@host", "/redis/existingSecret"),
     ("mlflow.trackingUri", "http://user:password@mlflow", "/mlflow/trackingUri"),
@@ -62,6 +66,8 @@ WRONG = [
     ("networkPolicy.callers", [{"pods": {}}], "/networkPolicy/callers/0"),
     # Rules between values, which a schema cannot say.
     ("redis.existingSecret", "", "redis.existingSecret"),
+    ("image.repository", "", "image.repository names no image"),
+    ("jobs.image.repository", "", "jobs.image.repository names no image"),
     ("service.apiKeys.existingSecret", "", "service.apiKeys.existingSecret"),
     ("service.replicas", 1, "disruptionBudget.minAvailable (1) must be below service.replicas (1)"),
     ("autoscaling", {"enabled": True, "minReplicas": 9, "maxReplicas": 3}, "autoscaling.minReplicas"),
@@ -231,7 +237,7 @@ def test_the_first_install_in_the_guide_names_what_there_is(tmp_path: Path) -> N
     named = {(m["kind"], m["metadata"]["name"]) for m in rendered}
     assert {("CronJob", name) for name in re.findall(r"--from=cronjob/([\w-]+)", section)} <= named
     assert {("Service", name) for name in re.findall(r"@redis:/@([\w-]+):/", section)} <= named
-    notes = files_of(values, "churn-service")["churn-service/templates/NOTES.txt"]
+    notes = files_of(values, "churn-service")["model-service/templates/NOTES.txt"]
     first = re.findall(r"--from=cronjob/([\w-]+)", notes)
     assert (
         first

@@ -73,7 +73,7 @@ def test_a_replica_that_never_filled_its_core_is_planned_with_the_highest_rate_t
 
 
 def test_the_chart_s_replicas_are_as_large_and_scaled_as_the_guide_says() -> None:
-    values = yaml.safe_load((PROJECT_ROOT / "deploy/helm/churn-service/values.yaml").read_text())
+    values = yaml.safe_load((PROJECT_ROOT / "deploy/helm/model-service/values.yaml").read_text())
     requests = values["service"]["resources"]["requests"]
     memory = load_all()["capacity"]["memory_mb"]
 

@@ -19,7 +19,7 @@ def read(path: str) -> Any:
 
 def test_service_chart_and_compose_say_the_same_and_it_is_longer_than_usual_proxies_wait() -> None:
     ours = ServiceSettings.model_fields["keep_alive_seconds"].default
-    in_chart = read("helm/churn-service/values.yaml")["service"]["settings"][SETTING]
+    in_chart = read("helm/model-service/values.yaml")["service"]["settings"][SETTING]
     replicas = [read("compose.yaml")["services"][name]["environment"] for name in ("service-1", "service-2")]
 
     assert [ours] * 3 == [in_chart, *(int(environment[SETTING]) for environment in replicas)]

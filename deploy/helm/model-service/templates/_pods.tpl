@@ -1,17 +1,17 @@
 {{/* A value as text: a whole number must not become 1e+06. */}}
-{{- define "churn.text" -}}
+{{- define "model-service.text" -}}
 {{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ int64 . }}{{ else }}{{ . }}{{ end }}
 {{- end }}
 
-{{- define "churn.settings" -}}
+{{- define "model-service.settings" -}}
 {{- range $name, $value := . }}
 - name: {{ $name }}
-  value: {{ include "churn.text" $value | quote }}
+  value: {{ include "model-service.text" $value | quote }}
 {{- end }}
 {{- end }}
 
 {{/* Security of every pod: no root, no access to the Kubernetes API. The argument is the user's id. */}}
-{{- define "churn.podSecurity" -}}
+{{- define "model-service.podSecurity" -}}
 automountServiceAccountToken: false
 # Else a Kubernetes service named "service" would set variables named like our settings.
 enableServiceLinks: false
@@ -25,7 +25,7 @@ securityContext:
     type: RuntimeDefault
 {{- end }}
 
-{{- define "churn.containerSecurity" -}}
+{{- define "model-service.containerSecurity" -}}
 securityContext:
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
@@ -34,7 +34,7 @@ securityContext:
 {{- end }}
 
 {{/* Address of Redis with user and password: dict "root" $ "key" <key of the secret> */}}
-{{- define "churn.redisUrl" -}}
+{{- define "model-service.redisUrl" -}}
 - name: REDIS_URL
   valueFrom:
     secretKeyRef:
@@ -43,7 +43,7 @@ securityContext:
 {{- end }}
 
 {{/* Address of the registry: dict "root" $ "path" <of a registry file> */}}
-{{- define "churn.registryUrl" -}}
+{{- define "model-service.registryUrl" -}}
 - name: FEAST_REGISTRY
 {{- if eq .root.Values.registry.source "secret" }}
   valueFrom:
@@ -56,7 +56,7 @@ securityContext:
 {{- end }}
 
 {{/* TLS mount of every pod that uses Redis. */}}
-{{- define "churn.tlsMount" -}}
+{{- define "model-service.tlsMount" -}}
 {{- if .Values.redis.tlsSecret }}
 - name: redis-tls
   mountPath: /etc/redis-tls
@@ -64,7 +64,7 @@ securityContext:
 {{- end }}
 {{- end }}
 
-{{- define "churn.tlsVolume" -}}
+{{- define "model-service.tlsVolume" -}}
 {{- if .Values.redis.tlsSecret }}
 - name: redis-tls
   secret:
@@ -73,12 +73,12 @@ securityContext:
 {{- end }}
 
 {{/* Kubernetes resources with amounts as text: the argument holds requests, limits, both or neither. */}}
-{{- define "churn.resources" -}}
+{{- define "model-service.resources" -}}
 {{- $resources := dict }}
 {{- range $kind, $amounts := . }}
 {{- $texts := dict }}
 {{- range $name, $amount := $amounts }}
-{{- $texts = set $texts $name (include "churn.text" $amount) }}
+{{- $texts = set $texts $name (include "model-service.text" $amount) }}
 {{- end }}
 {{- $resources = set $resources $kind $texts }}
 {{- end }}

@@ -1,16 +1,14 @@
 {{/* A job's container without name and command: dict "root" $ "values" <of the job> "job" <what it needs> */}}
-{{- define "churn.jobContainer" -}}
-image: {{ include "churn.image" (dict "root" .root "image" .root.Values.jobs.image) | quote }}
+{{- define "model-service.jobContainer" -}}
+image: {{ include "model-service.image" (dict "root" .root "image" .root.Values.jobs.image) | quote }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
-{{ include "churn.containerSecurity" . }}
+{{ include "model-service.containerSecurity" . }}
 env:
   {{- if .job.redis }}
-  {{- include "churn.redisUrl" (dict "root" .root "key" .root.Values.redis.jobsUrlKey) | nindent 2 }}
+  {{- include "model-service.redisUrl" (dict "root" .root "key" .root.Values.redis.jobsUrlKey) | nindent 2 }}
   {{- end }}
-  {{- include "churn.registryUrl" (dict "root" .root "path" "/artefacts/feast/registry.db") | nindent 2 }}
+  {{- include "model-service.registryUrl" (dict "root" .root "path" "/artefacts/feast/registry.db") | nindent 2 }}
   {{- range $name, $place := dict
-    "ORDERS_PATH" "data/orders.parquet"
-    "STREAMED_ORDERS_DIR" "data/streamed_orders"
     "OFFLINE_STORE_DIR" "offline_store"
     "MATERIALIZE_RUNS_PATH" "reports/materialize/runs.jsonl"
     "INFERENCE_LOG_DIR" "inference_log"
@@ -22,6 +20,7 @@ env:
   {{- end }}
   - name: HOME
     value: /tmp
+  {{- include "model-service.settings" .root.Values.jobs.env | nindent 2 }}
   {{- with .root.Values.mlflow }}
   {{- if .trackingUri }}
   - name: MLFLOW_TRACKING_URI
@@ -34,13 +33,13 @@ env:
     valueFrom: {secretKeyRef: {name: {{ .existingSecret | quote }}, key: password}}
   {{- end }}
   {{- end }}
-  {{- include "churn.trustedTypes" .root | nindent 2 }}
+  {{- include "model-service.trustedTypes" .root | nindent 2 }}
   {{- if not (hasKey (.root.Values.jobs.settings | default dict) "JOBS_OWNER") }}
   - name: JOBS_OWNER
     value: {{ printf "%s/%s" .root.Release.Namespace .root.Release.Name | quote }}
   {{- end }}
-  {{- include "churn.settings" .root.Values.jobs.settings | nindent 2 }}
-resources: {{- include "churn.resources" .values.resources | nindent 2 }}
+  {{- include "model-service.settings" .root.Values.jobs.settings | nindent 2 }}
+resources: {{- include "model-service.resources" .values.resources | nindent 2 }}
 volumeMounts:
   - {name: temporary, mountPath: /tmp}
   - {name: artefacts, mountPath: /artefacts}
@@ -48,6 +47,6 @@ volumeMounts:
   - {name: pseudonyms, mountPath: /etc/pseudonyms, readOnly: true}
   {{- end }}
   {{- if .job.redis }}
-  {{- include "churn.tlsMount" .root | nindent 2 }}
+  {{- include "model-service.tlsMount" .root | nindent 2 }}
   {{- end }}
 {{- end }}

@@ -1,7 +1,7 @@
 {{/* Rules between values, which the schema cannot express. Each error names the conflicting keys. */}}
-{{- define "churn.refusals" -}}
+{{- define "model-service.refusals" -}}
 {{- $v := .Values }}
-{{- $log := include "churn.logs" . }}
+{{- $log := include "model-service.logs" . }}
 {{- if not (or $v.service.apiKeys.existingSecret (index ($v.service.settings | default dict) "SERVICE_ALLOW_ANONYMOUS")) }}
 {{- fail "service.apiKeys.existingSecret: name a secret, or let anybody ask with service.settings.SERVICE_ALLOW_ANONYMOUS: true" }}
 {{- end }}
@@ -45,5 +45,12 @@
 {{- end }}
 {{- if and $v.service.pseudonyms.existingSecret (not $log) }}
 {{- fail "service.pseudonyms.existingSecret is for the inference log: set service.settings.SERVICE_INFERENCE_LOG: true" }}
+{{- end }}
+{{- $images := dict "image" $v.image }}
+{{- if $v.jobs.enabled }}{{ $images = set $images "jobs.image" $v.jobs.image }}{{ end }}
+{{- range $key, $image := $images }}
+{{- if not $image.repository }}
+{{- fail (printf "%s.repository names no image: the values of your use case do (docs/operations/kubernetes.md)" $key) }}
+{{- end }}
 {{- end }}
 {{- end }}
