@@ -15,3 +15,7 @@ class UnreadableFileError(ModelError):
 
 class ExplanationError(ModelError):
     """Predictions of this model, or of this row, have no exact explanation."""
+
+
+class LabelsError(ValueError):
+    """Labels do not fit their task, or a metric is not defined on them; the message says what is expected."""

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoring.evaluation import (
+    BINARY,
     PROBABILITY_METRICS,
     RANKING_METRICS,
     Estimate,
@@ -33,9 +34,7 @@ def evaluate_test_rows(
         arguments = settings.bootstrap_resamples, settings.seed
         model = evaluate(churned, probability[chosen], RANKING_METRICS | PROBABILITY_METRICS, *arguments)
         baseline = evaluate(churned, recency[chosen], RANKING_METRICS, *arguments)
-        base_rate = evaluate(
-            churned, recency[chosen], {"rate": lambda y, _, w: float(np.average(y, weights=w))}, *arguments
-        )
+        base_rate = evaluate(churned, recency[chosen], {"rate": BINARY.levels["base_rate"]}, *arguments)
         estimates |= {f"{population}_{name}": e for name, e in model.items()}
         estimates |= {f"{population}_recency_{name}": e for name, e in baseline.items()}
         estimates[f"{population}_base_rate"] = base_rate["rate"]

@@ -106,7 +106,7 @@ def test_rows_of_one_customer_widen_no_sample() -> None:
     whose = np.repeat(np.arange(80), 3)
 
     once = evaluate(churned, score, METRICS, resamples=50, seed=1)
-    thrice = evaluate(churned[whose], score[whose], METRICS, resamples=50, seed=1, customers=whose)
+    thrice = evaluate(churned[whose], score[whose], METRICS, resamples=50, seed=1, entities=whose)
 
     for name in METRICS:
         expected = (once[name].value, once[name].low, once[name].high)

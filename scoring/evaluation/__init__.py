@@ -1,0 +1,77 @@
+"""Quality of a model: a table of metrics per task (`metrics_of`) with bootstrap intervals. Pure functions of arrays."""
+
+from scoring.errors import LabelsError
+from scoring.evaluation.binary import (
+    BINARY,
+    expected_calibration_error,
+    lift_at,
+    rank_correlation,
+    youden_threshold,
+)
+from scoring.evaluation.bootstrap import (
+    Estimate,
+    Interval,
+    PairedEstimate,
+    bootstrap,
+    compare_scores,
+    evaluate,
+    percentile_interval,
+    proportion,
+    standard_error_interval,
+)
+from scoring.evaluation.multiclass import MULTICLASS, judged_classes
+from scoring.evaluation.regression import CHANGED_SHARE, REGRESSION, error_by_decile
+from scoring.evaluation.table import TASKS, metrics_of
+from scoring.evaluation.task_metrics import (
+    FEWEST_OF_A_CLASS,
+    Bools,
+    Floats,
+    Integers,
+    Labels,
+    Metric,
+    Scored,
+    TaskKind,
+    TaskMetrics,
+)
+
+# The binary task by the names from before there were others; they go when the callers ask `metrics_of`.
+RANKING_METRICS = BINARY.for_baseline
+PROBABILITY_METRICS = {name: metric for name, metric in BINARY.metrics.items() if not metric.for_baseline}
+calibration_error = BINARY.calibration
+
+__all__ = [
+    "BINARY",
+    "CHANGED_SHARE",
+    "FEWEST_OF_A_CLASS",
+    "MULTICLASS",
+    "PROBABILITY_METRICS",
+    "RANKING_METRICS",
+    "REGRESSION",
+    "TASKS",
+    "Bools",
+    "Estimate",
+    "Floats",
+    "Integers",
+    "Interval",
+    "Labels",
+    "LabelsError",
+    "Metric",
+    "PairedEstimate",
+    "Scored",
+    "TaskKind",
+    "TaskMetrics",
+    "bootstrap",
+    "calibration_error",
+    "compare_scores",
+    "error_by_decile",
+    "evaluate",
+    "expected_calibration_error",
+    "judged_classes",
+    "lift_at",
+    "metrics_of",
+    "percentile_interval",
+    "proportion",
+    "rank_correlation",
+    "standard_error_interval",
+    "youden_threshold",
+]
