@@ -18,13 +18,13 @@ from contract.feature_schema import (
     content_sha256,
     differences,
 )
+from contract.inputs import FeatureInput, TrainingDistribution
 from contract.model_contract import (
-    DecisionThreshold,
-    FeatureInput,
+    ClassScores,
+    Headline,
     Label,
     ModelContract,
     Population,
-    TrainingDistribution,
 )
 from contract.raw_features import RawFeatures
 from contract.resolve import (
@@ -33,8 +33,19 @@ from contract.resolve import (
     ResolvedFeatures,
     Resolver,
 )
+from contract.tasks import (
+    BinaryTask,
+    DecisionThreshold,
+    MulticlassTask,
+    Output,
+    RegressionTask,
+    Task,
+    outputs_of,
+)
 
 __all__ = [
+    "BinaryTask",
+    "ClassScores",
     "ContractError",
     "ContractMismatchError",
     "ContractVersionError",
@@ -45,16 +56,22 @@ __all__ = [
     "FeatureSchema",
     "FeatureSpec",
     "FeatureState",
+    "Headline",
     "Label",
     "ModelContract",
+    "MulticlassTask",
+    "Output",
     "OverrideError",
     "Population",
     "RawFeatures",
+    "RegressionTask",
     "RequestInput",
     "ResolvedFeatures",
     "Resolver",
     "SourceView",
+    "Task",
     "TrainingDistribution",
     "content_sha256",
     "differences",
+    "outputs_of",
 ]

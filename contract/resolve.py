@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from contract.errors import ContractError, OverrideError
 from contract.feature_schema import SourceView
-from contract.model_contract import FeatureInput, ModelContract
+from contract.inputs import FeatureInput
+from contract.model_contract import ModelContract
 from contract.raw_features import RawFeatures
 
 CLOCK_SKEW_SECONDS = 300.0

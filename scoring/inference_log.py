@@ -16,7 +16,7 @@ from artefacts.log_rows import COMPLETE_SUFFIX, INFERENCE_LOG, OPEN_SUFFIX, STAT
 from contract import ResolvedFeatures
 from scoring.errors import ModelError
 from scoring.models.imported_model import ImportedModel
-from scoring.outcomes import STATUSES, Outcomes
+from scoring.outcomes import Outcomes, statuses_of
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,7 @@ def together(batches: Sequence[Answers]) -> Answers:
             names=resolved[0].names,
         ),
         outcomes=Outcomes(
-            np.concatenate([m.probabilities for m in made]),
-            np.concatenate([m.decisions for m in made]),
+            tuple(np.concatenate(parts) for parts in zip(*(m.outputs for m in made), strict=True)),
             np.concatenate([m.statuses for m in made]),
         ),
         cached_seconds=np.concatenate([whole(b, c) for b, c in zip(batches, cached, strict=True)], dtype=np.float64)
@@ -108,9 +107,9 @@ def log_table(answers: Answers) -> pa.Table:
         "contract_sha256": pa.repeat(model.contract_sha256, n),
         "role": pa.repeat(model.role, n),
         "answered": pa.array(answers.answered),
-        "status": pa.array(STATUSES).take(pa.array(made.statuses)),
-        "churn_probability": pa.array(made.probabilities, mask=~scored),
-        "churn": pa.array(made.decisions, mask=~scored),
+        "status": pa.array(statuses_of(model.contract)).take(pa.array(made.statuses)),
+        "churn_probability": pa.array(made.outputs[0], mask=~scored),
+        "churn": pa.array(made.outputs[1], mask=~scored),
         "inputs": per_input(pa.array(resolved.matrix[known].ravel())),
         "event_timestamps": per_input(event_timestamps),
         "states": per_input(STATES.take(pa.array(resolved.states[known].ravel()))),

@@ -1,57 +1,58 @@
-"""Resolved features + probabilities → each row's decision and status."""
+"""Resolved features + scores → each row's outputs and status."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contract import ResolvedFeatures
+from contract import ModelContract, ResolvedFeatures
+from scoring.task_outputs import Outputs, TaskOutputs
 
-Status = Literal["ok", "degraded", "refused", "unknown_customer"]
+OK, DEGRADED, REFUSED, UNKNOWN = range(4)
 
-STATUSES: tuple[Status, ...] = ("ok", "degraded", "refused", "unknown_customer")
-OK, DEGRADED, REFUSED, UNKNOWN_CUSTOMER = range(4)
+
+def statuses_of(contract: ModelContract) -> tuple[str, ...]:
+    """Names of the statuses `OK`, `DEGRADED`, `REFUSED` and `UNKNOWN`, in this order."""
+    return ("ok", "degraded", "refused", contract.unknown_status)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
     """Outcomes of n rows.
 
-    probabilities: float64 (n,) of the positive class; without meaning if the row is refused or unknown.
-    decisions: bool (n,), probability ≥ the contract's threshold.
-    statuses: uint8 (n,), positions in `STATUSES`.
+    outputs: see `scoring.task_outputs.Outputs`; without meaning if the row is refused or unknown.
+    statuses: uint8 (n,): `OK`, `DEGRADED`, `REFUSED` or `UNKNOWN`.
     """
 
-    probabilities: NDArray[np.float64]
-    decisions: NDArray[np.bool_]
+    outputs: Outputs
     statuses: NDArray[np.uint8]
 
     @property
     def scored(self) -> NDArray[np.bool_]:
-        """Bool (n,): the row has a probability and a decision."""
+        """Bool (n,): the row has outputs."""
         scored: NDArray[np.bool_] = self.statuses <= DEGRADED
         return scored
 
     def take(self, rows: NDArray[np.intp]) -> "Outcomes":
         """Some of the rows."""
-        return Outcomes(self.probabilities[rows], self.decisions[rows], self.statuses[rows])
+        return Outcomes(tuple(output[rows] for output in self.outputs), self.statuses[rows])
 
 
-def outcomes(resolved: ResolvedFeatures, scored: NDArray[np.float32], threshold: float) -> Outcomes:
-    """Derive decision and status of n resolved rows.
+def outcomes(resolved: ResolvedFeatures, scores: NDArray[np.float32], task: TaskOutputs) -> Outcomes:
+    """Derive outputs and status of n resolved rows.
 
-    - unknown customer: the store has no row of it.
-    - refused: the contract forbids scoring the row, or the probability is not finite (extreme finite values can
-      overflow in the model).
+    - unknown: the store has no row of its key.
+    - refused: the contract forbids scoring the row, or a score is not finite (extreme finite values can overflow in the
+      model).
     - degraded: at least one feature is not fresh.
 
     Args:
-        scored: float32 (n,), the model's probabilities for `resolved.matrix`.
+        scores: float32 (n,) or (n, c), the model's for `resolved.matrix`.
     """
     # Compared in float64, as answered, so that a decision never contradicts its probability.
-    probabilities = scored.astype(np.float64)
+    answered = scores.astype(np.float64)
+    finite = np.isfinite(answered if answered.ndim == 1 else answered.sum(axis=1))  # a sum is as finite as its terms
     statuses: NDArray[np.uint8] = np.any(resolved.states, axis=1).astype(np.uint8)
-    statuses[resolved.refused | ~np.isfinite(probabilities)] = REFUSED
-    statuses[~resolved.known] = UNKNOWN_CUSTOMER
-    return Outcomes(probabilities, np.greater_equal(probabilities, threshold), statuses)
+    statuses[resolved.refused | ~finite] = REFUSED
+    statuses[~resolved.known] = UNKNOWN
+    return Outcomes(task.of(answered), statuses)

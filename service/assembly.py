@@ -153,7 +153,7 @@ def serving_of(predictor: Predictor, settings: ServiceSettings, metrics: Service
         settings=settings,
         metrics=metrics,
         keys=keys,
-        contract_body=model.contract.model_dump(mode="json"),
+        contract_body=model.contract.document,
         document=openapi_document(model.contract, settings.max_batch, keys_configured=keys.configured),
         identity=model.identity,
         model_headers=model_headers(model.identity),

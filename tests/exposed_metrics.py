@@ -18,7 +18,6 @@ from jobs.skew import report as skew_report
 from jobs.skew.audit_result import AuditResult
 from jobs.skew.findings import CLASSES
 from jobs.stream.metrics import StreamMetrics
-from scoring.outcomes import STATUSES
 from service.api.routing import ROUTES
 from service.errors import ServiceError
 from service.telemetry.metrics import ChallengerOutcome, LogOutcome, ServiceMetrics, Stage
@@ -33,7 +32,7 @@ def error_codes(error: type[ServiceError] = ServiceError) -> set[str]:
     return {code for kind in error.__subclasses__() for code in {kind.code} | error_codes(kind)}
 
 
-_STATUSES: set[str] = set(STATUSES)
+_STATUSES: set[str] = {"ok", "degraded", "refused", "unknown_customer"}
 _CALLS = {route.name for route in ROUTES.values()} | {"page", "unknown"}
 _VALUES: dict[str, dict[str, set[str]]] = {
     "churn_requests_total": {

@@ -187,8 +187,8 @@ def _check_classes(registered: RegisteredModel) -> None:
     contract, version = registered.contract, registered.version
     rows = registered.test_set[contract.feature_names].head(2)
     try:
-        check_classifier(registered.pipeline, contract.class_names)
-        check_probabilities(registered.pipeline.predict_proba(rows), len(rows), contract.class_names)
+        check_classifier(registered.pipeline, contract.binary.classes)
+        check_probabilities(registered.pipeline.predict_proba(rows), len(rows), contract.binary.classes)
     except ModelError as error:
         raise ModelImportError(f"model {version.name!r} version {version.version}: {error}") from None
 
@@ -196,7 +196,7 @@ def _check_classes(registered: RegisteredModel) -> None:
 def _compared(registered: RegisteredModel, compiled: bytes) -> onnx_model.OnnxComparison:
     contract = registered.contract
     return onnx_model.compare(
-        registered.pipeline, compiled, registered.test_set[contract.feature_names], contract.threshold.value
+        registered.pipeline, compiled, registered.test_set[contract.feature_names], contract.binary.threshold.value
     )
 
 

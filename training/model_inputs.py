@@ -13,7 +13,7 @@ from contract import (
     TrainingDistribution,
 )
 from contract.histogram import Histogram
-from contract.model_contract import QUANTILES
+from contract.inputs import QUANTILES
 from training.data.dataset import LabelledRows
 from training.errors import DatasetError
 

@@ -12,9 +12,9 @@ from mlflow.tracking import MlflowClient
 
 from artefacts.addresses import Artefacts
 from artefacts.cutoffs import Cutoffs
-from contract import ModelContract
+from contract import BinaryTask, Headline, ModelContract, outputs_of
 from contract.histogram import Histogram
-from contract.model_contract import COUNTED_AT
+from contract.inputs import COUNTED_AT
 from training.compilation.preflight import check_candidate
 from training.data.dataset import TrainingData, built_from
 from training.errors import GateError
@@ -24,7 +24,7 @@ from training.gate.rules import GATE, PASSED, Evidence, gate_advice, measure, ob
 from training.model_inputs import describe_inputs, fingerprint, resolve_inputs
 from training.pipeline import CANDIDATES
 from training.settings import TrainingLogSettings, TrainingSettings
-from training.target import label_of, populations_of
+from training.target import ACTIVE, label_of, populations_of
 from training.tracking import run_log
 
 _LOG = logging.getLogger(__name__)
@@ -89,8 +89,10 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
             run_id="",
             feature_schema=data.schema,
             inputs=inputs,
-            class_names=CLASS_NAMES,
-            threshold=threshold,
+            entity="customer",
+            task=BinaryTask(classes=CLASS_NAMES, threshold=threshold),
+            outputs=outputs_of("binary", "churn"),
+            headline=Headline(population=ACTIVE, metric="roc_auc"),
             training_window={
                 "first_cutoff": cutoffs.training[0].isoformat(),
                 "last_cutoff": cutoffs.validation.isoformat(),

@@ -26,6 +26,7 @@ from scoring.inference_log import Answers, log_table, together
 from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import open_model, pinned_tag
 from scoring.outcomes import outcomes
+from scoring.task_outputs import task_outputs
 from service.inference_log.files import Limits, LogFiles
 from service.inference_log.writer import ROWS_PER_FLUSH, InferenceLog
 from service.settings import ServiceSettings
@@ -70,7 +71,7 @@ class _LoggedRequests:
                 model=model,
                 answered=np.full(len(customers), model.role == "champion"),
                 resolved=resolved,
-                outcomes=outcomes(resolved, model.score(resolved.matrix), model.contract.threshold.value),
+                outcomes=outcomes(resolved, model.score(resolved.matrix), task_outputs(model.contract)),
             )
 
 

@@ -24,9 +24,9 @@ from artefacts.addresses import Artefacts
 from benchmarks.machine import provenance
 from benchmarks.markdown import NOT_MEASURED, prose, table
 from benchmarks.results import store
-from contract import DecisionThreshold, ModelContract, RawFeatures, Resolver
+from contract import BinaryTask, DecisionThreshold, Headline, ModelContract, RawFeatures, Resolver, outputs_of
 from contract.histogram import Histogram
-from contract.model_contract import COUNTED_AT
+from contract.inputs import COUNTED_AT
 from jobs.drift.watch import DriftError, DriftWatch, watch_drift
 from jobs.feature_store import apply
 from jobs.features.build import build_features
@@ -36,6 +36,7 @@ from scoring.inference_log import Answers, log_table
 from scoring.models.imported_model import ImportedModel
 from scoring.models.onnx_scorer import onnx_scorer
 from scoring.outcomes import outcomes
+from scoring.task_outputs import task_outputs
 from training.compilation.onnx_model import compile_to_onnx
 from training.data.dataset import TrainingData
 from training.data.synthetic_orders import ShopParameters, write_synthetic
@@ -156,8 +157,10 @@ def _train(data: TrainingData, folder: Path) -> tuple[ImportedModel, Rows]:
         run_id="",
         feature_schema=data.schema,
         inputs=inputs,
-        class_names=CLASS_NAMES,
-        threshold=DecisionThreshold(value=0.5, rule="nobody asks"),
+        entity="customer",
+        task=BinaryTask(classes=CLASS_NAMES, threshold=DecisionThreshold(value=0.5, rule="nobody asks")),
+        outputs=outputs_of("binary", "churn"),
+        headline=Headline(population="all", metric="roc_auc"),
         training_window={COUNTED_AT: cutoffs.test.isoformat()},
         data_fingerprint="",
         metrics={},
@@ -205,7 +208,7 @@ def log_months(folder: Path, model: ImportedModel, months: Mapping[int, Rows]) -
             model=model,
             answered=np.ones(len(rows), dtype=bool),
             resolved=resolved,
-            outcomes=outcomes(resolved, model.score(resolved.matrix), model.contract.threshold.value),
+            outcomes=outcomes(resolved, model.score(resolved.matrix), task_outputs(model.contract)),
         )
         file = folder / f"date={at.date()}" / f"{month:02d}.parquet"
         file.parent.mkdir(parents=True)

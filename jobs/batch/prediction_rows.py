@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from artefacts.prediction_rows import ISSUE, PREDICTIONS
 from contract import ModelContract, ResolvedFeatures
 from contract.resolve import STATE_WORDS
-from scoring.outcomes import STATUSES, Outcomes
+from scoring.outcomes import Outcomes, statuses_of
 
 _WORDS = pa.array([STATE_WORDS.get(state) for state in range(max(STATE_WORDS) + 1)], pa.string())
 
@@ -43,9 +43,9 @@ def predictions(
     unscored = ~made.scored
     columns = {
         "customer_id": customer_ids,
-        "churn_probability": pa.array(made.probabilities, pa.float64(), mask=unscored),
-        "churn": pa.array(made.decisions, pa.bool_(), mask=unscored),
-        "status": pa.array(STATUSES, pa.string()).take(pa.array(made.statuses)),
+        "churn_probability": pa.array(made.outputs[0], pa.float64(), mask=unscored),
+        "churn": pa.array(made.outputs[1], pa.bool_(), mask=unscored),
+        "status": pa.array(statuses_of(contract), pa.string()).take(pa.array(made.statuses)),
         "feature_issues": issues,
         "model_name": pa.repeat(contract.model_name, n),
         "model_version": pa.repeat(contract.model_version, n),
@@ -54,7 +54,7 @@ def predictions(
     return pa.table(columns, schema=PREDICTIONS)
 
 
-def counts(table: pa.Table) -> dict[str, int]:
+def counts(table: pa.Table, contract: ModelContract) -> dict[str, int]:
     """Status → number of rows, 0 included."""
     found = {row["values"]: row["counts"] for row in pc.value_counts(table["status"]).to_pylist()}
-    return {status: found.get(status, 0) for status in STATUSES}
+    return {status: found.get(status, 0) for status in statuses_of(contract)}

@@ -27,7 +27,8 @@ from jobs.offline_store.offline_features import FeaturePlan, StoredRows
 from jobs.offline_store.view_files import build_of, resolved
 from jobs.times import unix_us
 from scoring.models.imported_model import ImportedModel
-from scoring.outcomes import STATUSES, outcomes
+from scoring.outcomes import outcomes, statuses_of
+from scoring.task_outputs import task_outputs
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class BatchResult:
     """Result of a batch; `seconds` by stage."""
 
     partition: Path
-    statuses: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATUSES, 0))
+    statuses: dict[str, int]
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     @property
@@ -119,7 +120,7 @@ def score_batch(artefacts: Artefacts, model: ImportedModel, request: BatchReques
         ContractError: as `open_batch`.
     """
     batch = open_batch(artefacts, model, request, now)
-    done = BatchResult(batch.partition)
+    done = BatchResult(batch.partition, dict.fromkeys(statuses_of(batch.model.contract), 0))
     with (
         writing_to(request.out),
         replaced_folder(batch.partition) as folder,
@@ -129,7 +130,7 @@ def score_batch(artefacts: Artefacts, model: ImportedModel, request: BatchReques
             started = time.monotonic()
             writer.write_table(table)
             done.seconds["write"] += time.monotonic() - started
-            for status, rows in counts(table).items():
+            for status, rows in counts(table, batch.model.contract).items():
                 done.statuses[status] += rows
             _LOG.info(f"  {done.rows:,} customers")
         if not done.rows:
@@ -174,7 +175,7 @@ def _chunks(batch: OpenedBatch, as_of: datetime, done: BatchResult) -> Iterator[
             }
             raw = batch.plan.assemble(customer_ids, aligned, as_of_us)
             resolved = resolver.resolve(raw, as_of_us / 1e6, listed.overrides if listed else None)
-            made = outcomes(resolved, batch.model.score(resolved.matrix), batch.model.contract.threshold.value)
+            made = outcomes(resolved, batch.model.score(resolved.matrix), task_outputs(batch.model.contract))
             table = predictions(customer_ids, made, feature_issues(resolved), batch.model.contract, as_of)
             done.seconds["read"] += read - started
             done.seconds["score"] += time.monotonic() - read

@@ -25,7 +25,8 @@ from jobs.settings import JobsSettings
 from jobs.spark import spark_path, spark_session
 from jobs.times import unix_us
 from scoring.models.imported_model import ImportedModel, PackedScorer
-from scoring.outcomes import outcomes
+from scoring.outcomes import outcomes, statuses_of
+from scoring.task_outputs import task_outputs
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -48,7 +49,7 @@ def score_batch_on_spark(
         ModelError: the model's file has changed since its import.
     """
     batch = open_batch(artefacts, model, request, now)
-    done = BatchResult(batch.partition)
+    done = BatchResult(batch.partition, dict.fromkeys(statuses_of(batch.model.contract), 0))
     started = time.monotonic()
     options = {"spark.executorEnv.PYTHONPATH": str(PROJECT_ROOT)}
     with (
@@ -144,7 +145,7 @@ def _scoring(
             raw = plan.assemble(customer_ids, rows, as_of_us)
             overrides = {n: _floats(joined[f"{_OVERRIDE}{n}"]) for n in overridden}
             resolved = resolver.resolve(raw, as_of_us / 1e6, overrides)
-            made = outcomes(resolved, scorer(resolved.matrix), contract.threshold.value)
+            made = outcomes(resolved, scorer(resolved.matrix), task_outputs(contract))
             yield from predictions(customer_ids, made, feature_issues(resolved), contract, as_of).to_batches()
 
     return score

@@ -8,7 +8,7 @@ from typing import Literal, Self
 from artefacts.process.command_line import parse_utc
 from contract import ModelContract
 from contract.histogram import Histogram
-from contract.model_contract import COUNTED_AT
+from contract.inputs import COUNTED_AT
 from jobs.errors import ArgumentError, JobError
 
 SCORE = "churn_probability"
@@ -85,7 +85,8 @@ def trained_baseline(contract: ModelContract, age_feature: str) -> Baseline:
         JobError: the contract has no counts, or its inputs and its scores were counted on different rows.
     """
     version = contract.model_version
-    found = {feature.name: feature.distribution.histogram for feature in contract.inputs} | {SCORE: contract.scores}
+    scores = contract.scores if isinstance(contract.scores, Histogram) else None
+    found = {feature.name: feature.distribution.histogram for feature in contract.inputs} | {SCORE: scores}
     counted = {name: histogram for name, histogram in found.items() if histogram is not None}
     instead = "train anew, or choose another baseline: promoted, or a period of the log as <from>..<to>"
     if len(counted) < len(found):

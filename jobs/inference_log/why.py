@@ -109,7 +109,7 @@ def _describe(logged: dict[str, Any]) -> Iterator[str]:
     if vector.shape[1] != len(contract.inputs):
         raise ModelError(f"{vector.shape[1]} inputs are logged, model {model.tag} takes {len(contract.inputs)}")
     again = float(model.score(vector)[0])
-    probability, threshold = logged["churn_probability"], contract.threshold.value
+    probability, threshold = logged["churn_probability"], contract.binary.threshold.value
     if probability is not None:
         decision = "churn" if logged["churn"] else "no churn"
         yield f"probability {probability!r}: {decision}, which it is from {threshold!r} on"

@@ -17,6 +17,7 @@ from jobs.skew.replay import OfflineReplay
 from jobs.skew.view_evidence import mistimed_views, served_of, unbuilt_views, zeroed_views
 from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import outcomes
+from scoring.task_outputs import task_outputs
 
 REPRODUCED_WITHIN = 1e-6
 """Tolerance for a logged probability: ONNX Runtime's last bits depend on the number of rows in a batch."""
@@ -140,14 +141,14 @@ class ModelAudit:
         if not len(again):
             return
         vectors = offline.take(again)
-        made = outcomes(vectors, self._model.score(vectors.matrix), self._model.contract.threshold.value)
+        made = outcomes(vectors, self._model.score(vectors.matrix), task_outputs(self._model.contract))
         was_scored, decision = scored[again], rows.decision[again]
         both = was_scored & made.scored
         result.scored_twice -= int((was_scored & ~made.scored).sum())
-        change = np.abs(made.probabilities - rows.probability[again])[both]
+        change = np.abs(made.outputs[0] - rows.probability[again])[both]
         result.probability_sum += float(change.sum())
         result.probability_max = max(result.probability_max, float(change.max(initial=0.0)))
-        result.moved_decisions += int(((was_scored != made.scored) | (both & (made.decisions != decision))).sum())
+        result.moved_decisions += int(((was_scored != made.scored) | (both & (made.outputs[1] != decision))).sum())
 
     def _count_not_reproduced(self, rows: LoggedRows, result: AuditResult) -> None:
         scored = np.flatnonzero(np.isfinite(rows.probability))

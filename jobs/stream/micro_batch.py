@@ -41,6 +41,7 @@ from jobs.stream.order_events import RefusedEvent
 from jobs.times import unix_us
 from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import outcomes
+from scoring.task_outputs import task_outputs
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -285,11 +286,11 @@ class StreamBatches:
         }
         resolved = self._resolver.resolve(self._plan.assemble(customers, aligned, as_of_us), as_of_us / 1e6)
         contract = self._model.contract
-        outcome = outcomes(resolved, self._model.score(resolved.matrix), contract.threshold.value)
+        outcome = outcomes(resolved, self._model.score(resolved.matrix), task_outputs(contract))
         table = predictions(customers, outcome, feature_issues(resolved), contract, now)
         with replaced_folder(self._folders.predictions / f"batch={number}") as folder:
             pq.write_table(table, folder / "part-0.parquet")
-        record.statuses = counts(table)
+        record.statuses = counts(table, contract)
 
 
 def _stored_orders(folder: Path, data_set: str) -> pa.Table:

@@ -43,7 +43,7 @@ class PackedScorer:
         _check(self.tag, name, self.sha256, hashlib.sha256(self.content).hexdigest())
         try:
             if self.runtime == "onnx":
-                score = onnx_scorer(self.content, self.contract.class_names, len(self.contract.inputs))
+                score = onnx_scorer(self.content, self.contract.binary.classes, len(self.contract.inputs))
             else:
                 score = _sklearn_scorer(self.content, self.contract)
             _check_width(score, self.contract)
@@ -187,9 +187,9 @@ def _sklearn_scorer(model: bytes, contract: ModelContract) -> Scorer:
 
     names = contract.feature_names
     pipeline = read_pipeline(model, contract.trusted_types)
-    check_classifier(pipeline, contract.class_names)
+    check_classifier(pipeline, contract.binary.classes)
     probe = pd.DataFrame([[feature.default for feature in contract.inputs]], columns=names, dtype=np.float32)
-    check_probabilities(pipeline.predict_proba(probe), len(probe), contract.class_names)
+    check_probabilities(pipeline.predict_proba(probe), len(probe), contract.binary.classes)
 
     def score(matrix: NDArray[np.float32], /) -> NDArray[np.float32]:
         probability = pipeline.predict_proba(pd.DataFrame(matrix, columns=names))[:, 1]

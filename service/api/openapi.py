@@ -6,7 +6,7 @@ tests/e2e/test_openapi.py compares the running service with the document.
 
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 from pydantic.json_schema import models_json_schema
 
 from contract import FeatureInput, ModelContract
@@ -15,6 +15,7 @@ from service.api.exchange import REQUEST_ID
 from service.api.schemas import (
     ErrorResponse,
     ExplainRequest,
+    ModelResponse,
     PredictRequest,
 )
 from service.errors import (
@@ -152,7 +153,13 @@ def _plain(path: str, summary: str, outcomes: dict[int, str]) -> Json:
 
 def _schemas(contract: ModelContract, max_batch: int) -> Json:
     bodies = [endpoint.body for endpoint in ENDPOINTS if endpoint.body is not None]
-    answers: list[type[BaseModel]] = [*(endpoint.answer for endpoint in ENDPOINTS), ErrorResponse]
+    written: Any = (type(contract.written), ...)  # the version of the document that `GET /model` answers
+    name, words = ModelResponse.__name__, ModelResponse.__doc__
+    of_model = create_model(name, __base__=ModelResponse, __doc__=words, contract=written)
+    answers: list[type[BaseModel]] = [
+        *(of_model if endpoint.answer is ModelResponse else endpoint.answer for endpoint in ENDPOINTS),
+        ErrorResponse,
+    ]
     _, found = models_json_schema(
         [(model, "serialization" if model in answers else "validation") for model in (*bodies, *answers)],
         ref_template=_PREFIX + "{model}",

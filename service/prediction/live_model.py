@@ -10,6 +10,7 @@ from contract.feature_union import FeatureUnion
 from scoring.models.imported_model import ImportedModel
 from scoring.models.onnx_scorer import Scorer
 from scoring.outcomes import DEGRADED, OK, outcomes
+from scoring.task_outputs import task_outputs
 from service.prediction.batch import AnswerLog, Batch, Scored, answers_of
 from service.prediction.predictions import Prediction, predictions
 from service.telemetry.metrics import ServiceMetrics
@@ -35,7 +36,7 @@ class LiveModel:
         self.model = model
         self.part = union.part(model.contract)
         self.resolver = Resolver.of(model.contract)
-        self._threshold = model.contract.threshold.value
+        self._task = task_outputs(model.contract)
         self._metrics = metrics
         self._log = log
         self._identity = identity
@@ -52,7 +53,7 @@ class LiveModel:
             score: the model's own, or one that also times it.
         """
         resolved = self.resolver.resolve(part, as_of, overrides)
-        made = outcomes(resolved, score(resolved.matrix), self._threshold)
+        made = outcomes(resolved, score(resolved.matrix), self._task)
         if part.cached_seconds is not None:
             made.statuses[(made.statuses == OK) & ~np.isnan(part.cached_seconds)] = DEGRADED
         return Scored(resolved, made)

@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from contract import FeatureIssue, RawFeatures
-from scoring.outcomes import OK, STATUSES, Status
+from scoring.outcomes import OK
 from service.prediction.batch import Batch, Scored
 from service.telemetry.metrics import ServiceMetrics
+
+_STATUSES = ("ok", "degraded", "refused", "unknown_customer")
 
 
 class Prediction(NamedTuple):
@@ -24,7 +26,7 @@ class Prediction(NamedTuple):
     customer_id: str
     churn_probability: float | None
     churn: bool | None
-    status: Status
+    status: str
     feature_issues: Sequence[FeatureIssue] = ()
     cached_seconds: float | None = None
     model: dict[str, str] | None = None
@@ -54,7 +56,7 @@ def predictions(
         if is_usual
         else _unusual(row, customer_id, part, scored, metrics, model)
         for row, (customer_id, probability, churn, is_usual) in enumerate(
-            zip(batch.customer_ids, made.probabilities.tolist(), made.decisions.tolist(), usual.tolist(), strict=True)
+            zip(batch.customer_ids, made.outputs[0].tolist(), made.outputs[1].tolist(), usual.tolist(), strict=True)
         )
     ]
 
@@ -71,7 +73,7 @@ def _unusual(
         return Prediction(customer_id, None, None, "unknown_customer")  # the request gets an error instead
     made = scored.outcomes
     cached_seconds = None if part.cached_seconds is None else float(part.cached_seconds[row])
-    status = STATUSES[made.statuses[row]]
+    status = _STATUSES[made.statuses[row]]
     metrics.row(status)
     if status == "unknown_customer":
         return Prediction(customer_id, None, None, status, (), cached_seconds, model)
@@ -79,5 +81,5 @@ def _unusual(
     metrics.issues(issues)
     if status == "refused":
         return Prediction(customer_id, None, None, status, issues, cached_seconds, model)
-    probability, churn = float(made.probabilities[row]), bool(made.decisions[row])
+    probability, churn = float(made.outputs[0][row]), bool(made.outputs[1][row])
     return Prediction(customer_id, probability, churn, status, issues, cached_seconds, model)

@@ -16,6 +16,7 @@ from contract import RawFeatures, Resolver
 from scoring.inference_log import Answers
 from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import outcomes
+from scoring.task_outputs import task_outputs
 from service.inference_log.writer import InferenceLog
 from service.settings import ServiceSettings
 from service.telemetry.metrics import ServiceMetrics
@@ -51,7 +52,7 @@ def answers(model: ImportedModel, count: int, first: int = 0, request_id: str = 
         model=model,
         answered=np.ones(count, dtype=bool),
         resolved=resolved,
-        outcomes=outcomes(resolved, model.score(resolved.matrix), model.contract.threshold.value),
+        outcomes=outcomes(resolved, model.score(resolved.matrix), task_outputs(model.contract)),
     )
 
 

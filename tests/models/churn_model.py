@@ -7,9 +7,17 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from artefacts.addresses import Artefacts
-from contract import DecisionThreshold, FeatureInput, ModelContract, TrainingDistribution
+from contract import (
+    BinaryTask,
+    DecisionThreshold,
+    FeatureInput,
+    Headline,
+    ModelContract,
+    TrainingDistribution,
+    outputs_of,
+)
 from contract.feature_schema import read_feature_schema
-from contract.model_contract import QUANTILES
+from contract.inputs import QUANTILES
 from jobs.feature_store import open_feature_store
 from scoring.models.imported_model import ImportedModel
 from tests.models.fakes import store_model
@@ -37,8 +45,12 @@ def churn_contract(artefacts: Artefacts, refuse_missing: tuple[str, ...] = ()) -
             )
             for position, feature in enumerate(schema.features)
         ),
-        class_names=("retained", "churned"),
-        threshold=DecisionThreshold(value=0.5, rule="given by the test"),
+        entity="customer",
+        task=BinaryTask(
+            classes=("retained", "churned"), threshold=DecisionThreshold(value=0.5, rule="given by the test")
+        ),
+        outputs=outputs_of("binary", "churn"),
+        headline=Headline(population="all", metric="roc_auc"),
         training_window={},
         data_fingerprint="0" * 64,
         metrics={},

@@ -18,19 +18,22 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from contract import (
+    BinaryTask,
     DecisionThreshold,
     EntityKey,
     FeatureInput,
     FeatureSchema,
     FeatureSpec,
+    Headline,
     ModelContract,
     RawFeatures,
     RequestInput,
     SourceView,
     TrainingDistribution,
+    outputs_of,
 )
 from contract.feature_schema import Dtype
-from contract.model_contract import QUANTILES
+from contract.inputs import QUANTILES
 from scoring.models.imported_model import ImportedModel, load_model
 from training.compilation.onnx_model import compile_to_onnx
 from training.pipeline import logistic
@@ -100,8 +103,12 @@ def small_contract(
             )
             for name, default in DEFAULTS.items()
         ),
-        class_names=("retained", "churned"),
-        threshold=DecisionThreshold(value=threshold, rule="given by the test"),
+        entity="customer",
+        task=BinaryTask(
+            classes=("retained", "churned"), threshold=DecisionThreshold(value=threshold, rule="given by the test")
+        ),
+        outputs=outputs_of("binary", "churn"),
+        headline=Headline(population="all", metric="roc_auc"),
         training_window={"first_cutoff": "2025-01-01T00:00:00+00:00"},
         data_fingerprint="cd" * 32,
         metrics={"all_roc_auc": 0.8},

@@ -18,6 +18,7 @@ from jobs.times import unix_us
 from scoring.inference_log import Answers, log_table
 from scoring.models.imported_model import ImportedModel, load_model
 from scoring.outcomes import outcomes
+from scoring.task_outputs import task_outputs
 from tests.models.fakes import DAYS_SINCE, small_contract, store_model, training_rows
 from training.pipeline import logistic
 
@@ -81,7 +82,7 @@ class Asked:
 
     def scored_by(self, model: ImportedModel) -> NDArray[np.float64]:
         """What the model says, as it is answered; (n,)."""
-        return self.answers(model).outcomes.probabilities
+        return self.answers(model).outcomes.outputs[0]
 
     def answers(self, model: ImportedModel, answered: bool = True, unknown: Sequence[int] = ()) -> Answers:
         """To log; the customers of some rows may be unknown."""
@@ -97,7 +98,7 @@ class Asked:
             model=model,
             answered=np.full(len(self.request_ids), answered),
             resolved=resolved,
-            outcomes=outcomes(resolved, model.score(resolved.matrix), model.contract.threshold.value),
+            outcomes=outcomes(resolved, model.score(resolved.matrix), task_outputs(model.contract)),
         )
 
 

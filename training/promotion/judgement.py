@@ -117,7 +117,7 @@ def compare_versions(champion: Servable, candidate: Servable, settings: Training
     scored = {
         role: ScoredVersion(
             probability=scorers[role](matrices[role]).astype(np.float64),
-            threshold=servable.contract.threshold.value,
+            threshold=servable.contract.binary.threshold.value,
             compiled_bytes=len(servable.served),
             microseconds=times[role],
         )

@@ -113,7 +113,7 @@ def register(
         TrainingError: the model holds a type that is not trusted, or does not have the contract's classes.
     """
     example = test_set[drafted.feature_names].head(5)
-    foreign = check_registrable(pipeline, example, drafted.class_names, f"model {drafted.model_name!r}")
+    foreign = check_registrable(pipeline, example, drafted.binary.classes, f"model {drafted.model_name!r}")
     drafted = drafted.model_copy(update={"trusted_types": foreign})
     test_set_sha256 = log_test_set(test_set)
     name = drafted.model_name

@@ -12,7 +12,7 @@ import pytest
 from artefacts.cutoffs import Cutoffs
 from contract import ModelContract, RawFeatures
 from contract.histogram import Histogram
-from contract.model_contract import COUNTED_AT
+from contract.inputs import COUNTED_AT
 from tests.integration.training.conftest import NAME, Registry, customers
 from training import train
 from training.data.dataset import LabelledRows, built_from
@@ -71,7 +71,7 @@ def assert_counted_at_the_test_cutoff(contract: ModelContract) -> None:
     cutoff = NOW - timedelta(days=90)
     matrix, _ = customers(contract.feature_names, seed=cutoff.month)
     assert cutoff.isoformat() == contract.training_window[COUNTED_AT]
-    assert contract.scores is not None
+    assert isinstance(contract.scores, Histogram)
     assert len(matrix) == contract.scores.all_counts.sum()
     for given in contract.inputs:
         assert Histogram.of(matrix[given.name]) == given.distribution.histogram

@@ -146,7 +146,7 @@ def test_an_estimator_is_served_and_answers_as_it_was_trained(
 ) -> None:
     case = ZOO[name]
     monkeypatch.setenv(SETTING, case.trusted)
-    names = contract.class_names
+    names = contract.binary.classes
     matrix, churned = data(contract)
     check_candidate(name, lambda: as_pipeline(case.made()), matrix, churned, names)
     pipeline = as_pipeline(case.made()).fit(matrix, churned)

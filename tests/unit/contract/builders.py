@@ -7,20 +7,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import (
+    BinaryTask,
     DecisionThreshold,
     EntityKey,
     FeatureInput,
     FeatureSchema,
     FeatureSpec,
+    Headline,
     ModelContract,
     RawFeatures,
     RequestInput,
     ResolvedFeatures,
     SourceView,
     TrainingDistribution,
+    outputs_of,
 )
 from contract.feature_schema import Dtype, MissingPolicy, StalePolicy
-from contract.model_contract import QUANTILES
+from contract.inputs import QUANTILES
 
 
 def feature(
@@ -75,8 +78,10 @@ def contract(**changes: Any) -> ModelContract:
             feature("lifetime__spend"),
             feature("recency__days", sources=("lifetime", "windowed")),
         ),
-        "class_names": ("stays", "churns"),
-        "threshold": DecisionThreshold(value=0.5, rule="youden"),
+        "entity": "customer",
+        "task": BinaryTask(classes=("stays", "churns"), threshold=DecisionThreshold(value=0.5, rule="youden")),
+        "outputs": outputs_of("binary", "churn"),
+        "headline": Headline(population="all", metric="roc_auc"),
         "training_window": {"first": "2024-01-01T00:00:00+00:00"},
         "data_fingerprint": "cd" * 32,
         "metrics": {"brier": 0.1, "roc_auc": 0.8},

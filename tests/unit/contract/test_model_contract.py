@@ -5,7 +5,21 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from contract import ContractError, ContractVersionError, DecisionThreshold, Label, ModelContract, Population
+from contract import (
+    BinaryTask,
+    ClassScores,
+    ContractError,
+    ContractVersionError,
+    DecisionThreshold,
+    Headline,
+    Label,
+    ModelContract,
+    MulticlassTask,
+    Output,
+    Population,
+    RegressionTask,
+    outputs_of,
+)
 from contract.histogram import Histogram
 from tests.unit.contract.builders import contract, feature, schema
 
@@ -36,8 +50,7 @@ def test_equal_contracts_have_equal_hashes_whatever_order_their_members_were_lis
     assert one.sha256 == other.sha256
 
 
-BEFORE_LABELS = "49e57d0e7e3c560be279e94fad70bdcdc17d4c1b390a1440b010fd761b9fbb0b"
-"""sha256 of `contract()` by the code that knew no label."""
+THRESHOLD = DecisionThreshold(value=0.5, rule="youden")
 
 CHANGES: dict[str, object] = {
     "model_name": "other",
@@ -45,8 +58,10 @@ CHANGES: dict[str, object] = {
     "run_id": "0" * 32,
     "feature_schema": schema().model_copy(update={"transformations": {"recency": "00" * 32}}),
     "inputs": (feature("lifetime__spend"), feature("windowed__orders", dtype="int64")),
-    "class_names": ("churns", "stays"),
-    "threshold": DecisionThreshold(value=0.4, rule="youden"),
+    "entity": "household",
+    "task": BinaryTask(classes=("churns", "stays"), threshold=THRESHOLD),
+    "outputs": outputs_of("binary", "left"),
+    "headline": Headline(population="all", metric="brier"),
     "training_window": {"first": "2023-01-01T00:00:00+00:00"},
     "data_fingerprint": "00" * 32,
     "metrics": {"roc_auc": 0.81},
@@ -79,8 +94,8 @@ def test_a_contract_cannot_be_changed() -> None:
 
 
 def test_a_contract_of_a_later_schema_is_refused_as_such() -> None:
-    with pytest.raises(ContractVersionError, match="schema_version 2"):
-        ModelContract.from_json(altered(("schema_version",), 2))
+    with pytest.raises(ContractVersionError, match="schema_version 3"):
+        ModelContract.from_json(altered(("schema_version",), 3))
 
 
 @pytest.mark.parametrize(
@@ -92,9 +107,11 @@ def test_a_contract_of_a_later_schema_is_refused_as_such() -> None:
         (("inputs", 0, "default"), None, "inputs.0.default"),
         (("inputs", 2, "distribution", "quantiles"), [1.0], "inputs.2.distribution.quantiles"),
         (("inputs",), [], "inputs"),
-        (("threshold", "value"), 1.5, "threshold.value"),
+        (("task", "threshold", "value"), 1.5, "task.binary.threshold.value"),
+        (("task", "kind"), "ranking", "task"),
         (("metrics", "brier"), "good", "metrics.brier"),
-        (("class_names",), ["only one"], "class_names"),
+        (("task", "classes"), ["only one"], "task.binary.classes"),
+        (("outputs", 0, "name"), "churn probability", "outputs.0.name"),
         (("schema_version",), "1", "schema_version"),
     ],
 )
@@ -156,11 +173,6 @@ def test_an_input_that_is_not_what_the_schema_says_of_it_is_refused(changed: dic
         contract(inputs=(first.model_copy(update=changed), *rest))
 
 
-def test_a_contract_without_a_label_is_the_document_that_it_was_before_there_were_labels() -> None:
-    assert contract().sha256 == BEFORE_LABELS
-    assert not {"label", "populations"} & json.loads(contract().to_json()).keys()
-
-
 def test_a_label_and_populations_survive_json() -> None:
     original = contract(label=CHANGES["label"], populations=CHANGES["populations"])
 
@@ -189,3 +201,67 @@ def test_the_labels_length_of_an_older_contract_is_that_of_its_last_window(
 def test_a_population_of_a_feature_that_is_no_input_is_refused_and_named() -> None:
     with pytest.raises(ValidationError, match=r"populations\.active: 'shoe_size' is not an input"):
         contract(populations={"active": Population(feature="shoe_size", at_most=1)})
+
+
+def test_a_population_without_a_bound_is_refused() -> None:
+    with pytest.raises(ValidationError, match="at_least or at_most is needed"):
+        Population(feature="windowed__orders")
+
+
+def test_a_headline_of_a_population_that_is_not_promised_is_refused_and_named() -> None:
+    with pytest.raises(ValidationError, match=r"headline\.population: 'active' is not a population"):
+        contract(headline=Headline(population="active", metric="roc_auc"))
+
+
+MULTICLASS = {"task": MulticlassTask(classes=("a", "b", "c")), "outputs": outputs_of("multiclass", "department")}
+REGRESSION = {"task": RegressionTask(at_least=0.0, unit="$"), "outputs": outputs_of("regression", "spend")}
+
+
+@pytest.mark.parametrize("members", [MULTICLASS, REGRESSION])
+def test_a_contract_of_another_task_survives_json(members: dict[str, Any]) -> None:
+    original = contract(**members)
+
+    assert original == ModelContract.from_json(original.to_json())
+    assert original.sha256 == ModelContract.from_json(original.to_json()).sha256
+    with pytest.raises(ContractError, match="not a binary one"):
+        _ = original.binary
+
+
+def test_outputs_are_named_after_the_target() -> None:
+    assert ["churn_probability", "churn"] == [output.name for output in contract().outputs]
+    assert ["department_probabilities", "department"] == [o.name for o in contract(**MULTICLASS).outputs]
+    assert ["spend"] == [output.name for output in contract(**REGRESSION).outputs]
+
+
+def test_outputs_of_another_task_are_refused() -> None:
+    with pytest.raises(ValidationError, match="a regression model answers value, in this order"):
+        contract(task=RegressionTask())
+
+
+@pytest.mark.parametrize("name", ["customer_id", "status", "model_version"])
+def test_an_output_with_the_name_of_another_member_is_refused_and_named(name: str) -> None:
+    with pytest.raises(ValidationError, match=f"the name '{name}' is taken"):
+        contract(task=RegressionTask(), outputs=(Output(name=name, kind="value"),))
+
+
+def test_bounds_that_leave_no_value_are_refused() -> None:
+    with pytest.raises(ValidationError, match="at_least: must be below at_most"):
+        RegressionTask(at_least=1.0, at_most=1.0)
+
+
+def test_a_class_listed_twice_is_refused() -> None:
+    with pytest.raises(ValidationError, match="a class is listed twice"):
+        MulticlassTask(classes=("a", "b", "a"))
+
+
+@pytest.mark.parametrize(
+    ("members", "scores"),
+    [
+        (MULTICLASS, Histogram(edges=(), counts=(1,), missing=0)),
+        (MULTICLASS, ClassScores(counts=(1, 2), top=Histogram(edges=(), counts=(3,), missing=0))),
+        (REGRESSION, ClassScores(counts=(1, 2, 3), top=Histogram(edges=(), counts=(6,), missing=0))),
+    ],
+)
+def test_scores_that_do_not_fit_the_task_are_refused(members: dict[str, Any], scores: object) -> None:
+    with pytest.raises(ValidationError, match="scores"):
+        contract(**members, scores=scores)

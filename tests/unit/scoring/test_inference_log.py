@@ -40,7 +40,7 @@ def test_a_row_holds_what_the_model_saw_bit_for_bit(model: ImportedModel) -> Non
         assert made.resolved.matrix[n].tolist() == logged[n]["inputs"]
         assert made.resolved.defaulted[n].tolist() == logged[n]["defaulted"]
         assert [FeatureState(s).name.lower() for s in made.resolved.states[n]] == logged[n]["states"]
-        assert made.outcomes.probabilities[n] == logged[n]["churn_probability"]
+        assert made.outcomes.outputs[0][n] == logged[n]["churn_probability"]
     assert "stale" == logged[STALE]["states"][NAMES.index(ORDERS_30D)]
     assert "missing" == logged[MISSING]["states"][NAMES.index(SPEND)]
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from contract import RawFeatures, Resolver
-from scoring.outcomes import STATUSES, Outcomes, outcomes
+from scoring.outcomes import Outcomes, outcomes, statuses_of
+from scoring.task_outputs import BinaryOutputs
 from tests.models.fakes import ACTIVITY_TTL, DAYS_SINCE, DEFAULTS, NOW, small_contract
 
 FRESH, OLD, NO_ROW = NOW - 10.0, NOW - ACTIVITY_TTL - 1, np.nan
@@ -23,11 +24,11 @@ def decided(
     values[0, list(DEFAULTS).index(DAYS_SINCE)] = days_since
     raw = RawFeatures(values, np.array([event_times]))
     resolved = Resolver.of(small_contract(policies=policies)).resolve(raw, NOW)
-    return outcomes(resolved, np.array([probability], dtype=np.float32), threshold)
+    return outcomes(resolved, np.array([probability], dtype=np.float32), BinaryOutputs(threshold))
 
 
 def status(made: Outcomes) -> str:
-    return STATUSES[int(made.statuses[0])]
+    return statuses_of(small_contract())[int(made.statuses[0])]
 
 
 def test_a_row_whose_features_are_all_fresh_is_ok() -> None:
@@ -59,5 +60,5 @@ def test_a_customer_without_any_row_is_unknown_whatever_the_model_said() -> None
 def test_the_decision_is_taken_on_the_probability_as_it_is_answered() -> None:
     as_answered = float(np.float32(0.7))
 
-    assert decided(0.7, threshold=as_answered).decisions[0]
-    assert not decided(0.7, threshold=np.nextafter(as_answered, 1)).decisions[0]
+    assert decided(0.7, threshold=as_answered).outputs[1][0]
+    assert not decided(0.7, threshold=np.nextafter(as_answered, 1)).outputs[1][0]

@@ -14,7 +14,7 @@ import pytest
 
 from contract import FeatureInput, ModelContract, RawFeatures, Resolver
 from contract.histogram import Histogram
-from contract.model_contract import COUNTED_AT
+from contract.inputs import COUNTED_AT
 from jobs.__main__ import main
 from jobs.drift.baseline import SCORE, BaselineChoice
 from jobs.drift.watch import DriftError, DriftWatch, NothingToCompareError, Thresholds, outcome_line, watch_drift
@@ -23,6 +23,7 @@ from jobs.settings import JobsSettings
 from scoring.inference_log import Answers, log_table
 from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import outcomes
+from scoring.task_outputs import task_outputs
 from tests.models.fakes import (
     DAYS_SINCE,
     MEMBER,
@@ -94,7 +95,7 @@ def log(
         model=model,
         answered=np.ones(count, dtype=bool),
         resolved=resolved,
-        outcomes=outcomes(resolved, model.score(resolved.matrix), model.contract.threshold.value),
+        outcomes=outcomes(resolved, model.score(resolved.matrix), task_outputs(model.contract)),
     )
     day = folder / f"date={datetime.fromtimestamp(at_us / 1e6, UTC):%Y-%m-%d}"
     day.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,7 @@ from scoring.inference_log import Answers, log_table
 from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import open_model
 from scoring.outcomes import outcomes
+from scoring.task_outputs import task_outputs
 from service.inference_log.files import Limits, LogFiles
 from tests.models.churn_model import churn_contract, churn_pipeline
 from tests.models.fakes import store_model
@@ -85,7 +86,7 @@ def served(model: ImportedModel, first: int, count: int) -> Answers:
         model=model,
         answered=np.ones(count, dtype=bool),
         resolved=resolved,
-        outcomes=outcomes(resolved, model.score(resolved.matrix), 0.5),
+        outcomes=outcomes(resolved, model.score(resolved.matrix), task_outputs(model.contract)),
     )
 
 

@@ -74,7 +74,7 @@ def test_a_row_is_rebuilt_with_model_contract_inputs_ages_and_policy(
     assert f"contract    {model.contract_sha256}" in lines
     assert "model       small_churn version 7, champion, answered" in lines
     assert "status      degraded" in lines
-    probability = float(logged.outcomes.probabilities[STALE])
+    probability = float(logged.outcomes.outputs[0][STALE])
     assert f"probability {probability!r}: no churn, which it is from 0.5 on" in lines
     cells = {line.split("  ")[0]: line for line in lines}
     assert list(DEFAULTS) == [name for name in cells if name in DEFAULTS]
@@ -96,7 +96,7 @@ def test_the_contributions_add_up_to_the_logged_probability(
     _, told, _ = why(capsys, "--request", "r", "--row", str(MISSING))
 
     log_odds = float(next(line for line in told.splitlines() if line.startswith("log-odds")).split()[1].rstrip(":"))
-    assert logged.outcomes.probabilities[MISSING] == pytest.approx(1 / (1 + math.exp(-log_odds)), abs=1e-5)
+    assert logged.outcomes.outputs[0][MISSING] == pytest.approx(1 / (1 + math.exp(-log_odds)), abs=1e-5)
 
 
 def test_every_row_of_a_batch_is_reproduced(
@@ -135,7 +135,7 @@ def test_a_probability_that_is_not_reproduced_ends_with_3(
     folder: Path, model: ImportedModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = answers(model, 1)
-    other = replace(made.outcomes, probabilities=made.outcomes.probabilities + 2e-6)
+    other = replace(made.outcomes, outputs=(made.outcomes.outputs[0] + 2e-6, made.outcomes.outputs[1]))
     log(folder, replace(made, outcomes=other))
 
     code, told, errors = why(capsys, "--request", "r")
@@ -149,7 +149,8 @@ def test_a_decision_that_contradicts_its_probability_ends_with_3(
     folder: Path, model: ImportedModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = answers(model, 1)
-    log(folder, replace(made, outcomes=replace(made.outcomes, decisions=~made.outcomes.decisions)))
+    probabilities, decisions = made.outcomes.outputs
+    log(folder, replace(made, outcomes=replace(made.outcomes, outputs=(probabilities, ~decisions))))
 
     code, _, errors = why(capsys, "--request", "r")
 

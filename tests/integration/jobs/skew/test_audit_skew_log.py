@@ -209,7 +209,8 @@ def test_thresholds_hold_moved_decisions_and_the_metrics_name_no_customer(shop: 
     shop.fill(MIDNIGHT - timedelta(days=4))
     threshold = float(np.median(_probabilities(shop)))
     contract = shop.model.contract
-    contract = contract.model_copy(update={"threshold": contract.threshold.model_copy(update={"value": threshold})})
+    moved = contract.binary.threshold.model_copy(update={"value": threshold})
+    contract = contract.model_copy(update={"task": contract.binary.model_copy(update={"threshold": moved})})
     shutil.rmtree(shop.artefacts.inference_log)
     sharp = replace(shop, model=replace(shop.model, contract=contract))
     sharp.serve()

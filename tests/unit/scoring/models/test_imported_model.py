@@ -103,11 +103,12 @@ def test_a_model_file_of_another_import_is_refused(tmp_path: Path) -> None:
         stored.load()
 
 
-@pytest.mark.parametrize("member", ["threshold", "model_version", "metrics"])
+@pytest.mark.parametrize("member", ["task", "model_version", "metrics"])
 def test_a_contract_that_says_something_else_is_refused(tmp_path: Path, member: str) -> None:
     stored = store_model(tmp_path, small_contract())
-    changed = {"threshold": {"value": 0.1, "rule": "looser"}, "model_version": "8", "metrics": {}}
-    contract = json.loads((tmp_path / "contract.json").read_text()) | {member: changed[member]}
+    contract = json.loads((tmp_path / "contract.json").read_text())
+    looser = contract["task"] | {"threshold": {"value": 0.1, "rule": "looser"}}
+    contract[member] = {"task": looser, "model_version": "8", "metrics": {}}[member]
     ModelContract.from_json(json.dumps(contract))
     (tmp_path / "contract.json").write_text(json.dumps(contract))
 

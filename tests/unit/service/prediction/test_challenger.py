@@ -61,7 +61,7 @@ class Log:
                 answers.rows,
                 answers.customer_ids,
                 answers.answered,
-                answers.outcomes.probabilities,
+                answers.outcomes.outputs[0],
                 strict=True,
             )
         }
