@@ -165,8 +165,9 @@ def _inputs(logged: dict[str, Any], contract: ModelContract, explained: Explanat
     if isinstance(explained, str):
         yield f"no explanation: {explained}"
     else:
-        log_odds = explained.base_value + float(explained.contributions.sum())
-        yield f"log-odds {log_odds:+.6f}: {explained.base_value:+.6f}, where every row starts, and the contributions"
+        score = explained.base_value + float(explained.contributions.sum())
+        base = f"{explained.base_value:+.6f}, where every row starts, and the contributions"
+        yield f"{explained.space} {score:+.6f}: {base}"
 
 
 def _policy(feature: FeatureInput, ttl: dict[str, float | None]) -> str:

@@ -16,8 +16,8 @@ from scoring.explanation import Explainer
 from service.errors import NotExplainableError, ServiceError
 from service.prediction.lazy_explainer import LazyExplainer
 from tests.models.fakes import ORDERS, Stored, small_contract, store_model, training_rows
+from tests.unit.scoring.explanation.test_binary import NAMES, ROWS, fitted, float32, linear, probability, trees
 from tests.unit.scoring.models.test_imported_model import Bomb, skops_that_calls_mkdir
-from tests.unit.scoring.test_explanation import NAMES, ROWS, fitted, float32, linear, probability, trees
 
 
 def lazy(stored: Stored) -> LazyExplainer:

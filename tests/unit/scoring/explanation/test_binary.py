@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import PowerTransformer, QuantileTransformer, StandardScaler
 
@@ -255,8 +256,8 @@ def mixed_inputs() -> Pipeline:
     return Pipeline([("mix", PCA()), ("scale", StandardScaler()), ("classifier", LogisticRegression())])
 
 
-def forest() -> Pipeline:
-    return Pipeline([("classifier", RandomForestClassifier(n_estimators=3))])
+def neighbours() -> Pipeline:
+    return Pipeline([("classifier", KNeighborsClassifier())])
 
 
 def categorical_trees() -> Pipeline:
@@ -266,7 +267,7 @@ def categorical_trees() -> Pipeline:
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        (forest, "RandomForestClassifier"),
+        (neighbours, "KNeighborsClassifier"),
         (categorical_trees, "categorical"),
         (mixed_inputs, "PCA"),
         (bare_logistic, "not centred"),

@@ -1,0 +1,48 @@
+"""The scores of a pipeline's last step, as sums over the columns that it takes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+Space = Literal["log-odds", "class score", "probability", "value", "log of value"]
+"""What the contributions add up to.
+
+- log-odds: of the positive class.
+- class score: of one class, before the softmax or the one-vs-rest normalisation.
+- probability: of one class, or of the positive class. Forests average the probabilities of their trees.
+- value: the prediction of a regression.
+- log of value: the natural logarithm of the prediction, where the model has a log link (Poisson, gamma, Tweedie).
+"""
+
+
+@dataclass(frozen=True)
+class AdditiveScores:
+    """An estimator with s scores: one per class if there are more than two classes, else one.
+
+    base_values: (s,).
+    contributions: columns (n, m) → (n, m, s).
+    scores: columns (n, m), as the step before passes them → (n, s), computed by the estimator itself.
+    in_float32: whether the estimator was trained on thresholds of float32 columns.
+    """
+
+    space: Space
+    base_values: Floats
+    contributions: Callable[[Floats], Floats]
+    scores: Callable[[Any], Floats]
+    in_float32: bool
+
+
+def two_dimensional(scores: Any) -> Floats:
+    """Scores as (n, s): scikit-learn gives (n,) where there is one."""
+    found = np.asarray(scores, dtype=np.float64)
+    return found.reshape(len(found), -1)
+
+
+def dense(columns: Any) -> Floats:
+    """Columns as a float64 matrix, whether they come as an array, a sparse matrix or a DataFrame."""
+    return np.asarray(columns.toarray() if hasattr(columns, "toarray") else columns, dtype=np.float64)
