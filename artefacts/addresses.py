@@ -15,6 +15,8 @@ from artefacts.redis_address import RedisAddress
 from contract.errors import ContractError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
+DEFAULT_USE_CASE = Path("training", "churn")
+"""The use case that is shipped at the top level; it is no more general than the others."""
 
 
 class Artefacts(BaseModel):
@@ -24,6 +26,11 @@ class Artefacts(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True)
+
+    use_case: Path
+    """`USE_CASE`, folder of the use case, below the project's folder or absolute. It says what is trained and served.
+    Use cases other than the default keep their pin, challenger and inference log below `var/use_cases/<name>/`.
+    """
 
     redis_url: str | None = Field(repr=False)
     """`REDIS_URL`, the online store: `redis[s]://[user[:password]@]host[:port][/db]`. If it is not set, what the file
@@ -75,24 +82,33 @@ class Artefacts(BaseModel):
                 character that a SQLite address cannot hold.
         """
         var = root / "var"
+        use_case = root / (environ.get("USE_CASE") or DEFAULT_USE_CASE)
+        own = var if use_case == root / DEFAULT_USE_CASE else var / "use_cases" / use_case.name
+        of_features = own if _has_own_features(use_case) else var
         if not environ.get("MLFLOW_TRACKING_URI") and (odd := {"?", "\n", "\r"} & set(str(root))):
             raise ContractError(
                 f"the project's folder has {odd.pop()!r} in its path, which cuts the address of MLflow's SQLite "
                 "database short; move the project, or set MLFLOW_TRACKING_URI"
             )
         return cls(
+            use_case=use_case,
             redis_url=environ.get("REDIS_URL") or _redis_url_of_file(environ) or _recorded_redis_url(root) or None,
             feast_registry=environ.get("FEAST_REGISTRY") or str(var / "feast" / "registry.db"),
             # Absolute, because Feast's registry stores it and other processes run in other folders.
-            offline_store=Path(environ.get("OFFLINE_STORE_DIR") or var / "offline_store").absolute(),
+            offline_store=Path(environ.get("OFFLINE_STORE_DIR") or of_features / "offline_store").absolute(),
             orders=Path(environ.get("ORDERS_PATH") or var / "data" / "orders.parquet"),
             streamed_orders=Path(environ.get("STREAMED_ORDERS_DIR") or var / "data" / "streamed_orders"),
-            materialize_runs=Path(environ.get("MATERIALIZE_RUNS_PATH") or var / "materialize" / "runs.jsonl"),
+            materialize_runs=Path(environ.get("MATERIALIZE_RUNS_PATH") or of_features / "materialize" / "runs.jsonl"),
             mlflow_tracking_uri=environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{var / 'mlflow' / 'mlflow.db'}",
-            model_tag=Path(environ.get("MODEL_TAG_PATH") or var / "model_tag"),
-            challenger=Path(environ.get("CHALLENGER_PATH") or var / "challenger.json"),
-            inference_log=Path(environ.get("INFERENCE_LOG_DIR") or var / "inference_log"),
+            model_tag=Path(environ.get("MODEL_TAG_PATH") or own / "model_tag"),
+            challenger=Path(environ.get("CHALLENGER_PATH") or own / "challenger.json"),
+            inference_log=Path(environ.get("INFERENCE_LOG_DIR") or own / "inference_log"),
         )
+
+    @property
+    def feature_repo(self) -> Path:
+        """Folder of the use case's Feast repository: its own, or the project's if it has none."""
+        return self.use_case / _FEATURE_REPO if _has_own_features(self.use_case) else PROJECT_ROOT / _FEATURE_REPO
 
     def feast_environment(self, redis_options: Mapping[str, str] | None = None) -> dict[str, str]:
         """The environment variables that `feature_repo/` reads.
@@ -116,6 +132,13 @@ class Artefacts(BaseModel):
             "REDIS_SENTINEL_MASTER": master or "none",
             "REDIS_CONNECTION_STRING": connection,
         }
+
+
+_FEATURE_REPO = "feature_repo"
+
+
+def _has_own_features(use_case: Path) -> bool:
+    return (use_case / _FEATURE_REPO).is_dir()
 
 
 def _redis_url_of_file(environ: Mapping[str, str]) -> str:

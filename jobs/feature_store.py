@@ -23,12 +23,11 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-FEATURE_REPO = PROJECT_ROOT / "feature_repo"
 REDIS_OPTIONS = {"socket_connect_timeout": "2", "socket_timeout": "20"}
 
 
 def apply(artefacts: Artefacts) -> None:
-    """Apply the definitions of `feature_repo/` with `feast apply`.
+    """Apply the definitions of the feature repository with `feast apply`.
 
     Feast empties a registry file before it writes it, and two of its processes lose each other's changes. So Feast
     changes a copy under a lock, and the copy replaces the file in one step. A database needs neither.
@@ -62,7 +61,7 @@ def _registry_lock(artefacts: Artefacts) -> Iterator[Path | None]:
     if "://" in artefacts.feast_registry:
         yield None
         return
-    registry = Path(FEATURE_REPO, artefacts.feast_registry)  # like Feast: relative to the feature repository
+    registry = Path(artefacts.feature_repo, artefacts.feast_registry)  # like Feast: relative to the feature repository
     registry.parent.mkdir(parents=True, exist_ok=True)
     registry = registry.resolve()  # replace a link's target, not the link
     with locked(registry.with_name(f"{registry.name}.lock")):
@@ -80,7 +79,7 @@ def _apply(artefacts: Artefacts) -> None:
     done = subprocess.run(
         # Not the `feast` script: its first line names a Python that may have been moved or copied since.
         [sys.executable, "-c", "from feast.cli.cli import cli; cli()", "apply"],
-        cwd=FEATURE_REPO,
+        cwd=artefacts.feature_repo,
         env={**os.environ, **artefacts.feast_environment()},
         capture_output=True,
         encoding="utf-8",
@@ -102,7 +101,7 @@ def open_feature_store(artefacts: Artefacts) -> "FeatureStore":
     """
     store = _open(artefacts)
     elsewhere = another_store(store.registry, store.project, artefacts.offline_store)
-    if elsewhere is not None and _is_own(artefacts.feast_registry):
+    if elsewhere is not None and _is_own(artefacts):
         _LOG.info(f"Feast's registry names {elsewhere}; applying it again for {artefacts.offline_store}")
         apply(artefacts)
         store = _open(artefacts)
@@ -112,12 +111,14 @@ def open_feature_store(artefacts: Artefacts) -> "FeatureStore":
     return store
 
 
-def _is_own(registry: str) -> bool:
-    """True for a file in this checkout's `var/`, which no other checkout uses."""
-    return "://" not in registry and Path(FEATURE_REPO, registry).resolve().is_relative_to(PROJECT_ROOT / "var")
+def _is_own(artefacts: Artefacts) -> bool:
+    """True if the registry is a file in this checkout's `var/`, which no other checkout uses."""
+    registry = artefacts.feast_registry
+    file = Path(artefacts.feature_repo, registry)
+    return "://" not in registry and file.resolve().is_relative_to(PROJECT_ROOT / "var")
 
 
 def _open(artefacts: Artefacts) -> "FeatureStore":
     from scoring.feast.store import open_store
 
-    return open_store(FEATURE_REPO, artefacts, REDIS_OPTIONS)
+    return open_store(artefacts.feature_repo, artefacts, REDIS_OPTIONS)

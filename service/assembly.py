@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from artefacts.addresses import PROJECT_ROOT, Artefacts
+from artefacts.addresses import Artefacts
 from artefacts.challenger_file import Challenge
 from artefacts.model_tag import is_exact
 from scoring.models.imported_model import ImportedModel
@@ -91,7 +91,7 @@ def open_parts(
 
     def opened(*models: ImportedModel) -> OpenedFeast:
         return open_feast(
-            PROJECT_ROOT / "feature_repo",
+            artefacts.feature_repo,
             artefacts,
             *(each.contract for each in models),
             compiled=settings.compiled_reader,

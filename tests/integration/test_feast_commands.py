@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from artefacts.addresses import Artefacts
-from jobs.feature_store import FEATURE_REPO, apply
+from jobs.feature_store import apply
 from tests.loop import SOURCE
 
 
@@ -24,7 +24,7 @@ def test_feast_lists_the_views_of_the_registry_that_feast_env_names(tmp_path: Pa
     ).stdout
     listed = subprocess.run(
         ["sh", "-c", f"{exports}\nexec {Path(sys.executable).with_name('feast')} feature-views list"],
-        cwd=FEATURE_REPO,
+        cwd=Artefacts.of({}).feature_repo,
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
         capture_output=True,
         text=True,

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from artefacts.addresses import PROJECT_ROOT, Artefacts
+from artefacts.addresses import Artefacts
 from artefacts.build_files import damage
 from artefacts.build_record import inputs_sha256
 from artefacts.cutoffs import Cutoffs, CutoffSettings, lay_back
@@ -239,4 +239,4 @@ def _feature_service(store: "FeatureStore", artefacts: Artefacts, name: str) -> 
 def _open_feature_store(artefacts: Artefacts) -> "FeatureStore":
     from scoring.feast.store import open_store
 
-    return open_store(PROJECT_ROOT / "feature_repo", artefacts)
+    return open_store(artefacts.feature_repo, artefacts)

@@ -8,6 +8,7 @@ from contract import ContractError
 
 def test_addresses_default_to_the_var_folder(tmp_path: Path) -> None:
     assert Artefacts(
+        use_case=tmp_path / "training/churn",
         redis_url=None,
         feast_registry=str(tmp_path / "var/feast/registry.db"),
         offline_store=tmp_path / "var/offline_store",
@@ -23,6 +24,7 @@ def test_addresses_default_to_the_var_folder(tmp_path: Path) -> None:
 
 def test_addresses_of_the_environment_win(tmp_path: Path) -> None:
     environ = {
+        "USE_CASE": "/cases/spend",
         "REDIS_URL": "redis://elsewhere:1",
         "FEAST_REGISTRY": "s3://bucket/registry.db",
         "OFFLINE_STORE_DIR": "/data/features",
@@ -36,6 +38,7 @@ def test_addresses_of_the_environment_win(tmp_path: Path) -> None:
     }
 
     assert Artefacts(
+        use_case=Path("/cases/spend"),
         redis_url="redis://elsewhere:1",
         feast_registry="s3://bucket/registry.db",
         offline_store=Path("/data/features"),
@@ -47,6 +50,28 @@ def test_addresses_of_the_environment_win(tmp_path: Path) -> None:
         challenger=Path("/data/challenger.json"),
         inference_log=Path("/log/answers"),
     ) == Artefacts.of(environ, tmp_path)
+
+
+def test_another_use_case_has_a_pin_a_challenger_and_a_log_of_its_own(tmp_path: Path) -> None:
+    churn, spend = Artefacts.of({}, tmp_path), Artefacts.of({"USE_CASE": "use_cases/spend"}, tmp_path)
+
+    own = tmp_path / "var/use_cases/spend"
+    assert [own / "model_tag", own / "challenger.json", own / "inference_log"] == [
+        *(spend.model_tag, spend.challenger, spend.inference_log)
+    ]
+    assert (churn.feast_registry, churn.offline_store) == (spend.feast_registry, spend.offline_store)
+    assert churn.feature_repo == spend.feature_repo
+
+
+def test_a_use_case_with_its_own_feature_repository_has_an_offline_store_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "use_cases/spend/feature_repo").mkdir(parents=True)
+
+    spend = Artefacts.of({"USE_CASE": "use_cases/spend"}, tmp_path)
+
+    assert tmp_path / "use_cases/spend/feature_repo" == spend.feature_repo
+    assert tmp_path / "var/use_cases/spend/offline_store" == spend.offline_store
+    assert tmp_path / "var/use_cases/spend/materialize/runs.jsonl" == spend.materialize_runs
+    assert Artefacts.of({}, tmp_path).feast_registry == spend.feast_registry
 
 
 def test_the_address_of_redis_may_come_in_a_file_as_secrets_do(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from bentoml._internal.models import ModelStore
 from artefacts.addresses import Artefacts
 from contract import RawFeatures, Resolver
 from jobs.errors import JobError
-from jobs.feature_store import FEATURE_REPO, apply, open_feature_store
+from jobs.feature_store import apply, open_feature_store
 from jobs.inference_log import publish_to_feast as feast_log
 from jobs.inference_log.publish_to_feast import publish_log
 from scoring.inference_log import Answers, log_table
@@ -223,7 +223,9 @@ def test_rows_of_a_feature_service_that_is_gone_are_named_and_the_others_are_pub
 def test_feast_monitor_runs_on_what_was_published(shop: Shop, tmp_path: Path) -> None:
     shop.log(0, 100)
     publish_log(shop.artefacts)
-    repository = shutil.copytree(FEATURE_REPO, tmp_path / "feature_repo")  # feast keeps its figures beside the YAML
+    repository = shutil.copytree(
+        shop.artefacts.feature_repo, tmp_path / "feature_repo"
+    )  # feast keeps its figures beside the YAML
 
     done = subprocess.run(
         [

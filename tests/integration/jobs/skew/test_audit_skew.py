@@ -17,7 +17,6 @@ import pyarrow.dataset as ds
 import pytest
 from prometheus_client import CollectorRegistry
 
-from jobs import feature_store
 from jobs.feature_store import apply
 from jobs.skew.audit import SkewError
 from service.features.guard import GuardedFeatures, LastKnownGood
@@ -216,21 +215,18 @@ def test_values_stored_under_a_narrower_type_are_a_fault_of_type(shop: Shop, as_
     assert {SPEND: {"type_or_order_fault": differing}} == report["features"]
 
 
-def test_a_changed_on_demand_function_is_found_whichever_side_it_is_on(
-    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_changed_on_demand_function_is_found_whichever_side_it_is_on(shop: Shop, tmp_path: Path) -> None:
     shop.fill()
     shop.serve()
     repo = tmp_path / "feature_repo"
-    shutil.copytree(feature_store.FEATURE_REPO, repo)
+    shutil.copytree(shop.artefacts.feature_repo, repo)
     definition = repo / "on_demand_feature_views.py"
     definition.write_text(
         definition.read_text().replace("ratio.append(since_last / gap", "ratio.append(since_first / gap")
     )
-    changed = shop.artefacts.model_copy(update={"feast_registry": str(tmp_path / "registry.db")})
-    with monkeypatch.context() as patched:
-        patched.setattr(feature_store, "FEATURE_REPO", repo)
-        apply(changed)
+    apart = {"feast_registry": str(tmp_path / "registry.db"), "use_case": tmp_path}
+    changed = shop.artefacts.model_copy(update=apart)
+    apply(changed)
     ratio = f"{RECENCY}__recency_over_mean_gap"
 
     after_the_decisions = replace(shop, artefacts=changed).audit()
