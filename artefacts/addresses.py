@@ -46,14 +46,6 @@ class Artefacts(BaseModel):
     after a change this checkout's own registry is applied again, another one is refused until `make apply`.
     """
 
-    orders: Path
-    """`ORDERS_PATH`, the Parquet file of orders."""
-
-    streamed_orders: Path
-    """`STREAMED_ORDERS_DIR`, folder to which the stream appends orders, as `batch=<n>/part-*.parquet` with the same
-    columns. Features are built from both together (docs/features.md).
-    """
-
     materialize_runs: Path
     """`MATERIALIZE_RUNS_PATH`, file with one JSON object per line and materialization (docs/materialization.md)."""
 
@@ -96,8 +88,6 @@ class Artefacts(BaseModel):
             feast_registry=environ.get("FEAST_REGISTRY") or str(var / "feast" / "registry.db"),
             # Absolute, because Feast's registry stores it and other processes run in other folders.
             offline_store=Path(environ.get("OFFLINE_STORE_DIR") or of_features / "offline_store").absolute(),
-            orders=Path(environ.get("ORDERS_PATH") or var / "data" / "orders.parquet"),
-            streamed_orders=Path(environ.get("STREAMED_ORDERS_DIR") or var / "data" / "streamed_orders"),
             materialize_runs=Path(environ.get("MATERIALIZE_RUNS_PATH") or of_features / "materialize" / "runs.jsonl"),
             mlflow_tracking_uri=environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{var / 'mlflow' / 'mlflow.db'}",
             model_tag=Path(environ.get("MODEL_TAG_PATH") or own / "model_tag"),

@@ -1,11 +1,12 @@
 """Compares the offline store's files with what its build recorded; every plane checks before it reads rows.
 
 `build.json` lists a build's files with size and sha256, by view and partition. `rows.json`, beside a batch of streamed
-orders, lists the rows that the stream added since. Parquet files are hashed, not parsed.
+events, lists the rows that the stream added since. Parquet files are hashed, not parsed.
 """
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ STREAMED = "streamed"
 """The folder, beside a view's partitions, of the stream's rows: one file `batch-<n>.parquet` per batch."""
 STREAMED_ROWS = "rows.json"
 UNDER_WAY = ".under_way"
-"""A marker file in the folder of a batch's orders until the batch is complete."""
+"""A marker file in the folder of a batch's events until the batch is complete."""
 
 Written = list[Any]
 """[size in bytes, sha256], as in JSON."""
@@ -42,26 +43,40 @@ def wrong_in(folder: Path, files: Mapping[str, Written], read: bool = True) -> I
             yield f"{file}: is not of this build"
 
 
-def damage(build: Path, streamed_orders: Path | None, read: bool = True) -> str | None:
+def streamed_batches(folder: Path) -> dict[int, list[Path]]:
+    """Number of each batch in a folder of streamed events, `batch=<n>/part-*.parquet`, → its files."""
+    return {
+        int(batch.name.removeprefix("batch=")): sorted(batch.glob("part-*.parquet"))
+        for batch in folder.glob("batch=*")
+        if batch.name.removeprefix("batch=").isdecimal()
+    }
+
+
+def relative_to_store(streamed: Path, offline_store: Path) -> str:
+    """The folder of streamed events as a build records it; so it is found after both have moved together."""
+    return os.path.relpath(os.path.realpath(streamed), os.path.realpath(offline_store))
+
+
+def damage(build: Path, read: bool = True) -> str | None:
     """The first fault of a build, and the command that repairs it; None if it is intact.
 
-    A build without a record of its files (none, or an earlier version's) is not checked.
+    What an earlier version did not record (its files, where the stream keeps its events) is not checked, nor are the
+    stream's rows in a build to which it no longer adds.
 
     Args:
         build: a build's folder.
-        streamed_orders: see `artefacts.addresses`; None if the stream no longer adds to this build.
         read: as in `wrong_in`.
     """
     record = _json(build / BUILD_FILE)  # of any version, see `artefacts.build_record`
-    found = next(_all_wrong(build, streamed_orders, record, read), None)
+    found = next(_all_wrong(build, record, read), None)
     return f"{found}; `make features` mends it" if found else None
 
 
-def _all_wrong(build: Path, streamed_orders: Path | None, record: Mapping[str, Any], read: bool) -> Iterator[str]:
+def _all_wrong(build: Path, record: Mapping[str, Any], read: bool) -> Iterator[str]:
     yield from _wrong_partitions(build, record.get("files", {}), read)
-    if streamed_orders is not None:
+    if (streamed := record.get("streamed_from")) and not _was_replaced(build):
         known = {*record.get("streamed_batches", ()), *record.get("left_out", ())}
-        yield from _wrong_streamed(build, streamed_orders, known, read)
+        yield from _wrong_streamed(build, build.resolve().parent.parent / streamed, known, read)
 
 
 def _wrong_partitions(build: Path, views: Mapping[str, Any], read: bool) -> Iterator[str]:
@@ -73,8 +88,8 @@ def _wrong_partitions(build: Path, views: Mapping[str, Any], read: bool) -> Iter
                 yield f"{folder}: is not of this build"
 
 
-def _wrong_streamed(build: Path, streamed_orders: Path, known: set[int], read: bool) -> Iterator[str]:
-    for rows in sorted(streamed_orders.glob(f"batch=*/{STREAMED_ROWS}")):
+def _wrong_streamed(build: Path, streamed: Path, known: set[int], read: bool) -> Iterator[str]:
+    for rows in sorted(streamed.glob(f"batch=*/{STREAMED_ROWS}")):
         number = rows.parent.name.removeprefix("batch=")
         if number.isdecimal() and int(number) not in known and not (rows.parent / UNDER_WAY).exists():
             for view, expected in _json(rows).items():

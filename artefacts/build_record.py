@@ -17,9 +17,9 @@ class Partition(TypedDict):
 
 
 class Day(TypedDict):
-    """One day's distinct orders: their number, and the sum of their hashes as text."""
+    """One day's distinct events: their number, and the sum of their hashes as text."""
 
-    orders: int
+    events: int
     hash: str
 
 
@@ -27,18 +27,20 @@ class Day(TypedDict):
 class Build:
     """One complete build of the offline store.
 
-    source: where its orders came from, for people.
-    known_until: end of its orders: `observed_until`, or the stream's newest order; empty in builds of earlier versions.
+    source: where its events came from, for people.
+    observed_until: every event before this time was delivered, but for late ones.
+    known_until: end of its events: `observed_until`, or the stream's newest event; empty in builds of earlier versions.
     rows: per feature view, without rows from the stream.
     engine: name and version of the engine that computed it.
     definition: digest of the code that computed it.
     streamed_batches: numbers of the streamed batches that it includes.
     left_out: numbers of the streamed batches of another data set.
     partitions: view → partition → its rows and build.
-    days: day of orders (days since 1970, as text) → its orders.
+    days: day of events (days since 1970, as text) → its events.
     files: view → partition → its files, see `artefacts.build_files`; empty in builds of earlier versions.
     cutoffs: training's cut-off settings, each as last set for this build or an earlier one.
     history: names of the builds before it, oldest first; names are times.
+    streamed_from: folder of the stream's events, see `artefacts.build_files`; empty in builds of earlier versions.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Build:
     known_until: str = ""
     cutoffs: dict[str, Any] = field(default_factory=dict)
     history: list[str] = field(default_factory=list)
+    streamed_from: str = ""
 
     @classmethod
     def read(cls, folder: Path) -> "Build":
@@ -64,7 +67,12 @@ class Build:
         Raises:
             OSError, ValueError, TypeError: there is none, or not one of this form.
         """
-        return cls(**_json(folder))
+        record = _json(folder)
+        try:
+            days = {day: _counted(found) for day, found in record["days"].items()}
+        except (AttributeError, KeyError) as error:
+            raise ValueError(f"{folder}: no record of a build") from error
+        return cls(**(record | {"days": days}))
 
     def write(self, folder: Path) -> None:
         """Record it in its folder, which nobody reads yet."""
@@ -77,9 +85,9 @@ def is_build(folder: Path) -> bool:
 
 
 def inputs_sha256(folder: Path) -> str:
-    """sha256 of what a build was made of: its orders by day, until when they are known, and the code.
+    """sha256 of what a build was made of: its events by day, until when they are known, and the code.
 
-    A build of the same orders gives the same value whatever day it is made on.
+    A build of the same events gives the same value whatever day it is made on.
 
     Returns:
         Empty if the folder has no record, or one without these members.
@@ -90,6 +98,12 @@ def inputs_sha256(folder: Path) -> str:
     except (OSError, ValueError, KeyError):
         return ""
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+
+
+def _counted(day: Any) -> Day:
+    """A day's events; earlier versions wrote their number under another name."""
+    (number,) = (value for name, value in day.items() if name != "hash")
+    return Day(events=number, hash=day["hash"])
 
 
 def _json(folder: Path) -> Any:

@@ -4,6 +4,7 @@ import ast
 import inspect
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pydantic_settings import BaseSettings
 from artefacts.addresses import PROJECT_ROOT, Artefacts
 from jobs.settings import JobsSettings
 from service.settings import ServiceSettings
+from training.churn.source.addresses import OrderAddresses
 from training.settings import TrainingSettings
 
 PAGE = PROJECT_ROOT / "docs" / "settings.md"
@@ -59,7 +61,11 @@ def settings_page() -> str:
             _HEAD,
             "## Addresses\n",
             "Every process reads these (`artefacts/addresses.py`).\n",
-            *_table(_addresses()),
+            *_table(chain(_addresses(Artefacts), OTHERS)),
+            "\n## Orders\n",
+            "Where the orders of the churn use case lie (`training/churn/source/addresses.py`).\n"
+            "Read by `python -m training`, and by `features`, `score-stream` and `labels` of `python -m jobs`.\n",
+            *_table(_addresses(OrderAddresses)),
             "\n## Service\n",
             "Read by the service (`service/settings.py`).\n",
             *_table(_settings(ServiceSettings)),
@@ -93,15 +99,14 @@ def variable_of(settings: type[BaseSettings], field: str) -> str:
     return f"{settings.model_config['env_prefix']}{field}".upper()
 
 
-def _addresses() -> Iterator[tuple[str, ...]]:
+def _addresses(addresses: type[Artefacts] | type[OrderAddresses]) -> Iterator[tuple[str, ...]]:
     root = Path("/project")
-    defaults = Artefacts.of({}, root)
-    for field, text in field_docstrings(Artefacts).items():
+    defaults = addresses.of({}, root)
+    for field, text in field_docstrings(addresses).items():
         variable, meaning = re.fullmatch(r"`(\w+)`,? (.*)", text).groups()  # type: ignore[union-attr]
         default = getattr(defaults, field)
         shown = "the embedded server" if default is None else f"`{str(default).replace(f'{root}/', '')}`"
         yield variable, shown, f"{meaning[0].upper()}{meaning[1:]}"
-    yield from OTHERS
 
 
 def _settings(settings: type[BaseSettings]) -> Iterator[tuple[str, ...]]:

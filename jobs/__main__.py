@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from pydantic import ValidationError
 
+from artefacts.errors import SourceError
 from artefacts.process.command_line import Commands, run_command, warn_of_unknown
 from artefacts.process.logs import command_logs
 from artefacts.process.printable import printable_output
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     except JobError as error:
         print(f"{error.prefix}: {error}", file=sys.stderr)
         return error.exit_code
-    except (ModelError, ContractError) as error:
+    except (ModelError, ContractError, SourceError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except ValidationError as error:

@@ -20,6 +20,7 @@ from artefacts.addresses import PROJECT_ROOT, Artefacts
 from contract import ModelContract, RawFeatures, Resolver
 from service.features.opening import open_feast
 from service.features.port import OnlineFeatures
+from training.churn.source.addresses import OrderAddresses
 from training.data.dataset import TrainingData
 
 UNKNOWN = 25
@@ -40,7 +41,7 @@ def compare(
         features, float64), defaulted (how many values the contract's default stood in for), and
         the names of the features that differ.
     """
-    ids = _customers(artefacts.orders, at, customers) + [f"unknown-{i}" for i in range(UNKNOWN)]
+    ids = _customers(OrderAddresses.of(os.environ).orders, at, customers) + [f"unknown-{i}" for i in range(UNKNOWN)]
     served = contract
     if plant == "swapped-columns":
         first, *middle, last = contract.inputs

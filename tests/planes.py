@@ -25,7 +25,6 @@ import pyarrow.parquet as pq
 import uvicorn
 
 from artefacts.addresses import PROJECT_ROOT, Artefacts
-from artefacts.orders_schema import ORDERS_SCHEMA
 from jobs.batch.score_batch import BatchRequest, score_batch
 from jobs.batch.score_batch_spark import score_batch_on_spark
 from jobs.feature_store import apply
@@ -45,6 +44,8 @@ from service.prediction.predictor import Predictor
 from service.settings import ServiceSettings
 from service.telemetry.metrics import ServiceMetrics
 from tests.loop import call, free_port
+from training.churn.source.addresses import OrderAddresses
+from training.churn.source.orders_schema import ORDERS_SCHEMA
 
 UNKNOWN, OVERRIDDEN = 25, 40
 SPEND = "customer_lifetime__total_spend"
@@ -68,10 +69,11 @@ class World:
         artefacts = artefacts.model_copy(
             update={"mlflow_tracking_uri": registry.mlflow_tracking_uri, "model_tag": registry.model_tag}
         )
-        artefacts.orders.parent.mkdir(parents=True)
+        source = OrderAddresses.of({}, folder)
+        source.orders.parent.mkdir(parents=True)
         described = {"orders": json.dumps({"source": "planes", "observed_until": known_at.isoformat()})}
-        pq.write_table(orders.replace_schema_metadata(described), artefacts.orders)
-        build_features(artefacts, JOBS, known_at)
+        pq.write_table(orders.replace_schema_metadata(described), source.orders)
+        build_features(artefacts, source, JOBS, known_at)
         apply(artefacts)
         materialize(artefacts, known_at)
         return cls(artefacts, folder)
@@ -149,7 +151,7 @@ def in_the_stream(world: World, model: ImportedModel, orders: pa.Table, at: date
     lines.to_json(incoming / "orders.json", orient="records", lines=True)
     folders = StreamFolders(out / "predictions", out / "dead_letters")
     stream = Stream("json", incoming, out / "checkpoint", folders, once=True, as_of=at)
-    score_stream(world.artefacts, model, stream, JOBS)
+    score_stream(world.artefacts, OrderAddresses.of({}, world.folder), model, stream, JOBS)
     return _rows(folders.predictions)
 
 
@@ -188,7 +190,7 @@ def compare(loop: Artefacts, folder: Path, day: datetime, customers: int, hours:
     """Compare all planes at several times after the noon of a day, of which everything was known at that noon."""
     model = open_model(pinned_tag(loop))
     known_at = day + timedelta(hours=12)
-    everything = pq.read_table(loop.orders).to_pandas()
+    everything = pq.read_table(OrderAddresses.of(os.environ).orders).to_pandas()
     orders = everything[everything["event_timestamp"] < known_at].sort_values("event_timestamp", kind="stable")
     last = orders.groupby("customer_id").tail(1)
     # Half of them new on that day, as far as there are, whose windows of the last midnight are zeros.

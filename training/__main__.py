@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from pydantic import ValidationError
 
+from artefacts.errors import SourceError
 from artefacts.process.command_line import Commands, run_command, warn_of_unknown
 from artefacts.process.logs import command_logs
 from artefacts.process.loopback import keep_loopback_direct
@@ -33,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     except TrainingError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except (ContractError, ModelError, OSError) as error:  # OSError: a folder that cannot be written to
+    except (ContractError, ModelError, SourceError, OSError) as error:  # OSError: a folder that cannot be written to
         print(f"error: {error}", file=sys.stderr)
         return 1
     except ValidationError as error:

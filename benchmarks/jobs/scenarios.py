@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from artefacts.addresses import PROJECT_ROOT
-from artefacts.orders_schema import ORDERS_SCHEMA
 from benchmarks.jobs.orders import NewOrders
 from benchmarks.jobs.scratch import Scratch
 from benchmarks.load.process_usage import StepError, Usage, usage_of
 from jobs.offline_store.builds import read_build
 from scoring.models.model_store import open_model, pinned_tag
+from training.churn.source.orders_schema import ORDERS_SCHEMA
 
 STOCK_SECONDS = 900.0
 """Time limit of stock `feast materialize`."""
@@ -39,7 +39,7 @@ def features(place: Scratch, with_spark: bool) -> dict[str, Any]:
     duckdb = place.run("features on DuckDB", "jobs", "features")
     built = sum(read_build(place.artefacts.offline_store).rows.values())
     found = {
-        "orders": pq.read_metadata(place.artefacts.orders).num_rows,
+        "orders": pq.read_metadata(place.source.orders).num_rows,
         "data": made.figures(),
         "duckdb": {**duckdb.figures(), "rows": built},
         "offline_bytes": sum(file.stat().st_size for file in place.artefacts.offline_store.rglob("*.parquet")),
@@ -78,9 +78,9 @@ def materialization(place: Scratch, with_stock: bool) -> dict[str, Any]:
 
 def a_day_later(place: Scratch) -> dict[str, Any]:
     """Add a day's orders, as the stream leaves them; measure the build and the materialization of what changed."""
-    orders = max(1, pq.read_metadata(place.artefacts.orders).num_rows // DAYS_OF_ORDERS)
+    orders = max(1, pq.read_metadata(place.source.orders).num_rows // DAYS_OF_ORDERS)
     rows = NewOrders(place.customers).rows("day", orders, datetime.now(UTC), hours=24)
-    batch = place.artefacts.streamed_orders / "batch=0"
+    batch = place.source.streamed_orders / "batch=0"
     batch.mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(rows, schema=ORDERS_SCHEMA), batch / "part-0.parquet")
     built = place.run("features, a day later", "jobs", "features")
@@ -165,7 +165,7 @@ def _customers(place: Scratch) -> int:
 
 def _beside_peer(place: Scratch) -> dict[str, Any]:
     model = open_model(pinned_tag(place.artefacts))
-    everybody = pc.unique(pq.read_table(place.artefacts.orders, columns=["customer_id"])["customer_id"])
+    everybody = pc.unique(pq.read_table(place.source.orders, columns=["customer_id"])["customer_id"])
     asked, answered = place.folder / "asked.parquet", place.folder / "answered.parquet"
     pq.write_table(pa.table({"customer_id": everybody.slice(0, PEER_CUSTOMERS)}), asked)
     as_of = datetime.now(UTC).replace(microsecond=0).isoformat()

@@ -15,6 +15,7 @@ import redis
 from artefacts.addresses import Artefacts
 from benchmarks.load.process_usage import StepError, Usage, usage_of
 from jobs.local import embedded_redis
+from training.churn.source.addresses import OrderAddresses
 
 JOBS_SETTINGS = {
     # The two snapshots that serving and one label window need; training's default grid has 25.
@@ -37,6 +38,10 @@ class Scratch:
     artefacts: Artefacts
     environment: dict[str, str]
     client: Any
+
+    @property
+    def source(self) -> OrderAddresses:
+        return OrderAddresses.of(self.environment)
 
     def run(
         self,

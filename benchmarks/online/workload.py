@@ -15,6 +15,7 @@ from artefacts.addresses import PROJECT_ROOT, Artefacts
 from contract import ModelContract, Resolver
 from scoring.models.model_store import open_model, pinned_tag
 from service.features.opening import open_feast
+from training.churn.source.addresses import OrderAddresses
 
 SINGLES = 2_000
 BATCHES = 24
@@ -49,8 +50,8 @@ class Workload:
             raise ValueError("REDIS_URL is not set and no embedded Redis runs; `make redis` starts one")
         tag = pinned_tag(artefacts)
         model = open_model(tag)
-        everybody = pq.read_table(artefacts.orders, columns=["customer_id"])["customer_id"].unique().to_pylist()
-        customer_ids = sorted(everybody)
+        orders = pq.read_table(OrderAddresses.of(os.environ).orders, columns=["customer_id"])
+        customer_ids = sorted(orders["customer_id"].unique().to_pylist())
         np.random.default_rng(seed).shuffle(customer_ids)
         feast = open_feast(PROJECT_ROOT / "feature_repo", artefacts, model.contract, compiled=False)
 

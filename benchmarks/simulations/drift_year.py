@@ -37,9 +37,10 @@ from scoring.models.imported_model import ImportedModel
 from scoring.models.onnx_scorer import onnx_scorer
 from scoring.outcomes import outcomes
 from scoring.task_outputs import task_outputs
+from training.churn.source.addresses import OrderAddresses
+from training.churn.synthetic_orders import ShopParameters, write_synthetic
 from training.compilation.onnx_model import compile_to_onnx
 from training.data.dataset import TrainingData
-from training.data.synthetic_orders import ShopParameters, write_synthetic
 from training.fit import CLASS_NAMES
 from training.model_inputs import describe_inputs, resolve_inputs
 from training.pipeline import logistic
@@ -117,28 +118,30 @@ def steady_shop(folder: Path, customers: int, seed: int) -> SteadyShop:
     Args:
         customers: number of customers who arrive before `END`; about 60 % have come when the model is trained.
     """
-    at_training = _build_shop(folder / "trained", customers, seed, TRAINED)
-    model, counted = _train(TrainingData(at_training, "churn_v1"), folder)
+    artefacts, source = _build_shop(folder / "trained", customers, seed, TRAINED)
+    model, counted = _train(TrainingData(artefacts, "churn_v1", source), folder)
     return SteadyShop(folder, customers, seed, model, counted, _monthly_rows(folder / "steady", customers, seed, model))
 
 
-def _build_shop(root: Path, customers: int, seed: int, until: datetime, raised: bool = False) -> Artefacts:
-    artefacts = Artefacts.of({}, root=root)
-    artefacts.orders.parent.mkdir(parents=True)
+def _build_shop(
+    root: Path, customers: int, seed: int, until: datetime, raised: bool = False
+) -> tuple[Artefacts, OrderAddresses]:
+    artefacts, source = Artefacts.of({}, root=root), OrderAddresses.of({}, root)
+    source.orders.parent.mkdir(parents=True)
     weeks = WEEKS_BEFORE + (END - TRAINED) / timedelta(weeks=1)
     # No late or repeated orders: deliveries are not part of this simulation.
     shop = ShopParameters(weeks=weeks, late_share=0, repeated_share=0)
-    write_synthetic(artefacts.orders, customers, seed, END.date(), shop, until)
+    write_synthetic(source.orders, customers, seed, END.date(), shop, until)
     if raised:
-        orders = pq.read_table(artefacts.orders)
+        orders = pq.read_table(source.orders)
         factor = pc.if_else(pc.greater_equal(orders["event_timestamp"], pa.scalar(RAISED)), 1.5, 1.0)
         raised_amounts = pc.round(pc.multiply(orders["amount"], factor), 2)
         column = orders.schema.get_field_index("amount")
-        pq.write_table(orders.set_column(column, "amount", raised_amounts), artefacts.orders)
+        pq.write_table(orders.set_column(column, "amount", raised_amounts), source.orders)
     settings = JobsSettings(snapshot_backfill_days=30, daily_snapshots=1)
-    build_features(artefacts, settings, until)
+    build_features(artefacts, source, settings, until)
     apply(artefacts)
-    return artefacts
+    return artefacts, source
 
 
 def _train(data: TrainingData, folder: Path) -> tuple[ImportedModel, Rows]:
@@ -174,9 +177,9 @@ def _train(data: TrainingData, folder: Path) -> tuple[ImportedModel, Rows]:
 
 def _monthly_rows(root: Path, customers: int, seed: int, model: ImportedModel, raised: bool = False) -> dict[int, Rows]:
     """Input rows of every known customer at a random time of the first day of each month."""
-    artefacts = _build_shop(root, customers, seed, END, raised)
-    data = TrainingData(artefacts, "churn_v1")
-    orders = pq.read_table(artefacts.orders, columns=["customer_id", "event_timestamp"]).to_pandas()
+    artefacts, source = _build_shop(root, customers, seed, END, raised)
+    data = TrainingData(artefacts, "churn_v1", source)
+    orders = pq.read_table(source.orders, columns=["customer_id", "event_timestamp"]).to_pandas()
     since = orders.groupby("customer_id")["event_timestamp"].min()
     random = np.random.default_rng(seed)
     asked = []

@@ -27,6 +27,7 @@ from scoring.evaluation import (
     expected_calibration_error,
     proportion,
 )
+from training.churn.source.addresses import OrderAddresses
 from training.data.dataset import LabelledRows, TrainingData
 from training.model_inputs import describe_inputs, resolve_inputs
 from training.pipeline import CANDIDATES
@@ -65,7 +66,7 @@ def run(output: Path) -> None:
     data = TrainingData(artefacts, settings.feature_service)
     cutoffs = data.cutoffs(settings)
     test = data.rows((cutoffs.test,), settings)
-    stale, caught_up = _last_day_buyers(artefacts, data)
+    stale, caught_up = _last_day_buyers(data)
     ages = data.view_ages(test.entities)[_WINDOWED]
     found = []
     for hours in (AT_MIDNIGHT, settings.request_hours):
@@ -169,13 +170,13 @@ def _moves(moved: Floats) -> dict[str, float]:
     return {"moves_mean": float(moved.mean()), "moves_most": float(moved.max())}
 
 
-def _last_day_buyers(artefacts: Artefacts, data: TrainingData) -> tuple[RawFeatures, RawFeatures]:
+def _last_day_buyers(data: TrainingData) -> tuple[RawFeatures, RawFeatures]:
     """Features at noon of customers who ordered that morning of the last day; and with the next midnight's windows."""
     day = midnight(data.observed_until) - timedelta(days=1)
     with duckdb.connect() as connection:
         found = connection.execute(
             "SELECT DISTINCT customer_id FROM read_parquet(?) WHERE event_timestamp BETWEEN ? AND ? ORDER BY 1",
-            [str(artefacts.orders), day, day + _NOON],
+            [str(OrderAddresses.of(os.environ).orders), day, day + _NOON],
         ).df()
     at_noon, later = (
         data.features_at(found.assign(event_timestamp=pd.Timestamp(at).as_unit("us")))

@@ -104,7 +104,7 @@ def open_batch(artefacts: Artefacts, model: ImportedModel, request: BatchRequest
     views = {name: store.registry.get_feature_view(name, store.project) for name in plan.views}
     sources = {name: resolved(ViewSource.of(view)) for name, view in views.items()}
     for build in {build_of(source) for source in sources.values()}:
-        check_whole(build, artefacts.streamed_orders)
+        check_whole(build)
     for source in sources.values():
         check_columns(source)
     return OpenedBatch(model, plan, sources, listed, partition_of(request, model))

@@ -91,7 +91,7 @@ def labels_command(
     from jobs.quality.labels import LabelRequest, make_labels
 
     wanted = LabelRequest(out, days, since, until, id_key_file)
-    print(f"{make_labels(Artefacts.of(os.environ), wanted)}\n  {out}")
+    print(f"{make_labels(Artefacts.of(os.environ), os.environ, wanted)}\n  {out}")
 
 
 @COMMANDS.command("live-quality")

@@ -58,6 +58,7 @@ def score_stream_command(
     model: str | None,
 ) -> None:
     """Follow new orders: write their features, online and offline, and predict."""
+    from jobs.features.source import EventSource
     from jobs.stream.micro_batch import StreamFolders
     from jobs.stream.score_stream import Stream, score_stream
     from scoring.models.model_store import open_model, pinned_tag
@@ -65,7 +66,8 @@ def score_stream_command(
     artefacts = Artefacts.of(os.environ)
     folders = StreamFolders(out / "predictions", out / "dead_letters")
     followed = Stream(source, incoming, out / "checkpoint", folders, once, as_of)
-    score_stream(artefacts, open_model(model or pinned_tag(artefacts)), followed, JobsSettings())
+    opened = open_model(model or pinned_tag(artefacts))
+    score_stream(artefacts, EventSource.of(os.environ), opened, followed, JobsSettings())
 
 
 @COMMANDS.command("first-prediction")
@@ -73,7 +75,8 @@ def score_stream_command(
 @click.option("--port", type=int, required=True)
 def first_prediction_command(host: str, port: int) -> None:
     """Wait for a service and show how to ask it."""
+    from jobs.features.source import EventSource
     from jobs.local.first_prediction import first_prediction, known_customer
     from jobs.local.listening import url_of
 
-    first_prediction(url_of(host, port), known_customer(Artefacts.of(os.environ).orders))
+    first_prediction(url_of(host, port), known_customer(EventSource.of(os.environ).orders))

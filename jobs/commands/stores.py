@@ -41,10 +41,11 @@ def features(engine: str, full: bool) -> None:
     """Compute features from orders into the offline store."""
     from jobs.features.build import build_features
     from jobs.features.build_plan import reach
+    from jobs.features.source import EventSource
 
     artefacts = Artefacts.of(os.environ)
     now = datetime.now(UTC)
-    build = build_features(artefacts, JobsSettings(), now, engine, full)
+    build = build_features(artefacts, EventSource.of(os.environ), JobsSettings(), now, engine, full)
     print(f"{artefacts.offline_store}: {reach(build, now)}")
 
 

@@ -14,10 +14,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from artefacts.addresses import Artefacts
-from artefacts.build_files import Written
+from artefacts.build_files import Written, relative_to_store
 from artefacts.build_record import Build, Day, Partition
 from artefacts.cutoffs import CutoffSettings, midnight
-from artefacts.orders_schema import ORDERS_SCHEMA
 from feature_repo import transformations
 from jobs.errors import JobError
 from jobs.features.build_plan import lifetime_since, snapshot_times, windowed_at
@@ -25,6 +24,7 @@ from jobs.features.definition import definition_sha256
 from jobs.features.engine import Engine, Features, Period, stored_schema
 from jobs.features.open_engine import open_engine
 from jobs.features.orders_check import check_against_orders
+from jobs.features.source import EventSource
 from jobs.offline_store.builds import (
     files_of,
     keep_partition,
@@ -34,10 +34,11 @@ from jobs.offline_store.builds import (
     read_build,
     whole_files,
 )
-from jobs.offline_store.orders_file import ORDER_COLUMNS, Orders, find_orders
 from jobs.offline_store.owner import owner_of
 from jobs.settings import JobsSettings
 from jobs.times import EPOCH, unix_us
+from training.churn.source.orders_file import ORDER_COLUMNS, Orders, find_orders
+from training.churn.source.orders_schema import ORDERS_SCHEMA
 
 _LOG = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ _DAY = timedelta(days=1)
 
 def build_features(
     artefacts: Artefacts,
+    source: EventSource,
     settings: JobsSettings,
     now: datetime,
     engine: str = "duckdb",
@@ -64,10 +66,11 @@ def build_features(
         cutoffs: training's cut-offs; None reads them from the environment.
 
     Raises:
-        JobError: the orders cannot be used, the engine cannot run or failed, another build is running, or rows differ
-            from what their customers' orders give.
+        SourceError: the orders cannot be used.
+        JobError: an order is impossible, the engine cannot run or failed, another build is running, or rows differ from
+            what their customers' orders give.
     """
-    orders = find_orders(artefacts)
+    orders = find_orders(source)
     if orders.left_out:
         _LOG.info(f"  {len(orders.left_out):,} batches of streamed orders belong to other data and are left out")
     with only_build(artefacts.offline_store) as partial:
@@ -75,12 +78,12 @@ def build_features(
             tempfile.TemporaryDirectory(dir=settings.scratch_dir or partial.parent, suffix=".partial") as scratch,
             open_engine(engine, settings, Path(scratch)) as running,
         ):
-            build = _BuildRun(artefacts, orders, running, partial, now, full).build(
+            build = _BuildRun(artefacts, source, orders, running, partial, now, full).build(
                 settings, cutoffs or CutoffSettings()
             )
         checked = check_against_orders(partial, build.partitions, orders.files, settings.features_verify_customers)
         _LOG.info(f"  {checked.rows:,} rows of {checked.customers:,} customers agree with their orders")
-        put_in_place(partial, build, artefacts.offline_store, artefacts.streamed_orders)
+        put_in_place(partial, build, artefacts.offline_store, source.streamed_orders)
     owner_of(artefacts.offline_store, settings.owner)  # noted from the first build on, so that copies are recognized
     return build
 
@@ -89,10 +92,17 @@ class _BuildRun:
     """One run of `build_features`."""
 
     def __init__(
-        self, artefacts: Artefacts, orders: Orders, engine: Engine, partial: Path, now: datetime, full: bool
+        self,
+        artefacts: Artefacts,
+        source: EventSource,
+        orders: Orders,
+        engine: Engine,
+        partial: Path,
+        now: datetime,
+        full: bool,
     ) -> None:
         self._store = artefacts.offline_store
-        self._path = artefacts.orders
+        self._source = source
         self._orders = orders
         self._engine = engine
         self._partial = partial
@@ -142,6 +152,7 @@ class _BuildRun:
             left_out=list(self._orders.left_out),
             cutoffs=chosen,
             history=next_history(self._in_place),
+            streamed_from=relative_to_store(self._source.streamed_orders, self._store),
         )
 
     def _build_to_continue(self) -> Build | None:
@@ -168,12 +179,13 @@ class _BuildRun:
                 **{f"no_{name}": orders[name].isnull().sum() for name in ORDER_COLUMNS},
             )
         )
+        path = self._source.orders
         for name, column in zip(ORDER_COLUMNS, ORDERS_SCHEMA.names, strict=True):
             if any(day[f"no_{name}"] for day in found):
-                raise JobError(f"{self._path}: an order, in this file or in the stream's batches, has no {column}")
+                raise JobError(f"{path}: an order, in this file or in the stream's batches, has no {column}")
         if max(day["last_us"] for day in found) >= unix_us(self._now):
-            raise JobError(f"{self._path}: an order lies in the future; now is {self._now.isoformat()}")
-        days = {str(day["day"]): Day(orders=day["orders"], hash=day["hash"]) for day in found}
+            raise JobError(f"{path}: an order lies in the future; now is {self._now.isoformat()}")
+        days = {str(day["day"]): Day(events=day["orders"], hash=day["hash"]) for day in found}
         first, last = min(day["first_us"] for day in found), max(day["last_us"] for day in found)
         return dict(sorted(days.items())), EPOCH + timedelta(microseconds=first), EPOCH + timedelta(microseconds=last)
 

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from jobs.errors import JobError
 from jobs.features.engine import ISO_DATE_LENGTH, TIMESTAMP, Engine, Features, Period, stored_schema
 from jobs.offline_store.latest_rows import rows_of, text
-from jobs.offline_store.orders_file import ORDER_COLUMNS
 from jobs.settings import JobsSettings
+from training.churn.source.orders_file import ORDER_COLUMNS
 
 _ROW_GROUP = 100_000
 ORDERS_PER_MB = 4_000.0

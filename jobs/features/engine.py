@@ -36,7 +36,7 @@ class Engine(Protocol):
         """All rows of the orders file (the first of `files`) and of the stream's files.
 
         Returns:
-            `jobs.offline_store.orders_file.ORDER_COLUMNS`; `streamed` (int64), 0 for the orders file, else 1; and
+            `training.churn.source.orders_file.ORDER_COLUMNS`; `streamed` (int64), 0 for the orders file, else 1; and
             `order_hash` (int64), one hash over all `ORDER_COLUMNS`.
         """
 

@@ -12,9 +12,9 @@ import ibis.expr.types as ir
 import pyarrow.parquet as pq
 
 from jobs.features.engine import ISO_DATE_LENGTH, Engine, Features, Period
-from jobs.offline_store.orders_file import ORDER_COLUMNS
 from jobs.settings import JobsSettings
 from jobs.spark import spark_path, spark_session
+from training.churn.source.orders_file import ORDER_COLUMNS
 
 _UNDER_WAY = "_written"  # Spark needs its own folder
 _ROW_GROUP_BYTES = 16 * 2**20  # readers read a range of customers at a time; Spark's default is 128 MB

@@ -94,7 +94,7 @@ def _materialize(artefacts: Artefacts, record: RunRecord, wanted: _Options, sett
     record.source, record.newest_snapshot = build.source, build.newest_snapshot
     in_place = (artefacts.offline_store / "current").resolve()
     record.build = in_place.name
-    check_whole(in_place, artefacts.streamed_orders)
+    check_whole(in_place)
     store = open_feature_store(artefacts)
     from scoring.feast.store import views_to_materialize  # imports feast
 

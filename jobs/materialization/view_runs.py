@@ -155,7 +155,7 @@ class ViewRuns:
                     raise
             if replaced(source, through_link):
                 _LOG.info(f"  {view.name}: a new build was put in place; going on with it")
-                check_whole(build_of(resolved(through_link)), self.artefacts.streamed_orders)
+                check_whole(build_of(resolved(through_link)))
                 continue
             full = False  # done; only rows that came meanwhile are missing
 

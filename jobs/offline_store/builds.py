@@ -1,7 +1,7 @@
 """The offline store's builds: `builds/<name>/<view>/<partition>/*.parquet`, and `current`, a link to the newest.
 
 Unchanged partitions are hard links to the previous build's files. Rows from the stream lie in
-`current/<view>/streamed/batch-<n>.parquet` until a build includes their orders.
+`current/<view>/streamed/batch-<n>.parquet` until a build includes their events.
 """
 
 import os
@@ -11,12 +11,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from artefacts.build_files import STREAMED, Written, damage, written, wrong_in
+from artefacts.build_files import STREAMED, Written, damage, streamed_batches, written, wrong_in
 from artefacts.build_record import Build, is_build
 from artefacts.process.atomic_files import replaced_file
 from artefacts.process.file_locks import locked
 from jobs.errors import JobError
-from jobs.offline_store.orders_file import streamed_batches
 
 MOST_HISTORY = 1_000
 
@@ -33,13 +32,13 @@ def read_build(offline_store: Path) -> Build:
         raise JobError(f"{offline_store}: no features; run `make features` first") from None
 
 
-def check_whole(build: Path, streamed_orders: Path | None, read: bool = True) -> None:
+def check_whole(build: Path, read: bool = True) -> None:
     """Check a build's files against its description. Arguments as for `artefacts.build_files.damage`.
 
     Raises:
         JobError: a file is missing, damaged, or of another build; names it.
     """
-    if found := damage(build, streamed_orders, read):
+    if found := damage(build, read):
         raise JobError(found)
 
 
@@ -113,17 +112,20 @@ def files_of(partition: Path) -> dict[str, Written]:
     return {file.name: written(file) for file in sorted(partition.glob("*.parquet"))}
 
 
-def put_in_place(partial: Path, build: Build, offline_store: Path, streamed_orders: Path) -> None:
+def put_in_place(partial: Path, build: Build, offline_store: Path, streamed: Path) -> None:
     """Write the description of a finished build and move `current` to it; keeps the previous build for its readers.
 
     Rows that the stream has added since, of batches that the build does not include, are kept.
+
+    Args:
+        streamed: folder of the stream's events.
     """
     build.write(partial)
     current, complete = offline_store / "current", offline_store / "builds" / build.name
     with switching(offline_store):
         previous = current.resolve() if current.is_symlink() else None
         if previous:
-            waiting = streamed_batches(streamed_orders).keys() - {*build.streamed_batches, *build.left_out}
+            waiting = streamed_batches(streamed).keys() - {*build.streamed_batches, *build.left_out}
             _take_over_streamed_rows(previous, partial, waiting)
         partial.rename(complete)
         with replaced_file(current) as link:

@@ -3,7 +3,7 @@
 An answer gets its label once the days that its model predicts are over. The model's contract says how many they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,11 +17,12 @@ from jobs.errors import ArgumentError, JobError
 from jobs.inference_log.logged_scores import LoggedScores, open_scores
 from jobs.inference_log.reading import LogReading, Opener, explain_nothing_found
 from jobs.offline_store.latest_rows import rows_of
-from jobs.offline_store.orders_file import Orders, find_orders
 from jobs.times import format_range
 from scoring.errors import ModelError
 from scoring.models.model_store import open_model, pinned_tag
 from scoring.pseudonyms import PREFIX, Pseudonyms
+from training.churn.source.addresses import OrderAddresses
+from training.churn.source.orders_file import Orders, find_orders
 
 _CUSTOMERS_AT_ONCE = 100_000
 
@@ -83,7 +84,9 @@ class LabelSummary:
         )
 
 
-def make_labels(artefacts: Artefacts, request: LabelRequest, opened: Opener = open_model) -> LabelSummary:
+def make_labels(
+    artefacts: Artefacts, environ: Mapping[str, str], request: LabelRequest, opened: Opener = open_model
+) -> LabelSummary:
     """Label every answered row that is due, and write the labels in one step.
 
     Orders count as they do for features: if rows share customer and order id, the orders file comes before streamed
@@ -97,7 +100,7 @@ def make_labels(artefacts: Artefacts, request: LabelRequest, opened: Opener = op
         JobError: orders or key cannot be used, and nothing was written; or the labels are written and files of the log
             could not be read.
     """
-    orders = find_orders(artefacts)
+    orders = find_orders(OrderAddresses.of(environ))
     reading = LogReading(artefacts.inference_log, request.since, request.until)
     with open_scores(reading) as scores:
         lengths = label_lengths(artefacts, _answered_by(scores), request.days, opened)

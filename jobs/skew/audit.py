@@ -152,9 +152,9 @@ def _audited(artefacts: Artefacts, audit: Audit, reading: LogReading, opened: Op
                     store = store or open_feature_store(artefacts)
                     replay = OfflineReplay(store, model.contract, connection)
                     for build in {build_of(source) for source in replay.sources}:
-                        check_whole(build, artefacts.streamed_orders)
+                        check_whole(build)
                         for older in kept_builds(build):  # the audit reads rows of these, too
-                            check_whole(older, None)
+                            check_whole(older)
                     audits[tag] = ModelAudit(model, replay, audit.build_max_age_hours * 3600)
                     result.notes += replay.notes
             except (ModelError, ContractError, JobError) as error:

@@ -18,12 +18,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from artefacts.addresses import Artefacts
-from artefacts.build_files import STREAMED, STREAMED_ROWS, UNDER_WAY, written
-from artefacts.orders_schema import DATA_SET, ORDERS_SCHEMA
+from artefacts.build_files import STREAMED, STREAMED_ROWS, UNDER_WAY, streamed_batches, written
 from artefacts.process.atomic_files import replaced_file, replaced_folder
 from contract import Resolver
 from jobs.batch.prediction_rows import counts, feature_issues, predictions
 from jobs.errors import JobError
+from jobs.features.source import EventSource
 from jobs.materialization.encoding import StoredFormat
 from jobs.materialization.locks import FAILURES, online_writer
 from jobs.materialization.owners import claim
@@ -32,7 +32,6 @@ from jobs.materialization.redis_writer import OnlineRows
 from jobs.offline_store.builds import check_whole, read_build, switching
 from jobs.offline_store.latest_rows import ViewSource, connect, latest_rows, rows_of, text
 from jobs.offline_store.offline_features import FeaturePlan, StoredRows
-from jobs.offline_store.orders_file import data_set_of, find_orders, streamed_batches
 from jobs.offline_store.owner import owner_of
 from jobs.offline_store.view_files import identity
 from jobs.settings import JobsSettings
@@ -42,6 +41,8 @@ from jobs.times import unix_us
 from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import outcomes
 from scoring.task_outputs import task_outputs
+from training.churn.source.orders_file import data_set_of, find_orders
+from training.churn.source.orders_schema import DATA_SET, ORDERS_SCHEMA
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -92,6 +93,7 @@ class StreamBatches:
     def __init__(
         self,
         artefacts: Artefacts,
+        source: EventSource,
         store: "FeatureStore",
         client: Any,
         model: ImportedModel,
@@ -99,6 +101,7 @@ class StreamBatches:
         settings: JobsSettings,
     ) -> None:
         self._artefacts = artefacts
+        self._source = source
         self._project = store.project
         self._client = client
         self._model = model
@@ -137,7 +140,7 @@ class StreamBatches:
             now: UTC; the time of scoring.
 
         Raises:
-            JobError: a store cannot be used now; the batch can be tried again.
+            JobError, SourceError: a store or the orders cannot be used now; the batch can be tried again.
         """
         started = time.monotonic()
         self._check_store()
@@ -162,22 +165,22 @@ class StreamBatches:
 
     def interrupted(self) -> list[int]:
         """Numbers of the batches that were started but not finished, ascending."""
-        batches = find_orders(self._artefacts).streamed_batches
+        batches = find_orders(self._source).streamed_batches
         return sorted(number for number in batches if (self._folder_of(number) / UNDER_WAY).exists())
 
     def process_again(self, number: int, now: datetime) -> BatchRecord:
         """Process an interrupted batch with the orders that it had stored; raises as `process`."""
-        files = streamed_batches(self._artefacts.streamed_orders)[number]
+        files = streamed_batches(self._source.streamed_orders)[number]
         return self.process(number, pa.concat_tables(map(pq.read_table, files)), (), now)
 
     def _check_store(self) -> None:
         """Check the build: its whole content before the first batch on it, after that only the sizes of its files."""
         build = (self._artefacts.offline_store / "current").resolve()
-        check_whole(build, self._artefacts.streamed_orders, read=build != self._checked_build)
+        check_whole(build, read=build != self._checked_build)
         self._checked_build = build
 
     def _folder_of(self, number: int) -> Path:
-        return self._artefacts.streamed_orders / f"batch={number}"
+        return self._source.streamed_orders / f"batch={number}"
 
     @property
     def _watermark(self) -> timedelta:
@@ -199,7 +202,7 @@ class StreamBatches:
         """
         if not orders.num_rows:
             return orders
-        found = find_orders(self._artefacts)
+        found = find_orders(self._source)
         own = self._folder_of(number)
         files = [str(file) for file in found.files if file.parent != own]
         columns = ", ".join(ORDERS_SCHEMA.names)

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from artefacts.order_ids import content_ids
-from artefacts.orders_schema import EARLIEST, MAX_AMOUNT, MAX_ID_LENGTH, MAX_ITEMS, ORDERS_SCHEMA
+from training.churn.source.order_ids import content_ids
+from training.churn.source.orders_schema import EARLIEST, MAX_AMOUNT, MAX_ID_LENGTH, MAX_ITEMS, ORDERS_SCHEMA
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlparse
 
 from artefacts.addresses import Artefacts
+from artefacts.errors import SourceError
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
+from jobs.features.source import EventSource
 from jobs.materialization.redis_client import client_beside
-from jobs.offline_store.orders_file import orders_file
 from jobs.settings import JobsSettings
 from jobs.spark import spark_path, spark_session
 from jobs.stream.checkpoint import batch_number, spark_checkpoint, stream_lock
@@ -26,6 +27,7 @@ from jobs.stream.metrics import StreamMetrics
 from jobs.stream.micro_batch import BatchRecord, StreamBatches, StreamFolders
 from jobs.stream.order_events import Event, read_json, read_parquet, split_events
 from scoring.models.imported_model import ImportedModel
+from training.churn.source.orders_file import orders_file
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -57,7 +59,9 @@ class Stream:
     as_of: datetime | None = None
 
 
-def score_stream(artefacts: Artefacts, model: ImportedModel, stream: Stream, settings: JobsSettings) -> None:
+def score_stream(
+    artefacts: Artefacts, source: EventSource, model: ImportedModel, stream: Stream, settings: JobsSettings
+) -> None:
     """Follow the stream until SIGTERM or SIGINT, or to its end with `stream.once`.
 
     A batch is tried again while a store does not answer. The next start repeats a batch that was interrupted.
@@ -69,16 +73,18 @@ def score_stream(artefacts: Artefacts, model: ImportedModel, stream: Stream, set
     """
     if artefacts.redis_url is None:
         raise JobError("REDIS_URL is not set and no embedded server runs; `make redis` starts one")
-    with stream_lock(artefacts.streamed_orders, stream.checkpoint.parent):
-        _follow(artefacts, model, stream, settings)
+    with stream_lock(source.streamed_orders, stream.checkpoint.parent):
+        _follow(artefacts, source, model, stream, settings)
 
 
-def _follow(artefacts: Artefacts, model: ImportedModel, stream: Stream, settings: JobsSettings) -> None:
+def _follow(
+    artefacts: Artefacts, source: EventSource, model: ImportedModel, stream: Stream, settings: JobsSettings
+) -> None:
     stream.incoming.mkdir(parents=True, exist_ok=True)
     checkpoint = spark_checkpoint(stream.checkpoint, _source_identity(stream, settings))
     store = open_feature_store(artefacts)
     client = client_beside(store, str(artefacts.redis_url))
-    batches = StreamBatches(artefacts, store, client, model, stream.folders, settings)
+    batches = StreamBatches(artefacts, source, store, client, model, stream.folders, settings)
     batches.claim()
     metrics = StreamMetrics(settings.stream_metrics_port)
     stopping = threading.Event()
@@ -94,7 +100,7 @@ def _follow(artefacts: Artefacts, model: ImportedModel, stream: Stream, settings
         number = batch_number(spark_number, contents if stream.source != "parquet" else map(_path_and_digest, contents))
 
         def attempt() -> BatchRecord:
-            with_ids = not orders_file(artefacts).ids_of_content
+            with_ids = not orders_file(source).ids_of_content
             orders, refused = split_events(_events(contents, stream.source, now, with_ids), with_ids)
             return batches.process(number, orders, refused, now)
 
@@ -176,7 +182,7 @@ def _retry(attempt: Callable[[], BatchRecord], stopping: threading.Event) -> Bat
     while not stopping.is_set():
         try:
             return attempt()
-        except JobError as error:
+        except (JobError, SourceError) as error:
             _LOG.warning(f"a batch failed, trying again in {pause:g} s: {error}")
         stopping.wait(pause)
         pause = min(2 * pause, _MAX_PAUSE_SECONDS)

@@ -19,10 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from artefacts.orders_schema import ORDERS_SCHEMA
 from tests.loop import Loop
 from tests.servers.serving import wait_until
 from tests.servers.spark import needs_spark
+from training.churn.source.orders_schema import ORDERS_SCHEMA
 
 START_SECONDS = 90
 

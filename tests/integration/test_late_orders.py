@@ -14,8 +14,9 @@ from jobs.features.build import build_features
 from jobs.local import embedded_redis
 from jobs.materialization.materialize import materialize
 from jobs.settings import JobsSettings
+from training.churn.own_orders import write_own
+from training.churn.source.addresses import OrderAddresses
 from training.data.dataset import TrainingData
-from training.data.own_orders import write_own
 
 NOW = datetime.now(UTC)
 Rows = list[tuple[str, int, float]]
@@ -28,13 +29,17 @@ class Shop:
     artefacts: Artefacts
     folder: Path
 
+    @property
+    def orders(self) -> OrderAddresses:
+        return OrderAddresses.of({}, self.folder)
+
     def takes(self, rows: Rows, file: str = "own.csv") -> None:
         """rows: customer, days ago, amount."""
         lines = [f"{c},{(NOW - timedelta(days=days)).isoformat()},{amount},1" for c, days, amount in rows]
         own = self.folder / file
         own.write_text("\n".join(["customer_id,event_timestamp,amount,items", *lines]) + "\n")
-        write_own(self.artefacts.orders, own, NOW)
-        build_features(self.artefacts, JobsSettings(), NOW)
+        write_own(self.orders.orders, own, NOW)
+        build_features(self.artefacts, self.orders, JobsSettings(), NOW)
         materialize(self.artefacts, until=NOW)
 
     def online(self, customer: str) -> dict[str, object]:
@@ -44,7 +49,7 @@ class Shop:
         return {name: values[0] for name, values in answer.items()}
 
     def offline(self, customer: str) -> dict[str, float]:
-        data = TrainingData(self.artefacts, "churn_v1")
+        data = TrainingData(self.artefacts, "churn_v1", self.orders)
         entities = pd.DataFrame({"customer_id": [customer], "event_timestamp": pd.Timestamp(NOW)})
         entities["event_timestamp"] = entities["event_timestamp"].astype("datetime64[us, UTC]")
         values = data.features_at(entities)[0]

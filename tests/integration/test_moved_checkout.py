@@ -21,6 +21,7 @@ from jobs.feature_store import apply, open_feature_store
 from jobs.features.build import build_features
 from jobs.settings import JobsSettings
 from tests.models.orders import Order, write_orders
+from training.churn.source.addresses import OrderAddresses
 from training.data.dataset import TrainingData
 from training.errors import DatasetError
 
@@ -122,8 +123,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Artefacts:
     """A registry that lies outside of the checkout, applied for a folder with an odd name that holds a build."""
     root = tmp_path_factory.mktemp("shared") / ODD
     artefacts = artefacts_at(root, root / "registry.db")
-    write_orders(artefacts.orders, orders_of("alice"))
-    build_features(artefacts, JobsSettings(), NOW)
+    write_orders(OrderAddresses.of({}, root).orders, orders_of("alice"))
+    build_features(artefacts, OrderAddresses.of({}, root), JobsSettings(), NOW)
     apply(artefacts)
     return artefacts
 
@@ -142,11 +143,12 @@ def test_a_registry_of_others_is_refused_with_both_folders_and_both_ways_out(sha
 
 def test_training_on_the_rows_of_another_folder_is_refused(shared: Artefacts, tmp_path: Path) -> None:
     mine = artefacts_at(tmp_path, Path(shared.feast_registry))
-    write_orders(mine.orders, orders_of("bob"))
-    build_features(mine, JobsSettings(), NOW)
+    orders = OrderAddresses.of({}, tmp_path)
+    write_orders(orders.orders, orders_of("bob"))
+    build_features(mine, orders, JobsSettings(), NOW)
 
     with pytest.raises(DatasetError, match="`make apply` has the registry read the latter"):
-        TrainingData(mine, "churn_v1")
+        TrainingData(mine, "churn_v1", orders)
 
 
 def test_a_folder_with_an_odd_name_and_a_link_to_it_are_the_same_place(shared: Artefacts, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from jobs.local import embedded_redis
 from jobs.materialization.materialize import materialize
 from jobs.offline_store.builds import read_build
 from tests.loop import SOURCE, Loop
+from training.churn.source.addresses import OrderAddresses
 
 READERS = {"compiled": "RedisFeatures", "sdk": "FeastOnlineFeatures"}
 
@@ -60,7 +61,7 @@ def _materialize(loop: Loop, folder: Path, days_before_end: float) -> Iterator[M
         "REDIS_URL": embedded_redis.start(root=folder),
         "FEAST_REGISTRY": made.feast_registry,
         "OFFLINE_STORE_DIR": str(made.offline_store),
-        "ORDERS_PATH": str(made.orders),
+        "ORDERS_PATH": str(OrderAddresses.of({}, loop.root).orders),
     }
     materialize(Artefacts.of(environment), until=at)
     (contract,) = Path(loop.environment["BENTOML_HOME"]).glob("models/customer_churn/*/contract.json")

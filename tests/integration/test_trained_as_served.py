@@ -23,6 +23,7 @@ from service.features.opening import open_feast
 from service.features.port import OnlineFeatures
 from tests.models.churn_model import churn_contract
 from tests.models.orders import Order, write_orders
+from training.churn.source.addresses import OrderAddresses
 from training.data.dataset import LabelledRows, TrainingData
 from training.errors import DatasetError
 from training.settings import TrainingSettings
@@ -87,13 +88,17 @@ def artefacts(folder: Path) -> Artefacts:
     return made
 
 
+def orders_of(artefacts: Artefacts) -> OrderAddresses:
+    return OrderAddresses.of({}, artefacts.offline_store.parents[1])
+
+
 @pytest.fixture(scope="module")
 def compared(artefacts: Artefacts) -> Compared:
     """Each of the hours is lived through with the orders until then; training comes when all are known."""
     everything = orders()
-    write_orders(artefacts.orders, everything)
-    build_features(artefacts, JOBS, END, cutoffs=SETTINGS, full=True)
-    data = TrainingData(artefacts, "churn_v1")
+    write_orders(orders_of(artefacts).orders, everything)
+    build_features(artefacts, orders_of(artefacts), JOBS, END, cutoffs=SETTINGS, full=True)
+    data = TrainingData(artefacts, "churn_v1", orders_of(artefacts))
     rows = data.rows((CUTOFF,), SETTINGS)
     ages = data.view_ages(rows.entities)
     contract = churn_contract(artefacts)
@@ -102,8 +107,8 @@ def compared(artefacts: Artefacts) -> Compared:
 
 
 def _served(artefacts: Artefacts, everything: list[Order], rows: LabelledRows, moment: datetime) -> Served:
-    write_orders(artefacts.orders, [order for order in everything if order[2] < moment])
-    build_features(artefacts, JOBS, moment, full=True)
+    write_orders(orders_of(artefacts).orders, [order for order in everything if order[2] < moment])
+    build_features(artefacts, orders_of(artefacts), JOBS, moment, full=True)
     assert artefacts.redis_url
     with redis.Redis.from_url(artefacts.redis_url) as client:
         client.flushall()
@@ -161,9 +166,16 @@ def test_a_cutoff_without_a_snapshot_is_refused_with_the_settings_that_features_
     artefacts: Artefacts, days: int
 ) -> None:
     """A day later, the snapshot of the cut-off is still fresh: training would take windows a day older than serving."""
-    write_orders(artefacts.orders, orders())
-    build_features(artefacts, JOBS.model_copy(update={"snapshot_backfill_days": 365}), END, cutoffs=SETTINGS, full=True)
-    data = TrainingData(artefacts, "churn_v1")
+    write_orders(orders_of(artefacts).orders, orders())
+    build_features(
+        artefacts,
+        orders_of(artefacts),
+        JOBS.model_copy(update={"snapshot_backfill_days": 365}),
+        END,
+        cutoffs=SETTINGS,
+        full=True,
+    )
+    data = TrainingData(artefacts, "churn_v1", orders_of(artefacts))
 
     with pytest.raises(
         DatasetError, match=r"no snapshot at the cut-off 2024-06-0\d; run `make features` with the same"

@@ -5,27 +5,32 @@ import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from artefacts.addresses import Artefacts
-from artefacts.orders_schema import ORDERS_SCHEMA
+from training.churn.source.addresses import OrderAddresses
+from training.churn.source.orders_schema import ORDERS_SCHEMA
 
 Order = tuple[str, str, datetime, float, int]
 """order_id, customer_id, event_timestamp, amount, items."""
 
 
-def shop(root: Path) -> Artefacts:
+class Shop(NamedTuple):
+    """An offline store, and the orders of which it is built."""
+
+    artefacts: Artefacts
+    orders: OrderAddresses
+
+
+def shop(root: Path) -> Shop:
     """Orders, streamed orders and offline store below one folder."""
-    return Artefacts.of(
-        {
-            "ORDERS_PATH": str(root / "orders.parquet"),
-            "STREAMED_ORDERS_DIR": str(root / "streamed"),
-            "OFFLINE_STORE_DIR": str(root / "store"),
-        },
-        root,
+    return Shop(
+        Artefacts.of({"OFFLINE_STORE_DIR": str(root / "store")}, root),
+        OrderAddresses(orders=root / "orders.parquet", streamed_orders=root / "streamed"),
     )
 
 

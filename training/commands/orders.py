@@ -11,11 +11,12 @@ import click
 
 from artefacts.addresses import Artefacts
 from artefacts.process.command_line import Commands, utc_time, whole_number
+from training.churn.source.addresses import OrderAddresses
 from training.errors import DatasetError, TrainingError
 from training.settings import TrainingSettings
 
 if TYPE_CHECKING:
-    from training.data.orders import OrdersWritten
+    from training.churn.orders import OrdersWritten
 
 COMMANDS = Commands()
 
@@ -57,25 +58,26 @@ def _refuse_contradictions(given: dict[str, Any]) -> None:
 @click.option("--reference-date", type=_date, help="The day after the last order; default today, UTC.")
 def data(**given: Any) -> None:
     """Fetch the CDNOW orders, check and take your own, or make some."""
-    artefacts, now = Artefacts.of(os.environ), datetime.now(UTC)
-    written = _write_orders(artefacts, now, **given)
+    addresses, now = OrderAddresses.of(os.environ), datetime.now(UTC)
+    written = _write_orders(addresses, now, **given)
     if written is None:
         return
-    from training.data.data_set_id import count_other_batches
-    from training.data.orders_summary import check_enough, summarise
+    from training.churn.data_set_id import count_other_batches
+    from training.churn.orders_summary import check_enough, summarise
     from training.target import follow_existing_champion
 
     print(f"{written.path}: {written.source}; every order before {written.observed_until:%Y-%m-%d %H:%M} UTC")
     counted = summarise(written.path, written.observed_until)
     print(textwrap.indent(counted.to_text(now, written.observed_until), "  "), flush=True)
-    if batches := count_other_batches(artefacts.orders, artefacts.streamed_orders):
+    if batches := count_other_batches(addresses.orders, addresses.streamed_orders):
         print(
             f"  {batches:,} batches of streamed orders came with other data than these and are no longer read; "
-            f"they stay in {artefacts.streamed_orders}",
+            f"they stay in {addresses.streamed_orders}",
             flush=True,
         )
     try:
-        print(f"  {check_enough(artefacts, follow_existing_champion(artefacts, TrainingSettings(), local_only=True))}")
+        settings = follow_existing_champion(Artefacts.of(os.environ), TrainingSettings(), local_only=True)
+        print(f"  {check_enough(addresses, settings)}")
     except DatasetError as error:  # a model that exists can score them all the same
         print(f"warning: these are not enough to train on: {error}", file=sys.stderr)
     except TrainingError as error:
@@ -83,7 +85,7 @@ def data(**given: Any) -> None:
 
 
 def _write_orders(
-    artefacts: Artefacts,
+    addresses: OrderAddresses,
     now: datetime,
     *,
     orders: Path | None,
@@ -97,18 +99,18 @@ def _write_orders(
     reference_date: date | None,
 ) -> "OrdersWritten | None":
     """Write the orders that were asked for; None where the orders stay as they are."""
-    from training.data import deliveries
-    from training.data.orders import write_cdnow
-    from training.data.own_orders import read_again, write_own
-    from training.data.synthetic_orders import write_synthetic
+    from training.churn import deliveries
+    from training.churn.orders import write_cdnow
+    from training.churn.own_orders import read_again, write_own
+    from training.churn.synthetic_orders import write_synthetic
 
-    path, reference = artefacts.orders, reference_date or now.date()
+    path, reference = addresses.orders, reference_date or now.date()
     follows = reference_date is None
     if again and (own := read_again(path, now, until, complete)):
         return own
     if again or follow_today:
         # The stream's orders belong to the days in which they came, so the sample must not move beside them.
-        streamed = any(artefacts.streamed_orders.glob("batch=*"))
+        streamed = any(addresses.streamed_orders.glob("batch=*"))
         moved = None if streamed else deliveries.follow_today(path, now.date())
         if moved is None and again:
             print(f"{path}: not your own orders, which may have grown: left as they are")
@@ -123,8 +125,8 @@ def _write_orders(
 @COMMANDS.command("check-orders")
 def check_orders() -> None:
     """Say whether there are enough orders to train on."""
-    from training.data.orders_summary import check_enough
+    from training.churn.orders_summary import check_enough
     from training.target import follow_existing_champion
 
-    artefacts = Artefacts.of(os.environ)
-    print(check_enough(artefacts, follow_existing_champion(artefacts, TrainingSettings())))
+    settings = follow_existing_champion(Artefacts.of(os.environ), TrainingSettings())
+    print(check_enough(OrderAddresses.of(os.environ), settings))

@@ -1,25 +1,26 @@
 """Makes training rows: labels, and features by the point-in-time join."""
 
 import hashlib
-from dataclasses import dataclass, replace
+import os
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from artefacts.addresses import Artefacts
 from artefacts.build_files import damage
 from artefacts.build_record import inputs_sha256
-from artefacts.cutoffs import Cutoffs, CutoffSettings, lay_back
+from artefacts.cutoffs import Cutoffs
 from artefacts.offline_place import another_store, refusal
-from artefacts.orders_schema import description_in
 from artefacts.process.redaction import redacted
 from contract import FeatureSchema, RawFeatures
 from contract.feature_schema import read_feature_schema
-from training.data.order_history import open_order_history
+from training.churn.label_times import choose_cutoffs, observed_until
+from training.churn.order_history import open_order_history
+from training.churn.source.addresses import OrderAddresses
 from training.data.view_times import row_times
 from training.errors import DatasetError
 from training.settings import TrainingSettings
@@ -59,42 +60,11 @@ class LabelledRows:
         return digest.hexdigest()
 
 
-def choose_cutoffs(first_order: datetime, observed_until: datetime, settings: CutoffSettings) -> Cutoffs:
-    """The cut-offs by the settings, without training cut-offs before the first order.
-
-    Raises:
-        DatasetError: the orders span too short a time for one training cut-off.
-    """
-    wanted = lay_back(observed_until, settings)
-    usable = tuple(t for t in wanted.training if t > first_order)
-    if not usable:
-        raise DatasetError(
-            f"orders from {first_order:%Y-%m-%d} to {wanted.test + settings.reach:%Y-%m-%d} span too few days: "
-            f"training, validation and test each need {settings.reach.days} days after the first order "
-            f"({settings.label_days} days of a label, and TRAINING_REQUEST_HOURS); "
-            "a shorter TRAINING_LABEL_DAYS needs less"
-        )
-    return replace(wanted, training=usable)
-
-
-def last_labelled(observed_until: datetime, settings: CutoffSettings) -> datetime:
-    """The test cut-off: the last midnight whose label windows are all completely observed."""
-    return lay_back(observed_until, settings).test
-
-
-def observed_until(artefacts: Artefacts) -> datetime:
-    """The time (UTC) before which every order is known, from the orders file's metadata.
-
-    Raises:
-        DatasetError: there is no orders file.
-    """
-    if not artefacts.orders.exists():
-        raise DatasetError(f"{artefacts.orders}: no orders; run `make data` first")
-    return datetime.fromisoformat(description_in(pq.read_schema(artefacts.orders).metadata)["observed_until"])
-
-
 class TrainingData:
     """Reads training rows from the offline store and the orders file.
+
+    Args:
+        addresses: of the orders; None reads them from the environment.
 
     Attributes:
         schema: of the feature service; value columns are in its feature order.
@@ -105,11 +75,12 @@ class TrainingData:
             another offline store.
     """
 
-    def __init__(self, artefacts: Artefacts, feature_service: str) -> None:
-        self.observed_until = observed_until(artefacts)
-        if found := damage((artefacts.offline_store / "current").resolve(), artefacts.streamed_orders):
+    def __init__(self, artefacts: Artefacts, feature_service: str, addresses: OrderAddresses | None = None) -> None:
+        addresses = addresses or OrderAddresses.of(os.environ)
+        self.observed_until = observed_until(addresses)
+        if found := damage((artefacts.offline_store / "current").resolve()):
             raise DatasetError(found)
-        self._orders = artefacts.orders
+        self._orders = addresses.orders
         self._store = _open_feature_store(artefacts)
         if elsewhere := another_store(self._store.registry, self._store.project, artefacts.offline_store):
             raise DatasetError(refusal(redacted(artefacts.feast_registry), elsewhere, artefacts.offline_store))

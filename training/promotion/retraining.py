@@ -1,16 +1,18 @@
 """Scheduled training: only on new data, and never moves another alias than `challenger`."""
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from mlflow.entities.model_registry import ModelVersion
 
-from artefacts.addresses import Artefacts
 from artefacts.process.file_locks import locked
 from contract import ModelContract
 from training.bento_import import prepare
-from training.data.dataset import built_from, last_labelled, observed_until
+from training.churn.label_times import last_labelled, observed_until
+from training.churn.source.addresses import OrderAddresses
+from training.data.dataset import built_from
 from training.errors import DatasetError, GateError, LockedError, ModelImportError
 from training.gate.rules import GATE, PASSED, gate_advice, recorded_verdict
 from training.promotion.judgement import AGAINST_CHAMPION, fitted_after, judge
@@ -50,7 +52,7 @@ def retrain(opened: OpenedRegistry, force: bool = False) -> Recorded | None:
         new = newest is None or newest.tags.get(FEATURES_SHA256) != built
         if force or new or newest is None or GATE not in newest.tags:
             if champion is not None:
-                _refuse_earlier_labels(opened.artefacts, settings, *champion)
+                _refuse_earlier_labels(settings, *champion)
             version = train_version(opened.client, opened.artefacts, settings)
         elif _was_cut_off(opened, newest):
             version = newest
@@ -84,11 +86,9 @@ def _target(opened: OpenedRegistry) -> tuple[TrainingSettings, tuple[str, ModelC
     return follow_contract(opened.settings, contract), champion
 
 
-def _refuse_earlier_labels(
-    artefacts: Artefacts, settings: TrainingSettings, number: str, champion: ModelContract
-) -> None:
+def _refuse_earlier_labels(settings: TrainingSettings, number: str, champion: ModelContract) -> None:
     """Refuse, before the minutes of training, what the gate cannot compare: a champion that has seen later labels."""
-    cutoff = last_labelled(observed_until(artefacts), settings)
+    cutoff = last_labelled(observed_until(OrderAddresses.of(os.environ)), settings)
     if said := fitted_after(champion.training_window, cutoff):
         raise DatasetError(
             f"the champion, version {number}, {said}; a version trained now could not be held against it. Take later "

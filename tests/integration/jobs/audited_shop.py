@@ -35,7 +35,8 @@ from service.features.port import OnlineFeatures
 from service.prediction.predictor import Predictor
 from service.telemetry.metrics import ServiceMetrics
 from tests.models.churn_model import churn_model
-from training.data.own_orders import write_own
+from training.churn.own_orders import write_own
+from training.churn.source.addresses import OrderAddresses
 
 CUSTOMERS = 2_700
 SETTINGS = JobsSettings(materialize_verify_rows=0)
@@ -173,12 +174,13 @@ class Shop:
 
 def take(artefacts: Artefacts, orders: list[tuple[str, datetime, float]], now: datetime = NOW) -> None:
     """Orders of one item each → a build of the offline store, by a clock that shows `now`."""
-    own = artefacts.orders.parent / "own.csv"
+    source = OrderAddresses.of({}, artefacts.offline_store.parents[1])
+    own = source.orders.parent / "own.csv"
     own.parent.mkdir(parents=True, exist_ok=True)
     lines = [f"{customer},{at.isoformat()},{amount},1" for customer, at, amount in orders]
     own.write_text("\n".join(["customer_id,event_timestamp,amount,items", *lines]) + "\n")
-    write_own(artefacts.orders, own, now)
-    build_features(artefacts, SETTINGS, now)
+    write_own(source.orders, own, now)
+    build_features(artefacts, source, SETTINGS, now)
 
 
 def date_build(artefacts: Artefacts, at: datetime) -> None:

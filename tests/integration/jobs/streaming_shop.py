@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import redis
 
 from artefacts.addresses import Artefacts
-from artefacts.orders_schema import ORDERS_SCHEMA
 from jobs.feature_store import apply, open_feature_store
 from jobs.features.build import build_features
 from jobs.local import embedded_redis
@@ -23,7 +22,9 @@ from jobs.stream.micro_batch import BatchRecord, StreamBatches, StreamFolders
 from jobs.stream.order_events import RefusedEvent
 from scoring.models.imported_model import ImportedModel
 from tests.models.churn_model import churn_model
-from training.data.own_orders import write_own
+from training.churn.own_orders import write_own
+from training.churn.source.addresses import OrderAddresses
+from training.churn.source.orders_schema import ORDERS_SCHEMA
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 MIDNIGHT = NOW.replace(hour=0, minute=0, second=0)
@@ -58,19 +59,21 @@ class StreamingShop:
     from_nothing: Artefacts
     model: ImportedModel
 
+    @property
+    def orders(self) -> OrderAddresses:
+        return OrderAddresses.of({}, self.folder)
+
     @classmethod
     def in_folder(cls, folder: Path) -> "StreamingShop":
         """The definitions are applied and a model is there."""
         artefacts = Artefacts.of({"REDIS_URL": embedded_redis.start(root=folder)}, root=folder)
         root = folder / "from_nothing"
         root.mkdir()
-        clean = Artefacts.of({"REDIS_URL": embedded_redis.start(root=root)}, root=root)
-        orders = {"orders": artefacts.orders, "streamed_orders": artefacts.streamed_orders}
-        from_nothing = clean.model_copy(update=orders)
+        from_nothing = Artefacts.of({"REDIS_URL": embedded_redis.start(root=root)}, root=root)
         lines = [f"{o},{c},{at.isoformat()},{amount},1" for o, c, at, amount in HISTORY]
         own = folder / "own.csv"
         own.write_text("\n".join(["order_id,customer_id,event_timestamp,amount,items", *lines]) + "\n")
-        write_own(artefacts.orders, own, NOW)
+        write_own(OrderAddresses.of({}, folder).orders, own, NOW)
         for each in (artefacts, from_nothing):
             apply(each)
         return cls(folder, artefacts, from_nothing, churn_model(artefacts, folder / "model"))
@@ -81,7 +84,7 @@ class StreamingShop:
 
     def reset(self) -> None:
         """The history is built and materialized; nothing has been streamed."""
-        for each in (self.artefacts.streamed_orders, self.folders.predictions, self.folders.dead_letters):
+        for each in (self.orders.streamed_orders, self.folders.predictions, self.folders.dead_letters):
             shutil.rmtree(each, ignore_errors=True)
         self.build(NOW)
 
@@ -89,13 +92,12 @@ class StreamingShop:
         """What is there is built anew at that time, and materialized into an empty Redis."""
         self._build(self.artefacts, now)
 
-    @staticmethod
-    def _build(artefacts: Artefacts, now: datetime) -> None:
+    def _build(self, artefacts: Artefacts, now: datetime) -> None:
         assert artefacts.redis_url
         with redis.Redis.from_url(artefacts.redis_url) as client:
             client.flushall()
         shutil.rmtree(artefacts.offline_store, ignore_errors=True)
-        build_features(artefacts, SETTINGS, now, full=True)
+        build_features(artefacts, self.orders, SETTINGS, now, full=True)
         materialize(artefacts, now)
 
     @property
@@ -106,7 +108,7 @@ class StreamingShop:
         """As a new process has them."""
         store = open_feature_store(self.artefacts)
         client = client_beside(store, str(self.artefacts.redis_url))
-        return StreamBatches(self.artefacts, store, client, self.model, self.folders, SETTINGS)
+        return StreamBatches(self.artefacts, self.orders, store, client, self.model, self.folders, SETTINGS)
 
     def process(
         self, number: int, orders: list[Order], refused: tuple[RefusedEvent, ...] = (), now: datetime = NOW

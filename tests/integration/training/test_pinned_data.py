@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from training.data.orders import fetch_cdnow
+from training.churn.orders import fetch_cdnow
 from training.errors import OrdersError
 
 

@@ -18,6 +18,7 @@ from benchmarks.report import SCALE_BEGIN, SCALE_END, SCALE_PAGE
 from jobs.stream.order_events import read_json
 from tests.unit.benchmarks.test_report import ABOUT
 from tests.unit.benchmarks.test_targets import verdict
+from training.churn.source.addresses import OrderAddresses
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -213,8 +214,9 @@ def test_every_artefact_that_is_written_lies_apart(tmp_path: Any) -> None:
     artefacts, environment = _own_artefacts(theirs, tmp_path, "redis://127.0.0.1:1/0")
 
     assert artefacts.redis_url == environment["REDIS_URL"] == "redis://127.0.0.1:1/0"
-    written_to = ("orders", "offline_store", "streamed_orders", "materialize_runs", "feast_registry")
-    assert all(str(getattr(artefacts, name)).startswith(str(tmp_path)) for name in written_to)
+    written_to = [artefacts.offline_store, artefacts.materialize_runs, artefacts.feast_registry]
+    written_to += OrderAddresses.of(environment).model_dump().values()
+    assert all(str(address).startswith(str(tmp_path)) for address in written_to)
     assert environment["PATH"] == "/bin"
     assert "JOBS_MEMORY_LIMIT_MB" not in environment
 

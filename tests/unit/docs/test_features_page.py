@@ -6,7 +6,7 @@ import ibis
 
 from artefacts.addresses import PROJECT_ROOT
 from feature_repo import transformations
-from jobs.offline_store.orders_file import ORDER_COLUMNS
+from training.churn.source.orders_file import ORDER_COLUMNS
 
 PAGE = PROJECT_ROOT / "docs" / "features.md"
 ROWS = {"customer_id", "event_unix_us"}

@@ -21,7 +21,8 @@ from jobs.features.build import build_features
 from jobs.settings import JobsSettings
 from scoring.models.imported_model import ImportedModel
 from tests.models.churn_model import churn_model
-from training.data.own_orders import write_own
+from training.churn.own_orders import write_own
+from training.churn.source.addresses import OrderAddresses
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 MIDNIGHT = NOW.replace(hour=0, minute=0, second=0)
@@ -66,12 +67,12 @@ class Shop:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     root = tmp_path_factory.mktemp("batch")
-    artefacts = Artefacts.of({}, root=root)
+    artefacts, orders = Artefacts.of({}, root=root), OrderAddresses.of({}, root)
     lines = [f"{customer},{at.isoformat()},{amount},1" for customer, at, amount in _orders()]
     own = root / "own.csv"
     own.write_text("\n".join(["customer_id,event_timestamp,amount,items", *lines]) + "\n")
-    write_own(artefacts.orders, own, NOW)
-    build_features(artefacts, JobsSettings(), NOW)
+    write_own(orders.orders, own, NOW)
+    build_features(artefacts, orders, JobsSettings(), NOW)
     apply(artefacts)
     return Shop(artefacts, churn_model(artefacts, root / "model"), root / "never")
 

@@ -21,7 +21,8 @@ from scoring.models.imported_model import ImportedModel, PackedScorer
 from tests.integration.jobs.batch.test_score_batch import NOW, Shop, _orders
 from tests.models.churn_model import churn_model
 from tests.servers.spark import SPARK, needs_spark, session_for_tests
-from training.data.own_orders import write_own
+from training.churn.own_orders import write_own
+from training.churn.source.addresses import OrderAddresses
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -39,11 +40,12 @@ def session() -> Iterator["SparkSession"]:
 def shop(tmp_path: Path) -> Shop:
     """A shop without an MLflow registry, and a model of its own that may be damaged."""
     artefacts = Artefacts.of({"MLFLOW_TRACKING_URI": "nowhere://"}, root=tmp_path)
+    orders = OrderAddresses.of({}, tmp_path)
     lines = [f"{customer},{at.isoformat()},{amount},1" for customer, at, amount in _orders()]
     own = tmp_path / "own.csv"
     own.write_text("\n".join(["customer_id,event_timestamp,amount,items", *lines]) + "\n")
-    write_own(artefacts.orders, own, NOW)
-    build_features(artefacts, JobsSettings(), NOW)
+    write_own(orders.orders, own, NOW)
+    build_features(artefacts, orders, JobsSettings(), NOW)
     apply(artefacts)
     return Shop(artefacts, churn_model(artefacts, tmp_path / "model"), tmp_path / "predictions")
 

@@ -29,7 +29,7 @@ READERS: dict[str, Callable[[StreamingShop], Any]] = {
     "materialize": lambda shop: materialize(shop.artefacts, NOW, full=True),
     "batch": lambda shop: score_batch(shop.artefacts, shop.model, BatchRequest(NOW, shop.folder / "scores"), NOW),
     "stream": lambda shop: shop.process(1, [("s-9", "00009", SOON, 1.0)]),
-    "training": lambda shop: TrainingData(shop.artefacts, shop.model.contract.feature_service),
+    "training": lambda shop: TrainingData(shop.artefacts, shop.model.contract.feature_service, shop.orders),
 }
 
 
@@ -60,7 +60,7 @@ def test_no_reader_takes_a_damaged_store_and_all_do_when_it_was_built_again(shop
     assert (online, scored) == (shop.online(), shop.predictions())
     assert not (shop.folder / "scores").exists()
 
-    build_features(shop.artefacts, SETTINGS, NOW)
+    build_features(shop.artefacts, shop.orders, SETTINGS, NOW)
     for read in READERS.values():
         read(shop)
     assert shop.online_from_nothing() == shop.online()

@@ -12,7 +12,7 @@ from jobs.__main__ import main
 from jobs.features.build import build_features
 from tests.models.orders import Order, corrected, rows_in_place, shop, some_orders, write_orders
 from tests.servers.spark import SPARK, needs_spark, session_for_tests
-from training.data.orders import write_cdnow
+from training.churn.orders import write_cdnow
 
 NOW = datetime(2024, 6, 10, 9, 30, tzinfo=UTC)
 SETTINGS = SPARK.model_copy(update={"snapshot_backfill_days": 90, "daily_snapshots": 2})
@@ -66,8 +66,8 @@ def test_duckdb_and_spark_write_equal_rows_bit_for_bit(tmp_path: Path, orders: s
         streamed = orders_[-250:] + [(id_, customer, at, 0.0, 0) for id_, customer, at, *_ in orders_[:50]]
         write_orders(tmp_path / "streamed" / "batch=0" / "part-0.parquet", streamed)
     for engine in ("duckdb", "spark"):
-        artefacts = shop(tmp_path).model_copy(update={"offline_store": tmp_path / engine / "store"})
-        build = build_features(artefacts, SETTINGS, NOW, engine)
+        artefacts = shop(tmp_path).artefacts.model_copy(update={"offline_store": tmp_path / engine / "store"})
+        build = build_features(artefacts, shop(tmp_path).orders, SETTINGS, NOW, engine)
         assert build.engine.startswith(f"{engine} ")
 
     equal_rows(tmp_path / "duckdb", tmp_path / "spark")
@@ -82,11 +82,11 @@ def test_a_build_continued_on_spark_equals_one_from_nothing_and_one_begun_on_duc
     late = [order for order in orders if order[2] < NOW - timedelta(days=200)][:1]
     early = [order for order in orders if order not in late]
     write_orders(tmp_path / "daily" / "orders.parquet", early)
-    on_duckdb = build_features(shop(tmp_path / "daily"), SETTINGS, NOW - timedelta(days=1))
-    on_spark = build_features(shop(tmp_path / "daily"), SETTINGS, NOW - timedelta(days=1), "spark")
+    on_duckdb = build_features(*shop(tmp_path / "daily"), SETTINGS, NOW - timedelta(days=1))
+    on_spark = build_features(*shop(tmp_path / "daily"), SETTINGS, NOW - timedelta(days=1), "spark")
     for folder in ("daily", "fresh"):
         write_orders(tmp_path / folder / "orders.parquet", orders)
-        build = build_features(shop(tmp_path / folder), SETTINGS, NOW, "spark")
+        build = build_features(*shop(tmp_path / folder), SETTINGS, NOW, "spark")
         if folder == "daily":
             continued = build
 
@@ -107,7 +107,7 @@ def test_spark_sees_an_order_that_was_corrected(tmp_path: Path, kind: str) -> No
     for folder, versions in (("daily", [orders, corrected(orders, kind)]), ("fresh", [corrected(orders, kind)])):
         for version in versions:
             write_orders(tmp_path / folder / "orders.parquet", version)
-            build_features(shop(tmp_path / folder), SETTINGS, NOW, "spark")
+            build_features(*shop(tmp_path / folder), SETTINGS, NOW, "spark")
 
     equal_rows(tmp_path / "fresh", tmp_path / "daily")
 

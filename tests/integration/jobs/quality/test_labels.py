@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from artefacts.addresses import Artefacts
+from artefacts.errors import SourceError
 from contract import Label, ModelContract
 from jobs.__main__ import main
 from jobs.errors import JobError
@@ -18,6 +18,7 @@ from scoring.models.imported_model import ImportedModel
 from scoring.pseudonyms import Pseudonyms
 from tests.models.labelled_log import Asked, LabelledLog, small_model
 from tests.models.orders import Order, write_orders
+from training.churn.source.addresses import OrderAddresses
 
 OBSERVED = datetime.fromisoformat("2024-06-10T00:00:00+00:00")  # as `write_orders` describes them
 DUE = OBSERVED - timedelta(days=90)
@@ -35,9 +36,9 @@ class Shop:
 
     def __init__(self, root: Path, model: ImportedModel) -> None:
         self.log = LabelledLog(root)
-        self.artefacts: Artefacts = self.log.artefacts.model_copy(
-            update={"orders": root / "orders.parquet", "streamed_orders": root / "streamed"}
-        )
+        self.artefacts = self.log.artefacts
+        self.environ = {"ORDERS_PATH": str(root / "orders.parquet"), "STREAMED_ORDERS_DIR": str(root / "streamed")}
+        self.orders = OrderAddresses.of(self.environ)
         self.out = root / "labels.parquet"
         self.model = model
 
@@ -47,12 +48,14 @@ class Shop:
         self.log.put(replace(asked, customer_ids=list(customers), request_ids=requests).answers(self.model))
 
     def order(self, *times: tuple[str, datetime]) -> None:
-        write_orders(self.artefacts.orders, [_order(n, *time) for n, time in enumerate(times)])
+        write_orders(self.orders.orders, [_order(n, *time) for n, time in enumerate(times)])
 
     def label(
         self, days: int | None = 90, id_key_file: Path | None = None, until: datetime | None = None
     ) -> LabelSummary:
-        return make_labels(self.artefacts, LabelRequest(self.out, days, until=until, id_key_file=id_key_file))
+        return make_labels(
+            self.artefacts, self.environ, LabelRequest(self.out, days, until=until, id_key_file=id_key_file)
+        )
 
     def churned(self) -> dict[str, bool]:
         rows = pq.read_table(self.out).to_pylist()
@@ -108,7 +111,7 @@ def test_each_answer_is_labelled_over_as_many_days_as_its_model_predicts(shop: S
     shop.log.put(replace(asked, request_ids=["l-b", "l-c"], at=DUE + timedelta(days=60)).answers(monthly))
     shop.log.put(replace(asked, request_ids=["n-b", "n-c"], at=DUE + timedelta(days=60)).answers(quarterly))
 
-    made = make_labels(shop.artefacts, LabelRequest(shop.out), store.__getitem__)
+    made = make_labels(shop.artefacts, shop.environ, LabelRequest(shop.out), store.__getitem__)
 
     rows = {row["request_id"]: (row["churned"], row["label_days"]) for row in pq.read_table(shop.out).to_pylist()}
     month = {"m-b": (True, 30), "m-c": (True, 30), "l-b": (True, 30), "l-c": (True, 30)}
@@ -116,7 +119,7 @@ def test_each_answer_is_labelled_over_as_many_days_as_its_model_predicts(shop: S
     assert ((30, 90), 2) == (made.days, made.not_due)
     assert "churned, which is no order in 30 or 90 days" in str(made)
     with pytest.raises(JobError, match="model small_churn:v7 predicts who orders nothing in 90 days, and --days is 30"):
-        make_labels(shop.artefacts, LabelRequest(shop.out, days=30), store.__getitem__)
+        make_labels(shop.artefacts, shop.environ, LabelRequest(shop.out, days=30), store.__getitem__)
 
 
 def promising(model: ImportedModel, days: int) -> ModelContract:
@@ -133,11 +136,11 @@ def test_answers_of_models_that_are_gone_are_labelled_as_the_pinned_one_predicts
     shop.order(("a", DUE))
     shop.ask(["a"], DUE)
     with pytest.raises(JobError, match=r"labels of model small_churn:v7 have is not known: .*DAYS=90"):
-        make_labels(shop.artefacts, LabelRequest(shop.out), opened)
+        make_labels(shop.artefacts, shop.environ, LabelRequest(shop.out), opened)
     shop.artefacts.model_tag.parent.mkdir(parents=True, exist_ok=True)
     shop.artefacts.model_tag.write_text("small_churn:v9")
 
-    assert (30,) == make_labels(shop.artefacts, LabelRequest(shop.out), opened).days
+    assert (30,) == make_labels(shop.artefacts, shop.environ, LabelRequest(shop.out), opened).days
 
 
 def test_answers_whose_days_are_not_over_wait_and_are_counted(shop: Shop) -> None:
@@ -157,7 +160,7 @@ def test_streamed_orders_count_and_of_a_repeated_one_what_the_file_says_and_else
     shop.order(("moved back", before), ("moved on", after))
     again = [("o0", "moved back", after, 10.0, 1), ("o1", "moved on", before, 10.0, 1)]
     new = [("o9", "streamed", after, 10.0, 1), ("o8", "twice", after, 10.0, 1), ("o8", "twice", before, 10.0, 1)]
-    write_orders(shop.artefacts.streamed_orders / "batch=0" / "part-0.parquet", [*again, *new])
+    write_orders(shop.orders.streamed_orders / "batch=0" / "part-0.parquet", [*again, *new])
     shop.ask(["moved back", "moved on", "streamed", "twice"], DUE)
 
     shop.label()
@@ -221,7 +224,7 @@ def test_a_damaged_file_is_named_and_the_others_are_labelled(shop: Shop) -> None
 
 
 def test_what_cannot_be_used_is_refused_in_a_line(shop: Shop) -> None:
-    with pytest.raises(JobError, match=r"orders.parquet: no orders; run `make data` first"):
+    with pytest.raises(SourceError, match=r"orders.parquet: no orders; run `make data` first"):
         shop.label()
     with pytest.raises(JobError, match="--days 0: expected 1 to 3,650 days"):
         shop.label(days=0)
@@ -237,8 +240,8 @@ def test_the_command_says_what_it_wrote_and_ends_with_a_code(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("INFERENCE_LOG_DIR", str(shop.artefacts.inference_log))
-    monkeypatch.setenv("ORDERS_PATH", str(shop.artefacts.orders))
-    monkeypatch.setenv("STREAMED_ORDERS_DIR", str(shop.artefacts.streamed_orders))
+    for name, path in shop.environ.items():
+        monkeypatch.setenv(name, path)
     shop.order(("a", DUE))
     monkeypatch.setenv("MODEL_TAG_PATH", str(shop.artefacts.model_tag))
     arguments = ["labels", "--out", str(shop.out)]

@@ -88,7 +88,7 @@ def test_an_order_behind_the_watermark_is_counted_and_waits_for_the_next_build(s
 
     assert (1, 1, 0) == (made.orders, made.late, made.customers)
     assert before == shop.online()
-    build_features(shop.artefacts, SETTINGS, NOW)
+    build_features(shop.artefacts, shop.orders, SETTINGS, NOW)
     materialize(shop.artefacts, NOW)
     assert before != shop.online()
     assert shop.online_from_nothing() == shop.online()
@@ -100,7 +100,7 @@ def test_a_build_and_a_materialization_after_batches_change_nothing_that_is_serv
 
     materialize(shop.artefacts, NOW, full=True)
     assert streamed == shop.online()
-    build_features(shop.artefacts, SETTINGS, NOW)
+    build_features(shop.artefacts, shop.orders, SETTINGS, NOW)
     materialize(shop.artefacts, NOW, full=True)
     assert streamed == shop.online()
 
@@ -170,7 +170,7 @@ def test_a_number_that_is_given_to_other_orders_takes_none_away(shop: StreamingS
     shop.process(0, NEW[2:])
     shop.process(0, [("s-5", "00001", SOON, 1.0)])
 
-    files = shop.artefacts.streamed_orders.glob("batch=0/*.parquet")
+    files = shop.orders.streamed_orders.glob("batch=0/*.parquet")
     assert ["s-1", "s-2", "s-3", "s-4", "s-5"] == [i for f in files for i in pq.read_table(f)["order_id"].to_pylist()]
     assert shop.online_from_nothing() == shop.online()
 

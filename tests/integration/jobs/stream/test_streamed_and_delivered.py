@@ -12,19 +12,19 @@ from jobs.features import build as build_features_module
 from jobs.features.build import build_features
 from jobs.materialization.materialize import materialize
 from jobs.materialization.owners import OtherOwnerError
-from jobs.offline_store.orders_file import find_orders
 from jobs.stream.micro_batch import BatchRecord
 from jobs.stream.order_events import read_json, split_events
 from tests.integration.jobs.stream.test_micro_batch import NEW, SOON
 from tests.integration.jobs.streaming_shop import HISTORY, MIDNIGHT, NOW, SETTINGS, Order, StreamingShop
-from training.data.data_set_id import count_other_batches
-from training.data.own_orders import write_own
+from training.churn.data_set_id import count_other_batches
+from training.churn.own_orders import write_own
+from training.churn.source.orders_file import find_orders
 
 
 @pytest.fixture
 def shop(streaming: StreamingShop) -> StreamingShop:
     """The history has been delivered and materialized, nothing streamed."""
-    streaming.artefacts.orders.unlink()
+    streaming.orders.orders.unlink()
     delivered(streaming, HISTORY)
     streaming.reset()
     return streaming
@@ -35,11 +35,11 @@ def delivered(shop: StreamingShop, orders: list[Order], ids: bool = True) -> Non
     lines = [f"{o}," * ids + f"{c},{at.isoformat()},{amount},1" for o, c, at, amount in orders]
     own = shop.folder / "delivered.csv"
     own.write_text("\n".join(["order_id," * ids + "customer_id,event_timestamp,amount,items", *lines]) + "\n")
-    write_own(shop.artefacts.orders, own, NOW)
+    write_own(shop.orders.orders, own, NOW)
 
 
 def brought_online(shop: StreamingShop) -> None:
-    build_features(shop.artefacts, SETTINGS, NOW)
+    build_features(shop.artefacts, shop.orders, SETTINGS, NOW)
     materialize(shop.artefacts)
 
 
@@ -62,7 +62,7 @@ def test_streamed_orders_stay_with_a_file_that_grew_and_count_once_when_they_are
     delivered(shop, [*HISTORY, *NEW[:2], ("h-late", "00004", MIDNIGHT - timedelta(days=9), 3.0)])
     brought_online(shop)
 
-    assert 0 == count_other_batches(shop.artefacts.orders, shop.artefacts.streamed_orders)
+    assert 0 == count_other_batches(shop.orders.orders, shop.orders.streamed_orders)
     assert shop.online_from_nothing() == shop.online()
     assert b"brand-new" in b" ".join(shop.online())
 
@@ -99,8 +99,8 @@ def test_streamed_orders_do_not_outlive_the_data_set_that_they_came_with(shop: S
 
     assert shop.online_from_nothing() == shop.online()
     assert b"brand-new" not in b" ".join(shop.online())
-    assert 1 == count_other_batches(shop.artefacts.orders, shop.artefacts.streamed_orders)
-    assert (shop.artefacts.streamed_orders / "batch=0" / "part-0.parquet").exists()
+    assert 1 == count_other_batches(shop.orders.orders, shop.orders.streamed_orders)
+    assert (shop.orders.streamed_orders / "batch=0" / "part-0.parquet").exists()
     assert [] == shop.batches().interrupted()
     again = shop.process(0, NEW)  # now they come with the new data
     assert (4, 0) == (again.orders, again.repeated)
@@ -110,10 +110,10 @@ def test_streamed_orders_do_not_outlive_the_data_set_that_they_came_with(shop: S
 def test_the_rows_of_a_batch_whose_orders_were_removed_go(shop: StreamingShop) -> None:
     """No materialization has ever seen its file."""
     shop.process(0, NEW)
-    shutil.rmtree(shop.artefacts.streamed_orders / "batch=0")
+    shutil.rmtree(shop.orders.streamed_orders / "batch=0")
 
     for _ in range(2):  # of the second build on, its file is in no build that is kept
-        build_features(shop.artefacts, SETTINGS, NOW)
+        build_features(shop.artefacts, shop.orders, SETTINGS, NOW)
     materialize(shop.artefacts)
 
     assert shop.online_from_nothing() == shop.online()
@@ -154,7 +154,7 @@ def test_an_order_without_an_id_that_was_streamed_and_is_in_the_next_file_counts
     delivered(shop, [*new, *HISTORY[::-1], *twins], ids=False)
     brought_online(shop)
 
-    assert 0 == count_other_batches(shop.artefacts.orders, shop.artefacts.streamed_orders)
+    assert 0 == count_other_batches(shop.orders.orders, shop.orders.streamed_orders)
     assert (before[0] + 1, before[1], 1) == (
         orders_of(shop, "00001"),
         orders_of(shop, "00007"),
@@ -209,7 +209,7 @@ def test_an_order_that_comes_while_the_next_midnights_features_are_built_is_in_t
     shop: StreamingShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.build(NOW - timedelta(days=1))
-    known = find_orders(shop.artefacts)
+    known = find_orders(shop.orders)
 
     shop.process(0, [("s-1", "00001", MIDNIGHT - timedelta(minutes=10), 20.0)])
     with monkeypatch.context() as patched:
@@ -226,7 +226,7 @@ def test_the_same_orders_under_another_name_change_nothing_online(
     before = shop.online()
     delivered(shop, HISTORY[::-1])
     shutil.copy(shop.folder / "delivered.csv", shop.folder / f"export-{NOW:%Y-%m-%d}.csv")
-    write_own(shop.artefacts.orders, shop.folder / f"export-{NOW:%Y-%m-%d}.csv", NOW)
+    write_own(shop.orders.orders, shop.folder / f"export-{NOW:%Y-%m-%d}.csv", NOW)
     capsys.readouterr()
 
     brought_online(shop)

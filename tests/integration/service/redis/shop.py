@@ -11,7 +11,8 @@ from jobs.feature_store import apply, open_feature_store
 from jobs.features.build import build_features
 from jobs.materialization.materialize import materialize
 from jobs.settings import JobsSettings
-from training.data.own_orders import write_own
+from training.churn.own_orders import write_own
+from training.churn.source.addresses import OrderAddresses
 
 NOW = datetime.now(UTC)
 ORDERS = [("a", 50, 10.0), ("a", 20, 20.0), ("b", 30, 5.0), ("c", 3, 1.5)]
@@ -28,12 +29,12 @@ class Shop:
     def in_folder(cls, folder: Path) -> "Shop":
         """Features are built; nothing is applied or materialized yet."""
         folder.mkdir(parents=True, exist_ok=True)
-        artefacts = Artefacts.of({}, root=folder)
+        artefacts, orders = Artefacts.of({}, root=folder), OrderAddresses.of({}, folder)
         lines = [f"{c},{(NOW - timedelta(days=days)).isoformat()},{amount},1" for c, days, amount in ORDERS]
         own = folder / "own.csv"
         own.write_text("\n".join(["customer_id,event_timestamp,amount,items", *lines]) + "\n")
-        write_own(artefacts.orders, own, NOW)
-        build_features(artefacts, JobsSettings(), NOW)
+        write_own(orders.orders, own, NOW)
+        build_features(artefacts, orders, JobsSettings(), NOW)
         return cls(artefacts)
 
     def at(self, redis_url: str) -> "Shop":

@@ -16,6 +16,7 @@ from mlflow.tracking import MlflowClient
 from tests.integration.training import conftest
 from tests.integration.training.conftest import ALIKE, GOOD, NAME, WORSE, Registry, trained
 from training.__main__ import main
+from training.churn.source.addresses import OrderAddresses
 from training.data.dataset import built_from
 from training.errors import DatasetError, GateError, LedgerError, LockedError
 from training.promotion import retraining
@@ -29,8 +30,9 @@ TEST_CUTOFF = datetime.fromisoformat(conftest.TEST_CUTOFF)
 def known(models: Registry, until: datetime) -> None:
     """An orders file that says before when every order is known."""
     described = pa.schema([], metadata={"orders": json.dumps({"observed_until": until.isoformat()})})
-    models.opened.artefacts.orders.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(described.empty_table(), models.opened.artefacts.orders)
+    orders = OrderAddresses.of({}, models.root).orders
+    orders.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(described.empty_table(), orders)
 
 
 def build(models: Registry, orders: int) -> None:
@@ -38,7 +40,7 @@ def build(models: Registry, orders: int) -> None:
     known(models, TEST_CUTOFF + timedelta(days=91))
     file = models.opened.artefacts.offline_store / "current" / "build.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    days = {"20000": {"orders": orders, "hash": str(orders * 7)}}
+    days = {"20000": {"events": orders, "hash": str(orders * 7)}}
     made_of = {"source": "test", "observed_until": "2026-06-10T00:00:00+00:00", "days": days, "definition": "d"}
     file.write_text(json.dumps({**made_of, "newest_snapshot": "changes every day"}))
 

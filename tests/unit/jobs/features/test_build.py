@@ -11,7 +11,7 @@ import pytest
 
 from artefacts.build_files import damage
 from artefacts.cutoffs import CutoffSettings, lay_back
-from artefacts.orders_schema import ORDERS_SCHEMA
+from artefacts.errors import SourceError
 from jobs.__main__ import main
 from jobs.errors import JobError
 from jobs.features import build as build_features_module
@@ -19,9 +19,10 @@ from jobs.features import duckdb_engine
 from jobs.features.build import build_features
 from jobs.features.build_plan import reach, snapshot_times
 from jobs.offline_store.builds import read_build, switching
-from jobs.offline_store.orders_file import find_orders
 from jobs.settings import JobsSettings
 from tests.models.orders import CORRECTIONS, Order, files_in_place, rows_in_place, shop, some_orders, write_orders
+from training.churn.source.orders_file import find_orders
+from training.churn.source.orders_schema import ORDERS_SCHEMA
 
 NOW = datetime(2024, 6, 10, 9, 30, tzinfo=UTC)
 SETTINGS = JobsSettings(snapshot_backfill_days=30, daily_snapshots=7)
@@ -85,9 +86,9 @@ def test_no_snapshot_lies_beyond_the_midnight_after_the_orders_end() -> None:
 def test_orders_that_ended_days_ago_get_no_snapshot_of_later_and_the_grid_stays(tmp_path: Path, days: int) -> None:
     now = NOW + timedelta(days=days)
     write_orders(tmp_path / "orders.parquet", ORDERS)  # known until 10 June
-    fresh = build_features(shop(tmp_path), SETTINGS, NOW)
+    fresh = build_features(*shop(tmp_path), SETTINGS, NOW)
 
-    build = build_features(shop(tmp_path), SETTINGS, now)
+    build = build_features(*shop(tmp_path), SETTINGS, now)
 
     assert (midnight(6, 10).isoformat(),) * 2 == (build.newest_snapshot, build.known_until)
     assert fresh.partitions[VIEWS[1]].keys() == build.partitions[VIEWS[1]].keys()
@@ -102,9 +103,9 @@ def test_orders_of_the_stream_alone_keep_the_snapshots_up_to_date(tmp_path: Path
         tmp_path / "streamed" / "batch=0" / "part-0.parquet", [("s", "1", now - timedelta(hours=1), 1.0, 1)]
     )
 
-    assert now.replace(hour=0, minute=0).isoformat() == build_features(shop(tmp_path), SETTINGS, now).newest_snapshot
+    assert now.replace(hour=0, minute=0).isoformat() == build_features(*shop(tmp_path), SETTINGS, now).newest_snapshot
     write_orders(streamed, [("s", "1", now - timedelta(days=5), 1.0, 1)])
-    late = build_features(shop(tmp_path), SETTINGS, now)
+    late = build_features(*shop(tmp_path), SETTINGS, now)
     assert midnight(7, 6).isoformat() == late.newest_snapshot
     assert "because the orders end at 2024-07-05 09:30 UTC, 5 days ago" in reach(late, now)
 
@@ -120,7 +121,7 @@ def test_what_the_orders_file_says_of_an_order_counts_whatever_the_stream_said_b
     write_orders(tmp_path / "both" / "streamed" / "batch=0" / "part-0.parquet", [streamed])
 
     for name in ("both", "file"):
-        build_features(shop(tmp_path / name), SETTINGS, NOW)
+        build_features(*shop(tmp_path / name), SETTINGS, NOW)
 
     for view in VIEWS:
         assert rows_in_place(tmp_path / "file" / "store", view).equals(rows_in_place(tmp_path / "both" / "store", view))
@@ -129,9 +130,9 @@ def test_what_the_orders_file_says_of_an_order_counts_whatever_the_stream_said_b
 def test_the_same_orders_settings_and_day_give_the_same_files_byte_for_byte(tmp_path: Path) -> None:
     write_orders(tmp_path / "orders.parquet", ORDERS)
 
-    build_features(shop(tmp_path), SETTINGS, NOW)
+    build_features(*shop(tmp_path), SETTINGS, NOW)
     first = files_in_place(tmp_path / "store")
-    build_features(shop(tmp_path), SETTINGS, NOW + timedelta(hours=3), full=True)
+    build_features(*shop(tmp_path), SETTINGS, NOW + timedelta(hours=3), full=True)
 
     assert first == files_in_place(tmp_path / "store")
     assert {"customer_lifetime", "customer_orders_windowed"} == {Path(p).parts[0] for p in first}
@@ -143,11 +144,11 @@ def test_orders_beyond_the_memory_are_taken_by_ranges_of_customers_with_the_same
     whole, ranges = tmp_path / "whole", tmp_path / "ranges"
     for place in (whole, ranges):
         write_orders(place / "orders.parquet", ORDERS)
-    built = build_features(shop(whole), SETTINGS, NOW)
+    built = build_features(*shop(whole), SETTINGS, NOW)
 
     monkeypatch.setattr(duckdb_engine, "ORDERS_PER_MB", 0.5)  # half of the orders, with 1,024 MB
     monkeypatch.setattr(duckdb_engine, "SAMPLE_EVERY", 5)
-    built_by_ranges = build_features(shop(ranges), SETTINGS, NOW)
+    built_by_ranges = build_features(*shop(ranges), SETTINGS, NOW)
 
     assert built.rows == built_by_ranges.rows
     assert {name: day["rows"] for name, day in built.partitions[VIEWS[1]].items()} == {
@@ -162,7 +163,7 @@ def test_orders_beyond_the_memory_are_taken_by_ranges_of_customers_with_the_same
 def test_every_row_says_on_which_day_it_was_made_and_columns_have_the_types_of_the_views(tmp_path: Path) -> None:
     write_orders(tmp_path / "orders.parquet", ORDERS)
 
-    build = build_features(shop(tmp_path), SETTINGS, NOW)
+    build = build_features(*shop(tmp_path), SETTINGS, NOW)
 
     for view in build.rows:
         rows = ds.dataset(tmp_path / "store" / "current" / view).to_table()
@@ -175,7 +176,7 @@ def test_every_row_says_on_which_day_it_was_made_and_columns_have_the_types_of_t
 def test_an_order_delivered_twice_counts_once(tmp_path: Path) -> None:
     for name, orders in (("once", ORDERS), ("twice", [*ORDERS[::3], *ORDERS])):
         write_orders(tmp_path / name / "orders.parquet", orders)
-        build_features(shop(tmp_path / name), SETTINGS, NOW)
+        build_features(*shop(tmp_path / name), SETTINGS, NOW)
 
     assert files_in_place(tmp_path / "once" / "store") == files_in_place(tmp_path / "twice" / "store")
 
@@ -183,7 +184,7 @@ def test_an_order_delivered_twice_counts_once(tmp_path: Path) -> None:
 def test_no_row_of_a_build_is_stamped_after_now_and_all_rows_are_counted(tmp_path: Path) -> None:
     write_orders(tmp_path / "orders.parquet", ORDERS)
 
-    build = build_features(shop(tmp_path), SETTINGS, NOW)
+    build = build_features(*shop(tmp_path), SETTINGS, NOW)
 
     assert build == read_build(tmp_path / "store")
     for view, rows in build.rows.items():
@@ -197,7 +198,7 @@ def test_a_partition_holds_the_rows_of_its_month_or_day_sorted_by_customer_and_t
     last_moment = datetime(2024, 4, 30, 23, 59, 59, 999_999, tzinfo=UTC)  # its row is stamped in May
     write_orders(tmp_path / "orders.parquet", [*ORDERS, ("last", "00001", last_moment, 1.0, 1)])
 
-    build = build_features(shop(tmp_path), SETTINGS, NOW)
+    build = build_features(*shop(tmp_path), SETTINGS, NOW)
 
     for view, pattern in (("customer_lifetime", "%Y-%m"), ("customer_orders_windowed", "%Y-%m-%d")):
         for partition, held in build.partitions[view].items():
@@ -212,7 +213,7 @@ def test_a_partition_holds_the_rows_of_its_month_or_day_sorted_by_customer_and_t
 def test_a_customer_base_born_today_has_no_snapshot_yet(tmp_path: Path) -> None:
     write_orders(tmp_path / "orders.parquet", [("o", "1", NOW - timedelta(hours=1), 1.0, 1)])
 
-    build = build_features(shop(tmp_path), SETTINGS, NOW)
+    build = build_features(*shop(tmp_path), SETTINGS, NOW)
 
     assert {"customer_lifetime": 1, "customer_orders_windowed": 0} == build.rows
     assert 0 == rows_in_place(tmp_path / "store", "customer_orders_windowed").num_rows
@@ -222,7 +223,7 @@ def test_the_build_before_is_kept_for_its_readers_and_older_ones_are_not(tmp_pat
     write_orders(tmp_path / "orders.parquet", ORDERS)
     targets = []
     for _ in range(3):
-        build_features(shop(tmp_path), SETTINGS, NOW)
+        build_features(*shop(tmp_path), SETTINGS, NOW)
         targets.append((tmp_path / "store" / "current").resolve())
 
     assert sorted(targets[1:]) == sorted(p for p in (tmp_path / "store" / "builds").iterdir() if p.is_dir())
@@ -232,7 +233,7 @@ def test_the_build_before_is_kept_for_its_readers_and_older_ones_are_not(tmp_pat
 def test_a_failing_build_says_why_and_leaves_the_old_one_whole(tmp_path: Path, broken: str) -> None:
     store = tmp_path / "store"
     orders = write_orders(tmp_path / "orders.parquet", ORDERS)
-    build_features(shop(tmp_path), SETTINGS, NOW)
+    build_features(*shop(tmp_path), SETTINGS, NOW)
     before, old = files_in_place(store), read_build(store)
 
     whole = orders.read_bytes()
@@ -242,8 +243,8 @@ def test_a_failing_build_says_why_and_leaves_the_old_one_whole(tmp_path: Path, b
         orders.write_bytes(whole[:4] + bytes(5000) + whole[5004:])
     else:  # found only while the rows are computed
         write_orders(orders, [*ORDERS, ("o", "00001", ago(2), 1e300, 1)])
-    with pytest.raises(JobError) as caught:
-        build_features(shop(tmp_path), SETTINGS, NOW)
+    with pytest.raises((JobError, SourceError)) as caught:
+        build_features(*shop(tmp_path), SETTINGS, NOW)
 
     assert "\n" not in str(caught.value)
     assert (before, old) == (files_in_place(store), read_build(store))
@@ -256,7 +257,7 @@ def test_what_a_killed_build_left_is_removed(tmp_path: Path) -> None:
     (left / "half.parquet").write_bytes(b"PAR1")
     write_orders(tmp_path / "orders.parquet", ORDERS)
 
-    build_features(shop(tmp_path), SETTINGS, NOW)
+    build_features(*shop(tmp_path), SETTINGS, NOW)
 
     assert [] == list((tmp_path / "store" / "builds").glob("*.partial"))
 
@@ -269,14 +270,14 @@ def test_a_second_build_at_the_same_time_is_refused(tmp_path: Path) -> None:
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(JobError, match="another build is running"):
-            build_features(shop(tmp_path), SETTINGS, NOW)
+            build_features(*shop(tmp_path), SETTINGS, NOW)
 
-    assert build_features(shop(tmp_path), SETTINGS, NOW) == read_build(tmp_path / "store")
+    assert build_features(*shop(tmp_path), SETTINGS, NOW) == read_build(tmp_path / "store")
 
 
 def refused(path: Path) -> str:
-    with pytest.raises(JobError) as caught:
-        build_features(shop(path.parent), SETTINGS, NOW)
+    with pytest.raises((JobError, SourceError)) as caught:
+        build_features(*shop(path.parent), SETTINGS, NOW)
     assert str(path) in str(caught.value)
     assert [] == list((path.parent / "store").glob("**/*.json")) + list((path.parent / "store").glob("**/*.parquet"))
     return str(caught.value)
@@ -334,7 +335,7 @@ def test_an_engine_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
     write_orders(tmp_path / "orders.parquet", ORDERS)
 
     with pytest.raises(JobError, match="engine 'flink' is not one of duckdb, spark"):
-        build_features(shop(tmp_path), SETTINGS, NOW, engine="flink")
+        build_features(*shop(tmp_path), SETTINGS, NOW, engine="flink")
 
 
 def test_a_scratch_folder_that_is_not_there_is_refused_by_name(
@@ -349,7 +350,7 @@ def test_a_scratch_folder_that_is_not_there_is_refused_by_name(
 def test_a_build_names_another_source_when_the_source_changes_and_not_when_it_grows(tmp_path: Path) -> None:
     def source(orders: list[Order], name: str) -> str:
         write_orders(tmp_path / "orders.parquet", orders, name)
-        return build_features(shop(tmp_path), SETTINGS, NOW).source
+        return build_features(*shop(tmp_path), SETTINGS, NOW).source
 
     assert source(ORDERS[:100], "cdnow") == source(ORDERS[:200], "cdnow")
     assert source(ORDERS[:100], "cdnow") != source(ORDERS[:100], "own")
@@ -366,7 +367,7 @@ def test_streamed_orders_are_built_together_with_the_file(tmp_path: Path) -> Non
     write_orders(tmp_path / "some" / "streamed" / "batch=2" / "part-0.parquet", ORDERS[900:1500])
     write_orders(tmp_path / "some" / "streamed" / "batch=10" / "part-0.parquet", ORDERS[1500:])
 
-    builds = [build_features(shop(tmp_path / which), SETTINGS, NOW) for which in ("all", "some")]
+    builds = [build_features(*shop(tmp_path / which), SETTINGS, NOW) for which in ("all", "some")]
 
     assert [[], [2, 10]] == [build.streamed_batches for build in builds]
     assert files_in_place(tmp_path / "all" / "store") == files_in_place(tmp_path / "some" / "store")
@@ -377,8 +378,8 @@ def test_a_corrupt_batch_of_streamed_orders_is_refused_and_named(tmp_path: Path)
     batch = write_orders(tmp_path / "streamed" / "batch=0" / "part-0.parquet", ORDERS[:3])
     batch.write_bytes(batch.read_bytes()[:-5])
 
-    with pytest.raises(JobError, match=r"batch=0/part-0\.parquet: is not readable"):
-        build_features(shop(tmp_path), SETTINGS, NOW)
+    with pytest.raises(SourceError, match=r"batch=0/part-0\.parquet: is not readable"):
+        build_features(*shop(tmp_path), SETTINGS, NOW)
 
 
 def test_streamed_rows_stay_until_a_build_includes_their_orders_and_go_with_them(
@@ -386,7 +387,7 @@ def test_streamed_rows_stay_until_a_build_includes_their_orders_and_go_with_them
 ) -> None:
     store = tmp_path / "store"
     write_orders(tmp_path / "orders.parquet", ORDERS)
-    build_features(shop(tmp_path), SETTINGS, NOW)
+    build_features(*shop(tmp_path), SETTINGS, NOW)
     rows = next((store / "current" / "customer_lifetime").glob("*/*.parquet")).read_bytes()
     streamed = store / "current" / "customer_lifetime" / "streamed"
     with switching(store):
@@ -394,11 +395,11 @@ def test_streamed_rows_stay_until_a_build_includes_their_orders_and_go_with_them
         for batch in (3, 7, 12):
             (streamed / f"batch-{batch}.parquet").write_bytes(rows)
     write_orders(tmp_path / "streamed" / "batch=3" / "part-0.parquet", ORDERS[:5])
-    found = find_orders(shop(tmp_path))
+    found = find_orders(shop(tmp_path).orders)
     write_orders(tmp_path / "streamed" / "batch=12" / "part-0.parquet", ORDERS[5:8])  # came while the build ran
     monkeypatch.setattr(build_features_module, "find_orders", lambda _: found)
 
-    build_features(shop(tmp_path), SETTINGS, NOW)
+    build_features(*shop(tmp_path), SETTINGS, NOW)
 
     assert ["batch-12.parquet"] == [file.name for file in streamed.iterdir()]  # there are no orders of batch 7
     assert rows == (streamed / "batch-12.parquet").read_bytes()
@@ -410,7 +411,7 @@ def test_streamed_orders_of_another_data_set_are_left_out_with_their_rows(
 ) -> None:
     store = tmp_path / "store"
     write_orders(tmp_path / "orders.parquet", ORDERS)
-    build_features(shop(tmp_path), SETTINGS, NOW)
+    build_features(*shop(tmp_path), SETTINGS, NOW)
     without = files_in_place(store)
     rows = next((store / "current" / "customer_lifetime").glob("*/*.parquet"))
     streamed = store / "current" / "customer_lifetime" / "streamed" / "batch-3.parquet"
@@ -422,8 +423,8 @@ def test_streamed_orders_of_another_data_set_are_left_out_with_their_rows(
     pq.write_table(former, batch / "part-0.parquet")
     (batch / "rows.json").write_text(json.dumps({"customer_lifetime": [1, "of a file that is no longer there"]}))
 
-    build = build_features(shop(tmp_path), SETTINGS, NOW)
+    build = build_features(*shop(tmp_path), SETTINGS, NOW)
 
     assert "1 batches of streamed orders belong to other data and are left out" in capsys.readouterr().out
     assert ([], [3], without) == (build.streamed_batches, build.left_out, files_in_place(store))
-    assert damage((store / "current").resolve(), tmp_path / "streamed") is None
+    assert damage((store / "current").resolve()) is None

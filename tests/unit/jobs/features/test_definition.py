@@ -8,7 +8,7 @@ import pytest
 from artefacts.addresses import PROJECT_ROOT
 from jobs.features.definition import definition_sha256
 
-ROOMS = ("jobs/features", "jobs/offline_store")
+ROOMS = ("jobs/features", "jobs/offline_store", "training/churn/source")
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_the_same_code_elsewhere_is_the_same(root: Path) -> None:
     "file",
     [
         *("feature_repo/transformations.py", "jobs/features/engine.py", "jobs/features/duckdb_engine.py"),
-        *("jobs/features/build.py", "jobs/offline_store/orders_file.py"),
+        *("jobs/features/build.py", "training/churn/source/orders_file.py"),
     ],
 )
 def test_changed_code_is_other_code(root: Path, file: str) -> None:

@@ -57,7 +57,7 @@ def test_daily_builds_with_late_repeated_and_unordered_orders_equal_one_from_not
     daily, fresh = tmp_path_factory.mktemp("daily"), tmp_path_factory.mktemp("fresh")
     orders, now = list(ORDERS), START
     write_orders(daily / "orders.parquet", orders)
-    build_features(shop(daily), SETTINGS, now)
+    build_features(*shop(daily), SETTINGS, now)
 
     for arrivals in days:
         now += timedelta(days=1)
@@ -65,10 +65,10 @@ def test_daily_builds_with_late_repeated_and_unordered_orders_equal_one_from_not
         orders += [(id_, customer, just_now - ago, amount, items) for id_, customer, ago, amount, items in arrivals]
         random.shuffle(orders)  # type: ignore[attr-defined]
         write_orders(daily / "orders.parquet", orders)
-        continued = build_features(shop(daily), SETTINGS, now)
+        continued = build_features(*shop(daily), SETTINGS, now)
 
     write_orders(fresh / "orders.parquet", orders)
-    from_nothing = build_features(shop(fresh), SETTINGS, now)
+    from_nothing = build_features(*shop(fresh), SETTINGS, now)
 
     assert (from_nothing.rows, from_nothing.days) == (continued.rows, continued.days)
     for view in VIEWS:
@@ -85,7 +85,7 @@ def written(build: Build) -> dict[str, list[str]]:
 
 def built(root: Path, orders: list[Order], now: datetime = START, source: str = "test", full: bool = False) -> Build:
     write_orders(root / "orders.parquet", orders, source)
-    return build_features(shop(root), SETTINGS, now, full=full)
+    return build_features(*shop(root), SETTINGS, now, full=full)
 
 
 def test_a_build_of_the_same_orders_keeps_every_partition_without_copying_it(tmp_path: Path) -> None:
@@ -226,10 +226,10 @@ def test_later_builds_go_on_with_the_cutoffs_that_somebody_has_set_once(tmp_path
     """Retraining follows the champion's label, and nobody sets it again every day."""
     asked = CutoffSettings(label_days=20, training_cutoffs=2, cutoff_spacing_days=13, request_hours="8-20")
     write_orders(tmp_path / "orders.parquet", ORDERS)
-    build_features(shop(tmp_path), SETTINGS, START, cutoffs=asked)
+    build_features(*shop(tmp_path), SETTINGS, START, cutoffs=asked)
 
     for day in (1, 2):
-        later = build_features(shop(tmp_path), SETTINGS, START + timedelta(days=day))
+        later = build_features(*shop(tmp_path), SETTINGS, START + timedelta(days=day))
 
         cutoffs = {f"{cutoff:%Y-%m-%d}" for cutoff in lay_back(datetime.fromisoformat(later.observed_until), asked).all}
         assert cutoffs <= later.partitions["customer_orders_windowed"].keys()
@@ -242,9 +242,9 @@ def test_a_label_that_was_set_once_stays_where_something_else_is_set_later(
     """Training takes the label from the champion, everything else from the settings of now."""
     write_orders(tmp_path / "orders.parquet", ORDERS)
     first = CutoffSettings(label_days=20, request_hours="3-27")
-    build_features(shop(tmp_path), SETTINGS, START, cutoffs=first)
+    build_features(*shop(tmp_path), SETTINGS, START, cutoffs=first)
 
-    build = build_features(shop(tmp_path), SETTINGS, START + timedelta(days=1), cutoffs=CutoffSettings(**later))
+    build = build_features(*shop(tmp_path), SETTINGS, START + timedelta(days=1), cutoffs=CutoffSettings(**later))
 
     asked = lay_back(datetime.fromisoformat(build.observed_until), CutoffSettings(**{"label_days": 20, **later}))
     first_order = min(at for _, _, at, _, _ in ORDERS)

@@ -22,7 +22,7 @@ VIEWS = ("customer_lifetime", "customer_orders_windowed")
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     write_orders(tmp_path / "orders.parquet", ORDERS)
-    build_features(shop(tmp_path), SETTINGS, START)
+    build_features(*shop(tmp_path), SETTINGS, START)
     return tmp_path
 
 
@@ -56,15 +56,15 @@ def test_damage_is_seen_named_and_mended_by_the_next_build(root: Path, view: str
     partition = sorted(held)[len(held) // 2]
     DAMAGE[says](store / "current" / view / partition / "part-0.parquet")
 
-    found = damage((store / "current").resolve(), root / "streamed")
+    found = damage((store / "current").resolve())
 
     assert found is not None
     assert f"{view}/{partition}" in found
     assert says in found
     assert found.endswith("; `make features` mends it")
 
-    build = build_features(shop(root), SETTINGS, START)
-    assert damage((store / "current").resolve(), root / "streamed") is None
+    build = build_features(*shop(root), SETTINGS, START)
+    assert damage((store / "current").resolve()) is None
     assert {name: rows_in_place(store, name) for name in VIEWS} == before
     made_again = {name for name, held in build.partitions[view].items() if held["build"] == build.name}
     assert {name for name in build.partitions[view] if name >= partition} == (
@@ -80,17 +80,17 @@ def test_a_partition_that_is_gone_with_its_folder_is_made_again(root: Path) -> N
         partition.rmdir()
     before = read_build(root / "store").rows
 
-    assert before == build_features(shop(root), SETTINGS, START).rows
-    assert damage((root / "store" / "current").resolve(), root / "streamed") is None
+    assert before == build_features(*shop(root), SETTINGS, START).rows
+    assert damage((root / "store" / "current").resolve()) is None
 
 
 def test_sizes_alone_are_compared_where_nothing_is_to_be_read(root: Path) -> None:
     (file,) = list((root / "store" / "current" / VIEWS[0]).glob("*/part-0.parquet"))[:1]
     flip_a_byte(file)
 
-    assert damage(root / "store" / "current", root / "streamed", read=False) is None
+    assert damage(root / "store" / "current", read=False) is None
     file.unlink()
-    assert "is missing" in str(damage(root / "store" / "current", root / "streamed", read=False))
+    assert "is missing" in str(damage(root / "store" / "current", read=False))
 
 
 def test_rows_of_the_stream_that_are_gone_are_seen_until_a_build_includes_their_orders(root: Path) -> None:
@@ -100,16 +100,16 @@ def test_rows_of_the_stream_that_are_gone_are_seen_until_a_build_includes_their_
     rows.write_bytes(next((build / VIEWS[0]).glob("*/part-0.parquet")).read_bytes())
     batch = write_orders(root / "streamed" / "batch=7" / "part-0.parquet", ORDERS[:3]).parent
     (batch / "rows.json").write_text(json.dumps({VIEWS[0]: written(rows)}))
-    assert damage(build, root / "streamed") is None
+    assert damage(build) is None
 
     rows.unlink()
-    assert f"{rows}: is missing" in str(damage(build, root / "streamed"))
+    assert f"{rows}: is missing" in str(damage(build))
     (batch / ".under_way").touch()
-    assert damage(build, root / "streamed") is None
+    assert damage(build) is None
     (batch / ".under_way").unlink()
 
-    build_features(shop(root), SETTINGS, START)
-    assert damage((root / "store" / "current").resolve(), root / "streamed") is None
+    build_features(*shop(root), SETTINGS, START)
+    assert damage((root / "store" / "current").resolve()) is None
 
 
 @pytest.mark.parametrize(
@@ -121,4 +121,4 @@ def test_what_is_described_by_nothing_or_by_an_earlier_version_is_not_judged(
     if content is not None:
         (tmp_path / "build.json").write_text(content)
 
-    assert damage(tmp_path, tmp_path / "streamed") is None
+    assert damage(tmp_path) is None

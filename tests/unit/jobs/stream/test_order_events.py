@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from artefacts.orders_schema import ORDERS_SCHEMA
 from jobs.stream.order_events import RefusedEvent, read_json, read_parquet, split_events
+from training.churn.source.orders_schema import ORDERS_SCHEMA
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 GOOD: dict[str, Any] = {

@@ -6,10 +6,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from artefacts.addresses import Artefacts
-from jobs.offline_store.orders_file import find_orders
 from training.__main__ import main
-from training.data.synthetic_orders import ShopParameters, write_synthetic
+from training.churn.source.addresses import OrderAddresses
+from training.churn.source.orders_file import find_orders
+from training.churn.synthetic_orders import ShopParameters, write_synthetic
 from training.errors import OrdersError
 
 REFERENCE = date(2024, 6, 10)
@@ -41,12 +41,12 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path: 
 
 
 def test_the_jobs_accept_synthetic_orders_and_what_was_written_is_described(tmp_path: Path) -> None:
-    artefacts = Artefacts.of({}, tmp_path)
+    addresses = OrderAddresses.of({}, tmp_path)
 
-    written = write_synthetic(artefacts.orders, 100, seed=7, reference=REFERENCE)
+    written = write_synthetic(addresses.orders, 100, seed=7, reference=REFERENCE)
 
-    found = find_orders(artefacts)
-    table = frame(artefacts.orders)
+    found = find_orders(addresses)
+    table = frame(addresses.orders)
     assert (written.source, END) == (found.source, found.observed_until)
     assert (written.rows, written.customers) == (len(table), table["customer_id"].nunique())
 

@@ -18,9 +18,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from artefacts.orders_schema import DATA_SET, DESCRIPTION, ORDERS_SCHEMA, description_in
 from artefacts.process.atomic_files import replaced_file
-from training.data.data_set_id import DataSetId
+from training.churn.data_set_id import DataSetId
+from training.churn.source.orders_schema import DATA_SET, DESCRIPTION, ORDERS_SCHEMA, description_in
 from training.errors import OrdersError
 
 _WHEEL = "lifetimes==0.11.3"  # ships the data set; its code is never installed
@@ -108,7 +108,7 @@ def write_cdnow(path: Path, reference: date, follows_today: bool = False) -> Ord
     """Write CDNOW, shifted by whole days so that its last order falls on the day before `reference`.
 
     Args:
-        follows_today: `reference` is today by default; see `training.data.deliveries.follow_today`.
+        follows_today: `reference` is today by default; see `training.churn.deliveries.follow_today`.
 
     Raises:
         OrdersError: the data cannot be fetched or verified, or `reference` is in the future.

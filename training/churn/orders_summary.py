@@ -7,11 +7,11 @@ from typing import Any
 
 import duckdb
 
-from artefacts.addresses import Artefacts
 from artefacts.cutoffs import Cutoffs
 from scoring.evaluation import FEWEST_OF_A_CLASS
-from training.data.dataset import choose_cutoffs, observed_until
-from training.data.order_history import open_order_history
+from training.churn.label_times import choose_cutoffs, observed_until
+from training.churn.order_history import open_order_history
+from training.churn.source.addresses import OrderAddresses
 from training.errors import DatasetError
 from training.settings import TrainingSettings
 
@@ -107,7 +107,7 @@ def summarise(path: Path, until: datetime) -> OrdersSummary:
     )
 
 
-def check_enough(artefacts: Artefacts, settings: TrainingSettings) -> str:
+def check_enough(addresses: OrderAddresses, settings: TrainingSettings) -> str:
     """Check, without features, whether there are enough orders to train on.
 
     Returns:
@@ -116,11 +116,11 @@ def check_enough(artefacts: Artefacts, settings: TrainingSettings) -> str:
     Raises:
         DatasetError: there are too few; names the setting that helps.
     """
-    until = observed_until(artefacts)
-    with open_order_history(artefacts.orders) as history:
+    until = observed_until(addresses)
+    with open_order_history(addresses.orders) as history:
         first = history.first_order
         if first is None:
-            raise DatasetError(f"{artefacts.orders}: holds no orders")
+            raise DatasetError(f"{addresses.orders}: holds no orders")
         cutoffs = choose_cutoffs(first, until, settings)
         counted = {
             split: _sum_counts([history.class_counts(cutoff, settings) for cutoff in times])

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from artefacts.cutoffs import midnight
-from training.data.orders import OrdersWritten, description_of, orders_file
+from training.churn.orders import OrdersWritten, description_of, orders_file
 
 
 def infer_observed_until(

@@ -8,9 +8,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from artefacts.orders_schema import ORDERS_SCHEMA
 from artefacts.process.printable import printable
 from scoring.entity_ids import text_ids
+from training.churn.source.orders_schema import ORDERS_SCHEMA
 from training.errors import OrdersError
 
 ID_COLUMNS = ("order_id", "customer_id")

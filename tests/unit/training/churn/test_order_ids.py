@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pytest
 
-from artefacts.order_ids import content_ids
+from training.churn.source.order_ids import content_ids
 
 AT = datetime(2024, 1, 2, 3, 4, 5, 6, UTC)
 Row = tuple[str, datetime, float, int]

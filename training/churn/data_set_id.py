@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from artefacts.orders_schema import data_set_in, description_in
+from training.churn.source.orders_schema import data_set_in, description_in
 
 _SAMPLED_ORDERS = 200_000
 """About how many orders are compared: all orders of a sample of customers."""
@@ -26,7 +26,7 @@ class DataSetId:
 
     Args:
         path: the file that will be replaced; it may be absent.
-        ids_of_content: the orders came without ids, see `artefacts.order_ids`.
+        ids_of_content: the orders came without ids, see `training.churn.source.order_ids`.
     """
 
     def __init__(self, path: Path, ids_of_content: bool = False) -> None:

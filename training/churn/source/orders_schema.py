@@ -35,7 +35,7 @@ DATA_SET = "data_set"
 def description_in(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
     """What the orders file says of itself.
 
-    Its members: `source`, `shift_days`, `observed_until` (ISO time), and those that `training.data.orders.orders_file`
+    Its members: `source`, `shift_days`, `observed_until` (ISO time), and those that `training.churn.orders.orders_file`
     was given besides.
 
     Args:

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from artefacts.addresses import Artefacts
 from tests.models.orders import Order, write_orders
-from training.data.orders_summary import ChurnCount, check_enough, summarise
+from training.churn.orders_summary import ChurnCount, check_enough, summarise
+from training.churn.source.addresses import OrderAddresses
 from training.errors import DatasetError
 from training.settings import TrainingSettings
 
@@ -19,7 +19,7 @@ def ago(days: float) -> datetime:
 
 def enough(folder: Path, orders: list[Order], settings: TrainingSettings = MONTHLY) -> str:
     write_orders(folder / "orders.parquet", orders)
-    return check_enough(Artefacts.of({"ORDERS_PATH": str(folder / "orders.parquet")}, folder), settings)
+    return check_enough(OrderAddresses.of({"ORDERS_PATH": str(folder / "orders.parquet")}, folder), settings)
 
 
 def shop(leavers: int, stayers: int, before: list[Order] | None = None) -> list[Order]:

@@ -1,4 +1,4 @@
-"""Finds the orders: the file that `training/data/orders.py` wrote, and the stream's batches since."""
+"""Finds the orders: the file that `training/churn/orders.py` wrote, and the stream's batches since."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -7,9 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from artefacts.addresses import Artefacts
-from artefacts.orders_schema import ORDERS_SCHEMA, data_set_in, description_in
-from jobs.errors import JobError
+from artefacts.build_files import streamed_batches
+from artefacts.errors import SourceError
+from training.churn.source.addresses import OrderAddresses
+from training.churn.source.orders_schema import ORDERS_SCHEMA, data_set_in, description_in
 
 ORDER_COLUMNS = {
     "order_id": "string",
@@ -30,7 +31,7 @@ class Orders:
     observed_until: the orders file has every order before this time, except late ones; UTC.
     source: where the orders came from, for people.
     data_set: id of the data; it changes when they are replaced, not when they grow or are renamed.
-    ids_of_content: the orders came without ids, see `artefacts.order_ids`.
+    ids_of_content: the orders came without ids, see `training.churn.source.order_ids`.
     left_out: numbers of the stream's batches of another data set.
     """
 
@@ -43,14 +44,14 @@ class Orders:
     left_out: tuple[int, ...] = ()
 
 
-def find_orders(artefacts: Artefacts) -> Orders:
+def find_orders(addresses: OrderAddresses) -> Orders:
     """Find and check the orders file and the current batches of streamed orders.
 
     Raises:
-        JobError: the orders file is absent, empty or has no description, or a file is corrupt or of another schema.
+        SourceError: the orders file is absent, empty or has no description, or a file is corrupt or of another schema.
     """
-    delivered = orders_file(artefacts)
-    batches = streamed_batches(artefacts.streamed_orders)
+    delivered = orders_file(addresses)
+    batches = streamed_batches(addresses.streamed_orders)
     left_out = {
         number
         for number, files in batches.items()
@@ -65,21 +66,21 @@ def find_orders(artefacts: Artefacts) -> Orders:
     )
 
 
-def orders_file(artefacts: Artefacts) -> Orders:
+def orders_file(addresses: OrderAddresses) -> Orders:
     """Check and describe the orders file alone, without streamed orders; raises as `find_orders`."""
-    path = artefacts.orders
+    path = addresses.orders
     if not path.exists():
-        raise JobError(f"{path}: no orders; run `make data` first")
+        raise SourceError(f"{path}: no orders; run `make data` first")
     described = _checked(path)
     if described.metadata.num_rows == 0:
-        raise JobError(f"{path}: holds no orders")
+        raise SourceError(f"{path}: holds no orders")
     try:
         description = description_in(described.schema_arrow.metadata)
         observed_until = datetime.fromisoformat(description["observed_until"])
         source = str(description["source"])
         ids_of_content = bool(description.get("ids_of_content"))
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise JobError(f"{path}: has no description of its orders; run `make data` again") from None
+        raise SourceError(f"{path}: has no description of its orders; run `make data` again") from None
     return Orders((path,), (), observed_until, source, data_set_of(described), ids_of_content)
 
 
@@ -88,21 +89,12 @@ def data_set_of(orders: pq.ParquetFile) -> str:
     return data_set_in(orders.metadata.metadata)
 
 
-def streamed_batches(folder: Path) -> dict[int, list[Path]]:
-    """Number of each batch of streamed orders → its Parquet files."""
-    return {
-        int(batch.name.removeprefix("batch=")): sorted(batch.glob("part-*.parquet"))
-        for batch in folder.glob("batch=*")
-        if batch.name.removeprefix("batch=").isdecimal()
-    }
-
-
 def _checked(path: Path) -> pq.ParquetFile:
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
-        raise JobError(f"{path}: is not readable as Parquet ({error})") from None
+        raise SourceError(f"{path}: is not readable as Parquet ({error})") from None
     if not file.schema_arrow.equals(ORDERS_SCHEMA):
         columns = ", ".join(f"{f.name}: {f.type}" for f in file.schema_arrow)
-        raise JobError(f"{path}: columns are [{columns}]; run `make data` to write them as expected")
+        raise SourceError(f"{path}: columns are [{columns}]; run `make data` to write them as expected")
     return file

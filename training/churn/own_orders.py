@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from artefacts.order_ids import content_ids
-from artefacts.orders_schema import EARLIEST, MAX_AMOUNT, MAX_ID_LENGTH, MAX_ITEMS, ORDERS_SCHEMA
-from training.data.deliveries import infer_observed_until, path_in_checkout, resolve_in_checkout
-from training.data.orders import OrdersWritten, description_of, write_frame
-from training.data.own_orders_file import read_orders_file
+from training.churn.deliveries import infer_observed_until, path_in_checkout, resolve_in_checkout
+from training.churn.orders import OrdersWritten, description_of, write_frame
+from training.churn.own_orders_file import read_orders_file
+from training.churn.source.order_ids import content_ids
+from training.churn.source.orders_schema import EARLIEST, MAX_AMOUNT, MAX_ID_LENGTH, MAX_ITEMS, ORDERS_SCHEMA
 from training.errors import OrdersError
 
 _MONEY_UNIT = 10_000

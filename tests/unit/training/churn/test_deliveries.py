@@ -10,8 +10,8 @@ import pytest
 
 from tests.models.orders import write_orders
 from training.__main__ import main
-from training.data.deliveries import follow_today
-from training.data.synthetic_orders import write_synthetic
+from training.churn.deliveries import follow_today
+from training.churn.synthetic_orders import write_synthetic
 from training.errors import OrdersError
 
 FIRST, LATER = date(2026, 1, 10), date(2026, 3, 1)

@@ -1,6 +1,6 @@
 from datetime import UTC, datetime
 
-from training.data.orders import parse_cdnow
+from training.churn.orders import parse_cdnow
 
 
 def test_cdnow_keeps_equal_rows_as_orders_of_their_own_free_orders_and_leading_zeros() -> None:

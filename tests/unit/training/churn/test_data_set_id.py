@@ -8,9 +8,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from training.data.data_set_id import count_other_batches
-from training.data.orders import write_frame
-from training.data.own_orders import write_own
+from training.churn.data_set_id import count_other_batches
+from training.churn.orders import write_frame
+from training.churn.own_orders import write_own
 
 END = datetime(2024, 6, 10, tzinfo=UTC)
 Rows = list[tuple[str | None, str, datetime, float]]

@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from artefacts.orders_schema import ORDERS_SCHEMA
-from training.data.orders import OrdersWritten, check_reference, orders_file
+from training.churn.orders import OrdersWritten, check_reference, orders_file
+from training.churn.source.orders_schema import ORDERS_SCHEMA
 from training.errors import OrdersError
 
 _WEEK_US = 7 * 86_400_000_000

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from artefacts.addresses import Artefacts
-from jobs.offline_store.orders_file import find_orders
 from tests.models.orders import write_orders
-from training.data.own_orders import read_again, write_own
+from training.churn.own_orders import read_again, write_own
+from training.churn.source.addresses import OrderAddresses
+from training.churn.source.orders_file import find_orders
 from training.errors import OrdersError
 
 NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
@@ -115,7 +115,7 @@ def test_an_empty_order_id_is_refused(tmp_path: Path) -> None:
 def test_the_jobs_accept_what_training_writes(tmp_path: Path) -> None:
     written = write_own(tmp_path / "orders.parquet", own_csv(tmp_path, HEADER, GOOD), NOW)
 
-    orders = find_orders(Artefacts.of({"ORDERS_PATH": str(written.path)}, tmp_path))
+    orders = find_orders(OrderAddresses.of({"ORDERS_PATH": str(written.path)}, tmp_path))
 
     assert (written.source, written.observed_until) == (orders.source, orders.observed_until)
     assert (written.path,) == orders.files

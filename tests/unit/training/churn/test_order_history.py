@@ -10,7 +10,7 @@ import pytest
 
 from scoring.evaluation import Floats
 from tests.models.orders import Order, write_orders
-from training.data.order_history import open_order_history
+from training.churn.order_history import open_order_history
 from training.settings import TrainingSettings
 
 CUTOFF = datetime(2024, 5, 1, tzinfo=UTC)

@@ -1,0 +1,1 @@
+"""The churn use case: its orders, and the labels that follow from them."""

@@ -1,0 +1,1 @@
+"""Files of orders, as `python -m training data` and the stream write them and the jobs read them."""
