@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -21,6 +23,7 @@ from contract import ModelContract, content_sha256
 from jobs.feature_store import apply
 from tests.models.churn_model import churn_contract
 from training.bento_import import import_model
+from training.churn.source.addresses import OrderAddresses
 from training.gate.rules import PASSED
 from training.pipeline import logistic
 from training.promotion.moves import promote, promote_trained
@@ -171,7 +174,8 @@ def _copied(origin: Path, root: Path) -> Iterator[Registry]:
     store = root / "bentoml" / "models"
     store.mkdir(parents=True, exist_ok=True)
     BentoMLContainer.model_store.set(ModelStore(store))
-    yield Registry(root, OpenedRegistry.of(Artefacts.of({}, root), SETTINGS))
+    with mock.patch.dict(os.environ, {"ORDERS_PATH": str(OrderAddresses.of({}, root).orders)}):
+        yield Registry(root, OpenedRegistry.of(Artefacts.of({}, root), SETTINGS))
     BentoMLContainer.model_store.reset()
 
 
