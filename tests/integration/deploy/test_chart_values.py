@@ -228,7 +228,7 @@ def test_the_first_install_in_the_guide_names_what_there_is(tmp_path: Path) -> N
     rendered = render(values, release="churn-service")
     redis, keys = defaults["redis"], defaults["service"]["apiKeys"]
 
-    made = set(make(tmp_path))
+    made = set(make(tmp_path, "churn"))
     assert {f for f in re.findall(r"var/secrets/([\w.]+)", section) if "*" not in f} - {"redis_"} <= made
     for key in (redis["serviceUrlKey"], redis["jobsUrlKey"], redis["inChart"]["aclKey"], keys["key"]):
         assert re.search(rf"--from-(file|literal)={re.escape(key)}=", section), key

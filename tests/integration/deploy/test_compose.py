@@ -52,7 +52,7 @@ def test_an_image_of_others_is_pinned_to_a_whole_version(name: str) -> None:
 
 
 def test_every_secret_is_made_by_make_up_and_given_to_somebody(tmp_path: Path) -> None:
-    make_secrets.make(tmp_path)
+    make_secrets.make(tmp_path, "churn")
     given = {secret for container in SERVICES.values() for secret in container.get("secrets", [])}
 
     assert COMPOSE["secrets"].keys() == given
@@ -147,7 +147,7 @@ def test_prometheus_asks_for_what_is_there() -> None:
 
 def test_redis_takes_its_configuration_and_its_health_is_asked_without_a_secret(tmp_path: Path) -> None:
     """The very file, with the paths of this test; valkey is what stands in for the image."""
-    make_secrets.make(tmp_path / "secrets")
+    make_secrets.make(tmp_path / "secrets", "churn")
     text = (DEPLOY / "redis" / "redis.conf").read_text()
     text = text.replace("/run/secrets", str(tmp_path / "secrets")).replace("/data", str(tmp_path))
     (tmp_path / "redis.conf").write_text(text)
