@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[RunningServer]:
     """A Redis with the users that `make up` makes, and one more who can see what was denied."""
-    make_secrets.make(folder / "secrets")
+    make_secrets.make(folder / "secrets", "churn")
     users = folder / "secrets" / "redis_users.acl"
     watching = folder / "users.acl"
     watching.write_text(users.read_text() + "user watching on nopass resetkeys -@all +acl|log\n")
