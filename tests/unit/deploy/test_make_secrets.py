@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from artefacts.addresses import Artefacts
 from artefacts.redis_address import RedisAddress
 from deploy import make_secrets
 from service.api.authentication import ApiKeys
@@ -81,6 +82,13 @@ def test_the_project_is_that_of_the_use_case(tmp_path: Path, line: str) -> None:
     assert "spend" == make_secrets.feast_project(environ, tmp_path)
     assert "churn" == make_secrets.feast_project({}, tmp_path)
     assert "churn" == make_secrets.feast_project({"USE_CASE": "use_cases/shared"}, tmp_path)
+
+
+@pytest.mark.parametrize("environ", [{}, {"USE_CASE": ""}, {"USE_CASE": "use_cases/not_there"}])
+def test_the_repository_is_the_one_that_every_process_reads(environ: dict[str, str]) -> None:
+    repo = Artefacts.of(environ).feature_repo
+
+    assert f"project: {make_secrets.feast_project(environ)}\n" in (repo / "feature_store.yaml").read_text()
 
 
 def test_a_repository_without_a_project_is_named(tmp_path: Path) -> None:
