@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 Space = Literal["log-odds", "class score", "probability", "value", "log of value"]
 """What the contributions add up to.
 
-- log-odds: of the positive class.
+- log-odds: of the positive class, or of one class of two.
 - class score: of one class, before the softmax or the one-vs-rest normalisation.
 - probability: of one class, or of the positive class. Forests average the probabilities of their trees.
 - value: the prediction of a regression.
@@ -22,7 +22,7 @@ Space = Literal["log-odds", "class score", "probability", "value", "log of value
 
 @dataclass(frozen=True)
 class AdditiveScores:
-    """An estimator with s scores: one per class if there are more than two classes, else one.
+    """An estimator with s scores: one per class of a multi-class task, else one.
 
     base_values: (s,).
     contributions: columns (n, m) → (n, m, s).
@@ -35,6 +35,26 @@ class AdditiveScores:
     contributions: Callable[[Floats], Floats]
     scores: Callable[[Any], Floats]
     in_float32: bool
+
+
+def of_both_classes(positive: AdditiveScores) -> AdditiveScores:
+    """The scores of the negative and the positive class, from those of the positive one alone."""
+    whole = 1.0 if positive.space == "probability" else 0.0  # a class's log-odds are the other's, negated
+
+    def both(scores: Floats) -> Floats:
+        return np.concatenate([whole - scores, scores], axis=-1)
+
+    def contributions(columns: Floats) -> Floats:
+        found = positive.contributions(columns)
+        return np.concatenate([-found, found], axis=-1)
+
+    return AdditiveScores(
+        space=positive.space,
+        base_values=both(positive.base_values),
+        contributions=contributions,
+        scores=lambda columns: both(positive.scores(columns)),
+        in_float32=positive.in_float32,
+    )
 
 
 def two_dimensional(scores: Any) -> Floats:

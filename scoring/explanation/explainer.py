@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.tasks import TaskKind
 from scoring.errors import ExplanationError
-from scoring.explanation.additive_scores import AdditiveScores, Floats, Space, dense
+from scoring.explanation.additive_scores import AdditiveScores, Floats, Space, dense, of_both_classes
 from scoring.explanation.linear_models import linear_scores
 from scoring.explanation.made_columns import Column, columns_after
 from scoring.explanation.tree_models import tree_scores
@@ -16,8 +17,6 @@ from scoring.explanation.tree_models import tree_scores
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
     from sklearn.pipeline import Pipeline
-
-TaskKind = Literal["binary", "multiclass", "regression"]
 
 TOLERANCE: Final = 1e-9
 """Of the sum of base value and contributions against the model's score, relative to the sum of their magnitudes."""
@@ -31,7 +30,7 @@ class Explanation:
     base_values: (n,). For trees the mean score over the training rows; for linear models the score of the row whose
         centred columns are at the training mean and that has no category in one-hot columns.
     contributions: (n, k) in contract order; a row's base value plus its sum is its score.
-    classes: (n,), for each row the position of the class that is explained, if the model tells more than two apart.
+    classes: (n,), for each row the position of the class that is explained, if the task is multi-class.
     """
 
     space: Space
@@ -87,6 +86,8 @@ class Explainer:
         scores = trees or linear_scores(estimator, columns, names)
         if scores is None:
             raise ExplanationError(f"there is no exact explanation of {type(estimator).__name__}")
+        if task == "multiclass" and len(scores.base_values) == 1:
+            scores = of_both_classes(scores)
         return cls(names, transforms, columns, scores)
 
     def explain(self, matrix: NDArray[np.float32], classes: Sequence[int] | None = None) -> Explanation:
@@ -94,8 +95,8 @@ class Explainer:
 
         Args:
             matrix: (n, k) in contract order, every value finite.
-            classes: (n,), for each row the position of the class to explain, if the model tells more than two apart;
-                by default the one with the highest score.
+            classes: (n,), for each row the position of the class to explain, if the task is multi-class; by default
+                the one with the highest score.
 
         Raises:
             ExplanationError: a row is so extreme that its score overflows, a transform does not take it, or the
@@ -160,11 +161,12 @@ def _check_task(estimator: Any, task: TaskKind) -> None:
     from sklearn.base import is_regressor
 
     if is_regressor(estimator):
-        found, said = "regression", "predicts a value"
+        fits, said = task == "regression", "predicts a value"
     else:
         count = len(getattr(estimator, "classes_", ()))
-        found, said = "binary" if count == 2 else "multiclass", f"tells {count} classes apart"
-    if found != task:
+        fits = {"binary": count == 2, "multiclass": count >= 2}.get(task, False)
+        said = f"tells {count} classes apart"
+    if not fits:
         raise ExplanationError(f"the model {said}; the contract's task is {task}")
 
 

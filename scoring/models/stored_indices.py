@@ -32,6 +32,7 @@ def check_indices(pipeline: Any) -> None:
     from sklearn.tree._tree import Tree
 
     boosted = HistGradientBoostingClassifier | HistGradientBoostingRegressor
+    staged: list[Any] = []
     for part, around in parts(pipeline):
         if isinstance(part, Tree):
             if not around or not isinstance(around[-1], BaseDecisionTree):
@@ -43,9 +44,11 @@ def check_indices(pipeline: Any) -> None:
                 raise ModelError("it holds a boosted tree outside its ensemble")
             _check_boosted_tree(part, owner, _columns(around))
         elif isinstance(part, GradientBoostingClassifier | GradientBoostingRegressor):
-            _check_stages(part)
+            staged.append(part)
         elif isinstance(part, KDTree | BallTree):
             _check_neighbours(part)
+    for part in staged:  # at the end, because it computes their first stage
+        _check_stages(part)
 
 
 def _columns(around: tuple[Any, ...]) -> int:
@@ -97,9 +100,35 @@ def _check_boosted_tree(predictor: Any, owner: Any, columns: int) -> None:
 
 
 def _check_stages(boosted: Any) -> None:
-    """Refuse more than one tree per stage: each writes its own output column, and two classes have one column."""
-    if np.shape(getattr(boosted, "estimators_", [[None]]))[1:] != (1,):
-        raise ModelError("it holds more boosted trees in a stage than there are columns to add to")
+    """Refuse other trees per stage than score columns: each tree adds to its own column, unchecked."""
+    from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
+
+    if not hasattr(boosted, "estimators_"):
+        return
+    first = getattr(boosted, "init_", None)
+    if any(isinstance(part, GradientBoostingClassifier | GradientBoostingRegressor) for part, _ in parts(first)):
+        raise ModelError("it holds gradient boosting in the first stage of gradient boosting")
+    if np.shape(boosted.estimators_)[1:] != (_score_columns(boosted),):
+        raise ModelError("it holds more or fewer boosted trees in a stage than there are columns to add to")
+
+
+def _score_columns(boosted: Any) -> int:
+    """The number of columns of the scores before the first stage.
+
+    They come from `init_`, a model in the file; its answer to one row shows them.
+    """
+    from sklearn.base import is_classifier
+
+    try:
+        if isinstance(boosted.init_, str):
+            return int(boosted.n_trees_per_iteration_)
+        row = np.zeros((1, boosted.n_features_in_), dtype=np.float32)
+        if not is_classifier(boosted):
+            return int(np.prod(np.shape(boosted.init_.predict(row))[1:]))
+        shape = np.shape(boosted.init_.predict_proba(row))
+        return int(shape[1]) if boosted._loss.is_multiclass else int(shape[1] >= 2)
+    except Exception as error:  # of any estimator, made by hand
+        raise ModelError(f"it holds gradient boosting without a first stage: {type(error).__name__}") from None
 
 
 def _check_children(left: NDArray[Any], right: NDArray[Any], parents: NDArray[Any], nodes: int) -> None:

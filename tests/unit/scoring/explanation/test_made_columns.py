@@ -33,8 +33,9 @@ from sklearn.preprocessing import (
 )
 from sklearn.tree import DecisionTreeClassifier
 
+from contract.tasks import TaskKind
 from scoring.errors import ExplanationError
-from scoring.explanation import Explainer, TaskKind
+from scoring.explanation import Explainer
 from scoring.explanation.made_columns import Column, columns_after
 from tests.unit.scoring.explanation.shapley import NAMES, Floats, matrix_of, some_rows, targets
 

@@ -19,7 +19,8 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRe
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from scoring.explanation import Explainer, TaskKind
+from contract.tasks import TaskKind
+from scoring.explanation import Explainer
 from tests.unit.scoring.explanation.shapley import NAMES, Floats, matrix_of, shapley_values, some_rows, targets
 
 ROWS = some_rows()

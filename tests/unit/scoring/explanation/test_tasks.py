@@ -19,8 +19,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVR
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from contract.tasks import TaskKind
 from scoring.errors import ExplanationError
-from scoring.explanation import Explainer, Space, TaskKind
+from scoring.explanation import Explainer, Space
 from tests.unit.scoring.explanation.shapley import NAMES, Floats, matrix_of, some_rows, targets
 
 ROWS = some_rows()
@@ -218,6 +219,27 @@ def test_the_caller_says_which_class_was_answered() -> None:
     np.testing.assert_allclose(found.base_values + found.contributions.sum(axis=1), own, rtol=1e-10)
 
 
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=repr(case.estimator)) for case in LINEAR + TREES if case.task == "binary"]
+)
+def test_a_multi_class_task_of_two_classes_is_explained_for_the_answered_one(case: Case) -> None:
+    pipeline = case.fitted()
+
+    found = Explainer.of(pipeline, NAMES, "multiclass").explain(UNSEEN)
+
+    of_positive = Explainer.of(pipeline, NAMES, "binary").explain(UNSEEN)
+    assert found.classes is not None
+    positive = found.classes == 1
+    np.testing.assert_array_equal(pipeline.predict(pd.DataFrame(UNSEEN, columns=NAMES)), positive)
+    sign = np.where(positive, 1.0, -1.0)
+    np.testing.assert_array_equal(found.contributions, sign[:, np.newaxis] * of_positive.contributions)
+    rest = 1.0 if case.space == "probability" else 0.0
+    np.testing.assert_array_equal(
+        found.base_values, np.where(positive, of_positive.base_value, rest - of_positive.base_value)
+    )
+    assert case.space == found.space
+
+
 @pytest.mark.parametrize("kind", [many.HistGradientBoostingRegressor(**FEW), many.RandomForestRegressor(**SMALL)])
 def test_a_row_is_explained_alike_alone_and_among_others(kind: Any) -> None:
     explainer = Explainer.of(regression("value", value, kind).fitted(), NAMES, "regression")
@@ -262,7 +284,7 @@ def test_a_model_without_an_exact_explanation_is_refused_by_name(task: TaskKind,
         ("regression", "binary", "predicts a value; the contract's task is binary"),
         ("binary", "regression", "2 classes apart; the contract's task is regression"),
         ("multiclass", "binary", "3 classes apart; the contract's task is binary"),
-        ("binary", "multiclass", "2 classes apart; the contract's task is multiclass"),
+        ("regression", "multiclass", "predicts a value; the contract's task is multiclass"),
     ],
 )
 def test_a_model_of_another_task_is_refused(of: TaskKind, task: TaskKind, reason: str) -> None:
