@@ -94,7 +94,7 @@ class ChurnService:
         settings = ServiceSettings()
         start_logging(settings)
         if settings.tracing:
-            start_tracing()
+            start_tracing(ChurnService.name)  # type: ignore[attr-defined]  # as below, a Service
         release = Release.of(ChurnService.bento, settings.image)  # type: ignore[attr-defined]  # as below, a Service
         self._worker = Worker(settings, Artefacts.of(os.environ), slot, release)
         gc.collect()

@@ -45,7 +45,7 @@ class Worker:
         self._first = desired_models_at_start(served_tag(settings, artefacts), artefacts.challenger)
         self._parts = open_parts(settings, artefacts, self._first)
         # Last, so that only a worker that can serve has metrics.
-        self._metrics = metrics = ServiceMetrics()
+        self._metrics = metrics = ServiceMetrics(self._parts.model.identity["name"])
         self._log = InferenceLog(artefacts.inference_log, settings, metrics) if settings.inference_log else None
         self._cache = cache_of(settings)
         self._snapshot_age = SnapshotAge(settings.max_snapshot_age_hours, settings.deadline_ms / 1000)
@@ -163,9 +163,9 @@ class Worker:
 
     def _go_live(self) -> None:
         self._slot.serving = self._serving
-        self._metrics.breaker(False)  # the new models come with a new breaker, which is closed
         challenger = self._parts.challenger
         self._metrics.live(self._parts.model.identity, *([challenger.identity] if challenger else []))
+        self._metrics.breaker(False)  # the new models come with a new breaker, which is closed
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

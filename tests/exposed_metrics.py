@@ -35,21 +35,21 @@ def error_codes(error: type[ServiceError] = ServiceError) -> set[str]:
 _STATUSES: set[str] = {"ok", "degraded", "refused", "unknown_customer"}
 _CALLS = {route.name for route in ROUTES.values()} | {"page", "unknown"}
 _VALUES: dict[str, dict[str, set[str]]] = {
-    "churn_requests_total": {
+    "model_service_requests_total": {
         "call": _CALLS,
         "outcome": {"ok", "cancelled", "internal"} | error_codes(),
     },
-    "churn_request_seconds": {"call": _CALLS},
-    "churn_stage_seconds": {"stage": set(get_args(Stage))},
-    "churn_predictions_total": {"status": _STATUSES},
-    "churn_feature_issues_total": {"state": {state.name.lower() for state in FeatureState} - {"fresh"}},
-    "churn_model_live": {"role": {"champion", "challenger"}},
-    "churn_model_switches_total": {"outcome": {"done", "failed"}},
-    "churn_challenger_rows_total": {"outcome": set(get_args(ChallengerOutcome))},
-    "churn_log_rows_total": {"outcome": set(get_args(LogOutcome))},
-    "churn_skew_differences": {"class": set(CLASSES)},
-    "churn_stream_orders_total": {"outcome": {"new", "late", "repeated", "refused"}},
-    "churn_stream_predictions_total": {"status": _STATUSES},
+    "model_service_request_seconds": {"call": _CALLS},
+    "model_service_stage_seconds": {"stage": set(get_args(Stage))},
+    "model_service_predictions_total": {"status": _STATUSES},
+    "model_service_feature_issues_total": {"state": {state.name.lower() for state in FeatureState} - {"fresh"}},
+    "model_service_model_live": {"role": {"champion", "challenger"}},
+    "model_service_model_switches_total": {"outcome": {"done", "failed"}},
+    "model_service_challenger_rows_total": {"outcome": set(get_args(ChallengerOutcome))},
+    "model_service_log_rows_total": {"outcome": set(get_args(LogOutcome))},
+    "model_jobs_skew_differences": {"class": set(CLASSES)},
+    "model_jobs_stream_events_total": {"outcome": {"new", "late", "repeated", "refused"}},
+    "model_jobs_stream_predictions_total": {"status": _STATUSES},
 }
 """Metric → label → every value that it can have, where these are known beforehand."""
 
@@ -68,7 +68,7 @@ class Exposed:
 
 def of_service() -> dict[str, Exposed]:
     """By the names that Prometheus sees."""
-    made = vars(ServiceMetrics(CollectorRegistry())).values()
+    made = vars(ServiceMetrics("small_churn", CollectorRegistry())).values()
     return dict(_exposed(metric) for metric in made if isinstance(metric, MetricWrapperBase))
 
 
@@ -80,13 +80,13 @@ def of_jobs(folder: Path) -> dict[str, Exposed]:
     """
     snapshot = NOW.isoformat()
     run_records.RunRecord(NOW, NOW, outcome="done", newest_snapshot=snapshot).append_to(folder / "runs.jsonl")
-    judged = {"verdicts": [], "quality": [], "judged_at": NOW.isoformat()}
+    judged = {"verdicts": [], "models": {}, "quality": [], "judged_at": NOW.isoformat()}
     registries = [
         run_records.metrics_of(folder / "runs.jsonl"),
         skew_report.metrics_of(AuditResult(), NOW),
         drift_report.metrics_of([]),
         quality_report.metrics_of(judged),
-        StreamMetrics(None).registry,
+        StreamMetrics("m", None).registry,
     ]
     made = (metric for registry in registries for metric in registry._collector_to_names)
     return dict(_exposed(metric) for metric in made if isinstance(metric, MetricWrapperBase))

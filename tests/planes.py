@@ -120,7 +120,7 @@ def _serving(world: World, model: ImportedModel, at: datetime) -> Iterator[str]:
 
 @functools.cache
 def _metrics() -> ServiceMetrics:
-    return ServiceMetrics()  # registers itself, which a process can do once
+    return ServiceMetrics("test_churn")  # registers itself, which a process can do once
 
 
 async def _nothing(*_: object) -> None:

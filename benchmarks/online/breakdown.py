@@ -103,7 +103,8 @@ async def _all_cases(workload: "Workload", artefacts: Any) -> list[dict[str, Any
     from service.telemetry.metrics import ServiceMetrics
 
     settings = ServiceSettings(allow_anonymous=True)  # nothing listens
-    serving = assemble(open_parts(settings, artefacts), settings, ServiceMetrics())
+    opened = open_parts(settings, artefacts)
+    serving = assemble(opened, settings, ServiceMetrics(opened.model.identity["name"]))
     api = HttpApi(_nobody_else, ServingSlot(serving))
     ours = all_peers(workload)["ours"]
     found = []

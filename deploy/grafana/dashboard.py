@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 FOLDER = Path(__file__).parent
-FILE = FOLDER / "dashboards" / "churn-service.json"
+FILE = FOLDER / "dashboards" / "model-service.json"
 _SOURCE = {"type": "prometheus", "uid": "${source}"}
 _ACROSS, _WIDTH, _HEIGHT = 3, 8, 8
 """Panels per row, and width and height of one; a dashboard is 24 wide."""
@@ -25,14 +25,30 @@ def dashboard() -> dict[str, Any]:
             panels.append({**_drawn(panel), "gridPos": place})
         y += 1 + -(-len(panels_of_row) // _ACROSS) * _HEIGHT
     return {
-        "uid": "churn-service",
-        "title": "Churn service",
+        "uid": "model-service",
+        "title": "Model service",
         "schemaVersion": 39,
         "editable": False,
         "refresh": "30s",
         "time": {"from": "now-6h", "to": "now"},
         "timezone": "utc",
-        "templating": {"list": [{"type": "datasource", "name": "source", "label": "Source", "query": "prometheus"}]},
+        "templating": {
+            "list": [
+                {"type": "datasource", "name": "source", "label": "Source", "query": "prometheus"},
+                {
+                    "type": "query",
+                    "name": "model",
+                    "label": "Model",
+                    "datasource": _SOURCE,
+                    "query": 'label_values({__name__=~"model_service_model_live|model_jobs_.+"}, model)',
+                    "refresh": 2,
+                    "multi": True,
+                    "includeAll": True,
+                    "allValue": ".*",
+                    "current": {"text": "All", "value": "$__all"},
+                },
+            ]
+        },
         "panels": [{"id": n, **panel} for n, panel in enumerate(panels, 1)],
     }
 

@@ -56,18 +56,21 @@ def _bins(histogram: Histogram) -> list[str]:
 
 
 def metrics_of(models: list[dict[str, Any]]) -> CollectorRegistry:
-    """Metrics of a report. They name no customer and hold no value of one."""
+    """Metrics of a report. They name no entity and hold no value of one."""
     registry = CollectorRegistry()
-    psi = Gauge(
-        "churn_drift_psi", "Population stability index against the baseline", ["version", "column"], registry=registry
-    )
-    drifted = Gauge("churn_drift_columns", "Columns that have drifted", ["version"], registry=registry)
-    customers = Gauge("churn_drift_customers", "Customers that were compared", ["version"], registry=registry)
-    reported = Gauge("churn_drift_last_report_timestamp_seconds", "When the last report was made", registry=registry)
-    reported.set_to_current_time()
+
+    def gauge(name: str, meaning: str, *labels: str) -> Gauge:
+        return Gauge(f"model_jobs_drift_{name}", meaning, ["model", *labels], registry=registry)
+
+    psi = gauge("psi", "Population stability index against the baseline", "version", "column")
+    drifted = gauge("columns", "Columns that have drifted", "version")
+    entities = gauge("entities", "Entities that were compared", "version")
+    reported = gauge("last_report_timestamp_seconds", "When the last report was made")
     for model in models:
-        drifted.labels(model["version"]).set(len(model["drifted"]))
-        customers.labels(model["version"]).set(model["customers"])
+        version = model["model"], model["version"]
+        reported.labels(model["model"]).set_to_current_time()
+        drifted.labels(*version).set(len(model["drifted"]))
+        entities.labels(*version).set(model["customers"])
         for column in model["columns"]:
-            psi.labels(model["version"], column["column"]).set(column["psi"])
+            psi.labels(*version, column["column"]).set(column["psi"])
     return registry

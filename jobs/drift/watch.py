@@ -249,6 +249,7 @@ def _compared(version: _VersionRows, watch: DriftWatch, models: int) -> tuple[di
     first, last = (datetime.fromtimestamp(us / 1e6, UTC).isoformat() for us in (times.min(), times.max()))
     told: dict[str, Any] = {
         "tag": version.model.tag,
+        "model": contract.model_name,
         "version": contract.model_version,
         "verdict": "drifted" if any(column.drifted for column in found) else "not drifted",
         "customers": len(live),

@@ -96,6 +96,7 @@ def _materialize(artefacts: Artefacts, record: RunRecord, wanted: _Options, sett
     record.build = in_place.name
     check_whole(in_place)
     store = open_feature_store(artefacts)
+    record.project = store.project
     from scoring.feast.store import views_to_materialize  # imports feast
 
     views = views_to_materialize(store)

@@ -66,6 +66,7 @@ class RunRecord:
     """Result of one run; times are UTC.
 
     until: rows up to this event time were materialized.
+    project: Feast's; empty if the run failed before it opened the store.
     build: the build of the offline store that was read.
     source: the orders that it was made of.
     newest_snapshot: ISO time of its newest windowed snapshot; the age of these features counts from it.
@@ -73,6 +74,7 @@ class RunRecord:
 
     started: datetime
     until: datetime
+    project: str = ""
     build: str = ""
     source: str = ""
     newest_snapshot: str = ""
@@ -121,20 +123,26 @@ def _shown(value: object) -> str:
 
 
 def metrics_of(records: Path) -> CollectorRegistry:
-    """Prometheus metrics of the runs in a file."""
+    """Prometheus metrics of the runs in a file, labelled with the Feast project: a run serves all its models."""
     registry = CollectorRegistry()
+    last, success, project = _last_runs(records)
 
     def gauge(name: str, meaning: str, value: float) -> None:
-        Gauge(f"churn_materialize_{name}", meaning, registry=registry).set(value)
+        made = Gauge(f"model_jobs_materialize_{name}", meaning, ["project"], registry=registry)
+        made.labels(project).set(value)
 
-    last, success = _last_runs(records)
     if last is not None:
         gauge("last_run_timestamp_seconds", "When the last run ended", _ended(last))
         gauge("last_run_seconds", "How long the last run took", last["seconds"])
         gauge("last_exit_code", "Of the last run, see docs/materialization.md", last["exit_code"])
-        written = Gauge("churn_materialize_written_rows", "Rows that the last run wrote", ["view"], registry=registry)
+        written = Gauge(
+            "model_jobs_materialize_written_rows",
+            "Rows that the last run wrote",
+            ["project", "view"],
+            registry=registry,
+        )
         for view in last["views"]:
-            written.labels(view["view"]).set(view["written"])
+            written.labels(project, view["view"]).set(view["written"])
     if success is not None:
         gauge("last_success_timestamp_seconds", "When the last run that did everything ended", _ended(success))
         if snapshot := success.get("newest_snapshot"):
@@ -143,19 +151,20 @@ def metrics_of(records: Path) -> CollectorRegistry:
     return registry
 
 
-def _last_runs(records: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """The last run, and the last complete one; runs that found another run active are ignored."""
-    last = None
+def _last_runs(records: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None, str]:
+    """The last run, the last complete one, and their project; runs that found another run active are ignored."""
+    last, project = None, ""
     for line in reversed(records.read_text(encoding="utf-8").splitlines()):
         try:
             run = json.loads(line)
         except ValueError:  # a crash cut it off
             continue
+        project = project or run.get("project", "")
         if run["outcome"] != "locked":
             last = last or run
             if run["outcome"] == "done":
-                return last, run
-    return last, None
+                return last, run, project
+    return last, None, project
 
 
 def _ended(run: dict[str, Any]) -> float:

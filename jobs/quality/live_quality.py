@@ -124,6 +124,7 @@ def live_quality(artefacts: Artefacts, check: QualityCheck, opened: Opener = ope
             calibrations += _calibrations(rows, model)
         active = scores.active(check.active)
         training = {tag: dict(contract.metrics) for tag, contract in scores.contracts.items()}
+        models = {tag: {"name": c.model_name, "version": c.model_version} for tag, c in scores.contracts.items()}
     if not found:
         nothing = f"no label belongs to a scored row: {counts}"
         if not answered:
@@ -144,6 +145,7 @@ def live_quality(artefacts: Artefacts, check: QualityCheck, opened: Opener = ope
         "active": active,
         "resamples": check.resamples,
         "verdicts": verdicts,
+        "models": models,
         "training": training,
         "quality": [asdict(quality) for quality in found],
         "problems": problems,

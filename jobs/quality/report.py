@@ -123,21 +123,25 @@ def metrics_of(report: Mapping[str, Any]) -> CollectorRegistry:
     registry = CollectorRegistry()
 
     def gauge(name: str, meaning: str, *labels: str) -> Gauge:
-        return Gauge(f"churn_live_quality_{name}", meaning, labels, registry=registry)
+        return Gauge(f"model_jobs_live_quality{name}", meaning, ["model", *labels], registry=registry)
 
-    live = gauge("roc_auc", "ROC AUC of the newest week that has figures", "model", "population")
-    training = gauge("training_roc_auc", "ROC AUC that training measured", "model", "population")
-    lost = gauge("lost", "1 if it surely lies further below training's than is allowed", "model", "population")
+    of_metric = "version", "population", "metric"
+    live = gauge("", "A metric in the newest week that has figures, with its interval", *of_metric, "bound")
+    training = gauge("_training", "The metric as training measured it", *of_metric)
+    lost = gauge("_lost", "1 if it surely lies further from training's than is allowed", *of_metric)
     for verdict in report["verdicts"]:
-        model, population = labels = verdict["model"], verdict["population"]
+        week, population = verdict["week"], verdict["population"]
         (judged,) = (
             quality
             for quality in report["quality"]
-            if (quality["model"], quality["week"], quality["population"]) == (model, verdict["week"], population)
+            if (quality["model"], quality["week"], quality["population"]) == (verdict["model"], week, population)
         )
-        live.labels(*labels).set(judged["figures"]["roc_auc"]["value"])
+        labels = *report["models"][verdict["model"]].values(), population, "roc_auc"
+        for bound, value in judged["figures"]["roc_auc"].items():
+            live.labels(*labels, bound).set(value)
         training.labels(*labels).set(verdict["training"])
         lost.labels(*labels).set(verdict["lost"])
-    judged_at = datetime.fromisoformat(report["judged_at"]).timestamp()
-    gauge("last_report_timestamp_seconds", "When the last report was made").set(judged_at)
+    reported = gauge("_last_report_timestamp_seconds", "When the last report was made")
+    for name in {model["name"] for model in report["models"].values()} or {""}:  # no contract could be read
+        reported.labels(name).set(datetime.fromisoformat(report["judged_at"]).timestamp())
     return registry

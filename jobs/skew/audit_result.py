@@ -17,6 +17,7 @@ WHOLE_ROW = "(the whole row)"
 class AuditResult:
     """Counts over all audited rows, and examples.
 
+    models: number of rows by model tag; `registered` has the registered models' names.
     values: number of compared values, one for each input of a customer who was known online.
     findings: number of values by feature and finding.
     comparisons: number of values that were compared by feature. Under `WHOLE_ROW`, customers who were unknown online.
@@ -37,6 +38,7 @@ class AuditResult:
     values: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     models: Counter[str] = field(default_factory=Counter)
+    registered: set[str] = field(default_factory=set)
     findings: Counter[tuple[str, Finding]] = field(default_factory=Counter)
     comparisons: Counter[str] = field(default_factory=Counter)
     daily_findings: Counter[tuple[str, str]] = field(default_factory=Counter)

@@ -50,6 +50,7 @@ class ModelAudit:
         result.comparisons.update(dict.fromkeys(names, int(rows.known.sum())))
         result.comparisons[WHOLE_ROW] += int((~rows.known).sum())
         result.models[self._model.tag] += len(rows)
+        result.registered.add(self._model.contract.model_name)
         result.statuses.update(rows.table["status"].to_pylist())
         valid = self.replay.replay(RowChoice.VALID, rows)
         served = served_of(rows)

@@ -32,16 +32,22 @@ def write(folder: Path, result: AuditResult, report: Mapping[str, Any], now: dat
 
 
 def metrics_of(result: AuditResult, now: datetime) -> CollectorRegistry:
-    """Metrics of the audit. They name no customer and hold no value of one."""
+    """Metrics of the audit, which name no entity and hold no value of one.
+
+    An audit counts all rows of a log together. If they are of several registered models, the label has all names.
+    """
     registry = CollectorRegistry()
+    model = ",".join(sorted(result.registered))
 
     def gauge(name: str, meaning: str, value: float) -> None:
-        Gauge(f"churn_skew_{name}", meaning, registry=registry).set(value)
+        Gauge(f"model_jobs_skew_{name}", meaning, ["model"], registry=registry).labels(model).set(value)
 
     gauge("audited_rows", "Logged rows that the last audit compared with the offline store", result.rows)
-    by_class = Gauge("churn_skew_differences", "Values of the last audit by class", ["class"], registry=registry)
+    by_class = Gauge(
+        "model_jobs_skew_differences", "Values of the last audit by class", ["model", "class"], registry=registry
+    )
     for kind, count in result.by_class.items():
-        by_class.labels(kind).set(count)
+        by_class.labels(model, kind).set(count)
     gauge("unexplained", "Differences of the last audit without an explanation", result.unexplained)
     gauge("moved_decisions", "Decisions that the offline vector would have changed", result.moved_decisions)
     gauge("problems", "Files and models of the log that the last audit could not use", len(result.problems))

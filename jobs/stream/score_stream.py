@@ -86,7 +86,7 @@ def _follow(
     client = client_beside(store, str(artefacts.redis_url))
     batches = StreamBatches(artefacts, source, store, client, model, stream.folders, settings)
     batches.claim()
-    metrics = StreamMetrics(settings.stream_metrics_port)
+    metrics = StreamMetrics(model.contract.model_name, settings.stream_metrics_port)
     stopping = threading.Event()
 
     def process_and_report(attempt: Callable[[], BatchRecord]) -> None:

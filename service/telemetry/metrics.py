@@ -3,7 +3,7 @@
 import asyncio
 import fcntl
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
@@ -14,13 +14,13 @@ from service.own_threads import in_own_thread
 from service.telemetry.metrics_files import merged
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry, Metric
+    from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 
 Stage = Literal["features", "model", "challenger"]
 LogOutcome = Literal["written", "dropped_full", "dropped_failed"]
 ChallengerOutcome = Literal["scored", "late", "failed", "dropped"]
-_PREFIX = "churn_"
-_UNREADABLE = "churn_metrics_files_unreadable"
+_PREFIX = "model_service_"
+_UNREADABLE = _PREFIX + "metrics_files_unreadable"
 _UNREADABLE_HELP = "Files of workers' metrics that are damaged and left out"
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -32,10 +32,11 @@ class ServiceMetrics:
     """Counters, gauges and histograms of one worker; `exposition` adds up all workers.
 
     Args:
+        model: the champion's registered name, their label `model`; `live` changes it.
         registry: where they are registered; None: the process's own.
     """
 
-    def __init__(self, registry: "CollectorRegistry | None" = None) -> None:
+    def __init__(self, model: str, registry: "CollectorRegistry | None" = None) -> None:
         # prometheus_client decides at import whether several processes share its values.
         from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 
@@ -45,118 +46,94 @@ class ServiceMetrics:
         self._folder = None if registry is not None or folder is None else Path(folder)
         self._alive = self._folder and _announce(self._folder)
         self._scraping: asyncio.Future[bytes] | None = None
-        self._requests = Counter(
-            "churn_requests",
-            "Requests by call, outcome and name of the API key",
-            ["call", "outcome", "client"],
-            registry=to,
+
+        def counter(name: str, meaning: str, *labels: str) -> Counter:
+            return Counter(_PREFIX + name, meaning, ["model", *labels], registry=to)
+
+        def histogram(name: str, meaning: str, buckets: Sequence[float], *labels: str) -> Histogram:
+            return Histogram(_PREFIX + name, meaning, ["model", *labels], buckets=buckets, registry=to)
+
+        def gauge(name: str, meaning: str, mode: Literal["livesum", "livemax"], *labels: str) -> Gauge:
+            return Gauge(_PREFIX + name, meaning, ["model", *labels], multiprocess_mode=mode, registry=to)
+
+        self._requests = counter(
+            "requests", "Requests by call, outcome and name of the API key", "call", "outcome", "client"
         )
-        self._seconds = Histogram(
-            "churn_request_seconds",
-            "Seconds from the body read to the answer ready, by call",
-            ["call"],
-            buckets=_SECONDS,
-            registry=to,
+        self._seconds = histogram(
+            "request_seconds", "Seconds from the body read to the answer ready, by call", _SECONDS, "call"
         )
-        self._stage_seconds = Histogram(
-            "churn_stage_seconds",
+        self._stage_seconds = histogram(
+            "stage_seconds",
             "Seconds of one read of features and of one call of a model, each for one or more rows",
-            ["stage"],
-            buckets=_SECONDS,
-            registry=to,
+            _SECONDS,
+            "stage",
         )
-        self._rows = Counter(
-            "churn_predictions", "Customers looked up and scored, or not, by status", ["status"], registry=to
+        self._rows = counter("predictions", "Rows looked up and scored, or not, by status", "status")
+        self._issues = counter("feature_issues", "Features that were not simply fresh", "feature", "state")
+        self._ages = histogram(
+            "feature_age_seconds", "Age of the oldest row in one read, by feature view", _AGES, "view"
         )
-        self._issues = Counter(
-            "churn_feature_issues", "Features that were not simply fresh", ["feature", "state"], registry=to
+        self._coalesced = histogram(
+            "coalesced_rows", "Single requests answered by one read and one call of the model", _ROWS
         )
-        self._ages = Histogram(
-            "churn_feature_age_seconds",
-            "Age of the oldest row in one read, by feature view",
-            ["view"],
-            buckets=_AGES,
-            registry=to,
+        self._cached = counter("cached_rows", "Rows answered with last known good values")
+        self._unreadable_rows = counter(
+            "unreadable_rows", "Rows that were not answered because of what is stored of them, by reason", "reason"
         )
-        self._coalesced = Histogram(
-            "churn_coalesced_rows",
-            "Single requests answered by one read and one call of the model",
-            buckets=_ROWS,
-            registry=to,
+        self._breaker = gauge(
+            "breaker_open", "Workers whose circuit breaker keeps requests away from the online store", "livesum"
         )
-        self._cached = Counter("churn_cached_rows", "Rows answered with last known good values", registry=to)
-        self._unreadable_rows = Counter(
-            "churn_unreadable_rows",
-            "Customers who were not answered because of what is stored of them, by reason",
-            ["reason"],
-            registry=to,
+        self._mismatch = gauge(
+            "contract_mismatch", "1 if the live feature registry no longer keeps what the contract promises", "livemax"
         )
-        self._breaker = Gauge(
-            "churn_breaker_open",
-            "Workers whose circuit breaker keeps requests away from the online store",
-            multiprocess_mode="livesum",
-            registry=to,
+        self._live = gauge("model_live", "1 for the model version that answers", "livemax", "version", "role")
+        self._challenger = counter(
+            "challenger_rows", "Rows that the challenger should score, by what came of it", "outcome"
         )
-        self._mismatch = Gauge(
-            "churn_contract_mismatch",
-            "1 if the live feature registry no longer keeps what the contract promises",
-            multiprocess_mode="livemax",
-            registry=to,
+        self._switches = counter(
+            "model_switches", "Changes of the models that are live, by what came of them", "outcome"
         )
-        self._live = Gauge(
-            "churn_model_live",
-            "1 for the model version that answers",
-            ["name", "version", "role"],
-            multiprocess_mode="livemax",
-            registry=to,
+        self._switch_failing = gauge(
+            "model_switch_failing", "1 while the models that should be live cannot be", "livemax"
         )
-        self._challenger = Counter(
-            "churn_challenger_rows",
-            "Customers that the challenger should score, by what came of it",
-            ["outcome"],
-            registry=to,
+        self._logged = counter("log_rows", "Rows for the inference log, by what became of them", "outcome")
+        self._log_waiting = gauge(
+            "log_waiting_rows", "Rows that the last write to the inference log took from the queue", "livesum"
         )
-        self._switches = Counter(
-            "churn_model_switches",
-            "Changes of the models that are live, by what came of them",
-            ["outcome"],
-            registry=to,
-        )
-        self._switch_failing = Gauge(
-            "churn_model_switch_failing",
-            "1 while the models that should be live cannot be",
-            multiprocess_mode="livemax",
-            registry=to,
-        )
-        self._logged = Counter(
-            "churn_log_rows", "Rows for the inference log, by what became of them", ["outcome"], registry=to
-        )
-        self._log_waiting = Gauge(
-            "churn_log_waiting_rows",
-            "Rows that the last write to the inference log took from the queue",
-            multiprocess_mode="livesum",
-            registry=to,
-        )
-        self._log_failing = Gauge(
-            "churn_log_failing",
-            "Workers whose inference log cannot be written",
-            multiprocess_mode="livesum",
-            registry=to,
-        )
+        self._log_failing = gauge("log_failing", "Workers whose inference log cannot be written", "livesum")
         # This one stays 0: `_EveryWorker` exposes the number.
         self._unreadable_files = Gauge(_UNREADABLE, _UNREADABLE_HELP, multiprocess_mode="livemax", registry=to)
         self._identities: tuple[dict[str, str], ...] = ()
-        # Kept, because every request needs them and looking labels up takes as long as counting.
+        states = self._breaker, self._mismatch, self._switch_failing, self._log_waiting, self._log_failing
+        self._states: dict[Gauge, float] = dict.fromkeys(states, 0)
+        self._bind(model)
+
+    def _bind(self, model: str) -> None:
+        """Count for this model from now on.
+
+        What every request counts is bound to its labels once, because looking labels up takes as long as counting.
+        """
+        self._model = model
         self._by_outcome: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
-        self._stages = {stage: self._stage_seconds.labels(stage) for stage in ("features", "model", "challenger")}
-        self._rows_ok = self._rows.labels("ok")
+        self._by_view: dict[str, Histogram] = {}
+        self._stages = {s: self._stage_seconds.labels(model, s) for s in ("features", "model", "challenger")}
+        self._rows_ok = self._rows.labels(model, "ok")
+        self._coalesced_rows = self._coalesced.labels(model)
+        self._cached_rows = self._cached.labels(model)
+        for gauge, value in self._states.items():
+            gauge.labels(model).set(value)
+
+    def _set(self, gauge: "Gauge", value: float) -> None:
+        self._states[gauge] = value
+        gauge.labels(self._model).set(value)
 
     def answered(self, call: str, outcome: str, client: str, seconds: float) -> None:
         """Count one answer; `outcome` is `ok` or the error's code."""
         labels = (call, outcome, client)
         found = self._by_outcome.get(labels)
         if found is None:
-            found = self._by_outcome[labels] = (self._requests.labels(*labels), self._seconds.labels(call))
+            counted, timed = self._requests.labels(self._model, *labels), self._seconds.labels(self._model, call)
+            found = self._by_outcome[labels] = counted, timed
         found[0].inc()
         found[1].observe(seconds)
 
@@ -166,7 +143,7 @@ class ServiceMetrics:
 
     def coalesced(self, rows: int) -> None:
         """Count the single requests of one batch."""
-        self._coalesced.observe(rows)
+        self._coalesced_rows.observe(rows)
 
     def rows_ok(self, rows: int) -> None:
         """Count rows with the status `ok`."""
@@ -174,65 +151,75 @@ class ServiceMetrics:
 
     def row(self, status: str) -> None:
         """Count one row with another status."""
-        self._rows.labels(status).inc()
+        self._rows.labels(self._model, status).inc()
 
     def issues(self, issues: Iterable[FeatureIssue]) -> None:
         """Count the feature issues of one row."""
         for issue in issues:
-            self._issues.labels(issue.feature, issue.state).inc()
+            self._issues.labels(self._model, issue.feature, issue.state).inc()
 
     def age(self, view: str, seconds: float) -> None:
         """Observe the age of a view's oldest row in one read."""
-        self._ages.labels(view).observe(seconds)
+        found = self._by_view.get(view)
+        if found is None:
+            found = self._by_view[view] = self._ages.labels(self._model, view)
+        found.observe(seconds)
 
     def cached_rows(self, rows: int) -> None:
         """Count rows that the last-known-good cache answered."""
-        self._cached.inc(rows)
+        self._cached_rows.inc(rows)
 
     def unreadable(self, reason: str, rows: int) -> None:
-        """Count customers whose stored rows cannot be decoded or break a rule."""
-        self._unreadable_rows.labels(reason).inc(rows)
+        """Count rows whose stored values cannot be decoded or break a rule."""
+        self._unreadable_rows.labels(self._model, reason).inc(rows)
 
     def breaker(self, is_open: bool) -> None:
         """Set whether the circuit breaker keeps requests away from the online store."""
-        self._breaker.set(is_open)
+        self._set(self._breaker, is_open)
 
     def contract_mismatch(self, found: bool) -> None:
         """Set whether the live registry breaks the contract."""
-        self._mismatch.set(found)
+        self._set(self._mismatch, found)
 
     def challenger(self, outcome: ChallengerOutcome, rows: int) -> None:
         """Count rows that the challenger should score."""
-        self._challenger.labels(outcome).inc(rows)
+        self._challenger.labels(self._model, outcome).inc(rows)
 
     def log_rows(self, outcome: LogOutcome, rows: int) -> None:
         """Count rows for the inference log."""
-        self._logged.labels(outcome).inc(rows)
+        self._logged.labels(self._model, outcome).inc(rows)
 
     def log_waiting(self, rows: int) -> None:
         """Set how many rows waited to be logged."""
-        self._log_waiting.set(rows)
+        self._set(self._log_waiting, rows)
 
     def log_failing(self, failing: bool) -> None:
         """Set whether the inference log cannot be written."""
-        self._log_failing.set(failing)
+        self._set(self._log_failing, failing)
 
-    def live(self, *identities: dict[str, str]) -> None:
-        """Set which models are live."""
+    def live(self, champion: dict[str, str], *others: dict[str, str]) -> None:
+        """Set which models are live, by their identities; everything counts for the champion's name from now on."""
         for gone in self._identities:
-            self._live.labels(**gone).set(0)
-        for identity in identities:
-            self._live.labels(**identity).set(1)
-        self._identities = identities
+            self._of(gone).set(0)
+        if champion["name"] != self._model:
+            for gauge in self._states:
+                gauge.labels(self._model).set(0)
+            self._bind(champion["name"])
+        self._identities = champion, *others
+        for identity in self._identities:
+            self._of(identity).set(1)
+
+    def _of(self, identity: dict[str, str]) -> "Gauge":
+        return self._live.labels(identity["name"], identity["version"], identity["role"])
 
     def switched(self, outcome: Literal["done", "failed"]) -> None:
         """Count a change of the live models, and set whether it failed."""
-        self._switches.labels(outcome).inc()
+        self._switches.labels(self._model, outcome).inc()
         self.switch_failing(outcome == "failed")
 
     def switch_failing(self, failing: bool) -> None:
         """Set whether a desired model is not live."""
-        self._switch_failing.set(failing)
+        self._set(self._switch_failing, failing)
 
     async def scrape(self) -> bytes:
         """Run `exposition` in a thread. Concurrent requests share its result, so that no client can start many."""

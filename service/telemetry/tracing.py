@@ -46,9 +46,9 @@ def note_answer(span: "Span | None", call: str, outcome: str, status: int, reque
     span.set_attributes(
         {
             "http.response.status_code": status,
-            "churn.call": call,
-            "churn.outcome": outcome,
-            "churn.request_id": request_id,
+            "model.call": call,
+            "model.outcome": outcome,
+            "model.request_id": request_id,
         }
     )
     if status >= 500:
@@ -93,8 +93,12 @@ def trace_ids() -> dict[str, str]:
     return {"trace_id": trace.format_trace_id(context.trace_id), "span_id": trace.format_span_id(context.span_id)}
 
 
-def start_tracing() -> None:
-    """Send spans to the collector that OpenTelemetry's variables name (`OTEL_EXPORTER_OTLP_ENDPOINT`, …)."""
+def start_tracing(service: str) -> None:
+    """Send spans to the collector that OpenTelemetry's variables name (`OTEL_EXPORTER_OTLP_ENDPOINT`, …).
+
+    Args:
+        service: its name if the variables do not give one.
+    """
     global _tracer, _provider
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource
@@ -103,7 +107,7 @@ def start_tracing() -> None:
 
     keep_loopback_direct(os.environ)  # a collector on this machine is not behind the proxy
     named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-    resource = Resource.create({"process.pid": os.getpid(), **({} if named else {SERVICE_NAME: "churn"})})
+    resource = Resource.create({"process.pid": os.getpid(), **({} if named else {SERVICE_NAME: service})})
     _provider = TracerProvider(resource=resource)
     _provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     _tracer = _provider.get_tracer("service")

@@ -32,10 +32,10 @@ from tests.servers.serving import Service, serving, wait_until
 pytestmark = needs_prometheus
 
 CUSTOMERS = [f"{number:05d}" for number in range(42, 23_500, 469)]
-OF_THE_SERVICE = ("ChurnBreakerOpen", "ChurnAvailabilityBurnsFast")
-OF_THE_JOB = ("ChurnMaterializeFailing", "ChurnMaterializeLate")
+OF_THE_SERVICE = ("ModelServiceBreakerOpen", "ModelServiceAvailabilityBurnsFast")
+OF_THE_JOB = ("ModelJobsMaterializeFailing", "ModelJobsMaterializeLate")
 NOT_HERE = {"Alerts", "Challenger", "Reports", "Skew", "Drift", "Live quality"} | {
-    f"Stream: {what}" for what in ("orders", "lag", "customers by status")
+    f"Stream: {what}" for what in ("events", "lag", "entities by status")
 }
 """Panels of what does not run in these tests, or is over."""
 SECONDS = 60.0
@@ -122,7 +122,9 @@ def watching(shop: Shop, service: Service, told: Receiver) -> Iterator[Prometheu
     with (
         node_exporter(shop.reports) as exporter,
         alertmanager(shop.folder / "alertmanager", told) as manager,
-        prometheus(shop.folder / "prometheus", {"churn": [service.port], "churn-jobs": [exporter]}, manager) as running,
+        prometheus(
+            shop.folder / "prometheus", {"model-service": [service.port], "model-jobs": [exporter]}, manager
+        ) as running,
     ):
         wait_until(lambda: ["1", "1"] == running.values("up"), SECONDS)
         yield running
@@ -141,7 +143,9 @@ def refused(service: Service) -> bool:
 def test_redis_stops_and_a_materialization_fails_and_is_late_until_both_are_mended(
     shop: Shop, service: Service, watching: Prometheus, told: Receiver
 ) -> None:
-    wait_until(lambda: ask(service) == 200 and watching.values("job:churn_faults:ratio_rate5m") == ["0"], SECONDS)
+    wait_until(
+        lambda: ask(service) == 200 and watching.values("job_model:model_service_faults:ratio_rate5m") == ["0"], SECONDS
+    )
     assert not watching.firing() & {*OF_THE_SERVICE, *OF_THE_JOB}
     shop.let_a_day_pass()
 
@@ -158,17 +162,17 @@ def test_redis_stops_and_a_materialization_fails_and_is_late_until_both_are_mend
     wait_until(lambda: told.got("RESOLVED", *OF_THE_JOB), SECONDS)
 
     assert not watching.firing() & {*OF_THE_SERVICE, *OF_THE_JOB}
-    late = next(text for title, text in told.messages if title == "[FIRING] ChurnMaterializeLate")
+    late = next(text for title, text in told.messages if title == "[FIRING] ModelJobsMaterializeLate")
     assert "The last complete one ended 1d 3h 0m" in late
-    assert "docs/operations/runbook-jobs.md#churnmaterializelate" in late
+    assert "docs/operations/runbook-jobs.md#modeljobsmaterializelate" in late
 
 
 def test_what_is_scraped_is_what_the_queries_are_held_against(watching: Prometheus, tmp_path: Path) -> None:
     known = of_service() | of_jobs(tmp_path)
-    unlabelled = {name for name, metric in of_service().items() if not metric.labels}
-    materialized = {name for name in of_jobs(tmp_path) if name.startswith("churn_materialize_")}
+    unlabelled = {name for name, metric in of_service().items() if metric.labels in ([], ["model"])}
+    materialized = {name for name in of_jobs(tmp_path) if name.startswith("model_jobs_materialize_")}
     seen: dict[str, set[str]] = {}
-    for series in watching.ask("series", **{"match[]": '{__name__=~"churn_.+"}'}):
+    for series in watching.ask("series", **{"match[]": '{__name__=~"model_(service|jobs)_.+"}'}):
         name = series.pop("__name__")
         base = name if name in known else name.rpartition("_")[0]
         seen.setdefault(base, set()).update(series.keys() - {*OF_TARGETS, "le"})
@@ -178,9 +182,11 @@ def test_what_is_scraped_is_what_the_queries_are_held_against(watching: Promethe
 
 
 def test_every_panel_is_drawn_of_what_is_there(service: Service, watching: Prometheus) -> None:
-    panels = json.loads((SOURCE / "deploy" / "grafana" / "dashboards" / "churn-service.json").read_text())["panels"]
+    panels = json.loads((SOURCE / "deploy" / "grafana" / "dashboards" / "model-service.json").read_text())["panels"]
     queries = {
-        panel["title"]: [target["expr"].replace("$__rate_interval", "5m") for target in panel["targets"]]
+        panel["title"]: [
+            target["expr"].replace("$__rate_interval", "5m").replace("$model", ".*") for target in panel["targets"]
+        ]
         for panel in panels
         if panel["type"] != "row"
     }

@@ -25,7 +25,7 @@ def outcomes(loop: Loop) -> Counter[tuple[str, str]]:
     """Call, outcome → answers, as the service itself counts them."""
     counted: Counter[tuple[str, str]] = Counter()
     for line in str(loop.call("GET", "/metrics").body).splitlines():
-        found = re.fullmatch(r'churn_requests_total\{call="(.*)",client=".*",outcome="(.*)"\} (.*)', line)
+        found = re.fullmatch(r'model_service_requests_total\{call="(.*)",client=".*",outcome="(.*)"\} (.*)', line)
         if found:
             counted[found[1], found[2]] += int(float(found[3]))
     return counted

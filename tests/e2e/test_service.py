@@ -115,7 +115,9 @@ def test_the_model_call_shows_the_live_contract(loop: Loop) -> None:
 def test_metrics_count_requests_by_outcome(loop: Loop) -> None:
     def unknown() -> float:
         lines = str(loop.call("GET", "/metrics").body).splitlines()
-        found = [line for line in lines if line.startswith("churn_requests_total{") and "unknown_customer" in line]
+        found = [
+            line for line in lines if line.startswith("model_service_requests_total{") and "unknown_customer" in line
+        ]
         return sum(float(line.rsplit(" ", 1)[1]) for line in found)
 
     before = unknown()

@@ -121,7 +121,7 @@ def test_the_request_is_below_its_caller_and_reading_and_scoring_are_below_it(sp
     assert ("POST", "/predict", 200) == tuple(
         told[key] for key in ("http.request.method", "http.route", "http.response.status_code")
     )
-    assert ("predict", "ok") == (told["churn.call"], told["churn.outcome"])
+    assert ("predict", "ok") == (told["model.call"], told["model.outcome"])
     children = {span.name: span for span in spans if span.parent_span_id == server.span_id}
     assert {"read features", "score"} == children.keys()
     read, score = children["read features"], children["score"]

@@ -55,7 +55,10 @@ def counted(folder: Path, worker: int) -> int | None:
         return None
     of_worker = MultiProcessCollector.merge([str(metrics / f"counter_{worker}.db")])  # type: ignore[no-untyped-call]
     return sum(
-        int(sample.value) for metric in of_worker if metric.name == "churn_requests" for sample in metric.samples
+        int(sample.value)
+        for metric in of_worker
+        if metric.name == "model_service_requests"
+        for sample in metric.samples
     )
 
 
@@ -95,13 +98,15 @@ def get(connection: http.client.HTTPConnection, path: str) -> str:
 
 
 def test_counters_add_up_over_workers(service: Service, folder: Path) -> None:
-    before = service.metric("churn_requests_total", call="predict", outcome="ok")
+    before = service.metric("model_service_requests_total", call="predict", outcome="ok")
 
     statuses = [service.call(*ASK).status for _ in range(50)]
 
     assert [200] * 50 == statuses
-    assert before + 50 == service.metric("churn_requests_total", call="predict", outcome="ok")
-    assert service.metric("churn_requests_total") == sum(counted(folder, worker) or 0 for worker in workers(service))
+    assert before + 50 == service.metric("model_service_requests_total", call="predict", outcome="ok")
+    assert service.metric("model_service_requests_total") == sum(
+        counted(folder, worker) or 0 for worker in workers(service)
+    )
 
 
 def test_either_worker_gives_the_same_metrics(service: Service, folder: Path) -> None:
@@ -111,19 +116,19 @@ def test_either_worker_gives_the_same_metrics(service: Service, folder: Path) ->
         first, second = (get(connection, "/metrics") for connection in to_each.values())
 
     assert first == second
-    assert [1] == samples(first, "churn_model_live")
+    assert [1] == samples(first, "model_service_model_live")
     assert "pid=" not in first
 
 
 def test_a_registry_that_breaks_the_contract_is_shown_until_it_is_mended(
     loop: Loop, service: Service, folder: Path
 ) -> None:
-    assert 0 == service.metric("churn_contract_mismatch")
+    assert 0 == service.metric("model_service_contract_mismatch")
 
     apply(loop, folder, "ttl=timedelta(days=2)", "ttl=timedelta(days=3)")
-    wait_until(lambda: service.metric("churn_contract_mismatch") == 1, 30)
+    wait_until(lambda: service.metric("model_service_contract_mismatch") == 1, 30)
     apply(loop, folder, "", "")
-    wait_until(lambda: service.metric("churn_contract_mismatch") == 0, 30)
+    wait_until(lambda: service.metric("model_service_contract_mismatch") == 0, 30)
 
     assert 200 == service.call(*ASK).status
 
@@ -154,22 +159,22 @@ def test_a_killed_worker_is_replaced_its_counts_stay_and_its_open_breaker_goes(
     with hung_redis(loop):
         for _ in range(200):
             service.call(*ASK)
-            if service.metric("churn_breaker_open") == 2:
+            if service.metric("model_service_breaker_open") == 2:
                 break
-        both_open, before = service.metric("churn_breaker_open"), service.metric("churn_requests_total")
+        both_open, before = service.metric("model_service_breaker_open"), service.metric("model_service_requests_total")
         os.kill(killed, signal.SIGKILL)
-        wait_until(lambda: service.metric("churn_breaker_open") == 1, 5)
+        wait_until(lambda: service.metric("model_service_breaker_open") == 1, 5)
 
     assert 2 == both_open
-    assert before <= service.metric("churn_requests_total")
+    assert before <= service.metric("model_service_requests_total")
     wait_until(lambda: len(workers(service)) == 2, 60)
     (replacement,) = workers(service) - {other}
     wait_until(lambda: counted(folder, replacement) is not None, 60)
     with connections(service, folder) as to_each:
         assert {other, replacement} == to_each.keys()
-    wait_until(lambda: service.call(*ASK).status == 200 and service.metric("churn_breaker_open") == 0)
-    assert 1 == service.metric("churn_model_live")
-    assert before < service.metric("churn_requests_total")
+    wait_until(lambda: service.call(*ASK).status == 200 and service.metric("model_service_breaker_open") == 0)
+    assert 1 == service.metric("model_service_model_live")
+    assert before < service.metric("model_service_requests_total")
 
 
 def test_clients_who_come_while_no_worker_lives_wait_and_the_next_one_answers(service: Service) -> None:

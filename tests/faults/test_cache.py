@@ -50,4 +50,4 @@ def test_known_customers_are_answered_with_flagged_features_and_others_refused(b
     assert (503, 200) == health
     assert {"200", "200 from the cache"} == fault.outcomes.keys()
     assert fault.outcomes["200 from the cache"] > 50
-    assert bench.service.metric("churn_cached_rows_total") > 100
+    assert bench.service.metric("model_service_cached_rows_total") > 100

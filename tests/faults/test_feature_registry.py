@@ -14,7 +14,7 @@ NOTICED_SECONDS = 3
 
 
 def mismatch(bench: Bench) -> float:
-    return bench.service.metric("churn_contract_mismatch")
+    return bench.service.metric("model_service_contract_mismatch")
 
 
 def test_answers_stay_the_same_while_everything_is_materialized_again(bench: Bench, loop: Loop) -> None:

@@ -90,7 +90,7 @@ def models(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mod
 def as_it_was(models: Models) -> None:
     models.alone()
     models.pinned(models.first)
-    wait_until(lambda: models.service.metric("churn_model_switch_failing") == 0)
+    wait_until(lambda: models.service.metric("model_service_model_switch_failing") == 0)
 
 
 def rows_of(exchange: Exchange) -> list[tuple[str, float, str]]:
@@ -122,24 +122,24 @@ def test_a_swap_and_a_rollback_under_load_fail_no_request_and_no_answer_is_by_an
     assert set(versions) == {version for _, _, version in rows}
     wrong = [row for row in rows if abs(row[1] - versions[row[2]][row[0]]) > _APART / 10]
     assert [] == wrong
-    assert 0 < models.service.metric("churn_model_switches_total", outcome="done")
+    assert 0 < models.service.metric("model_service_model_switches_total", outcome="done")
 
 
 @pytest.mark.parametrize("pinned", ["customer_churn:v901-nowhere", "no tag at all", ""])
 def test_a_tag_that_leads_nowhere_leaves_what_is_live_and_is_shown_until_it_is_mended(
     models: Models, pinned: str
 ) -> None:
-    failed = models.service.metric("churn_model_switches_total", outcome="failed")
+    failed = models.service.metric("model_service_model_switches_total", outcome="failed")
 
     models.pin(pinned)
-    wait_until(lambda: models.service.metric("churn_model_switch_failing") == 1)
+    wait_until(lambda: models.service.metric("model_service_model_switch_failing") == 1)
 
     assert models.live() == models.first
     assert models.service.call("POST", "/predict", {"customer_id": CUSTOMERS[0]}).status == 200
     assert "what should be live is not" in models.service.log.read_text()
-    assert models.service.metric("churn_model_switches_total", outcome="failed") >= failed
+    assert models.service.metric("model_service_model_switches_total", outcome="failed") >= failed
     models.pinned(models.second)
-    wait_until(lambda: models.service.metric("churn_model_switch_failing") == 0)
+    wait_until(lambda: models.service.metric("model_service_model_switch_failing") == 0)
 
 
 def test_a_tampered_model_never_goes_live(models: Models) -> None:
@@ -149,7 +149,7 @@ def test_a_tampered_model_never_goes_live(models: Models) -> None:
     file.write_bytes(whole[:-100] + bytes(100))
     try:
         models.pin(models.second)
-        wait_until(lambda: models.service.metric("churn_model_switch_failing") == 1)
+        wait_until(lambda: models.service.metric("model_service_model_switch_failing") == 1)
         assert models.live() == models.first
         assert "model.onnx was altered" in models.service.log.read_text()
     finally:
@@ -161,7 +161,7 @@ def test_a_challenger_comes_changes_and_goes_without_a_restart_and_without_a_fai
     with Load(models.service.port, CUSTOMERS, 100) as load:
         models.challenge(tag=models.second, mode="shadow")
         wait_until(lambda: (models.beside() or {}).get("mode") == "shadow")
-        wait_until(lambda: models.service.metric("churn_challenger_rows_total", outcome="scored") > 0)
+        wait_until(lambda: models.service.metric("model_service_challenger_rows_total", outcome="scored") > 0)
         models.challenge(tag=models.second, mode="canary", share=0.5)
         wait_until(lambda: (models.beside() or {}).get("mode") == "canary")
         time.sleep(1)
@@ -188,7 +188,7 @@ def test_a_challenger_that_cannot_be_leaves_the_champion_alone(
     models: Models, challenge: dict[str, object], said: str
 ) -> None:
     models.challenge(**challenge)
-    wait_until(lambda: models.service.metric("churn_model_switch_failing") == 1)
+    wait_until(lambda: models.service.metric("model_service_model_switch_failing") == 1)
 
     assert models.beside() is None
     assert models.service.call("POST", "/predict", {"customer_id": CUSTOMERS[0]}).status == 200

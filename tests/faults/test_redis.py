@@ -30,11 +30,11 @@ def test_a_hung_redis_costs_the_deadline_and_then_nothing(bench: Bench) -> None:
         bench.redis.stop_signal()
         time.sleep(FAULT_SECONDS)
         assert (503, 200) == bench.service.health()
-        assert 1 == bench.service.metric("churn_breaker_open")
+        assert 1 == bench.service.metric("model_service_breaker_open")
         bench.redis.cont_signal()
 
     assert 1 <= fault.outcomes["503 deadline_exceeded"] < fault.outcomes["503 online_store_unavailable"]
-    assert 0 == bench.service.metric("churn_breaker_open")
+    assert 0 == bench.service.metric("model_service_breaker_open")
 
 
 def test_a_redis_that_comes_and_goes_is_followed(bench: Bench) -> None:

@@ -60,7 +60,7 @@ def _log_until_killed(folder: Path, request_id: str) -> None:
     settings = ServiceSettings(inference_log_flush_seconds=FLUSH_SECONDS, inference_log_file_mb=1)
     with tempfile.TemporaryDirectory() as stored:
         model = small_model(Path(stored))
-    log = InferenceLog(folder, settings, ServiceMetrics(CollectorRegistry()))
+    log = InferenceLog(folder, settings, ServiceMetrics("small_churn", CollectorRegistry()))
     put = 0
     while True:
         log.put(answers(model, 20, put, request_id))

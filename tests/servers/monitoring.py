@@ -140,6 +140,7 @@ def prometheus(folder: Path, targets: dict[str, Sequence[int]], alertmanager_por
         addresses = [f"127.0.0.1:{port}" for port in targets[scraped["job_name"]]]
         scraped["static_configs"] = [{"targets": addresses}]
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(configuration))
+    shutil.copy2(PROMETHEUS / "old_names.yaml", folder)
     rules = yaml.safe_load((PROMETHEUS / "rules.yaml").read_text())
     for rule in (rule for group in rules["groups"] for rule in group["rules"] if "for" in rule):
         rule["for"] = "1s"

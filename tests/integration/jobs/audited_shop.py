@@ -139,7 +139,7 @@ class Shop:
             features = through(
                 open_feast(PROJECT_ROOT / "feature_repo", self.artefacts, served.contract, stall_seconds=30).features
             )
-            predictor = Predictor(served, features, ServiceMetrics(CollectorRegistry()), log=self)
+            predictor = Predictor(served, features, ServiceMetrics("small_churn", CollectorRegistry()), log=self)
             for start in range(0, len(customers), 100):
                 await predictor.predict(customers[start : start + 100], unix_us(at), overrides, f"r{start // 100}-{at}")
             await predictor.close()

@@ -78,10 +78,11 @@ from tests.models.answers import answers, small_model
 registry = CollectorRegistry()
 model = small_model(Path(sys.argv[1]) / "model")
 settings = ServiceSettings(inference_log_flush_seconds=0.02)
-log = InferenceLog(Path(sys.argv[1]) / "log", settings, ServiceMetrics(registry))
+log = InferenceLog(Path(sys.argv[1]) / "log", settings, ServiceMetrics("small_churn", registry))
 
 def counted(outcome):
-    return registry.get_sample_value("churn_log_rows_total", {"outcome": outcome}) or 0
+    labels = {"model": "small_churn", "outcome": outcome}
+    return registry.get_sample_value("model_service_log_rows_total", labels) or 0
 
 def put_until(outcome, more):
     global put

@@ -21,7 +21,7 @@ from tests.servers.serving import samples
 WORKER = """
 import sys
 from service.telemetry.metrics import ServiceMetrics
-metrics = ServiceMetrics()
+metrics = ServiceMetrics("churn")
 metrics.breaker({open})
 metrics.contract_mismatch({mismatch})
 metrics.live({{"name": "churn", "version": "{version}", "role": "champion"}})
@@ -58,7 +58,7 @@ def exposition() -> str:
     """What a worker would answer that has counted nothing."""
     code = (
         "import sys; from service.telemetry.metrics import ServiceMetrics; "
-        "sys.stdout.buffer.write(ServiceMetrics().exposition())"
+        "sys.stdout.buffer.write(ServiceMetrics('churn').exposition())"
     )
     return subprocess.run([sys.executable, "-c", code], cwd=SOURCE, capture_output=True, text=True, check=True).stdout
 
@@ -76,32 +76,35 @@ def kill(worker: Worker) -> None:
 def test_counters_and_histograms_add_up_over_workers(start_worker: StartWorker) -> None:
     start_worker(), start_worker()
 
-    assert [4] == exposed("churn_requests_total", call="predict", outcome="ok")
-    assert [2] == exposed("churn_request_seconds_bucket", call="predict", le="0.005")
-    assert [4] == exposed("churn_request_seconds_count", call="predict")
+    assert [4] == exposed("model_service_requests_total", call="predict", outcome="ok")
+    assert [2] == exposed("model_service_request_seconds_bucket", call="predict", le="0.005")
+    assert [4] == exposed("model_service_request_seconds_count", call="predict")
 
 
 def test_breakers_are_counted_and_a_mismatch_is_one_if_any_worker_sees_it(start_worker: StartWorker) -> None:
     for is_open, mismatch in ((True, False), (True, True), (False, False)):
         start_worker(is_open=is_open, mismatch=mismatch)
 
-    assert [2] == exposed("churn_breaker_open")
-    assert [1] == exposed("churn_contract_mismatch")
+    assert [2] == exposed("model_service_breaker_open")
+    assert [1] == exposed("model_service_contract_mismatch")
 
 
 def test_two_versions_at_once_are_both_shown(start_worker: StartWorker) -> None:
     start_worker(version="1"), start_worker(version="2")
 
-    assert [[1], [1]] == [exposed("churn_model_live", version=version) for version in "12"]
+    assert [[1], [1]] == [exposed("model_service_model_live", version=version) for version in "12"]
 
 
 def test_what_a_killed_worker_counted_stays_and_its_gauges_go(start_worker: StartWorker) -> None:
     start_worker()
     kill(start_worker(is_open=True, mismatch=True, version="2"))
 
-    assert [4] == exposed("churn_requests_total"), "a counter that falls looks like a restart to Prometheus"
-    assert ([0], [0]) == (exposed("churn_breaker_open"), exposed("churn_contract_mismatch"))
-    assert ([1], []) == (exposed("churn_model_live", version="1"), exposed("churn_model_live", version="2"))
+    assert [4] == exposed("model_service_requests_total"), "a counter that falls looks like a restart to Prometheus"
+    assert ([0], [0]) == (exposed("model_service_breaker_open"), exposed("model_service_contract_mismatch"))
+    assert ([1], []) == (
+        exposed("model_service_model_live", version="1"),
+        exposed("model_service_model_live", version="2"),
+    )
 
 
 def test_workers_that_are_asked_at_once_may_all_find_a_dead_one(start_worker: StartWorker) -> None:
@@ -109,7 +112,7 @@ def test_workers_that_are_asked_at_once_may_all_find_a_dead_one(start_worker: St
         kill(start_worker(is_open=True))
 
     with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(lambda _: exposed("churn_requests_total"), range(4)))
+        found = list(threads.map(lambda _: exposed("model_service_requests_total"), range(4)))
 
     assert [[10]] * 4 == found
 
@@ -123,7 +126,7 @@ def test_a_process_whose_id_is_another_processes_now_is_dead_all_the_same(
     for file in tmp_path.glob(f"*{worker.pid}*"):
         file.rename(file.with_name(file.name.replace(str(worker.pid), str(os.getpid()))))
 
-    assert [0] == exposed("churn_breaker_open")
+    assert [0] == exposed("model_service_breaker_open")
 
 
 def test_feasts_own_metrics_are_left_out(start_worker: StartWorker, tmp_path: Path) -> None:
@@ -133,8 +136,8 @@ def test_feasts_own_metrics_are_left_out(start_worker: StartWorker, tmp_path: Pa
 
     text = exposition()
 
-    assert {line.split("_")[0] for line in text.splitlines() if not line.startswith("#")} == {"churn"}
-    assert "# HELP churn_requests_total Requests by call" in text
+    assert {line.split("_")[0] for line in text.splitlines() if not line.startswith("#")} == {"model"}
+    assert "# HELP model_service_requests_total Requests by call" in text
 
 
 def no_metrics(path: Path) -> None:
@@ -208,5 +211,5 @@ def test_the_exposition_goes_on_beside_a_damaged_file(tmp_path: Path, start_work
 
     told = exposition()
 
-    assert 'churn_requests_total{call="predict",client="anonymous",outcome="ok"} 2.0\n' in told
-    assert "churn_metrics_files_unreadable 1.0\n" in told
+    assert 'model_service_requests_total{call="predict",client="anonymous",model="churn",outcome="ok"} 2.0\n' in told
+    assert "model_service_metrics_files_unreadable 1.0\n" in told

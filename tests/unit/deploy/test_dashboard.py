@@ -18,7 +18,8 @@ from tests.promql import grouped, selectors
 DEPLOY = SOURCE / "deploy"
 RULES = [
     rule
-    for group in yaml.safe_load((DEPLOY / "prometheus" / "rules.yaml").read_text())["groups"]
+    for file in ("rules.yaml", "old_names.yaml")
+    for group in yaml.safe_load((DEPLOY / "prometheus" / file).read_text())["groups"]
     for rule in group["rules"]
 ]
 ALERTS = [rule for rule in RULES if "alert" in rule]
@@ -48,7 +49,9 @@ def queries() -> Iterator[Query]:
 
 def recorded() -> dict[str, Exposed]:
     """What the recording rules add. Their names begin with their labels: `level:metric:operations`."""
-    level = {rule["record"]: rule["record"].partition(":")[0].split("_") for rule in RULES if "record" in rule}
+    level = {
+        rule["record"]: rule["record"].partition(":")[0].split("_") for rule in RULES if ":" in rule.get("record", "")
+    }
     return {name: Exposed("gauge", labels) for name, labels in level.items()}
 
 
@@ -76,7 +79,7 @@ def test_a_query_names_only_metrics_labels_and_values_that_exist(query: Query, k
 
     assert used
     assert [] == objections
-    made = set(re.findall(r'"(view|report)"', query.promql))  # by label_replace
+    made = set(re.findall(r'"(name|project|view|report)"', query.promql))  # by label_replace
     assert grouped(query.promql) <= _labels(query, known) | {*OF_TARGETS, "le"} | made
 
 
@@ -105,16 +108,28 @@ def test_everything_that_the_service_exposes_is_watched_or_drawn() -> None:
     assert set() == of_service().keys() - used
 
 
+def test_everything_that_had_an_old_name_is_still_found_by_it(known: dict[str, Exposed]) -> None:
+    """A counter's name ends in _total, and a histogram is three series."""
+    old = {
+        _base(selector.metric, known)
+        for rule in RULES
+        if "record" in rule and re.search(r"\bchurn_|^churn", rule["record"])
+        for selector in selectors(rule["expr"])
+    }
+
+    assert set() == known.keys() - old - {"up", "ALERTS"} - {name for name in recorded() if "churn_" in name}
+
+
 def test_a_name_that_nothing_exposes_is_objected_to(known: dict[str, Exposed]) -> None:
     """What the tests above rest on can fail."""
-    assert "nothing exposes churn_request_total" == objection(known, "churn_request_total")
-    assert "nothing exposes churn_breaker_open_sum" == objection(known, "churn_breaker_open_sum")
-    assert "churn_breaker_open has no label view" == objection(known, "churn_breaker_open", "view")
-    assert "outcome of churn_requests_total is never lost" == objection(
-        known, "churn_requests_total", "outcome", ["ok", "lost"]
+    assert "nothing exposes model_service_request_total" == objection(known, "model_service_request_total")
+    assert "nothing exposes model_service_breaker_open_sum" == objection(known, "model_service_breaker_open_sum")
+    assert "model_service_breaker_open has no label view" == objection(known, "model_service_breaker_open", "view")
+    assert "outcome of model_service_requests_total is never lost" == objection(
+        known, "model_service_requests_total", "outcome", ["ok", "lost"]
     )
-    assert "le of churn_request_seconds_bucket is never 0.06" == objection(
-        known, "churn_request_seconds_bucket", "le", ["0.06"]
+    assert "le of model_service_request_seconds_bucket is never 0.06" == objection(
+        known, "model_service_request_seconds_bucket", "le", ["0.06"]
     )
 
 
@@ -123,7 +138,7 @@ def test_the_objective_counts_the_faults_that_the_page_of_metrics_names() -> Non
     counted = {
         matcher
         for rule in RULES
-        if rule.get("record", "").startswith("job:churn_faults:")
+        if rule.get("record", "").startswith("job_model:model_service_faults:")
         for matcher in re.findall(r"\{.*?\}", rule["expr"])
     }
 
@@ -132,7 +147,7 @@ def test_the_objective_counts_the_faults_that_the_page_of_metrics_names() -> Non
 
 
 def test_the_alert_of_skew_is_about_the_classes_that_are_faults() -> None:
-    (expr,) = (rule["expr"] for rule in ALERTS if rule["alert"] == "ChurnSkewFault")
+    (expr,) = (rule["expr"] for rule in ALERTS if rule["alert"] == "ModelJobsSkewFault")
 
     assert [*FAULTS] == re.findall(r'class=~"(.*?)"', expr)[0].split("|")
 
@@ -167,7 +182,7 @@ def test_panels_lie_beside_each_other() -> None:
 def test_grafana_is_given_the_source_and_the_folder_that_the_dashboard_needs() -> None:
     provisioning = DEPLOY / "grafana" / "provisioning"
     (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yaml").read_text())["datasources"]
-    (provider,) = yaml.safe_load((provisioning / "dashboards" / "churn-service.yaml").read_text())["providers"]
+    (provider,) = yaml.safe_load((provisioning / "dashboards" / "model-service.yaml").read_text())["providers"]
 
     assert ("prometheus", True) == (source["type"], source["isDefault"])
     assert ("file", False) == (provider["type"], provider["allowUiUpdates"])
@@ -183,12 +198,12 @@ def test_an_alert_says_how_bad_it_is_and_where_to_read_on(rule: dict[str, Any]) 
 
 
 def test_every_alert_has_an_entry_in_the_runbook_and_every_entry_an_alert() -> None:
-    entries = re.findall(r"^## (Churn\w+)$", RUNBOOK, re.MULTILINE)
+    entries = re.findall(r"^## (Model\w+)$", RUNBOOK, re.MULTILINE)
 
     assert [rule["alert"] for rule in ALERTS] == entries
 
 
-@pytest.mark.parametrize("entry", re.split(r"^## (?=Churn)", RUNBOOK, flags=re.MULTILINE)[1:])
+@pytest.mark.parametrize("entry", re.split(r"^## (?=Model)", RUNBOOK, flags=re.MULTILINE)[1:])
 def test_an_entry_says_what_it_means_where_to_look_how_to_mend_and_when_it_is_well(entry: str) -> None:
     assert ["For users", "Look first", "Mend", "Well again"] == re.findall(r"^- \*\*([^*]+):\*\*", entry, re.MULTILINE)
 

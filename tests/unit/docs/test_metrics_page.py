@@ -8,7 +8,7 @@ from tests.loop import SOURCE
 from tests.unit.docs.pages import CURRENT, text_of
 
 PAGE = (SOURCE / "docs" / "metrics.md").read_text()
-ROW = re.compile(r"^\| `(churn_\w+)` \| (\w+) \| ([^|]*) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
+ROW = re.compile(r"^\| `(model_service_\w+)` \| (\w+) \| ([^|]*) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 
 
 def metrics() -> dict[str, tuple[str, list[str]]]:
@@ -40,7 +40,7 @@ def test_every_outcome_is_explained() -> None:
 def test_queries_name_metrics_labels_and_values_that_exist() -> None:
     known = metrics()
     queries = "\n".join(re.findall(r"```promql\n(.*?)```", PAGE, re.DOTALL))
-    used = re.findall(r"(churn_\w+)(?:\{([^}]*)\})?", queries)
+    used = re.findall(r"(model_service_\w+)(?:\{([^}]*)\})?", queries)
 
     assert len(used) > 8
     for name, selector in used:

@@ -36,7 +36,7 @@ class Api:
 
     def metric(self, name: str, **labels: str) -> float:
         """A sample of the service's metrics; 0 if there is none yet."""
-        return self.registry.get_sample_value(name, labels) or 0.0
+        return self.registry.get_sample_value(name, {"model": "small_churn", **labels}) or 0.0
 
     async def predict(self, customer_id: object, **members: object) -> httpx.Response:
         return await self.client.post("/predict", json={"customer_id": customer_id, **members})
@@ -99,7 +99,7 @@ async def open_api(tmp_path: Path) -> AsyncIterator[OpenApi]:
             store = FakeOnlineFeatures(contract, rows, gate=gate, failure=failure)
             chosen = ServiceSettings.model_validate({"deadline_ms": 2500, **settings})
             registry = CollectorRegistry()
-            metrics = ServiceMetrics(registry)
+            metrics = ServiceMetrics("small_churn", registry)
             cache = LastKnownGood(chosen.cache_rows, chosen.cache_max_age_seconds) if chosen.cache_rows else None
             features = GuardedFeatures(store, chosen.deadline_ms / 1000, metrics, cache)
             predictor = Predictor(store_model(tmp_path / "model", contract).load(), features, metrics)

@@ -37,7 +37,7 @@ class Built:
     registry: CollectorRegistry
 
     def count(self, name: str, **labels: str) -> float:
-        return self.registry.get_sample_value(name, labels) or 0.0
+        return self.registry.get_sample_value(name, {"model": "small_churn", **labels}) or 0.0
 
 
 def predictor_over(
@@ -58,7 +58,7 @@ def predictor_over(
     contract = small_contract(threshold=threshold, policies=policies)
     store = FakeOnlineFeatures(contract, rows, gate=gate, failure=failure)
     registry = CollectorRegistry()
-    metrics = ServiceMetrics(registry)
+    metrics = ServiceMetrics("small_churn", registry)
     features = GuardedFeatures(store, 0.05, metrics, LastKnownGood(100, 60.0)) if guard else store
     return Built(Predictor(store_model(folder, contract).load(), features, metrics), store, registry)
 

@@ -113,7 +113,7 @@ def test_customers_like_those_of_training_have_not_drifted(tmp_path: Path, model
     assert {*COLUMNS, SCORE} == {column["column"] for column in found["columns"]}
     assert report == json.loads((tmp_path / "out" / "drift.json").read_text())
     metrics = (tmp_path / "out" / "drift.prom").read_text()
-    assert 'churn_drift_columns{version="7"} 0.0' in metrics
+    assert 'model_jobs_drift_columns{model="small_churn",version="7"} 0.0' in metrics
     page = (tmp_path / "out" / "drift-7.html").read_text()
     assert DAYS_SINCE in page
     assert not re.findall(r"<(?:script|link)[^>]+(?:src|href)=[\"']https?:", page)
@@ -234,7 +234,9 @@ def test_page_json_metrics_and_exit_code_say_one_verdict_and_drifted_columns_com
     assert ("drifted", "drifted") == (report["verdict"], found["verdict"])
     assert [True, True, False, False, False, False] == [column["drifted"] for column in found["columns"]]
     assert [column["column"] for column in found["columns"]][:2] == found["drifted"]
-    assert 'churn_drift_columns{version="7"} 2.0' in (tmp_path / "out" / "drift.prom").read_text()
+    assert (
+        'model_jobs_drift_columns{model="small_churn",version="7"} 2.0' in (tmp_path / "out" / "drift.prom").read_text()
+    )
     page = (tmp_path / "out" / "drift-7.html").read_text()
     assert "<h1>Drift of version 7: 2 of 6 columns have drifted</h1>" in page
     charts = re.findall(r"<h2>([^<]+)</h2><svg", page)

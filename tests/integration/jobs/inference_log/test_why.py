@@ -48,7 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def log(folder: Path, *batches: Answers, **settings: object) -> None:
     """As the service does."""
     chosen = ServiceSettings.model_validate({f"inference_log_{name}": value for name, value in settings.items()})
-    written = InferenceLog(folder, chosen, ServiceMetrics(CollectorRegistry()))
+    written = InferenceLog(folder, chosen, ServiceMetrics("small_churn", CollectorRegistry()))
     for batch in batches:
         written.put(batch)
     written.close()

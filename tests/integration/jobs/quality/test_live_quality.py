@@ -132,13 +132,16 @@ def test_a_newest_week_that_is_surely_worse_than_training_is_refused_and_an_olde
 
     assert 3 == lost.value.exit_code
     assert "worse than training" == reported(log)["outcome"]
-    of_it = {"model": model.tag, "population": "all"}
-    assert [1] == samples(metrics(log), "churn_live_quality_lost", **of_it)
-    assert [0.88] == samples(metrics(log), "churn_live_quality_training_roc_auc", **of_it)
-    auc = of(reported(log), model, "2024-W12")["figures"]["roc_auc"]["value"]
-    assert [auc] == samples(metrics(log), "churn_live_quality_roc_auc", **of_it)
+    of_it = {"model": "small_churn", "version": "7", "population": "all", "metric": "roc_auc"}
+    assert [1] == samples(metrics(log), "model_jobs_live_quality_lost", **of_it)
+    assert [0.88] == samples(metrics(log), "model_jobs_live_quality_training", **of_it)
+    auc = of(reported(log), model, "2024-W12")["figures"]["roc_auc"]
+    assert {"value", "low", "high"} == auc.keys()
+    for bound, value in auc.items():
+        assert [value] == samples(metrics(log), "model_jobs_live_quality", **of_it, bound=bound)
+    assert 1 == len(samples(metrics(log), "model_jobs_live_quality_last_report_timestamp_seconds", model="small_churn"))
     assert "ok" == judge(log, model, max_auc_loss=0.5)["outcome"]
-    assert [0] == samples(metrics(log), "churn_live_quality_lost", **of_it)
+    assert [0] == samples(metrics(log), "model_jobs_live_quality_lost", **of_it)
 
 
 def test_who_is_judged_is_whom_training_takes_for_its_headline(log: LabelledLog) -> None:

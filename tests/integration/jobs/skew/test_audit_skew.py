@@ -258,7 +258,7 @@ def test_last_known_good_values_are_named_cached(shop: Shop) -> None:
 
     def through(features: OnlineFeatures) -> OnlineFeatures:
         failing.append(FailsLater(features))
-        metrics = ServiceMetrics(CollectorRegistry())
+        metrics = ServiceMetrics("small_churn", CollectorRegistry())
         return GuardedFeatures(failing[0], 5.0, metrics, LastKnownGood(100, 60.0))
 
     shop.serve([*FEW[:5], *[f"{n:05d}" for n in range(1000, 1095)], *FEW[:5]], through=through)

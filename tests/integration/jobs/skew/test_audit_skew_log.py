@@ -220,8 +220,8 @@ def test_thresholds_hold_moved_decisions_and_the_metrics_name_no_customer(shop: 
 
     assert 3 == caught.value.exit_code
     metrics = (shop.root / "skew" / "skew.prom").read_text()
-    assert "churn_skew_audited_rows 40.0" in metrics
-    assert 'churn_skew_differences{class="unexplained"} 0.0' in metrics
+    assert f'model_jobs_skew_audited_rows{{model="{contract.model_name}"}} 40.0' in metrics
+    assert f'model_jobs_skew_differences{{class="unexplained",model="{contract.model_name}"}} 0.0' in metrics
     assert not re.search(r"\b000\d\d\b", metrics)
     page = (shop.root / "skew" / "skew.html").read_text()
     assert "treat this page as you treat the log" in page

@@ -95,7 +95,7 @@ async def test_a_store_that_hangs_is_given_up_at_the_deadline_and_read_again_whe
     open_own: Open, own_server: RunningServer
 ) -> None:
     features = await open_own()
-    guarded = GuardedFeatures(features, 0.4, ServiceMetrics(CollectorRegistry()))
+    guarded = GuardedFeatures(features, 0.4, ServiceMetrics("small_churn", CollectorRegistry()))
     own_server.stop_signal()
     started = time.monotonic()
 

@@ -137,7 +137,7 @@ async def test_the_documented_rights_are_enough_for_service_and_jobs(
 async def test_while_a_node_fails_every_answer_comes_within_the_deadline_and_afterwards_all_is_well(
     features: OnlineFeatures, nodes: list[RunningServer], fault: str
 ) -> None:
-    guarded = GuardedFeatures(features, DEADLINE_SECONDS, ServiceMetrics(CollectorRegistry()))
+    guarded = GuardedFeatures(features, DEADLINE_SECONDS, ServiceMetrics("small_churn", CollectorRegistry()))
     await guarded.read(ASKED, NOW_US)
     nodes[1].command("SAVE")  # what it holds outlives it: this is about those who ask
 
@@ -167,7 +167,7 @@ async def test_a_replica_that_takes_over_is_found(
         mine.write(CUSTOMERS)
         until(nodes[0].replicated)
         opened = open_feast(mine.repo, mine.artefacts, contract, stall_seconds=DEADLINE_SECONDS).features
-        guarded = GuardedFeatures(opened, DEADLINE_SECONDS, ServiceMetrics(CollectorRegistry()))
+        guarded = GuardedFeatures(opened, DEADLINE_SECONDS, ServiceMetrics("small_churn", CollectorRegistry()))
         await guarded.read(ASKED, NOW_US)
 
         if fault == "killed":
@@ -210,7 +210,9 @@ async def test_a_cluster_that_is_gone_is_unavailable(
 ) -> None:
     mine = feast.with_redis(f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{free_port()}")
     guarded = GuardedFeatures(
-        open_feast(mine.repo, mine.artefacts, contract).features, DEADLINE_SECONDS, ServiceMetrics(CollectorRegistry())
+        open_feast(mine.repo, mine.artefacts, contract).features,
+        DEADLINE_SECONDS,
+        ServiceMetrics("small_churn", CollectorRegistry()),
     )
 
     slowest, failures = await _reads_for(guarded, 1.0)

@@ -17,12 +17,12 @@ HOUR = timedelta(hours=1)
 def run(outcome: Outcome, code: int, started: datetime, written: int = 0) -> RunRecord:
     views = [ViewRecord("customer_lifetime", written=written)]
     record = RunRecord(started, started, outcome=outcome, exit_code=code, seconds=30, views=views)
-    record.newest_snapshot = SNAPSHOT.isoformat()
+    record.project, record.newest_snapshot = "shop", SNAPSHOT.isoformat()
     return record
 
 
 def told(folder: Path, name: str) -> list[float]:
-    return samples((folder / METRICS_FILE).read_text(), f"churn_materialize_{name}")
+    return samples((folder / METRICS_FILE).read_text(), f"model_jobs_materialize_{name}", project="shop")
 
 
 def test_a_run_that_did_everything_is_the_last_and_the_last_success(tmp_path: Path) -> None:
@@ -33,7 +33,10 @@ def test_a_run_that_did_everything_is_the_last_and_the_last_success(tmp_path: Pa
     assert [30] == told(tmp_path, "last_run_seconds")
     assert [0] == told(tmp_path, "last_exit_code")
     assert [7] == samples(
-        (tmp_path / METRICS_FILE).read_text(), "churn_materialize_written_rows", view="customer_lifetime"
+        (tmp_path / METRICS_FILE).read_text(),
+        "model_jobs_materialize_written_rows",
+        project="shop",
+        view="customer_lifetime",
     )
     assert [SNAPSHOT.timestamp()] == told(tmp_path, "newest_snapshot_timestamp_seconds")
 
@@ -45,6 +48,14 @@ def test_a_failure_does_not_hide_when_the_last_success_was(tmp_path: Path) -> No
 
     assert [1] == told(tmp_path, "last_exit_code")
     assert [NOON.timestamp() + 7230] == told(tmp_path, "last_run_timestamp_seconds")
+    assert [NOON.timestamp() + 30] == told(tmp_path, "last_success_timestamp_seconds")
+
+
+def test_a_run_that_did_not_open_the_store_counts_for_the_project_of_the_run_before(tmp_path: Path) -> None:
+    run("done", 0, NOON).append_to(tmp_path / "runs.jsonl")
+    RunRecord(NOON + HOUR, NOON, exit_code=1).append_to(tmp_path / "runs.jsonl")
+
+    assert [1] == told(tmp_path, "last_exit_code")
     assert [NOON.timestamp() + 30] == told(tmp_path, "last_success_timestamp_seconds")
 
 

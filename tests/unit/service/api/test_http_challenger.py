@@ -38,7 +38,7 @@ async def api(
         inputs = [FeatureInput.model_validate({**f.model_dump(), "on_missing": "refuse"}) for f in contract.inputs]
         contract = contract.model_copy(update={"inputs": tuple(inputs)})
     challenging = challenging_model(folder / "challenger", contract)
-    metrics = ServiceMetrics(CollectorRegistry())
+    metrics = ServiceMetrics("small_churn", CollectorRegistry())
     union = FeatureUnion.of(champion.contract, challenging.contract)
     challenger = Challenger(challenging, union, mode, share, metrics, budget_seconds=10)
     predictor = Predictor(champion, FakeOnlineFeatures(champion.contract, rows), metrics, union, challenger)

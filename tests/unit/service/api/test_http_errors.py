@@ -262,8 +262,10 @@ async def test_without_a_key_it_is_401_before_anything_is_read(open_api: OpenApi
     assert "Bearer" == refused.headers["WWW-Authenticate"]
     error_of(answered, 400, "invalid_request")
     assert [] == api.store.asked
-    assert 1 == api.metric("churn_requests_total", call=call, outcome="invalid_request", client="shop")
-    assert 2 == api.metric("churn_requests_total", call=call, outcome="unauthenticated", client="unauthenticated")
+    assert 1 == api.metric("model_service_requests_total", call=call, outcome="invalid_request", client="shop")
+    assert 2 == api.metric(
+        "model_service_requests_total", call=call, outcome="unauthenticated", client="unauthenticated"
+    )
 
 
 async def test_a_client_that_goes_away_frees_its_place(open_api: OpenApi) -> None:

@@ -174,5 +174,5 @@ async def test_an_explanation_that_fails_is_500_and_frees_its_place(
         error_of(await api.client.post("/explain", json={"customer_id": "a"}), 500, "internal")
 
     assert await explain(api, "a")
-    assert 1 == api.metric("churn_requests_total", call="explain", outcome="internal", client="anonymous")
-    assert 1 == api.metric("churn_requests_total", call="explain", outcome="ok", client="anonymous")
+    assert 1 == api.metric("model_service_requests_total", call="explain", outcome="internal", client="anonymous")
+    assert 1 == api.metric("model_service_requests_total", call="explain", outcome="ok", client="anonymous")

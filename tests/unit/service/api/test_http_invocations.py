@@ -160,6 +160,6 @@ async def test_it_asks_for_a_key_and_counts_by_outcome(open_api: OpenApi) -> Non
 
     error_of(await ask(), 401, "unauthenticated")
     assert 200 == (await ask(**key)).status_code
-    assert 1 == api.metric("churn_requests_total", call="invocations", outcome="ok", client="shop")
-    assert 1 == api.metric("churn_stage_seconds_count", stage="model")
-    assert 0 == api.metric("churn_stage_seconds_count", stage="features")
+    assert 1 == api.metric("model_service_requests_total", call="invocations", outcome="ok", client="shop")
+    assert 1 == api.metric("model_service_stage_seconds_count", stage="model")
+    assert 0 == api.metric("model_service_stage_seconds_count", stage="features")

@@ -187,7 +187,7 @@ async def test_answers_are_counted_by_call_and_outcome(open_api: OpenApi) -> Non
         await response
 
     def counted(of: Api, call: str, outcome: str) -> float:
-        return of.metric("churn_requests_total", call=call, outcome=outcome, client="anonymous")
+        return of.metric("model_service_requests_total", call=call, outcome=outcome, client="anonymous")
 
     outcomes = [("predict", "ok"), ("predict", "unknown_customer"), ("predict", "invalid_request")]
     assert [2, 1, 1] == [counted(api, *outcome) for outcome in outcomes]
@@ -196,7 +196,7 @@ async def test_answers_are_counted_by_call_and_outcome(open_api: OpenApi) -> Non
         counted(down, "predict", "online_store_unavailable"),
         counted(broken, "predict_batch", "internal"),
     ]
-    assert 4 == api.metric("churn_request_seconds_count", call="predict")
+    assert 4 == api.metric("model_service_request_seconds_count", call="predict")
 
 
 async def test_feature_issues_are_counted_by_feature_and_state(open_api: OpenApi) -> None:
@@ -207,14 +207,17 @@ async def test_feature_issues_are_counted_by_feature_and_state(open_api: OpenApi
 
     cells = [(DAYS_SINCE, "missing"), (MEMBER, "stale"), (SPEND, "overridden")]
     # a row that is asked for twice is looked at once
-    assert [1, 2, 1] == [api.metric("churn_feature_issues_total", feature=f, state=s) for f, s in cells]
+    assert [1, 2, 1] == [api.metric("model_service_feature_issues_total", feature=f, state=s) for f, s in cells]
 
 
 async def test_issues_of_a_refused_customer_are_counted_alike_alone_and_in_a_batch(open_api: OpenApi) -> None:
     api = open_api({"a": live_customer(orders_30d=None)}, policies={ORDERS_30D: {"on_missing": "refuse"}})
 
     await api.predict_batch("a")
-    after_batch = api.metric("churn_feature_issues_total", feature=ORDERS_30D, state="missing")
+    after_batch = api.metric("model_service_feature_issues_total", feature=ORDERS_30D, state="missing")
     error_of(await api.predict("a"), 422, "features_refused")
 
-    assert (1, 2) == (after_batch, api.metric("churn_feature_issues_total", feature=ORDERS_30D, state="missing"))
+    assert (1, 2) == (
+        after_batch,
+        api.metric("model_service_feature_issues_total", feature=ORDERS_30D, state="missing"),
+    )

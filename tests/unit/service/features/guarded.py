@@ -32,7 +32,9 @@ class Guarded:
     def __init__(self, deadline_seconds: float = 30.0, cache: LastKnownGood | None = None) -> None:
         self.store = FakeOnlineFeatures(small_contract(), dict(CUSTOMERS))
         self.registry = CollectorRegistry()
-        self.features = GuardedFeatures(self.store, deadline_seconds, ServiceMetrics(self.registry), cache)
+        self.features = GuardedFeatures(
+            self.store, deadline_seconds, ServiceMetrics("small_churn", self.registry), cache
+        )
 
     async def read(self, *customer_ids: str) -> RawFeatures:
         return await self.features.read(list(customer_ids), NOW_US)
@@ -49,4 +51,4 @@ class Guarded:
         self.store.failure = None
 
     def metric(self, name: str) -> float | None:
-        return self.registry.get_sample_value(name)
+        return self.registry.get_sample_value(name, {"model": "small_churn"})

@@ -157,21 +157,21 @@ async def test_a_fault_of_ours_is_no_failure_of_the_store_and_not_hidden_by_the_
 
     guarded.store.failure = None
     assert [2.0] == await guarded.spend("b")
-    assert 0.0 == guarded.metric("churn_breaker_open")
+    assert 0.0 == guarded.metric("model_service_breaker_open")
 
 
 async def test_the_state_of_the_breaker_is_told_to_metrics_and_log(
     guarded: Guarded, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    assert 0.0 == guarded.metric("churn_breaker_open")
+    assert 0.0 == guarded.metric("model_service_breaker_open")
 
     await guarded.fail(FAILURES_TO_OPEN)
-    assert 1.0 == guarded.metric("churn_breaker_open")
+    assert 1.0 == guarded.metric("model_service_breaker_open")
 
     clock.now += RETRY_SECONDS
     await guarded.read("a")
-    assert 0.0 == guarded.metric("churn_breaker_open")
+    assert 0.0 == guarded.metric("model_service_breaker_open")
     told = [(record.levelname, record.getMessage()) for record in caplog.records]
     states = ["open", "half_open", "closed"]
     assert list(zip(["WARNING", "WARNING", "INFO"], [f"circuit breaker: {s}" for s in states], strict=True)) == told

@@ -57,7 +57,7 @@ async def test_with_a_cache_earlier_values_stand_in_and_say_how_old_they_are(clo
     assert [1.25, 13.75, 1.25] == cached.cached_seconds.tolist()
     np.testing.assert_array_equal(fresh.values[[1, 0, 1]], cached.values)
     np.testing.assert_array_equal(np.asarray(fresh.event_times)[[1, 0, 1]], np.asarray(cached.event_times))
-    assert 3.0 == guarded.metric("churn_cached_rows_total")
+    assert 3.0 == guarded.metric("model_service_cached_rows_total")
 
 
 async def test_the_cache_answers_while_the_breaker_is_open_and_no_longer_once_the_store_is_back(clock: Clock) -> None:
@@ -87,7 +87,7 @@ async def test_an_id_that_is_not_cached_is_unread_and_spoils_nobody_elses_values
     assert [True, False] == raw.unread.all(axis=1).tolist() == raw.unread.any(axis=1).tolist()
     assert np.isnan(raw.values[0]).all()
     assert 1.0 == raw.values[1, COLUMN[SPEND]]
-    assert 1.0 == guarded.metric("churn_cached_rows_total")
+    assert 1.0 == guarded.metric("model_service_cached_rows_total")
 
 
 async def test_what_only_a_challenger_reads_and_was_not_believed_is_not_believed_from_the_cache(clock: Clock) -> None:

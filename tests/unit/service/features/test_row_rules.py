@@ -113,7 +113,7 @@ async def test_what_only_the_challenger_reads_costs_the_champion_nothing() -> No
 async def test_rows_that_are_not_believed_are_counted_and_keep_nobody_from_the_store() -> None:
     guarded, registry = Guarded(), CollectorRegistry()
     store = FakeOnlineFeatures(CONTRACT, {"a": customer(activity_age=-3600.0), "b": customer(spend=2.0)})
-    guarded.features = GuardedFeatures(store, 30.0, ServiceMetrics(registry), union=UNION)
+    guarded.features = GuardedFeatures(store, 30.0, ServiceMetrics("small_churn", registry), union=UNION)
 
     for _ in range(2 * FAILURES_TO_OPEN):
         raw = await guarded.read("a", "b")
@@ -122,6 +122,6 @@ async def test_rows_that_are_not_believed_are_counted_and_keep_nobody_from_the_s
 
     assert 2.0 == raw.values[1, COLUMN[SPEND]]
     assert 2.0 * FAILURES_TO_OPEN == registry.get_sample_value(
-        "churn_unreadable_rows_total", {"reason": "future_event_time"}
+        "model_service_unreadable_rows_total", {"model": "small_churn", "reason": "future_event_time"}
     )
-    assert 0.0 == registry.get_sample_value("churn_breaker_open")
+    assert 0.0 == registry.get_sample_value("model_service_breaker_open", {"model": "small_churn"})

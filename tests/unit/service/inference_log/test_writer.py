@@ -40,10 +40,11 @@ class Opened:
         chosen = ServiceSettings.model_validate(
             {f"inference_log_{name}": value for name, value in ({"flush_seconds": SOON} | settings).items()}
         )
-        self.log = InferenceLog(folder, chosen, ServiceMetrics(self.registry), lambda: self.now)
+        self.log = InferenceLog(folder, chosen, ServiceMetrics("small_churn", self.registry), lambda: self.now)
 
     def counted(self, outcome: str) -> float:
-        return self.registry.get_sample_value("churn_log_rows_total", {"outcome": outcome}) or 0
+        labels = {"model": "small_churn", "outcome": outcome}
+        return self.registry.get_sample_value("model_service_log_rows_total", labels) or 0
 
     def rows(self) -> pa.Table:
         return pa.concat_tables([INFERENCE_LOG.empty_table(), *map(read_log, log_files(self.folder))])
@@ -201,7 +202,7 @@ def test_a_folder_that_cannot_be_made_costs_rows_and_is_tried_again(
     in_the_way = tmp_path / "log"
     in_the_way.write_text("a file")
     one = opened(in_the_way / "below")
-    until(lambda: one.registry.get_sample_value("churn_log_failing") == 1)
+    until(lambda: one.registry.get_sample_value("model_service_log_failing", {"model": "small_churn"}) == 1)
     one.log.put(answers(model, 3))
     until(lambda: one.counted("dropped_failed") == 3)
     in_the_way.unlink()
@@ -209,7 +210,7 @@ def test_a_folder_that_cannot_be_made_costs_rows_and_is_tried_again(
     until(lambda: one.counted("written") == 4)
 
     assert [3, 4, 5, 6] == one.numbers()
-    assert 0 == one.registry.get_sample_value("churn_log_failing")
+    assert 0 == one.registry.get_sample_value("model_service_log_failing", {"model": "small_churn"})
 
 
 def test_a_folder_that_is_removed_meanwhile_is_made_again(opened: Open, model: ImportedModel) -> None:

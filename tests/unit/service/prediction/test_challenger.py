@@ -78,7 +78,8 @@ class Both:
     log: Log
 
     def count(self, outcome: str) -> float:
-        return self.registry.get_sample_value("churn_challenger_rows_total", {"outcome": outcome}) or 0.0
+        labels = {"model": "small_churn", "outcome": outcome}
+        return self.registry.get_sample_value("model_service_challenger_rows_total", labels) or 0.0
 
     async def until(self, true: Callable[[], bool]) -> None:
         async with asyncio.timeout(20):
@@ -104,7 +105,7 @@ def both(tmp_path: Path) -> Open:
         if score is not None:
             challenging = replace(challenging, score=score)
         registry, log = CollectorRegistry(), Log()
-        metrics = ServiceMetrics(registry)
+        metrics = ServiceMetrics("small_churn", registry)
         union = FeatureUnion.of(champion.contract, challenging.contract)
         store = FakeOnlineFeatures(champion.contract, rows)
         challenger = Challenger(challenging, union, mode, share, metrics, budget_seconds, log)

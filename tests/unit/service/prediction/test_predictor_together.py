@@ -75,8 +75,8 @@ async def test_how_many_singles_were_worked_on_together_is_counted(build: Build)
     gate.set()
     await asyncio.gather(*waiting)
 
-    assert 7 == built.count("churn_coalesced_rows_sum")
-    assert len(built.store.asked) == built.count("churn_coalesced_rows_count") < 7
+    assert 7 == built.count("model_service_coalesced_rows_sum")
+    assert len(built.store.asked) == built.count("model_service_coalesced_rows_count") < 7
 
 
 async def test_a_single_with_overrides_is_answered_like_any_other_and_changes_nobody_elses(build: Build) -> None:
@@ -181,6 +181,6 @@ async def test_every_customer_is_counted_by_status(build: Build) -> None:
 
     await built.predictor.predict([*rows, "nobody", "00000"], NOW_US)
 
-    counted = {status: built.count("churn_predictions_total", status=status) for status in STATUSES}
+    counted = {status: built.count("model_service_predictions_total", status=status) for status in STATUSES}
     assert {"ok": 3.0, "degraded": 1.0, "refused": 1.0, "unknown_customer": 1.0} == counted
-    assert 1.0 == built.count("churn_feature_issues_total", feature=ORDERS_30D, state="stale")
+    assert 1.0 == built.count("model_service_feature_issues_total", feature=ORDERS_30D, state="stale")

@@ -1,5 +1,8 @@
 """What is counted of each answer."""
 
+from prometheus_client import CollectorRegistry
+
+from service.telemetry.metrics import ServiceMetrics
 from tests.models.fakes import DAY, ORDERS_30D, SPEND
 from tests.unit.service.api.test_routing import live_customer
 from tests.unit.service.conftest import Api, OpenApi
@@ -7,7 +10,7 @@ from tests.unit.service.conftest import Api, OpenApi
 
 def counted(api: Api) -> dict[str, float]:
     statuses = ("ok", "degraded", "refused", "unknown_customer")
-    return {status: api.metric("churn_predictions_total", status=status) for status in statuses}
+    return {status: api.metric("model_service_predictions_total", status=status) for status in statuses}
 
 
 async def test_customers_are_counted_by_status_alone_and_in_batches(open_api: OpenApi) -> None:
@@ -41,7 +44,7 @@ async def test_the_share_of_stale_features_can_be_computed(open_api: OpenApi) ->
     await api.predict_batch("a", "b")
     await api.predict("b", features={SPEND: 1})
 
-    assert 2 == api.metric("churn_feature_issues_total", feature=ORDERS_30D, state="stale")
+    assert 2 == api.metric("model_service_feature_issues_total", feature=ORDERS_30D, state="stale")
     assert 3 == sum(counted(api).values())
 
 
@@ -51,8 +54,8 @@ async def test_a_call_is_timed_whatever_comes_of_it(open_api: OpenApi) -> None:
     for asked in ("a", "nobody", 7):
         await api.predict(asked)
 
-    assert 3 == api.metric("churn_request_seconds_count", call="predict")
-    assert 3 == api.metric("churn_request_seconds_bucket", call="predict", le="10.0")
+    assert 3 == api.metric("model_service_request_seconds_count", call="predict")
+    assert 3 == api.metric("model_service_request_seconds_bucket", call="predict", le="10.0")
 
 
 async def test_a_path_that_is_not_there_makes_no_series_of_its_own(open_api: OpenApi) -> None:
@@ -62,4 +65,34 @@ async def test_a_path_that_is_not_there_makes_no_series_of_its_own(open_api: Ope
     for path in ("/a", "/b", "/c"):
         await api.client.get(path)
 
-    assert 3 == api.metric("churn_requests_total", call="unknown", outcome="not_found", client="unauthenticated")
+    assert 3 == api.metric(
+        "model_service_requests_total", call="unknown", outcome="not_found", client="unauthenticated"
+    )
+
+
+def test_a_champion_of_another_name_has_series_of_its_own_and_takes_the_state_over() -> None:
+    registry = CollectorRegistry()
+    metrics = ServiceMetrics("first", registry)
+
+    def counted(name: str, **labels: str) -> list[float | None]:
+        return [registry.get_sample_value(f"model_service_{name}", {"model": m, **labels}) for m in ("first", "second")]
+
+    metrics.live({"name": "first", "version": "1", "role": "champion"})
+    metrics.contract_mismatch(True)
+    assert ([1, None], [0, None]) == (counted("contract_mismatch"), counted("log_failing"))
+
+    metrics.answered("predict", "ok", "shop", 0.1)
+    metrics.age("view", 5.0)
+    metrics.live(
+        {"name": "second", "version": "7", "role": "champion"}, {"name": "first", "version": "2", "role": "challenger"}
+    )
+    for _ in range(2):
+        metrics.answered("predict", "ok", "shop", 0.1)
+        metrics.age("view", 5.0)
+
+    assert [0, 1] == counted("contract_mismatch")
+    assert [1, 2] == counted("requests_total", call="predict", outcome="ok", client="shop")
+    assert [1, 2] == counted("feature_age_seconds_count", view="view")
+    assert [0, None] == counted("model_live", version="1", role="champion")
+    assert [1, None] == counted("model_live", version="2", role="challenger")
+    assert [None, 1] == counted("model_live", version="7", role="champion")

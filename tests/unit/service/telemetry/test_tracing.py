@@ -85,9 +85,9 @@ async def test_a_request_is_a_server_span_below_its_traceparent(open_api: OpenAp
         "url.scheme": "http",
         "network.protocol.version": "1.1",
         "user_agent.original": "shop/1",
-        "churn.call": "predict",
-        "churn.outcome": "ok",
-        "churn.request_id": "abc-1",
+        "model.call": "predict",
+        "model.outcome": "ok",
+        "model.request_id": "abc-1",
     } == attributes(server)
 
 
@@ -202,7 +202,7 @@ async def test_what_the_client_does_wrong_is_no_error_of_the_service(open_api: O
     server = spans.one("POST /predict")
     assert StatusCode.UNSET == server.status.status_code
     assert "error.type" not in attributes(server)
-    assert "invalid_request" == attributes(server)["churn.outcome"]
+    assert "invalid_request" == attributes(server)["model.outcome"]
 
 
 async def test_a_path_that_is_not_there_gives_no_name_to_a_span(open_api: OpenApi, spans: Spans) -> None:
