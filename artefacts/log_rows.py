@@ -4,44 +4,90 @@ Complete files are Parquet, `date=<YYYY-MM-DD>/<start>-<process>.parquet`. The f
 stream beside them, `….arrows`; its flushed batches stay readable if the process ends.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 
-from contract import FeatureState
+from artefacts.output_columns import key_fields, output_fields
+from contract import FeatureState, ModelContract
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
-INFERENCE_LOG = pa.schema(
-    [
-        ("request_id", pa.string()),
-        ("row", pa.int32()),  # position in the request, from 0
-        ("customer_id", pa.string()),  # or its pseudonym
-        ("as_of", TIMESTAMP),  # the request's time
-        ("model_name", pa.string()),
-        ("model_version", pa.string()),
-        ("model_tag", pa.string()),
-        ("contract_sha256", pa.string()),
-        ("role", pa.string()),
-        ("answered", pa.bool_()),  # False: another model gave the answer
-        ("status", pa.string()),
-        ("churn_probability", pa.float64()),  # it and `churn`: null unless the status is `ok` or `degraded`
-        ("churn", pa.bool_()),
-        ("inputs", pa.list_(pa.float32())),  # exactly what the model saw; it and the next three: in contract order
-        ("event_timestamps", pa.list_(TIMESTAMP)),  # of the value's oldest source row; null without one
-        ("states", pa.list_(pa.string())),
-        ("defaulted", pa.list_(pa.bool_())),
-        ("cached_seconds", pa.float64()),
-    ]
-)
-"""One row per customer of a request and model that scored it. Lists are null for an unknown customer."""
+_REQUEST = [
+    pa.field("request_id", pa.string()),
+    pa.field("row", pa.int32()),  # position in the request, from 0
+]
+_ANSWERED_BY = [
+    pa.field("as_of", TIMESTAMP),  # the request's time
+    pa.field("model_name", pa.string()),
+    pa.field("model_version", pa.string()),
+    pa.field("model_tag", pa.string()),
+    pa.field("contract_sha256", pa.string()),
+    pa.field("role", pa.string()),
+    pa.field("answered", pa.bool_()),  # False: another model gave the answer
+    pa.field("status", pa.string()),
+]
+_SEEN = [
+    pa.field("inputs", pa.list_(pa.float32())),  # exactly what the model saw; it and the next three: in contract order
+    pa.field("event_timestamps", pa.list_(TIMESTAMP)),  # of the value's oldest source row; null without one
+    pa.field("states", pa.list_(pa.string())),
+    pa.field("defaulted", pa.list_(pa.bool_())),
+    pa.field("cached_seconds", pa.float64()),
+]
+FIXED_COLUMNS = pa.schema([*_REQUEST, *_ANSWERED_BY, *_SEEN])
+"""The columns of every log. Lists are null for an unknown key."""
 
 STATES = pa.array([state.name.lower() for state in FeatureState])
 OPEN_SUFFIX, COMPLETE_SUFFIX = ".arrows", ".parquet"
 WRITTEN_WITHIN = timedelta(hours=1)
 """Longest time from answer to write. A row is in the folder of the day on which it was written."""
+
+
+def inference_log_schema(contract: ModelContract) -> pa.Schema:
+    """One row per row of a request and model that scored it.
+
+    The keys come after `row`, or stand there as pseudonyms. The outputs come after `status`; they are null unless the
+    status is `ok` or `degraded`.
+    """
+    return _schema(key_fields(contract), output_fields(contract))
+
+
+def log_schema_of(found: pa.Schema) -> pa.Schema:
+    """The log's schema with the keys and outputs that a file has, which its columns tell without the contract.
+
+    Raises:
+        ValueError: it is not an inference log; the message names the missing column.
+    """
+    for name in FIXED_COLUMNS.names:
+        if name not in found.names:
+            raise ValueError(f"has no column {name}")
+    keys, outputs = keys_of(found), outputs_of_log(found)
+    if not keys:
+        raise ValueError("has no column of a key between row and as_of")
+    if not outputs:
+        raise ValueError("has no column of an output between status and inputs")
+    return _schema([pa.field(key.name, pa.string()) for key in keys], outputs)
+
+
+def keys_of(found: pa.Schema) -> list[pa.Field]:
+    """The columns of a log's keys."""
+    return _between(found, "row", "as_of")
+
+
+def outputs_of_log(found: pa.Schema) -> list[pa.Field]:
+    """The columns of a log's outputs, in the order of `OUTPUT_KINDS`: the decision or class is the last."""
+    return _between(found, "status", "inputs")
+
+
+def _schema(keys: Sequence[pa.Field], outputs: Sequence[pa.Field]) -> pa.Schema:
+    return pa.schema([*_REQUEST, *keys, *_ANSWERED_BY, *outputs, *_SEEN])
+
+
+def _between(found: pa.Schema, before: str, after: str) -> list[pa.Field]:
+    names = found.names[found.names.index(before) + 1 : found.names.index(after)]
+    return [found.field(name) for name in names if name not in FIXED_COLUMNS.names]
 
 
 def log_files(folder: Path, since: datetime | None = None, until: datetime | None = None) -> list[Path]:

@@ -12,7 +12,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from artefacts.log_rows import COMPLETE_SUFFIX, INFERENCE_LOG, OPEN_SUFFIX, STATES, TIMESTAMP, flushed
+from artefacts.log_rows import (
+    COMPLETE_SUFFIX,
+    FIXED_COLUMNS,
+    OPEN_SUFFIX,
+    STATES,
+    TIMESTAMP,
+    flushed,
+    inference_log_schema,
+    log_schema_of,
+)
+from artefacts.output_columns import output_columns
 from contract import ResolvedFeatures
 from scoring.errors import ModelError
 from scoring.models.imported_model import ImportedModel
@@ -24,6 +34,7 @@ class Answers:
     """n rows of one or several requests that one model scored together.
 
     rows: each row's position in its request, from 0.
+    keys: each row's entity key.
     as_of_unix_us: int64 (n,), or one value for all.
     answered: bool (n,), this model gave the answer.
     cached_seconds: float64 (n,); None if no row comes from a cache.
@@ -31,7 +42,7 @@ class Answers:
 
     request_ids: Sequence[str]
     rows: Sequence[int]
-    customer_ids: Sequence[str]
+    keys: Sequence[str]
     as_of_unix_us: int | NDArray[np.int64]
     model: ImportedModel
     answered: NDArray[np.bool_]
@@ -40,7 +51,7 @@ class Answers:
     cached_seconds: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
-        return len(self.customer_ids)
+        return len(self.keys)
 
 
 def together(batches: Sequence[Answers]) -> Answers:
@@ -57,7 +68,7 @@ def together(batches: Sequence[Answers]) -> Answers:
     return Answers(
         request_ids=list(chain.from_iterable(batch.request_ids for batch in batches)),
         rows=list(chain.from_iterable(batch.rows for batch in batches)),
-        customer_ids=list(chain.from_iterable(batch.customer_ids for batch in batches)),
+        keys=list(chain.from_iterable(batch.keys for batch in batches)),
         as_of_unix_us=np.concatenate([whole(batch, batch.as_of_unix_us) for batch in batches], dtype=np.int64),
         model=batches[0].model,
         answered=np.concatenate([batch.answered for batch in batches]),
@@ -81,11 +92,12 @@ def together(batches: Sequence[Answers]) -> Answers:
 
 
 def log_table(answers: Answers) -> pa.Table:
-    """The rows as a table of `INFERENCE_LOG`; Arrow takes the arrays without a Python object per value."""
+    """The rows as a table of their contract's log; Arrow takes the arrays without a Python object per value."""
     n = len(answers)
     made, resolved, model = answers.outcomes, answers.resolved, answers.model
+    contract = model.contract
     as_of = np.broadcast_to(np.asarray(answers.as_of_unix_us, dtype=np.int64), n)
-    scored, known = made.scored, resolved.known
+    known = resolved.known
     ages = resolved.ages[known]
     ageless = np.isnan(ages)
     event_us = as_of[known, None] - np.round(np.where(ageless, 0, ages) * 1e6).astype(np.int64)
@@ -99,17 +111,16 @@ def log_table(answers: Answers) -> pa.Table:
     columns = {
         "request_id": pa.array(answers.request_ids, pa.string()),
         "row": pa.array(answers.rows, pa.int32()),
-        "customer_id": pa.array(answers.customer_ids, pa.string()),
+        contract.join_key: pa.array(answers.keys, pa.string()),
         "as_of": pa.array(as_of, pa.int64()).cast(TIMESTAMP),
-        "model_name": pa.repeat(model.contract.model_name, n),
-        "model_version": pa.repeat(model.contract.model_version, n),
+        "model_name": pa.repeat(contract.model_name, n),
+        "model_version": pa.repeat(contract.model_version, n),
         "model_tag": pa.repeat(model.tag, n),
         "contract_sha256": pa.repeat(model.contract_sha256, n),
         "role": pa.repeat(model.role, n),
         "answered": pa.array(answers.answered),
-        "status": pa.array(statuses_of(model.contract)).take(pa.array(made.statuses)),
-        "churn_probability": pa.array(made.outputs[0], mask=~scored),
-        "churn": pa.array(made.outputs[1], mask=~scored),
+        "status": pa.array(statuses_of(contract)).take(pa.array(made.statuses)),
+        **output_columns(contract, made.outputs, made.scored),
         "inputs": per_input(pa.array(resolved.matrix[known].ravel())),
         "event_timestamps": per_input(event_timestamps),
         "states": per_input(STATES.take(pa.array(resolved.states[known].ravel()))),
@@ -118,11 +129,13 @@ def log_table(answers: Answers) -> pa.Table:
         if answers.cached_seconds is None
         else pa.array(answers.cached_seconds, from_pandas=True),
     }
-    return pa.table(columns, schema=INFERENCE_LOG)
+    return pa.table(columns, schema=inference_log_schema(contract))
 
 
 def read_log(file: Path, only: pc.Expression | None = None) -> pa.Table:
-    """Read a file's rows; of an open file, the flushed ones.
+    """Read a file's rows, with the keys and outputs that it has; of an open file, the flushed ones.
+
+    An open file of which nothing was flushed has the columns of every log, and no rows.
 
     Args:
         only: filter on the rows.
@@ -133,14 +146,16 @@ def read_log(file: Path, only: pc.Expression | None = None) -> pa.Table:
     try:
         if file.suffix == OPEN_SUFFIX:
             try:
-                table = pa.Table.from_batches(flushed(file), INFERENCE_LOG)
+                batches = list(flushed(file))
             except FileNotFoundError:  # it became Parquet meanwhile
                 return read_log(file.with_suffix(COMPLETE_SUFFIX), only)
+            table = pa.Table.from_batches(batches) if batches else FIXED_COLUMNS.empty_table()
             return table if only is None else table.filter(only)
         table = pq.read_table(file, filters=only, partitioning=None)
-        missing = [name for name in INFERENCE_LOG.names if name not in table.column_names]
-        if missing:
-            raise ModelError(f"{file}: has no column {missing[0]}; it is not an inference log")
-        return table.select(INFERENCE_LOG.names).cast(INFERENCE_LOG)
+        try:
+            schema = log_schema_of(table.schema)
+        except ValueError as error:
+            raise ModelError(f"{file}: {error}; it is not an inference log") from None
+        return table.select(schema.names).cast(schema)
     except (pa.ArrowException, OSError) as error:
         raise ModelError(f"{file}: cannot be read as inference log: {str(error).splitlines()[0]}") from None

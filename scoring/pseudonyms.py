@@ -1,4 +1,4 @@
-"""Pseudonyms of customer ids, by HMAC-SHA256: the same id and key give the same pseudonym."""
+"""Pseudonyms of entity keys, by HMAC-SHA256: the same entity key and secret key give the same pseudonym."""
 
 import hashlib
 import hmac
@@ -15,14 +15,14 @@ _SHORTEST_KEY = 32
 
 
 class Pseudonyms:
-    """Customer id → `p:` and the first 32 hex digits (128 bits) of HMAC-SHA256 (RFC 2104) under one key."""
+    """Entity key → `p:` and the first 32 hex digits (128 bits) of HMAC-SHA256 (RFC 2104) under one secret key."""
 
     def __init__(self, key: bytes) -> None:
         self._keyed = hmac.new(key, digestmod=hashlib.sha256)
 
     @classmethod
     def from_file(cls, file: Path) -> "Pseudonyms":
-        """Read the key from one line; surrounding white space is stripped.
+        """Read the secret key from one line; surrounding white space is stripped.
 
         Raises:
             ModelError: the file cannot be read, or the key is too short.
@@ -39,11 +39,11 @@ class Pseudonyms:
             )
         return cls(key)
 
-    def of(self, customer_ids: Iterable[str]) -> list[str]:
-        """The pseudonym of each id."""
+    def of(self, entity_keys: Iterable[str]) -> list[str]:
+        """The pseudonym of each entity key."""
         found = []
-        for customer_id in customer_ids:
+        for entity_key in entity_keys:
             keyed = self._keyed.copy()  # costs half as much as a new one
-            keyed.update(customer_id.encode())
+            keyed.update(entity_key.encode())
             found.append(PREFIX + keyed.hexdigest()[:_HEX_DIGITS])
         return found

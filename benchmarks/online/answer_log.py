@@ -66,7 +66,7 @@ class _LoggedRequests:
             yield Answers(
                 request_ids=[random.bytes(16).hex()] * len(customers),
                 rows=list(range(len(customers))),
-                customer_ids=customers,
+                keys=customers,
                 as_of_unix_us=unix_us(self.at),
                 model=model,
                 answered=np.full(len(customers), model.role == "champion"),

@@ -206,7 +206,7 @@ def log_months(folder: Path, model: ImportedModel, months: Mapping[int, Rows]) -
         answers = Answers(
             request_ids=[f"{month}-{n}" for n in range(len(rows))],
             rows=[0] * len(rows),
-            customer_ids=rows.index.tolist(),
+            keys=rows.index.tolist(),
             as_of_unix_us=unix_us(at),
             model=model,
             answered=np.ones(len(rows), dtype=bool),

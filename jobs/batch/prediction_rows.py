@@ -1,4 +1,4 @@
-"""Predictions as a table, one row per customer, with the HTTP API's words and numbers."""
+"""Predictions as a table, one row per key, with the HTTP API's words and numbers."""
 
 from datetime import datetime
 
@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from artefacts.prediction_rows import ISSUE, PREDICTIONS
+from artefacts.output_columns import output_columns
+from artefacts.prediction_rows import ISSUE, prediction_schema
 from contract import ModelContract, ResolvedFeatures
 from contract.resolve import STATE_WORDS
 from scoring.outcomes import Outcomes, statuses_of
@@ -31,27 +32,24 @@ def feature_issues(resolved: ResolvedFeatures) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32()), issues)
 
 
-def predictions(
-    customer_ids: pa.Array, made: Outcomes, issues: pa.Array, contract: ModelContract, as_of: datetime
-) -> pa.Table:
-    """Make n rows of `PREDICTIONS`.
+def predictions(keys: pa.Array, made: Outcomes, issues: pa.Array, contract: ModelContract, as_of: datetime) -> pa.Table:
+    """Make n rows of `prediction_schema`.
 
     Args:
+        keys: string (n,).
         issues: from `feature_issues`.
     """
-    n = len(customer_ids)
-    unscored = ~made.scored
+    n = len(keys)
     columns = {
-        "customer_id": customer_ids,
-        "churn_probability": pa.array(made.outputs[0], pa.float64(), mask=unscored),
-        "churn": pa.array(made.outputs[1], pa.bool_(), mask=unscored),
+        contract.join_key: keys,
+        **output_columns(contract, made.outputs, made.scored),
         "status": pa.array(statuses_of(contract), pa.string()).take(pa.array(made.statuses)),
         "feature_issues": issues,
         "model_name": pa.repeat(contract.model_name, n),
         "model_version": pa.repeat(contract.model_version, n),
         "as_of": pa.repeat(pa.scalar(as_of, pa.timestamp("us", tz="UTC")), n),
     }
-    return pa.table(columns, schema=PREDICTIONS)
+    return pa.table(columns, schema=prediction_schema(contract))
 
 
 def counts(table: pa.Table, contract: ModelContract) -> dict[str, int]:

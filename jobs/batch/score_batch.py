@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from artefacts.addresses import Artefacts
-from artefacts.prediction_rows import PREDICTIONS
+from artefacts.prediction_rows import prediction_schema
 from artefacts.process.atomic_files import replaced_folder
 from contract import Resolver
 from jobs.batch.customer_list import CustomerList, read_customer_list
@@ -124,7 +124,7 @@ def score_batch(artefacts: Artefacts, model: ImportedModel, request: BatchReques
     with (
         writing_to(request.out),
         replaced_folder(batch.partition) as folder,
-        pq.ParquetWriter(folder / "part-0.parquet", PREDICTIONS) as writer,
+        pq.ParquetWriter(folder / "part-0.parquet", prediction_schema(model.contract)) as writer,
     ):
         for table in _chunks(batch, request.as_of, done):
             started = time.monotonic()

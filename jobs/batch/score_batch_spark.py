@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from artefacts.addresses import PROJECT_ROOT, Artefacts
-from artefacts.prediction_rows import PREDICTIONS
+from artefacts.prediction_rows import prediction_schema
 from artefacts.process.atomic_files import replaced_folder
 from contract import ModelContract, Resolver
 from jobs.batch.customer_list import CustomerList
@@ -78,7 +78,8 @@ def _scored(session: "SparkSession", batch: OpenedBatch, as_of: "datetime") -> "
 
     overridden = list(batch.listed.overrides) if batch.listed else []
     scoring = _scoring(batch.plan, batch.model.contract, batch.model.packed(), overridden, as_of)
-    return _features(session, batch, as_of).mapInArrow(scoring, from_arrow_schema(PREDICTIONS))
+    schema = from_arrow_schema(prediction_schema(batch.model.contract))
+    return _features(session, batch, as_of).mapInArrow(scoring, schema)
 
 
 def _features(session: "SparkSession", batch: OpenedBatch, as_of: "datetime") -> "DataFrame":
@@ -128,7 +129,7 @@ def _listed(session: "SparkSession", listed: CustomerList, key: str) -> "DataFra
 def _scoring(
     plan: FeaturePlan, contract: ModelContract, packed: PackedScorer, overridden: Sequence[int], as_of: "datetime"
 ) -> Callable[[Batches], Batches]:
-    """The executors' function: joined rows in, rows of `PREDICTIONS` out."""
+    """The executors' function: joined rows in, rows of `prediction_schema` out."""
     as_of_us = unix_us(as_of)
 
     def score(batches: Batches) -> Batches:

@@ -13,7 +13,7 @@ from jobs.commands.options import between_option, id_key_option, quality_options
 from jobs.settings import JobsSettings
 
 if TYPE_CHECKING:
-    from jobs.inference_log.logged_scores import Active
+    from jobs.inference_log.logged_scores import Populations
 
 COMMANDS = Commands()
 
@@ -106,12 +106,12 @@ def live_quality_command(
     out: Path,
     resamples: int,
     max_auc_loss: float,
-    active: "Active",
+    populations: "Populations",
 ) -> None:
     """Compare predictions with labels, by model and week."""
     from jobs.quality.live_quality import QualityCheck, live_quality
 
-    check = QualityCheck(labels, out, since, until, max_auc_loss, resamples, active)
+    check = QualityCheck(labels, out, since, until, max_auc_loss, resamples, populations)
     live_quality(Artefacts.of(os.environ), check)
     print(f"  {out / 'live_quality.html'}")
 
@@ -119,10 +119,15 @@ def live_quality_command(
 @COMMANDS.command("compare-live")
 @quality_options(labels_required=False)
 def compare_live_command(
-    since: datetime | None, until: datetime | None, labels: Path | None, out: Path, resamples: int, active: "Active"
+    since: datetime | None,
+    until: datetime | None,
+    labels: Path | None,
+    out: Path,
+    resamples: int,
+    populations: "Populations",
 ) -> None:
     """Compare champion and challenger on the rows that both scored."""
     from jobs.quality.compare_live import LiveComparison, compare_live
 
-    compare_live(Artefacts.of(os.environ), LiveComparison(out, labels, since, until, resamples, active))
+    compare_live(Artefacts.of(os.environ), LiveComparison(out, labels, since, until, resamples, populations))
     print(f"  {out / 'compare_live.html'}")

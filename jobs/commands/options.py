@@ -40,21 +40,34 @@ def between_option(what: str) -> Callable[[Declared], Declared]:
 
 
 def quality_options(labels_required: bool) -> Callable[[Declared], Declared]:
-    """What `live-quality` and `compare-live` have in common; the command is given `active` for its two options."""
+    """What `live-quality` and `compare-live` have in common; the command is given `populations`."""
 
     def declare(command: Declared) -> Declared:
         @between_option("requested")
         @click.option("--labels", type=Path, required=labels_required, help=".parquet or .csv: request_id, churned.")
         @click.option("--out", type=Path, default=Path("var/live_quality"), show_default=True, help="Report's folder.")
         @click.option("--resamples", type=int, default=200, show_default=True, help="Of the bootstrap.")
-        @click.option("--active-feature", help="Feature that tells who is active; default the contract's.")
-        @click.option("--active-days", type=float, help="Its highest value of an active one; default the contract's.")
+        @click.option("--population", help="The population to judge beside all rows; default all of the contract's.")
+        @click.option("--population-feature", help="Feature that tells its rows; default the contract's.")
+        @click.option("--population-at-most", type=float, help="Highest value of its rows; default the contract's.")
+        @click.option("--active-feature", hidden=True)  # this and the next: older names, for the population `active`
+        @click.option("--active-days", type=float, hidden=True)
         @wraps(command)
-        def with_active(active_feature: str | None, active_days: float | None, **others: Any) -> None:
-            from jobs.inference_log.logged_scores import Active
+        def with_populations(
+            population: str | None,
+            population_feature: str | None,
+            population_at_most: float | None,
+            active_feature: str | None,
+            active_days: float | None,
+            **others: Any,
+        ) -> None:
+            from jobs.inference_log.logged_scores import Populations
 
-            command(active=Active(active_feature, active_days), **others)
+            populations = Populations(population, population_feature, population_at_most)
+            if active_feature is not None or active_days is not None:
+                populations = Populations("active", active_feature, active_days)
+            command(populations=populations, **others)
 
-        return with_active
+        return with_populations
 
     return declare

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from contract import ContractError, FeatureState
 from jobs.drift.baseline import SCORE
-from jobs.inference_log.reading import LoggedRows, LogReading, Opener, refuse_other_contract
+from jobs.inference_log.reading import LoggedRows, LogReading, Opener, logged_keys, refuse_other_contract
 from scoring.errors import ModelError
 from scoring.models.imported_model import ImportedModel
 
@@ -48,10 +48,10 @@ class LatestRows:
         """
         rows = rows.take(np.flatnonzero(rows.known & ~(rows.states == FeatureState.OVERRIDDEN).any(axis=1)))
         values = np.where(rows.defaulted, np.nan, rows.inputs.astype(np.float64))
-        scores = rows.probability
+        scores = rows.outputs[0]
         if by.tag != to.tag:
             values, scores = _seen_by(to, by, values, scores)
-        identities = np.append(self.identities, pd.util.hash_array(rows.customer_ids.to_numpy(zero_copy_only=False)))
+        identities = np.append(self.identities, pd.util.hash_array(rows.keys.to_numpy(zero_copy_only=False)))
         times = np.append(self.times, rows.as_of_us)
         values = np.concatenate([self.values.reshape(-1, len(self.names)), values])
         scores = np.append(self.scores, scores)
@@ -107,8 +107,7 @@ class DriftLog:
                 if model is None:
                     continue
                 refuse_other_contract(table, model)
-                width = len(model.contract.inputs)
-                yield model, LoggedRows.of(table, table["customer_id"].combine_chunks(), width)
+                yield model, LoggedRows.of(table, logged_keys(table, model.contract), model.contract)
             except (ModelError, ContractError) as error:
                 self._models[tag] = None
                 self.add_problem(f"rows of model {tag}: {error}")

@@ -18,7 +18,7 @@ from artefacts.log_rows import COMPLETE_SUFFIX, STATES, log_files
 from contract import FeatureState, ModelContract
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
-from jobs.inference_log.reading import explain_nothing_found, refuse_other_contract
+from jobs.inference_log.reading import explain_nothing_found, logged_keys, refuse_other_contract
 from jobs.times import format_range
 from scoring.errors import ModelError
 from scoring.inference_log import read_log
@@ -137,7 +137,7 @@ def feast_rows(served: pa.Table, contract: ModelContract, schema: pa.Schema) -> 
     )
     as_of = served["as_of"]
     made: dict[str, pa.Array | pa.ChunkedArray] = {
-        contract.feature_schema.entity_keys[0].join_key: served["customer_id"],
+        contract.join_key: logged_keys(served, contract),
         "__log_timestamp": as_of,
         "__log_date": as_of.cast(pa.date32()),
         "__request_id": served["request_id"],

@@ -11,11 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from artefacts.log_rows import STATES, TIMESTAMP, log_files
-from contract import FeatureState
+from artefacts.log_rows import FIXED_COLUMNS, STATES, TIMESTAMP, log_files
+from artefacts.output_columns import read_outputs
+from contract import ContractError, FeatureState, ModelContract
 from scoring.errors import ModelError
 from scoring.inference_log import read_log
 from scoring.models.imported_model import ImportedModel
+from scoring.task_outputs import Outputs
 
 Opener = Callable[[str], ImportedModel]
 """Opens a model by its tag."""
@@ -30,15 +32,16 @@ class LoggedRows:
     """n rows that one model answered, with k inputs.
 
     table: as logged.
-    customer_ids: string (n,), as in the offline store.
+    keys: string (n,), as in the offline store.
     as_of_us: int64 (n,).
-    known: bool (n,), the customer was known online. Other rows have no inputs: NaN or False in the arrays below.
+    known: bool (n,), the key was known online. Other rows have no inputs: NaN or False in the arrays below.
     inputs, states, defaulted, event_us: (n, k).
-    probability: float64 (n,), NaN where the row was not scored.
+    scored: bool (n,), the row has outputs.
+    outputs: as in `scoring.task_outputs.Outputs`; NaN, false or −1 where the row was not scored.
     """
 
     table: pa.Table
-    customer_ids: pa.Array
+    keys: pa.Array
     as_of_us: NDArray[np.int64]
     known: NDArray[np.bool_]
     inputs: NDArray[np.float32]
@@ -46,16 +49,18 @@ class LoggedRows:
     defaulted: NDArray[np.bool_]
     event_us: NDArray[np.float64]
     cached: NDArray[np.bool_]
-    probability: NDArray[np.float64]
-    decision: NDArray[np.bool_]
+    scored: NDArray[np.bool_]
+    outputs: Outputs
 
     @classmethod
-    def of(cls, table: pa.Table, customer_ids: pa.Array, width: int) -> "LoggedRows":
-        """Unpack rows of `INFERENCE_LOG`.
+    def of(cls, table: pa.Table, keys: pa.Array, contract: ModelContract) -> "LoggedRows":
+        """Unpack rows of the log.
 
         Raises:
-            ModelError: a row does not have `width` inputs.
+            ModelError: a row does not have the contract's inputs, or the rows do not have its outputs.
         """
+        outputs = logged_outputs(table, contract)
+        width = len(contract.inputs)
         lists = table["inputs"].combine_chunks()
         known = lists.is_valid().to_numpy(zero_copy_only=False)
         for column in ("inputs", "event_timestamps", "states", "defaulted"):
@@ -71,10 +76,9 @@ class LoggedRows:
 
         event_us = table["event_timestamps"].combine_chunks().flatten().cast(pa.int64()).cast(pa.float64())
         states = pc.index_in(table["states"].combine_chunks().flatten(), value_set=STATES)
-        probability = table["churn_probability"].combine_chunks()
         return cls(
             table=table,
-            customer_ids=customer_ids,
+            keys=keys,
             as_of_us=table["as_of"].combine_chunks().cast(pa.int64()).to_numpy(),
             known=known,
             inputs=cells(lists.flatten(), np.nan).astype(np.float32),
@@ -82,8 +86,8 @@ class LoggedRows:
             defaulted=cells(table["defaulted"].combine_chunks().flatten(), False).astype(bool),
             event_us=cells(event_us, np.nan).astype(np.float64),
             cached=table["cached_seconds"].combine_chunks().is_valid().to_numpy(zero_copy_only=False),
-            probability=probability.to_numpy(zero_copy_only=False),
-            decision=table["churn"].combine_chunks().fill_null(False).to_numpy(zero_copy_only=False),
+            scored=table[contract.outputs[0].name].combine_chunks().is_valid().to_numpy(zero_copy_only=False),
+            outputs=outputs,
         )
 
     def __len__(self) -> int:
@@ -93,7 +97,7 @@ class LoggedRows:
         """Some of the rows."""
         return LoggedRows(
             table=self.table.take(pa.array(rows)),
-            customer_ids=self.customer_ids.take(pa.array(rows)),
+            keys=self.keys.take(pa.array(rows)),
             as_of_us=self.as_of_us[rows],
             known=self.known[rows],
             inputs=self.inputs[rows],
@@ -101,8 +105,8 @@ class LoggedRows:
             defaulted=self.defaulted[rows],
             event_us=self.event_us[rows],
             cached=self.cached[rows],
-            probability=self.probability[rows],
-            decision=self.decision[rows],
+            scored=self.scored[rows],
+            outputs=tuple(output[rows] for output in self.outputs),
         )
 
 
@@ -114,13 +118,43 @@ def explain_nothing_found(folder: Path, what: str) -> str:
 
 
 def refuse_other_contract(table: pa.Table, model: ImportedModel) -> None:
-    """Check that rows of `INFERENCE_LOG` were scored under the contract of the model that is stored under their tag.
+    """Check that rows of the log were scored under the contract of the model that is stored under their tag.
 
     Raises:
         ModelError: they were scored under another contract.
     """
     if not pc.all(pc.equal(table["contract_sha256"], model.contract_sha256)).as_py():
         raise ModelError(f"model {model.tag} has another contract than the rows were logged with")
+
+
+def logged_keys(table: pa.Table, contract: ModelContract) -> pa.Array:
+    """The keys of n rows, as they are logged; string (n,).
+
+    Raises:
+        ModelError: the rows have another key than the contract.
+    """
+    if contract.join_key not in table.column_names:
+        raise ModelError(
+            f"the rows have no column {contract.join_key!r}, the contract's join key; {_columns_between(table)}"
+        )
+    return table[contract.join_key].combine_chunks()
+
+
+def logged_outputs(table: pa.Table, contract: ModelContract) -> Outputs:
+    """The outputs of n rows; NaN, false or −1 where a row was not scored.
+
+    Raises:
+        ModelError: the rows have other outputs than the contract; the message names both.
+    """
+    try:
+        return read_outputs(table, contract)
+    except ContractError as error:
+        raise ModelError(f"the rows were answered by another contract: {error}; {_columns_between(table)}") from None
+
+
+def _columns_between(table: pa.Table) -> str:
+    own = [name for name in table.column_names if name not in FIXED_COLUMNS.names]
+    return f"their keys and outputs are {', '.join(own)}"
 
 
 @dataclass
@@ -144,30 +178,33 @@ class LogReading:
     empty: list[str] = field(default_factory=list)
 
     def chunks(self) -> Iterator[tuple[str, pa.Table]]:
-        """Yield model tags and rows of `INFERENCE_LOG`. At most one file and a chunk of each model are in memory.
+        """Yield model tags and rows of the log. At most one file and a chunk of each model are in memory.
 
-        The files are listed at the start. Rows that are written meanwhile may be included or not.
+        The rows of a chunk have the same columns. Those of a model may differ between chunks if the folder holds files
+        of other contracts. The files are listed at the start. Rows that are written meanwhile may be included or not.
         """
-        waiting: dict[str, list[pa.Table]] = {}
-        rows = Counter[str]()
+        waiting: dict[tuple[str, pa.Schema], list[pa.Table]] = {}
+        rows = Counter[tuple[str, pa.Schema]]()
         for table in self._sampled() if self.sample is not None else self._tables():
             for tag in pc.unique(table["model_tag"]).to_pylist():
+                alike = tag, table.schema
                 own = table.filter(pc.equal(table["model_tag"], tag))
                 for start in range(0, own.num_rows, ROWS_PER_CHUNK):
                     part = own.slice(start, ROWS_PER_CHUNK)
-                    if rows[tag] + part.num_rows > ROWS_PER_CHUNK:
-                        yield tag, pa.concat_tables(waiting.pop(tag)).combine_chunks()
-                        rows[tag] = 0
-                    waiting.setdefault(tag, []).append(part)
-                    rows[tag] += part.num_rows
-        for tag, tables in waiting.items():
+                    if rows[alike] + part.num_rows > ROWS_PER_CHUNK:
+                        yield tag, pa.concat_tables(waiting.pop(alike)).combine_chunks()
+                        rows[alike] = 0
+                    waiting.setdefault(alike, []).append(part)
+                    rows[alike] += part.num_rows
+        for (tag, _), tables in waiting.items():
             yield tag, pa.concat_tables(tables).combine_chunks()
 
-    def customer_ids(self) -> set[str]:
-        """All customer ids of the rows, as they are logged."""
+    def keys(self, join_key: str) -> set[str]:
+        """All keys of the rows, as they are logged."""
         found: set[str] = set()
         for table in self._tables():
-            found.update(pc.unique(table["customer_id"]).to_pylist())
+            if join_key in table.column_names:
+                found.update(pc.unique(table[join_key]).to_pylist())
         return found
 
     def _sampled(self) -> Iterator[pa.Table]:

@@ -10,8 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artefacts.addresses import Artefacts
+from contract.model_contract import EVERYONE
 from jobs.errors import ArgumentError, JobError
-from jobs.inference_log.logged_scores import Active, LoggedScores, customer_numbers, open_scores
+from jobs.inference_log.logged_scores import (
+    LoggedScores,
+    Populations,
+    entity_numbers,
+    open_scores,
+    population_column,
+)
 from jobs.inference_log.reading import LogReading, Opener, explain_nothing_found
 from jobs.quality.comparison_report import PairCurves, comparison_lines, write
 from jobs.quality.label_files import read_labels
@@ -47,7 +54,7 @@ class LiveComparison:
     out: folder of the report.
     labels: file of labels, see `read_labels`; None compares without.
     since, until: answers of [since, until), UTC; None is an open end.
-    active: the rule for active customers.
+    populations: the populations to judge beside all rows.
 
     Raises:
         ArgumentError: a number is out of range.
@@ -58,7 +65,7 @@ class LiveComparison:
     since: datetime | None = None
     until: datetime | None = None
     resamples: int = RESAMPLES
-    active: Active = field(default_factory=Active)
+    populations: Populations = field(default_factory=Populations)
 
     def __post_init__(self) -> None:
         if self.resamples < 20:
@@ -129,14 +136,14 @@ def compare_live(artefacts: Artefacts, wanted: LiveComparison, opened: Opener = 
             could not be read.
     """
     reading = LogReading(artefacts.inference_log, wanted.since, wanted.until, unanswered=True)
-    with open_scores(reading, wanted.active if wanted.labels else None, opened) as scores:
+    with open_scores(reading, wanted.populations if wanted.labels else None, opened) as scores:
         counts = read_labels(scores, wanted.labels) if wanted.labels else None
         if counts is None:
             scores.connection.execute("CREATE TABLE labels (request_id VARCHAR, row INTEGER, churned BOOLEAN)")
         scores.connection.execute(
-            "CREATE VIEW pairs AS SELECT request_id, row, a.customer_id, a.as_of, a.active, a.model_tag AS champion, "
-            "b.model_tag AS challenger, a.churn_probability AS before, b.churn_probability AS now, "
-            "a.churn = b.churn AS agreed, a.answered AS by_champion, b.answered AS by_challenger "
+            "CREATE VIEW pairs AS SELECT request_id, row, a.* EXCLUDE (request_id, row), a.model_tag AS champion, "
+            "b.model_tag AS challenger, a.score AS before, b.score AS now, "
+            "a.answer = b.answer AS agreed, a.answered AS by_champion, b.answered AS by_challenger "
             "FROM (FROM scores WHERE role = 'champion') a JOIN (FROM scores WHERE role = 'challenger') b "
             "USING (request_id, row)"
         )
@@ -222,21 +229,21 @@ def _curves(scores: LoggedScores, champion: str, challenger: str) -> PairCurves:
 
 def _judged(scores: LoggedScores, champion: str, challenger: str, resamples: int) -> Iterator[Judged]:
     rows = scores.arrays(
-        "SELECT before, now, churned, coalesce(active, false) AS active, hash(customer_id) AS customer "
+        f"SELECT before, now, churned, {scores.members()} hash(key) AS customer "  # noqa: S608
         "FROM pairs JOIN labels USING (request_id, row) WHERE champion = ? AND challenger = ? "
         "AND before + now IS NOT NULL ORDER BY as_of, request_id, row",
         champion,
         challenger,
     )
     populations: dict[str, NDArray[np.bool_]] = {
-        "all": np.ones(len(rows["before"]), dtype=bool),
-        "active": rows["active"],
+        EVERYONE: np.ones(len(rows["before"]), dtype=bool),
+        **{name: rows[population_column(name)] for name in scores.populations},
     }
     for population, chosen in populations.items():
         if not chosen.any():
             continue
         churned, before, now = rows["churned"][chosen], rows["before"][chosen], rows["now"][chosen]
-        customers = customer_numbers(rows["customer"][chosen])
+        customers = entity_numbers(rows["customer"][chosen])
         reason = too_few(churned, customers)
         yield Judged(
             population=population,

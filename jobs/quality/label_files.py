@@ -69,7 +69,7 @@ def read_labels(scores: LoggedScores, file: Path) -> LabelCounts:
         ambiguous=ambiguous,
         unscored=scores.count(
             "SELECT count(*) FROM labels SEMI JOIN scores USING (request_id, row) "
-            "ANTI JOIN (FROM scores WHERE churn_probability IS NOT NULL) USING (request_id, row)"
+            "ANTI JOIN (FROM scores WHERE score IS NOT NULL) USING (request_id, row)"
         ),
     )
 

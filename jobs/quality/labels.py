@@ -110,9 +110,9 @@ def make_labels(
         for length in lengths.items():
             scores.connection.execute("INSERT INTO lengths VALUES (?, ?)", list(length))
         scores.connection.execute(
-            "CREATE TABLE due AS SELECT request_id, row, customer_id, min(as_of) AS as_of, "
+            "CREATE TABLE due AS SELECT request_id, row, key AS customer_id, min(as_of) AS as_of, "
             "arg_max(days, role) AS days FROM scores JOIN lengths USING (model_tag) "  # the champion's
-            "GROUP BY request_id, row, customer_id HAVING min(as_of) + to_hours(24 * arg_max(days, role)) <= ?",
+            "GROUP BY request_id, row, key HAVING min(as_of) + to_hours(24 * arg_max(days, role)) <= ?",
             [orders.observed_until],
         )
         due = scores.count("SELECT count(*) FROM due")

@@ -1,6 +1,6 @@
 """Judges logged answers by labels, for each model version and week, and compares them with training."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,8 +11,15 @@ from numpy.typing import NDArray
 
 from artefacts.addresses import Artefacts
 from contract import ModelContract
+from contract.model_contract import EVERYONE
 from jobs.errors import ArgumentError, JobError
-from jobs.inference_log.logged_scores import Active, LoggedScores, customer_numbers, open_scores
+from jobs.inference_log.logged_scores import (
+    LoggedScores,
+    Populations,
+    entity_numbers,
+    open_scores,
+    population_column,
+)
 from jobs.inference_log.reading import LogReading, Opener, explain_nothing_found
 from jobs.quality.calibration import Calibration, calibration_points
 from jobs.quality.figures import FIGURES
@@ -52,7 +59,7 @@ class QualityCheck:
     out: folder of the report.
     since, until: answers of [since, until), UTC; None is an open end.
     max_auc_loss: the upper end of the newest week's ROC AUC may lie this far below training's.
-    active: the rule for active customers.
+    populations: the populations to judge beside all rows.
 
     Raises:
         ArgumentError: a number is out of range.
@@ -64,7 +71,7 @@ class QualityCheck:
     until: datetime | None = None
     max_auc_loss: float = 0.05
     resamples: int = RESAMPLES
-    active: Active = field(default_factory=Active)
+    populations: Populations = field(default_factory=Populations)
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_auc_loss <= 1:
@@ -78,7 +85,7 @@ class Quality:
     """The quality of one model's answers of one week for one population.
 
     week: of ISO 8601, or `ALL_WEEKS`.
-    population: `all` or `active`.
+    population: `all` or a name of `LoggedScores.populations`.
     figures: by the names of `FIGURES`; empty if there is a `reason`.
     gaps: figure less training's figure, which counts as exact; for figures that the model's contract has.
     reason: why there are no figures.
@@ -113,16 +120,17 @@ def live_quality(artefacts: Artefacts, check: QualityCheck, opened: Opener = ope
             models, could not be read.
     """
     reading = LogReading(artefacts.inference_log, check.since, check.until)
-    with open_scores(reading, check.active, opened) as scores:
+    with open_scores(reading, check.populations, opened) as scores:
         counts = read_labels(scores, check.labels)
         answered = scores.count("SELECT count(*) FROM scores")
         problems = [*reading.damaged, *scores.problems]
         found, calibrations = list[Quality](), list[Calibration]()
         for model in _models(scores):
             rows = _labelled_rows(scores, model)
-            found += _judged(rows, model, scores.contracts.get(model), check.resamples)
-            calibrations += _calibrations(rows, model)
-        active = scores.active(check.active)
+            populations = _populations(rows, scores.populations)
+            found += _judged(rows, populations, model, scores.contracts.get(model), check.resamples)
+            calibrations += _calibrations(rows, populations, model)
+        rules = scores.rules(check.populations)
         training = {tag: dict(contract.metrics) for tag, contract in scores.contracts.items()}
         models = {tag: {"name": c.model_name, "version": c.model_version} for tag, c in scores.contracts.items()}
     if not found:
@@ -142,7 +150,7 @@ def live_quality(artefacts: Artefacts, check: QualityCheck, opened: Opener = ope
         "empty": reading.empty,
         "labels": {"file": str(check.labels), **counts.to_dict()},
         "counted": str(counts),
-        "active": active,
+        "active": sorted({rule for found in rules.values() for rule in found}),
         "resamples": check.resamples,
         "verdicts": verdicts,
         "models": models,
@@ -163,7 +171,7 @@ def live_quality(artefacts: Artefacts, check: QualityCheck, opened: Opener = ope
 def _models(scores: LoggedScores) -> list[str]:
     found = scores.connection.execute(
         "SELECT DISTINCT model_tag FROM scores SEMI JOIN labels USING (request_id, row) "
-        "WHERE churn_probability IS NOT NULL ORDER BY 1"
+        "WHERE score IS NOT NULL ORDER BY 1"
     )
     return [tag for (tag,) in found.fetchall()]
 
@@ -171,39 +179,44 @@ def _models(scores: LoggedScores) -> list[str]:
 def _labelled_rows(scores: LoggedScores, model: str) -> Mapping[str, NDArray[Any]]:
     """The model's scored rows that have a label, in the order of their requests; columns (n,)."""
     return scores.arrays(
-        "SELECT strftime(as_of, '%G-W%V') AS week, churn_probability AS probability, churned, "
-        "coalesce(active, false) AS active, hash(customer_id) AS customer "
+        "SELECT strftime(as_of, '%G-W%V') AS week, score AS probability, churned, "  # noqa: S608
+        f"{scores.members()} hash(key) AS customer "
         "FROM scores JOIN labels USING (request_id, row) "
-        "WHERE model_tag = ? AND churn_probability IS NOT NULL ORDER BY as_of, request_id, row",
+        "WHERE model_tag = ? AND score IS NOT NULL ORDER BY as_of, request_id, row",
         model,
     )
 
 
-def _populations(rows: Mapping[str, NDArray[Any]]) -> dict[str, Bools]:
-    """Population → which of n rows belong to it. Without active customers there is only `all`."""
-    everybody = np.ones(len(rows["week"]), dtype=bool)
-    return {"all": everybody, **({"active": rows["active"]} if rows["active"].any() else {})}
+def _populations(rows: Mapping[str, NDArray[Any]], names: Sequence[str]) -> dict[str, Bools]:
+    """Population → which of n rows belong to it; only `all` and those with rows."""
+    found = {name: rows[population_column(name)] for name in names}
+    return {EVERYONE: np.ones(len(rows["week"]), dtype=bool), **{name: of for name, of in found.items() if of.any()}}
 
 
-def _calibrations(rows: Mapping[str, NDArray[Any]], model: str) -> Iterator[Calibration]:
-    for population, chosen in _populations(rows).items():
+def _calibrations(
+    rows: Mapping[str, NDArray[Any]], populations: Mapping[str, Bools], model: str
+) -> Iterator[Calibration]:
+    for population, chosen in populations.items():
         churned, probability = rows["churned"][chosen], rows["probability"][chosen]
-        if not too_few(churned, customer_numbers(rows["customer"][chosen])):
+        if not too_few(churned, entity_numbers(rows["customer"][chosen])):
             yield Calibration(model, population, calibration_points(churned, probability))
 
 
 def _judged(
-    rows: Mapping[str, NDArray[Any]], model: str, contract: ModelContract | None, resamples: int
+    rows: Mapping[str, NDArray[Any]],
+    populations: Mapping[str, Bools],
+    model: str,
+    contract: ModelContract | None,
+    resamples: int,
 ) -> Iterator[Quality]:
     training = contract.metrics if contract else {}
-    populations = _populations(rows)
     for week in (ALL_WEEKS, *np.unique(rows["week"])):
-        within = populations["all"] if week == ALL_WEEKS else rows["week"] == week
+        within = populations[EVERYONE] if week == ALL_WEEKS else rows["week"] == week
         for population, members in populations.items():
             chosen = within & members
             if not chosen.any():
                 continue
-            customers = customer_numbers(rows["customer"][chosen])
+            customers = entity_numbers(rows["customer"][chosen])
             churned, probability = rows["churned"][chosen], rows["probability"][chosen]
             reason = too_few(churned, customers)
             figures = {} if reason else evaluate(churned, probability, FIGURES, resamples, SEED, customers)

@@ -40,11 +40,11 @@ def count_unpaired(
         WITH theirs AS (FROM scores WHERE role = 'challenger' AND model_tag = $challenger),
         moments AS (SELECT as_of AS at, bool_or(answered) AS canary FROM theirs GROUP BY as_of),
         answered AS (
-            SELECT customer_id, min(as_of) AS from_at, max(as_of) AS to_at
-            FROM theirs WHERE answered GROUP BY customer_id
+            SELECT key, min(as_of) AS from_at, max(as_of) AS to_at
+            FROM theirs WHERE answered GROUP BY key
         ),
         alone AS (
-            SELECT customer_id, as_of FROM scores ANTI JOIN theirs USING (request_id, row)
+            SELECT key, as_of FROM scores ANTI JOIN theirs USING (request_id, row)
             WHERE role = 'champion' AND model_tag = $champion AND as_of BETWEEN $first AND $last
         ),
         judged AS (
@@ -53,7 +53,7 @@ def count_unpaired(
                     AND NOT coalesce(alone.as_of BETWEEN from_at AND to_at, false) AS other
             FROM alone ASOF JOIN moments AS before ON alone.as_of >= before.at
             ASOF JOIN moments AS later ON alone.as_of <= later.at
-            LEFT JOIN answered USING (customer_id)
+            LEFT JOIN answered USING (key)
         )
         SELECT count(*) FILTER (NOT other AND NOT silent), count(*) FILTER (NOT other AND silent),
             count(*) FILTER (other) FROM judged

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from artefacts.addresses import Artefacts
-from contract import ContractError
+from contract import ContractError, ModelContract
 from jobs.errors import ArgumentError, JobError
 from jobs.feature_store import open_feature_store
-from jobs.inference_log.reading import LoggedRows, LogReading, Opener, explain_nothing_found
+from jobs.inference_log.reading import LoggedRows, LogReading, Opener, explain_nothing_found, logged_keys
 from jobs.offline_store.builds import check_whole, kept_builds
 from jobs.offline_store.latest_rows import ViewSource, changed_customers, connect, customer_ranges
 from jobs.offline_store.view_files import build_of
@@ -35,7 +35,7 @@ from scoring.pseudonyms import PREFIX, Pseudonyms
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-CUSTOMERS_PER_RANGE = 100_000
+KEYS_PER_RANGE = 100_000
 
 
 class NothingToAuditError(JobError):
@@ -45,7 +45,7 @@ class NothingToAuditError(JobError):
 
 
 class SkewError(JobError):
-    """More values than allowed are unexplained or faulty, or more decisions than allowed would have changed."""
+    """More values than allowed are unexplained or faulty, or more answers than allowed would have changed."""
 
     exit_code = 3
 
@@ -57,10 +57,10 @@ class Audit:
     out: folder of the report.
     since, until: decisions of [since, until), UTC; None is an open end.
     sample: at most this many rows, drawn at random; None for all.
-    id_key_file: the key with which the log's customer ids were made pseudonyms.
+    id_key_file: the secret key with which the log's keys were made pseudonyms.
     max_unexplained: values that may differ without an explanation.
     max_faults: values that may differ by one of `findings.FAULTS`.
-    max_moved: share of decisions that the offline vector may change.
+    max_moved: share of answers that the offline vector may change.
     build_max_age_hours: if the build in place at a decision is older, a build was missed.
 
     Raises:
@@ -163,16 +163,16 @@ def _audited(artefacts: Artefacts, audit: Audit, reading: LogReading, opened: Op
             table = model_audit.under_its_contract(table, result) if model_audit else table
             if model_audit is None or not table.num_rows:
                 continue
-            customer_ids = identities.of(table["customer_id"].combine_chunks(), model_audit.replay.sources)
             try:
-                model_audit.audit(LoggedRows.of(table, customer_ids, model_audit.replay.width), result)
+                keys = identities.of(table, model_audit.contract, model_audit.replay.sources)
+                model_audit.audit(LoggedRows.of(table, keys, model_audit.contract), result)
             except ModelError as error:
                 result.problems.append(f"rows of model {tag}: {error}")
     return result
 
 
 class _Identities:
-    """Finds the customers behind the log's pseudonyms, by computing the pseudonym of each customer offline."""
+    """Finds the entities behind the log's pseudonyms, by computing the pseudonym of each key offline."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, reading: LogReading, key_file: Path | None) -> None:
         self._connection = connection
@@ -180,46 +180,50 @@ class _Identities:
         self._pseudonyms = Pseudonyms.from_file(key_file) if key_file else None
         self._found: dict[str, str] | None = None
 
-    def of(self, logged: pa.Array, sources: Sequence[ViewSource]) -> pa.Array:
-        """Return customer ids. A pseudonym of nobody in the offline store stays as it is.
+    def of(self, table: pa.Table, contract: ModelContract, sources: Sequence[ViewSource]) -> pa.Array:
+        """Return the keys of n rows. A pseudonym of no entity in the offline store stays as it is.
 
         Raises:
+            ModelError: the rows have another key than the contract.
             JobError: the log has pseudonyms, and the key is missing or not the one that made them.
         """
+        logged = logged_keys(table, contract)
         hidden = pc.starts_with(logged, PREFIX)
         if not pc.any(hidden).as_py():
             return logged
         if self._pseudonyms is None:
-            raise JobError("the log's customer ids are pseudonyms; name the file of their key: --id-key-file")
+            raise JobError("the log's keys are pseudonyms; name the file of their secret key: --id-key-file")
         if self._found is None:
-            wanted = self._reading.customer_ids()
+            wanted = self._reading.keys(contract.join_key)
             self._found = self._among(wanted, sources, self._pseudonyms)
             if not self._found:
-                raise JobError("no customer of the offline store has a pseudonym of the log; is it the service's key?")
-        return pa.array([self._found.get(customer, customer) for customer in logged.to_pylist()], pa.string())
+                raise JobError(
+                    f"no {contract.entity} of the offline store has a pseudonym of the log; is it the service's key?"
+                )
+        return pa.array([self._found.get(key, key) for key in logged.to_pylist()], pa.string())
 
     def _among(self, wanted: set[str], sources: Sequence[ViewSource], pseudonyms: Pseudonyms) -> dict[str, str]:
         found = dict[str, str]()
         latest = datetime.max.replace(tzinfo=UTC)
-        for key_range in customer_ranges(self._connection, sources, CUSTOMERS_PER_RANGE):
+        for key_range in customer_ranges(self._connection, sources, KEYS_PER_RANGE):
             for source in sources:
-                customers = changed_customers(self._connection, source, latest, key_range).to_pylist()
-                made = zip(pseudonyms.of(customers), customers, strict=True)
-                found.update((pseudonym, customer) for pseudonym, customer in made if pseudonym in wanted)
+                keys = changed_customers(self._connection, source, latest, key_range).to_pylist()
+                made = zip(pseudonyms.of(keys), keys, strict=True)
+                found.update((pseudonym, key) for pseudonym, key in made if pseudonym in wanted)
         return found
 
 
 def _exceeded(audit: Audit, result: AuditResult) -> list[str]:
     exceeded = []
     if result.unexplained > audit.max_unexplained:
-        again = f" ({result.not_reproduced:,} probabilities are not the model's)" if result.not_reproduced else ""
+        again = f" ({result.not_reproduced:,} scores are not the model's)" if result.not_reproduced else ""
         exceeded.append(f"{result.unexplained:,} are unexplained{again}, {audit.max_unexplained:,} are allowed")
     if result.faults > audit.max_faults:
         kinds = ", ".join(f"{result.by_class[kind]:,} {kind}" for kind in FAULTS if result.by_class[kind])
         exceeded.append(f"{kinds}: {audit.max_faults:,} faults are allowed")
     if result.moved_share > audit.max_moved:
         exceeded.append(
-            f"{result.moved_decisions:,} of {result.compared_rows:,} decisions ({result.moved_share:.2%}) would be "
+            f"{result.moved_answers:,} of {result.compared_rows:,} answers ({result.moved_share:.2%}) would be "
             f"others by the offline vector, {audit.max_moved:.2%} are allowed"
         )
     return exceeded
@@ -231,6 +235,6 @@ def outcome_line(report: Mapping[str, Any]) -> str:
     moved = report["moved"]
     return (
         f"{report['rows']:,} rows, {report['values']:,} values: {report['differences']:,} differ"
-        f"{f' ({classes})' if classes else ''}; {moved['decisions']:,} decisions would be others, "
-        f"probabilities move by {moved['probability_max']:.3g} at most; {report['seconds']} s"
+        f"{f' ({classes})' if classes else ''}; {moved['answers']:,} answers would be others, "
+        f"scores move by {moved['score_max']:.3g} at most; {report['seconds']} s"
     )

@@ -10,7 +10,7 @@ from jobs.skew.findings import CLASSES, FAULTS, FINDINGS, Finding
 EXAMPLES = 20
 _EXAMPLES_PER_FINDING = 3
 WHOLE_ROW = "(the whole row)"
-"""Stands where a feature's name would: the finding is about a customer who was unknown online."""
+"""Stands where a feature's name would: the finding is about a key that was unknown online."""
 
 
 @dataclass
@@ -18,19 +18,21 @@ class AuditResult:
     """Counts over all audited rows, and examples.
 
     models: number of rows by model tag; `registered` has the registered models' names.
-    values: number of compared values, one for each input of a customer who was known online.
+    values: number of compared values, one for each input of a key that was known online.
     findings: number of values by feature and finding.
-    comparisons: number of values that were compared by feature. Under `WHOLE_ROW`, customers who were unknown online.
+    comparisons: number of values that were compared by feature. Under `WHOLE_ROW`, keys that were unknown online.
     daily_findings: number of values by day of the decision (`2026-01-31`, UTC) and class.
     daily_comparisons: sum of `comparisons` by day.
     defaulted_alike: values that were the default online and are the default offline, so they agree.
     differing_rows: rows with at least one value that differs.
     unreplayable_rows: rows with a value whose snapshot the offline store has dropped; they are not scored again.
-    compared_rows: rows whose decision was compared with the one from the offline vector.
-    moved_decisions: how many of those decisions the offline vector would have changed.
-    scored_twice: rows that have both probabilities.
-    probability_sum, probability_max: sum and maximum of the absolute change of probability over these rows.
-    not_reproduced: rows for whose logged inputs the model computes another probability than the logged one.
+    compared_rows: rows whose answer was compared with the one from the offline vector.
+    moved_answers: how many of those answers the offline vector would have changed: the decision, the class, or a value
+        beyond the tolerance.
+    scored_twice: rows that were scored from both vectors.
+    change_sum, change_max: sum and maximum over these rows of the absolute change of the probability or value; of
+        several classes the largest.
+    not_reproduced: rows for whose logged inputs the model computes other scores than the logged ones.
     problems: one line for each reason why rows could not be audited.
     """
 
@@ -48,9 +50,9 @@ class AuditResult:
     unreplayable_rows: int = 0
     compared_rows: int = 0
     scored_twice: int = 0
-    moved_decisions: int = 0
-    probability_sum: float = 0.0
-    probability_max: float = 0.0
+    moved_answers: int = 0
+    change_sum: float = 0.0
+    change_max: float = 0.0
     largest_lag_seconds: float = 0.0
     not_reproduced: int = 0
     examples: list[dict[str, Any]] = field(default_factory=list)
@@ -72,7 +74,7 @@ class AuditResult:
 
     @property
     def unexplained(self) -> int:
-        """Values that differ without an explanation, and probabilities that the model does not reproduce."""
+        """Values that differ without an explanation, and scores that the model does not reproduce."""
         return self.by_class["unexplained"] + self.not_reproduced
 
     @property
@@ -82,8 +84,8 @@ class AuditResult:
 
     @property
     def moved_share(self) -> float:
-        """Share of the compared decisions that the offline vector would have changed."""
-        return self.moved_decisions / self.compared_rows if self.compared_rows else 0.0
+        """Share of the compared answers that the offline vector would have changed."""
+        return self.moved_answers / self.compared_rows if self.compared_rows else 0.0
 
     def wants_example(self, finding: Finding) -> bool:
         """True while there is room for one more example of this finding."""
@@ -125,10 +127,10 @@ def summary(result: AuditResult, run: Mapping[str, Any]) -> dict[str, Any]:
         "not_reproduced": result.not_reproduced,
         "moved": {
             "rows": result.compared_rows,
-            "decisions": result.moved_decisions,
+            "answers": result.moved_answers,
             "share": result.moved_share,
-            "probability_max": result.probability_max,
-            "probability_mean": result.probability_sum / compared,
+            "score_max": result.change_max,
+            "score_mean": result.change_sum / compared,
             "rows_not_replayable": result.unreplayable_rows,
         },
         "notes": result.notes,

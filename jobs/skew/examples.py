@@ -1,4 +1,4 @@
-"""Examples of what differs, with the values of the customer."""
+"""Examples of what differs, with the values of the row."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from artefacts.log_rows import keys_of
 from jobs.inference_log.reading import LoggedRows
 from jobs.skew.audit_result import AuditResult
 from jobs.skew.evidence import Replayed, Served
@@ -46,7 +47,8 @@ def add_examples(
 
 def example_of(rows: LoggedRows, row: int, feature: str, finding: Finding) -> dict[str, Any]:
     """Which row and feature an example is about, and what was found."""
-    logged = rows.table.slice(row, 1).select(["request_id", "row", "customer_id", "as_of", "model_tag"])
+    keys = [key.name for key in keys_of(rows.table.schema)]
+    logged = rows.table.slice(row, 1).select(["request_id", "row", *keys, "as_of", "model_tag"])
     return {**logged.to_pylist()[0], "feature": feature, "class": finding.kind, "evidence": finding.proof}
 
 

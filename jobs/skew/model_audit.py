@@ -15,12 +15,10 @@ from jobs.skew.findings import AGREES, FINDINGS, Finding, code
 from jobs.skew.past_rows import RowChoice
 from jobs.skew.replay import OfflineReplay
 from jobs.skew.view_evidence import mistimed_views, served_of, unbuilt_views, zeroed_views
+from scoring.agreement import reproduced, same_answers
 from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import outcomes
 from scoring.task_outputs import task_outputs
-
-REPRODUCED_WITHIN = 1e-6
-"""Tolerance for a logged probability: ONNX Runtime's last bits depend on the number of rows in a batch."""
 
 
 class ModelAudit:
@@ -32,7 +30,9 @@ class ModelAudit:
 
     def __init__(self, model: ImportedModel, replay: OfflineReplay, build_max_age_seconds: float) -> None:
         self.replay = replay
+        self.contract = model.contract
         self._model = model
+        self._task = task_outputs(model.contract)
         self._build_max_age_us = build_max_age_seconds * 1e6
 
     def under_its_contract(self, table: pa.Table, result: AuditResult) -> pa.Table:
@@ -44,7 +44,7 @@ class ModelAudit:
 
     def audit(self, rows: LoggedRows, result: AuditResult) -> None:
         """Replay n rows and add what differs to the result."""
-        names = self._model.contract.feature_names
+        names = self.contract.feature_names
         result.rows += len(rows)
         result.values += int(rows.known.sum()) * len(names)
         result.comparisons.update(dict.fromkeys(names, int(rows.known.sum())))
@@ -110,7 +110,7 @@ class ModelAudit:
         )
 
     def _count_unknown(self, rows: LoggedRows, known_offline: Bools, result: AuditResult) -> NDArray[np.intp]:
-        """Count customers who were unknown online and have rows offline; return their positions."""
+        """Count entities that were unknown online and have rows offline; return their positions."""
         appeared = np.flatnonzero(~rows.known & known_offline)
         if len(appeared):
             of_them = rows.take(appeared)
@@ -137,25 +137,26 @@ class ModelAudit:
         self, rows: LoggedRows, offline: ResolvedFeatures, again: NDArray[np.intp], result: AuditResult
     ) -> None:
         """Score the offline vectors of the rows that differ. Those of all other rows were scored already."""
-        scored = np.isfinite(rows.probability)
-        result.scored_twice += int(scored.sum())
+        result.scored_twice += int(rows.scored.sum())
         if not len(again):
             return
         vectors = offline.take(again)
-        made = outcomes(vectors, self._model.score(vectors.matrix), task_outputs(self._model.contract))
-        was_scored, decision = scored[again], rows.decision[again]
-        both = was_scored & made.scored
-        result.scored_twice -= int((was_scored & ~made.scored).sum())
-        change = np.abs(made.outputs[0] - rows.probability[again])[both]
-        result.probability_sum += float(change.sum())
-        result.probability_max = max(result.probability_max, float(change.max(initial=0.0)))
-        result.moved_decisions += int(((was_scored != made.scored) | (both & (made.outputs[1] != decision))).sum())
+        made = outcomes(vectors, self._model.score(vectors.matrix), self._task)
+        logged = rows.take(again)
+        both = logged.scored & made.scored
+        result.scored_twice -= int((logged.scored & ~made.scored).sum())
+        change = np.abs(made.outputs[0] - logged.outputs[0])[both]
+        largest = change if change.ndim == 1 else change.max(axis=1, initial=0.0)
+        result.change_sum += float(largest.sum())
+        result.change_max = max(result.change_max, float(largest.max(initial=0.0)))
+        others = both & ~same_answers(logged.outputs, made.outputs, self.contract)
+        result.moved_answers += int(((logged.scored != made.scored) | others).sum())
 
     def _count_not_reproduced(self, rows: LoggedRows, result: AuditResult) -> None:
-        scored = np.flatnonzero(np.isfinite(rows.probability))
+        scored = rows.take(np.flatnonzero(rows.scored))
         if len(scored):
-            again = self._model.score(rows.inputs[scored]).astype(np.float64)
-            result.not_reproduced += int((np.abs(again - rows.probability[scored]) > REPRODUCED_WITHIN).sum())
+            again = self._task.of(self._model.score(scored.inputs).astype(np.float64))
+            result.not_reproduced += int((~reproduced(scored.outputs, again, self.contract)).sum())
 
 
 def _count_by_day(rows: LoggedRows, codes: NDArray[np.uint8], result: AuditResult) -> None:

@@ -27,7 +27,7 @@ TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 
 class RowChoice(Enum):
-    """Which row of a customer to take: a condition, of which the latest row counts; and an order of its versions.
+    """Which row of a key to take: a condition, of which the latest row counts; and an order of its versions.
 
     `__as_of` is the time of the decision, `__served` the event time of the served row, `__known` the time when a row
     became known; null means that it was always known.
@@ -54,7 +54,7 @@ class Decisions:
     served_us: float64 (n,), event time of the served row; NaN for none.
     """
 
-    customer_ids: pa.Array
+    keys: pa.Array
     as_of_us: NDArray[np.int64]
     served_us: NDArray[np.float64]
 
@@ -64,7 +64,7 @@ class Decisions:
         return pa.table(
             {
                 "__n": np.arange(len(self.as_of_us)),
-                "__customer": self.customer_ids,
+                "__key": self.keys,
                 "__as_of": pa.array(self.as_of_us).cast(TIMESTAMP),
                 "__served": served.cast(TIMESTAMP),
             }
@@ -125,7 +125,7 @@ class ViewHistory:
     def rows(
         self, connection: duckdb.DuckDBPyConnection, which: RowChoice, decisions: Decisions, fields: Sequence[str]
     ) -> PastRows:
-        """The chosen row of each decision's customer, with the named fields; null if there is none.
+        """The chosen row of each decision's key, with the named fields; null if there is none.
 
         Raises:
             JobError: files cannot be read.
@@ -171,14 +171,14 @@ class ViewHistory:
                 END) AS __known
                 FROM {rows_of(files, "__file")} AS rows JOIN written ON __file = written.file
                 ASOF LEFT JOIN built ON rows.{event} <= built.at
-                WHERE {key} IN (SELECT __customer FROM decisions)
+                WHERE {key} IN (SELECT __key FROM decisions)
             ), newest AS (
-                SELECT __n, __customer, __as_of, __served, max({event}) AS __at
-                FROM seen JOIN decisions ON {key} = __customer AND {condition} GROUP BY ALL
+                SELECT __n, __key, __as_of, __served, max({event}) AS __at
+                FROM seen JOIN decisions ON {key} = __key AND {condition} GROUP BY ALL
             )
             SELECT __n, {event}::TIMESTAMPTZ AS __event_time, epoch_us({event}) AS __event_us,
                 epoch_us({created}) AS __created_us, epoch_us(__known) AS __known_us, __made_by, {declared(source)}
-            FROM seen JOIN newest ON {key} = __customer AND {event} = __at AND {condition}
+            FROM seen JOIN newest ON {key} = __key AND {event} = __at AND {condition}
             QUALIFY row_number() OVER (PARTITION BY __n ORDER BY {order}) = 1
             ORDER BY __n
         """  # noqa: S608  # names are quoted

@@ -78,7 +78,7 @@ class OfflineReplay:
             view: history.rows(
                 self._connection,
                 which,
-                Decisions(rows.customer_ids, rows.as_of_us, served_us[:, v]),
+                Decisions(rows.keys, rows.as_of_us, served_us[:, v]),
                 self.plan.views[view],
             )
             for v, (view, history) in enumerate(zip(self._views, self._histories, strict=True))
@@ -107,7 +107,7 @@ class OfflineReplay:
 
     def resolve(self, past: Mapping[str, StoredRows], rows: LoggedRows) -> ResolvedFeatures:
         """What the model would see, given a row of every view and the values that the requests gave."""
-        raw = self.plan.assemble(rows.customer_ids, past, rows.as_of_us)
+        raw = self.plan.assemble(rows.keys, past, rows.as_of_us)
         overridden = rows.states == FeatureState.OVERRIDDEN
         overrides = {
             int(column): np.where(overridden[:, column], rows.inputs[:, column].astype(np.float64), np.nan)

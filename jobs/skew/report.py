@@ -49,7 +49,7 @@ def metrics_of(result: AuditResult, now: datetime) -> CollectorRegistry:
     for kind, count in result.by_class.items():
         by_class.labels(model, kind).set(count)
     gauge("unexplained", "Differences of the last audit without an explanation", result.unexplained)
-    gauge("moved_decisions", "Decisions that the offline vector would have changed", result.moved_decisions)
+    gauge("moved_decisions", "Answers that the offline vector would have changed", result.moved_answers)
     gauge("problems", "Files and models of the log that the last audit could not use", len(result.problems))
     gauge("last_audit_timestamp_seconds", "When the last audit ended", now.timestamp())
     return registry

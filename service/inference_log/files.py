@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from artefacts.log_rows import COMPLETE_SUFFIX, INFERENCE_LOG, OPEN_SUFFIX, flushed
+from artefacts.log_rows import COMPLETE_SUFFIX, OPEN_SUFFIX, flushed
 from artefacts.process.atomic_files import sync_file, sync_folder
 
 logger = logging.getLogger(__name__)
@@ -59,15 +59,17 @@ class LogFiles:
         self._stream: _Stream | None = None
 
     def append(self, rows: pa.Table, now: datetime) -> None:
-        """Add rows of `INFERENCE_LOG`; they are on the disk when this returns.
+        """Add rows of the log; they are on the disk when this returns.
+
+        Rows with other columns than the rows before them begin another file.
 
         Raises:
             OSError: nothing was written.
         """
-        if self._stream is not None and self._stream.is_gone():
+        if self._stream is not None and (self._stream.is_gone() or self._stream.schema != rows.schema):
             self._end()
         if self._stream is None:
-            self._stream = _Stream.opened(self._folder, now)
+            self._stream = _Stream.opened(self._folder, rows.schema, now)
         self._stream.append(rows)
 
     def rotate(self, now: datetime) -> None:
@@ -116,25 +118,27 @@ class LogFiles:
 class _Stream:
     """An Arrow stream; each batch is written to the disk as a whole or not at all."""
 
-    def __init__(self, descriptor: int, opened_at: datetime) -> None:
+    def __init__(self, descriptor: int, schema: pa.Schema, opened_at: datetime) -> None:
         self._descriptor = descriptor
+        self.schema = schema
         self.opened_at = opened_at
         self.size = 0
 
     @classmethod
-    def opened(cls, folder: Path, now: datetime) -> "_Stream":
+    def opened(cls, folder: Path, schema: pa.Schema, now: datetime) -> "_Stream":
         """Open a new one in this day's folder. It becomes visible when it is locked and has its schema."""
         day = folder / f"date={now.date().isoformat()}"
         day.mkdir(parents=True, exist_ok=True)
         file = _name(day, now)
-        while file.with_suffix(COMPLETE_SUFFIX).exists():  # the clock was put back: that file would hide these rows
+        # The clock was put back, or this process has just opened one: that file would hide these rows.
+        while file.exists() or file.with_suffix(COMPLETE_SUFFIX).exists():
             now += timedelta(microseconds=1)
             file = _name(day, now)
         hidden = file.with_suffix(".opening")
-        stream = cls(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), now)
+        stream = cls(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), schema, now)
         try:
             fcntl.flock(stream._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            stream._write(INFERENCE_LOG.serialize())
+            stream._write(schema.serialize())
             hidden.rename(file)
         except BaseException:
             stream.close()
@@ -186,7 +190,7 @@ def _complete(stream: Path) -> None:
             groups = _row_groups(flushed(stream))
             first = next(groups, None)
             if first is not None:
-                with _appearing(parquet) as partial, pq.ParquetWriter(partial, INFERENCE_LOG, **_WRITTEN) as writer:
+                with _appearing(parquet) as partial, pq.ParquetWriter(partial, first.schema, **_WRITTEN) as writer:
                     writer.write_table(first)
                     for group in groups:
                         writer.write_table(group)
@@ -199,10 +203,10 @@ def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     for batch in batches:
         group.append(batch)
         if sum(map(len, group)) >= _ROWS_PER_GROUP:
-            yield pa.Table.from_batches(group, INFERENCE_LOG)
+            yield pa.Table.from_batches(group)
             group = []
     if group:
-        yield pa.Table.from_batches(group, INFERENCE_LOG)
+        yield pa.Table.from_batches(group)
 
 
 @contextmanager

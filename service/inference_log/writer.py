@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from artefacts.log_rows import INFERENCE_LOG
+from artefacts.output_columns import key_fields
 from scoring.errors import ModelError
 from scoring.inference_log import Answers, log_table, together
 from scoring.pseudonyms import Pseudonyms
@@ -31,7 +31,7 @@ _ROWS_PER_PIECE, _PAUSE_SECONDS = 500, 0.0005
 
 
 def pseudonyms_of(settings: ServiceSettings) -> Pseudonyms | None:
-    """Open the pseudonyms that replace customer ids in the log; None: ids are logged as they are.
+    """Open the pseudonyms that replace keys in the log; None: keys are logged as they are.
 
     Raises:
         StartupError: the settings name a key that cannot be used.
@@ -132,8 +132,7 @@ class InferenceLog:
         rows = sum(map(len, batches))
         self._metrics.log_waiting(rows)
         if rows:
-            table = self._table(batches)
-            written = len(table) if self._attempt(lambda: self._files.append(table, self._clock())) else 0
+            written = sum(map(self._written, self._by_columns(batches)))
             if written and self._failing:
                 self._failing = False
                 self._metrics.log_failing(False)
@@ -142,20 +141,29 @@ class InferenceLog:
             self._metrics.log_rows("dropped_failed", rows - written)
             self._rows_out += rows
 
-    def _table(self, batches: Sequence[Answers]) -> pa.Table:
-        """Make a table of all rows, without those of a batch that cannot be expressed."""
-        tables = [INFERENCE_LOG.empty_table()]
+    def _written(self, table: pa.Table) -> int:
+        """Number of rows that were written: all of them or none."""
+        return len(table) if self._attempt(lambda: self._files.append(table, self._clock())) else 0
+
+    def _by_columns(self, batches: Sequence[Answers]) -> list[pa.Table]:
+        """Make tables of all rows, one for all models with the same outputs.
+
+        A batch that cannot be expressed is left out.
+        """
+        tables: dict[pa.Schema, list[pa.Table]] = {}
         for piece in _pieces(batches):
-            tables += self._tables(piece)
+            for table in self._tables(piece):
+                tables.setdefault(table.schema, []).append(table)
             time.sleep(_PAUSE_SECONDS)
-        return pa.concat_tables(tables)
+        return [pa.concat_tables(alike) for alike in tables.values()]
 
     def _tables(self, piece: Sequence[Answers]) -> list[pa.Table]:
         try:
             table = log_table(together(piece))
             if self._pseudonyms is not None:
-                pseudonyms = pa.array(self._pseudonyms.of(table["customer_id"].to_pylist()), pa.string())
-                table = table.set_column(table.column_names.index("customer_id"), "customer_id", pseudonyms)
+                for key in key_fields(piece[0].model.contract):
+                    pseudonyms = pa.array(self._pseudonyms.of(table[key.name].to_pylist()), key.type)
+                    table = table.set_column(table.column_names.index(key.name), key, pseudonyms)
             return [table]
         except Exception:
             if len(piece) > 1:

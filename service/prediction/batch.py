@@ -87,7 +87,7 @@ def answers_of(batch: Batch, part: RawFeatures, model: ImportedModel, scored: Sc
     return Answers(
         request_ids=batch.request_ids,
         rows=batch.rows,
-        customer_ids=batch.customer_ids,
+        keys=batch.customer_ids,
         as_of_unix_us=batch.as_of_unix_us,
         model=model,
         answered=np.full(len(batch.customer_ids), answered),

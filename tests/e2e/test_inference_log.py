@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from artefacts.log_rows import INFERENCE_LOG, log_files
+from artefacts.log_rows import FIXED_COLUMNS, log_files
 from scoring.inference_log import read_log
 from tests.e2e.test_workers import workers
 from tests.loop import Loop, make
@@ -35,8 +35,8 @@ class Logging:
         return answered
 
     def rows(self) -> list[dict[str, Any]]:
-        tables = [INFERENCE_LOG.empty_table(), *map(read_log, log_files(self.folder))]
-        rows: list[dict[str, Any]] = pa.concat_tables(tables).to_pylist()
+        tables = [FIXED_COLUMNS.empty_table(), *map(read_log, log_files(self.folder))]
+        rows: list[dict[str, Any]] = pa.concat_tables(tables, promote_options="default").to_pylist()
         return rows
 
     def holds(self, request_ids: list[str]) -> bool:

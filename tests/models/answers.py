@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from prometheus_client import CollectorRegistry
 
+from artefacts.log_rows import inference_log_schema
 from contract import RawFeatures, Resolver
 from scoring.inference_log import Answers
 from scoring.models.imported_model import ImportedModel
@@ -23,6 +24,7 @@ from service.telemetry.metrics import ServiceMetrics
 from tests.models.fakes import ACTIVITY_TTL, NOW, NOW_US, small_contract, store_model
 
 FLUSH_SECONDS = 0.2
+EMPTY_LOG = inference_log_schema(small_contract()).empty_table()
 
 
 def small_model(folder: Path) -> ImportedModel:
@@ -47,7 +49,7 @@ def answers(model: ImportedModel, count: int, first: int = 0, request_id: str = 
     return Answers(
         request_ids=[request_id] * count,
         rows=numbers.tolist(),
-        customer_ids=[f"c{number}" for number in numbers],
+        keys=[f"c{number}" for number in numbers],
         as_of_unix_us=NOW_US,
         model=model,
         answered=np.ones(count, dtype=bool),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from artefacts.addresses import Artefacts
 from contract import RawFeatures, Resolver
-from jobs.inference_log.logged_scores import Active
+from jobs.inference_log.logged_scores import Populations
 from jobs.times import unix_us
 from scoring.inference_log import Answers, log_table
 from scoring.models.imported_model import ImportedModel, load_model
@@ -23,7 +23,7 @@ from tests.models.fakes import DAYS_SINCE, small_contract, store_model, training
 from training.pipeline import logistic
 
 ACTIVE_DAYS = 60
-ACTIVE = Active(DAYS_SINCE, ACTIVE_DAYS)
+ACTIVE = Populations("active", DAYS_SINCE, ACTIVE_DAYS)
 MONDAY = datetime.fromisoformat("2024-03-04T00:00:00+00:00")  # of 2024-W10
 WEEK = timedelta(days=7)
 
@@ -93,7 +93,7 @@ class Asked:
         return Answers(
             request_ids=self.request_ids,
             rows=[0] * len(self.request_ids),
-            customer_ids=self.customer_ids,
+            keys=self.customer_ids,
             as_of_unix_us=unix_us(self.at),
             model=model,
             answered=np.full(len(self.request_ids), answered),

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from artefacts.log_rows import INFERENCE_LOG, log_files
+from artefacts.log_rows import log_files
 from scoring.inference_log import read_log
 from service.inference_log.files import Limits, LogFiles
 from tests.loop import SOURCE
-from tests.models.answers import FLUSH_SECONDS
+from tests.models.answers import EMPTY_LOG, FLUSH_SECONDS
 
 WRITE_SECONDS = 1.0
 """What a write may take on a machine that does something else as well; it takes milliseconds."""
@@ -21,7 +21,7 @@ KILLS = 3
 
 def rows_of(folder: Path) -> dict[str, list[int]]:
     """Request → numbers of its rows, as they lie in the log."""
-    table = pa.concat_tables([INFERENCE_LOG.empty_table(), *map(read_log, log_files(folder))])
+    table = pa.concat_tables([EMPTY_LOG, *map(read_log, log_files(folder))])
     found: dict[str, list[int]] = {}
     for request, row in zip(table["request_id"].to_pylist(), table["row"].to_pylist(), strict=True):
         found.setdefault(request, []).append(row)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from artefacts.log_rows import INFERENCE_LOG
+from artefacts.log_rows import inference_log_schema
 from contract import FeatureState
 from scoring.errors import ModelError
 from scoring.inference_log import Answers, log_table, read_log, together
@@ -100,4 +100,4 @@ def test_columns_beyond_those_of_the_log_are_no_hindrance(tmp_path: Path, model:
     made = log_table(answers(model, 2))
     pq.write_table(made.append_column("later", pa.array([1, 2])), tmp_path / "x.parquet")
 
-    assert INFERENCE_LOG == read_log(tmp_path / "x.parquet").schema
+    assert inference_log_schema(model.contract) == read_log(tmp_path / "x.parquet").schema

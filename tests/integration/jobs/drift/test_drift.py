@@ -90,7 +90,7 @@ def log(
     answers = Answers(
         request_ids=[f"{name}{n}" for n in range(count)],
         rows=[0] * count,
-        customer_ids=[f"c{n:06d}" for n in range(count)],
+        keys=[f"c{n:06d}" for n in range(count)],
         as_of_unix_us=at_us,
         model=model,
         answered=np.ones(count, dtype=bool),

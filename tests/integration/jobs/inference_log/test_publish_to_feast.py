@@ -81,7 +81,7 @@ def served(model: ImportedModel, first: int, count: int) -> Answers:
     return Answers(
         request_ids=[f"r{number}" for number in numbers],
         rows=[0] * count,
-        customer_ids=[f"{number:05d}" for number in numbers],
+        keys=[f"{number:05d}" for number in numbers],
         as_of_unix_us=int(NOW.timestamp()) * 1_000_000,
         model=model,
         answered=np.ones(count, dtype=bool),

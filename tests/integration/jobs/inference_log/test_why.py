@@ -240,7 +240,7 @@ def test_what_a_client_or_customer_wrote_is_told_without_being_obeyed_by_a_termi
 ) -> None:
     logged = answers(model, 5)
     hostile = "r`id`\x1b[31m\u202e\x9b2J\nstatus      ok"
-    log(folder, replace(logged, request_ids=[hostile] * 5, customer_ids=[f"\x1b]0;{n}\x07\n" for n in range(5)]))
+    log(folder, replace(logged, request_ids=[hostile] * 5, keys=[f"\x1b]0;{n}\x07\n" for n in range(5)]))
 
     code, told, errors = why(capsys, "--request", hostile, "--row", str(STALE))
 

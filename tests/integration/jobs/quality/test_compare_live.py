@@ -35,7 +35,7 @@ def log(tmp_path: Path) -> LabelledLog:
 
 def compare(log: LabelledLog, *models: ImportedModel, **how: Any) -> dict[str, Any]:
     by_tag = {model.tag: model for model in models}
-    wanted = LiveComparison(log.root / "out", active=ACTIVE, **{"resamples": 50, **how})
+    wanted = LiveComparison(log.root / "out", populations=ACTIVE, **{"resamples": 50, **how})
     return compare_live(log.artefacts, wanted, opened=by_tag.__getitem__)
 
 

@@ -18,7 +18,7 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 from contract import Label, Population
 from jobs.__main__ import main
 from jobs.errors import JobError
-from jobs.inference_log.logged_scores import Active
+from jobs.inference_log.logged_scores import Populations
 from jobs.quality.live_quality import NothingLabelledError, QualityCheck, QualityError, live_quality
 from scoring.models.imported_model import ImportedModel
 from tests.loop import SOURCE
@@ -41,7 +41,7 @@ def log(tmp_path: Path) -> LabelledLog:
 
 def judge(log: LabelledLog, *models: ImportedModel, labels: Path | None = None, **how: Any) -> dict[str, Any]:
     by_tag = {model.tag: model for model in models}
-    check = QualityCheck(labels or log.labels(), log.root / "out", **{"resamples": 50, "active": ACTIVE, **how})
+    check = QualityCheck(labels or log.labels(), log.root / "out", **{"resamples": 50, "populations": ACTIVE, **how})
     return live_quality(log.artefacts, check, opened=by_tag.__getitem__)
 
 
@@ -389,7 +389,10 @@ def test_who_is_active_is_the_contracts_to_say_unless_somebody_asks_otherwise(
     monthly, asked = predicting(model, 30, active_days=60), Asked.some(400, MONDAY, seed=1)
     log.serve(monthly, asked)
 
-    by_contract, by_hand = judge(log, monthly, active=Active()), judge(log, monthly, active=Active(days=30))
+    by_contract, by_hand = (
+        judge(log, monthly, populations=Populations()),
+        judge(log, monthly, populations=Populations("active", at_most=30)),
+    )
 
     recency = asked.values[:, 0].astype("float32")
     assert (recency <= 60).sum() == of(by_contract, monthly, "2024-W10", "active")["rows"]

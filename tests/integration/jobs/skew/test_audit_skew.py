@@ -56,7 +56,7 @@ def test_a_clean_run_over_ten_thousand_served_rows_differs_in_nothing(shop: Shop
     assert report["rows"] >= 10_000
     assert report["values"] >= 27 * 10_000
     assert (0, 0, {}) == (report["differences"], report["unexplained"], of_class(report))
-    assert (0, 0.0) == (report["moved"]["decisions"], report["moved"]["probability_max"])
+    assert (0, 0.0) == (report["moved"]["answers"], report["moved"]["score_max"])
     assert "ok" == report["outcome"]
     assert report["defaulted_alike"] >= 12 * 2_000, "the windowed features of the first time have expired on both sides"
     assert 4 == report["statuses"]["unknown_customer"]
@@ -164,7 +164,7 @@ def test_a_customer_who_is_in_the_offline_store_alone_was_not_really_unknown(sho
     report = shop.audit()
 
     assert {"(the whole row)": {"materialization_lag": 1}} == report["features"]
-    assert (1, 41) == (report["moved"]["decisions"], report["moved"]["rows"])
+    assert (1, 41) == (report["moved"]["answers"], report["moved"]["rows"])
     assert {"ok": 39, "unknown_customer": 2} == report["statuses"]
 
 
@@ -175,7 +175,7 @@ def test_values_that_the_request_gave_are_compared_with_nothing(shop: Shop) -> N
     report = shop.audit(max_moved=0.0)
 
     assert {"override": len(FEW)} == of_class(report)
-    assert (0, 0) == (report["differences"], report["moved"]["decisions"])
+    assert (0, 0) == (report["differences"], report["moved"]["answers"])
 
 
 def test_swapped_columns_are_a_fault_of_order(shop: Shop) -> None:
@@ -189,7 +189,7 @@ def test_swapped_columns_are_a_fault_of_order(shop: Shop) -> None:
 
     names = {shop.model.contract.feature_names[column] for column in (3, 8)}
     assert {name: {"type_or_order_fault": len(FEW)} for name in names} == report["features"]
-    assert report["moved"]["probability_max"] > 1e-3
+    assert report["moved"]["score_max"] > 1e-3
     with pytest.raises(SkewError, match=f"^{2 * len(FEW)} type_or_order_fault: 0 faults are allowed; see "):
         shop.audit(max_faults=0)
 
@@ -324,7 +324,7 @@ def test_event_times_that_are_shifted_are_a_fault_though_no_value_differs(
     assert {name: {"event_time_fault": 3} for name in names | (computed if view == LIFETIME else set())} == (
         report["features"]
     )
-    assert (0, 0.0) == (report["moved"]["decisions"], report["moved"]["probability_max"])
+    assert (0, 0.0) == (report["moved"]["answers"], report["moved"]["score_max"])
     with pytest.raises(SkewError, match=r"^\d+ event_time_fault: 0 faults are allowed"):
         shop.audit(max_faults=0)
 

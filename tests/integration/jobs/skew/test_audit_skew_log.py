@@ -86,7 +86,7 @@ def test_the_command_scores_with_the_model_that_the_log_names(shop: Shop, tmp_pa
     done = command(shop, tmp_path)
 
     assert (0, "") == (done.returncode, done.stderr)
-    assert done.stdout.startswith("40 rows, 1,080 values: 0 differ; 0 decisions would be others")
+    assert done.stdout.startswith("40 rows, 1,080 values: 0 differ; 0 answers would be others")
     assert {"skew.html", "skew.json", "skew.prom"} == {file.name for file in (tmp_path / "out").iterdir()}
 
 
@@ -191,8 +191,8 @@ def test_the_chunks_of_a_log_do_not_change_what_is_found(shop: Shop, monkeypatch
 
     parts = shop.audit()
     assert whole["features"] == parts["features"]
-    assert whole["moved"]["decisions"] == parts["moved"]["decisions"]
-    assert whole["moved"]["probability_mean"] == pytest.approx(parts["moved"]["probability_mean"])
+    assert whole["moved"]["answers"] == parts["moved"]["answers"]
+    assert whole["moved"]["score_mean"] == pytest.approx(parts["moved"]["score_mean"])
 
 
 def test_a_probability_that_the_model_does_not_give_for_the_logged_inputs_is_unexplained(shop: Shop) -> None:

@@ -39,7 +39,7 @@ def test_settings_out_of_range_are_refused_by_name(how: dict[str, Any], why: str
 
 
 def test_counts_add_up_over_features_findings_and_classes() -> None:
-    found = AuditResult(rows=10, values=40, compared_rows=8, scored_twice=5, moved_decisions=2, probability_sum=0.5)
+    found = AuditResult(rows=10, values=40, compared_rows=8, scored_twice=5, moved_answers=2, change_sum=0.5)
     found.findings.update({("a", Finding.LAG): 3, ("b", Finding.LAG_OF_VERSION): 2, ("a", Finding.OVERRIDE): 4})
     found.findings["b", Finding.UNKNOWN] = 1
     found.not_reproduced = 2
@@ -51,7 +51,7 @@ def test_counts_add_up_over_features_findings_and_classes() -> None:
         "a": {"materialization_lag": 3, "override": 4},
         "b": {"materialization_lag": 2, "unexplained": 1},
     } == report["features"]
-    assert (0.25, 0.1) == (report["moved"]["share"], report["moved"]["probability_mean"])
+    assert (0.25, 0.1) == (report["moved"]["share"], report["moved"]["score_mean"])
     assert Counter(CLASSES) == Counter(report["classes"].keys())
 
 

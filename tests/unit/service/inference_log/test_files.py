@@ -9,12 +9,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from artefacts.log_rows import INFERENCE_LOG, log_files
+from artefacts.log_rows import log_files
 from scoring.errors import ModelError
 from scoring.inference_log import log_table, read_log
 from scoring.models.imported_model import ImportedModel
 from service.inference_log.files import Limits, LogFiles
-from tests.models.answers import answers, small_model
+from tests.models.answers import EMPTY_LOG, answers, small_model
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LIMITS = Limits(size=10**9, age=600, days=30)
@@ -30,9 +30,7 @@ def rows(model: ImportedModel, first: int, count: int = 5) -> pa.Table:
 
 
 def numbers(folder: Path) -> list[int]:
-    found: list[int] = pa.concat_tables([INFERENCE_LOG.empty_table(), *map(read_log, log_files(folder))])[
-        "row"
-    ].to_pylist()
+    found: list[int] = pa.concat_tables([EMPTY_LOG, *map(read_log, log_files(folder))])["row"].to_pylist()
     return found
 
 
@@ -128,6 +126,18 @@ def test_a_clock_that_was_put_back_overwrites_nothing(tmp_path: Path, model: Imp
         files.close()
 
     assert [*range(10)] == numbers(tmp_path)
+
+
+def test_rows_with_other_outputs_begin_another_file(tmp_path: Path, model: ImportedModel) -> None:
+    files = LogFiles(tmp_path, LIMITS)
+    others = rows(model, 5).drop_columns(["churn"])
+    for table in (rows(model, 0), others, rows(model, 10)):
+        files.append(table, NOON)
+    files.close()
+
+    read = [read_log(file) for file in log_files(tmp_path)]
+    assert [*range(15)] == [number for table in read for number in table["row"].to_pylist()]
+    assert [True, False, True] == ["churn" in table.column_names for table in read]
 
 
 def test_a_stream_that_nobody_can_read_is_left_for_somebody_to_look_at(tmp_path: Path, model: ImportedModel) -> None:

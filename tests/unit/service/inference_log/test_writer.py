@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from prometheus_client import CollectorRegistry
 
-from artefacts.log_rows import INFERENCE_LOG, log_files
+from artefacts.log_rows import log_files
 from scoring.inference_log import log_table, read_log
 from scoring.models.imported_model import ImportedModel
 from scoring.pseudonyms import Pseudonyms
@@ -19,7 +19,7 @@ from service.errors import StartupError
 from service.inference_log.writer import InferenceLog
 from service.settings import ServiceSettings
 from service.telemetry.metrics import ServiceMetrics
-from tests.models.answers import answers, small_model
+from tests.models.answers import EMPTY_LOG, answers, small_model
 
 SOON, NEVER = 0.01, 60.0
 KEY = "0123456789abcdef" * 2
@@ -47,7 +47,7 @@ class Opened:
         return self.registry.get_sample_value("model_service_log_rows_total", labels) or 0
 
     def rows(self) -> pa.Table:
-        return pa.concat_tables([INFERENCE_LOG.empty_table(), *map(read_log, log_files(self.folder))])
+        return pa.concat_tables([EMPTY_LOG, *map(read_log, log_files(self.folder))])
 
     def numbers(self) -> list[int]:
         numbers: list[int] = self.rows()["row"].to_pylist()
@@ -228,7 +228,7 @@ def test_a_folder_that_is_removed_meanwhile_is_made_again(opened: Open, model: I
 
 def test_a_batch_that_cannot_be_written_down_costs_nobody_elses_rows(opened: Open, model: ImportedModel) -> None:
     one = opened(flush_seconds=NEVER)
-    broken = replace(answers(model, 1, 1), customer_ids=["\ud800"])  # half a character: no UTF-8 has it
+    broken = replace(answers(model, 1, 1), keys=["\ud800"])  # half a character: no UTF-8 has it
     for batch in (answers(model, 1), broken, answers(model, 1, 2)):
         one.log.put(batch)
     one.log.close()

@@ -59,7 +59,7 @@ class Log:
             for request, row, customer_id, answered, probability in zip(
                 answers.request_ids,
                 answers.rows,
-                answers.customer_ids,
+                answers.keys,
                 answers.answered,
                 answers.outcomes.outputs[0],
                 strict=True,

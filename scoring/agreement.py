@@ -1,0 +1,39 @@
+"""Whether two computations of the same row agree: tolerances relative to the score, one for each purpose and task."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from contract import ModelContract
+from contract.tasks import TaskKind
+from scoring.task_outputs import Outputs
+
+CONVERTED = 1e-5
+"""Between a pipeline and the model that was converted from it."""
+RECOMPUTED: Mapping[TaskKind, float] = {"binary": 1e-6, "multiclass": 1e-6, "regression": 1e-5}
+"""Between two computations by the same model.
+
+Models compute in float32, and the last bits of ONNX Runtime's scores depend on the number of rows in a batch.
+"""
+
+
+def deviations(one: ArrayLike, other: ArrayLike) -> NDArray[np.float64]:
+    """|a − b| / max(1, |a|) of n rows of scores, the largest of a row's classes; (n,).
+
+    Args:
+        one, other: (n,) or (n, c).
+    """
+    a, b = np.asarray(one, dtype=np.float64), np.asarray(other, dtype=np.float64)
+    found: NDArray[np.float64] = np.abs(a - b) / np.maximum(1, np.abs(a))
+    return found if found.ndim == 1 else found.max(axis=1)
+
+
+def reproduced(logged: Outputs, again: Outputs, contract: ModelContract) -> NDArray[np.bool_]:
+    """Which of n rows have the same probabilities or value within `RECOMPUTED`."""
+    return np.less_equal(deviations(logged[0], again[0]), RECOMPUTED[contract.task.kind])
+
+
+def same_answers(one: Outputs, other: Outputs, contract: ModelContract) -> NDArray[np.bool_]:
+    """Which of n rows have the same decision or class; of a regression, the same value within `RECOMPUTED`."""
+    return np.equal(one[1], other[1]) if len(one) > 1 else reproduced(one, other, contract)
