@@ -26,6 +26,7 @@ from training.pipeline import CANDIDATES
 from training.settings import TrainingLogSettings, TrainingSettings
 from training.target import ACTIVE, label_of, populations_of
 from training.tracking import run_log
+from training.tracking.plots import ScoredPopulation
 
 _LOG = logging.getLogger(__name__)
 
@@ -82,7 +83,16 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
         mlflow.log_params({"candidate": name, **parameters, **_dates(cutoffs)})
         run_log.log_metrics(estimates, calibration_error)
         for population, chosen in test.populations.items():
-            run_log.log_figures(population, test.rows.churned[chosen], probability[chosen], recency[chosen])
+            run_log.log_figures(
+                "binary",
+                ScoredPopulation(
+                    name=population,
+                    labels=test.rows.churned[chosen],
+                    scores=probability[chosen],
+                    classes=CLASS_NAMES,
+                    baseline=("recency only", recency[chosen]),
+                ),
+            )
         drafted = ModelContract(
             model_name=settings.model_name,
             model_version="",

@@ -2,12 +2,7 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from scoring.evaluation import Bools, Floats
-
-BINS = 10
-"""Equally filled, as those of the calibration error."""
+from scoring.evaluation import BINARY, Bools, Floats
 
 
 @dataclass(frozen=True)
@@ -23,6 +18,5 @@ class Calibration:
 
 
 def calibration_points(churned: Bools, probability: Floats) -> tuple[tuple[float, float], ...]:
-    """The points of a calibration curve, of n ≥ `BINS` rows."""
-    parts = np.array_split(np.argsort(probability, kind="stable"), BINS)
-    return tuple((float(probability[part].mean()), float(churned[part].mean())) for part in parts)
+    """The points of a calibration curve, of n ≥ `scoring.evaluation.BINS` rows."""
+    return BINARY.calibration_points(churned, probability)

@@ -1,5 +1,6 @@
 """Quality of a model: a table of metrics per task (`metrics_of`) with bootstrap intervals. Pure functions of arrays."""
 
+from contract.tasks import TaskKind
 from scoring.errors import LabelsError
 from scoring.evaluation.binary import (
     BINARY,
@@ -20,9 +21,10 @@ from scoring.evaluation.bootstrap import (
     standard_error_interval,
 )
 from scoring.evaluation.multiclass import MULTICLASS, judged_classes
-from scoring.evaluation.regression import CHANGED_SHARE, REGRESSION, error_by_decile
+from scoring.evaluation.regression import CHANGED_SHARE, REGRESSION
 from scoring.evaluation.table import TASKS, metrics_of
 from scoring.evaluation.task_metrics import (
+    BINS,
     FEWEST_OF_A_CLASS,
     Bools,
     Floats,
@@ -30,7 +32,6 @@ from scoring.evaluation.task_metrics import (
     Labels,
     Metric,
     Scored,
-    TaskKind,
     TaskMetrics,
 )
 
@@ -41,6 +42,7 @@ calibration_error = BINARY.calibration
 
 __all__ = [
     "BINARY",
+    "BINS",
     "CHANGED_SHARE",
     "FEWEST_OF_A_CLASS",
     "MULTICLASS",
@@ -63,7 +65,6 @@ __all__ = [
     "bootstrap",
     "calibration_error",
     "compare_scores",
-    "error_by_decile",
     "evaluate",
     "expected_calibration_error",
     "judged_classes",

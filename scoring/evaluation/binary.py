@@ -9,6 +9,7 @@ from sklearn.metrics import average_precision_score, log_loss, roc_curve
 
 from scoring.errors import LabelsError
 from scoring.evaluation.task_metrics import (
+    BINS,
     FEWEST_OF_A_CLASS,
     Bools,
     Floats,
@@ -60,7 +61,7 @@ def lift_at(positive: Bools, score: Floats, share: float = 0.1, weight: Floats |
 
 
 def expected_calibration_error(
-    positive: Bools, probability: Floats, bins: int = 10, weight: Floats | None = None
+    positive: Bools, probability: Floats, bins: int = BINS, weight: Floats | None = None
 ) -> float:
     """Mean |observed rate − mean probability| over bins of equally many rows (Naeini et al., 2015).
 
@@ -171,11 +172,12 @@ BINARY = TaskMetrics(
     calibration=Metric(
         "calibration_error",
         "calibration error",
-        lambda labels, probability: calibration_over_bins(labels, probability, 10),
+        lambda labels, probability: calibration_over_bins(labels, probability),
         higher_is_better=False,
         for_baseline=False,
         corrected=True,
     ),
+    calibrated=lambda labels, probability: (labels, probability),
     headline="roc_auc",
     fewest=FEWEST_OF_A_CLASS,
     check=_check,

@@ -95,6 +95,11 @@ def _within_top(labels: Integers, probabilities: Floats, top: int) -> Bools:
     return within
 
 
+def _top_class(labels: Integers, probabilities: Floats) -> tuple[Bools, Floats]:
+    """Whether the most probable class is right, and its probability; (n,) each (Guo et al., 2017)."""
+    return _within_top(labels, probabilities, 1), probabilities.max(axis=1)
+
+
 def _check(labels: Labels, classes: Sequence[str]) -> None:
     if labels.dtype != np.int64:
         raise LabelsError(f"labels of a multi-class task are int64 codes of the classes, not {labels.dtype}")
@@ -158,10 +163,11 @@ MULTICLASS = TaskMetrics(
     calibration=Metric(
         "calibration_error",
         "calibration error of the top class",
-        lambda y, p: calibration_over_bins(_within_top(y, p, 1), p.max(axis=1), 10),
+        lambda y, p: calibration_over_bins(*_top_class(y, p)),
         higher_is_better=False,
         corrected=True,
     ),
+    calibrated=_top_class,
     headline="log_loss",
     fewest=FEWEST_OF_A_CLASS,
     check=_check,

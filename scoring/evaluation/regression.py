@@ -71,19 +71,13 @@ def _ranks(values: Floats) -> Callable[[Floats], Floats]:
     return ranks
 
 
-def error_by_decile(target: Floats, prediction: Floats) -> Floats:
-    """Mean of prediction − target of each tenth of the rows, by rising prediction, (10,)."""
-    parts = np.array_split(np.argsort(prediction, kind="stable"), 10)
-    return np.array([(prediction[part] - target[part]).mean() for part in parts])
-
-
 def decile_error(target: Floats, prediction: Floats) -> OfWeights:
     """Mean |mean error| over deciles of the prediction, divided by the mean |target|. Weights do not move the deciles.
 
     Raises:
         LabelsError: of the weights, every target is 0.
     """
-    distance, size = calibration_over_bins(target, prediction, 10), mean_of(np.abs(target))
+    distance, size = calibration_over_bins(target, prediction), mean_of(np.abs(target))
 
     def value(weights: Floats) -> float:
         typical = size(weights)
@@ -163,6 +157,7 @@ REGRESSION = TaskMetrics(
         )
     ),
     calibration=Metric("decile_error", "error by decile", decile_error, higher_is_better=False, corrected=True),
+    calibrated=lambda target, prediction: (target, prediction),
     headline="mae",
     fewest=FEWEST_ROWS,
     check=_check,

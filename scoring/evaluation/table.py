@@ -2,10 +2,11 @@
 
 from types import MappingProxyType
 
+from contract.tasks import TaskKind
 from scoring.evaluation.binary import BINARY
 from scoring.evaluation.multiclass import MULTICLASS
 from scoring.evaluation.regression import REGRESSION
-from scoring.evaluation.task_metrics import TaskKind, TaskMetrics
+from scoring.evaluation.task_metrics import TaskMetrics
 
 TASKS = MappingProxyType({task.kind: task for task in (BINARY, MULTICLASS, REGRESSION)})
 """By kind of task."""

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.tasks import TaskKind
 from scoring.errors import LabelsError
 
 Floats = NDArray[np.float64]
@@ -15,10 +16,11 @@ Integers = NDArray[np.int64]
 Labels = NDArray[Any]
 """(n,): bool for a binary task, int64 codes in the order of the contract's classes, or float64 for a regression."""
 
-TaskKind = Literal["binary", "multiclass", "regression"]
-
 OfWeights = Callable[[Floats], float]
 """Weights, (n,) → the value of a metric on rows that are fixed."""
+
+BINS = 10
+"""Of equally many rows, by rising prediction: of calibration errors and curves."""
 
 FEWEST_OF_A_CLASS = 20
 """Entities of each class below which an interval is meaningless."""
@@ -75,6 +77,8 @@ class TaskMetrics:
     metrics: by name, in the order of reports.
     levels: mean of the scores and of the labels, by name; the latter is the base rate of a binary task.
     calibration: the gate's metric of calibration.
+    calibrated: (labels, scores) → what was observed and what was predicted, (n,) each; they agree on average, whatever
+        the prediction, in a calibrated model.
     headline: name of the metric by which versions are judged unless the use case names another.
     fewest: entities of each class, or rows of a regression, below which an interval is meaningless.
     check: (labels, names of the classes); raises LabelsError if the labels do not fit the task. Names are in the
@@ -91,6 +95,7 @@ class TaskMetrics:
     metrics: Mapping[str, Metric]
     levels: Mapping[str, Metric]
     calibration: Metric
+    calibrated: Callable[[Labels, Floats], tuple[NDArray[Any], Floats]]
     headline: str
     fewest: int
     check: Callable[[Labels, Sequence[str]], None]
@@ -104,6 +109,12 @@ class TaskMetrics:
     def for_baseline(self) -> dict[str, Metric]:
         """The metrics that are defined for a baseline's scores, too."""
         return {name: metric for name, metric in self.metrics.items() if metric.for_baseline}
+
+    def calibration_points(self, labels: Labels, scores: Floats) -> tuple[tuple[float, float], ...]:
+        """(mean predicted, mean observed) of `BINS` bins of equally many rows, by rising prediction; n ≥ `BINS`."""
+        observed, predicted = self.calibrated(labels, scores)
+        parts = np.array_split(np.argsort(predicted, kind="stable"), BINS)
+        return tuple((float(predicted[part].mean()), float(observed[part].mean())) for part in parts)
 
     def metric(self, name: str) -> Metric:
         """A metric, a level or the calibration by its name.
@@ -122,7 +133,7 @@ def mean_of(values: NDArray[Any]) -> OfWeights:
     return lambda weights: float(np.average(values, weights=weights))
 
 
-def calibration_over_bins(observed: NDArray[Any], predicted: Floats, bins: int) -> OfWeights:
+def calibration_over_bins(observed: NDArray[Any], predicted: Floats, bins: int = BINS) -> OfWeights:
     """Mean |mean observed − mean predicted| over bins of equally many rows, in the order of `predicted`.
 
     Weights do not move the bins.

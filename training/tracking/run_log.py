@@ -21,13 +21,14 @@ from sklearn.pipeline import Pipeline
 
 from artefacts.addresses import PROJECT_ROOT
 from contract import ModelContract
-from scoring.evaluation import Bools, Estimate, Floats
+from contract.tasks import TaskKind
+from scoring.evaluation import Estimate
 from scoring.models.trusted_types import TRUSTED_TYPES
 from training.compilation.preflight import check_registrable
 from training.tracking import registry
 from training.tracking.actor import actor
 from training.tracking.model_form import MLMODEL_FILE
-from training.tracking.plots import figures
+from training.tracking.plots import ScoredPopulation, figures
 
 
 @contextmanager
@@ -47,9 +48,9 @@ def log_metrics(estimates: Mapping[str, Estimate], calibration_error: float) -> 
     mlflow.log_metric("all_calibration_error", calibration_error)
 
 
-def log_figures(population: str, churned: Bools, probability: Floats, recency_days: Floats) -> None:
-    """Log calibration, ROC and lift of one population; arrays of shape (n,)."""
-    for path, figure in figures(churned, probability, recency_days, population).items():
+def log_figures(task: TaskKind, population: ScoredPopulation) -> None:
+    """Log the figures of the task for one population."""
+    for path, figure in figures(task, population).items():
         mlflow.log_figure(figure, path)
 
 

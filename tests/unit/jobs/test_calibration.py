@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jobs.quality.calibration import BINS, calibration_points
-from scoring.evaluation import expected_calibration_error
+from jobs.quality.calibration import calibration_points
+from scoring.evaluation import BINS, expected_calibration_error
 
 
 def test_points_rise_and_their_distance_from_the_diagonal_is_the_calibration_error() -> None:

@@ -6,12 +6,12 @@ from functools import cache
 import numpy as np
 import pytest
 
+from contract.tasks import TaskKind
 from scoring.evaluation import (
     Estimate,
     Floats,
     Labels,
     PairedEstimate,
-    TaskKind,
     compare_scores,
     evaluate,
     metrics_of,

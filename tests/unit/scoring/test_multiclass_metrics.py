@@ -41,6 +41,15 @@ def test_metrics_equal_those_worked_out_by_hand() -> None:
     assert 0.25 == found["majority_rate"]
 
 
+def test_calibration_of_the_top_class_compares_its_probability_with_how_often_it_is_right() -> None:
+    labels, scores = np.tile(FOUR_LABELS, 10), np.tile(FOUR_SCORES, (10, 1))
+
+    points = np.array(MULTICLASS.calibration_points(labels, scores))
+
+    assert pytest.approx([0.4, 0.4, 0.5, 0.7, 0.7]) == points[[0, 1, 4, 8, 9], 0]
+    assert [0, 0, 1, 1] == points[[0, 5, 8, 9], 1].tolist()
+
+
 def test_of_equal_probabilities_the_class_that_is_first_in_order_wins() -> None:
     tied = np.full((4, 4), 0.25)
 

@@ -8,7 +8,6 @@ from scoring.evaluation import (
     Floats,
     LabelsError,
     Scored,
-    error_by_decile,
     evaluate,
     metrics_of,
 )
@@ -69,12 +68,14 @@ def test_a_weight_counts_as_so_many_rows(name: str) -> None:
     )
 
 
-def test_the_error_by_decile_is_signed_and_in_the_order_of_the_predictions() -> None:
+def test_the_error_by_decile_is_the_distance_of_predicted_and_observed_in_the_order_of_the_predictions() -> None:
     prediction = np.arange(20.0)
     target = prediction - np.repeat(np.arange(10.0), 2)
     shuffled = np.random.default_rng(5).permutation(20)
 
-    assert pytest.approx(np.arange(10.0)) == error_by_decile(target[shuffled], prediction[shuffled])
+    predicted, observed = np.array(REGRESSION.calibration_points(target[shuffled], prediction[shuffled])).T
+    assert pytest.approx(np.arange(0.5, 20, 2)) == predicted
+    assert pytest.approx(np.arange(10.0)) == predicted - observed
     assert pytest.approx(4.5 / np.abs(target).mean()) == METRICS["decile_error"](target, prediction)
 
 

@@ -3,7 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from scoring.evaluation import TASKS, LabelsError, Scored, TaskKind, metrics_of
+from contract.tasks import TaskKind
+from scoring.evaluation import TASKS, LabelsError, Scored, metrics_of
 
 KINDS: tuple[TaskKind, ...] = ("binary", "multiclass", "regression")
 BINARY = metrics_of("binary")
