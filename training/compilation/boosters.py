@@ -5,28 +5,37 @@ from importlib.util import find_spec
 from typing import Any
 
 from skl2onnx import update_registered_converter
-from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
+from skl2onnx.common.shape_calculator import (
+    calculate_linear_classifier_output_shapes,
+    calculate_linear_regressor_output_shapes,
+)
 
 from scoring.models.pipeline_parts import parts
 from scoring.models.stored_pipeline import BOOSTERS
 
-_CLASSIFIERS = {
-    "lightgbm": ("LGBMClassifier", "lightgbm.operator_converters.LightGbm", "convert_lightgbm"),
-    "xgboost": ("XGBClassifier", "xgboost.operator_converters.XGBoost", "convert_xgboost"),
+_CONVERTERS = {
+    "lightgbm": ("LGBMClassifier", "LGBMRegressor", "lightgbm.operator_converters.LightGbm", "convert_lightgbm"),
+    "xgboost": ("XGBClassifier", "XGBRegressor", "xgboost.operator_converters.XGBoost", "convert_xgboost"),
 }
+"""Library → its classifier, its regressor, and the module and function of onnxmltools that convert both."""
 
 
 def register_converters() -> None:
     """Register converters with skl2onnx for the installed boosters; idempotent."""
-    for library, (classifier, module, convert) in _CLASSIFIERS.items():
+    for library, (classifier, regressor, module, name) in _CONVERTERS.items():
         if find_spec(library) is None:
             continue
+        models = importlib.import_module(library)
+        convert = getattr(importlib.import_module(f"onnxmltools.convert.{module}"), name)
         update_registered_converter(
-            getattr(importlib.import_module(library), classifier),
+            getattr(models, classifier),
             classifier,
             calculate_linear_classifier_output_shapes,
-            getattr(importlib.import_module(f"onnxmltools.convert.{module}"), convert),
+            convert,
             options={"nocl": [True, False], "zipmap": [True, False, "columns"]},
+        )
+        update_registered_converter(
+            getattr(models, regressor), regressor, calculate_linear_regressor_output_shapes, convert
         )
 
 

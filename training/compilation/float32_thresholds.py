@@ -40,7 +40,7 @@ def with_float32_thresholds(pipeline: Pipeline) -> Pipeline:
             part.flatten_transform = False
         elif type(part).__module__.startswith("lightgbm."):
             _round_lightgbm(part)
-        elif type(part).__name__ == "XGBClassifier" and part.__sklearn_is_fitted__():
+        elif type(part).__name__ in ("XGBClassifier", "XGBRegressor") and part.__sklearn_is_fitted__():
             part.get_booster().feature_names = None  # its converter supports only numbered inputs
         for name in ("classes_", "classes"):
             classes = getattr(part, "__dict__", {}).get(name)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import is_regressor
 from sklearn.pipeline import Pipeline
 from sklearn.tree import BaseDecisionTree
 
@@ -17,6 +18,7 @@ MOST_NODES = 4_000
 _LINES = 384
 _NEIGHBOURS = (-2, -1, 0, 1, 2)
 _SMALLEST_STEP = 1e-5
+_LIGHTGBM = ("LGBMClassifier", "LGBMRegressor")
 
 
 def proof_rows(pipeline: Pipeline, rows: Rows, seed: int = 0) -> Rows:
@@ -58,13 +60,13 @@ def _trees(pipeline: Pipeline) -> Iterator[_Tree]:
             nodes = part.nodes
             feature = np.where(nodes["is_leaf"] != 0, -1, nodes["feature_idx"])
             yield nodes["left"], nodes["right"], feature, round_down_to_float32(nodes["num_threshold"])
-        elif type(part).__name__ in ("LGBMClassifier", "XGBClassifier"):
+        elif type(part).__name__ in (*_LIGHTGBM, "XGBClassifier", "XGBRegressor"):
             yield from _boosted(part)
 
 
 def _boosted(model: Any) -> Iterator[_Tree]:
     """Trees of LightGBM, which goes left for ≤, and of XGBoost, which goes left for <."""
-    if type(model).__name__ == "LGBMClassifier":
+    if type(model).__name__ in _LIGHTGBM:
         table = model.booster_.trees_to_dataframe()
         names = model.booster_.feature_name()
         tree, node, left, right = "tree_index", "node_index", "left_child", "right_child"
@@ -126,21 +128,29 @@ def _at_jumps(pipeline: Pipeline, rows: Rows, random: np.random.Generator) -> Ro
     for _ in range(32):
         middle = low + (high - low) // 2
         at_middle = _answers(pipeline, moved(middle))
-        lower = np.abs(at_middle - at_low) >= np.abs(at_high - at_middle)
-        high, at_high = np.where(lower, middle, high), np.where(lower, at_middle, at_high)
-        low, at_low = np.where(lower, low, middle), np.where(lower, at_low, at_middle)
-    jumps = np.abs(at_high - at_low) > _SMALLEST_STEP
+        lower = _distance(at_middle, at_low) >= _distance(at_high, at_middle)
+        high, at_high = np.where(lower, middle, high), np.where(lower[:, np.newaxis], at_middle, at_high)
+        low, at_low = np.where(lower, low, middle), np.where(lower[:, np.newaxis], at_low, at_middle)
+    jumps = _distance(at_high, at_low) > _SMALLEST_STEP * np.maximum(1, np.abs(at_low).max(axis=1))
     near = np.concatenate([moved(low + step)[jumps] for step in _NEIGHBOURS])
     finite: Rows = near[np.isfinite(near).all(axis=1)]
     return finite
 
 
 def _answers(pipeline: Pipeline, rows: Rows) -> NDArray[np.float64]:
+    """Probabilities (n, c), of two classes that of the positive one (n, 1); or the values of a regression (n, 1)."""
     import pandas as pd
 
     names = getattr(pipeline, "feature_names_in_", None)
     matrix = rows if names is None else pd.DataFrame(rows, columns=list(names))
-    return np.asarray(pipeline.predict_proba(matrix)[:, 1], dtype=np.float64)
+    if is_regressor(pipeline):
+        return np.asarray(pipeline.predict(matrix), dtype=np.float64).reshape(-1, 1)
+    probabilities = np.asarray(pipeline.predict_proba(matrix), dtype=np.float64)
+    return probabilities[:, 1:] if probabilities.shape[1] == 2 else probabilities
+
+
+def _distance(answers: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.abs(answers - others).max(axis=1))
 
 
 def _as_ordered_integers(values: Rows) -> NDArray[np.int64]:

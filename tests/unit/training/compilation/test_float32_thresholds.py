@@ -5,26 +5,34 @@ import hashlib
 import numpy as np
 import pandas as pd
 import pytest
-from lightgbm import LGBMClassifier
+from lightgbm import LGBMClassifier, LGBMRegressor
 from numpy.typing import NDArray
+from onnxruntime import InferenceSession
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_regressor
 from sklearn.ensemble import (
     AdaBoostClassifier,
+    AdaBoostRegressor,
     BaggingClassifier,
+    BaggingRegressor,
     ExtraTreesClassifier,
+    ExtraTreesRegressor,
     GradientBoostingClassifier,
+    GradientBoostingRegressor,
     HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
     RandomForestClassifier,
+    RandomForestRegressor,
 )
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.tree import DecisionTreeClassifier
-from xgboost import XGBClassifier
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from xgboost import XGBClassifier, XGBRegressor
 
 from scoring.models.onnx_scorer import onnx_scorer
+from training.compilation.boosters import booster_in, register_converters
 from training.compilation.float32_thresholds import round_down_to_float32, with_float32_thresholds
 from training.compilation.onnx_model import MAX_DIFFERENCE, compare, compile_to_onnx
 from training.compilation.proof_rows import proof_rows
@@ -66,6 +74,53 @@ def test_trees_with_thresholds_between_two_float32_values_are_compiled_to_the_sa
 
     assert found.equal, str(found)
     assert found.threshold_rows > 50
+
+
+REGRESSORS = [
+    DecisionTreeRegressor(random_state=1),
+    RandomForestRegressor(8, random_state=1),
+    ExtraTreesRegressor(8, random_state=1),
+    GradientBoostingRegressor(n_estimators=8, random_state=1),
+    HistGradientBoostingRegressor(max_iter=8, min_samples_leaf=5),
+    BaggingRegressor(DecisionTreeRegressor(), n_estimators=4, random_state=1),
+    AdaBoostRegressor(DecisionTreeRegressor(max_depth=3), n_estimators=4, random_state=1),
+    LGBMRegressor(n_estimators=8, min_child_samples=5, verbose=-1),
+    LGBMRegressor(objective="poisson", n_estimators=8, min_child_samples=5, verbose=-1),
+    XGBRegressor(n_estimators=8),
+    XGBRegressor(objective="count:poisson", n_estimators=8),
+]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("estimator", TREES + REGRESSORS, ids=lambda each: type(each).__name__)
+def test_trees_of_several_classes_and_of_regressions_are_compiled_to_the_same_answers_too(
+    estimator: BaseEstimator,
+) -> None:
+    matrix, labels = neighbours()
+    steps = matrix["a"].to_numpy().view(np.int32) % 3
+    pipeline = Pipeline([("model", estimator)]).fit(
+        matrix, (steps + labels) % 3 if estimator in TREES else 1.0 + steps + 4 * labels
+    )
+    rows = pd.DataFrame(np.concatenate([neighbours(2)[0], proof_rows(pipeline, matrix.to_numpy())]), columns=NAMES)
+
+    found = InferenceSession(compiled_by_converter(with_float32_thresholds(pipeline))).run(
+        None, {"features": rows.to_numpy()}
+    )[-1]
+
+    expected = pipeline.predict(rows) if estimator in REGRESSORS else pipeline.predict_proba(rows)
+    assert len(rows) > 700
+    np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=MAX_DIFFERENCE, atol=MAX_DIFFERENCE)
+
+
+def compiled_by_converter(pipeline: Pipeline) -> bytes:
+    register_converters()
+    model = to_onnx(
+        pipeline,
+        initial_types=[("features", FloatTensorType([None, 3]))],
+        options=None if is_regressor(pipeline) else {id(pipeline): {"zipmap": False}},
+        target_opset={"": 15, "ai.onnx.ml": 3} if booster_in(pipeline) else None,
+    )
+    return bytes(model.SerializeToString())
 
 
 def test_the_pipeline_itself_stays_as_it_is() -> None:
