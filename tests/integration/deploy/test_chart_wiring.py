@@ -187,6 +187,12 @@ def test_what_the_operator_of_prometheus_gets_is_complete(everything: list[Manif
         assert [e.keys() for e in monitor["spec"]["endpoints"]] == [{"port", "path", "interval", "relabelings"}]
 
 
+def test_the_old_names_of_metrics_can_be_left_out() -> None:
+    manifests = render(with_values("everything", "monitoring.prometheusRule.oldNames", False))
+
+    assert ["demo-churn-service"] == [m["metadata"]["name"] for m in of_kind(manifests, "PrometheusRule")]
+
+
 def test_the_figures_of_jobs_are_written_where_they_are_served_from(everything: list[Manifest]) -> None:
     templates = dict(pod_templates(everything))
     exporter = containers(templates["demo-churn-service-job-metrics"])[0]
