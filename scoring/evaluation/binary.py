@@ -35,18 +35,18 @@ def roc_auc(positive: Bools, score: Floats) -> OfWeights:
     """
     order = np.argsort(score, kind="stable")
     ranked, labels = score[order], positive[order]
-    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
+    first = np.append(0, np.flatnonzero(ranked[1:] != ranked[:-1]) + 1)
+    ties = np.diff(np.append(first, len(ranked)))
+    below, until = (np.repeat(edge, ties)[labels] for edge in (first, first + ties))  # of each positive row's score
+    positives, negative = order[labels], ~labels
 
     def value(weights: Floats) -> float:
-        taken = weights[order]
-        chosen = taken * labels
-        positives = np.diff(np.cumsum(chosen)[last], prepend=0)
-        until = np.cumsum(taken - chosen)[last]
-        pairs = positives.sum() * until[-1]
+        negatives = np.append(0, np.cumsum(weights[order] * negative))
+        taken = weights[positives]
+        pairs = taken.sum() * negatives[-1]
         if not pairs:
             raise LabelsError("ROC AUC is not defined on rows of one class")
-        negatives = np.diff(until, prepend=0)
-        return float((positives * (until - negatives / 2)).sum() / pairs)
+        return float((taken * (negatives[below] + negatives[until])).sum() / 2 / pairs)
 
     return value
 

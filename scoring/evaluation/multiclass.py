@@ -67,7 +67,9 @@ def macro_roc_auc(labels: Integers, probabilities: Floats) -> OfWeights:
 
     def value(weights: Floats) -> float:
         total = weights.sum()
-        found = [auc(weights) for auc, positive in zip(values, members, strict=True) if 0 < weights @ positive < total]
+        found = [
+            auc(weights) for auc, positive in zip(values, members, strict=True) if 0 < weights[positive].sum() < total
+        ]
         if not found:
             raise LabelsError("ROC AUC is not defined on rows of one class")
         return float(np.mean(found))
