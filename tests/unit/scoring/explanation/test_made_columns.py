@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import skops.io
 from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer, make_column_selector, make_column_transformer
 from sklearn.decomposition import PCA
@@ -37,6 +38,8 @@ from contract.tasks import TaskKind
 from scoring.errors import ExplanationError
 from scoring.explanation import Explainer
 from scoring.explanation.made_columns import Column, columns_after
+from scoring.models.stored_pipeline import foreign_types, read_pipeline
+from scoring.models.trusted_types import SETTING
 from tests.unit.scoring.explanation.shapley import NAMES, Floats, matrix_of, some_rows, targets
 
 ROWS = some_rows()
@@ -284,3 +287,21 @@ def test_a_pipeline_within_a_pipeline_is_explained(nested: Callable[[], Pipeline
     inside, outside = (Explainer.of(each, NAMES, "regression").explain(UNSEEN) for each in (pipeline, flat))
 
     np.testing.assert_array_equal(inside.contributions, outside.contributions)
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_a_stored_pipeline_is_explained_like_the_one_that_was_trained(
+    name: str, task: TaskKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = (
+        RandomForestRegressor(2, max_depth=3) if task == "regression" else GradientBoostingClassifier(n_estimators=2)
+    )
+    trained = make_pipeline(TRANSFORMS[name][0], model).fit(fitting_rows(name), targets(task, ROWS))
+    document = skops.io.dumps(trained)
+    monkeypatch.setenv(SETTING, " ".join(foreign_types(document)))  # splines and selectors: the operator trusts them
+
+    stored = read_pipeline(document, promised=foreign_types(document))
+
+    expected, found = (Explainer.of(each, NAMES, task).explain(UNSEEN) for each in (trained, stored))
+    np.testing.assert_array_equal(expected.contributions, found.contributions)
