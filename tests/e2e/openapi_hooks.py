@@ -6,6 +6,7 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies as st
 from schemathesis import Case, CheckContext, HookContext, Response
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 REQUESTS = {"PredictRequest", "PredictBatchRequest", "ExplainRequest", "InvocationsRequest", "FeatureOverrides"}
 HEALTH = {"/livez", "/readyz"}
@@ -33,6 +34,13 @@ def csv(draw: st.DrawFn) -> bytes:
 
 
 schemathesis.openapi.media_type("text/csv", csv())
+
+
+@schemathesis.check
+def what_fits_the_document_is_accepted(context: CheckContext, response: Response, case: Case[Any]) -> bool | None:
+    """Schemathesis' own check, but for bodies that a busy machine sent too slowly: nothing was refused then."""
+    late = response.status_code == 400 and b"the body did not arrive in time" in response.content
+    return None if late else positive_data_acceptance(context, response, case)
 
 
 @schemathesis.check
