@@ -1,0 +1,103 @@
+"""Models that version 1 registered: listed, imported and rolled back to, byte for byte, with a ledger that is whole."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.fixtures.v1.record import FOLDER
+from tests.fixtures.v1.restored import NAME, REGISTRY, TAGS, Home, stored_files
+
+OLDER, CHAMPION = "1", "2"
+TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """With the recorded registry, which these tests leave as it is."""
+    made = Home(tmp_path_factory.mktemp("v1"))
+    made.restore_registry()
+    return made
+
+
+def listed(text: str) -> Iterator[str]:
+    """Lines of `make models`; the times at which versions were created are those of the restoration."""
+    versions, _, ledger = text.partition("\nledger ")
+    yield from TIME.sub("#", versions).splitlines()
+    yield from ledger.splitlines()
+
+
+def test_versions_and_ledger_are_listed_as_version_1_listed_them(home: Home) -> None:
+    recorded = (FOLDER / "outputs" / "models.txt").read_text(encoding="utf-8")
+
+    assert list(listed(recorded)) == list(listed(home.said("training", "models")))
+
+
+@pytest.mark.parametrize("version", TAGS)
+def test_a_version_is_imported_with_the_same_tag_bytes_and_record(home: Home, version: str) -> None:
+    before = home.pinned
+    tag = TAGS[version]
+
+    assert f"imported {tag}," in home.said("training", "import-model", "--model", version)
+
+    assert tag == home.pinned
+    folder = home.stored(tag)
+    assert stored_files(version) == {f.name: f.read_bytes() for f in folder.iterdir() if f.name != "model.yaml"}
+    written, recorded = (
+        yaml.safe_load(text)
+        for text in (
+            (folder / "model.yaml").read_text(encoding="utf-8"),
+            REGISTRY["model_store"][tag.partition(":")[2]]["model.yaml"],
+        )
+    )
+    run_id = home.client.get_model_version(NAME, version).run_id
+    assert {**recorded["labels"], "mlflow_run_id": run_id} == written["labels"]
+    assert without_differences(recorded["metadata"]) == without_differences(written["metadata"])
+    (home.root / "model_tag").write_text(before + "\n", encoding="utf-8")
+
+
+def without_differences(metadata: dict[str, object]) -> dict[str, object]:
+    """ONNX Runtime's sums differ between processors by some 1e-7."""
+    assert isinstance(metadata["comparison"], dict)
+    compared = {name: value for name, value in metadata["comparison"].items() if "difference" not in name}
+    return {**metadata, "comparison": compared}
+
+
+def test_the_older_champion_is_rolled_back_to_byte_for_byte(home: Home, tmp_path: Path) -> None:
+    home = home.copied(tmp_path / "copy")
+    home.said("jobs", "apply")
+
+    said = home.said("training", "rollback", "--reason", "as it was before")
+
+    assert f"entry 6 of {NAME}.ledger: {NAME} version 1 is champion; {TAGS[OLDER]} is pinned here\n" == said
+    assert TAGS[OLDER] == home.pinned
+    aliases = home.client.get_registered_model(NAME).aliases
+    assert {"champion": OLDER} == {alias: str(version) for alias, version in aliases.items()}
+    written = home.stored(TAGS[OLDER])
+    assert stored_files(OLDER) == {f.name: f.read_bytes() for f in written.iterdir() if f.name != "model.yaml"}
+    entry = json.loads(home.client.get_model_version(f"{NAME}.ledger", "6").tags["entry"])
+    served = json.loads(REGISTRY["ledger"][0]["tags"]["entry"])["served"]
+    assert ("rollback", CHAMPION, OLDER, 1, served) == (
+        *(entry[name] for name in ("move", "from_version", "to_version", "restores", "served")),
+    )
+    assert "the chain is whole; its head is" in home.said("training", "models")
+
+
+def test_an_altered_entry_of_the_recorded_ledger_breaks_its_chain(home: Home, tmp_path: Path) -> None:
+    home = home.copied(tmp_path / "copy")
+    altered = REGISTRY["ledger"][1]["tags"]["entry"].replace("passed the gate", "was nice")
+    home.client.set_model_version_tag(f"{NAME}.ledger", "2", "entry", altered)
+
+    said = home.said("training", "models")
+
+    assert "warning: the chain breaks: entry 3 does not follow entry 2: that one was altered, or one between" in said
+    assert "the chain is whole" not in said
+
+
+def test_the_champions_label_is_read_from_its_contract(home: Home) -> None:
+    said = home.said("training", "champion")
+
+    assert f"version {CHAMPION} of {NAME} is champion, and predicts who orders nothing in 90 days\n" == said
