@@ -72,7 +72,8 @@ def test_the_older_champion_is_rolled_back_to_byte_for_byte(home: Home, tmp_path
 
     said = home.said("training", "rollback", "--reason", "as it was before")
 
-    assert f"entry 6 of {NAME}.ledger: {NAME} version 1 is champion; {TAGS[OLDER]} is pinned here\n" == said
+    moved = f"entry 6 of {NAME}.ledger: {NAME} version 1 is champion; {TAGS[OLDER]} is pinned here"
+    assert moved == said.splitlines()[-1]
     assert TAGS[OLDER] == home.pinned
     aliases = home.client.get_registered_model(NAME).aliases
     assert {"champion": OLDER} == {alias: str(version) for alias, version in aliases.items()}
