@@ -87,7 +87,7 @@ def drift_command(since: datetime | None, until: datetime | None, out: Path, bas
 def labels_command(
     since: datetime | None, until: datetime | None, out: Path, days: int | None, id_key_file: Path | None
 ) -> None:
-    """Label logged predictions as churned or not, once the orders show it."""
+    """Label logged predictions with what came of them, once it is known."""
     from jobs.quality.labels import LabelRequest, make_labels
 
     wanted = LabelRequest(out, days, since, until, id_key_file)

@@ -67,12 +67,14 @@ class LoggedScores:
         - `answer`: the last output, the decision (BOOLEAN), the class (VARCHAR) or the value (DOUBLE)
         - `population_<name>` (BOOLEAN) for each of `populations`; null where the model lacks the feature, does not
           have the population, or did not know the value
+    key_name: the log's column of the entity key; empty for a log without rows.
     populations: names of the populations of any model, without `all`.
     contracts: model tag → contract, without models that cannot be opened.
     problems: one line for each model that cannot be opened, or whose rows have other outputs than those before.
     """
 
     connection: duckdb.DuckDBPyConnection
+    key_name: str = ""
     populations: list[str] = field(default_factory=list)
     contracts: dict[str, ModelContract] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -142,7 +144,7 @@ def _load(scores: LoggedScores, reading: LogReading, populations: Populations | 
     for tag, table in reading.chunks():
         own = [*keys_of(table.schema), *outputs_of_log(table.schema)]
         if columns is None:
-            columns = own
+            columns, scores.key_name = own, own[0].name
             _make_table(connection, outputs_of_log(table.schema))
         if own != columns:
             refused.add(tag)

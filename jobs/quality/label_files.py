@@ -88,7 +88,7 @@ def _refuse_other_days(scores: LoggedScores, file: Path) -> None:
         ).fetchone()
         if found and found[0] is not None:
             raise JobError(
-                f"{file}: labels over {found[0]} days of model {tag}, which predicts who orders nothing in "
+                f"{file}: labels over {found[0]} days of model {tag}, which has labels over "
                 f"{contract.label_days} days; `make labels` makes them as the model has it"
             )
 

@@ -1,14 +1,16 @@
-"""Labels logged answers from orders: did the customer churn?
+"""Labels logged answers with what came of them.
 
-An answer gets its label once the days that its model predicts are over. The model's contract says how many they are.
+An answer gets its label once the days that its model predicts are over. The model's contract says how many they are,
+the use case what came of it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
+import pandas as pd
 import pyarrow as pa
 
 from artefacts.addresses import Artefacts
@@ -16,15 +18,15 @@ from artefacts.process.atomic_files import replaced_file
 from jobs.errors import ArgumentError, JobError
 from jobs.inference_log.logged_scores import LoggedScores, open_scores
 from jobs.inference_log.reading import LogReading, Opener, explain_nothing_found
-from jobs.offline_store.latest_rows import rows_of
+from jobs.offline_store.latest_rows import quoted
+from jobs.offline_store.stored_keys import stored_keys
+from jobs.quality.outcomes import Outcomes, outcomes_of_use_case
 from jobs.times import format_range
 from scoring.errors import ModelError
 from scoring.models.model_store import open_model, pinned_tag
 from scoring.pseudonyms import PREFIX, Pseudonyms
-from training.churn.source.addresses import OrderAddresses
-from training.churn.source.orders_file import Orders, find_orders
 
-_CUSTOMERS_AT_ONCE = 100_000
+_ROWS_AT_ONCE = 1_000_000
 
 
 class NothingDueError(JobError):
@@ -37,11 +39,11 @@ class NothingDueError(JobError):
 class LabelRequest:
     """The labels to make.
 
-    out: the Parquet file to write, with request_id, row, customer_id as it is logged, as_of, churned and label_days.
-    days: a customer who orders nothing in [as_of, as_of + days) has churned. None takes the days from the contract of
-        the model that answered or, if that model is not in the store, of the pinned model.
+    out: the Parquet file to write, with request_id, row, the key as it is logged, as_of, churned and label_days.
+    days: a label tells of [as_of, as_of + days). None takes the days from the contract of the model that answered or,
+        if that model is not in the store, of the pinned model.
     since, until: answers of [since, until), UTC; None is an open end.
-    id_key_file: the key with which the log's customer ids were made pseudonyms.
+    id_key_file: the key with which the log's ids were made pseudonyms.
 
     Raises:
         ArgumentError: a value is out of range.
@@ -62,60 +64,59 @@ class LabelRequest:
 class LabelSummary:
     """Number of rows that got a label, and of rows that did not, by reason.
 
+    positive: labels that are true; None if labels are not boolean.
     days: lengths of the labels in days; more than one if the log holds models that predict different lengths.
-    not_due: the orders are not observed for long enough.
-    ambiguous: the request id was used for different customers.
-    due_until: answers before this time are due, UTC.
+    not_due: what came of them is not yet known.
+    ambiguous: the request id was used for different keys.
+    newest: time of the newest answer with a label, UTC.
     """
 
     labels: int
-    churned: int
+    positive: int | None
     days: tuple[int, ...]
     not_due: int
     ambiguous: int
-    due_until: datetime
+    newest: datetime
 
     def __str__(self) -> str:
-        ambiguous = f"; {self.ambiguous:,} rows of request ids used for several customers have none"
+        positive = "" if self.positive is None else f", {self.positive:,} positive"
+        ambiguous = f"; {self.ambiguous:,} rows of request ids used for several keys have none"
         return (
-            f"{self.labels:,} labels of answers until {self.due_until.isoformat()}, {self.churned:,} churned, "
-            f"which is no order in {' or '.join(map(str, self.days))} days; "
+            f"{self.labels:,} labels of answers until {self.newest.isoformat()}, over "
+            f"{' or '.join(map(str, self.days))} days{positive}; "
             f"{self.not_due:,} later answers are not yet due{ambiguous if self.ambiguous else ''}"
         )
 
 
 def make_labels(
-    artefacts: Artefacts, environ: Mapping[str, str], request: LabelRequest, opened: Opener = open_model
+    artefacts: Artefacts,
+    environ: Mapping[str, str],
+    request: LabelRequest,
+    opened: Opener = open_model,
+    outcomes: Outcomes | None = None,
 ) -> LabelSummary:
     """Label every answered row that is due, and write the labels in one step.
 
-    Orders count as they do for features: if rows share customer and order id, the orders file comes before streamed
-    orders, and the earliest row counts.
-
     Args:
+        environ: tells the use case where its source is.
         opened: a model by its tag.
+        outcomes: what came of them; None is the use case's own.
 
     Raises:
         NothingDueError: no row is due, and nothing was written.
-        JobError: orders or key cannot be used, and nothing was written; or the labels are written and files of the log
-            could not be read.
+        SourceError: the use case's source cannot be used, and nothing was written.
+        JobError: the key cannot be used, and nothing was written; or the labels are written and files of the log could
+            not be read.
     """
-    orders = find_orders(OrderAddresses.of(environ))
     reading = LogReading(artefacts.inference_log, request.since, request.until)
     with open_scores(reading) as scores:
         lengths = label_lengths(artefacts, _answered_by(scores), request.days, opened)
         days = tuple(sorted(set(lengths.values())))
-        due_until = orders.observed_until - timedelta(days=min(days, default=0))
-        scores.connection.execute("CREATE TABLE lengths (model_tag VARCHAR, days INTEGER)")
-        for length in lengths.items():
-            scores.connection.execute("INSERT INTO lengths VALUES (?, ?)", list(length))
-        scores.connection.execute(
-            "CREATE TABLE due AS SELECT request_id, row, key AS customer_id, min(as_of) AS as_of, "
-            "arg_max(days, role) AS days FROM scores JOIN lengths USING (model_tag) "  # the champion's
-            "GROUP BY request_id, row, key HAVING min(as_of) + to_hours(24 * arg_max(days, role)) <= ?",
-            [orders.observed_until],
-        )
-        due = scores.count("SELECT count(*) FROM due")
+        _ask(scores, lengths)
+        refusal = _find_keys(scores, artefacts.offline_store, request.id_key_file)
+        for length in days:
+            _label(scores, length, environ, outcomes or outcomes_of_use_case())
+        due = scores.count("SELECT count(*) FROM due") if days else 0
         not_due = scores.count("SELECT count(*) FROM (SELECT DISTINCT request_id, row FROM scores)") - due
         damaged = "; ".join(reading.damaged)
         if not due:
@@ -124,14 +125,18 @@ def make_labels(
             if not not_due:
                 nothing = f"no answered row {format_range(request.since, request.until)}"
                 raise NothingDueError(explain_nothing_found(artefacts.inference_log, nothing))
-            raise NothingDueError(
-                f"{artefacts.inference_log}: answers found: {not_due:,}; none is due for a label: a label takes "
-                f"{' or '.join(map(str, days))} days of orders after the answer, and orders are observed until "
-                f"{orders.observed_until.isoformat()}; so only answers until {due_until.isoformat()} can have one"
-            )
-        _load_orders(scores, orders, request.id_key_file)
-        churned = _write(scores, request)
-        made = LabelSummary(due, churned, days, not_due, scores.count("SELECT count(*) FROM reused"), due_until)
+            raise NothingDueError(f"{artefacts.inference_log}: {_not_yet(scores, not_due, days)}")
+        if refusal and scores.count("SELECT count(*) FROM due WHERE starts_with(key, ?)", PREFIX):
+            raise JobError(refusal)
+        _write(scores, request.out)
+        made = LabelSummary(
+            labels=due,
+            positive=_positive(scores),
+            days=days,
+            not_due=not_due,
+            ambiguous=scores.count("SELECT count(*) FROM reused"),
+            newest=_one(scores, "SELECT max(as_of) FROM due"),
+        )
     if damaged:
         raise JobError(f"not every file of the log could be read, the other labels are in {request.out}: {damaged}")
     return made
@@ -153,7 +158,7 @@ def label_lengths(
     other = next((tag for tag, found in promised.items() if days is not None and found not in (None, days)), None)
     if other is not None:
         raise JobError(
-            f"model {other} predicts who orders nothing in {promised[other]} days, and --days is {days}: leave it out, "
+            f"model {other} has labels over {promised[other]} days, and --days is {days}: leave it out, "
             "and each answer is labelled as its model has it"
         )
     if None in promised.values() and days is None:
@@ -179,53 +184,95 @@ def _answered_by(scores: LoggedScores) -> list[str]:
     return [tag for (tag,) in found]
 
 
-def _load_orders(scores: LoggedScores, orders: Orders, id_key_file: Path | None) -> None:
-    """Make the table `bought`: the times of each customer's orders, under the logged id.
-
-    Raises:
-        JobError: the log has pseudonyms, and the key is missing or not the one that made them.
-    """
-    rows = rows_of([str(file) for file in orders.files])
+def _ask(scores: LoggedScores, lengths: Mapping[str, int]) -> None:
+    """Make the table `asked`: a row for each row of a request, and the days of its label."""
     connection = scores.connection
-    connection.execute("CREATE TABLE names AS SELECT DISTINCT customer_id AS logged_as, customer_id FROM due")
-    if hidden := scores.count("SELECT count(*) FROM names WHERE starts_with(logged_as, ?)", PREFIX):
-        if id_key_file is None:
-            raise JobError("the log's customer ids are pseudonyms; name the file of their key: --id-key-file")
-        pseudonyms = Pseudonyms.from_file(id_key_file)
-        connection.execute("DELETE FROM names WHERE starts_with(logged_as, ?)", [PREFIX])
-        with connection.cursor() as cursor:
-            everybody = cursor.execute(f"SELECT DISTINCT customer_id FROM {rows}")  # noqa: S608
-            for batch in everybody.to_arrow_reader(_CUSTOMERS_AT_ONCE):
-                made = pseudonyms.of(batch["customer_id"].to_pylist())
-                connection.register("made", pa.table({"logged_as": made, "customer_id": batch["customer_id"]}))
-                connection.execute("INSERT INTO names FROM made SEMI JOIN due ON made.logged_as = due.customer_id")
-                connection.unregister("made")
-        if not scores.count("SELECT count(*) FROM names WHERE starts_with(logged_as, ?)", PREFIX):
-            raise JobError(
-                f"{id_key_file}: no customer of the orders has one of the log's {hidden:,} pseudonyms under this key"
-            )
-    columns = "customer_id, order_id, event_timestamp"
-    files = [str(file) for file in orders.files]
-    known = f"SELECT {columns}, 0 AS streamed FROM {rows_of(files[:1])}"  # noqa: S608
-    if files[1:]:
-        known += f" UNION ALL SELECT {columns}, 1 AS streamed FROM {rows_of(files[1:])}"  # noqa: S608
+    connection.execute("CREATE TABLE lengths (model_tag VARCHAR, days INTEGER)")
+    for length in lengths.items():
+        connection.execute("INSERT INTO lengths VALUES (?, ?)", list(length))
     connection.execute(
-        "CREATE TABLE bought AS SELECT logged_as AS customer_id, "  # noqa: S608
-        "struct_extract(min({'streamed': streamed, 'at': event_timestamp}), 'at') AS bought_at "
-        f"FROM ({known}) JOIN names USING (customer_id) GROUP BY logged_as, order_id"
+        "CREATE TABLE asked AS SELECT request_id, row, key, min(as_of) AS as_of, "
+        "arg_max(days, role) AS days FROM scores JOIN lengths USING (model_tag) "  # the champion's
+        "GROUP BY request_id, row, key"
     )
 
 
-def _write(scores: LoggedScores, request: LabelRequest) -> int:
-    """Write the file; return how many customers churned."""
-    try:
-        scores.connection.execute(
-            "CREATE TABLE made AS SELECT request_id, row, due.customer_id, as_of, "
-            "coalesce(bought_at >= as_of + to_hours(24 * days), true) AS churned, days AS label_days FROM due "
-            "ASOF LEFT JOIN bought ON due.customer_id = bought.customer_id AND due.as_of <= bought.bought_at"
+def _find_keys(scores: LoggedScores, offline_store: Path, id_key_file: Path | None) -> str | None:
+    """Make the table `names`: logged key → key. A pseudonym that cannot be resolved stands for itself.
+
+    Returns:
+        Why no pseudonym could be resolved; None if there is none, or some were.
+    """
+    connection = scores.connection
+    connection.execute("CREATE TABLE names AS SELECT DISTINCT key AS logged_as, key FROM asked")
+    hidden = scores.count("SELECT count(*) FROM names WHERE starts_with(logged_as, ?)", PREFIX)
+    if not hidden:
+        return None
+    if id_key_file is None:
+        return "the log's ids are pseudonyms; name the file of their key: --id-key-file"
+    pseudonyms, found = Pseudonyms.from_file(id_key_file), 0
+    for keys in stored_keys(connection, offline_store, scores.key_name):
+        made = pa.table({"logged_as": pseudonyms.of(keys.to_pylist()), "key": keys})
+        connection.register("made", made)
+        changed = connection.execute("UPDATE names SET key = made.key FROM made WHERE names.logged_as = made.logged_as")
+        found += changed.fetchall()[0][0]
+        connection.unregister("made")
+    if found:
+        return None
+    return f"{id_key_file}: no id of the offline store has one of the log's {hidden:,} pseudonyms under this key"
+
+
+def _label(scores: LoggedScores, days: int, environ: Mapping[str, str], outcomes: Outcomes) -> None:
+    """Add the rows that have a label to the table `due`."""
+    connection = scores.connection
+    for entities in _entities(scores, days):
+        labelled = outcomes(entities, environ, days).rename(columns={scores.key_name: "key"})
+        connection.register("labelled", pa.Table.from_pandas(labelled, preserve_index=False))
+        known = (
+            "SELECT request_id, row, asked.key, as_of, label, days FROM asked "
+            "JOIN names ON asked.key = logged_as "
+            "JOIN labelled ON names.key = labelled.key AND as_of = event_timestamp "
+            "WHERE days = ? AND label IS NOT NULL"
         )
-        with replaced_file(request.out) as partial:
-            scores.connection.sql("FROM made ORDER BY as_of, request_id, row").write_parquet(str(partial))
+        connection.execute(f"CREATE TABLE IF NOT EXISTS due AS {known} LIMIT 0", [days])
+        connection.execute(f"INSERT INTO due {known}", [days])
+        connection.unregister("labelled")
+
+
+def _entities(scores: LoggedScores, days: int) -> Iterator[pd.DataFrame]:
+    """Keys and moments that are asked for with labels of this length."""
+    query = (
+        "SELECT DISTINCT names.key, as_of AS event_timestamp "
+        "FROM asked JOIN names ON asked.key = logged_as WHERE days = ?"
+    )
+    with scores.connection.cursor() as cursor:
+        reader = cursor.execute(query, [days]).to_arrow_reader(_ROWS_AT_ONCE)
+        yield from (batch.to_pandas().rename(columns={"key": scores.key_name}) for batch in reader)
+
+
+def _not_yet(scores: LoggedScores, answers: int, days: Sequence[int]) -> str:
+    first, ends = (_one(scores, f"SELECT min({when}) FROM asked") for when in ("as_of", "as_of + to_hours(24 * days)"))  # noqa: S608
+    return (
+        f"answers found: {answers:,}, the first of {first.isoformat()}; none is due for a label: a label takes "
+        f"{' or '.join(map(str, days))} days after the answer, and what happened is not known until {ends.isoformat()}"
+    )
+
+
+def _one(scores: LoggedScores, query: str) -> datetime:
+    found: datetime = scores.connection.execute(query).fetchall()[0][0]
+    return found
+
+
+def _positive(scores: LoggedScores) -> int | None:
+    (kind,) = (column[1] for column in scores.connection.execute("DESCRIBE due").fetchall() if column[0] == "label")
+    return scores.count("SELECT count(*) FROM due WHERE label") if kind == "BOOLEAN" else None
+
+
+def _write(scores: LoggedScores, out: Path) -> None:
+    columns = f"request_id, row, key AS {quoted(scores.key_name)}, as_of, label AS churned, days AS label_days"
+    try:
+        with replaced_file(out) as partial:
+            rows = scores.connection.sql(f"SELECT {columns} FROM due ORDER BY as_of, request_id, row")  # noqa: S608
+            rows.write_parquet(str(partial))
     except (OSError, duckdb.IOException) as error:
-        raise JobError(f"{request.out}: the labels cannot be written: {str(error).splitlines()[0]}") from None
-    return scores.count("SELECT count(*) FROM made WHERE churned")
+        raise JobError(f"{out}: the labels cannot be written: {str(error).splitlines()[0]}") from None

@@ -25,7 +25,7 @@ from training.churn.source.addresses import OrderAddresses
 from training.data.dataset import TrainingData
 from training.errors import DatasetError
 
-ROOMS = ("artefacts", "contract", "scoring", "jobs", "feature_repo")
+ROOMS = ("artefacts", "contract", "scoring", "jobs", "feature_repo", "training/churn")
 NOW = datetime.now(UTC)
 ODD = "it's a [x] *? {y} é folder"
 
@@ -36,7 +36,7 @@ def orders_of(customer: str) -> list[Order]:
 
 @dataclass(frozen=True)
 class Checkout:
-    """The rooms of the jobs alone, in a folder of their own."""
+    """What the jobs need, in a folder of its own."""
 
     root: Path
 

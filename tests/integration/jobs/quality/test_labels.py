@@ -1,10 +1,11 @@
-"""Labels of a log, from orders whose times are known."""
+"""Labels of a log, as the churn use case tells them from orders whose times are known."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -50,6 +51,12 @@ class Shop:
     def order(self, *times: tuple[str, datetime]) -> None:
         write_orders(self.orders.orders, [_order(n, *time) for n, time in enumerate(times)])
 
+    def store(self, *customers: str) -> None:
+        """They have features in the offline store."""
+        file = self.artefacts.offline_store / "current" / "view" / "2024-06" / "part-0.parquet"
+        file.parent.mkdir(parents=True)
+        pq.write_table(pa.table({"customer_id": customers}), file)
+
     def label(
         self, days: int | None = 90, id_key_file: Path | None = None, until: datetime | None = None
     ) -> LabelSummary:
@@ -87,7 +94,7 @@ def test_who_orders_nothing_from_the_answer_on_until_the_days_are_over_has_left(
 
     made = shop.label()
 
-    assert (6, 3, 0) == (made.labels, made.churned, made.not_due)
+    assert (6, 3, 0) == (made.labels, made.positive, made.not_due)
     assert {"before", "too late", "never seen"} == {customer for customer, left in shop.churned().items() if left}
     first = pq.read_table(shop.out).sort_by("request_id").slice(0, 1).to_pylist()[0]
     assert {
@@ -117,8 +124,8 @@ def test_each_answer_is_labelled_over_as_many_days_as_its_model_predicts(shop: S
     month = {"m-b": (True, 30), "m-c": (True, 30), "l-b": (True, 30), "l-c": (True, 30)}
     assert {"r-a": (False, 90), **month} == rows
     assert ((30, 90), 2) == (made.days, made.not_due)
-    assert "churned, which is no order in 30 or 90 days" in str(made)
-    with pytest.raises(JobError, match="model small_churn:v7 predicts who orders nothing in 90 days, and --days is 30"):
+    assert "over 30 or 90 days, 4 positive" in str(made)
+    with pytest.raises(JobError, match="model small_churn:v7 has labels over 90 days, and --days is 30"):
         make_labels(shop.artefacts, shop.environ, LabelRequest(shop.out, days=30), store.__getitem__)
 
 
@@ -149,8 +156,7 @@ def test_answers_whose_days_are_not_over_wait_and_are_counted(shop: Shop) -> Non
     shop.ask(["b", "c"], DUE + MICROSECOND, prefix="later")
 
     assert str(shop.label()) == (
-        "1 labels of answers until 2024-03-12T00:00:00+00:00, 0 churned, which is no order in 90 days; "
-        "2 later answers are not yet due"
+        "1 labels of answers until 2024-03-12T00:00:00+00:00, over 90 days, 0 positive; 2 later answers are not yet due"
     )
     assert (3, 0) == (shop.label(days=30).labels, shop.label(days=30).not_due)
 
@@ -173,17 +179,28 @@ def test_pseudonyms_are_found_again_with_their_key_and_stay_pseudonyms(shop: Sho
     key_file.write_text(KEY)
     other_key.write_text(KEY[::-1])
     shop.order(("a", DUE + MICROSECOND), ("b", DUE - MICROSECOND), ("open", DUE + MICROSECOND))
+    shop.store("a", "b", "open", "another")
     hidden = Pseudonyms.from_file(key_file).of(["a", "b", "unknown"])
     shop.ask([*hidden, "open"], DUE)
 
     with pytest.raises(JobError, match="are pseudonyms; name the file of their key: --id-key-file"):
         shop.label()
-    with pytest.raises(JobError, match="no customer of the orders has one of the log's 3 pseudonyms under this key"):
+    with pytest.raises(JobError, match="no id of the offline store has one of the log's 3 pseudonyms under this key"):
         shop.label(id_key_file=other_key)
     assert not shop.out.exists()
     shop.label(id_key_file=key_file)
 
     assert dict(zip([*hidden, "open"], [False, True, True, False], strict=True)) == shop.churned()
+
+
+def test_pseudonyms_are_resolved_where_the_offline_store_is(shop: Shop, tmp_path: Path) -> None:
+    key_file = tmp_path / "key"
+    key_file.write_text(KEY)
+    shop.order(("a", DUE))
+    shop.ask(Pseudonyms.from_file(key_file).of(["a"]), DUE)
+
+    with pytest.raises(JobError, match=r"offline_store: no features by 'customer_id'; run `make features` first"):
+        shop.label(id_key_file=key_file)
 
 
 def test_a_request_id_that_was_used_for_several_customers_gets_no_label(shop: Shop) -> None:
@@ -205,7 +222,9 @@ def test_where_nothing_is_due_nothing_is_written(shop: Shop) -> None:
 
     with pytest.raises(NothingDueError, match="no answered row until 2024-03-12"):
         shop.label(until=DUE)
-    with pytest.raises(NothingDueError, match=r"found: 1; none is due.* until 2024-06-10.*until 2024-03-12") as caught:
+    with pytest.raises(
+        NothingDueError, match=r"found: 1, the first of 2024-03-12T.*none is due.* 90 days .* until 2024-06-10"
+    ) as caught:
         shop.label()
 
     assert 4 == caught.value.exit_code
@@ -224,12 +243,12 @@ def test_a_damaged_file_is_named_and_the_others_are_labelled(shop: Shop) -> None
 
 
 def test_what_cannot_be_used_is_refused_in_a_line(shop: Shop) -> None:
+    shop.ask(["a"], DUE)
     with pytest.raises(SourceError, match=r"orders.parquet: no orders; run `make data` first"):
         shop.label()
     with pytest.raises(JobError, match="--days 0: expected 1 to 3,650 days"):
         shop.label(days=0)
     shop.order(("a", DUE))
-    shop.ask(["a"], DUE)
     shop.out.mkdir()
     with pytest.raises(JobError, match=r"labels.parquet: the labels cannot be written"):
         shop.label()

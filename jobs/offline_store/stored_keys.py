@@ -1,0 +1,38 @@
+"""Keys of the entities that have rows in the offline store."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.errors import JobError
+from jobs.offline_store.latest_rows import quoted, rows_of
+
+_AT_ONCE = 100_000
+
+
+def stored_keys(connection: duckdb.DuckDBPyConnection, offline_store: Path, join_key: str) -> Iterator[pa.Array]:
+    """Values of a join key in the build in place, in any order and each once; in arrays of up to 100,000.
+
+    Raises:
+        JobError: no view has rows under this key, or files cannot be read.
+    """
+    files = _files(offline_store, join_key)
+    if not files:
+        raise JobError(f"{offline_store}: no features by {join_key!r}; run `make features` first")
+    key = quoted(join_key)
+    try:
+        with connection.cursor() as cursor:
+            found = cursor.execute(f"SELECT DISTINCT {key} AS k FROM {rows_of(files)} WHERE {key} IS NOT NULL")  # noqa: S608
+            for batch in found.to_arrow_reader(_AT_ONCE):
+                yield batch["k"]
+    except duckdb.Error as error:
+        raise JobError(f"{offline_store}: keys cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _files(offline_store: Path, join_key: str) -> list[str]:
+    views = sorted(view for view in (offline_store / "current").glob("*/") if view.is_dir())
+    by_view = [sorted(view.glob("*/*.parquet")) for view in views]
+    return [str(file) for files in by_view if files and join_key in pq.read_schema(files[0]).names for file in files]
