@@ -18,11 +18,12 @@ HOST ?= 127.0.0.1
 PORT ?= 3000
 ROUNDS ?= 3
 SECONDS ?= 2
+USE_CASE ?= training/churn
 GOALS := $(MAKECMDGOALS)
 VALUES_OF := AS_OF BASELINE BENTO BUILDER COMPLETE CONTRACTS CUSTOMERS DAYS ENGINE FEAST_REGISTRY FORCE FULL GOALS HOST ID_KEY_FILE IMAGE INCOMING JOBS_IMAGE KEYS_FILE \
 	LABELS LARGEST LINES MAX_AUC_LOSS MAX_FAULTS MAX_MOVED MAX_UNEXPLAINED MLFLOW_PORT MODE MODEL MODEL_TAG_PATH NAME NAMESPACE OFFLINE_STORE_DIR \
 	OFFLINE_STORE_TYPE ONCE OPTIONS ORDERS ORDERS_PATH OUT PORT PYTHON REASON REFERENCE_DATE RELEASE REPLACE REQUEST ROUNDS ROW SAMPLE SECONDS SEED SHARE SINCE SIZES \
-	SOURCE STREAMED_ORDERS_DIR SYNTHETIC TAKE_OVER TESTS TO TRAINING_LABEL_DAYS UNTIL VALUES VENV VERSION
+	SOURCE STREAMED_ORDERS_DIR SYNTHETIC TAKE_OVER TESTS TO TRAINING_LABEL_DAYS UNTIL USE_CASE VALUES VENV VERSION
 # A name that no target and no setting has is probably misspelt. Said here, before the next lines change the origin of names.
 SETTINGS := BENTOML_% FEAST_% INFERENCE_% JOBS_% KAFKA_% MLFLOW_% MODEL_% OTEL_% PROMOTION_% REDIS_% REGISTRY_% SERVICE_% TRAINING_%
 UNKNOWN := $(strip $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(filter-out $(VALUES_OF) $(SETTINGS),$(name)))))
@@ -46,36 +47,57 @@ if_set = $${$(1):+"$(call option,$(1))$(if $(filter $(SWITCHES),$(1)),,=$$$(1))"
 options = $(foreach each,$(1),$(if $(findstring =,$(each)),$(call set_or,$(firstword $(subst =, ,$(each))),$(word 2,$(subst =, ,$(each)))),$(call if_set,$(each))))
 own_options = $(call options,$(if $(filter file,$(origin $@_takes)),$($@_takes)))
 
+# The use case's folder (docs/settings.md), by the rules of artefacts/addresses.py. Only characters that a rule can hold: it stands in targets.
+CASE := $(patsubst %/,%,$(or $(strip $(value USE_CASE)),training/churn))
+strange := $(CASE)
+$(foreach char,a b c d e f g h i j k l m n o p q r s t u v w x y z 0 1 2 3 4 5 6 7 8 9 _ /,$(eval strange := $$(subst $(char),,$$(strange))))
+$(if $(strange)$(word 2,$(CASE))$(filter /%,$(CASE)),$(error USE_CASE is a folder below this one, in small letters, digits, _ and /))
+NAME_OF_CASE := $(notdir $(CASE))
+OWN := $(if $(filter training/churn,$(CASE)),var,var/use_cases/$(NAME_OF_CASE))
+# A use case without a Feast repository of its own shares that of the shipped one, with its orders and offline store. One with its own has
+# data to fetch and features to build if its folder says how.
+REPO := $(firstword $(wildcard $(CASE)/feature_repo) feature_repo)
+SHARED := $(filter feature_repo,$(REPO))
+OF_FEATURES := $(if $(SHARED),var,$(OWN))
+HAS_DATA := $(SHARED)$(wildcard $(CASE)/data.py)
+HAS_FEATURES := $(SHARED)$(wildcard $(CASE)/features.py)
+# For deploy/compose.yaml and deploy/rollout.sh.
+export USE_CASE_NAME := $(NAME_OF_CASE)
+export SECRETS_DIR := ./secrets$(if $(filter-out var,$(OWN)),/$(NAME_OF_CASE))
+
 PY := "$$VENV/bin/python"
 BIN := "$$VENV"/bin
 UV := "$$(command -v uv || echo "$$VENV/bin/uv")"
-ORDERED := var/stamps/ordered
-FEATURES := var/stamps/features-$(shell date -u +%Y-%m-%d)
-APPLIED := var/stamps/applied
-PLACE := var/stamps/place
+STAMPS := $(OF_FEATURES)/stamps
+ORDERED := $(if $(HAS_DATA),$(STAMPS)/ordered)
+FEATURES := $(if $(HAS_FEATURES),$(STAMPS)/features-$(shell date -u +%Y-%m-%d))
+APPLIED := $(STAMPS)/applied
+PLACE := $(STAMPS)/place
 # Whole rooms: a new file in them is known here without being named.
-MAKES_FEATURES := feature_repo/transformations.py $(wildcard $(foreach room,jobs/features jobs/offline_store artefacts,$(room)/*.py $(room)/*/*.py))
-MAKES_MODELS := training scoring artefacts contract
+MAKES_FEATURES := $(wildcard $(REPO)/transformations.py $(CASE)/features.py $(foreach room,jobs/features jobs/offline_store artefacts,$(room)/*.py $(room)/*/*.py))
+MAKES_MODELS := training scoring artefacts contract $(filter-out training/%,$(CASE))
 MAKE_ORDERS = $(PY) -m training data $(call options,ORDERS LINES) $${ORDERS:+$(call options,UNTIL COMPLETE)} $(call options,SYNTHETIC SEED REFERENCE_DATE)
 COMPOSE := docker compose --file deploy/compose.yaml
-COMPOSED := "$$PWD/var/compose"
-DEFINITIONS := $(filter-out feature_repo/transformations.py,$(wildcard feature_repo/*.py)) feature_repo/feature_store.yaml
+COMPOSED := "$$PWD/$(OWN)/compose"
+SECRETS := deploy/$(SECRETS_DIR:./%=%)
+DEFINITIONS := $(filter-out $(REPO)/transformations.py,$(wildcard $(REPO)/*.py)) $(REPO)/feature_store.yaml
 
 .PHONY: help
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-## Start here
+## Start here (another use case than training/churn: make run USE_CASE=use_cases/<name>)
 .PHONY: run up rollout down
 run: port-free sample-of-today first-model materialize serve ## everything up to a served prediction; prints a curl that works
 up: installed ## all of it in containers, by docker compose (docs/operations/compose.md) [PORT=3000]
 	@docker compose version > /dev/null 2>&1 || { echo "error: docker compose is needed; without it: make run" >&2; exit 1; }
-	@"$$PYTHON" deploy/make_secrets.py deploy/secrets
+	@"$$PYTHON" deploy/make_secrets.py $(SECRETS)
 	@$(MAKE) --no-print-directory jobs-image BUILDER=docker
 	@$(COMPOSE) up --detach --wait redis mlflow
 	@[ -f $(COMPOSED)/model_tag ] || $(COMPOSE) run --rm jobs python deploy/jobs/schedule.py first
 	@$(MAKE) --no-print-directory composed-image && SERVICE_IMAGE=$$(cat $(COMPOSED)/image) $(COMPOSE) up --detach --wait
-	@echo "Ready. Ask it:"; echo "  curl -s http://127.0.0.1:$$PORT/predict -H 'Authorization: Bearer $$(cat deploy/secrets/api_key)' -H 'Content-Type: application/json' -d '{\"customer_id\": \"00042\"}'"
+	@echo "Ready. Ask it:"; echo "  curl -s http://127.0.0.1:$$PORT/$(if $(filter training/churn,$(CASE)),predict,model) -H 'Authorization: Bearer $$(cat $(SECRETS)/api_key)'"$(if $(filter training/churn,$(CASE)),\
+		"-H 'Content-Type: application/json' -d '{\"customer_id\": \"00042\"}'")
 rollout: installed ## the champion of compose's MLflow in a new image, one replica after the other
 	@$(MAKE) --no-print-directory composed-image && SERVICE_IMAGE=$$(cat $(COMPOSED)/image) deploy/rollout.sh
 down: ## stop what make up or make redis started; its data stay
@@ -84,7 +106,7 @@ down: ## stop what make up or make redis started; its data stay
 
 composed-image:  # MLflow's server is the one of compose, and nothing of what `make run` made is touched
 	@mkdir -p $(COMPOSED) && MLFLOW_TRACKING_URI="http://127.0.0.1:$${MLFLOW_PORT:-5000}" MODEL_TAG_PATH=$(COMPOSED)/model_tag $(MAKE) --no-print-directory release BUILDER=docker
-	@$(PY) -c 'import bentoml; print(bentoml.bentos.get("churn:latest").tag)' > $(COMPOSED)/image
+	@$(PY) -c 'import bentoml; print(bentoml.bentos.get("$(NAME_OF_CASE):latest").tag)' > $(COMPOSED)/image
 
 ## Environment
 .PHONY: install lock
@@ -113,36 +135,37 @@ installed:
 ## Data → features
 .PHONY: data features daily
 data: installed ## fetch CDNOW [REFERENCE_DATE=2026-01-31], take your own [ORDERS=path.csv|parquet] [LINES=1] [UNTIL=2026-01-31T00:00|COMPLETE=1], or make some [SYNTHETIC=5000000] [SEED=1]
-	@$(MAKE_ORDERS)
+	@$(if $(HAS_DATA),$(MAKE_ORDERS),echo "data: $(CASE) fetches none")
 features: $(ORDERED) $(PLACE) ## orders → feature rows in the offline store [ENGINE=duckdb|spark] [FULL=1]
-	@echo "features:"; $(PY) -m jobs features $(call options,ENGINE FULL) && mkdir -p var/stamps && rm -f var/stamps/features-* && touch $(FEATURES)
+	@$(if $(HAS_FEATURES),,echo "features: $(CASE) builds none"; exit;) echo "features:"; $(PY) -m jobs features $(call options,ENGINE FULL) && mkdir -p $(STAMPS) && rm -f $(STAMPS)/features-* && touch $(FEATURES)
 
 daily: installed ## every day: your own orders, read again from the file given last → features → online store [UNTIL=2026-01-31T00:00] [COMPLETE=1]
-	@$(PY) -m training data --again $(call options,UNTIL COMPLETE) && UNTIL= $(MAKE) --no-print-directory features materialize
+	@$(if $(HAS_DATA),$(PY) -m training data $(if $(SHARED),--again) $(call options,UNTIL COMPLETE) &&) UNTIL= $(MAKE) --no-print-directory features materialize
 
 # The shipped sample ends yesterday, whatever day it is. Your own orders keep their dates.
 sample-of-today: installed
-	@[ -n "$$ORDERS" ] || [ ! -e "$${ORDERS_PATH:-var/data/orders.parquet}" ] || $(PY) -m training data --follow-today
+	@$(if $(SHARED),,exit;) [ -n "$$ORDERS" ] || [ ! -e "$${ORDERS_PATH:-var/data/orders.parquet}" ] || $(PY) -m training data --follow-today
 
 # As old as the orders, wherever they are.
-$(ORDERED): look | installed
-	@orders="$${ORDERS_PATH:-var/data/orders.parquet}"; mkdir -p var/stamps; \
+$(ORDERED): $(if $(SHARED),look,$(HAS_DATA)) | installed
+	@$(if $(SHARED),,echo "data:"; $(PY) -m training data && mkdir -p $(STAMPS) && touch $@; exit;) \
+	orders="$${ORDERS_PATH:-var/data/orders.parquet}"; mkdir -p $(STAMPS); \
 	[ -z "$$ORDERS" ] || [ -e "$$ORDERS" ] || { printf 'error: ORDERS=%s: no such file\n' "$$ORDERS" >&2; exit 1; }; \
 	if [ ! -e "$$orders" ] || [ "$${ORDERS:-$$orders}" -nt "$$orders" ]; then echo "orders:"; $(MAKE_ORDERS) || exit; fi; \
 	touch -r "$$orders" $@
 look:
 # Newer than what was made for other folders, as those of a checkout that was moved or copied. A sum, since an address may hold a password.
 $(PLACE): look | installed
-	@place="$$(printf '%s\n' "$$(pwd -P)" "$$OFFLINE_STORE_DIR" "$$OFFLINE_STORE_TYPE" "$$FEAST_REGISTRY" "$$ORDERS_PATH" "$$STREAMED_ORDERS_DIR" | cksum)"; mkdir -p var/stamps; \
+	@place="$$(printf '%s\n' "$$(pwd -P)" "$$OFFLINE_STORE_DIR" "$$OFFLINE_STORE_TYPE" "$$FEAST_REGISTRY" "$$ORDERS_PATH" "$$STREAMED_ORDERS_DIR" | cksum)"; mkdir -p $(STAMPS); \
 	[ "$$(cat $@ 2> /dev/null)" = "$$place" ] || printf '%s\n' "$$place" > $@
 $(FEATURES): $(ORDERED) $(PLACE) $(MAKES_FEATURES)
 	@$(MAKE) --no-print-directory features
 
 ## Feast
 .PHONY: apply check-contracts redis materialize feast-env
-apply: installed $(PLACE) ## register the definitions of feature_repo/
-	@$(PY) -m jobs apply && mkdir -p var/stamps && touch $(APPLIED)
-check-contracts: installed ## would the definitions of feature_repo/ break a live model? [CONTRACTS="answer-of-get-model.json …"]
+apply: installed $(PLACE) ## register the definitions of the feature repository
+	@$(PY) -m jobs apply && mkdir -p $(STAMPS) && touch $(APPLIED)
+check-contracts: installed ## would the definitions of the feature repository break a live model? [CONTRACTS="answer-of-get-model.json …"]
 	@unset FEAST_FS_YAML_FILE_PATH OFFLINE_STORE_TYPE; scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && export FEAST_REGISTRY="$$scratch/registry.db" && \
 		$(PY) -m jobs apply && $(PY) -m training check-contracts -- $$CONTRACTS
 redis: installed ## start the embedded Redis, or reuse it; nothing where REDIS_URL is set
@@ -161,7 +184,7 @@ $(APPLIED): $(DEFINITIONS) $(PLACE) | installed
 train: enough-orders $(APPLIED) ## train, evaluate, register, promote through the gate
 	@$(MAKE) --no-print-directory features && $(PY) -m training train
 enough-orders: $(ORDERED) ## are there enough orders to train on? Said before the minutes of features
-	@$(PY) -m training check-orders
+	@$(if $(SHARED),$(PY) -m training check-orders)
 import-model: installed ## MLflow registry → BentoML model store [MODEL=champion]
 import-model_takes := MODEL
 retrain: installed label-fits $(APPLIED) ## new data → features → challenger, through the gate; nothing without new data, but for [FORCE=1]
@@ -182,20 +205,20 @@ label-fits: installed  # a label's length that is set and is not the champion's;
 
 # What serves, scores, builds or measures trains nothing and moves no alias: `make run` trains where there is no champion at all.
 first-model: $(ORDERED)
-	@tag="$${MODEL_TAG_PATH:-var/model_tag}"; code=0; \
+	@tag="$${MODEL_TAG_PATH:-$(OWN)/model_tag}"; code=0; \
 	if [ ! -s "$$tag" ] || [ -n "$$TRAINING_LABEL_DAYS" ]; then \
 		$(PY) -m training champion || code=$$?; [ $$code -eq 0 ] || [ $$code -eq 4 ] || exit $$code; \
 	fi; \
 	if [ ! -s "$$tag" ]; then \
 		if [ $$code -eq 4 ]; then echo "train:"; $(MAKE) --no-print-directory train || exit; fi; \
 		echo "import:"; $(MAKE) --no-print-directory import-model; \
-	elif [ $(ORDERED) -nt "$$tag" ]; then \
+	elif [ "$(ORDERED)" -nt "$$tag" ]; then \
 		echo "note: the orders are newer than the model, which stays: make retrain, then make promote, brings another"; \
 	elif [ -n "$$(find $(MAKES_MODELS) -name '*.py' -newer "$$tag" 2> /dev/null | head -n 1)" ]; then \
 		echo "note: the code that makes models is newer than the model, which stays: make retrain FORCE=1, then make promote, brings another"; \
 	fi
 imported: installed
-	@[ -s "$${MODEL_TAG_PATH:-var/model_tag}" ] || { echo "error: no model is imported here; make run makes all that it takes, make import-model brings a champion that there is" >&2; exit 1; }
+	@[ -s "$${MODEL_TAG_PATH:-$(OWN)/model_tag}" ] || { echo "error: no model is imported here; make run makes all that it takes, make import-model brings a champion that there is" >&2; exit 1; }
 
 ## Serve
 .PHONY: serve api-key
@@ -213,16 +236,16 @@ api-key: installed ## a new API key, shown once: NAME=shop [KEYS_FILE=.api_keys]
 ## Package (docs/operations/image.md)
 .PHONY: build containerize jobs-image image-size sbom
 build: imported ## a Bento with the pinned model, labelled with version and commit
-	@$(BIN)/bentoml build --label "version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
+	@$(BIN)/bentoml build --arg use_case=$(CASE) --label "version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
 		--label "commit=$$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null)"
-containerize: installed ## an OCI image of a built Bento [BENTO=churn:latest] [BUILDER=docker|podman|buildah] [OPTIONS="--network=host"]
+containerize: installed ## an OCI image of a built Bento [BENTO=<use case>:latest] [BUILDER=docker|podman|buildah] [OPTIONS="--network=host"]
 	@$(PY) -m deploy.image.containerize $(call options,BENTO BUILDER) -- $$OPTIONS
-jobs-image: installed ## the image of jobs, training and MLflow's server: churn-jobs:latest [BUILDER=…] [OPTIONS=…]
+jobs-image: installed ## the image of jobs, training and MLflow's server: <use case>-jobs:latest [BUILDER=…] [OPTIONS=…]
 	@$(PY) -m deploy.image.jobs_image $(call options,BUILDER) -- $$OPTIONS
 image-size: installed ## what takes up the image's room [BENTO=…] [BUILDER=…]
 	@$(PY) -m deploy.image.containerize --size-only $(call options,BENTO BUILDER)
 sbom: installed ## the image's software bill of materials, CycloneDX → var/sbom.json [BENTO=…] [BUILDER=…] [OUT=…]
-	@$(PY) -m deploy.image.sbom $(call options,BENTO BUILDER OUT=var/sbom.json)
+	@$(PY) -m deploy.image.sbom $(call options,BENTO BUILDER OUT=$(OWN)/sbom.json)
 
 ## Ship
 .PHONY: release scan push deploy chart
@@ -230,17 +253,17 @@ release: installed ## the registry's champion in an image, with its bill of mate
 	@$(MAKE) --no-print-directory import-model && $(MAKE) --no-print-directory --old-file=imported build containerize sbom
 scan: installed ## known vulnerabilities of the packages in the image; asks the package index
 	@$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement requirements/service.txt
-push: installed ## both images to their registry, as REGISTRY_USER with REGISTRY_PASSWORD if set: IMAGE=registry/churn-service:v1.0.0 JOBS_IMAGE=…
+push: installed ## both images to their registry, as REGISTRY_USER with REGISTRY_PASSWORD if set: IMAGE=registry/<use case>-service:v1.0.0 JOBS_IMAGE=…
 	@$(PY) -m deploy.image.push $(call options,IMAGE= JOBS_IMAGE= BENTO BUILDER)
-deploy: ## both on a cluster, with helm: IMAGE=… JOBS_IMAGE=… VALUES=values.yaml [RELEASE=churn-service] [NAMESPACE=churn]
+deploy: ## both on a cluster, with helm: IMAGE=… JOBS_IMAGE=… VALUES=values.yaml [RELEASE=<use case>-service] [NAMESPACE=<use case>]
 	@for given in "IMAGE=$$IMAGE" "JOBS_IMAGE=$$JOBS_IMAGE"; do case "$$given" in *@*) printf 'error: %s: a tag, not a digest\n' "$$given" >&2; exit 1;; \
 		*[!A-Za-z0-9=._/:-]*) echo "error: $${given%%=*} holds more than letters, digits and . _ / : -" >&2; exit 1;; \
 		*=*/*:*) ;; *) printf 'error: %s is not registry/repository:tag\n' "$$given" >&2; exit 1;; esac; done
 	@[ -f "$$VALUES" ] || { printf 'error: VALUES=%s: no such file\n' "$$VALUES" >&2; exit 1; }
-	@helm upgrade --install "--namespace=$${NAMESPACE:-churn}" --values=training/churn/values.yaml "--values=$$VALUES" --wait --timeout 10m \
+	@helm upgrade --install "--namespace=$${NAMESPACE:-$(NAME_OF_CASE)}" $(addprefix --values=,$(wildcard $(CASE)/values.yaml)) "--values=$$VALUES" --wait --timeout 10m \
 		--set-string "image.repository=$${IMAGE%:*},image.tag=$${IMAGE##*:},image.digest=" \
 		--set-string "jobs.image.repository=$${JOBS_IMAGE%:*},jobs.image.tag=$${JOBS_IMAGE##*:},jobs.image.digest=" \
-		-- "$${RELEASE:-churn-service}" deploy/helm/model-service
+		-- "$${RELEASE:-$(NAME_OF_CASE)-service}" deploy/helm/model-service
 chart: installed ## the Helm chart: linted, rendered, validated, packed → var/chart
 	@$(PY) -m pytest -q $(wildcard tests/integration/deploy/test_chart*.py)
 	@mkdir -p var/chart && $(PY) -c 'import helm_python; print(helm_python.package("deploy/helm/model-service", destination="var/chart"))'
@@ -248,9 +271,9 @@ chart: installed ## the Helm chart: linted, rendered, validated, packed → var/
 ## Score without HTTP
 .PHONY: score-batch score-stream
 score-batch: imported ## everybody's prediction as Parquet [AS_OF=2026-01-31T00:00] [OUT=var/predictions] [CUSTOMERS=file.csv] [ENGINE=spark]
-score-batch_takes := OUT=var/predictions AS_OF CUSTOMERS ENGINE
+score-batch_takes := OUT=$(OWN)/predictions AS_OF CUSTOMERS ENGINE
 score-stream: imported redis ## follow new orders [INCOMING=var/stream/incoming] [OUT=var/stream] [SOURCE=json|parquet|kafka] [ONCE=1]; Ctrl-C ends
-score-stream_takes := INCOMING=var/stream/incoming OUT=var/stream SOURCE ONCE
+score-stream_takes := INCOMING=$(OWN)/stream/incoming OUT=$(OWN)/stream SOURCE ONCE
 
 ## Look after what was answered
 .PHONY: why publish-log audit-skew drift labels live-quality compare-live
@@ -263,9 +286,9 @@ audit-skew_takes := SINCE UNTIL SAMPLE OUT ID_KEY_FILE MAX_UNEXPLAINED MAX_FAULT
 drift: installed ## live inputs and scores against a baseline → var/drift [BASELINE=training|promoted|2025-12-01..2026-01-01] [SINCE=2026-01-31] [UNTIL=…] [OUT=…]
 drift_takes := BASELINE SINCE UNTIL OUT
 labels: installed ## who of the answered had left, once due → var/labels.parquet [DAYS=30] [SINCE=2026-01-31] [UNTIL=…] [OUT=…] [ID_KEY_FILE=…]
-labels_takes := OUT=var/labels.parquet DAYS SINCE UNTIL ID_KEY_FILE
+labels_takes := OUT=$(OWN)/labels.parquet DAYS SINCE UNTIL ID_KEY_FILE
 live-quality: installed ## answers held against labels, by model and week → var/live_quality [LABELS=var/labels.parquet] [SINCE=2026-01-31] [UNTIL=…] [OUT=…] [MAX_AUC_LOSS=0.05]
-live-quality_takes := LABELS=var/labels.parquet SINCE UNTIL OUT MAX_AUC_LOSS
+live-quality_takes := LABELS=$(OWN)/labels.parquet SINCE UNTIL OUT MAX_AUC_LOSS
 compare-live: installed ## champion and challenger on rows that both scored → var/live_quality [LABELS=file.parquet|csv] [SINCE=2026-01-31] [UNTIL=…] [OUT=…]
 compare-live_takes := LABELS SINCE UNTIL OUT
 

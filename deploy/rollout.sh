@@ -1,11 +1,11 @@
 #!/bin/sh
-# Replaces the replicas of deploy/compose.yaml one by one without losing requests: SERVICE_IMAGE=churn:… deploy/rollout.sh
+# Replaces the replicas of deploy/compose.yaml one by one without losing requests: SERVICE_IMAGE=<bento>:… deploy/rollout.sh
 # tests/faults/test_rollout.py sends the proxy the same commands. If a replica does not become ready, the script ends; the
 # other replica keeps its image.
 set -eu
 cd "$(dirname "$0")"
 # Checked before any replica is touched.
-: "${SERVICE_IMAGE:?error: name the image: SERVICE_IMAGE=churn:… deploy/rollout.sh}"
+: "${SERVICE_IMAGE:?error: name the image: SERVICE_IMAGE=<bento>:… deploy/rollout.sh}"
 
 tell() { docker compose exec -T proxy sh -c "echo '$1' | nc 127.0.0.1 9999"; }
 

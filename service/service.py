@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+from pathlib import PurePath
 
 import bentoml
 from bentoml._internal.utils.analytics import usage_stats
@@ -10,7 +11,7 @@ from bentoml.exceptions import NotFound
 from bentoml.models import BentoModel
 from pydantic import ValidationError
 
-from artefacts.addresses import Artefacts
+from artefacts.addresses import DEFAULT_USE_CASE, Artefacts
 from artefacts.process.settings import unknown_variables
 from contract import ContractError
 from contract.validation import setting_problem
@@ -23,11 +24,14 @@ from service.release import Release
 from service.settings import ServiceSettings
 from service.telemetry.logs import start_logging
 from service.telemetry.tracing import start_tracing, stop_tracing
+from service.use_case import recorded_use_case, refuse_another_use_case, with_use_case
 from service.worker import Worker
 
 logger = logging.getLogger("service")
 
 slot = ServingSlot()
+
+environment = with_use_case(os.environ, recorded_use_case())
 
 
 def settings_at_import() -> ServiceSettings | None:
@@ -43,7 +47,7 @@ def pinned_model(settings: ServiceSettings | None) -> BentoModel | None:
     if settings is None:
         return None
     try:
-        stored = bentoml.models.get(served_tag(settings, Artefacts.of(os.environ)))
+        stored = bentoml.models.get(served_tag(settings, Artefacts.of(environment)))
     except (StartupError, ModelError, ContractError, NotFound):
         return None
     return BentoModel(stored.tag)
@@ -53,7 +57,7 @@ at_import = settings_at_import()
 
 
 @bentoml.service(
-    name="churn",
+    name=PurePath(environment.get("USE_CASE") or DEFAULT_USE_CASE).name,
     # BentoML's own default is 0.0.0.0. `--host` or BENTOML_HOST opens it, and then API keys are asked for.
     http={"host": "127.0.0.1"},
     # For BentoML's own paths only, see `BeforeBentoML`. Our calls have their own deadline.
@@ -66,8 +70,8 @@ at_import = settings_at_import()
     # BentoML would make a span per request even where nobody collects them; ours are in service/telemetry/tracing.py.
     tracing={"excluded_urls": [".*"]},
 )
-class ChurnService:
-    """Answers a customer id with the probability that this customer will not order again in 90 days."""
+class ModelService:
+    """Answers an entity key with the prediction of the use case's model."""
 
     # BentoML packs the models it finds as class attributes.
     model = pinned_model(at_import)
@@ -84,7 +88,8 @@ class ChurnService:
             start_logging(settings)
             if unknown := unknown_variables(os.environ, "SERVICE_", ServiceSettings.model_fields):
                 logger.warning("unknown SERVICE_ variables are ignored, see docs/settings.md: %s", ", ".join(unknown))
-            open_parts(settings, Artefacts.of(os.environ))
+            refuse_another_use_case(os.environ, recorded_use_case())
+            open_parts(settings, Artefacts.of(environment))
         except ValidationError as error:
             raise SystemExit(f"not starting: {setting_problem(error, 'SERVICE_')}") from None
         except (StartupError, ModelError, ContractError) as error:
@@ -94,9 +99,9 @@ class ChurnService:
         settings = ServiceSettings()
         start_logging(settings)
         if settings.tracing:
-            start_tracing(ChurnService.name)  # type: ignore[attr-defined]  # as below, a Service
-        release = Release.of(ChurnService.bento, settings.image)  # type: ignore[attr-defined]  # as below, a Service
-        self._worker = Worker(settings, Artefacts.of(os.environ), slot, release)
+            start_tracing(ModelService.name)  # type: ignore[attr-defined]  # as below, a Service
+        release = Release.of(ModelService.bento, settings.image)  # type: ignore[attr-defined]  # as below, a Service
+        self._worker = Worker(settings, Artefacts.of(environment), slot, release)
         gc.collect()
         gc.freeze()  # the start-up heap is never garbage; scanning it would stall requests for 0.1 s
         self._worker.log_startup()
@@ -116,7 +121,7 @@ class ChurnService:
         return await self._worker.is_ready()
 
 
-ChurnService.add_asgi_middleware(BeforeBentoML, slot=slot)  # type: ignore[attr-defined]  # the decorator made it a Service
+ModelService.add_asgi_middleware(BeforeBentoML, slot=slot)  # type: ignore[attr-defined]  # the decorator made it a Service
 bound_request_heads(None if at_import is None else at_import.keep_alive_seconds)
 # BentoML decides about usage statistics before it loads this module, and keeps the decision. Clear it, so that what
 # scoring/no_telemetry.py sets counts. There is no public way.

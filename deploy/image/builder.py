@@ -1,6 +1,7 @@
 """Builds and runs images with docker, podman or buildah."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,9 +12,15 @@ from typing import Any
 
 import click
 
+from artefacts.addresses import Artefacts
 from artefacts.process.command_line import run_command
 
 NAMES = ("docker", "podman", "buildah")
+
+
+def use_case_name() -> str:
+    """Name of the use case that `USE_CASE` names: Bento and images are called by it."""
+    return Artefacts.of(os.environ).use_case.name
 
 
 class ImageError(Exception):
@@ -107,7 +114,7 @@ def _works(name: str) -> bool:
 
 
 builder_option = click.option("--builder", default="", help="docker, podman or buildah; default the first that works.")
-bento_option = click.option("--bento", default="", help="Tag of the Bento; default the latest.")
+bento_option = click.option("--bento", default="", help="Tag of the Bento; default the latest of the use case.")
 options_argument = click.argument("options", nargs=-1, metavar="[-- OPTIONS_OF_BUILDER]")
 """Further options of the builder, after `--`."""
 

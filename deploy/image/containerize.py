@@ -23,6 +23,7 @@ from deploy.image.builder import (
     find_builder,
     one_line,
     options_argument,
+    use_case_name,
 )
 
 if TYPE_CHECKING:
@@ -37,13 +38,13 @@ def built_bento(tag: str) -> "Bento":
     """A Bento of the local store.
 
     Args:
-        tag: `churn:<version>`, or empty for the latest.
+        tag: `<name>:<version>`, or empty for the latest of the use case that `USE_CASE` names.
 
     Raises:
         ImageError: there is none.
     """
     try:
-        return bentoml.bentos.get(tag or "churn:latest")
+        return bentoml.bentos.get(tag or f"{use_case_name()}:latest")
     except BentoMLException as error:
         raise ImageError(f"{error}; run `make build`") from None
 
@@ -52,11 +53,11 @@ def labels(bento: "Bento") -> dict[str, str]:
     """Labels of an image's origin: OCI annotations and two of our own."""
     (model,) = bento.info.all_models
     return {
-        "org.opencontainers.image.title": "churn-service",
+        "org.opencontainers.image.title": f"{bento.tag.name}-service",
         "org.opencontainers.image.version": bento.info.labels.get("version", ""),
         "org.opencontainers.image.revision": bento.info.labels.get("commit", ""),
-        "churn.bento": str(bento.tag),
-        "churn.model": str(model.tag),
+        "model-service.bento": str(bento.tag),
+        "model-service.model": str(model.tag),
     }
 
 

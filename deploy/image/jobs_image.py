@@ -1,5 +1,6 @@
 """`make jobs-image`: the image of the jobs, training and MLflow's server, from the rooms of this source tree."""
 
+import os
 import shutil
 import sys
 import tempfile
@@ -8,24 +9,34 @@ from pathlib import Path
 
 import click
 
-from deploy.image.builder import Builder, builder_option, find_builder, one_line, options_argument
+from artefacts.addresses import Artefacts
+from deploy.image.builder import Builder, builder_option, find_builder, one_line, options_argument, use_case_name
 from deploy.image.containerize import FOLDER, index_secrets
 
-IMAGE = "churn-jobs:latest"
 ROOT = FOLDER.parents[1]
 PARTS = ("artefacts", "contract", "deploy/jobs", "feature_repo", "jobs", "scoring", "training")
 FILES = ("pyproject.toml", "requirements/jobs-image.txt")
 
 
-def build(builder: Builder, image: str, options: Sequence[str]) -> None:
+def image_name() -> str:
+    """The image's local name, by the use case."""
+    return f"{use_case_name()}-jobs:latest"
+
+
+def build(builder: Builder, image: str, options: Sequence[str], use_case: Path = Path("training/churn")) -> None:
     """Build it.
+
+    Args:
+        use_case: its folder below the project's root. The image has no other one of `use_cases/`.
 
     Raises:
         ImageError: it could not be built.
     """
     with tempfile.TemporaryDirectory() as folder:
         context = Path(folder, "context")
-        for part in PARTS:
+        (context / "use_cases").mkdir(parents=True)
+        own = [str(use_case)] if use_case.parts[0] == "use_cases" else []
+        for part in (*PARTS, *own):
             shutil.copytree(
                 ROOT / part, context / part, ignore=shutil.ignore_patterns("__pycache__", "feast_monitoring")
             )
@@ -33,17 +44,19 @@ def build(builder: Builder, image: str, options: Sequence[str]) -> None:
             (context / file).parent.mkdir(exist_ok=True)
             shutil.copy2(ROOT / file, context / file)
         shutil.copy2(FOLDER / "Containerfile.jobs", context / "Containerfile")
-        builder.build(context, image, [*index_secrets(Path(folder, "secrets")), *options])
+        builder.build(
+            context, image, [*index_secrets(Path(folder, "secrets")), f"--build-arg=USE_CASE={use_case}", *options]
+        )
 
 
 @click.command("python -m deploy.image.jobs_image", help=__doc__)
 @builder_option
-@click.option("--image", default="", help=f"Tag of the image; default {IMAGE}.")
+@click.option("--image", default="", help="Tag of the image; default <use case>-jobs:latest.")
 @options_argument
 def _command(builder: str, image: str, options: tuple[str, ...]) -> None:
-    found_builder = find_builder(builder)
-    build(found_builder, image or IMAGE, options)
-    sys.stdout.write(f"{image or IMAGE}, by {found_builder.name}\n")
+    found_builder, image = find_builder(builder), image or image_name()
+    build(found_builder, image, options, Artefacts.of(os.environ).use_case.relative_to(ROOT))
+    sys.stdout.write(f"{image}, by {found_builder.name}\n")
 
 
 main = one_line(_command)

@@ -57,14 +57,14 @@ def _run(builder: Builder, *arguments: str, input_text: str = "") -> None:
 @builder_option
 def _command(image: str, jobs_image: str, bento: str, builder: str) -> None:
     from deploy.image.containerize import built_bento  # imports bentoml, which takes seconds
-    from deploy.image.jobs_image import IMAGE
+    from deploy.image.jobs_image import image_name
 
     # Check both names before the first push, so that no release is pushed by half.
     check_name("IMAGE", image)
     check_name("JOBS_IMAGE", jobs_image)
     found_builder = find_builder(builder)
     push(found_builder, str(built_bento(bento).tag), image, os.environ)
-    push(found_builder, IMAGE, jobs_image, os.environ)
+    push(found_builder, image_name(), jobs_image, os.environ)
 
 
 main = one_line(_command)

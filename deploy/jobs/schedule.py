@@ -1,9 +1,10 @@
 """Runs the jobs of deploy/compose.yaml on schedule, one at a time: `python deploy/jobs/schedule.py [first]`.
 
 It replaces cron, which needs root, a writable root file system and a log file. Times are UTC. `first` runs once what
-all jobs need: orders, features, the online store, a champion.
+all jobs need: source data, features, the online store, a champion. Steps that the use case does not have are left out.
 """
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 FIRST = (
@@ -47,7 +49,7 @@ REPORTS = "/artefacts/reports"
 LABELS = f"{REPORTS}/labels.parquet"
 IMPORT = ("training", "import-model")  # the reports are about the champion; the local model store keeps it
 JOBS = (
-    # Moves the shipped sample so that it ends yesterday; own orders stay unchanged.
+    # Moves the shipped sample so that it ends yesterday; data of your own stay unchanged.
     Job(
         "features", (("training", "data", "--follow-today"), ("jobs", "apply"), ("jobs", "features")), minute=15, hour=0
     ),
@@ -69,6 +71,18 @@ JOBS = (
 )
 
 
+def there(commands: Iterable[Sequence[str]], use_case: Path) -> list[Sequence[str]]:
+    """The commands without those that the use case has no use for.
+
+    A use case with a feature repository of its own has data to fetch if there is a `data.py` in its folder, and
+    features to build if there is a `features.py`. Only the shipped orders move with the days.
+    """
+    if not (use_case / "feature_repo").is_dir():
+        return list(commands)
+    absent = {name for name in ("data", "features") if not (use_case / f"{name}.py").exists()}
+    return [command for command in commands if command[1] not in absent and "--follow-today" not in command]
+
+
 def run(name: str, commands: Iterable[Sequence[str]]) -> int:
     """Run commands in turn; returns the exit code of the first that fails, else 0."""
     for command in commands:
@@ -80,7 +94,7 @@ def run(name: str, commands: Iterable[Sequence[str]]) -> int:
     return 0
 
 
-def run_forever(jobs: Sequence[Job]) -> None:
+def run_forever(jobs: Sequence[Job], use_case: Path) -> None:
     """Run each job when it is due. A job that becomes due while another runs follows it, once."""
     due = {job: job.next_after(datetime.now(UTC)) for job in jobs}
     while True:
@@ -88,7 +102,7 @@ def run_forever(jobs: Sequence[Job]) -> None:
         while (wait := (due[job] - datetime.now(UTC)).total_seconds()) > 0:
             time.sleep(min(wait, 60))  # a changed clock delays it by a minute at most
         due[job] = job.next_after(datetime.now(UTC))
-        run(job.name, job.commands)
+        run(job.name, there(job.commands, use_case))
 
 
 def _end(*_: Any) -> None:
@@ -97,6 +111,7 @@ def _end(*_: Any) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _end)
+    folder = Path(os.environ.get("USE_CASE") or "training/churn")
     if sys.argv[1:] == ["first"]:
-        sys.exit(run("first", FIRST))
-    run_forever(JOBS)
+        sys.exit(run("first", there(FIRST, folder)))
+    run_forever(JOBS, folder)

@@ -132,6 +132,13 @@ def open_store(repo: Path, artefacts: Artefacts, *contracts: ModelContract, stal
     except FeastConfigError as error:
         raise StartupError(str(error).replace("\n", " ")) from None
 
+    for contract in contracts:
+        if (project := contract.feature_schema.project) != config.project:
+            raise StartupError(
+                f"the model reads features of Feast's project {project!r}, but the feature repository is that of "
+                f"{config.project!r}; set USE_CASE to the folder of the model's use case"
+            )
+
     def opened(registry: "Registry") -> "tuple[FeatureStore, list[str]]":
         held = held_registry(only_promised(registry, config.project, contracts), config.registry)
         store = open_online_store(repo, addresses, held)

@@ -158,7 +158,7 @@ def test_it_says_from_which_commit_bento_and_image_it_came(container: Container,
     assert (version, commit or "") == tuple(
         labels[f"org.opencontainers.image.{name}"] for name in ("version", "revision")
     )
-    assert (image.bento, body["tag"]) == (labels["churn.bento"], labels["churn.model"])
+    assert (image.bento, body["tag"]) == (labels["model-service.bento"], labels["model-service.model"])
 
 
 def test_it_has_no_rights_and_writes_to_its_temp_folder_alone(container: Container) -> None:

@@ -19,6 +19,7 @@ from tests.integration.deploy.chart import (
     values_of,
     with_values,
 )
+from tests.integration.deploy.test_compose import environment_of
 
 pytestmark = needs_helm
 RULES = PROJECT_ROOT / "deploy/prometheus/rules.yaml"
@@ -117,7 +118,7 @@ def test_the_cluster_runs_the_jobs_of_one_machine_at_the_same_times() -> None:
     values = {**values_of("production")}
     values["service"] = {**values["service"], "pseudonyms": {"existingSecret": ""}}
     crons = {m["metadata"]["name"].removeprefix("demo-churn-service-"): m for m in of_kind(render(values), "CronJob")}
-    compose = yaml.safe_load((PROJECT_ROOT / "deploy/compose.yaml").read_text())["services"]["jobs"]["environment"]
+    compose = environment_of("jobs")
 
     assert {job.name for job in JOBS} == crons.keys()
     for job in JOBS:

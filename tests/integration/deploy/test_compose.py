@@ -57,7 +57,7 @@ def test_every_secret_is_made_by_make_up_and_given_to_somebody(tmp_path: Path) -
 
     assert COMPOSE["secrets"].keys() == given
     for name, secret in COMPOSE["secrets"].items():
-        assert f"./secrets/{name}" == secret["file"]
+        assert f"${{SECRETS_DIR:-./secrets}}/{name}" == secret["file"]
         assert (tmp_path / name).is_file()
 
 
@@ -105,8 +105,22 @@ def test_every_file_that_is_mounted_is_there_and_every_volume_declared() -> None
 
 
 def environment_of(name: str) -> Mapping[str, str]:
-    found: Mapping[str, str] = SERVICES[name]["environment"]
+    """Its variables, those of the churn use case's file included."""
+    found: dict[str, str] = SERVICES[name]["environment"]
+    for file in SERVICES[name].get("env_file", []):
+        lines = (DEPLOY / file["path"].replace("${USE_CASE:-training/churn}", "training/churn")).read_text()
+        found |= dict(line.split("=", 1) for line in lines.splitlines() if not line.startswith("#"))
     return found
+
+
+def test_bento_images_and_project_are_named_by_the_use_case() -> None:
+    names = {COMPOSE["name"], *(container["image"] for name, container in SERVICES.items() if name in OURS)}
+
+    assert {
+        "${USE_CASE_NAME:-churn}",
+        "${USE_CASE_NAME:-churn}-jobs:latest",
+        "${SERVICE_IMAGE:-${USE_CASE_NAME:-churn}:latest}",
+    } == names
 
 
 def test_the_services_settings_are_settings_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ def test_the_no_op_runs_with_the_settings_of_the_service() -> None:
     from benchmarks.apps import noop_bentoml
     from service import service
 
-    ours, noop = (vars(module)[name].config for module, name in ((service, "ChurnService"), (noop_bentoml, "Noop")))
+    ours, noop = (vars(module)[name].config for module, name in ((service, "ModelService"), (noop_bentoml, "Noop")))
     assert noop == ours
 
 

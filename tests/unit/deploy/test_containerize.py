@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from bentoml import Tag
 
 from deploy.image import inventory
 from deploy.image.builder import ImageError, find_builder
@@ -24,7 +25,7 @@ FOUND: Any = {
 LABELS = {
     "org.opencontainers.image.version": "0.1.0",
     "org.opencontainers.image.revision": "",
-    "churn.bento": "churn:a",
+    "model-service.bento": "churn:a",
 }
 
 
@@ -70,14 +71,14 @@ def test_an_image_is_labelled_with_what_leads_back_to_its_source() -> None:
     info = SimpleNamespace(
         labels={"version": "0.1.0", "commit": "c0ffee"}, all_models=[SimpleNamespace(tag="churn:v1")]
     )
-    bento: Any = SimpleNamespace(tag="churn:abc", info=info)
+    bento: Any = SimpleNamespace(tag=Tag("churn", "abc"), info=info)
 
     assert {
         "org.opencontainers.image.title": "churn-service",
         "org.opencontainers.image.version": "0.1.0",
         "org.opencontainers.image.revision": "c0ffee",
-        "churn.bento": "churn:abc",
-        "churn.model": "churn:v1",
+        "model-service.bento": "churn:abc",
+        "model-service.model": "churn:v1",
     } == labels(bento)
 
 

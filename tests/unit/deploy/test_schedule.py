@@ -1,10 +1,11 @@
 """When the jobs of compose are due, and that what they call exists."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
-from deploy.jobs.schedule import FIRST, JOBS, Job, run
+from deploy.jobs.schedule import FIRST, JOBS, Job, run, there
 from jobs.__main__ import JOBS as JOBS_COMMANDS
 from service.settings import ServiceSettings
 from training.__main__ import TRAINING
@@ -34,6 +35,34 @@ def test_every_command_is_one_of_jobs_or_training() -> None:
     for room, name, *arguments in [*FIRST, *(command for job in JOBS for command in job.commands)]:
         command = rooms[room].commands[name]
         assert name == command.make_context(name, list(arguments)).info_name
+
+
+@pytest.mark.parametrize(
+    ("files", "left"),
+    [
+        ((), ["data", "apply", "features", "materialize", "train"]),  # the shipped feature repository and its orders
+        (("feature_repo/feature_store.yaml",), ["apply", "materialize", "train"]),
+        (("feature_repo/feature_store.yaml", "data.py"), ["data", "apply", "materialize", "train"]),
+        (("feature_repo/feature_store.yaml", "features.py"), ["apply", "features", "materialize", "train"]),
+    ],
+)
+def test_steps_that_the_use_case_does_not_have_are_left_out(
+    tmp_path: Path, files: tuple[str, ...], left: list[str]
+) -> None:
+    for file in files:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+
+    assert left == [name for _, name, *_ in there(FIRST, tmp_path)]
+
+
+def test_only_the_shipped_orders_follow_the_days(tmp_path: Path) -> None:
+    (job,) = [job for job in JOBS if job.name == "features"]
+    (tmp_path / "feature_repo").mkdir()
+    (tmp_path / "data.py").touch()
+
+    assert ("training", "data", "--follow-today") in there(job.commands, Path("training/churn"))
+    assert [("jobs", "apply")] == there(job.commands, tmp_path)
 
 
 def test_what_follows_a_command_that_failed_does_not_run(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,13 @@ def contract(feast: TinyFeast) -> ModelContract:
     return feast.contract()
 
 
+def test_a_model_of_another_use_case_is_refused_and_told_what_to_set(feast: TinyFeast, contract: ModelContract) -> None:
+    schema = contract.feature_schema.model_copy(update={"project": "spend"})
+
+    with pytest.raises(StartupError, match=r"project 'spend', but .* is that of 'tiny'; set USE_CASE to the folder of"):
+        feast.open(contract.model_copy(update={"feature_schema": schema}))
+
+
 class Change:
     """A repository and registry of its own."""
 
