@@ -74,7 +74,7 @@ FEATURES := $(if $(HAS_FEATURES),$(STAMPS)/features-$(shell date -u +%Y-%m-%d))
 APPLIED := $(STAMPS)/applied
 PLACE := $(STAMPS)/place
 # Whole rooms: a new file in them is known here without being named.
-MAKES_FEATURES := $(wildcard $(REPO)/transformations.py $(CASE)/features.py $(foreach room,jobs/features jobs/offline_store artefacts,$(room)/*.py $(room)/*/*.py))
+MAKES_FEATURES := $(wildcard $(REPO)/transformations.py $(CASE)/features.py $(foreach room,jobs/features jobs/offline_store artefacts $(if $(SHARED),training/churn/source),$(room)/*.py $(room)/*/*.py))
 MAKES_MODELS := training scoring artefacts contract $(filter-out training/%,$(CASE))
 MAKE_ORDERS = $(PY) -m training data $(call options,ORDERS LINES) $${ORDERS:+$(call options,UNTIL COMPLETE)} $(call options,SYNTHETIC SEED REFERENCE_DATE)
 COMPOSE := docker compose --file deploy/compose.yaml

@@ -10,7 +10,15 @@ from pathlib import Path
 import click
 
 from artefacts.addresses import Artefacts
-from deploy.image.builder import Builder, builder_option, find_builder, one_line, options_argument, use_case_name
+from deploy.image.builder import (
+    Builder,
+    ImageError,
+    builder_option,
+    find_builder,
+    one_line,
+    options_argument,
+    use_case_name,
+)
 from deploy.image.containerize import FOLDER, index_secrets
 
 ROOT = FOLDER.parents[1]
@@ -23,19 +31,22 @@ def image_name() -> str:
     return f"{use_case_name()}-jobs:latest"
 
 
-def build(builder: Builder, image: str, options: Sequence[str], use_case: Path = Path("training/churn")) -> None:
+def build(builder: Builder, image: str, options: Sequence[str], use_case: Path) -> None:
     """Build it.
 
     Args:
-        use_case: its folder below the project's root. The image has no other one of `use_cases/`.
+        use_case: its folder, whose jobs the image runs. Of `use_cases/`, the image has that one only.
 
     Raises:
-        ImageError: it could not be built.
+        ImageError: it could not be built, or the folder is not below the project's.
     """
+    if not use_case.is_dir() or not use_case.is_relative_to(ROOT):
+        raise ImageError(f"USE_CASE: {use_case} is no folder below {ROOT}")
+    use_case = use_case.relative_to(ROOT)
     with tempfile.TemporaryDirectory() as folder:
         context = Path(folder, "context")
         (context / "use_cases").mkdir(parents=True)
-        own = [str(use_case)] if use_case.parts[0] == "use_cases" else []
+        own = [] if use_case.parts[0] in PARTS else [str(use_case)]
         for part in (*PARTS, *own):
             shutil.copytree(
                 ROOT / part, context / part, ignore=shutil.ignore_patterns("__pycache__", "feast_monitoring")
@@ -55,7 +66,7 @@ def build(builder: Builder, image: str, options: Sequence[str], use_case: Path =
 @options_argument
 def _command(builder: str, image: str, options: tuple[str, ...]) -> None:
     found_builder, image = find_builder(builder), image or image_name()
-    build(found_builder, image, options, Artefacts.of(os.environ).use_case.relative_to(ROOT))
+    build(found_builder, image, options, Artefacts.of(os.environ).use_case)
     sys.stdout.write(f"{image}, by {found_builder.name}\n")
 
 

@@ -75,7 +75,7 @@ def there(commands: Iterable[Sequence[str]], use_case: Path) -> list[Sequence[st
     """The commands without those that the use case has no use for.
 
     A use case with a feature repository of its own has data to fetch if there is a `data.py` in its folder, and
-    features to build if there is a `features.py`. Only the shipped orders move with the days.
+    features to build if there is a `features.py`. Only the shipped sample moves with the days.
     """
     if not (use_case / "feature_repo").is_dir():
         return list(commands)

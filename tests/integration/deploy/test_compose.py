@@ -123,6 +123,18 @@ def test_bento_images_and_project_are_named_by_the_use_case() -> None:
     } == names
 
 
+@pytest.mark.parametrize(
+    "file",
+    ["compose.yaml", "rollout.sh", "proxy/haproxy.cfg", "redis/redis.conf", "redis/users.acl", "jobs/schedule.py"],
+)
+def test_a_file_knows_of_the_shipped_use_case_only_that_it_is_the_default(file: str) -> None:
+    text = (DEPLOY / file).read_text()
+    for default in ("USE_CASE_NAME:-churn}", "USE_CASE:-training/churn}", 'or "training/churn")'):
+        text = text.replace(default, "")
+
+    assert [] == re.findall(r"(?i)churn|customer|recency|retained|\w*\borders?\b", text)
+
+
 def test_the_services_settings_are_settings_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
     given = environment_of("service-1")
     for name, value in given.items():
