@@ -24,14 +24,16 @@ from service.release import Release
 from service.settings import ServiceSettings
 from service.telemetry.logs import start_logging
 from service.telemetry.tracing import start_tracing, stop_tracing
-from service.use_case import recorded_use_case, refuse_another_use_case, with_use_case
+from service.use_case import refuse_another_use_case, with_use_case
 from service.worker import Worker
 
 logger = logging.getLogger("service")
 
 slot = ServingSlot()
 
-environment = with_use_case(os.environ, recorded_use_case())
+# `make build` records the folder in the Bento, with `--arg use_case=…`; a source tree has no record.
+recorded_use_case = str(getattr(bentoml.use_arguments(), "use_case", ""))
+environment = with_use_case(os.environ, recorded_use_case)
 
 
 def settings_at_import() -> ServiceSettings | None:
@@ -88,7 +90,7 @@ class ModelService:
             start_logging(settings)
             if unknown := unknown_variables(os.environ, "SERVICE_", ServiceSettings.model_fields):
                 logger.warning("unknown SERVICE_ variables are ignored, see docs/settings.md: %s", ", ".join(unknown))
-            refuse_another_use_case(os.environ, recorded_use_case())
+            refuse_another_use_case(os.environ, recorded_use_case)
             open_parts(settings, Artefacts.of(environment))
         except ValidationError as error:
             raise SystemExit(f"not starting: {setting_problem(error, 'SERVICE_')}") from None

@@ -3,14 +3,7 @@
 from collections.abc import Mapping
 from pathlib import PurePath
 
-import bentoml
-
 from service.errors import StartupError
-
-
-def recorded_use_case() -> str:
-    """The folder that `make build` recorded in the Bento with `--arg use_case=…`; empty in a source tree."""
-    return str(getattr(bentoml.use_arguments(), "use_case", ""))
 
 
 def with_use_case(environ: Mapping[str, str], recorded: str) -> dict[str, str]:

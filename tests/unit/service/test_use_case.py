@@ -3,13 +3,12 @@
 import pytest
 
 from service.errors import StartupError
-from service.use_case import recorded_use_case, refuse_another_use_case, with_use_case
+from service.use_case import refuse_another_use_case, with_use_case
 
 SPEND = "use_cases/spend"
 
 
 def test_a_source_tree_serves_what_the_environment_names() -> None:
-    assert "" == recorded_use_case()
     assert {"USE_CASE": SPEND} == with_use_case({"USE_CASE": SPEND}, "")
     assert {} == with_use_case({}, "")
 
