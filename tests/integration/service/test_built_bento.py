@@ -38,13 +38,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def bentoml(
-    *arguments: str, home: Path, cwd: Path | None = None, **environment: str
-) -> "subprocess.CompletedProcess[str]":
+def bentoml(*arguments: str, home: Path, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
     cleared = {name: value for name, value in os.environ.items() if name != "USE_CASE"}
     return subprocess.run(
         [str(Path(sys.executable).with_name("bentoml")), *arguments],
-        cwd=cwd or home,
+        cwd=cwd,
         env={**cleared, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", **environment},
         capture_output=True,
         text=True,
@@ -55,7 +53,7 @@ def bentoml(
 
 def refusal(home: Path, bento: str, **environment: str) -> str:
     """The last line of a service that does not start."""
-    done = bentoml("serve", bento, "--port", str(free_port()), home=home, **environment)
+    done = bentoml("serve", bento, "--port", str(free_port()), home=home, cwd=home, **environment)
     assert 1 == done.returncode, done.stdout
     return done.stderr.splitlines()[-1]
 
