@@ -6,14 +6,14 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Mode = Literal["shadow", "canary"]
-"""`shadow` scores after the answer; `canary` answers a share of the customers."""
+"""`shadow` scores after the answer; `canary` answers a share of the entities."""
 
 
 class Challenge(BaseModel):
     """Content of the challenger file.
 
     tag: in the BentoML model store.
-    share: of the customers whom a canary answers.
+    share: of the entities that a canary answers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -32,7 +32,7 @@ class CutoffSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TRAINING_")
 
     label_days: int = Field(default=90, ge=1)
-    """Churned: no order in this many days from the moment at which a customer is looked at. Unset, it is the champion's
+    """A label tells of this many days from the moment at which an entity is looked at. Unset, it is the champion's
     (docs/promotion.md#the-label-belongs-to-the-model).
     """
 
@@ -43,7 +43,7 @@ class CutoffSettings(BaseSettings):
     """Days between training cut-offs."""
 
     request_hours: str = "0-24"
-    """Hours after midnight UTC at which customers are looked at, as requests come: `from-to`, or several such ranges
+    """Hours after midnight UTC at which entities are looked at, as requests come: `from-to`, or several such ranges
     with `:share` (docs/model.md).
     """
 
@@ -125,7 +125,7 @@ def lay_back(observed_until: datetime, settings: CutoffSettings) -> Cutoffs:
     """Compute the cut-offs backwards from the last completely observed label window.
 
     Args:
-        observed_until: every order before this time is known; UTC.
+        observed_until: every event before this time is known; UTC.
     """
     test = midnight(observed_until) - settings.reach
     validation = test - settings.reach

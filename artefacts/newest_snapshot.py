@@ -1,6 +1,6 @@
 """The time of the newest windowed snapshot online. A materialization writes it to Redis; the service reads it.
 
-Its key ends like the keys of customers' rows, so the ACL rules in docs/redis.md cover it.
+Its key ends like the keys of entities' rows, so the ACL rules in docs/redis.md cover it.
 """
 
 FIELD = "unix_seconds"

@@ -36,10 +36,10 @@ class JobsSettings(JobsLogSettings):
     """Where Spark runs: this machine's cores, or the address of a cluster."""
 
     materialize_chunk_rows: int = Field(default=50_000, ge=1)
-    """Customers whose rows are read and written at a time."""
+    """Entities whose rows are read and written at a time."""
 
     materialize_verify_rows: int = Field(default=200, ge=0)
-    """Customers per view that are read back through Feast's SDK after they were written."""
+    """Entities per view that are read back through Feast's SDK after they were written."""
 
     lock_seconds: float = Field(default=30, ge=0.5)
     """Seconds after which Redis forgets the lock of a job that was killed."""
@@ -50,7 +50,7 @@ class JobsSettings(JobsLogSettings):
     """
 
     stream_watermark_days: int = Field(default=30, ge=0)
-    """Days by which a streamed order may be late and still change features at once."""
+    """Days by which a streamed event may be late and still change features at once."""
 
     stream_files_per_batch: int = Field(default=100, ge=1)
     """Largest number of files in one micro-batch; they pass through this process's memory."""
@@ -65,7 +65,7 @@ class JobsSettings(JobsLogSettings):
     """Brokers as `host:port,…`, for `--source kafka`."""
 
     stream_kafka_topic: str = ""
-    """Topic with one order in JSON per message, for `--source kafka`."""
+    """Topic with one event in JSON per message, for `--source kafka`."""
 
     build_max_age_hours: float = Field(default=26, gt=0)
     """Age in hours of the newest build of features above which `audit-skew` calls a build missed: a day
@@ -88,7 +88,7 @@ class JobsSettings(JobsLogSettings):
     """The same for single columns: `column:index`, separated by spaces."""
 
     drift_age_feature: str = "customer_recency__tenure_days"
-    """Feature that tells how long somebody has been a customer. Customers older than everybody in the baseline are not
+    """Feature that tells for how long an entity has been known. Entities older than all in the baseline are not
     compared.
     """
 

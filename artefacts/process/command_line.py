@@ -41,7 +41,7 @@ class Command(click.Command):
 
 
 class Commands(click.Group):
-    """Commands in the order in which they are declared."""
+    """Commands as they are declared."""
 
     command_class = Command
 

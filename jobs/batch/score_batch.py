@@ -22,7 +22,7 @@ from jobs.batch.prediction_rows import counts, feature_issues, predictions
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
 from jobs.offline_store.builds import check_whole
-from jobs.offline_store.latest_rows import ViewSource, check_columns, connect, customer_ranges, latest_rows
+from jobs.offline_store.latest_rows import ViewSource, check_columns, connect, key_ranges, latest_rows
 from jobs.offline_store.offline_features import FeaturePlan, StoredRows
 from jobs.offline_store.view_files import build_of, resolved
 from jobs.times import unix_us
@@ -156,7 +156,7 @@ def _chunks(batch: OpenedBatch, as_of: datetime, done: BatchResult) -> Iterator[
     resolver = Resolver.of(batch.model.contract)
     as_of_us = unix_us(as_of)
     with connect() as connection:
-        for key_range in customer_ranges(connection, list(batch.sources.values()), CUSTOMERS_PER_CHUNK):
+        for key_range in key_ranges(connection, list(batch.sources.values()), CUSTOMERS_PER_CHUNK):
             started = time.monotonic()
             listed = batch.listed.between(key_range.low, key_range.high) if batch.listed else None
             if listed is not None and not len(listed.customer_ids):

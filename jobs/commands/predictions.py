@@ -42,11 +42,11 @@ def score_batch_command(
 
 @COMMANDS.command("score-stream")
 @click.option(
-    "--source", type=click.Choice(["json", "parquet", "kafka"]), default="json", show_default=True, help="Of orders."
+    "--source", type=click.Choice(["json", "parquet", "kafka"]), default="json", show_default=True, help="Of events."
 )
-@click.option("--incoming", type=Path, required=True, help="Folder in which files of orders appear.")
+@click.option("--incoming", type=Path, required=True, help="Folder in which files of events appear.")
 @click.option("--out", type=Path, required=True, help="Folder of predictions, checkpoint and dead letters.")
-@click.option("--once", is_flag=True, help="End when every order that is there has been scored.")
+@click.option("--once", is_flag=True, help="End when every event that is there has been scored.")
 @click.option("--as-of", type=utc_time, help="ISO time of scoring, UTC; default the time of each batch.")
 @model_option
 def score_stream_command(
@@ -57,7 +57,7 @@ def score_stream_command(
     as_of: datetime | None,
     model: str | None,
 ) -> None:
-    """Follow new orders: write their features, online and offline, and predict."""
+    """Follow new events: write their features, online and offline, and predict."""
     from jobs.features.source import EventSource
     from jobs.stream.micro_batch import StreamFolders
     from jobs.stream.score_stream import Stream, score_stream
@@ -75,8 +75,7 @@ def score_stream_command(
 @click.option("--port", type=int, required=True)
 def first_prediction_command(host: str, port: int) -> None:
     """Wait for a service and show how to ask it."""
-    from jobs.features.source import EventSource
-    from jobs.local.first_prediction import first_prediction, known_customer
+    from jobs.local.first_prediction import first_prediction
     from jobs.local.listening import url_of
 
-    first_prediction(url_of(host, port), known_customer(EventSource.of(os.environ).orders))
+    first_prediction(url_of(host, port), Artefacts.of(os.environ))

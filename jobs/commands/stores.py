@@ -1,4 +1,4 @@
-"""Commands that fill the stores: orders → offline store → Redis."""
+"""Commands that fill the stores: events → offline store → Redis."""
 
 import os
 import shlex
@@ -38,7 +38,7 @@ def redis_down() -> None:
 @click.option("--engine", type=ENGINES, default="duckdb", show_default=True, help="Computes the features.")
 @click.option("--full", is_flag=True, help="Compute everything, not only what changed.")
 def features(engine: str, full: bool) -> None:
-    """Compute features from orders into the offline store."""
+    """Compute features from the use case's events into the offline store."""
     from jobs.features.build import build_features
     from jobs.features.build_plan import reach
     from jobs.features.source import EventSource

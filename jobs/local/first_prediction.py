@@ -6,30 +6,32 @@ import shlex
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 from urllib.parse import urlsplit
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
+from artefacts.addresses import Artefacts
 from jobs.errors import JobError
+from jobs.offline_store.latest_rows import connect
+from jobs.offline_store.stored_keys import some_key
+from scoring.models.model_store import open_model, pinned_tag
 
 _WAIT_SECONDS = 120.0
-_SHOWN = "00042"
 
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Asks this machine itself, whatever proxies the environment names: they cannot reach it, or reach another one."""
 
 
-def first_prediction(url: str, customer_id: str) -> None:
-    """Wait until the service is ready, predict, print the curl and its answer.
+def first_prediction(url: str, artefacts: Artefacts) -> None:
+    """For an entity of the offline store, wait until the service is ready, predict, print the curl and its answer.
 
     Ends quietly when the process that started it ends, so that it never outlives a service that failed.
 
     Raises:
-        JobError: not ready in time, or it did not answer with a prediction.
+        JobError: not ready in time, it did not answer with a prediction, or nobody has features.
+        ModelError: no model is pinned, or it cannot be opened.
     """
+    join_key = open_model(pinned_tag(artefacts)).contract.feature_schema.entity_keys[0].join_key
+    with connect() as connection:
+        key = some_key(connection, artefacts.offline_store, join_key)
     parent = os.getppid()
     deadline = time.monotonic() + _WAIT_SECONDS
     while not _ready(url):
@@ -38,7 +40,7 @@ def first_prediction(url: str, customer_id: str) -> None:
         if time.monotonic() > deadline:
             raise JobError(f"{url} was not ready within {_WAIT_SECONDS:g} s")
         time.sleep(0.2)
-    body = json.dumps({"customer_id": customer_id})
+    body = json.dumps({join_key: key})
     curl = (
         f"curl -s {_past_proxies(url)}{shlex.quote(f'{url}/predict')} -H 'Content-Type: application/json' "
         f"-d {shlex.quote(body)}"
@@ -58,15 +60,7 @@ def first_prediction(url: str, customer_id: str) -> None:
             )
             return
         raise JobError(f"{url}/predict answered {error.code}: {error.read().decode(errors='replace')}") from None
-    print(f"\nReady. A prediction, by customer id:\n\n  {curl}\n\n{json.dumps(answer, indent=2)}\n\n{stop}", flush=True)
-
-
-def known_customer(orders: Path) -> str:
-    """A customer to ask for: 00042 if there is one, as in the README, else whoever stands first in the orders."""
-    if not orders.exists():
-        return _SHOWN
-    ids = pq.read_table(orders, columns=["customer_id"])["customer_id"]
-    return _SHOWN if pc.is_in(pa.scalar(_SHOWN), ids.unique()).as_py() else str(ids[0])
+    print(f"\nReady. A prediction, by {join_key}:\n\n  {curl}\n\n{json.dumps(answer, indent=2)}\n\n{stop}", flush=True)
 
 
 def _past_proxies(url: str) -> str:

@@ -1,1 +1,1 @@
-"""Materialization: offline store → online store, the latest row of every customer."""
+"""Materialization: offline store → online store, the latest row of every entity."""

@@ -1,4 +1,4 @@
-"""Reads and encodes a view's latest rows by ranges of customers, each while the previous one is being written."""
+"""Reads and encodes a view's latest rows by ranges of keys, each while the previous one is being written."""
 
 import logging
 import time
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.materialization.encoding import StoredFormat, StoredHashes
-from jobs.offline_store.latest_rows import KeyRange, ViewSource, changed_customers, latest_rows
+from jobs.offline_store.latest_rows import KeyRange, ViewSource, changed_keys, latest_rows
 from jobs.offline_store.view_files import identities
 
 _LOG = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class BuildView:
 
 @dataclass(frozen=True)
 class Chunk:
-    """The rows of a range of customers.
+    """The rows of a range of keys.
 
     files: the view's files before the rows were read.
     vanished: ids that were looked for and have no row.
@@ -53,7 +53,7 @@ class Chunk:
 class ChunkReader:
     """Reads the latest rows at `until`; every method raises `JobError` for files that cannot be read.
 
-    changed: read only customers with rows in these files; None reads all. The view may have lost some of the files.
+    changed: read only entities with rows in these files; None reads all. The view may have lost some of the files.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -66,13 +66,13 @@ class ChunkReader:
         """Read the range's current rows."""
         files = identities(self.source)
         with self.connection.cursor() as cursor:
-            customers = None
+            keys = None
             if self.changed is not None:
-                customers = changed_customers(cursor, self.changed, self.until, key_range)
-            rows = latest_rows(cursor, self.source, self.until, key_range, customers)
+                keys = changed_keys(cursor, self.changed, self.until, key_range)
+            rows = latest_rows(cursor, self.source, self.until, key_range, keys)
         vanished = pa.array([], pa.string())
-        if customers is not None:
-            vanished = customers.filter(pc.invert(pc.is_in(customers, rows[self.source.join_key].combine_chunks())))
+        if keys is not None:
+            vanished = keys.filter(pc.invert(pc.is_in(keys, rows[self.source.join_key].combine_chunks())))
         return Chunk(key_range, files, rows, self.stored_format.encode(rows), vanished)
 
     def is_current(self, chunk: Chunk) -> bool:

@@ -1,6 +1,6 @@
 """Encodes feature rows as Feast stores them in Redis, by column, without a Python object per value.
 
-One hash per customer. Its key is the serialised entity key (version 3) and the project. Each feature is a serialised
+One hash per entity. Its key is the serialised entity key (version 3) and the project. Each feature is a serialised
 `ValueProto` under the murmur3 hash of `view:feature`; null is the empty string. `_ts:view` is a serialised `Timestamp`.
 Types other than numbers, bools and strings go through Feast's own conversion. When a format is made, samples are
 compared with Feast's own encoding.
@@ -51,7 +51,7 @@ class OtherFormatError(Exception):
 
 @dataclass(frozen=True)
 class StoredHashes:
-    """Redis hashes of n customers, all with the same fields.
+    """Redis hashes of n entities, all with the same fields.
 
     keys: binary (n,).
     fields: field of the hash → its values, binary (n,); the first is the event time.
@@ -109,9 +109,9 @@ class StoredFormat:
         _compare_with_feast(made, store.project)
         return made
 
-    def fields_of(self, customers: pa.StringArray) -> tuple[pa.BinaryArray, tuple[bytes, ...]]:
-        """Keys of the customers, and the view's hash fields; the first is the event time."""
-        return self.encode_keys(customers), (self.time_field, *self.fields)
+    def fields_of(self, keys: pa.StringArray) -> tuple[pa.BinaryArray, tuple[bytes, ...]]:
+        """Redis' keys of the entities, and the view's hash fields; the first is the event time."""
+        return self.encode_keys(keys), (self.time_field, *self.fields)
 
     def encode(self, rows: pa.Table) -> StoredHashes:
         """Encode rows of `latest_rows`.
@@ -276,7 +276,7 @@ def _compare_with_feast(made: StoredFormat, project: str) -> None:
         return bytes(stamp.SerializeToString())
 
     ids = _SAMPLES["string"]
-    keys = [feast_key(project, made.source.join_key, customer_id) for customer_id in ids.to_pylist()]
+    keys = [feast_key(project, made.source.join_key, key) for key in ids.to_pylist()]
     if made.encode_keys(ids).to_pylist() != keys:
         raise OtherFormatError("this version of feast lays out its Redis keys differently")
     for dtype, samples in _SAMPLES.items():

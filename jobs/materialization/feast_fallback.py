@@ -52,7 +52,7 @@ def why_not_here(store: "FeatureStore", view: "FeatureView") -> str | None:
 
 
 def materialize_by_feast(store: "FeatureStore", view: "FeatureView", until: datetime) -> None:
-    """Run Feast's own materialization of one view, from 1970 on, because late orders change rows of any age.
+    """Run Feast's own materialization of one view, from 1970 on, because late events change rows of any age.
 
     Raises:
         JobError: it failed; quotes its error.

@@ -1,4 +1,4 @@
-"""Materializes the offline store into Redis: the latest row of every customer in every view.
+"""Materializes the offline store into Redis: the latest row of every entity in every view.
 
 One run at a time. Each view goes in chunks, so memory is bounded and an interrupted run resumes. Rows of another owner,
 and rows newer than the run, stay. A sample is read back through Feast's SDK. Exit codes: docs/materialization.md.
@@ -47,15 +47,15 @@ def materialize(
     settings: JobsSettings | None = None,
     take_over: bool = False,
 ) -> None:
-    """Write the latest row at `until` of every customer and view online; record the run.
+    """Write the latest row at `until` of every entity and view online; record the run.
 
     Unchanged rows that were materialized before are not written again. Online rows that the offline store no longer
-    holds are overwritten, or removed if their customer has no row. Rows later than `until` stay.
+    holds are overwritten, or removed if their entity has no row. Rows later than `until` stay.
 
     Args:
         until: UTC; default, and at most, now.
         replace: write all rows, also over newer ones if `until` is in the past, else over rows of the future. Then
-            remove customers whom the offline store does not have.
+            remove entities that the offline store does not have.
         full: write all rows again.
         take_over: if the rows are another owner's, do as with `replace`.
 

@@ -41,11 +41,11 @@ class SourceState:
 
 @dataclass(frozen=True)
 class MaterializationPass:
-    """One pass over the customers of a view.
+    """One pass over the entities of a view.
 
     state: the source state that the online rows reflect when the pass ends.
     full: write all rows, whatever was materialized before.
-    reached: customers before this id are done.
+    reached: keys before this one are done.
     """
 
     state: SourceState
@@ -117,7 +117,7 @@ class Materialized:
         self._set(f"{view}:begun", {"extent": _to_json(begun.state), "full": begun.full, "id": self._passes[view]})
 
     def reach(self, view: str, key_range: KeyRange) -> None:
-        """Note that this run's pass has written all customers before the range's end.
+        """Note that this run's pass has written all entities before the range's end.
 
         The mark names the pass, so a run that lost its lock cannot change another run's progress.
         """

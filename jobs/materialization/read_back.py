@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from jobs.errors import JobError
 from jobs.materialization.encoding import StoredFormat, encode_times
-from jobs.offline_store.latest_rows import KeyRange, ViewSource, connect, customer_ranges, latest_rows
+from jobs.offline_store.latest_rows import KeyRange, ViewSource, connect, key_ranges, latest_rows
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -28,7 +28,7 @@ def mismatches(store: "FeatureStore", stored_format: StoredFormat, rows: pa.Tabl
     Stored rows with a newer event time are left out: another job wrote them, and they stay.
 
     Returns:
-        Customers compared, and how many of them differ.
+        Entities compared, and how many of them differ.
     """
     source = stored_format.source
     drawn = np.random.default_rng().choice(rows.num_rows, min(sample, rows.num_rows), replace=False)
@@ -37,7 +37,7 @@ def mismatches(store: "FeatureStore", stored_format: StoredFormat, rows: pa.Tabl
         return 0, 0
     answer = store.get_online_features(
         features=[f"{source.name}:{column}" for column in source.columns],
-        entity_rows=[{source.join_key: customer_id} for customer_id in some[source.join_key].to_pylist()],
+        entity_rows=[{source.join_key: key} for key in some[source.join_key].to_pylist()],
     ).proto
     names = list(answer.metadata.feature_names.val)
     expected = [stored_format.as_feast_stores(some, column) for column in source.columns]
@@ -54,7 +54,7 @@ def mismatches(store: "FeatureStore", stored_format: StoredFormat, rows: pa.Tabl
 
 
 def gone(client: Any, stored_format: StoredFormat, rows: pa.Table, until: datetime) -> int:
-    """Count customers of `rows` without a row in Redis, or with one of another time ≤ `until`; raises as redis-py."""
+    """Count entities of `rows` without a row in Redis, or with one of another time ≤ `until`; raises as redis-py."""
     source = stored_format.source
     keys = stored_format.encode_keys(rows[source.join_key].combine_chunks()).to_pylist()
     times = encode_times(rows[source.timestamp_field].combine_chunks()).to_pylist()
@@ -84,7 +84,7 @@ def _seconds_and_nanos(stored: bytes) -> tuple[int, int]:
 
 
 def some_rows(source: ViewSource, until: datetime, most: int) -> pa.Table:
-    """The latest rows at `until` of up to `most` customers, drawn at random.
+    """The latest rows at `until` of up to `most` entities, drawn at random.
 
     Raises:
         JobError: files cannot be read.
@@ -96,15 +96,15 @@ def some_rows(source: ViewSource, until: datetime, most: int) -> pa.Table:
     return rows.take(pa.array(np.sort(np.random.default_rng().choice(rows.num_rows, most, replace=False))))
 
 
-def _some_range(connection: duckdb.DuckDBPyConnection, source: ViewSource, customers: int) -> KeyRange:
-    """A random range of about so many customers; all customers if the view has few rows."""
+def _some_range(connection: duckdb.DuckDBPyConnection, source: ViewSource, entities: int) -> KeyRange:
+    """A random range of about so many entities; all if the view has few rows."""
     try:
         rows = sum(pq.read_metadata(file).num_rows for file in source.files())
     except (pa.ArrowInvalid, OSError) as error:
         raise JobError(f"{source.path}: is not readable as Parquet ({str(error).splitlines()[0]})") from None
     if rows <= _FEW_ROWS:
         return KeyRange()
-    ranges = customer_ranges(connection, [source], customers)
+    ranges = key_ranges(connection, [source], entities)
     return ranges[np.random.default_rng().integers(len(ranges))]
 
 

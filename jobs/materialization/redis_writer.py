@@ -1,4 +1,4 @@
-"""Writes and removes rows in Redis: all fields of a customer's view in one step, never a row newer than allowed."""
+"""Writes and removes rows in Redis: all fields of an entity's view in one step, never a row newer than allowed."""
 
 import hashlib
 import re
@@ -15,16 +15,16 @@ from jobs.errors import JobError
 from jobs.materialization.encoding import StoredHashes
 
 _ROWS_PER_CALL = 16
-"""Customers per call of the script. Redis answers no other client meanwhile, for about 0.2 ms."""
+"""Entities per call of the script. Redis answers no other client meanwhile, for about 0.2 ms."""
 
 _ROWS_IN_FLIGHT = 4_000
-"""Customers sent before their replies are read; bounds the buffers."""
+"""Entities sent before their replies are read; bounds the buffers."""
 
 _MOVED_TRIES = 3
 _KEYS_PER_SCAN = 1_000
 
 _WRITE = """
--- KEYS: the lock, if a token is given; then the customers' hashes.
+-- KEYS: the lock, if a token is given; then the entities' hashes.
 -- ARGV: 1 the token that the lock must hold; 2 the time (ms, this server's clock) until which writing is allowed;
 -- 3 `upto`: stored rows up to this time are replaced; 4 `beyond`: stored rows after this time are replaced too; 5 n;
 -- then n field names; then n values per key, or no values at all to remove the fields. 1 to 4 may be empty.

@@ -34,11 +34,11 @@ class ViewRecord:
 
     written: rows written.
     skipped: rows not written because a newer one is stored.
-    removed: rows removed because the offline store has none of these customers.
+    removed: rows removed because the offline store has none of these entities.
     watermark: the newest event time that was read.
     resumed: the run continued an interrupted one.
     written_by: this job, or Feast's own run.
-    verified: customers read back; `unverified`: some of them differed.
+    verified: entities read back; `unverified`: some of them differed.
     """
 
     view: str
@@ -68,7 +68,7 @@ class RunRecord:
     until: rows up to this event time were materialized.
     project: Feast's; empty if the run failed before it opened the store.
     build: the build of the offline store that was read.
-    source: the orders that it was made of.
+    source: where the events came from of which it was made.
     newest_snapshot: ISO time of its newest windowed snapshot; the age of these features counts from it.
     """
 

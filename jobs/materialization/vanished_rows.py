@@ -1,4 +1,4 @@
-"""Removes online rows of customers who no longer have a row in the offline store."""
+"""Removes online rows of entities that no longer have a row in the offline store."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -33,7 +33,7 @@ class Removal:
         self._had_rows: dict[str, bool] = {}
 
     def had_rows(self, join_key: str) -> bool:
-        """True if customers were online at the first call."""
+        """True if entities were online at the first call."""
         if join_key not in self._had_rows:
             self._had_rows[join_key] = next(stored_keys(self._client, self._project, [join_key]), None) is not None
         return self._had_rows[join_key]
@@ -41,7 +41,7 @@ class Removal:
     def of_strangers(
         self, view: BuildView, state: SourceState, online: Callable[[Fence], OnlineRows], at_once: int
     ) -> Iterator[int]:
-        """Check all online customers, `at_once` at a time, and remove those who have no row of the view in `state`.
+        """Check all online entities, `at_once` at a time, and remove those that have no row of the view in `state`.
 
         Stops when a new build is put in place.
 
@@ -80,7 +80,7 @@ def _without_row(
     connection: duckdb.DuckDBPyConnection, source: ViewSource, state: SourceState, ids: pa.Array
 ) -> pa.Array:
     files = sorted(source.files(), key=lambda file: Path(file).stat().st_size, reverse=True)
-    for some in (files[:1], files[1:]):  # the largest file, the newest snapshot, holds nearly every customer
+    for some in (files[:1], files[1:]):  # the largest file, the newest snapshot, holds nearly every entity
         if some and len(ids):
             held = _with_row(connection, replace(source, only=tuple(some)), state, ids)
             ids = ids.filter(pc.invert(pc.is_in(ids, held)))

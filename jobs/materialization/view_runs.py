@@ -24,7 +24,7 @@ from jobs.materialization.redis_writer import Fence, OnlineRows
 from jobs.materialization.run_records import UnverifiedError, ViewRecord
 from jobs.materialization.vanished_rows import Removal
 from jobs.offline_store.builds import check_whole
-from jobs.offline_store.latest_rows import ViewSource, check_columns, connect, customer_ranges, newest_time
+from jobs.offline_store.latest_rows import ViewSource, check_columns, connect, key_ranges, newest_time
 from jobs.offline_store.view_files import build_of, identities, limited_to, of_kept_builds, replaced, resolved
 from jobs.settings import JobsSettings
 
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-_CHECKED_CUSTOMERS = 50_000
+_CHECKED_ENTITIES = 50_000
 _CHECKED_AFTER_FULL = 2_000
-"""Customers per view whose rows are looked for in Redis at the end; the second number, if all were just written."""
+"""Entities per view whose rows are looked for in Redis at the end; the second number, if all were just written."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class ViewRuns:
         if made.failure:
             _LOG.error(f"  {view.name}: failed: {made.failure}")
         elif made.written_by == "job":
-            removed = f"{made.removed:,} of customers who are gone removed, " if made.removed else ""
+            removed = f"{made.removed:,} of entities that are gone removed, " if made.removed else ""
             _LOG.info(
                 f"  {view.name}: {made.written:,} rows written, {made.skipped:,} already newer, {removed}"
                 f"{made.verified} read back, {made.seconds:.1f} s",
@@ -101,24 +101,24 @@ class ViewRuns:
         """
         lost, looked_for = self._count_missing(view, until, made, was_full)
         if lost and not was_full:
-            _LOG.warning(f"  {view.name}: of {looked_for:,} customers {lost:,} are missing in Redis; writing all")
+            _LOG.warning(f"  {view.name}: of {looked_for:,} entities {lost:,} are missing in Redis; writing all")
             self.marks.forget(view.name)
             self._write_view(view, until, made, full=True)
             lost, looked_for = self._count_missing(view, until, made, was_full=False)
         if lost:
             self.marks.forget(view.name)
             raise UnverifiedError(
-                f"of {looked_for:,} customers {lost:,} are missing in Redis, or stored otherwise: it dropped them, or "
+                f"of {looked_for:,} entities {lost:,} are missing in Redis, or stored otherwise: it dropped them, or "
                 "another writes there"
             )
 
     def _count_missing(self, view: "FeatureView", until: datetime, made: ViewRecord, was_full: bool) -> tuple[int, int]:
-        """Count customers whose row is missing or differs, and customers looked for.
+        """Count entities whose row is missing or differs, and entities looked for.
 
         After a full run, values are not compared again: each chunk was read back when it was written.
         """
         source, stored_format = resolved(ViewSource.of(view)), StoredFormat.of(self.store, view)
-        rows = some_rows(source, until, _CHECKED_AFTER_FULL if was_full else _CHECKED_CUSTOMERS)
+        rows = some_rows(source, until, _CHECKED_AFTER_FULL if was_full else _CHECKED_ENTITIES)
         lost = gone(self.client, stored_format, rows, until)
         if not lost and not was_full:
             compared, lost = mismatches(self.store, stored_format, rows, self.settings.materialize_verify_rows)
@@ -173,7 +173,7 @@ class ViewRuns:
         if todo.reached is None:
             self.marks.begin(name, todo)
         with connect() as connection:
-            ranges = customer_ranges(connection, [changed or view.source], self.settings.materialize_chunk_rows)
+            ranges = key_ranges(connection, [changed or view.source], self.settings.materialize_chunk_rows)
             sample = -(-self.settings.materialize_verify_rows // len(ranges))
             left = [key_range for key_range in ranges if not todo.is_done(key_range)]
             reader = ChunkReader(connection, view.source, view.stored_format, todo.state.until, changed)
@@ -193,7 +193,7 @@ class ViewRuns:
                 made.verified += compared
                 if wrong:
                     self.marks.forget(name)
-                    raise UnverifiedError(f"{wrong} of {compared} customers read back differ from their rows")
+                    raise UnverifiedError(f"{wrong} of {compared} entities read back differ from their rows")
                 self.marks.reach(name, chunk.key_range)
                 progress.tell(chunk.rows.num_rows)
         if sweeps:

@@ -1,1 +1,1 @@
-"""The offline store's files: builds, their rows, and the orders."""
+"""The offline store's files: builds, and their rows."""

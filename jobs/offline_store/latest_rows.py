@@ -1,6 +1,6 @@
-"""Reads the latest row of every customer in a feature view from the offline store's Parquet files.
+"""Reads the latest row of every entity in a feature view from the offline store's Parquet files.
 
-Customers are read in ranges of ids, so memory does not grow with their number. The files are sorted by customer, so a
+Entities are read in ranges of keys, so memory does not grow with their number. The files are sorted by key, so a
 range reads only the row groups that it needs.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from feast import FeatureView
 
 _SAMPLES_PER_RANGE = 256
-"""Sampled customers per range when borders are chosen; range sizes are then right within a few percent."""
+"""Sampled keys per range when borders are chosen; range sizes are then right within a few percent."""
 
 _MEMORY = "400MB"
 
@@ -46,7 +46,7 @@ _TYPES: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
 
 @dataclass(frozen=True)
 class KeyRange:
-    """Customers in [low, high), in the order of their ids' UTF-8 bytes; None is an open end."""
+    """Keys in [low, high), in the order of their UTF-8 bytes; None is an open end."""
 
     low: str | None = None
     high: str | None = None
@@ -133,12 +133,12 @@ def check_columns(source: ViewSource) -> None:
                 raise JobError(f"{file}: column {column!r} is {found}; the view {source.name} declares {dtype}")
 
 
-def customer_ranges(
+def key_ranges(
     connection: duckdb.DuckDBPyConnection, sources: Sequence[ViewSource], rows_per_chunk: int
 ) -> list[KeyRange]:
-    """Ranges of about `rows_per_chunk` customers each; together they cover every possible id.
+    """Ranges of about `rows_per_chunk` keys each; together they cover every possible key.
 
-    The same files give the same ranges. Reads the ids of all files once, in bounded memory.
+    The same files give the same ranges. Reads the keys of all files once, in bounded memory.
 
     Raises:
         JobError: files cannot be read.
@@ -154,10 +154,10 @@ def customer_ranges(
     return [KeyRange(low, high) for low, high in pairwise([None, *sampled[step::step], None])]
 
 
-def changed_customers(
+def changed_keys(
     connection: duckdb.DuckDBPyConnection, changed: ViewSource, until: datetime, key_range: KeyRange
 ) -> pa.Array:
-    """Ids in the range that have a row in these files with an event time ≤ `until`.
+    """Keys in the range that have a row in these files with an event time ≤ `until`.
 
     Raises:
         JobError: files cannot be read.
@@ -175,18 +175,18 @@ def latest_rows(
     source: ViewSource,
     at: datetime,
     key_range: KeyRange | None = None,
-    customers: pa.Array | None = None,
+    keys: pa.Array | None = None,
 ) -> pa.Table:
-    """One row per customer: the one with the greatest event time ≤ `at`; of several, the one created last.
+    """One row per entity: the one with the greatest event time ≤ `at`; of several, the one created last.
 
-    Rows without an id or an event time are ignored.
+    Rows without a key or an event time are ignored.
 
     Args:
         at: UTC.
-        customers: only these ids; None is all.
+        keys: only these; None is all.
 
     Returns:
-        join key (string), event time (timestamp us UTC), the view's columns as it declares them; sorted by customer.
+        join key (string), event time (timestamp us UTC), the view's columns as it declares them; sorted by key.
 
     Raises:
         JobError: files cannot be read.
@@ -195,9 +195,9 @@ def latest_rows(
     columns = [quoted(column) for column in source.columns]
     created = quoted(source.created_timestamp_field) if source.created_timestamp_field else "NULL"
     conditions, parameters = _key_conditions(source, key_range)
-    if customers is not None:
-        connection.register("wanted_customers", pa.table({"k": customers}))
-        conditions.append(f"{key} IN (SELECT k FROM wanted_customers)")  # noqa: S608
+    if keys is not None:
+        connection.register("wanted_keys", pa.table({"k": keys}))
+        conditions.append(f"{key} IN (SELECT k FROM wanted_keys)")  # noqa: S608
     # In two steps: the first reads two columns only, the second skips most files as too old for the whole range.
     # Rows equal in both times are ordered by a hash of their values, so every run takes the same one. Ordered by the
     # values themselves, DuckDB would give 0.0 for -0.0.

@@ -34,9 +34,9 @@ class StoredField(NamedTuple):
 
 @dataclass(frozen=True)
 class StoredRows:
-    """Rows of one view, aligned with n customers.
+    """Rows of one view, aligned with n keys.
 
-    event_times: timestamp (n,); null if the customer has no row.
+    event_times: timestamp (n,); null if the entity has no row.
     fields: field → column (n,).
     """
 
@@ -44,9 +44,9 @@ class StoredRows:
     fields: Mapping[str, pa.Array]
 
     @classmethod
-    def aligned(cls, rows: pa.Table, customer_ids: pa.Array, source: ViewSource, fields: Sequence[str]) -> Self:
-        """Put rows of `latest_rows` in the order of `customer_ids`; null if a customer has none."""
-        positions = pc.index_in(customer_ids, value_set=rows[source.join_key].combine_chunks())
+    def aligned(cls, rows: pa.Table, keys: pa.Array, source: ViewSource, fields: Sequence[str]) -> Self:
+        """Put rows of `latest_rows` in the order of `keys`; null if an entity has none."""
+        positions = pc.index_in(keys, value_set=rows[source.join_key].combine_chunks())
         return cls(
             event_times=rows[source.timestamp_field].combine_chunks().take(positions),
             fields={field: rows[field].combine_chunks().take(positions) for field in fields},
@@ -111,21 +111,21 @@ class FeaturePlan:
         )
 
     def assemble(
-        self, customer_ids: pa.Array, rows: Mapping[str, StoredRows], as_of_unix_us: int | NDArray[np.int64]
+        self, keys: pa.Array, rows: Mapping[str, StoredRows], as_of_unix_us: int | NDArray[np.int64]
     ) -> RawFeatures:
         """Put stored columns in the contract's order and compute the others.
 
         Args:
-            customer_ids: string (n,).
+            keys: string (n,).
             rows: view → its rows, for every view.
             as_of_unix_us: time of scoring, for request-time inputs; int64 (n,) if it differs by row.
         """
-        values = np.full((len(customer_ids), self.inputs), np.nan)
+        values = np.full((len(keys), self.inputs), np.nan)
         for column, (view, field) in self.stored.items():
             values[:, column] = _to_floats(rows[view].fields[field])
         if self.on_demand:
-            given: dict[str, list[object]] = {self.join_key: customer_ids.to_pylist()}
-            times = np.broadcast_to(np.asarray(as_of_unix_us, dtype=np.int64), len(customer_ids)).tolist()
+            given: dict[str, list[object]] = {self.join_key: keys.to_pylist()}
+            times = np.broadcast_to(np.asarray(as_of_unix_us, dtype=np.int64), len(keys)).tolist()
             given.update((name, times) for name in self.request_inputs)
             for computing in self.on_demand:
                 columns = dict(given)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -19,17 +20,37 @@ def stored_keys(connection: duckdb.DuckDBPyConnection, offline_store: Path, join
     Raises:
         JobError: no view has rows under this key, or files cannot be read.
     """
+    query = _query(offline_store, join_key)
+    try:
+        with connection.cursor() as cursor:
+            for batch in cursor.execute(query).to_arrow_reader(_AT_ONCE):
+                yield batch["k"]
+    except duckdb.Error as error:
+        raise _unreadable(offline_store, error) from None
+
+
+def some_key(connection: duckdb.DuckDBPyConnection, offline_store: Path, join_key: str) -> Any:
+    """One of them to show: the 42nd, or the last if they are fewer; raises as `stored_keys`."""
+    query = f"FROM ({_query(offline_store, join_key)} ORDER BY k LIMIT 42) ORDER BY k DESC LIMIT 1"
+    try:
+        found = connection.execute(query).fetchone()
+    except duckdb.Error as error:
+        raise _unreadable(offline_store, error) from None
+    if found is None:
+        raise JobError(f"{offline_store}: holds no rows")
+    return found[0]
+
+
+def _query(offline_store: Path, join_key: str) -> str:
     files = _files(offline_store, join_key)
     if not files:
         raise JobError(f"{offline_store}: no features by {join_key!r}; run `make features` first")
     key = quoted(join_key)
-    try:
-        with connection.cursor() as cursor:
-            found = cursor.execute(f"SELECT DISTINCT {key} AS k FROM {rows_of(files)} WHERE {key} IS NOT NULL")  # noqa: S608
-            for batch in found.to_arrow_reader(_AT_ONCE):
-                yield batch["k"]
-    except duckdb.Error as error:
-        raise JobError(f"{offline_store}: keys cannot be read: {str(error).splitlines()[0]}") from None
+    return f"SELECT DISTINCT {key} AS k FROM {rows_of(files)} WHERE {key} IS NOT NULL"  # noqa: S608
+
+
+def _unreadable(offline_store: Path, error: Exception) -> JobError:
+    return JobError(f"{offline_store}: keys cannot be read: {str(error).splitlines()[0]}")
 
 
 def _files(offline_store: Path, join_key: str) -> list[str]:

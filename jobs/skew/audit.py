@@ -20,7 +20,7 @@ from jobs.errors import ArgumentError, JobError
 from jobs.feature_store import open_feature_store
 from jobs.inference_log.reading import LoggedRows, LogReading, Opener, explain_nothing_found, logged_keys
 from jobs.offline_store.builds import check_whole, kept_builds
-from jobs.offline_store.latest_rows import ViewSource, changed_customers, connect, customer_ranges
+from jobs.offline_store.latest_rows import ViewSource, changed_keys, connect, key_ranges
 from jobs.offline_store.view_files import build_of
 from jobs.skew.audit_result import AuditResult, summary
 from jobs.skew.findings import FAULTS
@@ -205,9 +205,9 @@ class _Identities:
     def _among(self, wanted: set[str], sources: Sequence[ViewSource], pseudonyms: Pseudonyms) -> dict[str, str]:
         found = dict[str, str]()
         latest = datetime.max.replace(tzinfo=UTC)
-        for key_range in customer_ranges(self._connection, sources, KEYS_PER_RANGE):
+        for key_range in key_ranges(self._connection, sources, KEYS_PER_RANGE):
             for source in sources:
-                keys = changed_customers(self._connection, source, latest, key_range).to_pylist()
+                keys = changed_keys(self._connection, source, latest, key_range).to_pylist()
                 made = zip(pseudonyms.of(keys), keys, strict=True)
                 found.update((pseudonym, key) for pseudonym, key in made if pseudonym in wanted)
         return found

@@ -31,7 +31,7 @@ _NO_SUCH_NAME = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NON
 
 
 def look_up(host: str) -> Addresses:
-    """The addresses of a name, as the operating system orders them.
+    """The addresses of a name, as the operating system ranks them.
 
     Raises:
         OSError: the name has none, or the resolver does not answer.

@@ -110,7 +110,7 @@ def test_rows_that_redis_has_dropped_are_written_again_also_where_nothing_change
     record = shop.materialize()
 
     assert ("done", 0) == (record["outcome"], record["exit_code"])
-    assert f"customers {lost:,} are missing in Redis; writing all" in capsys.readouterr().out
+    assert f"entities {lost:,} are missing in Redis; writing all" in capsys.readouterr().out
     assert {1} == set(shop.online(every(300)).values()) == set(shop.online(every(300), WINDOWED).values())
     assert [0, 0] == [view["written"] for view in shop.materialize()["views"]]
 
@@ -286,7 +286,7 @@ def test_rows_that_are_not_as_written_are_found_and_written_again(shop: Shop, mo
 
     with monkeypatch.context() as patched:
         patched.setattr(view_runs, "OnlineRows", Lossy)
-        with pytest.raises(UnverifiedError, match="of 20 customers read back differ"):
+        with pytest.raises(UnverifiedError, match="of 20 entities read back differ"):
             shop.materialize()
     assert ("unverified", 5) == (shop.records()[-1]["outcome"], shop.records()[-1]["exit_code"])
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.errors import JobError
-from jobs.offline_store.latest_rows import KeyRange, ViewSource, check_columns, connect, customer_ranges, latest_rows
+from jobs.offline_store.latest_rows import KeyRange, ViewSource, check_columns, connect, key_ranges, latest_rows
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -109,7 +109,7 @@ def test_only_the_customers_asked_for_are_read(tmp_path: Path) -> None:
     write(tmp_path, "2026-01", [row(c, 1) for c in "abcde"])
     view, connection = source(tmp_path), connect()
 
-    assert {"b", "e"} == counts(latest_rows(connection, view, day(5), customers=pa.array(["b", "e", "x"]))).keys()
+    assert {"b", "e"} == counts(latest_rows(connection, view, day(5), keys=pa.array(["b", "e", "x"]))).keys()
     in_range = latest_rows(connection, view, day(5), KeyRange("b", "e"), pa.array(["a", "d", "e"]))
     assert {"d"} == counts(in_range).keys()
 
@@ -122,11 +122,11 @@ def test_ranges_cover_everybody_once_and_are_about_as_large_as_asked(tmp_path: P
         write(tmp_path, month, [row(c, 1) for c in ids[: 2_000 if month == "2026-01" else None]])
     view, connection = source(tmp_path), connect()
 
-    ranges = customer_ranges(connection, [view], per_chunk)
+    ranges = key_ranges(connection, [view], per_chunk)
 
     parts = [latest_rows(connection, view, day(5), key_range) for key_range in ranges]
     assert sorted(ids) == [c for part in parts for c in part["customer_id"].to_pylist()]
-    assert ranges == customer_ranges(connect(), [view], per_chunk)
+    assert ranges == key_ranges(connect(), [view], per_chunk)
     assert (ranges[0].low, ranges[-1].high) == (None, None)
     assert max(part.num_rows for part in parts) <= 2 * per_chunk
 
@@ -135,7 +135,7 @@ def test_an_empty_store_is_one_range_without_rows(tmp_path: Path) -> None:
     write(tmp_path, "none", [])
     view, connection = source(tmp_path), connect()
 
-    assert [KeyRange()] == customer_ranges(connection, [view], 100)
+    assert [KeyRange()] == key_ranges(connection, [view], 100)
     assert 0 == latest_rows(connection, view, day(5), KeyRange()).num_rows
 
 
