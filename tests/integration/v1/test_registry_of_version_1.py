@@ -4,22 +4,25 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from tests.fixtures.v1.record import FOLDER
-from tests.fixtures.v1.restored import NAME, REGISTRY, TAGS, Home, stored_files
+from tests.fixtures.v1.restored import NAME, REGISTRY, SETTINGS, TAGS, Home, stored_files
 
 OLDER, CHAMPION = "1", "2"
+NUMBER = re.compile(r"-?\d+\.\d+(?:e[-+]?\d+)?")
 TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d")
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """With the recorded registry, which these tests leave as it is."""
+    """With the recorded registry and today's features, which these tests leave as it is."""
     made = Home(tmp_path_factory.mktemp("v1"))
     made.restore_registry()
+    made.said("jobs", "apply")
     return made
 
 
@@ -66,25 +69,69 @@ def without_differences(metadata: dict[str, object]) -> dict[str, object]:
     return {**metadata, "comparison": compared}
 
 
-def test_the_older_champion_is_rolled_back_to_byte_for_byte(home: Home, tmp_path: Path) -> None:
-    home = home.copied(tmp_path / "copy")
-    home.said("jobs", "apply")
+@pytest.fixture(scope="module")
+def rolled_back(home: Home, tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, str]:
+    """A copy in which the older version is champion again, and what the rollback printed."""
+    copy = home.copied(tmp_path_factory.mktemp("v1") / "copy")
+    return copy, copy.said("training", "rollback", "--reason", "as it was before")
 
-    said = home.said("training", "rollback", "--reason", "as it was before")
+
+def entry_of(home: Home, number: int) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(home.client.get_model_version(f"{NAME}.ledger", str(number)).tags["entry"])
+    return document
+
+
+def test_the_older_champion_is_rolled_back_to_byte_for_byte(rolled_back: tuple[Home, str]) -> None:
+    home, said = rolled_back
 
     moved = f"entry 6 of {NAME}.ledger: {NAME} version 1 is champion; {TAGS[OLDER]} is pinned here"
     assert moved == said.splitlines()[-1]
-    assert TAGS[OLDER] == home.pinned
-    aliases = home.client.get_registered_model(NAME).aliases
-    assert {"champion": OLDER} == {alias: str(version) for alias, version in aliases.items()}
     written = home.stored(TAGS[OLDER])
     assert stored_files(OLDER) == {f.name: f.read_bytes() for f in written.iterdir() if f.name != "model.yaml"}
-    entry = json.loads(home.client.get_model_version(f"{NAME}.ledger", "6").tags["entry"])
     served = json.loads(REGISTRY["ledger"][0]["tags"]["entry"])["served"]
-    assert ("rollback", CHAMPION, OLDER, 1, served) == (
-        *(entry[name] for name in ("move", "from_version", "to_version", "restores", "served")),
+    made = {name: entry_of(home, 6)[name] for name in ("move", "from_version", "to_version", "restores", "served")}
+    assert made == {"move": "rollback", "from_version": CHAMPION, "to_version": OLDER, "restores": 1, "served": served}
+
+
+def test_a_version_passes_the_gate_with_the_figures_that_it_had(rolled_back: tuple[Home, str], tmp_path: Path) -> None:
+    home = rolled_back[0].copied(tmp_path / "copy")
+    assert TAGS[OLDER] == home.pinned
+
+    home.said("training", "promote", "--version", CHAMPION, **SETTINGS)
+
+    assert TAGS[CHAMPION] == home.pinned
+    aliases = home.client.get_registered_model(NAME).aliases
+    assert {"champion": CHAMPION} == {alias: str(version) for alias, version in aliases.items()}
+    recorded, made = (
+        {name: value for name, value in evidence.items() if not name.startswith("comparison")}
+        for evidence in (json.loads(REGISTRY["ledger"][4]["tags"]["entry"])["evidence"], entry_of(home, 7)["evidence"])
     )
+    assert NUMBER.sub("#", json.dumps(recorded)) == NUMBER.sub("#", json.dumps(made))
+    numbers = [[float(found) for found in NUMBER.findall(json.dumps(evidence))] for evidence in (recorded, made)]
+    assert numbers[0] == pytest.approx(numbers[1], rel=1e-5, abs=1e-6)
     assert "the chain is whole; its head is" in home.said("training", "models")
+
+
+def test_the_older_version_becomes_the_shadow_of_the_champion(home: Home, tmp_path: Path) -> None:
+    home = home.copied(tmp_path / "copy")
+
+    said = home.said("training", "challenge", "--version", OLDER, "--mode", "shadow")
+
+    assert f"{NAME} version 1 shadows version 2, on " in said
+    challenger = json.loads((home.root / "challenger.json").read_text(encoding="utf-8"))
+    assert {"tag": TAGS[OLDER], "mode": "shadow", "share": 0.1} == challenger
+
+
+def test_todays_features_keep_what_version_1_was_promised(home: Home, tmp_path: Path) -> None:
+    home = home.copied(tmp_path / "copy")
+    files = []
+    for version in TAGS:
+        files.append(tmp_path / f"{version}.json")
+        files[-1].write_bytes(stored_files(version)["contract.json"])
+
+    said = home.said("training", "check-contracts", *map(str, files))
+
+    assert said.startswith("kept: ")
 
 
 def test_an_altered_entry_of_the_recorded_ledger_breaks_its_chain(home: Home, tmp_path: Path) -> None:
