@@ -1,4 +1,4 @@
-"""Checks that a model predicts its contract's two classes, in their order."""
+"""Checks that a model predicts its contract's classes, in their order."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,12 +10,12 @@ from scoring.errors import ModelError
 
 
 def check_classifier(pipeline: Any, class_names: Sequence[str]) -> None:
-    """Check a fitted pipeline's classes against the contract's: the negative one, then the positive one.
+    """Check a fitted pipeline's classes against the contract's, in its order.
 
     Raises:
         ModelError: it gives no probabilities, or has other classes; names what was found and what is expected.
     """
-    expected = f"two classes are expected, {class_names[0]} and {class_names[1]}"
+    expected = f"{_number_of(class_names)} classes are expected, {_together(class_names)}"
     if not callable(getattr(pipeline, "predict_proba", None)):
         steps = getattr(pipeline, "steps", None)
         last = type(steps[-1][1] if steps else pipeline).__name__
@@ -28,48 +28,57 @@ def check_classifier(pipeline: Any, class_names: Sequence[str]) -> None:
     found = np.asarray(classes).tolist()
     if len(found) != len(class_names):
         raise ModelError(f"the model tells {_count(len(found))} apart ({_listed(found)}); {expected}")
-    if not any(found == labels for labels in ([False, True], [0, 1], list(class_names))):
-        raise ModelError(
-            f"the model's classes are {_listed(found)}, in this order; {expected}: "
-            "label the rows False and True, or 0 and 1"
-        )
+    numbers = list(range(len(class_names)))  # equal to False and True, too
+    if found not in (numbers, list(class_names)):
+        say = "False and True, or 0 and 1" if len(numbers) == 2 else f"0 to {numbers[-1]}, or by the classes' names"
+        raise ModelError(f"the model's classes are {_listed(found)}, in this order; {expected}: label the rows {say}")
 
 
 def check_probabilities(given: Any, rows: int, class_names: Sequence[str]) -> None:
     """Check a model's output for `rows` rows against the contract.
 
     Raises:
-        ModelError: it is not one probability per row and class, (rows, 2).
+        ModelError: it is not one probability per row and class, (rows, c).
     """
     shape = np.shape(given)
     if shape != (rows, len(class_names)):
         raise ModelError(
             f"the model answers {rows} rows by an output of shape {shape}; "
-            f"({rows}, 2) is expected, the probabilities of {class_names[0]} and {class_names[1]}"
+            f"({rows}, {len(class_names)}) is expected, the probabilities of {_together(class_names)}"
         )
     values: NDArray[np.float64] = np.asarray(given, dtype=np.float64)
     finite = values[np.isfinite(values).all(axis=1)]
     if ((finite < 0) | (finite > 1)).any() or (np.abs(finite.sum(axis=1) - 1) > 1e-3).any():
-        raise ModelError("the model's two outputs are no probabilities: they are not within 0 and 1, or do not add up")
+        outputs = f"the model's {_number_of(class_names)} outputs are no probabilities"
+        raise ModelError(f"{outputs}: they are not within 0 and 1, or do not add up")
 
 
 def check_label(labels: Any, probabilities: Any, class_names: Sequence[str]) -> None:
-    """Check that a model's labels name the likelier class, in the order of the contract's classes.
+    """Check that a model's labels name the likeliest class, in the order of the contract's classes.
 
     Args:
-        labels, probabilities: of the same rows, (n,) and (n, 2).
+        labels, probabilities: of the same rows, (n,) and (n, c).
 
     Raises:
-        ModelError: a label does not name the likelier class.
+        ModelError: a label does not name the likeliest class.
     """
-    for label, both in zip(np.ravel(labels).tolist(), np.asarray(probabilities, dtype=np.float64), strict=True):
-        likelier = int(both[1] > both[0])
-        accepted = (bool(likelier), likelier, class_names[likelier])
-        if both[0] != both[1] and label not in accepted:
+    for label, row in zip(np.ravel(labels).tolist(), np.asarray(probabilities, dtype=np.float64), strict=True):
+        likeliest = np.flatnonzero(row == row.max()).tolist()
+        if np.isfinite(row).all() and label not in [*likeliest, *(class_names[position] for position in likeliest)]:
+            found = [f"of {name} {probability:.3f}" for name, probability in zip(class_names, row, strict=True)]
             raise ModelError(
-                f"the model calls a row {label!r} whose probabilities are of {class_names[0]} {both[0]:.3f} and of "
-                f"{class_names[1]} {both[1]:.3f}: its classes are not the contract's, in this order"
+                f"the model calls a row {label!r} whose probabilities are {_together(found)}: "
+                "its classes are not the contract's, in this order"
             )
+
+
+def _number_of(class_names: Sequence[str]) -> str:
+    return "two" if len(class_names) == 2 else str(len(class_names))
+
+
+def _together(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}"
 
 
 def _listed(found: Sequence[Any]) -> str:

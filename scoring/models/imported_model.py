@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from artefacts.model_record import CONTRACT_FILE, MODEL_FILES, PIPELINE_FILE, ModelRecord
 from contract import ContractError, ModelContract, content_sha256
 from scoring.errors import MissingFileError, ModelError, UnreadableFileError
-from scoring.models.classes import check_classifier, check_probabilities
-from scoring.models.onnx_scorer import Scorer, onnx_scorer
+from scoring.models.onnx_scorer import onnx_scorer
 from scoring.models.stored_pipeline import read_pipeline
+from scoring.models.task_models import Scorer, task_model
+from scoring.task_outputs import task_outputs
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -43,7 +44,7 @@ class PackedScorer:
         _check(self.tag, name, self.sha256, hashlib.sha256(self.content).hexdigest())
         try:
             if self.runtime == "onnx":
-                score = onnx_scorer(self.content, self.contract.binary.classes, len(self.contract.inputs))
+                score = onnx_scorer(self.content, self.contract.task, len(self.contract.inputs))
             else:
                 score = _sklearn_scorer(self.content, self.contract)
             _check_width(score, self.contract)
@@ -157,8 +158,9 @@ def load_model(
 def _check_width(score: Scorer, contract: ModelContract) -> None:
     """Score one row of the contract's width, so that a model with other inputs or outputs is refused."""
     defaults = np.array([[feature.default for feature in contract.inputs]], dtype=np.float32)
-    if score(defaults).shape != (1,):
-        raise ModelError("it does not answer one row by one probability")
+    width = task_outputs(contract).score_width
+    if score(defaults).shape != ((1,) if width is None else (1, width)):
+        raise ModelError("it does not answer one row by the scores of one row")
 
 
 def _verified(tag: str, file: Path, imported: object) -> bytes:
@@ -187,12 +189,12 @@ def _sklearn_scorer(model: bytes, contract: ModelContract) -> Scorer:
 
     names = contract.feature_names
     pipeline = read_pipeline(model, contract.trusted_types)
-    check_classifier(pipeline, contract.binary.classes)
+    own = task_model(contract.task)
+    own.check_pipeline(pipeline)
     probe = pd.DataFrame([[feature.default for feature in contract.inputs]], columns=names, dtype=np.float32)
-    check_probabilities(pipeline.predict_proba(probe), len(probe), contract.binary.classes)
+    own.check_outputs([own.answered_by(pipeline, probe)], len(probe))
 
     def score(matrix: NDArray[np.float32], /) -> NDArray[np.float32]:
-        probability = pipeline.predict_proba(pd.DataFrame(matrix, columns=names))[:, 1]
-        return np.asarray(probability, dtype=np.float32)
+        return own.scores(own.answered_by(pipeline, pd.DataFrame(matrix, columns=names)))
 
     return score

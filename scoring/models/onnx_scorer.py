@@ -1,29 +1,27 @@
 """Loads an ONNX model as a scoring function; training, which verifies it, and every plane use it."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from contract import BinaryTask, DecisionThreshold, Task
 from scoring.errors import ModelError
-from scoring.models.classes import check_label, check_probabilities
+from scoring.models.task_models import Scorer, TaskModel, task_model
+
+ANY_BINARY = BinaryTask(classes=("negative", "positive"), threshold=DecisionThreshold(value=0.5, rule="none"))
+"""For models whose contract is not known yet."""
 
 
-class Scorer(Protocol):
-    """Scores a batch: float32 (n, k) in contract order → positive-class probability, float32 (n,)."""
+def onnx_scorer(model: bytes, task: Task = ANY_BINARY, columns: int | None = None) -> Scorer:
+    """Load an ONNX model.
 
-    def __call__(self, matrix: NDArray[np.float32], /) -> NDArray[np.float32]: ...
-
-
-def onnx_scorer(
-    model: bytes, class_names: Sequence[str] = ("negative", "positive"), columns: int | None = None
-) -> Scorer:
-    """Load an ONNX model whose second output is the probabilities of both classes, float32 (n, 2).
+    Its outputs are a class and the probabilities of all classes, float32 (n, c); of a regression the value alone,
+    float32 (n, 1).
 
     Args:
-        class_names: of the negative and the positive class, as in the contract.
+        task: as in the contract.
         columns: number of input columns; None: as the file declares. If both are unknown, the outputs are not checked.
 
     Raises:
@@ -36,24 +34,23 @@ def onnx_scorer(
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors only: its warnings report dropped parts of the graph
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    _check_outputs(session, class_names, columns)
+    own = task_model(task)
+    _check_outputs(session, own, columns)
     name = session.get_inputs()[0].name
-    output = session.get_outputs()[1].name
+    output, scores = session.get_outputs()[-1].name, own.scores
 
     def score(matrix: NDArray[np.float32], /) -> NDArray[np.float32]:
-        (both,) = session.run([output], {name: matrix})
-        return np.asarray(both[:, 1], dtype=np.float32)
+        return scores(session.run([output], {name: matrix})[0])
 
     return score
 
 
-def _check_outputs(session: Any, class_names: Sequence[str], columns: int | None) -> None:
+def _check_outputs(session: Any, own: TaskModel, columns: int | None) -> None:
     """Score two rows, because the declared shapes may be dynamic."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
-    expected = f"a class and the probabilities of {class_names[0]} and {class_names[1]}"
-    if len(outputs) != 2:
+    if len(outputs) != own.onnx_outputs:
         named = ", ".join(f"{each.name} {each.shape}" for each in outputs)
-        raise ModelError(f"the model has {len(outputs)} output(s), {named}; two are expected, {expected}")
+        raise ModelError(f"the model has {len(outputs)} output(s), {named}; {own.onnx_expected}")
     if len(inputs) != 1 or inputs[0].type != "tensor(float)":
         named = ", ".join(f"{each.name} {each.type}" for each in inputs)
         raise ModelError(f"the model takes {named}; one float32 matrix is expected")
@@ -61,6 +58,4 @@ def _check_outputs(session: Any, class_names: Sequence[str], columns: int | None
     if not isinstance(width, int):
         return  # the width is unknown
     probe = np.zeros((2, width), dtype=np.float32)
-    labels, both = session.run([each.name for each in outputs], {inputs[0].name: probe})
-    check_probabilities(both, len(probe), class_names)
-    check_label(labels, both, class_names)
+    own.check_outputs(session.run([each.name for each in outputs], {inputs[0].name: probe}), len(probe))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from contract import RawFeatures, Resolver
 from contract.feature_union import FeatureUnion
 from scoring.models.imported_model import ImportedModel
-from scoring.models.onnx_scorer import Scorer
+from scoring.models.task_models import Scorer
 from scoring.outcomes import DEGRADED, OK, outcomes
 from scoring.task_outputs import task_outputs
 from service.prediction.batch import AnswerLog, Batch, Scored, answers_of

@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 import skops.io
 from numpy.typing import NDArray
-from sklearn.pipeline import Pipeline
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from contract import (
     BinaryTask,
@@ -26,14 +28,18 @@ from contract import (
     FeatureSpec,
     Headline,
     ModelContract,
+    MulticlassTask,
     RawFeatures,
+    RegressionTask,
     RequestInput,
     SourceView,
+    Task,
     TrainingDistribution,
     outputs_of,
 )
 from contract.feature_schema import Dtype
 from contract.inputs import QUANTILES
+from contract.tasks import TaskKind
 from scoring.models.imported_model import ImportedModel, load_model
 from training.compilation.onnx_model import compile_to_onnx
 from training.pipeline import logistic
@@ -135,9 +141,28 @@ def training_rows(seed: int = 5, rows: int = 200) -> tuple[pd.DataFrame, NDArray
 
 
 @functools.cache
-def small_pipeline() -> Pipeline:
-    """A real pipeline over `DEFAULTS`' inputs."""
-    return logistic(seed=5).fit(*training_rows())
+def small_pipeline(kind: TaskKind = "binary") -> Pipeline:
+    """A real pipeline over `DEFAULTS`' inputs for `contract_of(kind)`."""
+    matrix, churned = training_rows()
+    if kind == "binary":
+        return logistic(seed=5).fit(matrix, churned)
+    spend = (matrix[SPEND] * (1 + matrix[ORDERS_30D]) - matrix[DAYS_SINCE]).to_numpy()
+    if kind == "regression":
+        return make_pipeline(StandardScaler(), Ridge()).fit(matrix, spend)
+    classes = np.digitize(spend, np.quantile(spend, [0.4, 0.7]))
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(matrix, classes)
+
+
+def contract_of(kind: TaskKind) -> ModelContract:
+    """`small_contract` with a task of this kind: `churn`, `segment` or `spend`, which is no less than 0."""
+    tasks: dict[TaskKind, tuple[str, Task, str]] = {
+        "binary": ("churn", small_contract().task, "roc_auc"),
+        "multiclass": ("segment", MulticlassTask(classes=("low", "middle", "high")), "log_loss"),
+        "regression": ("spend", RegressionTask(at_least=0.0, unit="EUR"), "mae"),
+    }
+    target, task, metric = tasks[kind]
+    changed = {"task": task, "outputs": outputs_of(kind, target), "headline": Headline(population="all", metric=metric)}
+    return small_contract().model_copy(update=changed)
 
 
 @dataclass(frozen=True)
@@ -156,12 +181,12 @@ def store_model(
     folder: Path, contract: ModelContract, pipeline: Pipeline | None = None, runtime: str = "onnx"
 ) -> Stored:
     """Write the files of an imported model to `folder`."""
-    pipeline = pipeline or small_pipeline()
+    pipeline = pipeline or small_pipeline(contract.task.kind)
     dumped = skops.io.dumps(pipeline)
     files = {"contract.json": contract.to_json().encode(), "model.skops": dumped}
     served = dumped
     if runtime == "onnx":
-        served = files["model.onnx"] = compile_to_onnx(pipeline, len(contract.inputs))
+        served = files["model.onnx"] = compile_to_onnx(pipeline, len(contract.inputs), contract.task)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (folder / name).write_bytes(content)

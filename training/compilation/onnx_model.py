@@ -9,8 +9,9 @@ from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.pipeline import Pipeline
 
+from contract import Task
 from scoring.errors import ModelError
-from scoring.models.onnx_scorer import onnx_scorer
+from scoring.models.onnx_scorer import ANY_BINARY, onnx_scorer
 from training.compilation.boosters import booster_in, register_converters
 from training.compilation.float32_thresholds import with_float32_thresholds
 from training.compilation.proof_rows import proof_rows
@@ -54,8 +55,8 @@ class OnnxComparison:
         )
 
 
-def compile_to_onnx(pipeline: Pipeline, inputs: int) -> bytes:
-    """Convert the pipeline to ONNX: float32 (n, inputs) → class, probabilities (n, 2).
+def compile_to_onnx(pipeline: Pipeline, inputs: int, task: Task = ANY_BINARY) -> bytes:
+    """Convert the pipeline to ONNX: float32 (n, inputs) → class, probabilities (n, c); of a regression value (n, 1).
 
     Raises:
         ModelImportError: a step cannot be expressed in ONNX.
@@ -66,11 +67,11 @@ def compile_to_onnx(pipeline: Pipeline, inputs: int) -> bytes:
         model = to_onnx(
             copied,
             initial_types=[("features", FloatTensorType([None, inputs]))],
-            options={id(copied): {"zipmap": False}},
+            options={id(copied): {"zipmap": False}} if hasattr(copied, "classes_") else None,
             target_opset=_BOOSTERS_OPSET if booster_in(copied) else None,
         )
         compiled = bytes(model.SerializeToString())
-        onnx_scorer(compiled)
+        onnx_scorer(compiled, task)
     except ModelError as error:
         raise ModelImportError(f"cannot be expressed in ONNX: {error}") from None
     except Exception as error:  # converters and onnxruntime have no common error class

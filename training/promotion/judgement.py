@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from mlflow.tracking import MlflowClient
 
-from scoring.models.onnx_scorer import Scorer
+from scoring.models.task_models import Scorer
 from training.bento_import import Servable, prepare
 from training.errors import TrainingError
 from training.gate.comparison import TIMED_ROWS, ChampionComparison, ScoredVersion, compare, segments_of, time_calls
