@@ -45,6 +45,11 @@ class BinaryTask(Frozen):
     classes: tuple[ClassName, ClassName]
     threshold: DecisionThreshold
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes; of every task, in the order of the model's probabilities."""
+        return self.classes
+
 
 class MulticlassTask(Frozen):
     """Tells several classes apart; the answer is the likeliest one.
@@ -54,6 +59,11 @@ class MulticlassTask(Frozen):
 
     kind: Literal["multiclass"] = "multiclass"
     classes: tuple[ClassName, ...] = Field(min_length=2)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes."""
+        return self.classes
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -73,6 +83,11 @@ class RegressionTask(Frozen):
     at_least: float | None = None
     at_most: float | None = None
     unit: str = ""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """None: a regression has no classes."""
+        return ()
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:

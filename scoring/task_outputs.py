@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from contract import BinaryTask, ModelContract, MulticlassTask, RegressionTask
+from contract import BinaryTask, ModelContract, MulticlassTask, RegressionTask, Task
 
 Floats = NDArray[np.float64]
 Outputs = tuple[NDArray[Any], ...]
@@ -91,7 +91,12 @@ class RegressionOutputs:
 
 def task_outputs(contract: ModelContract) -> TaskOutputs:
     """The rules of a contract's task."""
-    match contract.task:
+    return rules_of(contract.task)
+
+
+def rules_of(task: Task) -> TaskOutputs:
+    """The rules of a task."""
+    match task:
         case BinaryTask(threshold=threshold):
             return BinaryOutputs(threshold.value)
         case MulticlassTask(classes=classes):

@@ -3,7 +3,7 @@
 import hashlib
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import bentoml
@@ -19,8 +19,8 @@ from artefacts.model_record import CONTRACT_FILE, MODEL_FILES, PIPELINE_FILE, Mo
 from artefacts.model_tag import model_tag
 from contract import ModelContract
 from scoring.errors import ModelError
-from scoring.models.classes import check_classifier, check_probabilities
 from scoring.models.imported_model import ImportedModel, load_model
+from scoring.models.task_models import task_model
 from training.compilation import onnx_model
 from training.compilation.boosters import booster_in
 from training.compilation.preflight import booster_refusal
@@ -94,7 +94,7 @@ class Servable:
             mlflow_model=version.name,
             mlflow_model_sha256=version.tags["model_sha256"],
             git_commit=version.tags.get("git_commit", "unknown"),
-            comparison=asdict(self.comparison) if self.comparison else {},
+            comparison=self.comparison.to_dict() if self.comparison else {},
             reason=self.reason,
         )
 
@@ -142,8 +142,8 @@ def prepare(client: MlflowClient, version: ModelVersion, served_sha256: str | No
         served_sha256: digest of the scoring file, if only this file will do.
 
     Raises:
-        ModelImportError: an artifact is missing or altered; the model's classes are not the contract's; ONNX cannot
-            express a booster, which scikit-learn may not serve; or required file and pipeline score differently.
+        ModelImportError: an artifact is missing or altered; the model is not of the contract's task or classes; ONNX
+            cannot express a booster, which scikit-learn may not serve; or required file and pipeline score differently.
     """
     with tempfile.TemporaryDirectory() as folder:
         registered = registry.download(version, Path(folder))
@@ -151,7 +151,7 @@ def prepare(client: MlflowClient, version: ModelVersion, served_sha256: str | No
     files = {CONTRACT_FILE: registered.contract_document, PIPELINE_FILE: registered.pipeline_document}
     if served_sha256 == hashlib.sha256(registered.pipeline_document).hexdigest():
         return _by_scikit_learn(registered, files, "as it was when it was promoted")
-    _check_classes(registered)
+    _check_task(registered)
     kept = served_sha256 or version.tags.get(_COMPILED_SHA256)
     if kept:
         compiled = _kept(version, kept)
@@ -164,7 +164,9 @@ def prepare(client: MlflowClient, version: ModelVersion, served_sha256: str | No
                 f"pipeline: {comparison}; `make promote VERSION={version.version}` compiles it anew"
             )
     try:
-        compiled = onnx_model.compile_to_onnx(registered.pipeline, len(registered.contract.inputs))
+        compiled = onnx_model.compile_to_onnx(
+            registered.pipeline, len(registered.contract.inputs), registered.contract.task
+        )
     except ModelImportError as cannot:
         return _by_scikit_learn(registered, files, str(cannot))
     comparison = _compared(registered, compiled)
@@ -183,21 +185,20 @@ def _by_scikit_learn(registered: RegisteredModel, files: Mapping[str, bytes], re
     return Servable(registered, "sklearn", files, None, reason)
 
 
-def _check_classes(registered: RegisteredModel) -> None:
+def _check_task(registered: RegisteredModel) -> None:
     contract, version = registered.contract, registered.version
     rows = registered.test_set[contract.feature_names].head(2)
     try:
-        check_classifier(registered.pipeline, contract.binary.classes)
-        check_probabilities(registered.pipeline.predict_proba(rows), len(rows), contract.binary.classes)
+        own = task_model(contract.task)
+        own.check_pipeline(registered.pipeline)
+        own.check_outputs([own.answered_by(registered.pipeline, rows)], len(rows))
     except ModelError as error:
         raise ModelImportError(f"model {version.name!r} version {version.version}: {error}") from None
 
 
 def _compared(registered: RegisteredModel, compiled: bytes) -> onnx_model.OnnxComparison:
     contract = registered.contract
-    return onnx_model.compare(
-        registered.pipeline, compiled, registered.test_set[contract.feature_names], contract.binary.threshold.value
-    )
+    return onnx_model.compare(registered.pipeline, compiled, registered.test_set[contract.feature_names], contract.task)
 
 
 def _keep(client: MlflowClient, version: ModelVersion, compiled: bytes) -> None:

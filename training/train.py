@@ -12,7 +12,7 @@ from mlflow.tracking import MlflowClient
 
 from artefacts.addresses import Artefacts
 from artefacts.cutoffs import Cutoffs
-from contract import BinaryTask, Headline, ModelContract, outputs_of
+from contract import BinaryTask, DecisionThreshold, Headline, ModelContract, outputs_of
 from contract.histogram import Histogram
 from contract.inputs import COUNTED_AT
 from training.compilation.preflight import check_candidate
@@ -65,8 +65,9 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
         Split(rows, resolve_inputs(inputs, data.schema, rows.raw)) for rows in (train_rows, validation_rows, test_rows)
     )
 
+    task = BinaryTask(classes=CLASS_NAMES, threshold=DecisionThreshold(value=0.5, rule="none yet"))
     for name, candidate in CANDIDATES.items():
-        check_candidate(name, partial(candidate, settings.seed), training.matrix, training.rows.churned, CLASS_NAMES)
+        check_candidate(name, partial(candidate, settings.seed), training.matrix, training.rows.churned, task)
     with run_log.new_run(client, settings.model_name):
         name, threshold = choose_candidate(training, validation, settings)
         both = pd.concat([training.matrix, validation.matrix], ignore_index=True)

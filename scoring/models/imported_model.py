@@ -195,6 +195,7 @@ def _sklearn_scorer(model: bytes, contract: ModelContract) -> Scorer:
     own.check_outputs([own.answered_by(pipeline, probe)], len(probe))
 
     def score(matrix: NDArray[np.float32], /) -> NDArray[np.float32]:
-        return own.scores(own.answered_by(pipeline, pd.DataFrame(matrix, columns=names)))
+        answered = np.asarray(own.answered_by(pipeline, pd.DataFrame(matrix, columns=names)))
+        return np.asarray(own.scores(answered), dtype=np.float32)
 
     return score

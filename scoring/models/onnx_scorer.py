@@ -6,22 +6,22 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from contract import BinaryTask, DecisionThreshold, Task
+from contract import BinaryTask, DecisionThreshold
 from scoring.errors import ModelError
-from scoring.models.task_models import Scorer, TaskModel, task_model
+from scoring.models.task_models import PredictedTask, Scorer, TaskModel, task_model
 
 ANY_BINARY = BinaryTask(classes=("negative", "positive"), threshold=DecisionThreshold(value=0.5, rule="none"))
 """For models whose contract is not known yet."""
 
 
-def onnx_scorer(model: bytes, task: Task = ANY_BINARY, columns: int | None = None) -> Scorer:
+def onnx_scorer(model: bytes, task: PredictedTask = ANY_BINARY, columns: int | None = None) -> Scorer:
     """Load an ONNX model.
 
     Its outputs are a class and the probabilities of all classes, float32 (n, c); of a regression the value alone,
     float32 (n, 1).
 
     Args:
-        task: as in the contract.
+        task: of the contract, or of a use case.
         columns: number of input columns; None: as the file declares. If both are unknown, the outputs are not checked.
 
     Raises:
@@ -40,7 +40,7 @@ def onnx_scorer(model: bytes, task: Task = ANY_BINARY, columns: int | None = Non
     output, scores = session.get_outputs()[-1].name, own.scores
 
     def score(matrix: NDArray[np.float32], /) -> NDArray[np.float32]:
-        return scores(session.run([output], {name: matrix})[0])
+        return np.asarray(scores(session.run([output], {name: matrix})[0]), dtype=np.float32)
 
     return score
 

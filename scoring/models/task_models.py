@@ -1,13 +1,13 @@
 """What a model of each task must answer, and how its scores are read from that."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contract import BinaryTask, MulticlassTask, RegressionTask, Task
+from contract.tasks import TaskKind
 from scoring.errors import ModelError
 from scoring.models.classes import check_classifier, check_label, check_probabilities
 
@@ -21,13 +21,28 @@ class Scorer(Protocol):
     def __call__(self, matrix: NDArray[np.float32], /) -> NDArray[np.float32]: ...
 
 
+class PredictedTask(Protocol):
+    """What models are told of a task: by a contract, or by a use case that has none yet.
+
+    class_names: in the order of the probabilities; empty for a regression.
+    """
+
+    @property
+    def kind(self) -> TaskKind: ...
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+
+
 class TaskModel(Protocol):
     """The form of the models of one task.
 
+    method: of a pipeline, which gives its answers.
     onnx_outputs: number of outputs of an ONNX model; the scores are read from the last.
     onnx_expected: these outputs in words.
     """
 
+    @property
+    def method(self) -> Literal["predict_proba", "predict"]: ...
     @property
     def onnx_outputs(self) -> int: ...
     @property
@@ -45,8 +60,8 @@ class TaskModel(Protocol):
         """What a pipeline answers: the last of the outputs."""
         ...
 
-    def scores(self, output: NDArray[Any]) -> NDArray[np.float32]:
-        """The scores in the last output; (n,) or (n, c)."""
+    def scores(self, output: NDArray[Any]) -> NDArray[Any]:
+        """The scores in the last output, in its precision; (n,) or (n, c)."""
         ...
 
 
@@ -56,6 +71,7 @@ class Classifier:
 
     classes: tuple[str, ...]
     onnx_outputs: int = 2
+    method: Literal["predict_proba"] = "predict_proba"
 
     @property
     def onnx_expected(self) -> str:
@@ -73,15 +89,15 @@ class Classifier:
     def answered_by(self, pipeline: Any, frame: Any) -> Any:
         return pipeline.predict_proba(frame)
 
-    def scores(self, output: NDArray[Any]) -> NDArray[np.float32]:
-        return np.asarray(output, dtype=np.float32)
+    def scores(self, output: NDArray[Any]) -> NDArray[Any]:
+        return output
 
 
 class BinaryClassifier(Classifier):
     """The scores are the probabilities of the second class."""
 
-    def scores(self, output: NDArray[Any]) -> NDArray[np.float32]:
-        return np.asarray(output[:, 1], dtype=np.float32)
+    def scores(self, output: NDArray[Any]) -> NDArray[Any]:
+        return output[:, 1]
 
 
 @dataclass(frozen=True)
@@ -89,6 +105,7 @@ class Regressor:
     """Answers one number a row."""
 
     onnx_outputs: int = 1
+    method: Literal["predict"] = "predict"
     onnx_expected: str = "one is expected, the predicted value"
 
     def check_pipeline(self, pipeline: Any) -> None:
@@ -109,16 +126,17 @@ class Regressor:
     def answered_by(self, pipeline: Any, frame: Any) -> Any:
         return pipeline.predict(frame)
 
-    def scores(self, output: NDArray[Any]) -> NDArray[np.float32]:
-        return np.asarray(output, dtype=np.float32).reshape(len(output))
+    def scores(self, output: NDArray[Any]) -> NDArray[Any]:
+        return output.reshape(len(output))
 
 
-def task_model(task: Task) -> TaskModel:
+_MODELS: Mapping[TaskKind, Callable[[tuple[str, ...]], TaskModel]] = {
+    "binary": BinaryClassifier,
+    "multiclass": Classifier,
+    "regression": lambda _: Regressor(),
+}
+
+
+def task_model(task: PredictedTask) -> TaskModel:
     """The form of the models of a task."""
-    match task:
-        case BinaryTask(classes=classes):
-            return BinaryClassifier(classes)
-        case MulticlassTask(classes=classes):
-            return Classifier(classes)
-        case RegressionTask():
-            return Regressor()
+    return _MODELS[task.kind](task.class_names)

@@ -1,6 +1,7 @@
 """Compiles a scikit-learn pipeline to ONNX, and verifies that both give the same answers."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,15 +11,18 @@ from skl2onnx.common.data_types import FloatTensorType
 from sklearn.pipeline import Pipeline
 
 from contract import Task
+from scoring.agreement import CONVERTED, deviations
 from scoring.errors import ModelError
 from scoring.models.onnx_scorer import ANY_BINARY, onnx_scorer
+from scoring.models.task_models import PredictedTask, task_model
+from scoring.task_outputs import rules_of
 from training.compilation.boosters import booster_in, register_converters
 from training.compilation.float32_thresholds import with_float32_thresholds
 from training.compilation.proof_rows import proof_rows
 from training.errors import ModelImportError
 
-MAX_DIFFERENCE = 1e-5
-"""Largest difference of probabilities that float32 rounding may cause."""
+MAX_DIFFERENCE = CONVERTED
+"""Largest difference that float32 rounding may cause, relative to scores beyond 1."""
 
 _BOOSTERS_OPSET = {"": 15, "ai.onnx.ml": 3}
 """The newest opset that the converters of LightGBM and XGBoost support."""
@@ -28,13 +32,16 @@ _BOOSTERS_OPSET = {"": 15, "ai.onnx.ml": 3}
 class OnnxComparison:
     """Answers of scikit-learn against ONNX.
 
-    rows, largest_difference, changed_decisions: on n real rows.
+    Differences are relative to scores beyond 1, see `scoring.agreement.deviations`.
+
+    rows, largest_difference: on n real rows.
+    changed_decisions: there; for a multi-class model, rows with another class. None: the task has no decision.
     threshold_rows, difference_at_thresholds: on rows at the model's own thresholds.
     """
 
     rows: int
     largest_difference: float
-    changed_decisions: int
+    changed_decisions: int | None
     threshold_rows: int = 0
     difference_at_thresholds: float = 0.0
 
@@ -47,15 +54,20 @@ class OnnxComparison:
             and not self.changed_decisions
         )
 
+    def to_dict(self) -> dict[str, Any]:
+        """Its members, without those that the task does not have."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
     def __str__(self) -> str:
+        decided = "" if self.changed_decisions is None else f", {self.changed_decisions} changed decisions"
         return (
-            f"{self.rows:,} test rows, largest difference {self.largest_difference:.1e}, "
-            f"{self.changed_decisions} changed decisions; {self.threshold_rows:,} rows at the model's thresholds, "
+            f"{self.rows:,} test rows, largest difference {self.largest_difference:.1e}"
+            f"{decided}; {self.threshold_rows:,} rows at the model's thresholds, "
             f"largest difference {self.difference_at_thresholds:.1e}"
         )
 
 
-def compile_to_onnx(pipeline: Pipeline, inputs: int, task: Task = ANY_BINARY) -> bytes:
+def compile_to_onnx(pipeline: Pipeline, inputs: int, task: PredictedTask = ANY_BINARY) -> bytes:
     """Convert the pipeline to ONNX: float32 (n, inputs) → class, probabilities (n, c); of a regression value (n, 1).
 
     Raises:
@@ -81,22 +93,23 @@ def compile_to_onnx(pipeline: Pipeline, inputs: int, task: Task = ANY_BINARY) ->
 
 
 def compare(
-    pipeline: Pipeline, onnx_model: bytes, matrix: pd.DataFrame, threshold: float, at_thresholds: bool = True
+    pipeline: Pipeline, onnx_model: bytes, matrix: pd.DataFrame, task: Task, at_thresholds: bool = True
 ) -> OnnxComparison:
     """Compare ONNX with scikit-learn on every row, and on rows at the model's own thresholds.
 
-    At thresholds only probabilities are compared: rounding alone may change a decision there.
+    At thresholds only scores are compared: rounding alone may change a decision there.
 
     Args:
         matrix: float32 (n, k), columns named as in training.
-        threshold: decision threshold of the positive class.
+        task: of the contract.
         at_thresholds: False: compare only the given rows.
     """
-    score = onnx_scorer(onnx_model)
+    score, own = onnx_scorer(onnx_model, task), task_model(task)
 
     def both(rows: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         given = np.ascontiguousarray(rows.to_numpy(dtype=np.float32))
-        return pipeline.predict_proba(rows)[:, 1].astype(np.float64), score(given).astype(np.float64)
+        answered = np.asarray(own.answered_by(pipeline, rows), dtype=np.float64)
+        return own.scores(answered), score(given).astype(np.float64)
 
     expected, found = both(matrix)
     near = pd.DataFrame(columns=matrix.columns, dtype=np.float32)
@@ -104,10 +117,11 @@ def compare(
     real = real[np.isfinite(real).all(axis=1)]
     if at_thresholds and len(real):
         near = pd.DataFrame(proof_rows(pipeline, real), columns=matrix.columns)
+    decided, found_decided = (rules_of(task).of(scores)[1:] for scores in (expected, found))
     return OnnxComparison(
         rows=len(matrix),
-        largest_difference=float(np.abs(expected - found).max()),
-        changed_decisions=int(((expected >= threshold) != (found >= threshold)).sum()),
+        largest_difference=float(deviations(expected, found).max()),
+        changed_decisions=int((decided[0] != found_decided[0]).sum()) if decided else None,
         threshold_rows=len(near),
-        difference_at_thresholds=float(np.abs(np.subtract(*both(near))).max()) if len(near) else 0.0,
+        difference_at_thresholds=float(deviations(*both(near)).max()) if len(near) else 0.0,
     )

@@ -1,18 +1,18 @@
 """Fits candidates on a few rows first, to refuse in seconds what could not be registered or served."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import skops.io
-from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from scoring.errors import ModelError
-from scoring.models.classes import check_classifier, check_probabilities
+from scoring.evaluation import Labels
 from scoring.models.stored_pipeline import foreign_types, untrusted
+from scoring.models.task_models import PredictedTask, task_model
 from training.compilation import onnx_model
 from training.compilation.boosters import booster_in
 from training.errors import ModelImportError, TrainingError
@@ -21,7 +21,7 @@ _ROWS_OF_A_CLASS = 60
 
 
 def check_candidate(
-    name: str, made: Callable[[], Pipeline], matrix: pd.DataFrame, labels: NDArray[np.bool_], class_names: Sequence[str]
+    name: str, made: Callable[[], Pipeline], matrix: pd.DataFrame, labels: Labels, task: PredictedTask
 ) -> None:
     """Fit a candidate on a few training rows and check that it could be registered and served.
 
@@ -31,7 +31,11 @@ def check_candidate(
         TrainingError: it could not be registered or served; names the candidate, the reason and the remedy.
     """
     labels = np.asarray(labels)
-    few = np.sort(np.concatenate([np.flatnonzero(labels == each)[:_ROWS_OF_A_CLASS] for each in np.unique(labels)]))
+    if task.class_names:
+        of_each = [np.flatnonzero(labels == each)[:_ROWS_OF_A_CLASS] for each in np.unique(labels)]
+        few = np.sort(np.concatenate(of_each))
+    else:
+        few = np.arange(min(len(labels), 2 * _ROWS_OF_A_CLASS))
     rows, of_rows = matrix.iloc[few].reset_index(drop=True), labels[few]
     try:
         with warnings.catch_warnings():
@@ -39,10 +43,10 @@ def check_candidate(
             pipeline = made().fit(rows, of_rows)
     except Exception:  # whatever the estimator raises
         return
-    check_registrable(pipeline, rows, class_names, f"candidate {name!r}")
+    check_registrable(pipeline, rows, task, f"candidate {name!r}")
 
 
-def check_registrable(pipeline: Pipeline, rows: pd.DataFrame, class_names: Sequence[str], what: str) -> tuple[str, ...]:
+def check_registrable(pipeline: Pipeline, rows: pd.DataFrame, task: PredictedTask, what: str) -> tuple[str, ...]:
     """Check that a fitted pipeline can be registered and served.
 
     Returns:
@@ -52,14 +56,15 @@ def check_registrable(pipeline: Pipeline, rows: pd.DataFrame, class_names: Seque
         TrainingError: it cannot be registered or served.
     """
     try:
-        check_classifier(pipeline, class_names)
-        check_probabilities(pipeline.predict_proba(rows), len(rows), class_names)
+        own = task_model(task)
+        own.check_pipeline(pipeline)
+        own.check_outputs([own.answered_by(pipeline, rows)], len(rows))
     except ModelError as error:
         raise TrainingError(f"{what} cannot be served: {error}") from None
     types = _types(pipeline, what)
     if library := booster_in(pipeline):
         try:
-            onnx_model.compile_to_onnx(pipeline, rows.shape[1])
+            onnx_model.compile_to_onnx(pipeline, rows.shape[1], task)
         except ModelImportError as error:
             raise TrainingError(f"{what} cannot be served: {booster_refusal(library, str(error))}") from None
     return types

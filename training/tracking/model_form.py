@@ -29,25 +29,26 @@ _ALLOWED = _NEEDED | {
 _PYFUNC: Mapping[str, tuple[Any, ...]] = {
     "loader_module": ("mlflow.sklearn",),
     "model_path": (PIPELINE_FILE,),
-    "predict_fn": ("predict_proba",),
 }
 _SKLEARN: Mapping[str, tuple[Any, ...]] = {
     "code": (None,),
     "pickled_model": (PIPELINE_FILE,),
     "serialization_format": ("skops",),
 }
+_PYFUNC_FLAVOR: Final = "python_function"
 _FLAVORS: Mapping[str, tuple[Mapping[str, tuple[Any, ...]], frozenset[str]]] = {
-    "python_function": (_PYFUNC, frozenset({"env", "python_version"})),
+    _PYFUNC_FLAVOR: (_PYFUNC, frozenset({"env", "python_version"})),
     "sklearn": (_SKLEARN, frozenset({"sklearn_version", "skops_trusted_types"})),
 }
 """Flavour → entries with their allowed values, and entries of any value, which load nothing."""
 
 
-def refuse_foreign_code(folder: Path, what: str) -> None:
+def refuse_foreign_code(folder: Path, what: str, method: str) -> None:
     """Check that a downloaded model has only the files and `MLmodel` entries that training writes.
 
     Args:
         what: the version, for messages.
+        method: of the pipeline, which gives the task's answers.
 
     Raises:
         ModelImportError: a file is missing or foreign, or `MLmodel` names something else to load.
@@ -63,15 +64,16 @@ def refuse_foreign_code(folder: Path, what: str) -> None:
         flavors = {name: dict(entries) for name, entries in described["flavors"].items()}
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, TypeError, KeyError, ValueError, AttributeError):
         raise ModelImportError(f"{what}: {MLMODEL_FILE} cannot be read; it was altered since") from None
-    if objection := _objection(flavors):
+    if objection := _objection(flavors, method):
         raise ModelImportError(f"{what}: {MLMODEL_FILE} {objection}; it was altered since, or was not trained here")
 
 
-def _objection(flavors: Mapping[Any, Mapping[Any, Any]]) -> str:
+def _objection(flavors: Mapping[Any, Mapping[Any, Any]], method: str) -> str:
     if flavors.keys() != _FLAVORS.keys():
         return f"has the flavours {', '.join(sorted(map(str, flavors)))} instead of {', '.join(sorted(_FLAVORS))}"
-    for name, (fixed, free) in _FLAVORS.items():
+    for name, (written, free) in _FLAVORS.items():
         entries = flavors[name]
+        fixed = {**written, "predict_fn": (method,)} if name == _PYFUNC_FLAVOR else written
         for entry, allowed in fixed.items():
             if entries.get(entry) not in allowed:
                 return f"has {entries.get(entry)!r} for {name}.{entry}"

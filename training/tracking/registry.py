@@ -24,6 +24,7 @@ from artefacts.process.redaction import redacted
 from contract import ContractError, ModelContract, content_sha256
 from scoring.errors import ModelError
 from scoring.models.stored_pipeline import read_pipeline
+from scoring.models.task_models import task_model
 from training.errors import ModelImportError, TrainingError
 from training.tracking.model_form import MLMODEL_FILE, REGISTERED_META, refuse_foreign_code
 from training.tracking.moved_artifacts import follow_moved_database
@@ -44,6 +45,9 @@ MLMODEL_SHA256 = "mlmodel_sha256"
 
 LABEL_DAYS = "label_days"
 """Tag of a version, and parameter of its run: length in days of the label's window."""
+
+FEATURE_SERVICE = "feast.feature_service"
+"""Tag of a run and its version: name of the feature service. Feast's `store.mlflow.resolve_features` reads it."""
 
 FEATURES_SHA256 = "features_sha256"
 """Tag of a version: what the features were built from that it was trained on, see `dataset.built_from`."""
@@ -183,7 +187,7 @@ def download(version: ModelVersion, folder: Path) -> RegisteredModel:
         contract = ModelContract.from_json(document)
     except ContractError as error:
         raise ModelImportError(f"{what}: {error}") from None
-    refuse_foreign_code(model, what)
+    refuse_foreign_code(model, what, task_model(contract.task).method)
     digests = {
         "contract_sha256": content_sha256(document),
         "model_sha256": digest_of(model),

@@ -20,9 +20,10 @@ from mlflow.tracking import MlflowClient
 from sklearn.pipeline import Pipeline
 
 from artefacts.addresses import PROJECT_ROOT
-from contract import ModelContract
+from contract import ModelContract, Task
 from contract.tasks import TaskKind
 from scoring.evaluation import Estimate
+from scoring.models.task_models import task_model
 from scoring.models.trusted_types import TRUSTED_TYPES
 from training.compilation.preflight import check_registrable
 from training.tracking import registry
@@ -70,19 +71,22 @@ def log_test_set(test_set: pd.DataFrame) -> str:
         return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def log_model(pipeline: Pipeline, example: pd.DataFrame, name: str, foreign: Collection[str] = ()) -> ModelInfo:
+def log_model(
+    pipeline: Pipeline, example: pd.DataFrame, name: str, task: Task, foreign: Collection[str] = ()
+) -> ModelInfo:
     """Log the model with signature and example and register it under `name`.
 
     Args:
         foreign: further types that the user trusts.
     """
+    own = task_model(task)
     info: ModelInfo = mlflow.sklearn.log_model(
         pipeline,
         name="model",
         serialization_format="skops",
         skops_trusted_types=sorted(TRUSTED_TYPES | set(foreign)),
-        pyfunc_predict_fn="predict_proba",
-        signature=infer_signature(example, pipeline.predict_proba(example)),
+        pyfunc_predict_fn=own.method,
+        signature=infer_signature(example, own.answered_by(pipeline, example)),
         input_example=example,
         registered_model_name=name,
         # Given, because MLflow would load the model in another process to infer them.
@@ -111,14 +115,14 @@ def register(
         features_sha256: of what the offline store was built from, see `training.data.dataset.built_from`.
 
     Raises:
-        TrainingError: the model holds a type that is not trusted, or does not have the contract's classes.
+        TrainingError: the model holds a type that is not trusted, or is not of the contract's task or classes.
     """
     example = test_set[drafted.feature_names].head(5)
-    foreign = check_registrable(pipeline, example, drafted.binary.classes, f"model {drafted.model_name!r}")
+    foreign = check_registrable(pipeline, example, drafted.task, f"model {drafted.model_name!r}")
     drafted = drafted.model_copy(update={"trusted_types": foreign})
     test_set_sha256 = log_test_set(test_set)
     name = drafted.model_name
-    model = log_model(pipeline, example, name, foreign)
+    model = log_model(pipeline, example, name, drafted.task, foreign)
     version = client.get_model_version(name, str(model.registered_model_version))
     run_id = str(version.run_id)
     contract = drafted.model_copy(update={"model_version": str(version.version), "run_id": run_id})
@@ -133,12 +137,14 @@ def register(
         "model_sha256": model_sha256,
         registry.MLMODEL_SHA256: mlmodel_sha256,
         "test_set_sha256": test_set_sha256,
+        registry.FEATURE_SERVICE: contract.feature_service,
         "feature_service_sha256": contract.feature_schema.sha256,
         "data_fingerprint": contract.data_fingerprint,
         registry.FEATURES_SHA256: features_sha256,
         "git_commit": _git_commit(),
         **({registry.LABEL_DAYS: str(contract.label.days)} if contract.label else {}),
     }
+    client.set_tag(run_id, registry.FEATURE_SERVICE, contract.feature_service)
     for key, value in tags.items():
         client.set_model_version_tag(name, version.version, key, value)
     return Registered(client.get_model_version(name, version.version), contract, model.signature is not None)

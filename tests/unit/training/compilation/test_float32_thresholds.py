@@ -31,7 +31,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from xgboost import XGBClassifier, XGBRegressor
 
-from scoring.models.onnx_scorer import onnx_scorer
+from scoring.models.onnx_scorer import ANY_BINARY, onnx_scorer
 from training.compilation.boosters import booster_in, register_converters
 from training.compilation.float32_thresholds import round_down_to_float32, with_float32_thresholds
 from training.compilation.onnx_model import MAX_DIFFERENCE, compare, compile_to_onnx
@@ -70,7 +70,7 @@ def test_trees_with_thresholds_between_two_float32_values_are_compiled_to_the_sa
 ) -> None:
     pipeline = Pipeline([("classifier", estimator)]).fit(*neighbours())
 
-    found = compare(pipeline, compile_to_onnx(pipeline, 3), neighbours(2, 2_000)[0], threshold=0.5)
+    found = compare(pipeline, compile_to_onnx(pipeline, 3), neighbours(2, 2_000)[0], ANY_BINARY)
 
     assert found.equal, str(found)
     assert found.threshold_rows > 50
@@ -148,12 +148,12 @@ def test_one_threshold_rounded_to_the_wrong_side_is_found_although_no_test_row_l
         options={id(pipeline): {"zipmap": False}},
     )
 
-    found = compare(pipeline, bytes(rounded.SerializeToString()), far, threshold=0.5)
+    found = compare(pipeline, bytes(rounded.SerializeToString()), far, ANY_BINARY)
 
     assert found.largest_difference <= MAX_DIFFERENCE
     assert found.difference_at_thresholds > 1e-3
     assert not found.equal
-    assert compare(pipeline, compile_to_onnx(pipeline, 1), far, threshold=0.5).equal
+    assert compare(pipeline, compile_to_onnx(pipeline, 1), far, ANY_BINARY).equal
 
 
 @pytest.mark.parametrize("estimator", TREES[:5], ids=lambda each: type(each).__name__)
@@ -162,7 +162,7 @@ def test_a_scaler_before_trees_is_found_out_at_the_thresholds(estimator: BaseEst
     matrix = pd.DataFrame(random.gamma(2, 300, (800, 3)), columns=NAMES, dtype=np.float32)
     pipeline = make_pipeline(StandardScaler(), estimator).fit(matrix, random.random(800) < 0.4)
 
-    found = compare(pipeline, compile_to_onnx(pipeline, 3), matrix, threshold=0.5)
+    found = compare(pipeline, compile_to_onnx(pipeline, 3), matrix, ANY_BINARY)
 
     assert not found.equal
     assert found.difference_at_thresholds > 1e-3
@@ -173,7 +173,7 @@ def test_missing_values_that_onnx_sends_down_another_branch_are_found_out() -> N
     matrix = matrix.mask(np.random.default_rng(4).random(matrix.shape) < 0.2)
     pipeline = Pipeline([("classifier", RandomForestClassifier(8, random_state=1))]).fit(matrix, churned)
 
-    assert not compare(pipeline, compile_to_onnx(pipeline, 3), matrix, threshold=0.5).equal
+    assert not compare(pipeline, compile_to_onnx(pipeline, 3), matrix, ANY_BINARY).equal
 
 
 def test_inputs_that_vary_by_less_than_a_percent_are_judged_by_their_difference() -> None:
@@ -183,7 +183,7 @@ def test_inputs_that_vary_by_less_than_a_percent_are_judged_by_their_difference(
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=100)).fit(matrix, churned)
     compiled = compile_to_onnx(pipeline, 3)
 
-    found = compare(pipeline, compiled, matrix, threshold=0.5)
+    found = compare(pipeline, compiled, matrix, ANY_BINARY)
 
     differences = np.abs(pipeline.predict_proba(matrix)[:, 1] - onnx_scorer(compiled)(matrix.to_numpy()))
     assert found.equal == bool(differences.max() <= MAX_DIFFERENCE and not found.changed_decisions)

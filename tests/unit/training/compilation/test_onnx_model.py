@@ -7,7 +7,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
-from scoring.models.onnx_scorer import onnx_scorer
+from contract import BinaryTask, DecisionThreshold
+from scoring.models.onnx_scorer import ANY_BINARY, onnx_scorer
 from tests.models.fakes import DAYS_SINCE, DEFAULTS, training_rows
 from training.compilation.onnx_model import MAX_DIFFERENCE, compare, compile_to_onnx
 from training.errors import ModelImportError
@@ -27,8 +28,9 @@ def fitted(candidate: str, seed: int = 5) -> Pipeline:
 @pytest.mark.parametrize("threshold", [0.1, 0.5, 0.9])
 def test_a_candidate_and_its_compiled_form_agree_on_new_rows(candidate: str, threshold: float) -> None:
     pipeline = fitted(candidate)
+    task = BinaryTask(classes=("a", "b"), threshold=DecisionThreshold(value=threshold, rule="given by the test"))
 
-    found = compare(pipeline, compile_to_onnx(pipeline, INPUTS), training_rows(seed=77, rows=2000)[0], threshold)
+    found = compare(pipeline, compile_to_onnx(pipeline, INPUTS), training_rows(seed=77, rows=2000)[0], task)
 
     assert 2000 == found.rows
     assert found.largest_difference <= MAX_DIFFERENCE
@@ -87,9 +89,10 @@ def test_compiling_answers_each_row_by_itself(candidate: str) -> None:
 def test_comparing_reports_a_model_trained_on_other_rows(candidate: str) -> None:
     other = compile_to_onnx(fitted(candidate, seed=6), INPUTS)
 
-    found = compare(fitted(candidate, seed=5), other, training_rows(seed=77)[0], threshold=0.5)
+    found = compare(fitted(candidate, seed=5), other, training_rows(seed=77)[0], ANY_BINARY)
 
     assert found.largest_difference > 100 * MAX_DIFFERENCE
+    assert found.changed_decisions
     assert found.changed_decisions > 0
 
 
@@ -101,7 +104,7 @@ def test_comparing_reports_swapped_columns() -> None:
         training_rows(5, rows=600)[0][[*names[1:], names[0]]], training_rows(5, rows=600)[1]
     )
 
-    found = compare(pipeline, compile_to_onnx(swapped, INPUTS), rows, threshold=0.5)
+    found = compare(pipeline, compile_to_onnx(swapped, INPUTS), rows, ANY_BINARY)
 
     assert found.largest_difference > 0.01
 
