@@ -79,6 +79,8 @@ MAKES_MODELS := training scoring artefacts contract $(filter-out training/%,$(CA
 MAKE_ORDERS = $(PY) -m training data $(call options,ORDERS LINES) $${ORDERS:+$(call options,UNTIL COMPLETE)} $(call options,SYNTHETIC SEED REFERENCE_DATE)
 COMPOSE := docker compose --file deploy/compose.yaml
 COMPOSED := "$$PWD/$(OWN)/compose"
+# The image and the model in it: its Bento has the pin of `make run`, which is another one or none.
+COMPOSED_MODEL := SERVICE_IMAGE=$$(cat $(COMPOSED)/image) SERVICE_MODEL_TAG=$$(cat $(COMPOSED)/model_tag)
 SECRETS := deploy/$(SECRETS_DIR:./%=%)
 DEFINITIONS := $(filter-out $(REPO)/transformations.py,$(wildcard $(REPO)/*.py)) $(REPO)/feature_store.yaml
 
@@ -95,11 +97,11 @@ up: installed ## all of it in containers, by docker compose (docs/operations/com
 	@$(MAKE) --no-print-directory jobs-image BUILDER=docker
 	@$(COMPOSE) up --detach --wait redis mlflow
 	@[ -f $(COMPOSED)/model_tag ] || $(COMPOSE) run --rm jobs python deploy/jobs/schedule.py first
-	@$(MAKE) --no-print-directory composed-image && SERVICE_IMAGE=$$(cat $(COMPOSED)/image) $(COMPOSE) up --detach --wait
+	@$(MAKE) --no-print-directory composed-image && $(COMPOSED_MODEL) $(COMPOSE) up --detach --wait
 	@echo "Ready. Ask it:"; echo "  curl -s http://127.0.0.1:$$PORT/$(if $(filter training/churn,$(CASE)),predict,model) -H 'Authorization: Bearer $$(cat $(SECRETS)/api_key)'"$(if $(filter training/churn,$(CASE)),\
 		"-H 'Content-Type: application/json' -d '{\"customer_id\": \"00042\"}'")
 rollout: installed ## the champion of compose's MLflow in a new image, one replica after the other
-	@$(MAKE) --no-print-directory composed-image && SERVICE_IMAGE=$$(cat $(COMPOSED)/image) deploy/rollout.sh
+	@$(MAKE) --no-print-directory composed-image && $(COMPOSED_MODEL) deploy/rollout.sh
 down: ## stop what make up or make redis started; its data stay
 	@if [ -x $(PY) ]; then $(PY) -m jobs redis-down; fi
 	@if [ -d $(COMPOSED) ]; then $(COMPOSE) down; fi
@@ -285,7 +287,7 @@ audit-skew: installed ## what was served against the offline store, value by val
 audit-skew_takes := SINCE UNTIL SAMPLE OUT ID_KEY_FILE MAX_UNEXPLAINED MAX_FAULTS MAX_MOVED
 drift: installed ## live inputs and scores against a baseline → var/drift [BASELINE=training|promoted|2025-12-01..2026-01-01] [SINCE=2026-01-31] [UNTIL=…] [OUT=…]
 drift_takes := BASELINE SINCE UNTIL OUT
-labels: installed ## who of the answered had left, once due → var/labels.parquet [DAYS=30] [SINCE=2026-01-31] [UNTIL=…] [OUT=…] [ID_KEY_FILE=…]
+labels: installed ## what became of the answered, once due → var/labels.parquet [DAYS=30] [SINCE=2026-01-31] [UNTIL=…] [OUT=…] [ID_KEY_FILE=…]
 labels_takes := OUT=$(OWN)/labels.parquet DAYS SINCE UNTIL ID_KEY_FILE
 live-quality: installed ## answers held against labels, by model and week → var/live_quality [LABELS=var/labels.parquet] [SINCE=2026-01-31] [UNTIL=…] [OUT=…] [MAX_AUC_LOSS=0.05]
 live-quality_takes := LABELS=$(OWN)/labels.parquet SINCE UNTIL OUT MAX_AUC_LOSS

@@ -194,3 +194,14 @@ def test_redis_takes_its_configuration_and_its_health_is_asked_without_a_secret(
 
 def test_the_jobs_say_whose_rows_they_write_by_the_project_s_name() -> None:
     assert f"${{COMPOSE_PROJECT_NAME:-{COMPOSE['name']}}}" == SERVICES["jobs"]["environment"]["JOBS_OWNER"]
+
+
+def test_make_tells_the_replicas_which_model_the_image_holds() -> None:
+    """The Bento's own pin is that of `make run`: `make up` imports the model of compose's MLflow beside it."""
+    recipes = (SOURCE / "Makefile").read_text()
+
+    assert {None} == {environment_of(name)["SERVICE_MODEL_TAG"] for name in ("service-1", "service-2")}
+    assert re.search(r"^COMPOSED_MODEL := SERVICE_IMAGE=\S+ \S+ SERVICE_MODEL_TAG=\S+ \S+/model_tag\)$", recipes, re.M)
+    assert 2 == len(
+        re.findall(r"composed-image && \$\(COMPOSED_MODEL\) (?:\$\(COMPOSE\) up|deploy/rollout\.sh)", recipes)
+    )
