@@ -7,27 +7,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from artefacts.log_rows import log_files
+from artefacts.log_rows import keys_of, log_files
 from artefacts.process.printable import printable
 from artefacts.process.tables import table_lines
-from contract import FeatureInput, ModelContract
+from contract import FeatureInput, ModelContract, MulticlassTask
 from jobs.errors import ArgumentError, JobError
-from jobs.inference_log.reading import explain_nothing_found
+from jobs.inference_log.answer_words import answer_words
+from jobs.inference_log.reading import explain_nothing_found, logged_outputs
+from scoring.agreement import reproduced, same_answers
 from scoring.errors import ModelError
 from scoring.explanation import Explainer, Explanation
 from scoring.inference_log import read_log
 from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import open_model
-
-TOLERANCE = 1e-6
-"""Allowed difference between the logged and the recomputed probability. The model computes in float32."""
+from scoring.task_outputs import Outputs, task_outputs
 
 
 class NotReproducedError(JobError):
-    """The logged model computes another probability or decision from the logged inputs."""
+    """The logged model computes another answer from the logged inputs."""
 
     exit_code = 3
 
@@ -60,7 +61,7 @@ def why(folder: Path, query: DecisionQuery) -> Iterator[str]:
     Raises:
         JobError: the log has no such row.
         ModelError: a model is not in the BentoML model store, or is not what it was. All other models were described.
-        NotReproducedError: the same inputs give another probability or decision. Everything was described.
+        NotReproducedError: the same inputs give another answer. Everything was described.
     """
     found, damaged = _find(folder, query)
     yield from (f"warning: {what}" for what in damaged)
@@ -79,45 +80,49 @@ def why(folder: Path, query: DecisionQuery) -> Iterator[str]:
         raise errors[0]
 
 
-def _find(folder: Path, query: DecisionQuery) -> tuple[list[dict[str, Any]], list[str]]:
+def _find(folder: Path, query: DecisionQuery) -> tuple[list[pa.Table], list[str]]:
     """The logged rows, the answering model's first, and one line for each file that cannot be read."""
     this = (pc.field("request_id") == query.request_id) & (pc.field("row") == query.row)
     found, damaged = [], []
     for file in log_files(folder, query.since, query.until):
         try:
-            found += read_log(file, this).to_pylist()
+            table = read_log(file, this)
+            found += [table.slice(row, 1) for row in range(table.num_rows)]
         except ModelError as error:
             damaged.append(str(error))
-    return sorted(found, key=lambda logged: (not logged["answered"], logged["as_of"])), damaged
+    return sorted(found, key=lambda row: (not row["answered"][0].as_py(), row["as_of"][0].as_py())), damaged
 
 
-def _describe(logged: dict[str, Any]) -> Iterator[str]:
+def _describe(row: pa.Table) -> Iterator[str]:
+    (logged,) = row.to_pylist()
     answered = "answered" if logged["answered"] else "did not answer"
     yield f"request     {logged['request_id']} row {logged['row']}, {logged['as_of'].isoformat()}"
-    yield f"customer    {logged['customer_id']}"
+    for key in keys_of(row.schema):
+        yield f"{key.name.removesuffix('_id'):<11} {logged[key.name]}"
     yield f"model       {logged['model_name']} version {logged['model_version']}, {logged['role']}, {answered}"
     yield f"tag         {logged['model_tag']}"
     yield f"contract    {logged['contract_sha256']}"
     cached = "" if logged["cached_seconds"] is None else f", features read {logged['cached_seconds']:.1f} s before"
     yield f"status      {logged['status']}{cached}"
     if logged["inputs"] is None:
-        yield "no features were stored for this customer, so nothing was scored"
+        yield "no features were stored for this key, so nothing was scored"
         return
     model = _opened(logged)
     contract = model.contract
     vector = np.array([logged["inputs"]], dtype=np.float32)
     if vector.shape[1] != len(contract.inputs):
         raise ModelError(f"{vector.shape[1]} inputs are logged, model {model.tag} takes {len(contract.inputs)}")
-    again = float(model.score(vector)[0])
-    probability, threshold = logged["churn_probability"], contract.binary.threshold.value
-    if probability is not None:
-        decision = "churn" if logged["churn"] else "no churn"
-        yield f"probability {probability!r}: {decision}, which it is from {threshold!r} on"
-        yield f"recomputed  {again!r}, differs by {abs(again - probability):.1e}"
+    task, words = task_outputs(contract), answer_words(contract)
+    outputs, again = logged_outputs(row, contract), task.of(model.score(vector).astype(np.float64))
+    scored = logged[contract.outputs[0].name] is not None
+    if scored:
+        yield from words.lines(outputs, again)
     yield ""
-    yield from _inputs(logged, contract, _explained(model, vector))
-    if probability is not None:
-        _check(logged, again, threshold)
+    yield from _inputs(logged, contract, _explained(model, vector, outputs))
+    if scored and not reproduced(outputs, again, contract)[0]:
+        raise NotReproducedError(f"model {model.tag} {words.unlike(outputs, again)}")
+    if scored and not same_answers(outputs, task.of(outputs[0]), contract)[0]:
+        raise NotReproducedError(words.contradiction(outputs))
 
 
 def _opened(logged: dict[str, Any]) -> ImportedModel:
@@ -133,10 +138,12 @@ def _opened(logged: dict[str, Any]) -> ImportedModel:
     return model
 
 
-def _explained(model: ImportedModel, vector: NDArray[np.float32]) -> Explanation | str:
-    """The explanation, or the reason why there is none."""
+def _explained(model: ImportedModel, vector: NDArray[np.float32], logged: Outputs) -> Explanation | str:
+    """The explanation, of several classes that of the logged one; or the reason why there is none."""
+    several = isinstance(model.contract.task, MulticlassTask) and logged[1][0] >= 0
     try:
-        return Explainer.of(model.load_pipeline(), model.contract.feature_names).explain(vector)
+        explainer = Explainer.of(model.load_pipeline(), model.contract.feature_names, model.contract.task.kind)
+        return explainer.explain(vector, logged[1].tolist() if several else None)
     except ModelError as error:
         return str(error)
 
@@ -175,16 +182,3 @@ def _policy(feature: FeatureInput, ttl: dict[str, float | None]) -> str:
     shortest = min((seconds for source in feature.sources if (seconds := ttl[source]) is not None), default=None)
     stale = "never stale" if shortest is None else f"stale after {timedelta(seconds=shortest)}: {feature.on_stale}"
     return f"{stale}; missing: {feature.on_missing} ({feature.default:g} from {feature.default_from})"
-
-
-def _check(logged: dict[str, Any], again: float, threshold: float) -> None:
-    """Raise NotReproducedError if the logged probability or decision is not the model's."""
-    probability = logged["churn_probability"]
-    if not abs(again - probability) <= TOLERANCE:
-        raise NotReproducedError(
-            f"model {logged['model_tag']} makes {again!r} of these inputs, {probability!r} was answered"
-        )
-    if logged["churn"] != (probability >= threshold):
-        raise NotReproducedError(
-            f"the logged decision contradicts probability {probability!r} at threshold {threshold!r}"
-        )

@@ -215,7 +215,7 @@ def test_thresholds_hold_moved_decisions_and_the_metrics_name_no_customer(shop: 
     sharp = replace(shop, model=replace(shop.model, contract=contract))
     sharp.serve()
 
-    with pytest.raises(SkewError, match=r"of 40 decisions \(.*%\) would be others by the offline vector") as caught:
+    with pytest.raises(SkewError, match=r"of 40 answers \(.*%\) would be others by the offline vector") as caught:
         sharp.audit(max_moved=0.01)
 
     assert 3 == caught.value.exit_code
