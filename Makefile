@@ -20,13 +20,14 @@ ROUNDS ?= 3
 SECONDS ?= 2
 USE_CASE ?= training/churn
 GOALS := $(MAKECMDGOALS)
-VALUES_OF := AS_OF BASELINE BENTO BUILDER COMPLETE CONTRACTS CUSTOMERS DAYS ENGINE FEAST_REGISTRY FORCE FULL GOALS HOST ID_KEY_FILE IMAGE INCOMING JOBS_IMAGE KEYS_FILE \
+VALUES_OF := AS_OF BASELINE BENTO BUILDER COMPLETE CONTRACTS DAYS ENGINE ENTITIES FEAST_REGISTRY FORCE FULL GOALS HOST ID_KEY_FILE IMAGE INCOMING JOBS_IMAGE KEYS_FILE \
 	LABELS LARGEST LINES MAX_AUC_LOSS MAX_FAULTS MAX_MOVED MAX_UNEXPLAINED MLFLOW_PORT MODE MODEL MODEL_TAG_PATH NAME NAMESPACE OFFLINE_STORE_DIR \
 	OFFLINE_STORE_TYPE ONCE OPTIONS ORDERS ORDERS_PATH OUT PORT PYTHON REASON REFERENCE_DATE RELEASE REPLACE REQUEST ROUNDS ROW SAMPLE SECONDS SEED SHARE SINCE SIZES \
 	SOURCE STREAMED_ORDERS_DIR SYNTHETIC TAKE_OVER TESTS TO TRAINING_LABEL_DAYS UNTIL USE_CASE VALUES VENV VERSION
 # A name that no target and no setting has is probably misspelt. Said here, before the next lines change the origin of names.
 SETTINGS := BENTOML_% FEAST_% INFERENCE_% JOBS_% KAFKA_% MLFLOW_% MODEL_% OTEL_% PROMOTION_% REDIS_% REGISTRY_% SERVICE_% TRAINING_%
 UNKNOWN := $(strip $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(filter-out $(VALUES_OF) $(SETTINGS),$(name)))))
+$(if $(filter CUSTOMERS,$(UNKNOWN)),$(error CUSTOMERS is called ENTITIES now))
 $(if $(UNKNOWN),$(warning no target takes $(UNKNOWN), see make help))
 # make runs a $(shell …) in a value of its command line when it exports that value. This makes every value plain text before.
 as_text = $(eval override $(1) := $$(value $(1)))$(eval export $(1))
@@ -272,8 +273,8 @@ chart: installed ## the Helm chart: linted, rendered, validated, packed → var/
 
 ## Score without HTTP
 .PHONY: score-batch score-stream
-score-batch: imported ## everybody's prediction as Parquet [AS_OF=2026-01-31T00:00] [OUT=var/predictions] [CUSTOMERS=file.csv] [ENGINE=spark]
-score-batch_takes := OUT=$(OWN)/predictions AS_OF CUSTOMERS ENGINE
+score-batch: imported ## everybody's prediction as Parquet [AS_OF=2026-01-31T00:00] [OUT=var/predictions] [ENTITIES=file.csv] [ENGINE=spark]
+score-batch_takes := OUT=$(OWN)/predictions AS_OF ENTITIES ENGINE
 score-stream: imported redis ## follow new orders [INCOMING=var/stream/incoming] [OUT=var/stream] [SOURCE=json|parquet|kafka] [ONCE=1]; Ctrl-C ends
 score-stream_takes := INCOMING=$(OWN)/stream/incoming OUT=$(OWN)/stream SOURCE ONCE
 

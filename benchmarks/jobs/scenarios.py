@@ -177,7 +177,7 @@ def _beside_peer(place: Scratch) -> dict[str, Any]:
     words = ("benchmarks.apps.plain_batch", str(asked), as_of, str(answered))
     peer = place.run("plain script, 20,000 customers", *words, most_seconds=900, variables=variables)
     out = place.folder / "predictions_beside_peer"
-    ours = ("jobs", "score-batch", "--out", str(out), "--as-of", as_of, "--customers", str(asked))
+    ours = ("jobs", "score-batch", "--out", str(out), "--as-of", as_of, "--entities", str(asked))
     cost = place.run("score-batch, 20,000 customers", *ours)
     _check_equal(pq.read_table(answered), pq.read_table(next(out.rglob("part-0.parquet"))))
     rows = pq.read_metadata(asked).num_rows

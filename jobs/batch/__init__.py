@@ -1,1 +1,1 @@
-"""Batch scoring: scores all customers, or a list, from the offline store."""
+"""Batch scoring: scores every key, or a list, from the offline store."""

@@ -1,4 +1,4 @@
-"""Scores all or listed customers from the offline store as of a time, on one machine, in chunks."""
+"""Scores every or listed keys from the offline store as of a time, on one machine, in chunks."""
 
 import logging
 import time
@@ -17,7 +17,7 @@ from artefacts.addresses import Artefacts
 from artefacts.prediction_rows import prediction_schema
 from artefacts.process.atomic_files import replaced_folder
 from contract import Resolver
-from jobs.batch.customer_list import CustomerList, read_customer_list
+from jobs.batch.key_list import KeyList, read_key_list
 from jobs.batch.prediction_rows import counts, feature_issues, predictions
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
@@ -32,7 +32,7 @@ from scoring.task_outputs import task_outputs
 
 _LOG = logging.getLogger(__name__)
 
-CUSTOMERS_PER_CHUNK = 100_000
+KEYS_PER_CHUNK = 100_000
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class BatchRequest:
 
     as_of: UTC; the time of features and request-time inputs.
     out: folder of all predictions, with a partition per model version and time.
-    customers: a file of customers, see `read_customer_list`; None scores every customer with a row.
+    keys: a file of keys, see `read_key_list`; None scores every key with a row.
     """
 
     as_of: datetime
     out: Path
-    customers: Path | None = None
+    keys: Path | None = None
 
 
 @dataclass
@@ -59,7 +59,7 @@ class BatchResult:
 
     @property
     def rows(self) -> int:
-        """Customers scored, refused or unknown."""
+        """Keys scored, refused or unknown."""
         return sum(self.statuses.values())
 
 
@@ -70,7 +70,7 @@ class OpenedBatch:
     model: ImportedModel
     plan: FeaturePlan
     sources: dict[str, ViewSource]
-    listed: CustomerList | None
+    listed: KeyList | None
     partition: Path
 
 
@@ -85,7 +85,7 @@ def partition_of(request: BatchRequest, model: ImportedModel) -> Path:
 
 
 def open_batch(artefacts: Artefacts, model: ImportedModel, request: BatchRequest, now: datetime) -> OpenedBatch:
-    """Open the registry, the offline store and the list of customers, and check them against the model's contract.
+    """Open the registry, the offline store and the list of keys, and check them against the model's contract.
 
     Raises:
         JobError: the time lies in the future, or one of them cannot be used.
@@ -96,8 +96,8 @@ def open_batch(artefacts: Artefacts, model: ImportedModel, request: BatchRequest
     contract = model.contract
     resolver = Resolver.of(contract)
     listed = None
-    if request.customers is not None:
-        listed = read_customer_list(request.customers, contract.feature_schema.entity_keys[0].join_key, resolver)
+    if request.keys is not None:
+        listed = read_key_list(request.keys, contract.join_key, resolver)
     store = open_feature_store(artefacts)
     plan = FeaturePlan.of(store, contract)
     # All views of one build, even if a new one is put in place meanwhile.
@@ -113,10 +113,10 @@ def open_batch(artefacts: Artefacts, model: ImportedModel, request: BatchRequest
 def score_batch(artefacts: Artefacts, model: ImportedModel, request: BatchRequest, now: datetime) -> BatchResult:
     """Score and put the partition in place in one step. A re-run replaces it; a failed run leaves the old one.
 
-    Memory is bounded by a chunk of `CUSTOMERS_PER_CHUNK` customers and by DuckDB's limit.
+    Memory is bounded by a chunk of `KEYS_PER_CHUNK` keys and by DuckDB's limit.
 
     Raises:
-        JobError: as `open_batch`; or no customer has a row at that time.
+        JobError: as `open_batch`; or no key has a row at that time.
         ContractError: as `open_batch`.
     """
     batch = open_batch(artefacts, model, request, now)
@@ -132,9 +132,9 @@ def score_batch(artefacts: Artefacts, model: ImportedModel, request: BatchReques
             done.seconds["write"] += time.monotonic() - started
             for status, rows in counts(table, batch.model.contract).items():
                 done.statuses[status] += rows
-            _LOG.info(f"  {done.rows:,} customers")
+            _LOG.info(f"  {done.rows:,} rows")
         if not done.rows:
-            raise nobody_has_features(request)
+            raise nothing_to_score(request, model)
     return done
 
 
@@ -147,43 +147,43 @@ def writing_to(out: Path) -> Iterator[None]:
         raise JobError(f"{out}: the predictions cannot be written: {error.strerror or error}") from None
 
 
-def nobody_has_features(request: BatchRequest) -> JobError:
+def nothing_to_score(request: BatchRequest, model: ImportedModel) -> JobError:
     """Error for a batch without any row."""
-    return JobError(f"no customer has features at {request.as_of.isoformat()}; the data start later")
+    return JobError(f"no {model.contract.entity} has features at {request.as_of.isoformat()}; the data start later")
 
 
 def _chunks(batch: OpenedBatch, as_of: datetime, done: BatchResult) -> Iterator[pa.Table]:
     resolver = Resolver.of(batch.model.contract)
     as_of_us = unix_us(as_of)
     with connect() as connection:
-        for key_range in key_ranges(connection, list(batch.sources.values()), CUSTOMERS_PER_CHUNK):
+        for key_range in key_ranges(connection, list(batch.sources.values()), KEYS_PER_CHUNK):
             started = time.monotonic()
             listed = batch.listed.between(key_range.low, key_range.high) if batch.listed else None
-            if listed is not None and not len(listed.customer_ids):
+            if listed is not None and not len(listed.keys):
                 continue
             rows = {
-                name: latest_rows(connection, source, as_of, key_range, listed.customer_ids if listed else None)
+                name: latest_rows(connection, source, as_of, key_range, listed.keys if listed else None)
                 for name, source in batch.sources.items()
             }
             read = time.monotonic()
-            customer_ids = listed.customer_ids if listed else _everybody(rows, batch.plan.join_key)
-            if not len(customer_ids):
+            keys = listed.keys if listed else _every_key(rows, batch.plan.join_key)
+            if not len(keys):
                 continue
             aligned = {
-                view: StoredRows.aligned(rows[view], customer_ids, batch.sources[view], fields)
+                view: StoredRows.aligned(rows[view], keys, batch.sources[view], fields)
                 for view, fields in batch.plan.views.items()
             }
-            raw = batch.plan.assemble(customer_ids, aligned, as_of_us)
+            raw = batch.plan.assemble(keys, aligned, as_of_us)
             resolved = resolver.resolve(raw, as_of_us / 1e6, listed.overrides if listed else None)
             made = outcomes(resolved, batch.model.score(resolved.matrix), task_outputs(batch.model.contract))
-            table = predictions(customer_ids, made, feature_issues(resolved), batch.model.contract, as_of)
+            table = predictions(keys, made, feature_issues(resolved), batch.model.contract, as_of)
             done.seconds["read"] += read - started
             done.seconds["score"] += time.monotonic() - read
             yield table
 
 
-def _everybody(rows: dict[str, pa.Table], join_key: str) -> pa.Array:
-    """Sorted ids of customers with a row in any view."""
+def _every_key(rows: dict[str, pa.Table], join_key: str) -> pa.Array:
+    """Sorted keys with a row in any view."""
     ids = pc.unique(
         pa.chunked_array([chunk for table in rows.values() for chunk in table[join_key].chunks], pa.string())
     )
@@ -194,4 +194,4 @@ def report(done: BatchResult) -> str:
     """Summarize a result for people: rows by status, seconds by stage."""
     statuses = ", ".join(f"{rows:,} {status}" for status, rows in done.statuses.items() if rows)
     seconds = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in done.seconds.items())
-    return f"{done.rows:,} customers ({statuses}) in {done.partition}\n  {seconds}"
+    return f"{done.rows:,} rows ({statuses}) in {done.partition}\n  {seconds}"

@@ -1,4 +1,4 @@
-"""Scores a batch on Spark: the same plan, `resolve` and outcomes as on one machine, over partitions of customers.
+"""Scores a batch on Spark: the same plan, `resolve` and outcomes as on one machine, over partitions of keys.
 
 The executors get the imported model's file, and verify it before they load it. MLflow's `spark_udf` would load what the
 registry holds now, and run the code that it names.
@@ -15,9 +15,9 @@ from artefacts.addresses import PROJECT_ROOT, Artefacts
 from artefacts.prediction_rows import prediction_schema
 from artefacts.process.atomic_files import replaced_folder
 from contract import ModelContract, Resolver
-from jobs.batch.customer_list import CustomerList
+from jobs.batch.key_list import KeyList
 from jobs.batch.prediction_rows import feature_issues, predictions
-from jobs.batch.score_batch import BatchRequest, BatchResult, OpenedBatch, nobody_has_features, open_batch, writing_to
+from jobs.batch.score_batch import BatchRequest, BatchResult, OpenedBatch, nothing_to_score, open_batch, writing_to
 from jobs.offline_store.latest_rows import ViewSource
 from jobs.offline_store.offline_features import FeaturePlan, StoredRows
 from jobs.offline_store.view_files import parts
@@ -68,7 +68,7 @@ def score_batch_on_spark(
             left.unlink()
         (folder / "spark").rmdir()
         if not done.rows:
-            raise nobody_has_features(request)
+            raise nothing_to_score(request, model)
         done.seconds["Spark"] = time.monotonic() - started
     return done
 
@@ -83,7 +83,7 @@ def _scored(session: "SparkSession", batch: OpenedBatch, as_of: "datetime") -> "
 
 
 def _features(session: "SparkSession", batch: OpenedBatch, as_of: "datetime") -> "DataFrame":
-    """Join the latest rows of all views and the overrides: one row per customer."""
+    """Join the latest rows of all views and the overrides: one row per key."""
     key = batch.plan.join_key
     views = [_latest(session, batch.sources[name], fields, as_of, key) for name, fields in batch.plan.views.items()]
     if batch.listed is None:
@@ -120,8 +120,8 @@ def _column(view: str, field: str) -> str:
     return f"{view}__{field}"
 
 
-def _listed(session: "SparkSession", listed: CustomerList, key: str) -> "DataFrame":
-    columns = {key: listed.customer_ids}
+def _listed(session: "SparkSession", listed: KeyList, key: str) -> "DataFrame":
+    columns = {key: listed.keys}
     columns |= {f"{_OVERRIDE}{n}": pa.array(values, from_pandas=True) for n, values in listed.overrides.items()}
     return session.createDataFrame(pa.table(columns))
 
@@ -135,7 +135,7 @@ def _scoring(
     def score(batches: Batches) -> Batches:
         resolver, scorer = Resolver.of(contract), packed.open()
         for joined in batches:
-            customer_ids = joined[plan.join_key]
+            keys = joined[plan.join_key]
             rows = {
                 view: StoredRows(
                     joined[_column(view, _EVENT_TIME)],
@@ -143,11 +143,11 @@ def _scoring(
                 )
                 for view, fields in plan.views.items()
             }
-            raw = plan.assemble(customer_ids, rows, as_of_us)
+            raw = plan.assemble(keys, rows, as_of_us)
             overrides = {n: _floats(joined[f"{_OVERRIDE}{n}"]) for n in overridden}
             resolved = resolver.resolve(raw, as_of_us / 1e6, overrides)
             made = outcomes(resolved, scorer(resolved.matrix), task_outputs(contract))
-            yield from predictions(customer_ids, made, feature_issues(resolved), contract, as_of).to_batches()
+            yield from predictions(keys, made, feature_issues(resolved), contract, as_of).to_batches()
 
     return score
 

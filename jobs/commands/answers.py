@@ -45,7 +45,7 @@ def publish_log_command(since: datetime | None, until: datetime | None) -> None:
 @click.option("--sample", type=int, help="So many rows, at random; default all.")
 @click.option("--max-unexplained", type=int, default=0, show_default=True, help="Allowed unexplained differences.")
 @click.option("--max-faults", type=int, default=0, show_default=True, help="Allowed errors of types, columns or code.")
-@click.option("--max-moved", type=float, default=0.01, show_default=True, help="Allowed share of other decisions.")
+@click.option("--max-moved", type=float, default=0.01, show_default=True, help="Allowed share of other answers.")
 @id_key_option
 def audit_skew_command(
     since: datetime | None,

@@ -18,19 +18,19 @@ COMMANDS = Commands()
 @COMMANDS.command("score-batch")
 @click.option("--as-of", type=utc_time, help="ISO time, UTC; default now.")
 @click.option("--out", type=Path, required=True, help="Folder of all predictions.")
-@click.option("--customers", type=Path, help="A .csv or .parquet of customers; default all.")
+@click.option("--entities", type=Path, help="A .csv or .parquet with a column of keys; default all.")
 @click.option("--engine", type=ENGINES, default="duckdb", show_default=True, help="Reads and scores.")
 @model_option
 def score_batch_command(
-    as_of: datetime | None, out: Path, customers: Path | None, engine: str, model: str | None
+    as_of: datetime | None, out: Path, entities: Path | None, engine: str, model: str | None
 ) -> None:
-    """Predict for customers from the offline store, into Parquet."""
+    """Predict for every key of the offline store, or a list, into Parquet."""
     from jobs.batch.score_batch import BatchRequest, report, score_batch
     from scoring.models.model_store import open_model, pinned_tag
 
     artefacts = Artefacts.of(os.environ)
     now = datetime.now(UTC)
-    request = BatchRequest(as_of or now.replace(microsecond=0), out, customers)
+    request = BatchRequest(as_of or now.replace(microsecond=0), out, entities)
     opened = open_model(model or pinned_tag(artefacts))
     if engine == "spark":
         from jobs.batch.score_batch_spark import score_batch_on_spark

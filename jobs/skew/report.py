@@ -16,10 +16,6 @@ from jobs.skew.audit_result import EXAMPLES, AuditResult
 from jobs.skew.findings import CLASSES, FAULTS
 
 _SHARE = Axis("share of compared values, %", percent=True)
-_EXAMPLE = [
-    *("request_id", "row", "customer_id", "as_of", "model_tag", "feature", "class", "evidence", "served", "offline"),
-    *("served_event_time", "offline_event_time", "lag_seconds"),
-]
 
 
 def write(folder: Path, result: AuditResult, report: Mapping[str, Any], now: datetime) -> None:
@@ -69,7 +65,7 @@ def skew_page(result: AuditResult, report: Mapping[str, Any]) -> str:
             "kinds": shown,
             "faults": FAULTS,
             "most_examples": EXAMPLES,
-            "example_columns": _EXAMPLE,
+            "example_columns": list(dict.fromkeys(name for example in result.examples for name in example)),
             "charts": _charts(result),
         },
     )

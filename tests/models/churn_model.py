@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.pipeline import Pipeline
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from artefacts.addresses import Artefacts
 from contract import (
@@ -18,9 +20,10 @@ from contract import (
 )
 from contract.feature_schema import read_feature_schema
 from contract.inputs import QUANTILES
+from contract.tasks import TaskKind
 from jobs.feature_store import open_feature_store
 from scoring.models.imported_model import ImportedModel
-from tests.models.fakes import store_model
+from tests.models.fakes import contract_of, store_model
 from training.pipeline import logistic
 
 
@@ -69,3 +72,18 @@ def churn_model(artefacts: Artefacts, folder: Path, refuse_missing: tuple[str, .
     """That model as the import leaves it, loaded."""
     contract = churn_contract(artefacts, refuse_missing)
     return store_model(folder, contract, churn_pipeline(contract.feature_names)).load()
+
+
+def task_model_of(model: ImportedModel, kind: TaskKind, folder: Path) -> ImportedModel:
+    """A model of another task over the same inputs: `contract_of(kind)`'s target, fitted on noise."""
+    like = contract_of(kind)
+    changed = {"task": like.task, "outputs": like.outputs, "headline": like.headline}
+    contract = model.contract.model_copy(update=changed)
+    random = np.random.default_rng(12)
+    matrix = random.exponential(20, (400, len(contract.inputs))).astype(np.float32)
+    estimator = Ridge() if kind == "regression" else LogisticRegression(max_iter=500)
+    target = matrix[:, ::2].sum(axis=1) - matrix[:, 1::2].sum(axis=1)
+    classes = np.digitize(target, np.quantile(target, [0.3, 0.6]))
+    rows = pd.DataFrame(matrix, columns=contract.feature_names)
+    pipeline = make_pipeline(StandardScaler(), estimator).fit(rows, target if kind == "regression" else classes)
+    return store_model(folder, contract, pipeline).load()

@@ -69,6 +69,19 @@ def test_what_was_written_is_read_again(contract: ModelContract) -> None:
 
 
 @pytest.mark.parametrize("contract", [BINARY, MULTICLASS, REGRESSION], ids=lambda given: given.task.kind)
+def test_files_hold_what_the_api_answers(contract: ModelContract) -> None:
+    rules = task_outputs(contract)
+    outputs = rules.of(SCORES[contract.task.kind])
+    names = [output.name for output in contract.outputs]
+
+    answered = [dict(zip(names, row, strict=True)) for row in rules.values(outputs)]
+    kept = table_of(contract).to_pylist()
+    for row in np.flatnonzero(SCORED):
+        as_lists = {name: list(of.values()) if isinstance(of, dict) else of for name, of in answered[row].items()}
+        assert as_lists == kept[row]
+
+
+@pytest.mark.parametrize("contract", [BINARY, MULTICLASS, REGRESSION], ids=lambda given: given.task.kind)
 def test_no_rows_are_no_rows_of_the_same_columns(contract: ModelContract) -> None:
     rows = table_of(contract).slice(0, 0)
 

@@ -166,7 +166,7 @@ def test_a_refused_row_has_no_probability_and_says_why(shop: Shop, tmp_path: Pat
 def test_small_chunks_give_the_same_rows_as_one_large_one(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = shop.rows()
 
-    monkeypatch.setattr(batch, "CUSTOMERS_PER_CHUNK", 7)
+    monkeypatch.setattr(batch, "KEYS_PER_CHUNK", 7)
 
     assert whole == shop.rows()
 
@@ -206,7 +206,7 @@ def test_a_rerun_replaces_its_own_partition_and_no_other(shop: Shop, tmp_path: P
 
 def test_a_run_that_fails_half_way_leaves_what_was_there(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     before = shop.rows()
-    monkeypatch.setattr(batch, "CUSTOMERS_PER_CHUNK", 7)
+    monkeypatch.setattr(batch, "KEYS_PER_CHUNK", 7)
     chunks = iter([shop.model.score] * 2)
     broken = replace(shop.model, score=lambda matrix: next(chunks)(matrix))
 
@@ -272,7 +272,7 @@ def _applied(artefacts: Artefacts, folder: Path) -> Artefacts:
         ("id\na\n", "has no column 'customer_id'"),
         ("customer_id,customer_lifetime__typo\na,1\n", "customer_lifetime__typo"),
         ("customer_id\n", "no rows"),
-        ('customer_id\na\n""\n', "row 2: expected a customer id"),
+        ('customer_id\na\n""\n', "row 2: expected a key"),
         (f"customer_id,{SPEND}\na,many\n", rf"{SPEND}, row 1"),
         (f"customer_id,{SPEND}\na,1\na,2\n", "'a' occurs twice"),
         ("", "cannot be read as csv"),

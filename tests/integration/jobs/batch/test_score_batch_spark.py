@@ -6,20 +6,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from artefacts.addresses import Artefacts
+from artefacts.output_columns import read_outputs
+from artefacts.prediction_rows import prediction_schema
+from contract.tasks import TaskKind
 from jobs.batch.score_batch import BatchRequest, score_batch
 from jobs.batch.score_batch_spark import score_batch_on_spark
 from jobs.errors import JobError
 from jobs.feature_store import apply
 from jobs.features.build import build_features
 from jobs.settings import JobsSettings
+from scoring.agreement import reproduced, same_answers
 from scoring.errors import ModelError
 from scoring.models.imported_model import ImportedModel, PackedScorer
 from tests.integration.jobs.batch.test_score_batch import NOW, Shop, _orders
-from tests.models.churn_model import churn_model
+from tests.models.churn_model import churn_model, task_model_of
 from tests.servers.spark import SPARK, needs_spark, session_for_tests
 from training.churn.own_orders import write_own
 from training.churn.source.addresses import OrderAddresses
@@ -94,3 +99,24 @@ def test_an_executor_that_gets_other_bytes_loads_none_of_them_and_nothing_is_wri
         score_batch_on_spark(shop.artefacts, shop.model, BatchRequest(NOW, shop.out), SPARK, NOW)
 
     assert not list(shop.out.rglob("*.parquet"))
+
+
+@needs_spark
+@pytest.mark.parametrize("kind", ["multiclass", "regression"])
+def test_each_task_is_scored_as_on_one_machine_and_as_the_service_would(
+    shop: Shop, tmp_path: Path, kind: TaskKind
+) -> None:
+    model = task_model_of(shop.model, kind, tmp_path / "other")
+    contract = model.contract
+    here = score_batch(shop.artefacts, model, BatchRequest(NOW, tmp_path / "here"), NOW).partition
+    there = score_batch_on_spark(shop.artefacts, model, BatchRequest(NOW, shop.out), SPARK, NOW).partition
+
+    one, other = (pa.concat_tables(map(pq.read_table, sorted(of.glob("*.parquet")))) for of in (here, there))
+    one, other = one.sort_by("customer_id"), other.sort_by("customer_id")
+    assert one.schema == other.schema == prediction_schema(contract)
+    assert one["customer_id"] == other["customer_id"]
+    assert one["status"] == other["status"]
+    of_one, of_other = read_outputs(one, contract), read_outputs(other, contract)
+    assert same_answers(of_one, of_other, contract).all()
+    assert reproduced(of_one, of_other, contract).all()
+    assert len(np.unique(of_one[-1])) > 1

@@ -1,4 +1,4 @@
-"""Reads the customers to score from a file: ids and, optionally, features that override looked-up ones."""
+"""Reads the keys to score from a file: keys and, optionally, features that override looked-up ones."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,36 +18,36 @@ from scoring.entity_ids import text_ids
 
 
 @dataclass(frozen=True)
-class CustomerList:
-    """Customers to score.
+class KeyList:
+    """Rows to score.
 
-    customer_ids: string (n,), sorted, unique.
+    keys: string (n,), sorted, unique.
     overrides: input column of the model → float64 (n,); NaN where a row gives no value.
     """
 
-    customer_ids: pa.Array
+    keys: pa.Array
     overrides: Mapping[int, NDArray[np.float64]]
 
-    def between(self, low: str | None, high: str | None) -> "CustomerList":
-        """The customers in [low, high); None is an open end."""
-        everybody = pa.array([True]).take(pa.array(np.zeros(len(self.customer_ids), np.int64)))
-        after = everybody if low is None else pc.greater_equal(self.customer_ids, low)
-        before = everybody if high is None else pc.less(self.customer_ids, high)
+    def between(self, low: str | None, high: str | None) -> "KeyList":
+        """The keys in [low, high); None is an open end."""
+        every_row = pa.array([True]).take(pa.array(np.zeros(len(self.keys), np.int64)))
+        after = every_row if low is None else pc.greater_equal(self.keys, low)
+        before = every_row if high is None else pc.less(self.keys, high)
         chosen = pc.and_(after, before)
         positions = np.flatnonzero(chosen.to_numpy(zero_copy_only=False))
-        return CustomerList(
-            self.customer_ids.filter(chosen), {column: values[positions] for column, values in self.overrides.items()}
+        return KeyList(
+            self.keys.filter(chosen), {column: values[positions] for column, values in self.overrides.items()}
         )
 
 
-def read_customer_list(path: Path, join_key: str, resolver: Resolver) -> CustomerList:
+def read_key_list(path: Path, join_key: str, resolver: Resolver) -> KeyList:
     """Read a .csv or .parquet file with the column `join_key`; every other column is a feature reference.
 
     Equal rows count once.
 
     Raises:
-        JobError: a column is missing or no input of the model, an id is null or empty, a value does not fit its
-            feature, or a customer occurs twice with different features. The message names file, column and row.
+        JobError: a column is missing or no input of the model, a key is null or empty, a value does not fit its
+            feature, or a key occurs twice with different features. The message names file, column and row.
     """
     table = _read(path, join_key)
     if join_key not in table.column_names:
@@ -58,7 +58,7 @@ def read_customer_list(path: Path, join_key: str, resolver: Resolver) -> Custome
         raise JobError(f"{path}: column {join_key} is {found}; expected text or whole numbers")
     empty = np.flatnonzero(pc.equal(pc.fill_null(ids, ""), "").to_numpy(zero_copy_only=False))
     if len(empty):
-        raise JobError(f"{path}: column {join_key}, row {empty[0] + 1}: expected a customer id, found none")
+        raise JobError(f"{path}: column {join_key}, row {empty[0] + 1}: expected a key, found none")
     columns = {name: table[name].to_pylist() for name in table.column_names if name != join_key}
     overrides = _overrides(path, columns, table.num_rows, resolver)
     order = pc.sort_indices(ids).to_numpy(zero_copy_only=False)
@@ -68,9 +68,9 @@ def read_customer_list(path: Path, join_key: str, resolver: Resolver) -> Custome
     for values in sorted_overrides.values():
         same = np.concatenate([[True], (values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))])
         if (again & ~same).any():
-            customer = ids[int(np.flatnonzero(again & ~same)[0])].as_py()
-            raise JobError(f"{path}: customer {customer!r} occurs twice, with different features")
-    return CustomerList(
+            key = ids[int(np.flatnonzero(again & ~same)[0])].as_py()
+            raise JobError(f"{path}: {join_key} {key!r} occurs twice, with different features")
+    return KeyList(
         ids.filter(pa.array(~again)), {column: values[~again] for column, values in sorted_overrides.items()}
     )
 
@@ -89,7 +89,7 @@ def _read(path: Path, join_key: str) -> pa.Table:
     except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
         raise JobError(f"{path}: cannot be read as {path.suffix[1:]}: {str(error).splitlines()[0]}") from None
     if table.num_rows == 0:
-        raise JobError(f"{path}: no rows; expected at least one customer")
+        raise JobError(f"{path}: no rows; expected at least one key")
     return table
 
 
