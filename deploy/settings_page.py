@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic_settings import BaseSettings
 
 from artefacts.addresses import PROJECT_ROOT, Artefacts
+from jobs.features.settings import FeaturesSettings
 from jobs.settings import JobsSettings
 from service.settings import ServiceSettings
 from training.churn.source.addresses import OrderAddresses
@@ -70,8 +71,8 @@ def settings_page() -> str:
             "Read by the service (`service/settings.py`).\n",
             *_table(_settings(ServiceSettings)),
             "\n## Jobs\n",
-            "Read by `python -m jobs` (`jobs/settings.py`).\n",
-            *_table(_settings(JobsSettings)),
+            "Read by `python -m jobs` (`jobs/settings.py`, `jobs/features/settings.py`).\n",
+            *_table(chain(_settings(JobsSettings), _settings(FeaturesSettings))),
             "\n## Training\n",
             "Read by `python -m training` (`training/settings.py`, `artefacts/cutoffs.py`).\n",
             *_table(_settings(TrainingSettings)),

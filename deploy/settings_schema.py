@@ -7,6 +7,7 @@ from pydantic_settings import BaseSettings
 
 from artefacts.addresses import PROJECT_ROOT
 from deploy.settings_page import field_docstrings, variable_of
+from jobs.features.settings import FeaturesSettings
 from jobs.settings import JobsSettings
 from service.settings import ServiceSettings
 from training.settings import TrainingSettings
@@ -32,7 +33,10 @@ def settings_schema(*classes: type[BaseSettings]) -> dict[str, Any]:
 
 def expected_settings() -> dict[str, dict[str, Any]]:
     """Key of the values → the settings that may be in it."""
-    return {"service": settings_schema(ServiceSettings), "jobs": settings_schema(JobsSettings, TrainingSettings)}
+    return {
+        "service": settings_schema(ServiceSettings),
+        "jobs": settings_schema(JobsSettings, FeaturesSettings, TrainingSettings),
+    }
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from contract import ContractError
 from contract.validation import setting_problem
 from jobs.commands import answers, predictions, stores
 from jobs.errors import JobError
+from jobs.features.settings import FeaturesSettings
 from jobs.settings import JobsLogSettings, JobsSettings
 from scoring.errors import ModelError
 
@@ -44,7 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 @contextmanager
 def _prepared() -> Iterator[None]:
-    warn_of_unknown(os.environ, "JOBS_", JobsSettings.model_fields, "the jobs")
+    known = {**JobsSettings.model_fields, **FeaturesSettings.model_fields}
+    warn_of_unknown(os.environ, "JOBS_", known, "the jobs")
     with command_logs(("jobs", "scoring", "artefacts"), JobsLogSettings().log_format):
         yield
 

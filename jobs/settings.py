@@ -26,9 +26,6 @@ class JobsSettings(JobsLogSettings):
     memory_limit_mb: int = Field(default=1024, ge=128)
     """Memory in MB that DuckDB may use before it continues in files, and that Spark's driver gets."""
 
-    features_verify_customers: int = Field(default=200, ge=1)
-    """Customers whose feature rows every build computes again from their orders, in plain Python."""
-
     scratch_dir: DirectoryPath | None = None
     """Folder of DuckDB's files while features are built. None uses a folder in the offline store."""
 

@@ -24,6 +24,7 @@ from jobs.features.definition import definition_sha256
 from jobs.features.engine import Engine, Features, Period, stored_schema
 from jobs.features.open_engine import open_engine
 from jobs.features.orders_check import check_against_orders
+from jobs.features.settings import FeaturesSettings
 from jobs.features.source import EventSource
 from jobs.offline_store.builds import (
     files_of,
@@ -70,6 +71,7 @@ def build_features(
         JobError: an order is impossible, the engine cannot run or failed, another build is running, or rows differ from
             what their customers' orders give.
     """
+    customers = FeaturesSettings().features_verify_customers  # refused before the minutes of building
     orders = find_orders(source)
     if orders.left_out:
         _LOG.info(f"  {len(orders.left_out):,} batches of streamed orders belong to other data and are left out")
@@ -81,7 +83,7 @@ def build_features(
             build = _BuildRun(artefacts, source, orders, running, partial, now, full).build(
                 settings, cutoffs or CutoffSettings()
             )
-        checked = check_against_orders(partial, build.partitions, orders.files, settings.features_verify_customers)
+        checked = check_against_orders(partial, build.partitions, orders.files, customers)
         _LOG.info(f"  {checked.rows:,} rows of {checked.customers:,} customers agree with their orders")
         put_in_place(partial, build, artefacts.offline_store, source.streamed_orders)
     owner_of(artefacts.offline_store, settings.owner)  # noted from the first build on, so that copies are recognized

@@ -8,13 +8,14 @@ import pytest
 from pydantic_settings import BaseSettings
 
 from deploy.settings_page import settings_page, variable_of
+from jobs.features.settings import FeaturesSettings
 from jobs.settings import JobsSettings
 from service.settings import ServiceSettings
 from tests.unit.docs.pages import CURRENT, text_of
 from training.settings import TrainingSettings
 
 PAGE = text_of("docs/settings.md")
-CLASSES = (ServiceSettings, JobsSettings, TrainingSettings)
+CLASSES = (ServiceSettings, JobsSettings, FeaturesSettings, TrainingSettings)
 
 
 def known() -> Iterator[str]:
