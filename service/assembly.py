@@ -10,6 +10,7 @@ from artefacts.model_tag import is_exact
 from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import open_model, pinned_tag
 from service.api.authentication import ApiKeys
+from service.api.bodies import Bodies
 from service.api.endpoints import Serving
 from service.api.exchange import model_headers
 from service.api.exposure import refuse_exposure
@@ -145,6 +146,7 @@ def assemble(
 def serving_of(predictor: Predictor, settings: ServiceSettings, metrics: ServiceMetrics, keys: ApiKeys) -> Serving:
     """Make what the API's calls work with."""
     model, challenger = predictor.model, predictor.challenger
+    bodies = Bodies.of(model.contract)
     return Serving(
         predictor=predictor,
         explainer=LazyExplainer(model),
@@ -153,8 +155,9 @@ def serving_of(predictor: Predictor, settings: ServiceSettings, metrics: Service
         settings=settings,
         metrics=metrics,
         keys=keys,
+        bodies=bodies,
         contract_body=model.contract.document,
-        document=openapi_document(model.contract, settings.max_batch, keys_configured=keys.configured),
+        document=openapi_document(model.contract, bodies, settings.max_batch, keys_configured=keys.configured),
         identity=model.identity,
         model_headers=model_headers(model.identity),
         requests=InFlightLimit(settings.max_concurrency, "requests"),

@@ -3,7 +3,7 @@
 ServiceError
 ├── InvalidRequestError          400  the body, an id or an override is wrong; `field` names it
 ├── UnauthenticatedError         401  no API key, or one that is not valid
-├── UnknownCustomerError         404  no feature view has a row of this customer
+├── UnknownEntityError           404  no feature view has a row of this key
 ├── NotFoundError                404  no such path
 ├── MethodNotAllowedError        405  the path takes another method
 ├── RequestTooLargeError         413  body or batch over its limit
@@ -30,7 +30,7 @@ class ServiceError(Exception):
     """
 
     status: ClassVar[int]
-    code: ClassVar[str]
+    code: str
     retry_after_seconds: ClassVar[int | None] = None
 
     def __init__(self, message: str, field: str | None = None, model: dict[str, str] | None = None) -> None:
@@ -59,11 +59,15 @@ class UnauthenticatedError(ServiceError):
     code = "unauthenticated"
 
 
-class UnknownCustomerError(ServiceError):
-    """No feature view has a row of this customer."""
+class UnknownEntityError(ServiceError):
+    """No feature view has a row of this key. The code names the contract's entity."""
 
     status = 404
-    code = "unknown_customer"
+    code = "unknown_<entity>"
+
+    def __init__(self, entity: str, join_key: str, model: dict[str, str] | None = None) -> None:
+        super().__init__(f"no features are stored for this {entity}", field=join_key, model=model)
+        self.code = self.code.replace("<entity>", entity)
 
 
 class NotFoundError(ServiceError):
@@ -99,7 +103,7 @@ class EncodedBodyError(UnsupportedMediaTypeError):
 
 
 class FeaturesRefusedError(ServiceError):
-    """The contract forbids scoring this customer with features in their present state."""
+    """The contract forbids scoring this entity with features in their present state."""
 
     status = 422
     code = "features_refused"

@@ -28,8 +28,9 @@ OF_TARGETS = ("job", "instance")
 
 
 def error_codes(error: type[ServiceError] = ServiceError) -> set[str]:
-    """Of all errors that a client may be told."""
-    return {code for kind in error.__subclasses__() for code in {kind.code} | error_codes(kind)}
+    """Of all errors that a client of the churn use case may be told."""
+    of_kinds = {code for kind in error.__subclasses__() for code in {kind.code} | error_codes(kind)}
+    return {code.replace("<entity>", "customer") for code in of_kinds}
 
 
 _STATUSES: set[str] = {"ok", "degraded", "refused", "unknown_customer"}

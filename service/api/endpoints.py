@@ -9,21 +9,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
 
 from service.api.authentication import ApiKeys
+from service.api.bodies import Bodies, ExplainRequest, PredictBatchRequest, PredictRequest
+from service.api.explanations import explained_classes, explanation_members
 from service.api.in_flight_limits import InFlightLimit
 from service.api.mlflow_protocol import ScoringProtocol
-from service.api.schemas import (
-    ExplainRequest,
-    ExplainResponse,
-    InvocationsResponse,
-    ModelResponse,
-    PredictBatchRequest,
-    PredictBatchResponse,
-    PredictRequest,
-    PredictResponse,
-)
 from service.asgi import Headers
 from service.errors import (
     DeadlineExceededError,
@@ -35,7 +26,7 @@ from service.errors import (
     OverloadedError,
     RequestTooLargeError,
     ServiceError,
-    UnknownCustomerError,
+    UnknownEntityError,
     UnsupportedMediaTypeError,
 )
 from service.prediction.lazy_explainer import LazyExplainer
@@ -51,7 +42,7 @@ from service.telemetry.tracing import span
 class Serving:
     """What the calls work with.
 
-    contract_body: the contract as JSON values.
+    bodies: of the champion's contract, which is `contract_body` as JSON values.
     document: the OpenAPI document.
     identity, model_headers: what every body and every response's headers say about the champion.
     requests, rows, explanations: limits on what is in flight.
@@ -65,6 +56,7 @@ class Serving:
     settings: ServiceSettings
     metrics: ServiceMetrics
     keys: ApiKeys
+    bodies: Bodies
     contract_body: dict[str, Any]
     document: dict[str, Any]
     identity: dict[str, str]
@@ -90,50 +82,37 @@ class Serving:
 async def predict(serving: Serving, body: PredictRequest, as_of_unix_us: int, request_id: str) -> dict[str, Any]:
     """`POST /predict`."""
     with serving.rows.take():
-        prediction = await serving.predictor.predict_one(body.customer_id, as_of_unix_us, body.features, request_id)
-    return _only_row(prediction)
+        prediction = await serving.predictor.predict_one(body.key, as_of_unix_us, body.features, request_id)
+    return _only_row(serving, prediction)
 
 
 async def predict_batch(
     serving: Serving, body: PredictBatchRequest, as_of_unix_us: int, request_id: str
 ) -> dict[str, Any]:
     """`POST /predict_batch`."""
-    customer_ids, most = body.customer_ids, serving.settings.max_batch
-    if len(customer_ids) > most:
-        raise RequestTooLargeError(f"customer_ids: at most {most} ids in one batch", field="customer_ids")
-    with serving.rows.take(len(customer_ids)):
-        predictions = await serving.predictor.predict(customer_ids, as_of_unix_us, None, request_id)
-    return {"predictions": [prediction.row() for prediction in predictions]}
+    bodies, keys, most = serving.bodies, body.keys, serving.settings.max_batch
+    if len(keys) > most:
+        raise RequestTooLargeError(f"{bodies.keys}: at most {most} ids in one batch", field=bodies.keys)
+    with serving.rows.take(len(keys)):
+        predictions = await serving.predictor.predict(keys, as_of_unix_us, None, request_id)
+    members = bodies.members
+    return {"predictions": [prediction.row(members) for prediction in predictions]}
 
 
 async def explain(serving: Serving, body: ExplainRequest, as_of_unix_us: int, request_id: str) -> dict[str, Any]:
     """`POST /explain`."""
     with serving.explanations.take():
-        looked_up = await serving.predictor.look_up(body.customer_id, as_of_unix_us, body.features, request_id)
-        prediction, resolved = looked_up.prediction, looked_up.resolved
-        row = _only_row(prediction)
+        looked_up = await serving.predictor.look_up(body.key, as_of_unix_us, body.features, request_id)
+        prediction = looked_up.prediction
+        row = _only_row(serving, prediction)
         explainer = serving.explainer
         if prediction.model is not None and serving.challenger_explainer is not None:
             explainer = serving.challenger_explainer
         with span("explain"):
             # In a thread: the first call loads the pipeline, and trees take milliseconds.
-            explanation = await asyncio.to_thread(explainer.explain, resolved.matrix)
-    issues = {issue.feature: issue for issue in prediction.feature_issues}
-    contributions = []
-    for column, feature in enumerate(explainer.model.contract.inputs):
-        issue = issues.get(feature.name)
-        age = float(resolved.ages[0, column]) if issue is None else issue.age_seconds
-        contributions.append(
-            {
-                "feature": feature.name,
-                "view": feature.view,
-                "contribution": float(explanation.contributions[0, column]),
-                "value": float(resolved.matrix[0, column]),
-                "age_seconds": age,
-                "state": "fresh" if issue is None else issue.state,
-            }
-        )
-    return {**row, "base_value": explanation.base_value, "contributions": contributions}
+            classes = explained_classes(looked_up, explainer.model.contract)
+            explanation = await asyncio.to_thread(explainer.explain, looked_up.resolved.matrix, classes)
+    return {**row, **explanation_members(looked_up, explanation, explainer.model, serving.predictor.model.contract)}
 
 
 async def invocations(
@@ -141,7 +120,7 @@ async def invocations(
 ) -> dict[str, Any]:
     """`POST /invocations`: MLflow's scoring protocol; the features come with the request."""
     with serving.rows.take(len(matrix)):
-        return dict(serving.scoring_protocol.answer(serving.predictor.score(matrix)))
+        return serving.bodies.task.of_invocations(serving.predictor.score(matrix))
 
 
 async def model(serving: Serving, _body: None, _as_of_unix_us: int, _request_id: str) -> dict[str, Any]:
@@ -166,23 +145,22 @@ async def model(serving: Serving, _body: None, _as_of_unix_us: int, _request_id:
     }
 
 
-def _only_row(prediction: Prediction) -> dict[str, Any]:
-    """Return the row of a request for one customer. Without a prediction such a request gets an error, not a row.
+def _only_row(serving: Serving, prediction: Prediction) -> dict[str, Any]:
+    """Return the row of a request for one entity. Without a prediction such a request gets an error, not a row.
 
     Raises:
-        UnknownCustomerError, FeaturesRefusedError: there is no prediction.
+        UnknownEntityError, FeaturesRefusedError: there is no prediction.
     """
-    if prediction.status == "unknown_customer":
-        raise UnknownCustomerError(
-            "no features are stored for this customer", field="customer_id", model=prediction.model
-        )
+    contract = serving.predictor.model.contract
+    if prediction.status == contract.unknown_status:
+        raise UnknownEntityError(contract.entity, contract.join_key, model=prediction.model)
     if prediction.status == "refused":
         refusing = [f"{issue.feature} is {issue.state}" for issue in prediction.feature_issues if issue.used is None]
-        what = "the model has no probability for values as far out as these"
+        what = f"the model has no {serving.bodies.task.score} for values as far out as these"
         if refusing:
             what = f"the model's contract refuses to score: {', '.join(refusing)}"
         raise FeaturesRefusedError(what, model=prediction.model)
-    return prediction.row()
+    return prediction.row(serving.bodies.members)
 
 
 Call = Callable[[Serving, Any, int, str], Awaitable[dict[str, Any]]]
@@ -195,12 +173,10 @@ Errors = tuple[type[ServiceError], ...]
 class Endpoint:
     """One call of the API, for routing and for the OpenAPI document.
 
-    name: in metrics, logs and spans, and the operation's id.
+    name: in metrics, logs and spans, and the operation's id; `Bodies` has the call's bodies by it.
     method: what the path takes; empty for any.
-    summary: one line for the OpenAPI document.
-    answer: schema of the body of a 200.
+    summary: one line for the OpenAPI document, in which `<entity>` stands for the contract's entity.
     errors: what it can answer beside 401, 405 and 500, which every call can.
-    body: what a JSON body is parsed into; None if the call takes no body, or MLflow's.
     mlflow: body and answer follow MLflow's scoring protocol: JSON or CSV in, and no `request_id` and `model` in the
         answer.
     guarded: it asks for an API key, if there are keys.
@@ -211,9 +187,7 @@ class Endpoint:
     path: str
     summary: str
     call: Call
-    answer: type[BaseModel]
     errors: Errors
-    body: type[BaseModel] | None = None
     mlflow: bool = False
     guarded: bool = True
 
@@ -225,37 +199,31 @@ class Endpoint:
 
 _BODY: Errors = (InvalidRequestError, RequestTooLargeError, UnsupportedMediaTypeError, OverloadedError)
 _STORE: Errors = (OnlineStoreUnavailableError, DeadlineExceededError)
-_SINGLE: Errors = (*_BODY, *_STORE, UnknownCustomerError, FeaturesRefusedError)
+_SINGLE: Errors = (*_BODY, *_STORE, UnknownEntityError, FeaturesRefusedError)
 
 ENDPOINTS = (
     Endpoint(
         name="predict",
         method="POST",
         path="/predict",
-        summary="Score one customer",
+        summary="Score one <entity>",
         call=predict,
-        body=PredictRequest,
-        answer=PredictResponse,
         errors=_SINGLE,
     ),
     Endpoint(
         name="predict_batch",
         method="POST",
         path="/predict_batch",
-        summary="Score many customers",
+        summary="Score many <entity>s",
         call=predict_batch,
-        body=PredictBatchRequest,
-        answer=PredictBatchResponse,
         errors=(*_BODY, *_STORE),
     ),
     Endpoint(
         name="explain",
         method="POST",
         path="/explain",
-        summary="Score one customer and say what each feature adds",
+        summary="Score one <entity> and say what each feature adds",
         call=explain,
-        body=ExplainRequest,
-        answer=ExplainResponse,
         errors=(*_SINGLE, NotExplainableError, ExplainerUnavailableError),
     ),
     Endpoint(
@@ -264,7 +232,6 @@ ENDPOINTS = (
         path="/invocations",
         summary="Score features that the caller supplies, by MLflow's scoring protocol",
         call=invocations,
-        answer=InvocationsResponse,
         errors=_BODY,
         mlflow=True,
     ),
@@ -274,7 +241,6 @@ ENDPOINTS = (
         path="/model",
         summary="The live model's contract",
         call=model,
-        answer=ModelResponse,
         errors=(OverloadedError,),
     ),
 )

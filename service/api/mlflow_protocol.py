@@ -1,4 +1,4 @@
-"""MLflow's scoring protocol: turns a request that carries the features into model input, and answers it."""
+"""MLflow's scoring protocol: turns a request that carries the features into model input."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -31,7 +31,7 @@ class _Cells:
 
 
 class ScoringProtocol:
-    """Reads requests for one model and writes their answers.
+    """Reads requests for one model.
 
     It accepts and refuses what `mlflow models serve` does for a signature of named float columns and a pipeline that
     takes no nulls: extra columns and `params` are ignored, columns come in any order, text that reads as a number is
@@ -67,28 +67,6 @@ class ScoringProtocol:
         refuse_many_parts(text.encode("utf-8", "surrogatepass"), 16 * self._max_rows + MOST_COLUMNS)
         form, content = _json_form(text)
         return self._matrix(self._cells(form, content))
-
-    @staticmethod
-    def answer(probabilities: NDArray[np.float32]) -> dict[str, list[list[float]]]:
-        """The answer for n rows.
-
-        Args:
-            probabilities: of the positive class, float32 (n,).
-
-        Returns:
-            `predictions`: per row the probability of the negative and of the positive class, as
-            `predict_proba` of the pipeline has them.
-
-        Raises:
-            InvalidRequestError: the model has no probability for a row, because its values are so far out
-                that the arithmetic overflows.
-        """
-        lost = np.flatnonzero(~np.isfinite(probabilities))
-        if lost.size:
-            raise InvalidRequestError(f"{lost[0]}: the model has no probability for such values", field=f"{lost[0]}")
-        # In float32, because that is what scikit-learn subtracts in.
-        pairs = np.column_stack((np.float32(1) - probabilities, probabilities))
-        return {"predictions": pairs.tolist()}
 
     def _cells(self, form: str, content: Any) -> _Cells:
         if form == "dataframe_split":

@@ -4,24 +4,18 @@ The live contract adds the features that a request may override and those that `
 tests/e2e/test_openapi.py compares the running service with the document.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from contract import FeatureInput, ModelContract
+from service.api.bodies import Bodies
 from service.api.endpoints import ENDPOINTS, Endpoint, Errors
 from service.api.exchange import REQUEST_ID
-from service.api.schemas import (
-    ErrorResponse,
-    ExplainRequest,
-    ModelResponse,
-    PredictRequest,
-)
-from service.errors import (
-    MethodNotAllowedError,
-    UnauthenticatedError,
-)
+from service.api.schemas import ErrorResponse
+from service.errors import MethodNotAllowedError, UnauthenticatedError
 
 Json = dict[str, Any]
 _PREFIX = "#/components/schemas/"
@@ -33,11 +27,11 @@ _EVERYWHERE: Errors = (UnauthenticatedError, MethodNotAllowedError)
 _OUTCOMES = {
     400: "the body, an id or an override is wrong; `field` names it",
     401: "no API key, or one that is not valid",
-    404: "no features are stored for this customer",
+    404: "no features are stored for this <entity>",
     405: "the path takes another method",
     413: "the body or the batch is over its limit",
     415: "a content type that this call does not read",
-    422: "the contract forbids scoring with features in this state, or the model has no probability for such values",
+    422: "the contract forbids scoring with features in this state, or the model has no <score> for such values",
     429: "too much at once",
     500: "the service failed; its log has the request id",
     501: "predictions of this model cannot be taken apart exactly",
@@ -60,15 +54,19 @@ _PLAIN = (
 )
 
 
-def openapi_document(contract: ModelContract, max_batch: int, *, keys_configured: bool) -> Json:
+def openapi_document(contract: ModelContract, bodies: Bodies, max_batch: int, *, keys_configured: bool) -> Json:
     """OpenAPI 3.1, as JSON values.
 
     Args:
-        max_batch: most customers or rows in one request.
+        bodies: of this contract.
+        max_batch: most keys or rows in one request.
         keys_configured: every call asks for an API key.
     """
     guarded: list[Json] = [{"api_key": []}] if keys_configured else []
-    paths: Json = {endpoint.path: {endpoint.method.lower(): _operation(endpoint, guarded)} for endpoint in ENDPOINTS}
+    words = {"<entity>": contract.entity, "<score>": bodies.task.score}
+    paths: Json = {
+        endpoint.path: {endpoint.method.lower(): _operation(endpoint, bodies, guarded, words)} for endpoint in ENDPOINTS
+    }
     for path, summary, outcomes in _PLAIN:
         paths[path] = {"get": _plain(path, summary, outcomes)}
     return {
@@ -76,25 +74,38 @@ def openapi_document(contract: ModelContract, max_batch: int, *, keys_configured
         "info": {
             "title": contract.model_name,
             "version": "1",
-            "description": "A customer id in, a prediction out. Whatever answers GET answers HEAD. Not listed are "
-            "`/docs.json`, which is this document, and BentoML's own `/`, with the files that it loads, `/healthz` and "
-            "`/schema.json`. Every other path is 404 with the code `not_found`, in the form of `ErrorResponse`.",
+            "description": f"{_key_in_words(contract)} in, a prediction out. Whatever answers GET answers HEAD. Not "
+            "listed are `/docs.json`, which is this document, and BentoML's own `/`, with the files that it loads, "
+            "`/healthz` and `/schema.json`. Every other path is 404 with the code `not_found`, in the form of "
+            "`ErrorResponse`.",
         },
         "paths": paths,
         "components": {
-            "schemas": _schemas(contract, max_batch),
+            "schemas": _schemas(contract, bodies, max_batch),
             "securitySchemes": {"api_key": {"type": "http", "scheme": "bearer"}},
         },
     }
 
 
-def _operation(endpoint: Endpoint, guarded: list[Json]) -> Json:
+def _key_in_words(contract: ModelContract) -> str:
+    key = contract.join_key.replace("_", " ")
+    return f"{'An' if key[0].lower() in 'aeiou' else 'A'} {key}"
+
+
+def _worded(text: str, words: Mapping[str, str]) -> str:
+    """Put the contract's words in the place of those in angle brackets."""
+    for placeholder, word in words.items():
+        text = text.replace(placeholder, word)
+    return text
+
+
+def _operation(endpoint: Endpoint, bodies: Bodies, guarded: list[Json], words: Mapping[str, str]) -> Json:
     codes: dict[int, list[str]] = {500: ["internal"]}
     for error in (*endpoint.errors, *_EVERYWHERE):
-        codes.setdefault(error.status, []).append(error.code)
+        codes.setdefault(error.status, []).append(_worded(error.code, words))
     document: Json = {
         "operationId": endpoint.name,
-        "summary": endpoint.summary,
+        "summary": _worded(endpoint.summary, words),
         "security": guarded,
         "parameters": [
             {
@@ -107,12 +118,13 @@ def _operation(endpoint: Endpoint, guarded: list[Json]) -> Json:
             }
         ],
         "responses": {
-            "200": _response("the answer", {"$ref": _PREFIX + endpoint.answer.__name__}, {}),
-            **{str(status): _error(status, codes[status]) for status in sorted(codes)},
+            "200": _response("the answer", {"$ref": _PREFIX + bodies.answers[endpoint.name].__name__}, {}),
+            **{str(status): _error(status, codes[status], words) for status in sorted(codes)},
         },
     }
-    if endpoint.mlflow or endpoint.body is not None:
-        name = _INVOCATIONS if endpoint.body is None else endpoint.body.__name__
+    body = bodies.requests.get(endpoint.name)
+    if endpoint.mlflow or body is not None:
+        name = _INVOCATIONS if body is None else body.__name__
         content: Json = {"application/json": {"schema": {"$ref": _PREFIX + name}}}
         if endpoint.mlflow:
             content["text/csv"] = {
@@ -122,10 +134,10 @@ def _operation(endpoint: Endpoint, guarded: list[Json]) -> Json:
     return document
 
 
-def _error(status: int, codes: list[str]) -> Json:
+def _error(status: int, codes: list[str], words: Mapping[str, str]) -> Json:
     code = {"properties": {"error": {"properties": {"code": {"enum": codes}}}}}
     schema = {"allOf": [{"$ref": f"{_PREFIX}{ErrorResponse.__name__}"}, code]}
-    return _response(_OUTCOMES[status], schema, _HEADERS.get(status, {}))
+    return _response(_worded(_OUTCOMES[status], words), schema, _HEADERS.get(status, {}))
 
 
 def _response(description: str, schema: Json, headers: dict[str, tuple[str, Json]]) -> Json:
@@ -151,17 +163,13 @@ def _plain(path: str, summary: str, outcomes: dict[int, str]) -> Json:
     }
 
 
-def _schemas(contract: ModelContract, max_batch: int) -> Json:
-    bodies = [endpoint.body for endpoint in ENDPOINTS if endpoint.body is not None]
-    written: Any = (type(contract.written), ...)  # the version of the document that `GET /model` answers
-    name, words = ModelResponse.__name__, ModelResponse.__doc__
-    of_model = create_model(name, __base__=ModelResponse, __doc__=words, contract=written)
-    answers: list[type[BaseModel]] = [
-        *(of_model if endpoint.answer is ModelResponse else endpoint.answer for endpoint in ENDPOINTS),
-        ErrorResponse,
-    ]
+def _schemas(contract: ModelContract, bodies: Bodies, max_batch: int) -> Json:
+    answers: list[type[BaseModel]] = [*bodies.answers.values(), ErrorResponse]
     _, found = models_json_schema(
-        [(model, "serialization" if model in answers else "validation") for model in (*bodies, *answers)],
+        [
+            *((model, "validation") for model in bodies.requests.values()),
+            *((model, "serialization") for model in answers),
+        ],
         ref_template=_PREFIX + "{model}",
     )
     schemas: Json = found["$defs"]
@@ -172,12 +180,12 @@ def _schemas(contract: ModelContract, max_batch: int) -> Json:
         "properties": numbers,
         "additionalProperties": False,
     }
-    for body in (PredictRequest, ExplainRequest):
-        schemas[body.__name__]["properties"]["features"] = {
+    for call in ("predict", "explain"):
+        schemas[bodies.requests[call].__name__]["properties"]["features"] = {
             "anyOf": [{"$ref": _PREFIX + _OVERRIDES}, {"type": "null"}],
             "default": None,
         }
-    schemas["PredictBatchRequest"]["properties"]["customer_ids"]["maxItems"] = max_batch
+    schemas[bodies.requests["predict_batch"].__name__]["properties"][bodies.keys]["maxItems"] = max_batch
     schemas[_INVOCATIONS] = _invocations(contract.feature_names, max_batch)
     return schemas
 

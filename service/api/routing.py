@@ -25,7 +25,7 @@ from service.api.exchange import (
     request_id_of,
     send_bytes,
 )
-from service.api.schemas import ErrorResponse, parse
+from service.api.schemas import parse
 from service.asgi import Headers, Receive, Scope, Send
 from service.errors import (
     EncodedBodyError,
@@ -107,7 +107,7 @@ async def _no_such_path(_serving: Serving, _body: None, _as_of_unix_us: int, _re
     raise NotFoundError("there is nothing at this path; GET /docs.json lists what there is")
 
 
-_UNKNOWN = Endpoint("unknown", "", "", "", _no_such_path, ErrorResponse, (NotFoundError,), guarded=False)
+_UNKNOWN = Endpoint("unknown", "", "", "", _no_such_path, (NotFoundError,), guarded=False)
 _PAGE = replace(_UNKNOWN, name="page", method="GET")
 
 
@@ -154,8 +154,9 @@ async def _answer(serving: Serving, endpoint: Endpoint, scope: Scope, receive: R
             with serving.requests.take():
                 as_of_unix_us = serving.clock() // 1000
                 body: Any = None
-                if endpoint.body is not None:
-                    body = parse(endpoint.body, raw)
+                expected = serving.bodies.requests.get(endpoint.name)
+                if expected is not None:
+                    body = parse(expected, raw)
                 elif endpoint.mlflow:
                     media_type = None if content_type is None else content_type.decode("latin-1")
                     body = serving.scoring_protocol.parse(media_type, raw)

@@ -1,50 +1,28 @@
-"""Bodies of requests and responses, as the client sees them and as the OpenAPI document states them."""
+"""Bodies that are the same for every contract, and how a request body is parsed; `bodies.py` has the others."""
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, StrictStr, StringConstraints, ValidationError
+from pydantic import BaseModel, Field, StringConstraints, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
 from contract import ModelContract
 from contract.validation import first_problem
 from service.api.body_work import refuse_many_parts
 from service.api.exchange import REQUEST_ID
+from service.api.task_answers import Probability
 from service.errors import InvalidRequestError
 
 _MOST_PARTS = 1000
 """Lists and objects of one body: two are enough, and what is wrong is still named where there are some more."""
 
 Body = TypeVar("Body", bound=BaseModel)
-CustomerId = Annotated[StrictStr, StringConstraints(min_length=1, max_length=256)]
 RequestId = Annotated[str, StringConstraints(pattern=f"^{REQUEST_ID}$")]
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
-Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-def _without_default(schema: dict[str, Any]) -> None:
+def without_default(schema: dict[str, Any]) -> None:
     """For a member that is left out rather than null."""
     del schema["default"]
-
-
-class _Body(BaseModel):
-    # Unknown members are refused by `parse`, one at a time: pydantic would collect an error for each.
-    model_config = ConfigDict(extra="allow", json_schema_extra={"additionalProperties": False})
-
-
-class PredictRequest(_Body):
-    """One customer, optionally with values that replace looked-up features."""
-
-    customer_id: CustomerId = Field(examples=["00042"])
-    features: dict[StrictStr, Any] | None = Field(
-        default=None, description="feature reference (view__feature) → value to use instead of the looked-up one"
-    )
-
-
-class PredictBatchRequest(_Body):
-    """Many customers; the answer has one row each, in this order."""
-
-    # The first wrong id ends it: collecting half a million errors of one body would hold up all others for seconds.
-    customer_ids: Annotated[list[CustomerId], FailFast()] = Field(examples=[["00042", "00007"]])
 
 
 class Model(BaseModel):
@@ -64,50 +42,8 @@ class FeatureIssueBody(BaseModel):
     used: Literal["value", "default"] | None
 
 
-class PredictionBody(BaseModel):
-    """The answer for one customer."""
-
-    customer_id: str
-    churn_probability: Probability | None
-    churn: bool | None
-    status: Literal["ok", "degraded", "refused", "unknown_customer"]
-    feature_issues: list[FeatureIssueBody]
-    cached_seconds: Annotated[float, Field(ge=0)] | None = Field(
-        description="how long ago the features were read, if last known good ones stand in; else null"
-    )
-
-
-class PredictResponse(PredictionBody):
-    """Answer of `POST /predict`."""
-
-    request_id: RequestId
-    model: Model
-
-
-class BatchPrediction(PredictionBody):
-    """One customer's row in a batch."""
-
-    model: Model | SkipJsonSchema[None] = Field(
-        default=None,
-        description="the model that answered, where it is not the one that the response names",
-        json_schema_extra=_without_default,
-    )
-
-
-class PredictBatchResponse(BaseModel):
-    """Answer of `POST /predict_batch`."""
-
-    request_id: RequestId
-    model: Model
-    predictions: list[BatchPrediction]
-
-
-class ExplainRequest(PredictRequest):
-    """As a prediction is asked for."""
-
-
 class Contribution(BaseModel):
-    """What one feature adds to the log-odds, and what the model saw of it."""
+    """What one feature adds to the model's score, and what the model saw of it."""
 
     feature: str
     view: str
@@ -117,21 +53,8 @@ class Contribution(BaseModel):
     state: Literal["fresh", "stale", "missing", "overridden"]
 
 
-class ExplainResponse(PredictResponse):
-    """Answer of `POST /explain`: `base_value` and all contributions add up to the log-odds of `churn_probability`."""
-
-    base_value: float
-    contributions: list[Contribution]
-
-
-class InvocationsResponse(BaseModel):
-    """Per row, the probability of the negative and of the positive class."""
-
-    predictions: list[Annotated[list[Probability], Field(min_length=2, max_length=2)]]
-
-
 class ChallengerBody(BaseModel):
-    """A second model that is live: a `shadow` answers nobody, a `canary` its share of the customers."""
+    """A second model that is live: a `shadow` answers nobody, a `canary` its share of the entities."""
 
     tag: str
     version: str
@@ -168,7 +91,7 @@ class ErrorDetail(BaseModel):
     message: str
     request_id: RequestId
     field: str | SkipJsonSchema[None] = Field(
-        default=None, description="the member that is wrong; absent if it is none", json_schema_extra=_without_default
+        default=None, description="the member that is wrong; absent if it is none", json_schema_extra=without_default
     )
 
 

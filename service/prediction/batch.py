@@ -1,4 +1,4 @@
-"""Customers who are looked up together, their scored rows, and the rows of the inference log."""
+"""Entities that are looked up together, their scored rows, and the rows of the inference log."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
@@ -32,14 +32,15 @@ class Scored(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """n customers who are looked up together.
+    """n entities that are looked up together.
 
+    keys: their join keys.
     as_of_unix_us: int64 (n,), or one time for all.
     request_ids, rows: each row's request and its position in the request.
     overrides: feature reference → value, for every row; checked by the champion's contract.
     """
 
-    customer_ids: Sequence[str]
+    keys: Sequence[str]
     as_of_unix_us: int | NDArray[np.int64]
     request_ids: Sequence[str]
     rows: Sequence[int]
@@ -54,7 +55,7 @@ class Batch(NamedTuple):
         """Some of them."""
         as_of = self.as_of_unix_us
         return Batch(
-            customer_ids=[self.customer_ids[row] for row in rows],
+            keys=[self.keys[row] for row in rows],
             as_of_unix_us=as_of if isinstance(as_of, int) else as_of[rows],
             request_ids=[self.request_ids[row] for row in rows],
             rows=[self.rows[row] for row in rows],
@@ -64,9 +65,9 @@ class Batch(NamedTuple):
     @classmethod
     def joined(cls, batches: Sequence["Batch"]) -> "Batch":
         """Concatenate batches without overrides."""
-        as_of = [np.broadcast_to(np.asarray(b.as_of_unix_us, dtype=np.int64), len(b.customer_ids)) for b in batches]
+        as_of = [np.broadcast_to(np.asarray(b.as_of_unix_us, dtype=np.int64), len(b.keys)) for b in batches]
         return cls(
-            customer_ids=[customer_id for b in batches for customer_id in b.customer_ids],
+            keys=[key for b in batches for key in b.keys],
             as_of_unix_us=np.concatenate(as_of),
             request_ids=[request_id for b in batches for request_id in b.request_ids],
             rows=[row for b in batches for row in b.rows],
@@ -87,10 +88,10 @@ def answers_of(batch: Batch, part: RawFeatures, model: ImportedModel, scored: Sc
     return Answers(
         request_ids=batch.request_ids,
         rows=batch.rows,
-        keys=batch.customer_ids,
+        keys=batch.keys,
         as_of_unix_us=batch.as_of_unix_us,
         model=model,
-        answered=np.full(len(batch.customer_ids), answered),
+        answered=np.full(len(batch.keys), answered),
         resolved=scored.resolved,
         outcomes=scored.outcomes,
         cached_seconds=part.cached_seconds,

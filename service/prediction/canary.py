@@ -15,7 +15,7 @@ from service.prediction.predictions import Prediction
 
 @dataclass(frozen=True, slots=True)
 class PendingCanary:
-    """The answer for one customer of the challenger's share; only this customer's request waits for it.
+    """The answer for one entity of the challenger's share; only its own request waits for it.
 
     made: the rows of the whole share as scored by the model that answered, and their predictions.
     """
@@ -42,14 +42,14 @@ class Canary:
     def answer(
         self, batch: Batch, raw: RawFeatures, part: RawFeatures, champion: Scored
     ) -> list[Prediction | PendingCanary]:
-        """Answer n customers, in order.
+        """Answer n rows, in order.
 
         Args:
             raw: what was read for both models; `part` is what the champion takes of it.
             champion: what the champion made of all n rows.
         """
         own_part = self._challenger.live.part.of(raw)
-        chosen = self._challenger.chosen(batch.customer_ids, own_part, part.unread_rows)
+        chosen = self._challenger.chosen(batch.keys, own_part, part.unread_rows)
         rows, others = np.flatnonzero(chosen), np.flatnonzero(~chosen)
         if not len(rows):
             return list(self._champion.answer(batch, part, champion))

@@ -1,7 +1,7 @@
 """The second live model. It scores what was read for both, and can neither slow nor break the champion.
 
 It works in a thread of its own. In mode `shadow` it scores after the answer, many requests at once. In mode `canary` it
-answers a share of the customers within a time budget; the champion answers if it is late or fails.
+answers a share of the entities within a time budget; the champion answers if it is late or fails.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ class Challenger:
     """See the module.
 
     Args:
-        share: share of the customers whom a canary answers, 0 to 1.
+        share: share of the entities that a canary answers, 0 to 1.
         budget_seconds: how long a request waits for the canary.
         log: where its rows are kept.
     """
@@ -72,23 +72,23 @@ class Challenger:
         self._thread = threading.Thread(target=self._work, name="challenger", daemon=True)
         self._thread.start()
 
-    def answers(self, customer_id: str) -> bool:
-        """True if the canary answers this customer. The choice is fixed; a larger share includes a smaller."""
+    def answers(self, key: str) -> bool:
+        """True if the canary answers for this key. The choice is fixed; a larger share includes a smaller."""
         if self.mode != "canary":
             return False
-        digest = hashlib.blake2b(customer_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         return int.from_bytes(digest, "big") < self.share * 2**64
 
     def chosen(
-        self, customer_ids: Sequence[str], part: RawFeatures, champion_unread: NDArray[np.bool_] | None
+        self, keys: Sequence[str], part: RawFeatures, champion_unread: NDArray[np.bool_] | None
     ) -> NDArray[np.bool_]:
-        """Bool (n,): the customers whom it answers. The champion answers those whose inputs it could not read.
+        """Bool (n,): the rows that it answers. The champion answers those whose inputs it could not read.
 
         Args:
             part: what this model takes of what was read.
             champion_unread: bool (n,), rows that could not be read for the champion; None if all could.
         """
-        chosen = np.array([self.answers(customer_id) for customer_id in customer_ids], dtype=bool)
+        chosen = np.array([self.answers(key) for key in keys], dtype=bool)
         unread = part.unread_rows
         if unread is not None:
             alone = unread if champion_unread is None else unread & ~champion_unread
@@ -100,7 +100,7 @@ class Challenger:
 
     def shadow(self, batch: Batch, raw: RawFeatures) -> None:
         """Queue the rows, unless too many wait already."""
-        rows = len(batch.customer_ids)
+        rows = len(batch.keys)
         if self._rows_put - self._rows_taken + rows > _MOST_ROWS:
             self._metrics.challenger("dropped", rows)
             return
@@ -110,7 +110,7 @@ class Challenger:
     async def answer(self, batch: Batch, part: RawFeatures) -> Scored | None:
         """Score these rows now; None if that fails or takes longer than the budget."""
         if self._behind:  # still busy with rows that it was too late for
-            self._metrics.challenger("late", len(batch.customer_ids))
+            self._metrics.challenger("late", len(batch.keys))
             return None
         done: asyncio.Future[Scored] = asyncio.get_running_loop().create_future()
         self._jobs.put(_Job(batch, part, done))
@@ -120,7 +120,7 @@ class Challenger:
         except TimeoutError:
             self._behind = True
             self._jobs.put(None)  # the thread clears `_behind` when it gets here
-            self._metrics.challenger("late", len(batch.customer_ids))
+            self._metrics.challenger("late", len(batch.keys))
             return None
         except Exception:
             return None  # logged by the thread
@@ -141,7 +141,7 @@ class Challenger:
             else:
                 time.sleep(_GATHER_SECONDS)
                 self._shadow([job, *self._others()])
-        self._metrics.challenger("dropped", sum(len(job.batch.customer_ids) for job in self._others()))
+        self._metrics.challenger("dropped", sum(len(job.batch.keys) for job in self._others()))
 
     def _answer(self, batch: Batch, part: RawFeatures, done: "asyncio.Future[Scored]") -> None:
         if done.done():  # nobody waits any more
@@ -151,9 +151,9 @@ class Challenger:
             scored = self._score(batch, part)
         except Exception as error:
             self._note_failure(error)
-            loop.call_soon_threadsafe(self._finish, done, error, len(batch.customer_ids))
+            loop.call_soon_threadsafe(self._finish, done, error, len(batch.keys))
         else:
-            loop.call_soon_threadsafe(self._finish, done, scored, len(batch.customer_ids))
+            loop.call_soon_threadsafe(self._finish, done, scored, len(batch.keys))
 
     def _finish(self, done: "asyncio.Future[Scored]", came: Scored | Exception, rows: int) -> None:
         """On the event loop, hand over the result and count it. A late one has been counted already."""
@@ -176,10 +176,10 @@ class Challenger:
         return found
 
     def _shadow(self, jobs: list[_Job]) -> None:
-        self._rows_taken += sum(len(job.batch.customer_ids) for job in jobs)
+        self._rows_taken += sum(len(job.batch.keys) for job in jobs)
         plain = [job for job in jobs if not job.batch.overrides]
         for together in [[job] for job in jobs if job.batch.overrides] + ([plain] if plain else []):
-            rows = sum(len(job.batch.customer_ids) for job in together)
+            rows = sum(len(job.batch.keys) for job in together)
             try:
                 self._score_and_log(together)
             except Exception as error:

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ class LazyExplainer:
         self._explainer: Explainer | None = None
         self._refusal = ""
 
-    def explain(self, matrix: NDArray[np.float32]) -> Explanation:
+    def explain(self, matrix: NDArray[np.float32], classes: Sequence[int] | None = None) -> Explanation:
         """See `Explainer.explain`. The first call takes seconds: call it in a thread.
 
         Raises:
@@ -35,7 +36,7 @@ class LazyExplainer:
         """
         explainer = self.load()
         try:
-            return explainer.explain(matrix)
+            return explainer.explain(matrix, classes)
         except ExplanationError as error:
             raise NotExplainableError(str(error), model=self.model.identity) from error
 
@@ -53,7 +54,7 @@ class LazyExplainer:
                 raise NotExplainableError(self._refusal, model=self.model.identity)
             if self._explainer is None:
                 try:
-                    self._explainer = Explainer.of(self.model.load_pipeline(), self.model.contract.feature_names)
+                    self._explainer = self._made()
                 except MissingFileError as error:
                     raise NotExplainableError(str(error), model=self.model.identity) from error
                 except (UnreadableFileError, OSError, ImportError, MemoryError) as error:
@@ -65,3 +66,7 @@ class LazyExplainer:
                     self._refusal = str(error)
                     raise NotExplainableError(self._refusal, model=self.model.identity) from error
             return self._explainer
+
+    def _made(self) -> Explainer:
+        contract = self.model.contract
+        return Explainer.of(self.model.load_pipeline(), contract.feature_names, contract.task.kind)

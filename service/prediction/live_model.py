@@ -10,9 +10,8 @@ from contract.feature_union import FeatureUnion
 from scoring.models.imported_model import ImportedModel
 from scoring.models.task_models import Scorer
 from scoring.outcomes import DEGRADED, OK, outcomes
-from scoring.task_outputs import task_outputs
 from service.prediction.batch import AnswerLog, Batch, Scored, answers_of
-from service.prediction.predictions import Prediction, predictions
+from service.prediction.predictions import AnswerRules, Prediction, predictions
 from service.telemetry.metrics import ServiceMetrics
 
 
@@ -36,7 +35,7 @@ class LiveModel:
         self.model = model
         self.part = union.part(model.contract)
         self.resolver = Resolver.of(model.contract)
-        self._task = task_outputs(model.contract)
+        self._rules = AnswerRules.of(model.contract)
         self._metrics = metrics
         self._log = log
         self._identity = identity
@@ -53,14 +52,14 @@ class LiveModel:
             score: the model's own, or one that also times it.
         """
         resolved = self.resolver.resolve(part, as_of, overrides)
-        made = outcomes(resolved, score(resolved.matrix), self._task)
+        made = outcomes(resolved, score(resolved.matrix), self._rules.task)
         if part.cached_seconds is not None:
             made.statuses[(made.statuses == OK) & ~np.isnan(part.cached_seconds)] = DEGRADED
         return Scored(resolved, made)
 
     def answer(self, batch: Batch, part: RawFeatures, scored: Scored) -> list[Prediction]:
         """Make this model's answers, counted and logged."""
-        made = predictions(batch, part, scored, self._metrics, self._identity)
+        made = predictions(batch, part, scored, self._rules, self._metrics, self._identity)
         self.log(batch, part, scored, answered=True)
         return made
 

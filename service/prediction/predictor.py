@@ -1,4 +1,4 @@
-"""Customer ids → features → model → predictions, without feast, mlflow, bentoml and HTTP."""
+"""Entity keys → features → model → predictions, without feast, mlflow, bentoml and HTTP."""
 
 import asyncio
 import logging
@@ -34,12 +34,12 @@ _LARGEST_COALESCED = 128
 
 
 class _SingleRequest(NamedTuple):
-    """A request for one customer.
+    """A request for one entity.
 
     span: the request's; None while tracing is off.
     """
 
-    customer_id: str
+    key: str
     as_of_unix_us: int
     request_id: str
     span: "Span | None"
@@ -47,14 +47,14 @@ class _SingleRequest(NamedTuple):
 
 @dataclass(frozen=True)
 class Lookup:
-    """One customer's prediction, and the row that the model which answered has scored."""
+    """One entity's prediction, and the row that the model which answered has scored."""
 
     prediction: Prediction
     resolved: ResolvedFeatures
 
 
 class BatchResult(NamedTuple):
-    """The champion's scored rows for n customers, and the answers.
+    """The champion's scored rows for n entities, and the answers.
 
     unread: bool (n,), rows of which an input of the champion could not be read; None if there is none.
     """
@@ -99,43 +99,43 @@ class Predictor:
 
     async def predict_one(
         self,
-        customer_id: str,
+        key: str,
         as_of_unix_us: int,
         overrides: Mapping[str, object] | None = None,
         request_id: str = "",
     ) -> Prediction:
-        """Predict for one customer, in one batch with requests that arrive at the same moment. See `predict`."""
+        """Predict for one entity, in one batch with requests that arrive at the same moment. See `predict`."""
         if overrides:
-            (prediction,) = await self.predict([customer_id], as_of_unix_us, overrides, request_id)
+            (prediction,) = await self.predict([key], as_of_unix_us, overrides, request_id)
             return prediction
-        found = await self._coalescer.submit(_SingleRequest(customer_id, as_of_unix_us, request_id, current_request()))
+        found = await self._coalescer.submit(_SingleRequest(key, as_of_unix_us, request_id, current_request()))
         return found if isinstance(found, Prediction) else (await found.answer())[1]
 
     async def _predict_together(
         self, asked: Sequence[_SingleRequest]
     ) -> Sequence[Prediction | PendingCanary | BaseException]:
         self._metrics.coalesced(len(asked))
-        customer_ids, times, request_ids, requests = zip(*asked, strict=True)
-        batch = Batch(customer_ids, np.array(times, dtype=np.int64), request_ids, (0,) * len(asked))
+        keys, times, request_ids, requests = zip(*asked, strict=True)
+        batch = Batch(keys, np.array(times, dtype=np.int64), request_ids, (0,) * len(asked))
         with together(requests):
             worked = await self._work(batch)
         if worked.unread is None:
             return worked.answers
         # They are together only by chance: a row that cannot be read must not fail the others.
         unread = worked.unread.tolist()
-        return [_unread() if gone else made for gone, made in zip(unread, worked.answers, strict=True)]
+        return [self._unread() if gone else made for gone, made in zip(unread, worked.answers, strict=True)]
 
     async def predict(
         self,
-        customer_ids: Sequence[str],
+        keys: Sequence[str],
         as_of_unix_us: int,
         overrides: Mapping[str, object] | None = None,
         request_id: str = "",
     ) -> list[Prediction]:
-        """Predict for n customers: same order, duplicates kept, one prediction each.
+        """Predict for n entities: same order, duplicates kept, one prediction each.
 
         Args:
-            customer_ids: non-empty strings, n of them; n may be 0.
+            keys: non-empty strings, n of them; n may be 0.
             as_of_unix_us: the request's time, taken once, in microseconds since 1970.
             overrides: feature reference → value, for every row.
             request_id: under which the answers are logged.
@@ -145,28 +145,28 @@ class Predictor:
             DeadlineExceededError, OnlineStoreUnavailableError: features could not be read.
         """
         checked = self._checked(overrides)
-        if not customer_ids:
+        if not keys:
             return []
-        # Look each customer up once, unless every answered row has to be logged.
-        asked = list(dict.fromkeys(customer_ids)) if self._log is None else customer_ids
+        # Look each key up once, unless every answered row has to be logged.
+        asked = list(dict.fromkeys(keys)) if self._log is None else keys
         n = len(asked)
         batch = Batch(asked, as_of_unix_us, (request_id,) * n, range(n), overrides)
         worked = await self._work(batch, checked, whole=True)  # an incomplete batch would look like an answer
         made = await all_answered(worked.answers)
-        if n == len(customer_ids):
+        if n == len(keys):
             return made
-        by_id = dict(zip(asked, made, strict=True))
-        return [by_id[customer_id] for customer_id in customer_ids]
+        by_key = dict(zip(asked, made, strict=True))
+        return [by_key[key] for key in keys]
 
     async def look_up(
         self,
-        customer_id: str,
+        key: str,
         as_of_unix_us: int,
         overrides: Mapping[str, object] | None = None,
         request_id: str = "",
     ) -> Lookup:
-        """Predict for one customer and return the scored row too, to explain it. Raises as `predict`."""
-        batch = Batch((customer_id,), as_of_unix_us, (request_id,), (0,), overrides)
+        """Predict for one entity and return the scored row too, to explain it. Raises as `predict`."""
+        batch = Batch((key,), as_of_unix_us, (request_id,), (0,), overrides)
         worked = await self._work(batch, self._checked(overrides), whole=True)
         (found,) = worked.answers
         if isinstance(found, Prediction):
@@ -175,7 +175,7 @@ class Predictor:
         return Lookup(prediction, scored.resolved)
 
     def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the positive class's probabilities, float32 (n,), of n model inputs, float32 (n, k)."""
+        """Return the champion's scores of n model inputs, float32 (n, k)."""
         started = time.perf_counter()
         with span("score", rows=len(matrix)):
             scored = self.model.score(matrix)
@@ -202,7 +202,7 @@ class Predictor:
         part = self.champion.part.of(raw)
         unread = part.unread_rows
         if whole and unread is not None:
-            raise _unread()
+            raise self._unread()
         scored = self.champion.decide(part, as_of, overrides, self.score)
         if self._canary is not None:
             return BatchResult(unread, scored, self._canary.answer(batch, raw, part, scored))
@@ -213,8 +213,8 @@ class Predictor:
 
     async def _read(self, batch: Batch, as_of: NDArray[np.float64]) -> RawFeatures:
         started = time.perf_counter()
-        with span("read features", rows=len(batch.customer_ids)):
-            raw = await self._features.read(batch.customer_ids, batch.as_of_unix_us)
+        with span("read features", rows=len(batch.keys)):
+            raw = await self._features.read(batch.keys, batch.as_of_unix_us)
         self._metrics.stage("features", time.perf_counter() - started)
         self._note_ages(raw, as_of)
         return raw
@@ -225,13 +225,18 @@ class Predictor:
         oldest = np.fmin.reduce(raw.event_times, axis=0)
         latest_request = float(np.max(as_of))
         for view, event_time in zip(self._views, oldest.tolist(), strict=True):
-            if event_time == event_time:  # NaN: no customer in this read has a row
+            if event_time == event_time:  # NaN: no entity in this read has a row
                 self._metrics.age(view, latest_request - event_time)
+
+    def _unread(self) -> OnlineStoreUnavailableError:
+        entity = self.model.contract.entity
+        article = "an" if entity[0].lower() in "aeiou" else "a"
+        return OnlineStoreUnavailableError(f"the features of {article} {entity} cannot be read")
 
     async def can_read(self, as_of_unix_us: int) -> bool:
         """True if the online store answers a look-up within the deadline."""
         try:
-            await self._features.read([_NOBODY], as_of_unix_us)
+            await self._features.read([_NO_ENTITY], as_of_unix_us)
         except ServiceError:
             return False
         except Exception:
@@ -246,9 +251,5 @@ class Predictor:
         await self._features.close()
 
 
-def _unread() -> OnlineStoreUnavailableError:
-    return OnlineStoreUnavailableError("the features of a customer cannot be read")
-
-
-_NOBODY = "readiness-probe"
-"""The id that readiness probes look up. No customer has it, which is fine: only the round trip matters."""
+_NO_ENTITY = "readiness-probe"
+"""The key that readiness probes look up. No entity has it, which is fine: only the round trip matters."""

@@ -44,7 +44,7 @@ def test_the_prediction_is_that_of_predict(loop: Loop) -> None:
     explained = explain(loop)
     predicted = loop.call("POST", "/predict", {"customer_id": "00042"}).body
 
-    assert predicted.keys() | {"base_value", "contributions"} == explained.keys()
+    assert predicted.keys() | {"base_value", "contributions", "space"} == explained.keys()
     same = ("model", "customer_id", "churn", "status", "feature_issues")
     assert [predicted[name] for name in same] == [explained[name] for name in same]
     # The requests are milliseconds apart, and so are the recency features.

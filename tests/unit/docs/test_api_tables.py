@@ -29,7 +29,7 @@ def test_every_call_is_on_the_page_and_no_other() -> None:
 
 
 def test_every_error_is_on_the_page_with_its_status_and_no_other() -> None:
-    shown = {(int(status), code) for status, code in re.findall(r"(\d{3}) `(\w+)`", PAGE.split("## Errors")[1])}
+    shown = {(int(status), code) for status, code in re.findall(r"(\d{3}) `([\w<>]+)`", PAGE.split("## Errors")[1])}
 
     assert kinds() | {(500, "internal")} == shown
 
@@ -39,6 +39,6 @@ def test_each_call_has_its_errors() -> None:
     shown: dict[str, set[str]] = {}
     for call, listed in rows("call | error codes"):
         others = (path for path in shown if f"those of {path}" in listed)
-        shown[call] = set(re.findall(r"`(\w+)`", listed)).union(*(shown[path] for path in others))
+        shown[call] = set(re.findall(r"`([\w<>]+)`", listed)).union(*(shown[path] for path in others))
 
     assert codes == shown

@@ -6,13 +6,16 @@ from collections.abc import Callable
 
 import pytest
 
+from service.api.bodies import Bodies
 from service.api.body_work import MOST_BLANK_LINES, MOST_COLUMNS, refuse_many_parts
 from service.api.mlflow_protocol import ScoringProtocol
-from service.api.schemas import PredictBatchRequest, PredictRequest, parse
+from service.api.schemas import parse
 from service.errors import InvalidRequestError, ServiceError
+from tests.models.fakes import small_contract
 
 BYTES = 1_000_000
 NAMES = [f"view__feature_{number}" for number in range(27)]
+BODIES = Bodies.of(small_contract())
 PROTOCOL = ScoringProtocol(NAMES, max_rows=1000)
 HEADER = ",".join(NAMES).encode()
 LISTS = b",".join(b'"%s":[1]' % name.encode() for name in NAMES)
@@ -119,7 +122,7 @@ def test_a_body_that_is_dear_to_parse_is_refused_at_the_price_of_a_right_one(kin
     assert seconds(lambda: outcome(HOSTILE[kind])) < allowed
 
 
-@pytest.mark.parametrize("model", [PredictRequest, PredictBatchRequest])
+@pytest.mark.parametrize("call", ["predict", "predict_batch"])
 @pytest.mark.parametrize(
     "body",
     [
@@ -131,18 +134,16 @@ def test_a_body_that_is_dear_to_parse_is_refused_at_the_price_of_a_right_one(kin
     ],
     ids=["unknown member", "override", "array", "ids", "deep"],
 )
-def test_a_request_of_very_many_lists_is_refused_before_they_are_made(
-    model: type[PredictRequest] | type[PredictBatchRequest], body: bytes
-) -> None:
+def test_a_request_of_very_many_lists_is_refused_before_they_are_made(call: str, body: bytes) -> None:
     with pytest.raises(InvalidRequestError, match="lists and objects"):
-        parse(model, body)
+        parse(BODIES.requests[call], body)
 
 
 @pytest.mark.parametrize("text", ["[" * 250, "{[" * 125, '\\"[' * 60, "\\\\" * 50 + "[" * 90, '[\\\\\\"{' * 30])
 def test_brackets_in_a_customers_id_are_not_counted(text: str) -> None:
     body = b'{"customer_ids":[%s]}' % b",".join([b'"%s"' % text.encode()] * 1000)
 
-    assert [json.loads(f'"{text}"')] * 1000 == parse(PredictBatchRequest, body).customer_ids
+    assert [json.loads(f'"{text}"')] * 1000 == parse(BODIES.requests["predict_batch"], body).model_dump()["keys"]
 
 
 def test_lists_and_objects_are_counted_exactly() -> None:

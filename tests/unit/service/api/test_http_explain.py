@@ -52,7 +52,8 @@ async def test_the_prediction_is_the_one_of_predict(open_api: OpenApi) -> None:
     explained = await explain(api, "a", features={ORDERS: 5})
     predicted = without_request_id(await api.predict("a", features={ORDERS: 5}))
 
-    assert predicted.keys() | {"base_value", "contributions"} == explained.keys()
+    assert predicted.keys() | {"base_value", "contributions", "space"} == explained.keys()
+    assert "log-odds" == explained["space"]
     for body in (explained, predicted):
         for issue in body["feature_issues"]:
             issue["age_seconds"] = pytest.approx(issue["age_seconds"], abs=600)
@@ -125,10 +126,10 @@ class Slow:
         self.reached, self.go_on = threading.Event(), threading.Event()
         explain = LazyExplainer.explain
 
-        def slow(explainer: LazyExplainer, matrix: NDArray[np.float32]) -> Explanation:
+        def slow(explainer: LazyExplainer, matrix: NDArray[np.float32], classes: list[int] | None) -> Explanation:
             self.reached.set()
             assert self.go_on.wait(20)
-            return explain(explainer, matrix)
+            return explain(explainer, matrix, classes)
 
         monkeypatch.setattr(LazyExplainer, "explain", slow)
 

@@ -3,7 +3,6 @@
 tests/e2e/test_invocations.py sends the same requests to `mlflow models serve`.
 """
 
-import json
 import math
 from typing import Any
 
@@ -185,17 +184,3 @@ def test_two_instances_with_half_of_the_inputs_each_are_not_one_row() -> None:
 def test_a_body_of_a_megabyte_costs_no_more_than_a_megabyte_should(body: Request) -> None:
     """Each of them takes minutes or gigabytes if it is read into a frame, or with a careless pattern."""
     assert refused(body).status in (400, 413)
-
-
-def test_the_answer_has_both_classes_as_predict_proba_has_them() -> None:
-    probabilities = np.array([0.25, 0.9707947373390198], dtype=np.float32)
-
-    answer = ScoringProtocol.answer(probabilities)
-
-    assert {"predictions": [[0.75, 0.25], [0.029205262660980225, 0.9707947373390198]]} == json.loads(json.dumps(answer))
-
-
-def test_a_probability_that_is_no_number_is_not_an_answer() -> None:
-    with pytest.raises(InvalidRequestError, match="no probability") as raised:
-        ScoringProtocol.answer(np.array([0.5, np.nan, 0.5], dtype=np.float32))
-    assert "1" == raised.value.field

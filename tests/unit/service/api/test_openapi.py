@@ -10,12 +10,12 @@ import httpx
 import jsonschema_rs
 import pytest
 
+from service.api.bodies import Bodies
 from service.api.exchange import request_id_of
 from service.api.openapi import openapi_document
 from service.api.routing import ROUTES
-from service.api.schemas import BatchPrediction
 from service.errors import OnlineStoreUnavailableError
-from service.prediction.predictions import Prediction
+from service.prediction.predictions import Prediction, row_members
 from tests.models.fakes import DEFAULTS, MEMBER, ORDERS, ORDERS_30D, SPEND, small_contract
 from tests.unit.service.api.test_routing import live_customer
 from tests.unit.service.conftest import Api, OpenApi
@@ -24,7 +24,8 @@ REQUESTS = {"PredictRequest", "PredictBatchRequest", "ExplainRequest", "Invocati
 
 
 def document(max_batch: int = 1000, *, keys_configured: bool = False) -> dict[str, Any]:
-    return openapi_document(small_contract(), max_batch, keys_configured=keys_configured)
+    contract = small_contract()
+    return openapi_document(contract, Bodies.of(contract), max_batch, keys_configured=keys_configured)
 
 
 def validator(schema: dict[str, Any], stated: dict[str, Any]) -> jsonschema_rs.Draft202012Validator:
@@ -238,4 +239,6 @@ async def test_every_answer_of_a_service_in_trouble_is_as_documented(open_api: O
 
 
 def test_a_prediction_has_the_members_of_its_row_in_their_order() -> None:
-    assert list(BatchPrediction.model_fields) == list(Prediction._fields)
+    row = Prediction("a", (0.5, True), "ok", model={}).row(row_members(small_contract()))
+
+    assert list(document()["components"]["schemas"]["BatchPrediction"]["properties"]) == list(row)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from contract import ModelContract, content_sha256
+from service.api.bodies import Bodies
 from service.api.openapi import openapi_document
 from tests.fixtures.v1.record import FOLDER, contract, opened
 
@@ -44,7 +45,7 @@ def without_descriptions(document: object) -> object:
 
 
 def test_the_openapi_document_is_the_recorded_one_but_for_its_descriptions() -> None:
-    document = openapi_document(contract(), 10, keys_configured=True)
+    document = openapi_document(contract(), Bodies.of(contract()), 10, keys_configured=True)
 
     recorded = json.loads((FOLDER / "openapi.json").read_text(encoding="utf-8"))
     assert json.dumps(without_descriptions(recorded)) == json.dumps(without_descriptions(document))

@@ -22,6 +22,7 @@ from scoring.outcomes import DEGRADED, OK
 from service.errors import OnlineStoreUnavailableError
 from service.prediction.batch import Batch
 from service.prediction.challenger import Challenger
+from service.prediction.predictions import Prediction
 from service.prediction.predictor import Predictor
 from service.telemetry.metrics import ServiceMetrics
 from tests.models.fakes import (
@@ -132,7 +133,7 @@ async def test_a_shadow_scores_the_same_vector_after_the_champion_has_answered(b
     assert not answered
     model = live.challenger.live.model
     assert probability == pytest.approx(says(model, challenger_pipeline(), **{ORDERS: 9.0}), abs=1e-6)
-    assert {("r1", 0): (ANN, True, prediction.churn_probability)} == live.log.rows("champion")
+    assert {("r1", 0): (ANN, True, prediction.outputs[0])} == live.log.rows("champion")
     assert live.count("scored") == 1
 
 
@@ -161,11 +162,11 @@ async def test_a_canary_answers_its_share_of_the_customers_and_always_the_same_o
     first = await live.predictor.predict(list(people), NOW_US)
     alone = await asyncio.gather(*(live.predictor.predict_one(id_, NOW_US) for id_ in people))
 
-    chosen = {p.customer_id for p in first if p.model}
+    chosen = {p.key for p in first if p.model}
     assert 60 < len(chosen) < 140
-    assert chosen == {p.customer_id for p in alone if p.model}
+    assert chosen == {p.key for p in alone if p.model}
     assert {"version": "8", "role": "challenger"}.items() <= next(p.model for p in first if p.model).items()
-    assert [p.churn_probability for p in first] == pytest.approx([p.churn_probability for p in alone])
+    assert [p.outputs[0] for p in first] == pytest.approx([p.outputs[0] for p in alone])
     live.challenger.share = 0.5
     assert chosen < {id_ for id_ in people if live.challenger.answers(id_)}
 
@@ -180,7 +181,7 @@ async def test_of_a_canary_both_models_rows_are_logged_and_one_of_them_is_the_an
     for row, prediction in enumerate(made):
         assert champion["b", row][1] == (prediction.model is None)
         answer = (challenger if prediction.model else champion)["b", row]
-        assert (prediction.customer_id, True, prediction.churn_probability) == answer
+        assert (prediction.key, True, prediction.outputs[0]) == answer
     assert sum(1 for p in made if p.model) == len(challenger)
 
 
@@ -373,6 +374,8 @@ async def test_only_rows_that_were_answered_are_logged(both: Open) -> None:
 
     with pytest.raises(OnlineStoreUnavailableError):
         await live.predictor.predict([ANN, BOB], NOW_US, request_id="batch")
+    one: Prediction | BaseException
+    other: Prediction | BaseException
     one, other = await asyncio.gather(
         live.predictor.predict_one(ANN, NOW_US, request_id="one"),
         live.predictor.predict_one(BOB, NOW_US, request_id="other"),

@@ -47,8 +47,8 @@ async def test_a_fresh_customer_gets_the_pipelines_own_probability(build: Build)
 
     (prediction,) = await predictor.predict(["00042"], NOW_US)
 
-    assert Prediction("00042", prediction.churn_probability, False, "ok") == prediction
-    assert pytest.approx(expected_probability(), abs=1e-6) == prediction.churn_probability
+    assert Prediction("00042", (prediction.outputs[0], False), "ok") == prediction
+    assert pytest.approx(expected_probability(), abs=1e-6) == prediction.outputs[0]
 
 
 async def test_answers_come_in_the_order_asked_with_duplicates_kept(build: Build) -> None:
@@ -57,10 +57,10 @@ async def test_answers_come_in_the_order_asked_with_duplicates_kept(build: Build
 
     predictions = await predictor.predict(asked, NOW_US)
 
-    assert asked == [p.customer_id for p in predictions]
+    assert asked == [p.key for p in predictions]
     assert predictions[0] == predictions[2]
     assert predictions[1] == predictions[4]
-    assert 3 == len({p.churn_probability for p in predictions})
+    assert 3 == len({p.outputs[0] for p in predictions})
 
 
 async def test_shuffled_ids_give_the_same_answer_per_id(build: Build) -> None:
@@ -68,8 +68,8 @@ async def test_shuffled_ids_give_the_same_answer_per_id(build: Build) -> None:
     ids = list(people(50))
     shuffled = random.Random(3).sample(ids, len(ids))
 
-    in_order = {p.customer_id: p for p in await predictor.predict(ids, NOW_US)}
-    out_of_order = {p.customer_id: p for p in await predictor.predict(shuffled, NOW_US)}
+    in_order = {p.key: p for p in await predictor.predict(ids, NOW_US)}
+    out_of_order = {p.key: p for p in await predictor.predict(shuffled, NOW_US)}
 
     assert in_order == out_of_order
 
@@ -80,7 +80,7 @@ async def test_an_answer_does_not_depend_on_who_else_is_in_the_batch(build: Buil
     together = await predictor.predict(list(people(50)), NOW_US)
     alone = [(await predictor.predict([customer_id], NOW_US))[0] for customer_id in people(50)]
 
-    assert [p.churn_probability for p in alone] == pytest.approx([p.churn_probability for p in together], abs=1e-6)
+    assert [p.outputs[0] for p in alone] == pytest.approx([p.outputs[0] for p in together], abs=1e-6)
     assert [p.status for p in alone] == [p.status for p in together]
 
 
@@ -97,7 +97,7 @@ async def test_an_unknown_customer_among_known_ones_is_a_row_with_nulls(build: B
 
     predictions = await predictor.predict(["00000", "nobody", "00001"], NOW_US)
 
-    assert Prediction("nobody", None, None, "unknown_customer", ()) == predictions[1]
+    assert Prediction("nobody", (None, None), "unknown_customer", ()) == predictions[1]
     assert ["ok", "unknown_customer", "ok"] == [p.status for p in predictions]
 
 
@@ -118,7 +118,7 @@ async def test_a_stale_feature_is_replaced_by_its_default_and_flagged(build: Bui
         (i.feature, i.state, i.age_seconds, i.used) for i in prediction.feature_issues
     ]
     expected = expected_probability(**{ORDERS_30D: DEFAULTS[ORDERS_30D], MEMBER: DEFAULTS[MEMBER]})
-    assert pytest.approx(expected, abs=1e-6) == prediction.churn_probability
+    assert pytest.approx(expected, abs=1e-6) == prediction.outputs[0]
 
 
 async def test_a_stale_feature_keeps_its_value_where_the_contract_says_so(build: Build) -> None:
@@ -130,7 +130,7 @@ async def test_a_stale_feature_keeps_its_value_where_the_contract_says_so(build:
     (prediction,) = await predictor.predict(["a"], NOW_US)
 
     assert ("degraded", {"value"}) == (prediction.status, {i.used for i in prediction.feature_issues})
-    assert pytest.approx(expected_probability(**{ORDERS_30D: 9}), abs=1e-6) == prediction.churn_probability
+    assert pytest.approx(expected_probability(**{ORDERS_30D: 9}), abs=1e-6) == prediction.outputs[0]
 
 
 async def test_a_missing_feature_is_replaced_by_its_default_and_flagged(build: Build) -> None:
@@ -142,7 +142,7 @@ async def test_a_missing_feature_is_replaced_by_its_default_and_flagged(build: B
     assert [(SPEND, "missing", 10 * DAY, "default")] == [
         (i.feature, i.state, i.age_seconds, i.used) for i in prediction.feature_issues
     ]
-    assert pytest.approx(expected_probability(**{SPEND: DEFAULTS[SPEND]}), abs=1e-6) == prediction.churn_probability
+    assert pytest.approx(expected_probability(**{SPEND: DEFAULTS[SPEND]}), abs=1e-6) == prediction.outputs[0]
 
 
 async def test_a_customer_with_a_row_in_one_view_only_is_known(build: Build) -> None:
@@ -170,7 +170,7 @@ async def test_where_the_contract_refuses_there_is_no_score_but_a_reason(
 
     refused, scored = await predictor.predict(["a", "b"], NOW_US)
 
-    assert ("refused", None, None) == (refused.status, refused.churn_probability, refused.churn)
+    assert ("refused", (None, None)) == (refused.status, refused.outputs)
     assert {(ORDERS_30D, state, None)} <= {(i.feature, i.state, i.used) for i in refused.feature_issues}
     assert "ok" == scored.status
 
@@ -182,7 +182,7 @@ async def test_an_override_is_used_and_flagged(build: Build) -> None:
 
     assert "degraded" == prediction.status
     assert [(DAYS_SINCE, "overridden", "value")] == [(i.feature, i.state, i.used) for i in prediction.feature_issues]
-    assert pytest.approx(expected_probability(**{DAYS_SINCE: 300.5}), abs=1e-6) == prediction.churn_probability
+    assert pytest.approx(expected_probability(**{DAYS_SINCE: 300.5}), abs=1e-6) == prediction.outputs[0]
 
 
 async def test_an_override_satisfies_a_contract_that_would_refuse(build: Build) -> None:
@@ -191,7 +191,7 @@ async def test_an_override_satisfies_a_contract_that_would_refuse(build: Build) 
     (prediction,) = await predictor.predict(["a"], NOW_US, {ORDERS_30D: 2})
 
     assert "degraded" == prediction.status
-    assert pytest.approx(expected_probability(), abs=1e-6) == prediction.churn_probability
+    assert pytest.approx(expected_probability(), abs=1e-6) == prediction.outputs[0]
 
 
 @pytest.mark.parametrize(
@@ -219,8 +219,8 @@ async def test_the_decision_is_whether_the_probability_reaches_the_threshold(bui
     predictor, _ = build(people(60), threshold=threshold)
 
     for prediction in await predictor.predict(list(people(60)), NOW_US):
-        assert prediction.churn_probability is not None
-        assert (prediction.churn_probability >= threshold) == prediction.churn
+        assert prediction.outputs[0] is not None
+        assert (prediction.outputs[0] >= threshold) == prediction.outputs[1]
 
 
 @pytest.mark.parametrize("direction", [0.0, 1.0])
@@ -229,14 +229,14 @@ async def test_the_decision_agrees_with_the_answered_probability_to_the_last_dig
 ) -> None:
     predictor, _ = build({"a": customer(days_since=60.0)})
     (prediction,) = await predictor.predict(["a"], NOW_US)
-    assert prediction.churn_probability is not None
-    just_beside = float(np.nextafter(prediction.churn_probability, direction))
+    assert prediction.outputs[0] is not None
+    just_beside = float(np.nextafter(prediction.outputs[0], direction))
     predictor, _ = build({"a": customer(days_since=60.0)}, threshold=just_beside)
 
     (prediction,) = await predictor.predict(["a"], NOW_US)
 
-    assert prediction.churn_probability is not None
-    assert (prediction.churn_probability >= just_beside) == prediction.churn
+    assert prediction.outputs[0] is not None
+    assert (prediction.outputs[0] >= just_beside) == prediction.outputs[1]
 
 
 async def test_one_time_of_request_serves_the_whole_batch_and_every_age(build: Build) -> None:
@@ -249,7 +249,7 @@ async def test_one_time_of_request_serves_the_whole_batch_and_every_age(build: B
     assert [later] == store.as_of
     assert NOW + 3600 - stale["activity"].event_time == first.feature_issues[0].age_seconds
     assert first.feature_issues == second.feature_issues
-    assert first.churn_probability == second.churn_probability
+    assert first.outputs[0] == second.outputs[0]
 
 
 async def test_a_failing_store_is_told_as_it_is(build: Build) -> None:

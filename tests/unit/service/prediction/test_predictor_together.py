@@ -43,10 +43,10 @@ async def test_singles_that_arrive_together_are_read_and_scored_together_and_ans
     assert len(built.store.asked) < len(asked) / 2, "they were not read together"
     alone = [(await built.predictor.predict([i], at))[0] for i, at in zip(asked, hours, strict=True)]
     for one, other in zip(together, alone, strict=True):
-        assert pytest.approx(other.churn_probability, abs=1e-6) == one.churn_probability
-        assert other._replace(churn_probability=None) == one._replace(churn_probability=None)
+        assert pytest.approx(other.outputs[0], abs=1e-6) == one.outputs[0]
+        assert other._replace(outputs=other.outputs[1:]) == one._replace(outputs=one.outputs[1:])
     assert ["ok", "unknown_customer"] == [together[-2].status, together[-1].status]
-    assert together[3].churn_probability != together[-2].churn_probability, "asked at different times"
+    assert together[3].outputs[0] != together[-2].outputs[0], "asked at different times"
 
 
 async def test_each_of_the_singles_that_are_worked_on_together_has_its_own_time_of_request(build: Build) -> None:
@@ -64,7 +64,7 @@ async def test_each_of_the_singles_that_are_worked_on_together_has_its_own_time_
     assert len(built.store.asked) < 5
     ages = [p.feature_issues[0].age_seconds for p in predictions]
     assert [3 * DAY + hour * 3600 for hour in range(5)] == ages
-    assert 5 == len({p.churn_probability for p in predictions})
+    assert 5 == len({p.outputs[0] for p in predictions})
 
 
 async def test_how_many_singles_were_worked_on_together_is_counted(build: Build) -> None:
@@ -113,7 +113,7 @@ async def test_one_whose_row_cannot_be_read_does_not_spoil_those_who_are_read_to
     outcomes = await asyncio.gather(*waiting, return_exceptions=True)
 
     assert ["00000", "00001", None, "00003"] == [
-        outcome.customer_id if isinstance(outcome, Prediction) else None for outcome in outcomes
+        outcome.key if isinstance(outcome, Prediction) else None for outcome in outcomes
     ]
     assert isinstance(outcomes[2], OnlineStoreUnavailableError)
 
@@ -132,8 +132,8 @@ async def test_values_from_the_cache_are_scored_and_flagged_with_their_age(build
         assert 0 <= after.cached_seconds < 60
         assert "degraded" == after.status
         # The size of a batch alone changes the last bits of what ONNX Runtime computes, on some processors.
-        assert before.churn_probability == pytest.approx(after.churn_probability, abs=1e-6)
-        assert before.churn == after.churn
+        assert before.outputs[0] == pytest.approx(after.outputs[0], abs=1e-6)
+        assert before.outputs[1] == after.outputs[1]
         assert list(before.feature_issues) == list(after.feature_issues), "its age is no issue of a feature"
 
 
@@ -144,7 +144,7 @@ async def test_a_cached_row_that_has_meanwhile_gone_stale_is_judged_as_of_now(bu
 
     (prediction,) = await built.predictor.predict(["a"], NOW_US + int(3 * DAY * 1e6))
 
-    assert ("refused", None) == (prediction.status, prediction.churn_probability)
+    assert ("refused", None) == (prediction.status, prediction.outputs[0])
     assert {(ORDERS_30D, "stale")} <= {(i.feature, i.state) for i in prediction.feature_issues}
     assert prediction.cached_seconds is not None
 
@@ -161,8 +161,8 @@ async def test_values_so_far_out_that_the_model_has_no_probability_are_refused_a
 
     refused, scored = await built.predictor.predict(["far", "a"], NOW_US)
 
-    assert Prediction("far", None, None, "refused", []) == refused
-    assert pytest.approx(expected_probability(), abs=1e-6) == scored.churn_probability
+    assert Prediction("far", (None, None), "refused", []) == refused
+    assert pytest.approx(expected_probability(), abs=1e-6) == scored.outputs[0]
     assert refused == await built.predictor.predict_one("far", NOW_US) == lookup.prediction
 
 
@@ -171,7 +171,7 @@ async def test_overrides_so_far_out_are_refused_too_and_flagged(build: Build) ->
 
     prediction = await built.predictor.predict_one("a", NOW_US, {SPEND: FAR_OUT})
 
-    assert ("refused", None, None) == (prediction.status, prediction.churn_probability, prediction.churn)
+    assert ("refused", (None, None)) == (prediction.status, prediction.outputs)
     assert [(SPEND, "overridden")] == [(i.feature, i.state) for i in prediction.feature_issues]
 
 
