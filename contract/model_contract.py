@@ -139,7 +139,10 @@ class ModelContract(Frozen):
         if kinds != OUTPUT_KINDS[self.task.kind]:
             expected = ", ".join(OUTPUT_KINDS[self.task.kind])
             raise ValueError(f"outputs: a {self.task.kind} model answers {expected}, in this order")
-        taken = {key.join_key for key in self.feature_schema.entity_keys} | RESERVED_NAMES
+        keys = {key.join_key for key in self.feature_schema.entity_keys}
+        if reserved := sorted(keys & RESERVED_NAMES):
+            raise ValueError(f"feature_schema.entity_keys: a join key cannot have the name {reserved[0]!r}")
+        taken = keys | RESERVED_NAMES
         for output in self.outputs:
             if output.name in taken:
                 raise ValueError(f"outputs: the name {output.name!r} is taken; give the target another name")

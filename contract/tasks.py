@@ -25,7 +25,7 @@ RESERVED_NAMES = frozenset(
         *("role", "answered", "event_timestamps", "states", "defaulted", "label"),
     }
 )
-"""No output may have such a name."""
+"""No output and no join key may have such a name."""
 
 
 class DecisionThreshold(Frozen):

@@ -7,6 +7,7 @@ import numpy as np
 from artefacts.addresses import Artefacts
 from artefacts.challenger_file import Challenge
 from artefacts.model_tag import is_exact
+from contract import ModelContract
 from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import open_model, pinned_tag
 from service.api.authentication import ApiKeys
@@ -22,6 +23,7 @@ from service.errors import StartupError
 from service.features.guard import GuardedFeatures, LastKnownGood
 from service.features.opening import OpenedFeast, open_feast
 from service.inference_log.writer import pseudonyms_of
+from service.interchangeable import why_not_in_place
 from service.prediction.batch import AnswerLog
 from service.prediction.challenger import Challenger
 from service.prediction.lazy_explainer import LazyExplainer
@@ -72,13 +74,18 @@ def open_keys(settings: ServiceSettings) -> ApiKeys:
 
 
 def open_parts(
-    settings: ServiceSettings, artefacts: Artefacts, asked: DesiredModels | None = None, keys: ApiKeys | None = None
+    settings: ServiceSettings,
+    artefacts: Artefacts,
+    asked: DesiredModels | None = None,
+    keys: ApiKeys | None = None,
+    served: ModelContract | None = None,
 ) -> OpenedParts:
     """Open the models and Feast, and check the contracts against the live registry.
 
     Args:
         asked: the desired models; None reads them from settings, pin and challenger file.
         keys: those of a worker that serves already; None opens them.
+        served: the contract that the worker serves already: a champion with another API is refused. None: it starts.
 
     Raises:
         StartupError, ModelError, ContractError: why this process must not serve. A challenger is never the reason.
@@ -89,6 +96,8 @@ def open_parts(
             pseudonyms_of(settings)
     asked = asked or desired_models_at_start(served_tag(settings, artefacts), artefacts.challenger)
     model = open_model(asked.champion)
+    if served is not None and (why := why_not_in_place(served, model.contract)):
+        raise StartupError(f"model {model.tag}: {why}")
 
     def opened(*models: ImportedModel) -> OpenedFeast:
         return open_feast(
@@ -104,6 +113,8 @@ def open_parts(
     if challenge is not None:
         try:
             challenger = open_model(challenge.tag, role="challenger")
+            if why := why_not_in_place(model.contract, challenger.contract):
+                raise StartupError(why)
             _warm(challenger)
             return OpenedParts(model, opened(model, challenger), keys, challenge, challenger)
         except Exception as error:  # no fault of a challenger may stop the service

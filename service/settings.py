@@ -31,7 +31,7 @@ class ServiceSettings(BaseSettings):
     """
 
     max_batch: int = Field(default=1000, ge=1)
-    """Largest number of customer ids in one batch."""
+    """Largest number of entity keys in one batch."""
 
     max_body_bytes: int = Field(default=1_000_000, ge=1000)
     """Largest request body."""
@@ -40,7 +40,7 @@ class ServiceSettings(BaseSettings):
     """Requests in flight per worker; more are answered with 429."""
 
     max_rows: int = Field(default=5000, ge=1)
-    """Customers being scored per worker, those of batches included; more are answered with 429. At least
+    """Entities being scored per worker, those of batches included; more are answered with 429. At least
     `SERVICE_MAX_BATCH`.
     """
 
@@ -48,7 +48,7 @@ class ServiceSettings(BaseSettings):
     """Explanations in flight per worker; more are answered with 429."""
 
     cache_rows: int = Field(default=0, ge=0)
-    """Customers per worker whose last known good features are used, flagged, while Redis fails. 0 keeps none."""
+    """Entities per worker whose last known good features are used, flagged, while Redis fails. 0 keeps none."""
 
     cache_max_age_seconds: float = Field(default=900, gt=0)
     """Seconds for which last known good features may be used."""
@@ -116,7 +116,7 @@ class ServiceSettings(BaseSettings):
     """
 
     inference_log_id_key_file: str = ""
-    """File with a key that turns the customer ids in the log into pseudonyms. None keeps the ids."""
+    """File with a key that turns the entity keys in the log into pseudonyms. None keeps the ids."""
 
     tracing: bool = False
     """OpenTelemetry spans, sent to where OpenTelemetry's own `OTEL_*` variables say (docs/logs_and_traces.md)."""

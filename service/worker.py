@@ -151,7 +151,7 @@ class Worker:
     def _open(self, asked: DesiredModels) -> OpenedParts:
         """Open the desired models. If the champion cannot be opened, keep the live one beside the challenger."""
         try:
-            return open_parts(self._settings, self._artefacts, asked, self._parts.keys)
+            return open_parts(self._settings, self._artefacts, asked, self._parts.keys, self._parts.model.contract)
         except (StartupError, ModelError, ContractError) as error:
             live = self._parts.model.tag
             if asked.champion == live:

@@ -30,7 +30,7 @@ _CHUNK = 100
 """Ids looked up in one call of the SDK, which then decodes for about 15 ms without a pause."""
 
 _SEARCH_SECONDS = 0.1
-"""How long a read may search for the customers whose stored bytes make the SDK fail for the whole batch."""
+"""How long a read may search for the entities whose stored bytes make the SDK fail for the whole batch."""
 
 _KINDS = {
     "bool": "bool_val",
@@ -50,11 +50,11 @@ class FeastOnlineFeatures:
     It evens out what the SDK does:
 
     - The order of features differs between processes.
-    - A customer without a row is `PRESENT` with the event time 1970-01-01.
+    - An entity without a row is `PRESENT` with the event time 1970-01-01.
     - No TTL is enforced.
     - With `full_feature_names=True` every output of a Python on-demand view is missing, so features are read by their
       bare names.
-    - One customer's invalid bytes make the whole batch fail, so the batch is halved until those customers are found.
+    - One entity's invalid bytes make the whole batch fail, so the batch is halved until those entities are found.
     """
 
     def __init__(self, store: "FeatureStore", union: FeatureUnion) -> None:
@@ -78,15 +78,15 @@ class FeastOnlineFeatures:
         self._client: Any = None
         self._is_prepared = False
 
-    async def read(self, customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
+    async def read(self, keys: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
         """See `OnlineFeatures.read`."""
-        n = len(customer_ids)
+        n = len(keys)
         as_of = np.broadcast_to(np.asarray(as_of_unix_us, dtype=np.int64), (n,)).tolist()
         raw = RawFeatures(np.full((n, len(self._columns)), np.nan), np.full((n, len(self._views)), np.nan))
         found, give_up = Findings(n), time.monotonic() + _SEARCH_SECONDS
         for start in range(0, n, _CHUNK):
             rows = range(start, min(start + _CHUNK, n))
-            await self._fill(raw, customer_ids, as_of, rows, found, give_up)
+            await self._fill(raw, keys, as_of, rows, found, give_up)
             await asyncio.sleep(0)  # decoding holds the event loop; others get their turn between chunks
         found.log("what is stored", raise_if_all=True)
         if not found.unread.any():
@@ -96,21 +96,21 @@ class FeastOnlineFeatures:
     async def _fill(
         self,
         raw: RawFeatures,
-        customer_ids: Sequence[str],
+        keys: Sequence[str],
         as_of: list[int],
         rows: range,
         found: Findings,
         give_up: float,
     ) -> None:
-        """Read some of the rows. Where the SDK fails, halve them until the failing customers are found."""
+        """Read some of the rows. Where the SDK fails, halve them until the failing entities are found."""
         some = slice(rows.start, rows.stop)
         try:
-            values, event_times = await self._read(customer_ids[some], as_of[some])
+            values, event_times = await self._read(keys[some], as_of[some])
         except OnlineStoreUnavailableError:
             raise
         except Exception as error:
             if len(rows) == 1:
-                if await self._is_sound(customer_ids[rows.start]):
+                if await self._is_sound(keys[rows.start]):
                     found.failed(rows.start, error)
                 else:
                     found.unreadable(rows, type(error).__name__)
@@ -119,17 +119,17 @@ class FeastOnlineFeatures:
             else:
                 half = len(rows) // 2
                 for part in (rows[:half], rows[half:]):
-                    await self._fill(raw, customer_ids, as_of, part, found, give_up)
+                    await self._fill(raw, keys, as_of, part, found, give_up)
             return
         raw.values[some] = values
         if raw.event_times is not None:
             raw.event_times[some] = event_times
 
     async def _read(
-        self, customer_ids: Sequence[str], as_of_unix_us: list[int]
+        self, keys: Sequence[str], as_of_unix_us: list[int]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        n = len(customer_ids)
-        rows: dict[str, Any] = {self._join_key: list(customer_ids)}
+        n = len(keys)
+        rows: dict[str, Any] = {self._join_key: list(keys)}
         rows.update({name: as_of_unix_us for name in self._request_inputs})
         response = await self._asked(self._service, rows)
         values = np.full((n, len(self._columns)), np.nan)
@@ -174,11 +174,11 @@ class FeastOnlineFeatures:
             prove_replies(client)
         self._client, self._is_prepared = client, True
 
-    async def _is_sound(self, customer_id: str) -> bool:
-        """True if all stored values of a customer are readable and of its declared type, also on-demand inputs."""
+    async def _is_sound(self, key: str) -> bool:
+        """True if all stored values of an entity are readable and of its declared type, also on-demand inputs."""
         declared = self._declared()
         try:
-            rows = {self._join_key: [customer_id]}
+            rows = {self._join_key: [key]}
             response = await self._asked(list(declared), rows, full_names=True)
         except OnlineStoreUnavailableError:
             raise

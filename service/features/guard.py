@@ -48,36 +48,36 @@ class GuardedFeatures:
         self._rules = None if union is None else RowRules(union)
         self._breaker = CircuitBreaker(_FAILURES_TO_OPEN, _RETRY_SECONDS, time.monotonic, self._breaker_changed)
 
-    async def read(self, customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
+    async def read(self, keys: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
         """See `OnlineFeatures.read`.
 
         Raises:
             OnlineStoreUnavailableError, DeadlineExceededError: the read failed and the cache holds none of the
-                customers. If it holds some, the others are `unread`.
+                entities. If it holds some, the others are `unread`.
         """
         try:
-            raw = await self._ask(customer_ids, as_of_unix_us)
+            raw = await self._ask(keys, as_of_unix_us)
         except (OnlineStoreUnavailableError, DeadlineExceededError):
-            cached = None if self._cache is None else self._cache.get(customer_ids)
+            cached = None if self._cache is None else self._cache.get(keys)
             if cached is None:
                 raise
             absent = 0 if cached.unread is None else int(cached.unread.all(axis=1).sum())
-            self._metrics.cached_rows(len(customer_ids) - absent)
+            self._metrics.cached_rows(len(keys) - absent)
             return cached
         if self._rules is not None:
             raw, unreadable = self._rules.apply(raw, as_of_unix_us)
             for reason, rows in unreadable.items():
                 self._metrics.unreadable(reason, rows)
         if self._cache is not None:
-            self._cache.put(customer_ids, raw)
+            self._cache.put(keys, raw)
         return raw
 
-    async def _ask(self, customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
+    async def _ask(self, keys: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
         if not self._breaker.allows():
             raise OnlineStoreUnavailableError("the online store is not available")
         try:
             async with asyncio.timeout(self._deadline_seconds):
-                raw = await self._features.read(customer_ids, as_of_unix_us)
+                raw = await self._features.read(keys, as_of_unix_us)
         except TimeoutError:
             self._breaker.failed()
             raise DeadlineExceededError("the online store did not answer in time") from None
@@ -109,9 +109,9 @@ class _KeptRow(NamedTuple):
 
 
 class LastKnownGood:
-    """The latest values of at most `size` customers, each kept for `max_age_seconds`.
+    """The latest values of at most `size` entities, each kept for `max_age_seconds`.
 
-    On-demand features are kept as computed. Stored features still become stale by their event time. Customers without
+    On-demand features are kept as computed. Stored features still become stale by their event time. Entities without
     any row are not kept, because they may have got one since.
     """
 
@@ -123,7 +123,7 @@ class LastKnownGood:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def put(self, customer_ids: Sequence[str], raw: RawFeatures) -> None:
+    def put(self, keys: Sequence[str], raw: RawFeatures) -> None:
         """Keep n rows that have just been read."""
         now = time.monotonic()
         event_times = raw.event_times
@@ -131,19 +131,19 @@ class LastKnownGood:
             return  # every online store gives event times
         known = np.any(np.isfinite(event_times), axis=1).tolist()
         unread = raw.unread
-        for row, customer_id in enumerate(customer_ids):
-            self._rows.pop(customer_id, None)
+        for row, key in enumerate(keys):
+            self._rows.pop(key, None)
             if known[row]:
                 # Copies: a view would keep the whole batch alive.
                 kept_unread = None if unread is None else unread[row].copy()
-                self._rows[customer_id] = _KeptRow(now, raw.values[row].copy(), event_times[row].copy(), kept_unread)
+                self._rows[key] = _KeptRow(now, raw.values[row].copy(), event_times[row].copy(), kept_unread)
         while len(self._rows) > self._size:
             self._rows.popitem(last=False)
 
-    def get(self, customer_ids: Sequence[str]) -> RawFeatures | None:
+    def get(self, keys: Sequence[str]) -> RawFeatures | None:
         """Return n rows with their `cached_seconds`; missing or old ones are `unread`. None if all are."""
         now = time.monotonic()
-        rows = [self._rows.get(customer_id) for customer_id in customer_ids]
+        rows = [self._rows.get(key) for key in keys]
         there = [row if row is not None and now - row.read_at <= self._max_age_seconds else None for row in rows]
         one = next((row for row in there if row is not None), None)
         if one is None:

@@ -12,11 +12,11 @@ from contract import RawFeatures
 class OnlineFeatures(Protocol):
     """What the predictor needs of an online store."""
 
-    async def read(self, customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
-        """Read the contract's features of n customers, one row each, in the order asked.
+    async def read(self, keys: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
+        """Read the contract's features of n entities, one row each, in the order asked.
 
         Args:
-            customer_ids: n ≥ 1 non-empty strings.
+            keys: n ≥ 1 non-empty strings.
             as_of_unix_us: the request's time, for request-time inputs; int64 (n,) where rows of several requests
                 are read together.
 

@@ -2,7 +2,7 @@
 
 redis-py matches replies to commands by order and reuses one connection for many callers. One surplus reply would give
 every later caller somebody else's data. Here each `HMGET` is sent as a transaction that ends with a unique number, as
-in `compiled/pipe.py`. It costs three short replies per customer, on a path that takes many times as long.
+in `compiled/pipe.py`. It costs three short replies per entity, on a path that takes many times as long.
 """
 
 import itertools

@@ -54,7 +54,7 @@ class RowRules:
         counted.update({reason: int(rows.sum()) for reason, rows in found[0].items() if rows.any()})
         reasons = sorted({reason for group in found for reason, rows in group.items() if rows.any()})
         logger.warning(
-            "online store: rows of %d of %d customers are not believed: %s",
+            "online store: rows of %d of %d entities are not believed: %s",
             int(np.any(failed, axis=0).sum()),
             len(times),
             ", ".join(reasons),

@@ -1,4 +1,4 @@
-"""Finds the customers in a batch whose stored values cannot be read."""
+"""Finds the entities in a batch whose stored values cannot be read."""
 
 import logging
 import math
@@ -80,11 +80,11 @@ class Findings:
                 raise self._error
             of_how_many = (self._failed, len(self.unread))
             logger.error(
-                "on-demand features of %d of %d customers cannot be computed", *of_how_many, exc_info=self._error
+                "on-demand features of %d of %d entities cannot be computed", *of_how_many, exc_info=self._error
             )
         rows = int(self.unread.sum()) - self._known - self._failed
         if rows:
             reasons = ", ".join(sorted(self._reasons))
             logger.warning(
-                "online store: %s of %d of %d customers cannot be read: %s", what, rows, len(self.unread), reasons
+                "online store: %s of %d of %d entities cannot be read: %s", what, rows, len(self.unread), reasons
             )

@@ -259,27 +259,27 @@ class FakeOnlineFeatures:
     as_of: list[int] = field(default_factory=list)
     closed: bool = False
 
-    async def read(self, customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
+    async def read(self, keys: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
         """See `OnlineFeatures.read`."""
-        times = np.broadcast_to(np.asarray(as_of_unix_us, dtype=np.int64), (len(customer_ids),)).tolist()
-        self.asked.append(list(customer_ids))
+        times = np.broadcast_to(np.asarray(as_of_unix_us, dtype=np.int64), (len(keys),)).tolist()
+        self.asked.append(list(keys))
         self.as_of.append(times[0])
         if self.failure is not None:
             raise self.failure
         if self.gate is not None:
             await self.gate.wait()
         views = [view.name for view in self.contract.feature_schema.views]
-        values = np.full((len(customer_ids), len(self.contract.inputs)), np.nan)
-        event_times = np.full((len(customer_ids), len(views)), np.nan)
-        for row, customer_id in enumerate(customer_ids):
-            stored = self.rows.get(customer_id, {})
+        values = np.full((len(keys), len(self.contract.inputs)), np.nan)
+        event_times = np.full((len(keys), len(views)), np.nan)
+        for row, key in enumerate(keys):
+            stored = self.rows.get(key, {})
             for position, view in enumerate(views):
                 if view in stored:
                     event_times[row, position] = stored[view].event_time
             for column, feature in enumerate(self.contract.inputs):
                 value = self._value(feature, stored, times[row])
                 values[row, column] = np.nan if value is None else value
-        unread = np.array([customer_id in self.unreadable for customer_id in customer_ids])
+        unread = np.array([key in self.unreadable for key in keys])
         values[unread], event_times[unread] = np.nan, np.nan
         unread_inputs = np.repeat(unread[:, None], values.shape[1], axis=1)
         return RawFeatures(values, event_times, unread=unread_inputs if unread.any() else None)

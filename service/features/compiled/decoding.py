@@ -73,7 +73,7 @@ class _Memo(dict[Stored, Any]):
                 value = self._read(stored)
             except Exception as error:  # any error of protobuf, dates, time zones or numbers
                 raise UnreadableValueError(type(error).__name__) from error
-            # On-demand code gets these objects: changing a shared list would change another customer's input.
+            # On-demand code gets these objects: changing a shared list would change another entity's input.
             if len(stored) > _MEMO_BYTES or isinstance(value, list | dict | set):
                 return value
         if len(self) >= _MEMO_SIZE:

@@ -152,7 +152,7 @@ class RedisPipe(asyncio.Protocol):
                 self._unfinished_bytes = 0
                 if not self._owed:
                     # Redis sends an unasked reply only before it hangs up. Kept for the next command, it would shift
-                    # every answer by one, and one customer would get another's features.
+                    # every answer by one, and one entity would get another's features.
                     unasked = MixedUpRepliesError("unasked reply")
                     self.abort(reply if isinstance(reply, hiredis.ReplyError) else unasked)
                     return

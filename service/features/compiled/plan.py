@@ -52,7 +52,7 @@ class ReadInputs:
 
 @dataclass(frozen=True)
 class ReadPlan:
-    """How to read the models' feature services for any customer.
+    """How to read the models' feature services for any entity.
 
     key_prefix, key_suffix: the bytes around the id in a key, without the id's length.
     fields: the hash fields to read; the last `views` are event times.
@@ -73,9 +73,9 @@ class ReadPlan:
     read_number: Callable[[bytes], float]
     read_timestamp: Callable[[bytes], float]
 
-    def key(self, customer_id: str) -> bytes:
-        """The Redis key of one customer."""
-        raw = customer_id.encode()
+    def key(self, entity_key: str) -> bytes:
+        """The Redis key of one entity."""
+        raw = entity_key.encode()
         return b"%b%b%b%b" % (self.key_prefix, pack_struct("<I", len(raw)), raw, self.key_suffix)
 
 

@@ -1,4 +1,4 @@
-"""The compiled reader: one HMGET per customer and one decoder per column, by a plan that is made once.
+"""The compiled reader: one HMGET per entity and one decoder per column, by a plan that is made once.
 
 It reads Feast's own layout byte by byte. Where it could not read as Feast's SDK does, making the plan fails
 (`UnsupportedFeatureServiceError`) and the SDK serves instead. Two differences are on purpose: an explicit `null_val` is
@@ -23,7 +23,7 @@ from service.features.compiled.plan import ReadInputs, ReadPlan, StoredColumn
 from service.features.unreadable_rows import Findings, is_odd
 
 _CHUNK = 250
-"""Customers decoded without a pause; about 2 ms."""
+"""Entities decoded without a pause; about 2 ms."""
 
 _NO_ROW_SECONDS = 0.0  # Feast gives a missing row the event time 1970-01-01
 
@@ -52,14 +52,14 @@ class RedisFeatures:
         self._head = b"*%d\r\n$5\r\nHMGET\r\n$" % (2 + len(plan.fields))
         self._tail = b"\r\n" + pack(*plan.fields).split(b"\r\n", 1)[1]
 
-    async def read(self, customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
+    async def read(self, keys: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
         """See `OnlineFeatures.read`."""
-        as_of = np.broadcast_to(np.asarray(as_of_unix_us, dtype=np.int64), (len(customer_ids),))
-        if len(customer_ids) <= _CHUNK:
-            return await self._read(customer_ids, as_of)
-        chunks = [slice(start, start + _CHUNK) for start in range(0, len(customer_ids), _CHUNK)]
+        as_of = np.broadcast_to(np.asarray(as_of_unix_us, dtype=np.int64), (len(keys),))
+        if len(keys) <= _CHUNK:
+            return await self._read(keys, as_of)
+        chunks = [slice(start, start + _CHUNK) for start in range(0, len(keys), _CHUNK)]
         # All at once: Redis looks up the next chunk while this process decodes the last.
-        reading = [asyncio.ensure_future(self._read(customer_ids[chunk], as_of[chunk])) for chunk in chunks]
+        reading = [asyncio.ensure_future(self._read(keys[chunk], as_of[chunk])) for chunk in chunks]
         try:
             return RawFeatures.joined(await asyncio.gather(*reading))
         except BaseException:
@@ -77,21 +77,21 @@ class RedisFeatures:
         (found,) = await self._connection.execute(pack(b"HMGET", key, FIELD.encode()), 1)
         return unix_seconds(found[0]) if isinstance(found, list) else None
 
-    async def _read(self, customer_ids: Sequence[str], as_of: NDArray[np.int64]) -> RawFeatures:
-        keys = map(self._plan.key, customer_ids)
+    async def _read(self, keys: Sequence[str], as_of: NDArray[np.int64]) -> RawFeatures:
+        redis_keys = map(self._plan.key, keys)
         head, tail = self._head, self._tail
-        commands = b"".join([b"%b%d\r\n%b%b" % (head, len(key), key, tail) for key in keys])
-        replies = await self._connection.execute(commands, len(customer_ids))
+        commands = b"".join([b"%b%d\r\n%b%b" % (head, len(key), key, tail) for key in redis_keys])
+        replies = await self._connection.execute(commands, len(keys))
         try:
-            return self._decode(replies, customer_ids, as_of)
+            return self._decode(replies, keys, as_of)
         except Exception:
-            return await self._decode_the_readable(replies, customer_ids, as_of)
+            return await self._decode_the_readable(replies, keys, as_of)
 
-    def _decode(self, replies: Sequence[Any], customer_ids: Sequence[str], as_of: NDArray[np.int64]) -> RawFeatures:
+    def _decode(self, replies: Sequence[Any], keys: Sequence[str], as_of: NDArray[np.int64]) -> RawFeatures:
         if set(map(type, replies)) != {list} or set(map(len, replies)) != {len(self._plan.fields)}:
             raise UnreadableValueError(OTHER_FORM)
         fields: list[tuple[Stored, ...]] = list(zip(*replies, strict=True))
-        raw, given = self._nothing_yet(customer_ids), self._given(customer_ids, as_of)
+        raw, given = self._nothing_yet(keys), self._given(keys, as_of)
         for inputs in self._plan.groups:
             self._fill(raw, inputs, fields, given)
         return raw
@@ -99,17 +99,17 @@ class RedisFeatures:
     def _is_row(self, reply: Any) -> bool:
         return type(reply) is list and len(reply) == len(self._plan.fields)
 
-    def _nothing_yet(self, customer_ids: Sequence[str]) -> RawFeatures:
-        n = len(customer_ids)
+    def _nothing_yet(self, keys: Sequence[str]) -> RawFeatures:
+        n = len(keys)
         return RawFeatures(np.full((n, self._plan.columns), np.nan), np.full((n, self._plan.views), np.nan))
 
-    def _given(self, customer_ids: Sequence[str], as_of: NDArray[np.int64]) -> dict[str, list[Any]]:
-        given: dict[str, list[Any]] = {self._plan.join_key: list(customer_ids)}
+    def _given(self, keys: Sequence[str], as_of: NDArray[np.int64]) -> dict[str, list[Any]]:
+        given: dict[str, list[Any]] = {self._plan.join_key: list(keys)}
         given.update((name, as_of.tolist()) for name in self._plan.request_inputs)
         return given
 
     async def _decode_the_readable(
-        self, replies: Sequence[Any], customer_ids: Sequence[str], as_of: NDArray[np.int64]
+        self, replies: Sequence[Any], keys: Sequence[str], as_of: NDArray[np.int64]
     ) -> RawFeatures:
         """Decode row by row where needed: faulty rows become `unread`, the others are decoded.
 
@@ -126,7 +126,7 @@ class RedisFeatures:
         nothing = (None,) * len(self._plan.fields)
         rows = [nothing if found.unread[row] else reply for row, reply in enumerate(replies)]
         fields: list[tuple[Stored, ...]] = list(zip(*rows, strict=True))
-        raw, given = self._nothing_yet(customer_ids), self._given(customer_ids, as_of)
+        raw, given = self._nothing_yet(keys), self._given(keys, as_of)
         unread = np.zeros(raw.values.shape, dtype=bool)
         for inputs in self._plan.groups:
             of_group = found if inputs is self._plan.groups[0] else Findings(n, found.unread)

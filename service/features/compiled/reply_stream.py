@@ -10,7 +10,7 @@ import hiredis
 import numpy as np
 
 LONGEST_REPLY_BYTES = 16 * 1024 * 1024
-"""A thousand times what the features of a customer take; a longer reply is not from Redis."""
+"""A thousand times what the features of an entity take; a longer reply is not from Redis."""
 
 HOW_TO_ALLOW_PROOFS = "grant its user +multi +echo +exec: docs/redis.md, Rights"
 """Hint for an operator whose Redis user, of an older ACL, may not run the commands that prove replies."""

@@ -223,11 +223,11 @@ class FailsLater:
     features: OnlineFeatures
     reads: int = 0
 
-    async def read(self, customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
+    async def read(self, keys: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
         self.reads += 1
         if self.reads > 1:
             raise OnlineStoreUnavailableError("planted")
-        return await self.features.read(customer_ids, as_of_unix_us)
+        return await self.features.read(keys, as_of_unix_us)
 
     async def close(self) -> None:
         await self.features.close()

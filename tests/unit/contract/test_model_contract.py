@@ -11,6 +11,7 @@ from contract import (
     ContractError,
     ContractVersionError,
     DecisionThreshold,
+    EntityKey,
     Headline,
     Label,
     ModelContract,
@@ -238,7 +239,16 @@ def test_outputs_of_another_task_are_refused() -> None:
         contract(task=RegressionTask())
 
 
-@pytest.mark.parametrize("name", ["customer_id", "status", "model_version"])
+@pytest.mark.parametrize("name", ["features", "status"])
+def test_a_join_key_with_the_name_of_another_member_is_refused_and_named(name: str) -> None:
+    schema = contract().feature_schema
+    keys = (EntityKey(join_key=name, dtype="string"),)
+
+    with pytest.raises(ValidationError, match=f"a join key cannot have the name '{name}'"):
+        contract(feature_schema=schema.model_copy(update={"entity_keys": keys}))
+
+
+@pytest.mark.parametrize("name", ["customer_id", "status", "model_version", "space"])
 def test_an_output_with_the_name_of_another_member_is_refused_and_named(name: str) -> None:
     with pytest.raises(ValidationError, match=f"the name '{name}' is taken"):
         contract(task=RegressionTask(), outputs=(Output(name=name, kind="value"),))

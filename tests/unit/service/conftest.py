@@ -12,6 +12,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from contract.tasks import TaskKind
 from service.api.authentication import ApiKeys
 from service.api.endpoints import Serving
 from service.api.exchange import send_bytes
@@ -22,7 +23,7 @@ from service.features.guard import GuardedFeatures, LastKnownGood
 from service.prediction.predictor import Predictor
 from service.settings import ServiceSettings
 from service.telemetry.metrics import ServiceMetrics
-from tests.models.fakes import FakeOnlineFeatures, Rows, small_contract, store_model
+from tests.models.fakes import FakeOnlineFeatures, Rows, contract_of, small_contract, store_model
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,11 @@ async def open_api(tmp_path: Path) -> AsyncIterator[OpenApi]:
             policies: Mapping[str, Mapping[str, str]] | None = None,
             gate: asyncio.Event | None = None,
             failure: Exception | None = None,
+            kind: TaskKind = "binary",
             **settings: object,
         ) -> Api:
-            contract = small_contract(policies=policies)
+            inputs = small_contract(policies=policies).inputs
+            contract = contract_of(kind).model_copy(update={"inputs": inputs})
             store = FakeOnlineFeatures(contract, rows, gate=gate, failure=failure)
             chosen = ServiceSettings.model_validate({"deadline_ms": 2500, **settings})
             registry = CollectorRegistry()

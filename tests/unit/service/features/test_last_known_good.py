@@ -94,8 +94,8 @@ async def test_what_only_a_challenger_reads_and_was_not_believed_is_not_believed
     guarded = Guarded(cache=LastKnownGood(10, 60.0))
     whole = guarded.store.read
 
-    async def without_spend(customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
-        raw = await whole(customer_ids, as_of_unix_us)
+    async def without_spend(keys: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
+        raw = await whole(keys, as_of_unix_us)
         unread = np.zeros(raw.values.shape, dtype=bool)
         unread[0, COLUMN[SPEND]] = True
         return replace(raw, unread=unread)

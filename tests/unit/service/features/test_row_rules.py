@@ -47,7 +47,7 @@ async def test_a_value_without_an_event_time_is_not_answered_with(view: int, cap
     assert np.isnan(checked.values[1]).all()
     np.testing.assert_array_equal(raw.values[[0, 2]], checked.values[[0, 2]])
     assert {"no_event_time": 1} == counted
-    assert ["online store: rows of 1 of 3 customers are not believed: no_event_time"] == caplog.messages
+    assert ["online store: rows of 1 of 3 entities are not believed: no_event_time"] == caplog.messages
 
 
 async def test_a_customer_whom_a_view_does_not_know_is_answered_and_so_is_one_with_nulls() -> None:

@@ -312,8 +312,8 @@ def give_the_canary_an_unread_input(live: Both) -> None:
     """Let the challenger take its order count from a column of its own, which cannot be read."""
     whole = live.store.read
 
-    async def with_an_unread_column(customer_ids: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
-        raw = await whole(customer_ids, as_of_unix_us)
+    async def with_an_unread_column(keys: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
+        raw = await whole(keys, as_of_unix_us)
         unread = np.zeros(raw.values.shape, dtype=bool) if raw.unread is None else raw.unread
         return replace(
             raw,
