@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import make_pipeline
 
 from contract import ModelContract, content_sha256
 from service.api.bodies import Bodies
 from service.api.openapi import openapi_document
 from tests.fixtures.v1.record import FOLDER, contract, opened
+from tests.models.fakes import training_rows
 
 NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 EXCHANGES: list[dict[str, Any]] = json.loads((FOLDER / "exchanges.json").read_text(encoding="utf-8"))
@@ -58,3 +61,19 @@ def test_a_contract_of_version_1_is_read_and_written_with_the_same_digest() -> N
 
     assert recorded == read.to_json()
     assert content_sha256(recorded.encode()) == read.sha256
+
+
+async def test_contributions_that_are_no_log_odds_are_refused_because_clients_of_version_1_take_them_for_it(
+    tmp_path: Path,
+) -> None:
+    matrix, churned = training_rows()
+    forest = make_pipeline(RandomForestClassifier(5, max_depth=3, random_state=1)).fit(matrix, churned)
+
+    async with opened(tmp_path, pipeline=forest) as client:
+        predicted = await client.post("/predict", json={"customer_id": "fresh"})
+        explained = await client.post("/explain", json={"customer_id": "fresh"})
+
+    assert (200, 501) == (predicted.status_code, explained.status_code)
+    error = explained.json()["error"]
+    assert "not_explainable" == error["code"]
+    assert "contributions to the probability need a contract of version 2; train the model again" == error["message"]
