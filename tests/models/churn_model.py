@@ -83,7 +83,8 @@ def task_model_of(model: ImportedModel, kind: TaskKind, folder: Path) -> Importe
     matrix = random.exponential(20, (400, len(contract.inputs))).astype(np.float32)
     estimator = Ridge() if kind == "regression" else LogisticRegression(max_iter=500)
     target = matrix[:, ::2].sum(axis=1) - matrix[:, 1::2].sum(axis=1)
-    classes = np.digitize(target, np.quantile(target, [0.3, 0.6]))
+    borders = [0.6] if kind == "binary" else [0.3, 0.6]
+    classes = np.digitize(target, np.quantile(target, borders))
     rows = pd.DataFrame(matrix, columns=contract.feature_names)
     pipeline = make_pipeline(StandardScaler(), estimator).fit(rows, target if kind == "regression" else classes)
     return store_model(folder, contract, pipeline).load()

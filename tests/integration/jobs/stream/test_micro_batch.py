@@ -1,13 +1,17 @@
 """A micro-batch: every order counts once in the features, every customer it touches is scored once, whatever fails."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import redis
 
+from contract.tasks import TaskKind
+from jobs.batch.score_batch import BatchRequest, score_batch
 from jobs.errors import JobError
 from jobs.features.build import build_features
 from jobs.materialization.materialize import materialize
@@ -15,6 +19,7 @@ from jobs.stream.micro_batch import StreamBatches
 from jobs.stream.order_events import RefusedEvent
 from tests.integration.jobs.streaming_shop import HISTORY, MIDNIGHT, NOW, SETTINGS, Order, StreamingShop, orders_table
 from tests.loop import free_port
+from tests.models.churn_model import task_model_of
 
 SOON = NOW - timedelta(minutes=5)
 NEW: list[Order] = [
@@ -55,6 +60,23 @@ def test_the_customers_of_a_batch_are_scored_once_each_with_what_is_now_known(sh
     assert "ok" == by_customer["00001"]["status"]
     assert ("ok", []) == (by_customer["brand-new"]["status"], by_customer["brand-new"]["feature_issues"])
     assert {"ok": 3, "degraded": 0, "refused": 0, "unknown_customer": 0} == made.statuses
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "regression"])
+def test_each_task_writes_its_own_outputs_as_a_batch_does(shop: StreamingShop, tmp_path: Path, kind: TaskKind) -> None:
+    model = task_model_of(shop.model, kind, tmp_path / "model")
+    replace(shop, model=model).process(0, NEW)
+
+    batch = score_batch(shop.artefacts, model, BatchRequest(NOW, tmp_path / "out"), NOW).partition
+    whole = {row["customer_id"]: row for row in pq.read_table(next(batch.glob("*.parquet"))).to_pylist()}
+    (rows,) = shop.predictions().values()
+    assert 3 == len(rows)
+    for row in rows:
+        for output in model.contract.outputs:
+            assert row[output.name] is not None
+            assert whole[row["customer_id"]][output.name] == (
+                row[output.name] if output.kind == "class" else pytest.approx(row[output.name], rel=1e-5)
+            )
 
 
 def test_who_is_new_today_lacks_nothing_before_todays_build_either(shop: StreamingShop) -> None:
