@@ -1,7 +1,7 @@
 """Loads the scores of the inference log into DuckDB tables, each score once, of any number of rows."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from artefacts.log_rows import FIXED_COLUMNS, keys_of, outputs_of_log
 from contract import ModelContract, Population
-from jobs.errors import JobError
+from jobs.errors import ArgumentError, JobError
 from jobs.inference_log.reading import LogReading, Opener, refuse_other_contract
 from jobs.offline_store.latest_rows import connect
 from scoring.errors import ModelError
@@ -124,6 +124,7 @@ def open_scores(
         opened: a model by its tag.
 
     Raises:
+        ArgumentError: no model of the log has the population that `populations` names.
         JobError: DuckDB failed here or in the block; the message quotes it.
     """
     with tempfile.TemporaryDirectory(prefix="scores-") as scratch, connect() as connection:
@@ -131,6 +132,8 @@ def open_scores(
         scores = LoggedScores(connection)
         try:
             _load(scores, reading, populations, opened)
+            if populations and populations.name and scores.contracts and populations.name not in scores.populations:
+                raise ArgumentError(_no_such_population(populations.name, scores.contracts.values()))
             yield scores
         except duckdb.Error as error:
             raise JobError(f"DuckDB: {str(error).splitlines()[0]}") from None
@@ -232,6 +235,14 @@ def _within(table: pa.Table, model: ImportedModel, members: Population) -> pa.Ar
     if members.at_most is not None:
         within = pc.and_(within, pc.less_equal(values, members.at_most))
     return pc.if_else(defaulted, pa.scalar(None, pa.bool_()), within).combine_chunks()
+
+
+def _no_such_population(name: str, contracts: Iterable[ModelContract]) -> str:
+    known = sorted({each for contract in contracts for each in contract.populations})
+    return (
+        f"--population {name}: no model of the log has it; there are {', '.join(known) or 'none'}, or give it a rule "
+        "by --population-feature and --population-at-most"
+    )
 
 
 def _in_words(members: Population) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from contract import ModelContract, Population
 from contract.tasks import TaskKind
+from jobs.errors import ArgumentError
 from jobs.inference_log.logged_scores import LoggedScores, Populations, entity_numbers, open_scores
 from jobs.inference_log.reading import LoggedRows, LogReading, logged_keys
 from scoring.errors import ModelError
@@ -91,6 +92,17 @@ def test_populations_are_chosen_by_name_or_rule(chosen: Populations, expected: d
     contract = contract_of("binary").model_copy(update={"populations": {**RECENT, **SPENDERS}})
 
     assert expected == chosen.of(contract)
+
+
+def test_a_population_that_no_model_has_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
+    model = model_of(tmp_path, "binary", RECENT)
+    put(tmp_path / "log", "a", log_table(answers(model, 5)))
+
+    with (
+        pytest.raises(ArgumentError, match=r"--population lost: no model of the log has it; there are recent, or"),
+        open_scores(LogReading(tmp_path / "log"), Populations("lost"), lambda _: model),
+    ):
+        pass
 
 
 def test_rows_with_other_outputs_are_told_and_left_out(tmp_path: Path) -> None:
