@@ -1,10 +1,13 @@
 """`ModelContract`: what one model version promises, as immutable, versioned, content-hashed JSON."""
 
 import json
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from contract import version_1
@@ -48,6 +51,13 @@ class Population(Frozen):
         if self.at_least is None and self.at_most is None:
             raise ValueError("at_least or at_most is needed")
         return self
+
+    def contains(self, values: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+        """Which of n values of the feature are within the bounds; a missing one is not."""
+        at_least = -math.inf if self.at_least is None else self.at_least
+        at_most = math.inf if self.at_most is None else self.at_most
+        inside: NDArray[np.bool_] = (values >= at_least) & (values <= at_most)
+        return inside
 
 
 class Headline(Frozen):

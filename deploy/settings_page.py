@@ -113,7 +113,12 @@ def _addresses(addresses: type[Artefacts] | type[OrderAddresses]) -> Iterator[tu
 def _settings(settings: type[BaseSettings]) -> Iterator[tuple[str, ...]]:
     meanings = field_docstrings(settings)
     for name, field in settings.model_fields.items():
-        yield variable_of(settings, name), _default(field.default), _allowed(settings, name), meanings[name]
+        yield (
+            variable_of(settings, name),
+            "the use case's" if field.default_factory else _default(field.default),
+            _allowed(settings, name),
+            meanings[name],
+        )
 
 
 def _default(value: Any) -> str:

@@ -1,6 +1,7 @@
 """Errors of the training room.
 
 TrainingError
+├── UseCaseError     the use case cannot be loaded, or contradicts itself or the registry
 ├── OrdersError       an orders file cannot be used
 ├── DatasetError      the features give no training set
 ├── OtherTargetError  a model or a setting has another label than the champion
@@ -19,6 +20,10 @@ class TrainingError(Exception):
     """
 
     exit_code = 1
+
+
+class UseCaseError(TrainingError):
+    """The use case cannot be used. Names the member that is wrong."""
 
 
 class OrdersError(TrainingError):

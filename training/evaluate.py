@@ -1,67 +1,67 @@
 """Evaluates the chosen model on the test rows, beside the baseline."""
 
 import logging
+from collections.abc import Mapping
 
 import mlflow
-import numpy as np
-from numpy.typing import NDArray
 
-from scoring.evaluation import (
-    BINARY,
-    PROBABILITY_METRICS,
-    RANKING_METRICS,
-    Estimate,
-    evaluate,
-    expected_calibration_error,
-)
-from training.data.dataset import LabelledRows
-from training.data.request_hours import age_lines, age_metrics, same_day_line, same_day_metrics
-from training.errors import DatasetError
+from scoring.evaluation import Estimate, Floats, TaskMetrics, evaluate, metrics_of
+from training.data.row_ages import age_lines, age_metrics
 from training.fit import Split
 from training.settings import TrainingSettings
+from training.use_case import UseCase
 
 _LOG = logging.getLogger(__name__)
 
 
 def evaluate_test_rows(
-    probability: NDArray[np.float64], recency: NDArray[np.float64], test: Split, settings: TrainingSettings
-) -> tuple[dict[str, Estimate], float]:
-    """Metrics at the test cut-off per population, with base rate and recency-only baseline; and calibration error."""
+    case: UseCase, scores: Floats, baseline: Floats, test: Split, settings: TrainingSettings
+) -> dict[str, Estimate]:
+    """Metrics at the test cut-off per population, with the label's level and the baseline's metrics."""
+    metrics = metrics_of(case.task.kind)
     estimates: dict[str, Estimate] = {}
     for population, chosen in test.populations.items():
-        churned = test.rows.churned[chosen]
-        _LOG.info(f"evaluating {chosen.sum():,} {population} customers, {settings.bootstrap_resamples} resamples")
+        labels = test.labels[chosen]
+        _LOG.info(
+            f"evaluating {chosen.sum():,} rows, population {population!r}, {settings.bootstrap_resamples} resamples"
+        )
         arguments = settings.bootstrap_resamples, settings.seed
-        model = evaluate(churned, probability[chosen], RANKING_METRICS | PROBABILITY_METRICS, *arguments)
-        baseline = evaluate(churned, recency[chosen], RANKING_METRICS, *arguments)
-        base_rate = evaluate(churned, recency[chosen], {"rate": BINARY.levels["base_rate"]}, *arguments)
+        model = evaluate(labels, scores[chosen], metrics.metrics, *arguments)
+        beside = evaluate(labels, baseline[chosen], metrics.for_baseline, *arguments)
+        levels = evaluate(labels, scores[chosen], metrics.levels, *arguments)
         estimates |= {f"{population}_{name}": e for name, e in model.items()}
-        estimates |= {f"{population}_recency_{name}": e for name, e in baseline.items()}
-        estimates[f"{population}_base_rate"] = base_rate["rate"]
-        _LOG.info(f"  {'metric':<20}{'model':<24}recency only")
+        estimates |= {f"{population}_{case.baseline.name}_{name}": e for name, e in beside.items()}
+        estimates |= {f"{population}_{name}": e for name, e in levels.items()}
+        _LOG.info(f"  {'metric':<20}{'model':<32}{case.baseline.name} only")
         for name in model:
-            _LOG.info(f"  {name:<20}{model[name]!s:<24}{baseline.get(name, '')!s}")
-        _LOG.info(f"  {'base rate':<20}{base_rate['rate']}")
-    error = expected_calibration_error(test.rows.churned, probability)
-    _LOG.info(f"  mean probability {probability.mean():.3f}; expected calibration error over all customers {error:.3f}")
-    return estimates, error
+            _LOG.info(f"  {name:<20}{model[name]!s:<32}{beside.get(name, '')!s}")
+        for name, level in levels.items():
+            _LOG.info(f"  {name:<20}{level}")
+    return estimates
 
 
-def log_request_hours(
-    ages: dict[str, NDArray[np.float64]], rows: LabelledRows, probability: NDArray[np.float64]
-) -> None:
-    """Log the ages of the views' rows at request time, and metrics of customers who ordered the same day."""
-    mlflow.log_metrics({**age_metrics(ages), **same_day_metrics(rows.same_day, rows.churned, probability)})
-    for line in (*age_lines(ages), same_day_line(rows.same_day, rows.churned, probability)):
+def calibration_of_all(metrics: TaskMetrics, test: Split, scores: Floats) -> dict[str, float]:
+    """Name of the run's metric → the calibration metric of all test rows."""
+    value = metrics.calibration(test.labels, scores)
+    _LOG.info(f"  {metrics.calibration.title} of all rows {value:.3f}")
+    return {f"all_{metrics.calibration.name}": value}
+
+
+def log_ages(ages: Mapping[str, Floats]) -> None:
+    """Log the ages of the views' rows at request time; view → hours (n,)."""
+    mlflow.log_metrics(age_metrics(ages))
+    for line in age_lines(ages):
         _LOG.info(line)
 
 
-def recency_scores(split: Split, settings: TrainingSettings) -> NDArray[np.float64]:
-    """The baseline's scores, (n,): days since the last order.
-
-    Raises:
-        DatasetError: the feature service does not have the feature.
-    """
-    if settings.recency_feature not in split.matrix:
-        raise DatasetError(f"TRAINING_RECENCY_FEATURE {settings.recency_feature!r} is not in the feature service")
-    return split.matrix[settings.recency_feature].to_numpy(dtype=np.float64)
+def log_groups(metrics: TaskMetrics, test: Split, scores: Floats) -> None:
+    """Log what the model says of each group of the label source, and what happened: the levels of their rows."""
+    for group, members in test.rows.groups.items():
+        if not members.any():
+            _LOG.info(f"  group {group!r}: no row")
+            continue
+        labels, of_group = test.labels[members], scores[members]
+        found = {name: level(labels, of_group) for name, level in metrics.levels.items()}
+        mlflow.log_metrics({f"{group}_rows": float(members.sum()), **{f"{group}_{k}": v for k, v in found.items()}})
+        said = ", ".join(f"{metrics.levels[name].title} {value:.3f}" for name, value in found.items())
+        _LOG.info(f"  group {group!r}: {members.sum():,} rows, {said}")

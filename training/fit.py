@@ -1,88 +1,91 @@
 """Fits the candidates and chooses the one with the best validation score."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import mlflow
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
-from sklearn.pipeline import Pipeline
 
-from contract import DecisionThreshold
-from scoring.evaluation import FEWEST_OF_A_CLASS, youden_threshold
+from contract import Population
+from contract.model_contract import EVERYONE
+from scoring.evaluation import Bools, Floats, Labels, metrics_of
 from training.data.dataset import LabelledRows
 from training.errors import DatasetError, TrainingError
-from training.pipeline import CANDIDATES
 from training.settings import TrainingSettings
+from training.tasks import Task
+from training.use_case import Candidate, UseCase
 
 _LOG = logging.getLogger(__name__)
-
-CLASS_NAMES = ("retained", "churned")
-
-
-THRESHOLD_RULE = (
-    "maximises true-positive minus false-positive rate (Youden's J) over all customers at the validation cut-off"
-)
 
 
 @dataclass(frozen=True)
 class Split:
-    """One split: labelled rows, and their model input resolved as in serving."""
+    """One split: labelled rows, and their model input resolved as in serving.
+
+    populations: name → mask (n,), all rows first.
+    """
 
     rows: LabelledRows
     matrix: pd.DataFrame
+    populations: Mapping[str, Bools]
+
+    @classmethod
+    def of(cls, rows: LabelledRows, matrix: pd.DataFrame, populations: Mapping[str, Population]) -> "Split":
+        """A split with its populations, by the inputs that the model sees."""
+        masks = {name: each.contains(matrix[each.feature].to_numpy(np.float64)) for name, each in populations.items()}
+        return cls(rows, matrix, {EVERYONE: np.ones(len(matrix), dtype=bool), **masks})
 
     @property
-    def populations(self) -> dict[str, NDArray[np.bool_]]:
-        """Population → mask (n,): all customers, and the active ones (the headline)."""
-        return {"all": np.ones(len(self.matrix), dtype=bool), "active": self.rows.active}
-
-    def score(self, pipeline: Pipeline) -> NDArray[np.float64]:
-        """Churn probability of each row, (n,)."""
-        probability: NDArray[np.float64] = pipeline.predict_proba(self.matrix)[:, 1].astype(np.float64)
-        return probability
+    def labels(self) -> Labels:
+        """The labels of all rows."""
+        return self.rows.labels
 
 
-def check_classes(split: str, rows: LabelledRows) -> None:
-    """Refuse a split with too few customers of a class for a model or an interval.
+def check_labels(split: str, rows: Split, task: Task) -> None:
+    """Refuse a split with too few rows of a class for a model or an interval.
 
     Raises:
-        DatasetError: names split, population and both counts.
+        DatasetError: names split, population and counts.
     """
-    for population, chosen in (("all", slice(None)), ("active", rows.active)):
-        churned = rows.churned[chosen]
-        if min(churned.sum(), (~churned).sum()) < FEWEST_OF_A_CLASS:
-            raise DatasetError(
-                f"{split} split, {population} customers: {churned.sum()} churned and {(~churned).sum()} stayed; "
-                f"at least {FEWEST_OF_A_CLASS} of each are needed"
-            )
+    metrics = metrics_of(task.kind)
+    for population, chosen in rows.populations.items():
+        labels = rows.labels[chosen]
+        if said := metrics.too_few(labels, None, task.class_names):
+            raise DatasetError(f"{split} split, population {population!r}: {said}")
+        metrics.check(labels, task.class_names)
 
 
-def choose_candidate(training: Split, validation: Split, settings: TrainingSettings) -> tuple[str, DecisionThreshold]:
-    """Choose the candidate with the best headline ROC AUC at the validation cut-off, and its threshold there."""
-    active, churned = validation.rows.active, validation.rows.churned
-    scores, aucs = {}, {}
-    for name in CANDIDATES:
+def choose_candidate(
+    case: UseCase, training: Split, validation: Split, settings: TrainingSettings
+) -> tuple[str, Floats]:
+    """Choose the candidate with the best headline metric at the validation cut-off; its name and its scores there."""
+    population, name_of_metric = case.judged_by
+    metric = metrics_of(case.task.kind).metric(name_of_metric)
+    chosen = validation.populations[population]
+    scores: dict[str, Floats] = {}
+    values: dict[str, float] = {}
+    for name, candidate in case.candidates.items():
         _LOG.info(f"fitting candidate {name}")
-        fitted = fit_candidate(name, settings, training.matrix, training.rows.churned)
-        scores[name] = validation.score(fitted)
-        aucs[name] = float(roc_auc_score(churned[active], scores[name][active]))
-        mlflow.log_metric(f"validation_active_roc_auc_{name}", aucs[name])
-        _LOG.info(f"candidate {name}: validation ROC AUC of active customers {aucs[name]:.4f}")
-    best = max(aucs, key=aucs.__getitem__)
-    return best, DecisionThreshold(value=round(youden_threshold(churned, scores[best]), 6), rule=THRESHOLD_RULE)
+        fitted = fit_candidate(name, candidate, settings.seed, training.matrix, training.labels)
+        scores[name] = case.task.scores(fitted, validation.matrix)
+        values[name] = metric(validation.labels[chosen], scores[name][chosen])
+        mlflow.log_metric(f"validation_{population}_{name_of_metric}_{name}", values[name])
+        _LOG.info(f"candidate {name}: validation {metric.title}, population {population!r}: {values[name]:.4f}")
+    best = (max if metric.higher_is_better else min)(values, key=values.__getitem__)
+    return best, scores[best]
 
 
-def fit_candidate(name: str, settings: TrainingSettings, matrix: pd.DataFrame, labels: NDArray[np.bool_]) -> Pipeline:
+def fit_candidate(name: str, candidate: Candidate, seed: int, matrix: pd.DataFrame, labels: Labels) -> Any:
     """Fit a candidate on these rows.
 
     Raises:
         TrainingError: the estimator raised; its message is quoted.
     """
     try:
-        return CANDIDATES[name](settings.seed).fit(matrix, labels)
+        return candidate(seed).fit(matrix, labels)
     except Exception as error:  # whatever the estimator raises
         said = (str(error).splitlines() or [""])[0]
         raise TrainingError(f"candidate {name!r} cannot be fitted: {type(error).__name__}: {said}") from error

@@ -1,10 +1,25 @@
 """Settings of training: environment variables with the prefix TRAINING_."""
 
+from collections.abc import Callable
+from typing import Any
+
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from artefacts.cutoffs import CutoffSettings
 from artefacts.process.logs import LogSettings
+from training.use_case import UseCase
+
+
+def _of_use_case(value: Callable[[UseCase], Any], **bounds: Any) -> Any:
+    """A field whose default the use case says."""
+
+    def default() -> Any:
+        from training.use_case_folder import current_use_case
+
+        return value(current_use_case())
+
+    return Field(default_factory=default, **bounds)
 
 
 class TrainingLogSettings(LogSettings):
@@ -18,18 +33,34 @@ class TrainingSettings(TrainingLogSettings, CutoffSettings):
 
     model_config = SettingsConfigDict(env_prefix="TRAINING_")
 
-    model_name: str = "customer_churn"
+    model_name: str = _of_use_case(lambda case: case.name)
     """Name of the registered model in MLflow, of the BentoML model and of the experiment."""
 
-    feature_service: str = "churn_v1"
+    feature_service: str = _of_use_case(lambda case: case.feature_service)
     """Feature service whose features, in its order, are the model's inputs."""
 
-    recency_feature: str = "customer_recency__days_since_last_order"
-    """The only feature of the baseline that a model must beat: days since the last order."""
+    label_days: int = _of_use_case(lambda case: case.splits.label_days, ge=1)
+    """Days from a row's request time until its target is known. Unset, it is the champion's
+    (docs/promotion.md#the-label-belongs-to-the-model).
+    """
 
-    active_days: int = Field(default=180, ge=1)
-    """Headline population: customers with an order in this many days before they are looked at. Unset, it is the
-    champion's.
+    training_cutoffs: int = _of_use_case(lambda case: case.splits.training, ge=1)
+    """Number of cut-offs that the training rows come from."""
+
+    cutoff_spacing_days: int = _of_use_case(lambda case: case.splits.spacing_days, ge=1)
+    """Days between training cut-offs."""
+
+    request_hours: str = _of_use_case(lambda case: case.splits.request_hours)
+    """Hours after midnight UTC at which entities are looked at, as requests come: `from-to`, or several such ranges
+    with `:share` (docs/model.md).
+    """
+
+    recency_feature: str = _of_use_case(lambda case: case.baseline.feature)
+    """The only input of the baseline that a model must beat; of the churn use case the days since the last order."""
+
+    active_days: float | None = Field(default=None, ge=0)
+    """Bound of the headline population's feature, where it has an upper one; of the churn use case the days since the
+    last order. Unset, it is the champion's, or else the use case's.
     """
 
     seed: int = 17
@@ -43,28 +74,32 @@ class TrainingSettings(TrainingLogSettings, CutoffSettings):
     2 of the cases.
     """
 
-    min_auc_margin: float = Field(default=0, ge=0)
-    """Gate: the interval of the gain in headline ROC AUC over the recency-only baseline must begin above this."""
+    min_auc_margin: float = _of_use_case(lambda case: case.gate.min_margin, ge=0)
+    """Gate: the interval of the gain in the headline metric over the baseline must begin above this. Of a binary model
+    the headline metric is the ROC AUC, unless the use case names another.
+    """
 
-    max_calibration_error: float = Field(default=0.05, gt=0)
-    """Gate: the interval of the calibration error over all customers of the test cut-off must end at or below this."""
+    max_calibration_error: float = _of_use_case(lambda case: case.gate.max_calibration_error, gt=0)
+    """Gate: the interval of the calibration error over all rows of the test cut-off must end at or below this."""
 
-    max_auc_loss: float = Field(default=0.01, ge=0)
-    """Gate against the champion: the interval of the difference in headline ROC AUC must not begin below minus this."""
+    max_auc_loss: float = _of_use_case(lambda case: case.gate.max_loss, ge=0)
+    """Gate against the champion: the interval of the gain in the headline metric must not begin below minus this."""
 
-    max_calibration_loss: float = Field(default=0.02, ge=0)
+    max_calibration_loss: float = _of_use_case(lambda case: case.gate.max_calibration_loss, ge=0)
     """Gate against the champion: the interval of the difference in calibration error must not end above this."""
 
-    segments: str = "customer_recency__days_since_last_order customer_lifetime__order_count:2:4"
+    segments: str = _of_use_case(lambda case: " ".join(case.segments))
     """Segments that are compared one by one: a feature for its terciles, or a feature with the edges
     between the parts.
     """
 
-    max_segment_auc_loss: float = Field(default=0.01, ge=0)
-    """Gate against the champion: no interval of a segment's difference in ROC AUC may lie wholly below minus this."""
+    max_segment_auc_loss: float = _of_use_case(lambda case: case.gate.max_segment_loss, ge=0)
+    """Gate against the champion: no interval of a segment's gain in the headline metric may lie wholly below minus
+    this.
+    """
 
-    max_changed_decisions: float = Field(default=0.1, ge=0, le=1)
-    """Gate against the champion: largest share of customers for whom the two models decide differently."""
+    max_changed_decisions: float = _of_use_case(lambda case: case.gate.max_changed_decisions, ge=0, le=1)
+    """Gate against the champion: largest share of rows for which the two models decide differently."""
 
     max_slowdown: float = Field(default=5, gt=0)
     """Gate against the champion: how many times as long a call of the compiled model may take."""

@@ -5,44 +5,53 @@ with each other's labels.
 """
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from mlflow.tracking import MlflowClient
 
 from artefacts.addresses import Artefacts
-from contract import Label, ModelContract, Population
+from contract import Label, ModelContract
 from training.errors import ModelImportError, OtherTargetError
 from training.settings import TrainingSettings
 from training.tracking import registry
 from training.tracking.registry import CHAMPION
+from training.use_case import ByFeature, UseCase
 
 _LOG = logging.getLogger(__name__)
 
 VARIABLE = "TRAINING_LABEL_DAYS"
-ACTIVE = "active"
-"""Name of the headline population, and prefix of its metrics."""
 
 
-def label_of(settings: TrainingSettings) -> Label:
+def label_of(case: UseCase, settings: TrainingSettings) -> Label:
     """The label of models trained with these settings."""
     days = settings.label_days
-    return Label(name="churned", days=days, definition=f"no order in the {days} days from the time asked for on")
+    words = case.definition or f"{case.task.target}, known {{days}} days later"
+    return Label(name=case.task.target, days=days, definition=words.format(days=days))
 
 
-def populations_of(settings: TrainingSettings) -> dict[str, Population]:
-    """The populations with their own metrics."""
-    return {ACTIVE: Population(feature=settings.recency_feature, at_most=settings.active_days)}
+def with_settings(case: UseCase, settings: TrainingSettings) -> UseCase:
+    """The use case with what the settings change of it: the baseline's feature, the headline population's bound."""
+    baseline, populations = case.baseline, dict(case.populations)
+    if settings.recency_feature != baseline.feature and isinstance(baseline, ByFeature):
+        baseline = replace(baseline, feature=settings.recency_feature)
+    headline = populations.get(case.judged_by[0])
+    if headline is not None and headline.feature == case.baseline.feature:
+        headline = headline.model_copy(update={"feature": settings.recency_feature})
+    if headline is not None and settings.active_days is not None and headline.at_most is not None:
+        headline = headline.model_copy(update={"at_most": settings.active_days})
+    if headline is not None:
+        populations[case.judged_by[0]] = headline
+    return replace(case, baseline=baseline, populations=populations)
 
 
 def follow_contract(settings: TrainingSettings, contract: ModelContract) -> TrainingSettings:
-    """The settings with label length and active days from a contract, unless they are set."""
+    """The settings with a contract's label length and bound of the headline population, unless they are set."""
     promised: dict[str, float | None] = {"label_days": contract.label_days}
-    if active := contract.populations.get(ACTIVE):
-        promised["active_days"] = active.at_most
+    if headline := contract.populations.get(contract.headline.population):
+        promised["active_days"] = headline.at_most
     unset = {
-        name: int(value)
-        for name, value in promised.items()
-        if value is not None and name not in settings.model_fields_set
+        name: value for name, value in promised.items() if value is not None and name not in settings.model_fields_set
     }
     return settings.model_copy(update=unset)
 
@@ -57,24 +66,37 @@ def refuse_other_setting(settings: TrainingSettings, contract: ModelContract, wh
     if days is None or "label_days" not in settings.model_fields_set or settings.label_days == days:
         return
     raise OtherTargetError(
-        f"{whose}, predicts who orders nothing in {days} days, and {VARIABLE} is {settings.label_days}: unset it to "
+        f"{whose}, {predicted(contract)}, and {VARIABLE} is {settings.label_days}: unset it to "
         f"keep {days} days. `{VARIABLE}={settings.label_days} make train` trains a champion with "
         f"{settings.label_days} days, without comparing it with this one"
     )
 
 
 def refuse_other_label(one: ModelContract, whose: str, other: ModelContract, others: str) -> None:
-    """Refuse two contracts with different label lengths; a contract without one is not compared.
+    """Refuse two contracts with different tasks, outputs or label lengths; a contract without a length passes.
 
     Raises:
-        OtherTargetError: the lengths differ.
+        OtherTargetError: what differs.
     """
+    what = _answer(one), _answer(other)
+    if what[0] != what[1]:
+        raise OtherTargetError(f"{whose} answers {what[0]}, {others} {what[1]}: these are different targets")
     days, other_days = one.label_days, other.label_days
     if days is not None and other_days is not None and days != other_days:
         raise OtherTargetError(
-            f"{whose} predicts who orders nothing in {days} days, {others} in {other_days} days: these are different "
-            f"targets. `make retrain FORCE=1` without {VARIABLE} trains a model with the champion's target"
+            f"{whose} {predicted(one)}, {others} {predicted(other)}: these are different targets. "
+            f"`make retrain FORCE=1` without {VARIABLE} trains a model with the champion's target"
         )
+
+
+def _answer(contract: ModelContract) -> str:
+    return f"{contract.task.kind}: {', '.join(output.name for output in contract.outputs)}"
+
+
+def predicted(contract: ModelContract) -> str:
+    """What a model predicts, in words: "predicts churn, known 90 days later"."""
+    known = "" if contract.label_days is None else f", known {contract.label_days} days later"
+    return f"predicts {contract.outputs[-1].name}{known}"
 
 
 def champion_contract(client: MlflowClient, name: str) -> tuple[str, ModelContract] | None:

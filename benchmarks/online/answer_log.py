@@ -31,9 +31,10 @@ from service.inference_log.files import Limits, LogFiles
 from service.inference_log.writer import ROWS_PER_FLUSH, InferenceLog
 from service.settings import ServiceSettings
 from service.telemetry.metrics import ServiceMetrics
-from training.data.dataset import TrainingData
+from training.data.dataset import TrainingData, cutoffs_of
 from training.settings import TrainingSettings
 from training.target import follow_contract
+from training.use_case_folder import current_use_case
 
 BATCH = 100
 _SINGLES = 10_000
@@ -119,10 +120,14 @@ def _requests(artefacts: Artefacts, settings: TrainingSettings, model: ImportedM
     data = TrainingData(artefacts, settings.feature_service)
     names = [feature.name for feature in data.schema.features]
     columns = [names.index(name) for name in model.contract.feature_names]
-    cutoffs = data.cutoffs(settings)
+    case = current_use_case()
+    source = case.labels(os.environ)
+    cutoffs = cutoffs_of(source, settings)
     found = []
     for at in (*cutoffs.training, cutoffs.validation, cutoffs.test):
-        rows = data.rows((at,), settings.model_copy(update={"request_hours": "0-0"}))  # all at one time
+        rows = data.rows(
+            source, case.task, (at,), settings.model_copy(update={"request_hours": "0-0"})
+        )  # all at one time
         found.append(_LoggedRequests(at, rows.entities["customer_id"].tolist(), rows.raw.values[:, columns]))
     return found
 

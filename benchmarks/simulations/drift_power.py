@@ -22,10 +22,11 @@ from jobs.drift.statistics import drift
 from jobs.drift.watch import Thresholds, compare_columns
 from jobs.settings import JobsSettings
 from scoring.models.model_store import open_model, pinned_tag
-from training.data.dataset import TrainingData
+from training.data.dataset import TrainingData, cutoffs_of
 from training.model_inputs import resolve_inputs
 from training.settings import TrainingSettings
 from training.target import follow_contract
+from training.use_case_folder import current_use_case
 
 SIZES = (500, 2000, 5000)
 RESAMPLES = 500
@@ -131,7 +132,9 @@ def _population(artefacts: Artefacts, settings: TrainingSettings) -> _Population
     contract = model.contract
     settings = follow_contract(settings, contract)
     data = TrainingData(artefacts, settings.feature_service)
-    rows = data.rows(data.cutoffs(settings).training, settings)
+    case = current_use_case()
+    source = case.labels(os.environ)
+    rows = data.rows(source, case.task, cutoffs_of(source, settings).training, settings)
     names = [feature.name for feature in data.schema.features]
     values = pd.DataFrame(rows.raw.values, columns=names)[contract.feature_names]
     matrix = resolve_inputs(contract.inputs, contract.feature_schema, RawFeatures(values.to_numpy(), None))

@@ -37,13 +37,15 @@ from scoring.models.imported_model import ImportedModel
 from scoring.models.onnx_scorer import onnx_scorer
 from scoring.outcomes import outcomes
 from scoring.task_outputs import task_outputs
+from training.churn.candidates import logistic
+from training.churn.order_history import CHURNED
+from training.churn.order_labels import OrderLabels
 from training.churn.source.addresses import OrderAddresses
 from training.churn.synthetic_orders import ShopParameters, write_synthetic
+from training.churn.use_case import USE_CASE
 from training.compilation.onnx_model import compile_to_onnx
-from training.data.dataset import TrainingData
-from training.fit import CLASS_NAMES
+from training.data.dataset import TrainingData, cutoffs_of
 from training.model_inputs import describe_inputs, resolve_inputs
-from training.pipeline import logistic
 from training.settings import TrainingSettings
 
 MONTHS = 12
@@ -119,7 +121,7 @@ def steady_shop(folder: Path, customers: int, seed: int) -> SteadyShop:
         customers: number of customers who arrive before `END`; about 60 % have come when the model is trained.
     """
     artefacts, source = _build_shop(folder / "trained", customers, seed, TRAINED)
-    model, counted = _train(TrainingData(artefacts, "churn_v1", source), folder)
+    model, counted = _train(TrainingData(artefacts, "churn_v1"), source, folder)
     return SteadyShop(folder, customers, seed, model, counted, _monthly_rows(folder / "steady", customers, seed, model))
 
 
@@ -144,14 +146,16 @@ def _build_shop(
     return artefacts, source
 
 
-def _train(data: TrainingData, folder: Path) -> tuple[ImportedModel, Rows]:
+def _train(data: TrainingData, addresses: OrderAddresses, folder: Path) -> tuple[ImportedModel, Rows]:
     settings = TrainingSettings()
-    cutoffs = data.cutoffs(settings)
+    source = OrderLabels(addresses, "churn", CHURNED)
+    cutoffs = cutoffs_of(source, settings)
     training, test = (
-        data.rows(times, settings) for times in ((*cutoffs.training, cutoffs.validation), (cutoffs.test,))
+        data.rows(source, USE_CASE.task, times, settings)
+        for times in ((*cutoffs.training, cutoffs.validation), (cutoffs.test,))
     )
     inputs = describe_inputs(data.schema, training.raw, test.raw)
-    pipeline = logistic(settings.seed).fit(resolve_inputs(inputs, data.schema, training.raw), training.churned)
+    pipeline = logistic(settings.seed).fit(resolve_inputs(inputs, data.schema, training.raw), training.labels)
     score = onnx_scorer(compile_to_onnx(pipeline, len(inputs)))
     tried = resolve_inputs(inputs, data.schema, test.raw).to_numpy(dtype=np.float32)
     contract = ModelContract(
@@ -161,7 +165,7 @@ def _train(data: TrainingData, folder: Path) -> tuple[ImportedModel, Rows]:
         feature_schema=data.schema,
         inputs=inputs,
         entity="customer",
-        task=BinaryTask(classes=CLASS_NAMES, threshold=DecisionThreshold(value=0.5, rule="nobody asks")),
+        task=BinaryTask(classes=("retained", "churned"), threshold=DecisionThreshold(value=0.5, rule="nobody asks")),
         outputs=outputs_of("binary", "churn"),
         headline=Headline(population="all", metric="roc_auc"),
         training_window={COUNTED_AT: cutoffs.test.isoformat()},
@@ -178,7 +182,7 @@ def _train(data: TrainingData, folder: Path) -> tuple[ImportedModel, Rows]:
 def _monthly_rows(root: Path, customers: int, seed: int, model: ImportedModel, raised: bool = False) -> dict[int, Rows]:
     """Input rows of every known customer at a random time of the first day of each month."""
     artefacts, source = _build_shop(root, customers, seed, END, raised)
-    data = TrainingData(artefacts, "churn_v1", source)
+    data = TrainingData(artefacts, "churn_v1")
     orders = pq.read_table(source.orders, columns=["customer_id", "event_timestamp"]).to_pandas()
     since = orders.groupby("customer_id")["event_timestamp"].min()
     random = np.random.default_rng(seed)

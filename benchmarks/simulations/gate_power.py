@@ -13,10 +13,11 @@ import numpy as np
 from benchmarks.machine import provenance
 from benchmarks.markdown import NOT_MEASURED, prose, table
 from benchmarks.results import store
-from scoring.evaluation import FEWEST_OF_A_CLASS, Bools, Floats
-from training.gate.comparison import ChampionComparison, ScoredVersion, compare, judge_roc_auc
+from scoring.evaluation import BINARY, FEWEST_OF_A_CLASS, Bools, Floats, Scored
+from training.churn.use_case import USE_CASE
+from training.gate.comparison import ChampionComparison, PairedScores, ScoredVersion, compare
 from training.gate.rules import GateMetrics, measure, objections_to_replacing, verdict_on_gain
-from training.gate.verdicts import Verdict
+from training.gate.verdicts import JudgedMetric, Verdict
 from training.settings import TrainingSettings
 
 SIZES = (100, 500, 2_000, 6_000)
@@ -43,6 +44,11 @@ class ScoredCustomers:
     churned: Bools
     before: Floats
     now: Floats
+
+    @property
+    def populations(self) -> dict[str, Bools]:
+        """All customers are active."""
+        return dict.fromkeys(("all", *USE_CASE.populations), np.ones(len(self.churned), dtype=bool))
 
 
 def draw(size: int, before: float, now: float, correlation: float, random: np.random.Generator) -> ScoredCustomers:
@@ -80,15 +86,22 @@ def compared(customers: ScoredCustomers, settings: TrainingSettings, segments: i
     """Compare both models as `make promote` does; all customers are active, segments are random and of equal size."""
     size = len(customers.churned)
     part = np.arange(size) % segments
-    champion, candidate = (ScoredVersion(p, 0.5, 1, {}) for p in (customers.before, customers.now))
+    champion, candidate = (ScoredVersion(Scored(p, 0.5), 1, {}) for p in (customers.before, customers.now))
     masks = {str(number): part == number for number in range(segments)}
-    return compare(customers.churned, np.ones(size, dtype=bool), champion, candidate, masks, settings)
+    return compare(USE_CASE, customers.churned, customers.populations, champion, candidate, masks, settings)
+
+
+def headline_of(customers: ScoredCustomers, settings: TrainingSettings) -> JudgedMetric:
+    """The headline alone, as `compared` judges it."""
+    paired = PairedScores(USE_CASE, settings, customers.churned, customers.before, customers.now)
+    chosen = customers.populations["all"]
+    return paired.judged("ROC AUC", BINARY.metric("roc_auc"), chosen, settings.max_auc_loss)
 
 
 def on_its_own(customers: ScoredCustomers, settings: TrainingSettings) -> GateMetrics:
     """Measure the second model against the first, as `make train` does against recency alone."""
-    everybody = np.ones(len(customers.churned), dtype=bool)
-    return measure(customers.churned, everybody, customers.before, customers.now, settings)
+    scores = customers.before, customers.now
+    return measure(USE_CASE, customers.churned, customers.populations, *scores, settings)
 
 
 def run(output: Path) -> None:
@@ -98,8 +111,7 @@ def run(output: Path) -> None:
     random = np.random.default_rng(_SEED)
 
     def headline(customers: ScoredCustomers) -> Verdict:
-        scores = customers.before, customers.now
-        return judge_roc_auc("ROC AUC", customers.churned, *scores, settings.max_auc_loss, settings).verdict
+        return headline_of(customers, settings).verdict
 
     def gain(customers: ScoredCustomers) -> Verdict:
         return verdict_on_gain(on_its_own(customers, settings), settings.min_auc_margin)

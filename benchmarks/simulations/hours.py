@@ -22,15 +22,17 @@ from contract import FeatureInput, FeatureSchema, RawFeatures
 from scoring.evaluation import (
     PROBABILITY_METRICS,
     RANKING_METRICS,
+    Bools,
     Estimate,
     evaluate,
     expected_calibration_error,
     proportion,
 )
+from training.churn.candidates import CANDIDATES
 from training.churn.source.addresses import OrderAddresses
-from training.data.dataset import LabelledRows, TrainingData
+from training.churn.use_case import USE_CASE
+from training.data.dataset import LabelledRows, TrainingData, cutoffs_of
 from training.model_inputs import describe_inputs, resolve_inputs
-from training.pipeline import CANDIDATES
 from training.settings import TrainingSettings
 
 AT_MIDNIGHT = "0-0"
@@ -47,7 +49,7 @@ class _Model:
         self._schema = schema
         self._inputs: tuple[FeatureInput, ...] = describe_inputs(schema, parts[0].raw, parts[0].raw)
         matrix = pd.concat([self._matrix(rows.raw) for rows in parts], ignore_index=True)
-        fitted: Pipeline = CANDIDATES[candidate](seed).fit(matrix, np.concatenate([rows.churned for rows in parts]))
+        fitted: Pipeline = CANDIDATES[candidate](seed).fit(matrix, np.concatenate([rows.labels for rows in parts]))
         self._fitted = fitted
 
     def score(self, raw: RawFeatures) -> Floats:
@@ -64,8 +66,10 @@ def run(output: Path) -> None:
     started = time.monotonic()
     artefacts, settings = Artefacts.of(os.environ), TrainingSettings()
     data = TrainingData(artefacts, settings.feature_service)
-    cutoffs = data.cutoffs(settings)
-    test = data.rows((cutoffs.test,), settings)
+    source = USE_CASE.labels(os.environ)
+    cutoffs = cutoffs_of(source, settings)
+    test = data.rows(source, USE_CASE.task, (cutoffs.test,), settings)
+    active = _active(data, test)
     stale, caught_up = _last_day_buyers(data)
     ages = data.view_ages(test.entities)[_WINDOWED]
     found = []
@@ -74,13 +78,15 @@ def run(output: Path) -> None:
         for candidate in CANDIDATES:
             model = _Model(candidate, data.schema, parts, settings.seed)
             moved = np.abs(model.score(stale) - model.score(caught_up))
-            found.append({"candidate": candidate, "hours": hours, **_evaluate(model, test, settings), **_moves(moved)})
+            found.append(
+                {"candidate": candidate, "hours": hours, **_evaluate(model, test, active, settings), **_moves(moved)}
+            )
     figures = {
         "models": found,
         "resamples": settings.bootstrap_resamples,
-        "rows": len(test.churned),
-        "active": int(test.active.sum()),
-        "same_day": int(test.same_day.sum()),
+        "rows": len(test.labels),
+        "active": int(active.sum()),
+        "same_day": int(test.groups["same_day"].sum()),
         "last_day": len(stale.values),
         "ages": [float(each) for each in np.nanquantile(ages, (0.05, 0.5, 0.95))],
         "took_seconds": round(time.monotonic() - started),
@@ -146,19 +152,27 @@ def _interval(found: Mapping[str, float]) -> str:
 
 def _training_rows(data: TrainingData, cutoffs: Cutoffs, settings: TrainingSettings) -> list[LabelledRows]:
     """Training and validation rows; the cut-offs do not depend on the request hours."""
-    return [data.rows(times, settings) for times in (cutoffs.training, (cutoffs.validation,))]
+    source = USE_CASE.labels(os.environ)
+    return [data.rows(source, USE_CASE.task, times, settings) for times in (cutoffs.training, (cutoffs.validation,))]
 
 
-def _evaluate(model: _Model, test: LabelledRows, settings: TrainingSettings) -> dict[str, Any]:
+def _active(data: TrainingData, rows: LabelledRows) -> Bools:
+    active = USE_CASE.populations["active"]
+    names = [feature.name for feature in data.schema.features]
+    return active.contains(rows.raw.values[:, names.index(active.feature)])
+
+
+def _evaluate(model: _Model, test: LabelledRows, active: Bools, settings: TrainingSettings) -> dict[str, Any]:
     probability = model.score(test.raw)
-    found: dict[str, Any] = {"calibration_error": expected_calibration_error(test.churned, probability)}
+    found: dict[str, Any] = {"calibration_error": expected_calibration_error(test.labels, probability)}
     metrics = {"roc_auc": RANKING_METRICS["roc_auc"], "log_loss": PROBABILITY_METRICS["log_loss"]}
-    for population, chosen in (("all", np.ones(len(probability), dtype=bool)), ("active", test.active)):
+    for population, chosen in (("all", np.ones(len(probability), dtype=bool)), ("active", active)):
         estimates = evaluate(
-            test.churned[chosen], probability[chosen], metrics, settings.bootstrap_resamples, settings.seed
+            test.labels[chosen], probability[chosen], metrics, settings.bootstrap_resamples, settings.seed
         )
         found |= {f"{population}_{name}": vars(estimate) for name, estimate in estimates.items()}
-    churned, predicted = test.churned[test.same_day], probability[test.same_day]
+    same_day = test.groups["same_day"]
+    churned, predicted = test.labels[same_day], probability[same_day]
     return found | {
         "same_day_churned": vars(proportion(int(churned.sum()), len(churned))),
         "same_day_probability": float(predicted.mean()),
@@ -172,7 +186,7 @@ def _moves(moved: Floats) -> dict[str, float]:
 
 def _last_day_buyers(data: TrainingData) -> tuple[RawFeatures, RawFeatures]:
     """Features at noon of customers who ordered that morning of the last day; and with the next midnight's windows."""
-    day = midnight(data.observed_until) - timedelta(days=1)
+    day = midnight(USE_CASE.labels(os.environ).observed_until()) - timedelta(days=1)
     with duckdb.connect() as connection:
         found = connection.execute(
             "SELECT DISTINCT customer_id FROM read_parquet(?) WHERE event_timestamp BETWEEN ? AND ? ORDER BY 1",

@@ -49,7 +49,7 @@ class Shop:
         return {name: values[0] for name, values in answer.items()}
 
     def offline(self, customer: str) -> dict[str, float]:
-        data = TrainingData(self.artefacts, "churn_v1", self.orders)
+        data = TrainingData(self.artefacts, "churn_v1")
         entities = pd.DataFrame({"customer_id": [customer], "event_timestamp": pd.Timestamp(NOW)})
         entities["event_timestamp"] = entities["event_timestamp"].astype("datetime64[us, UTC]")
         values = data.features_at(entities)[0]

@@ -148,7 +148,7 @@ def test_training_on_the_rows_of_another_folder_is_refused(shared: Artefacts, tm
     build_features(mine, orders, JobsSettings(), NOW)
 
     with pytest.raises(DatasetError, match="`make apply` has the registry read the latter"):
-        TrainingData(mine, "churn_v1", orders)
+        TrainingData(mine, "churn_v1")
 
 
 def test_a_folder_with_an_odd_name_and_a_link_to_it_are_the_same_place(shared: Artefacts, tmp_path: Path) -> None:

@@ -23,7 +23,10 @@ from service.features.opening import open_feast
 from service.features.port import OnlineFeatures
 from tests.models.churn_model import churn_contract
 from tests.models.orders import Order, write_orders
+from training.churn.order_history import CHURNED
+from training.churn.order_labels import OrderLabels
 from training.churn.source.addresses import OrderAddresses
+from training.churn.use_case import USE_CASE
 from training.data.dataset import LabelledRows, TrainingData
 from training.errors import DatasetError
 from training.settings import TrainingSettings
@@ -92,14 +95,18 @@ def orders_of(artefacts: Artefacts) -> OrderAddresses:
     return OrderAddresses.of({}, artefacts.offline_store.parents[1])
 
 
+def churned(artefacts: Artefacts) -> OrderLabels:
+    return OrderLabels(orders_of(artefacts), "churn", CHURNED)
+
+
 @pytest.fixture(scope="module")
 def compared(artefacts: Artefacts) -> Compared:
     """Each of the hours is lived through with the orders until then; training comes when all are known."""
     everything = orders()
     write_orders(orders_of(artefacts).orders, everything)
     build_features(artefacts, orders_of(artefacts), JOBS, END, cutoffs=SETTINGS, full=True)
-    data = TrainingData(artefacts, "churn_v1", orders_of(artefacts))
-    rows = data.rows((CUTOFF,), SETTINGS)
+    data = TrainingData(artefacts, "churn_v1")
+    rows = data.rows(churned(artefacts), USE_CASE.task, (CUTOFF,), SETTINGS)
     ages = data.view_ages(rows.entities)
     contract = churn_contract(artefacts)
     served = [_served(artefacts, everything, rows, CUTOFF + timedelta(hours=hour)) for hour in HOURS]
@@ -155,7 +162,7 @@ def test_buyers_of_the_day_and_new_customers_of_the_day_are_among_them(compared:
     windowed = [name.startswith(WINDOWED) for name in compared.names]
     known = compared.names.index(f"{LIFETIME}__order_count")
 
-    assert (compared.rows.same_day & ~new).sum() > 20
+    assert (compared.rows.groups["same_day"] & ~new).sum() > 20
     assert 10 < new.sum() < NEW, "who orders after their moment is not asked about"
     assert (compared.rows.raw.values[new][:, windowed] == 0).all()
     assert (compared.rows.raw.values[new, known] == 1).all()
@@ -175,9 +182,9 @@ def test_a_cutoff_without_a_snapshot_is_refused_with_the_settings_that_features_
         cutoffs=SETTINGS,
         full=True,
     )
-    data = TrainingData(artefacts, "churn_v1", orders_of(artefacts))
+    data = TrainingData(artefacts, "churn_v1")
 
     with pytest.raises(
         DatasetError, match=r"no snapshot at the cut-off 2024-06-0\d; run `make features` with the same"
     ):
-        data.rows((CUTOFF + timedelta(days=days),), SETTINGS)
+        data.rows(churned(artefacts), USE_CASE.task, (CUTOFF + timedelta(days=days),), SETTINGS)

@@ -24,7 +24,7 @@ from contract.tasks import TaskKind
 from jobs.feature_store import open_feature_store
 from scoring.models.imported_model import ImportedModel
 from tests.models.fakes import contract_of, store_model
-from training.pipeline import logistic
+from training.churn.candidates import logistic
 
 
 def churn_contract(artefacts: Artefacts, refuse_missing: tuple[str, ...] = ()) -> ModelContract:

@@ -41,8 +41,8 @@ from contract.feature_schema import Dtype
 from contract.inputs import QUANTILES
 from contract.tasks import TaskKind
 from scoring.models.imported_model import ImportedModel, load_model
+from training.churn.candidates import logistic
 from training.compilation.onnx_model import compile_to_onnx
-from training.pipeline import logistic
 
 DAY = 86_400.0
 NOW = 1_750_000_000.0

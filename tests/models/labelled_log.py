@@ -20,7 +20,7 @@ from scoring.models.imported_model import ImportedModel, load_model
 from scoring.outcomes import outcomes
 from scoring.task_outputs import task_outputs
 from tests.models.fakes import DAYS_SINCE, small_contract, store_model, training_rows
-from training.pipeline import logistic
+from training.churn.candidates import logistic
 
 ACTIVE_DAYS = 60
 ACTIVE = Populations("active", DAYS_SINCE, ACTIVE_DAYS)

@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline
 from contract import ModelContract
 from scoring.models.model_store import open_model
 from tests.models.fakes import store_model
-from training.pipeline import logistic
+from training.churn.candidates import logistic
 
 
 def main(tag: str, version: str) -> str:

@@ -9,9 +9,10 @@ import duckdb
 
 from artefacts.cutoffs import Cutoffs
 from scoring.evaluation import FEWEST_OF_A_CLASS
-from training.churn.label_times import choose_cutoffs, observed_until
-from training.churn.order_history import open_order_history
+from training.churn.observed import observed_until
+from training.churn.order_history import ACTIVE_DAYS, open_order_history
 from training.churn.source.addresses import OrderAddresses
+from training.data.label_windows import choose_cutoffs
 from training.errors import DatasetError
 from training.settings import TrainingSettings
 
@@ -117,13 +118,14 @@ def check_enough(addresses: OrderAddresses, settings: TrainingSettings) -> str:
         DatasetError: there are too few; names the setting that helps.
     """
     until = observed_until(addresses)
+    active_days = _active_days(settings)
     with open_order_history(addresses.orders) as history:
         first = history.first_order
         if first is None:
             raise DatasetError(f"{addresses.orders}: holds no orders")
         cutoffs = choose_cutoffs(first, until, settings)
         counted = {
-            split: _sum_counts([history.class_counts(cutoff, settings) for cutoff in times])
+            split: _sum_counts([history.class_counts(cutoff, settings, settings.seed, active_days) for cutoff in times])
             for split, times in (
                 ("training", cutoffs.training),
                 ("validation", (cutoffs.validation,)),
@@ -143,6 +145,10 @@ def check_enough(addresses: OrderAddresses, settings: TrainingSettings) -> str:
     return _training_set_line(cutoffs, counted["test"])
 
 
+def _active_days(settings: TrainingSettings) -> float:
+    return ACTIVE_DAYS if settings.active_days is None else settings.active_days
+
+
 def _sum_counts(counts: list[tuple[int, int, int, int]]) -> tuple[int, int, int, int]:
     churned, stayed, active_churned, active_stayed = (sum(each) for each in zip(*counts, strict=True))
     return churned, stayed, active_churned, active_stayed
@@ -156,7 +162,7 @@ def _advice(churned: int, stayed: int, population: str, settings: TrainingSettin
     else:
         advice = "More customers are needed"
     if population == "active":
-        advice += f", a longer TRAINING_ACTIVE_DAYS than {settings.active_days} more who were active"
+        advice += f", a longer TRAINING_ACTIVE_DAYS than {_active_days(settings):g} more who were active"
     return advice
 
 

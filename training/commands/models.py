@@ -30,7 +30,7 @@ def _opened() -> "OpenedRegistry":
 def champion() -> None:
     """Print which version is champion; exit code 4 if none is."""
     settings = TrainingSettings()
-    from training.target import champion_contract, refuse_other_setting
+    from training.target import champion_contract, predicted, refuse_other_setting
     from training.tracking.registry import open_registry
 
     client = open_registry(Artefacts.of(os.environ).mlflow_tracking_uri, settings.model_name)
@@ -40,8 +40,7 @@ def champion() -> None:
         raise SystemExit(_NO_CHAMPION)
     number, contract = found
     refuse_other_setting(settings, contract, f"the champion, version {number} of {settings.model_name!r}")
-    days = f", and predicts who orders nothing in {contract.label_days} days" if contract.label_days else ""
-    print(f"version {number} of {settings.model_name} is champion{days}")
+    print(f"version {number} of {settings.model_name} is champion, and {predicted(contract)}")
 
 
 @COMMANDS.command("train")

@@ -1,7 +1,7 @@
 """Makes training rows: labels, and features by the point-in-time join."""
 
 import hashlib
-import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -18,37 +18,36 @@ from artefacts.offline_place import another_store, refusal
 from artefacts.process.redaction import redacted
 from contract import FeatureSchema, RawFeatures
 from contract.feature_schema import read_feature_schema
-from training.churn.label_times import choose_cutoffs, observed_until
-from training.churn.order_history import open_order_history
-from training.churn.source.addresses import OrderAddresses
+from scoring.evaluation import Bools, Labels
+from training.data.label_windows import choose_cutoffs
 from training.data.view_times import row_times
 from training.errors import DatasetError
 from training.settings import TrainingSettings
+from training.tasks import Task
+from training.use_case import LabelSource
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
 _CHECKED_ROWS = 2_000
-"""Customers per cut-off whose rows' age is checked."""
+"""Entities per cut-off whose rows' age is checked."""
 _MAJORITY = 0.5
 
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """n customers, each at a simulated request time after a cut-off.
+    """n entities, each at a simulated request time after a cut-off.
 
-    entities: customer_id and event_timestamp (the request time), n rows.
+    entities: the join keys and event_timestamp (the request time), n rows.
     raw: feature values (n, k) in the feature service's order; the join has enforced the TTLs.
-    churned: bool (n,), no order in the label window that begins at the request time.
-    active: bool (n,), an order in the `active_days` before the request time.
-    same_day: bool (n,), an order between the cut-off and the request time, which windowed features do not include.
+    labels: (n,), as the task's metrics take them.
+    groups: name → mask (n,), from the label source.
     """
 
     entities: pd.DataFrame
     raw: RawFeatures
-    churned: NDArray[np.bool_]
-    active: NDArray[np.bool_]
-    same_day: NDArray[np.bool_]
+    labels: Labels
+    groups: Mapping[str, Bools]
 
     @property
     def fingerprint(self) -> str:
@@ -56,89 +55,82 @@ class LabelledRows:
         digest = hashlib.sha256()
         digest.update(pd.util.hash_pandas_object(self.entities, index=False).to_numpy().tobytes())
         digest.update(np.ascontiguousarray(self.raw.values).tobytes())
-        digest.update(self.churned.tobytes())
+        digest.update(self.labels.tobytes())
         return digest.hexdigest()
 
 
 class TrainingData:
-    """Reads training rows from the offline store and the orders file.
-
-    Args:
-        addresses: of the orders; None reads them from the environment.
+    """Reads training rows from the offline store and a label source.
 
     Attributes:
         schema: of the feature service; value columns are in its feature order.
-        observed_until: every order before this time is known; UTC.
+        entity: name of the entity that the join keys identify.
 
     Raises:
-        DatasetError: there are no orders, a file of the offline store is missing or damaged, or Feast's registry reads
-            another offline store.
+        DatasetError: a file of the offline store is missing or damaged, or Feast's registry reads another offline
+            store.
     """
 
-    def __init__(self, artefacts: Artefacts, feature_service: str, addresses: OrderAddresses | None = None) -> None:
-        addresses = addresses or OrderAddresses.of(os.environ)
-        self.observed_until = observed_until(addresses)
+    def __init__(self, artefacts: Artefacts, feature_service: str) -> None:
         if found := damage((artefacts.offline_store / "current").resolve()):
             raise DatasetError(found)
-        self._orders = addresses.orders
         self._store = _open_feature_store(artefacts)
         if elsewhere := another_store(self._store.registry, self._store.project, artefacts.offline_store):
             raise DatasetError(refusal(redacted(artefacts.feast_registry), elsewhere, artefacts.offline_store))
         self._service = _feature_service(self._store, artefacts, feature_service)
         self.schema: FeatureSchema = read_feature_schema(self._store.registry, self._store.project, feature_service)
+        entities = self._store.get_feature_view(self.schema.views[0].name).entities
+        self.entity: str = "_".join(entities)
+        self._keys = [key.join_key for key in self.schema.entity_keys]
 
-    def cutoffs(self, settings: TrainingSettings) -> Cutoffs:
-        """The cut-offs by the settings.
+    def rows(
+        self, source: LabelSource, task: Task, cutoffs: tuple[datetime, ...], settings: TrainingSettings
+    ) -> LabelledRows:
+        """A row per cut-off and entity of the label source, as serving would see it at its request time.
 
-        Raises:
-            DatasetError: as `choose_cutoffs`; or the file holds no orders.
-        """
-        with open_order_history(self._orders) as history:
-            first = history.first_order
-        if first is None:
-            raise DatasetError(f"{self._orders}: holds no orders")
-        return choose_cutoffs(first, self.observed_until, settings)
-
-    def rows(self, cutoffs: tuple[datetime, ...], settings: TrainingSettings) -> LabelledRows:
-        """A row per cut-off and customer with an order before their request time, as serving would see it then.
-
-        Features are those at the request time: per-order views include all orders until then, windowed views come from
+        Features are those at the request time: views of events include all events until then, windowed views come from
         the cut-off's snapshot, and request inputs are the request time.
 
         Raises:
-            DatasetError: the join lost or duplicated rows, or a view has no snapshot at a cut-off.
+            DatasetError: the labels do not fit the task, the join lost or duplicated rows, or a view has no snapshot at
+                a cut-off.
         """
-        with open_order_history(self._orders) as history:
-            by_cutoff = [history.customers_at(cutoff, settings) for cutoff in cutoffs]
-        for cutoff, customers in zip(cutoffs, by_cutoff, strict=True):
-            self._check_snapshots(cutoff, customers)
+        by_cutoff = [self._labelled(source, task, cutoff, settings) for cutoff in cutoffs]
+        for cutoff, rows in zip(cutoffs, by_cutoff, strict=True):
+            self._check_snapshots(cutoff, rows)
         labelled = pd.concat(by_cutoff, ignore_index=True)
-        entities = labelled[["customer_id", "event_timestamp"]]
-        values = self.features_at(entities)
+        entities = labelled[[*self._keys, "event_timestamp"]]
+        labels = task.labels(labelled[task.target])
+        groups = [name for name in map(str, labelled.columns) if name not in (*entities, task.target)]
         return LabelledRows(
             entities=entities,
-            raw=RawFeatures(values=values, event_times=None),
-            churned=labelled["churned"].to_numpy(dtype=bool),
-            active=labelled["active"].to_numpy(dtype=bool),
-            same_day=labelled["same_day"].to_numpy(dtype=bool),
+            raw=RawFeatures(values=self.features_at(entities), event_times=None),
+            labels=labels,
+            groups={name: labelled[name].to_numpy(dtype=bool) for name in groups},
         )
+
+    def _labelled(self, source: LabelSource, task: Task, cutoff: datetime, settings: TrainingSettings) -> pd.DataFrame:
+        rows = source.rows(cutoff, settings, settings.seed)
+        if missing := [name for name in (*self._keys, "event_timestamp", task.target) if name not in rows]:
+            raise DatasetError(f"labels: the rows of {cutoff:%Y-%m-%d} have no column {missing[0]!r}")
+        return rows
 
     def features_at(self, entities: pd.DataFrame) -> NDArray[np.float64]:
         """Point-in-time join: float64 (n, k) in the order of `entities` and of the feature service.
 
         Args:
-            entities: customer_id and event_timestamp (datetime64[us, UTC]), n distinct rows.
+            entities: the join keys and event_timestamp (datetime64[us, UTC]), n distinct rows.
 
         Raises:
             DatasetError: the join lost or duplicated rows.
         """
-        entity_rows = entities[["customer_id", "event_timestamp"]].copy()
+        keys = [*self._keys, "event_timestamp"]
+        entity_rows = entities[keys].copy()
         for request_input in self.schema.request_inputs:
             entity_rows[request_input.name] = entity_rows["event_timestamp"].astype("int64")
         joined = self._store.get_historical_features(
             entity_df=entity_rows, features=self._service, full_feature_names=True
         ).to_df()
-        keys = ["customer_id", "event_timestamp"]
         joined["event_timestamp"] = joined["event_timestamp"].astype("datetime64[us, UTC]")
         # The join returns rows in another order.
         ordered = entity_rows[keys].merge(joined, on=keys, how="left", validate="one_to_one")
@@ -179,6 +171,16 @@ class TrainingData:
                 )
 
 
+def cutoffs_of(source: LabelSource, settings: TrainingSettings) -> Cutoffs:
+    """The cut-offs that the settings give on the time that a label source knows.
+
+    Raises:
+        DatasetError: as `choose_cutoffs`; or there are no events.
+    """
+    until = source.observed_until()
+    return choose_cutoffs(source.first_event(), until, settings)
+
+
 def live_schema(artefacts: Artefacts, feature_service: str) -> FeatureSchema:
     """The schema of a feature service in the live Feast registry; imports feast, which takes seconds.
 
@@ -191,9 +193,9 @@ def live_schema(artefacts: Artefacts, feature_service: str) -> FeatureSchema:
 
 
 def built_from(artefacts: Artefacts) -> str:
-    """sha256 of the inputs of the current offline store build: orders by day, `observed_until`, and the code.
+    """sha256 of the inputs of the current offline store build: the events by day, `observed_until`, and the code.
 
-    The same orders give the same value on any day. Empty if the build has no record of its inputs.
+    The same events give the same value on any day. Empty if the build has no record of its inputs.
     """
     return inputs_sha256(artefacts.offline_store / "current")
 

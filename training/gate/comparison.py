@@ -1,4 +1,4 @@
-"""Compares two versions on the same customers: quality, segments, changed decisions, speed. Functions of arrays."""
+"""Compares two versions on the same rows: quality, segments, changed decisions, speed. Functions of arrays."""
 
 import itertools
 import time
@@ -9,38 +9,36 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from contract.model_contract import EVERYONE
 from scoring.evaluation import (
-    FEWEST_OF_A_CLASS,
-    PROBABILITY_METRICS,
-    RANKING_METRICS,
     Bools,
     Floats,
+    Labels,
     Metric,
     PairedEstimate,
-    calibration_error,
+    Scored,
     compare_scores,
-    rank_correlation,
+    metrics_of,
     standard_error_interval,
 )
 from training.errors import DatasetError
-from training.gate.verdicts import JudgedMetric, negated, verdict_on
+from training.gate.verdicts import JudgedMetric, improvement, verdict_on
 from training.settings import TrainingSettings
+from training.use_case import UseCase
 
 TIMED_ROWS = (1, 1_000)
 
 
 @dataclass(frozen=True)
 class ScoredVersion:
-    """One version's scores of n customers, and its cost.
+    """One version's scores of n rows, and its cost.
 
-    probability: (n,).
-    threshold: decision threshold; probability ≥ threshold means churned.
+    scored: scores (n,) or (n, c), and the decision threshold where the task has one.
     compiled_bytes: size of the served file.
     microseconds: number of rows → time of one call.
     """
 
-    probability: Floats
-    threshold: float
+    scored: Scored
     compiled_bytes: int
     microseconds: Mapping[int, float]
 
@@ -49,22 +47,23 @@ class ScoredVersion:
 class ChampionComparison:
     """Champion against candidate on n rows that neither was fitted on.
 
+    headline_rows: rows of the headline population.
     confidence: of every interval of a paired difference.
-    headline: ROC AUC of active customers.
-    calibration: expected calibration error over all customers, corrected for chance.
-    brier: over all customers; for information only.
-    segments: ROC AUC by segment.
-    changed_decisions: share of customers with different decisions, each by its own threshold.
-    mean_change: mean |difference| of the probabilities.
-    rank_correlation: Spearman's, of the probabilities.
+    headline: the headline metric of its population.
+    calibration: the calibration metric of all rows.
+    further: the task's other metrics of all rows, by name; for information only.
+    segments: the headline metric by segment.
+    changed_decisions: share of rows that are decided differently, see `TaskMetrics.changed_decisions`.
+    mean_change: by how much a score moves on average.
+    rank_correlation: Spearman's, of the scores.
     """
 
     rows: int
-    active_rows: int
+    headline_rows: int
     confidence: float
     headline: JudgedMetric
     calibration: JudgedMetric
-    brier: PairedEstimate
+    further: dict[str, PairedEstimate]
     segments: tuple[JudgedMetric, ...]
     changed_decisions: float
     mean_change: float
@@ -85,14 +84,14 @@ class ChampionComparison:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.rows:,} rows that neither was fitted on, {self.active_rows:,} of active customers; "
+            f"{self.rows:,} rows that neither was fitted on, {self.headline_rows:,} of the headline population; "
             f"champion → candidate, {100 * self.confidence:g} % intervals",
             *(f"  {judged}" for judged in self.judged),
-            f"  Brier score of all customers {self.brier}",
+            *(f"  {name} of all rows {paired}" for name, paired in self.further.items()),
         ]
         lines.append(
-            f"  decisions that change {self.changed_decisions:.1%}; mean change of a probability "
-            f"{self.mean_change:.4f}; rank correlation {self.rank_correlation:.4f}"
+            f"  decisions that change {self.changed_decisions:.1%}; mean change of a score "
+            f"{self.mean_change:.4g}; rank correlation {self.rank_correlation:.4f}"
         )
         for rows in TIMED_ROWS:
             before, now = self.champion_microseconds[rows], self.candidate_microseconds[rows]
@@ -101,9 +100,39 @@ class ChampionComparison:
         return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class PairedScores:
+    """Judges metrics of two models' scores of the same rows.
+
+    labels, champion, candidate: (n,); scores of a multi-class task (n, c).
+    """
+
+    case: UseCase
+    settings: TrainingSettings
+    labels: Labels
+    champion: Floats
+    candidate: Floats
+
+    def judged(self, what: str, metric: Metric, chosen: Bools, margin: float) -> JudgedMetric:
+        """The metric of the chosen rows, and the verdict on the candidate."""
+        labels, found, better = self.labels[chosen], None, None
+        if not metrics_of(self.case.task.kind).too_few(labels, None, self.case.task.class_names):
+            found = self.compared(metric, chosen)
+            better = improvement(metric, found.difference)
+        return JudgedMetric(what, len(labels), found, margin, verdict_on(better, margin))
+
+    def compared(self, metric: Metric, chosen: Bools) -> PairedEstimate:
+        """The metric of both scores of the chosen rows."""
+        settings = self.settings
+        interval = standard_error_interval(settings.gate_confidence, metric.corrected)
+        rows = self.labels[chosen], self.champion[chosen], self.candidate[chosen]
+        return compare_scores(metric, *rows, settings.bootstrap_resamples, settings.seed, None, interval)
+
+
 def compare(
-    churned: Bools,
-    active: Bools,
+    case: UseCase,
+    labels: Labels,
+    populations: Mapping[str, Bools],
     champion: ScoredVersion,
     candidate: ScoredVersion,
     segments: Mapping[str, Bools],
@@ -112,56 +141,44 @@ def compare(
     """Compare a candidate with the champion.
 
     Args:
-        churned, active: (n,), as in `training.data.dataset.LabelledRows`.
+        labels: (n,), as the task's metrics take them.
+        populations: name → mask (n,), with `all`.
         segments: name → mask (n,).
     """
-    before, now = champion.probability, candidate.probability
-
-    def paired(metric: Metric, corrected: bool = False) -> PairedEstimate:
-        interval = standard_error_interval(settings.gate_confidence, corrected)
-        return compare_scores(metric, churned, before, now, settings.bootstrap_resamples, settings.seed, None, interval)
-
-    def roc_auc(what: str, chosen: Bools, margin: float) -> JudgedMetric:
-        return judge_roc_auc(what, churned[chosen], before[chosen], now[chosen], margin, settings)
-
-    calibrated = paired(calibration_error, corrected=True)
-    allowed = settings.max_calibration_loss
+    task = metrics_of(case.task.kind)
+    population, name = case.judged_by
+    headline = task.metric(name)
+    before, now = champion.scored, candidate.scored
+    paired = PairedScores(case, settings, labels, before.scores, now.scores)
+    everyone = populations[EVERYONE]
+    changed = task.changed_decisions(before, now, task.scale_of(labels))
     return ChampionComparison(
-        rows=len(churned),
-        active_rows=int(active.sum()),
+        rows=len(labels),
+        headline_rows=int(populations[population].sum()),
         confidence=settings.gate_confidence,
-        headline=roc_auc("ROC AUC of active customers", active, settings.max_auc_loss),
-        calibration=JudgedMetric(
-            "calibration error of all customers",
-            len(churned),
-            calibrated,
-            allowed,
-            verdict_on(negated(calibrated.difference), allowed),
+        headline=paired.judged(
+            f"{headline.title} of {population} rows", headline, populations[population], settings.max_auc_loss
         ),
-        brier=paired(PROBABILITY_METRICS["brier"]),
+        calibration=paired.judged(
+            f"{task.calibration.title} of all rows", task.calibration, everyone, settings.max_calibration_loss
+        ),
+        further={
+            metric.title: paired.compared(metric, everyone)
+            for metric in task.metrics.values()
+            if metric.higher_is_better is not None and metric is not headline
+        },
         segments=tuple(
-            roc_auc(f"ROC AUC of customers with {name}", chosen, settings.max_segment_auc_loss)
-            for name, chosen in segments.items()
+            paired.judged(f"{headline.title} of rows with {segment}", headline, chosen, settings.max_segment_auc_loss)
+            for segment, chosen in segments.items()
         ),
-        changed_decisions=float(((before >= champion.threshold) != (now >= candidate.threshold)).mean()),
-        mean_change=float(np.abs(now - before).mean()),
-        rank_correlation=rank_correlation(before, now),
+        changed_decisions=float(changed.mean()),
+        mean_change=float(task.moves(before.scores, now.scores).mean()),
+        rank_correlation=task.rank_correlation(before.scores, now.scores),
         champion_bytes=champion.compiled_bytes,
         candidate_bytes=candidate.compiled_bytes,
         champion_microseconds=dict(champion.microseconds),
         candidate_microseconds=dict(candidate.microseconds),
     )
-
-
-def judge_roc_auc(
-    what: str, churned: Bools, champion: Floats, candidate: Floats, margin: float, settings: TrainingSettings
-) -> JudgedMetric:
-    """ROC AUC of two scores of the same customers, (n,), and the verdict on the candidate."""
-    found = None
-    if min(churned.sum(), (~churned).sum()) >= FEWEST_OF_A_CLASS:
-        arguments = settings.bootstrap_resamples, settings.seed, None, standard_error_interval(settings.gate_confidence)
-        found = compare_scores(RANKING_METRICS["roc_auc"], churned, champion, candidate, *arguments)
-    return JudgedMetric(what, len(churned), found, margin, verdict_on(found.difference if found else None, margin))
 
 
 def segments_of(matrix: pd.DataFrame, described: str) -> dict[str, Bools]:

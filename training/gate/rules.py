@@ -1,26 +1,30 @@
 """The gate's rules for a version on its own, and against the champion."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mlflow.entities.model_registry import ModelVersion
 
 from contract import ModelContract
+from contract.model_contract import EVERYONE
 from scoring.evaluation import (
-    RANKING_METRICS,
     Bools,
     Estimate,
     Floats,
+    Interval,
+    Labels,
+    Metric,
     PairedEstimate,
-    calibration_error,
     compare_scores,
     evaluate,
+    metrics_of,
     standard_error_interval,
 )
 from training.errors import ModelImportError
 from training.gate.comparison import ChampionComparison
-from training.gate.verdicts import Verdict, verdict_on
+from training.gate.verdicts import Verdict, improvement, verdict_on
 from training.settings import TrainingSettings
+from training.use_case import UseCase
 
 GATE = "gate"
 """Tag of a version with the gate's verdict on the version alone."""
@@ -36,45 +40,76 @@ FORCED = "forced: "
 class GateMetrics:
     """The gate's metrics of a version alone, at the test cut-off.
 
-    gain: ROC AUC of the baseline and of the model, over the `active_rows` active customers.
-    calibration_error: over all customers, corrected for chance.
+    population, metric: of the headline.
+    baseline: name of the baseline.
+    headline: the metric of the baseline and of the model, over `rows` rows of the population.
+    calibration: the metric of calibration, over all rows; `calibration_metric` says which.
     confidence: of both intervals.
     """
 
-    gain: PairedEstimate
-    active_rows: int
-    calibration_error: Estimate
+    population: str
+    metric: Metric
+    baseline: str
+    headline: PairedEstimate
+    rows: int
+    calibration_metric: Metric
+    calibration: Estimate
     confidence: float
+
+    @property
+    def gain(self) -> Estimate:
+        """By how much the model is better than the baseline."""
+        return improvement(self.metric, self.headline.difference)
 
     @property
     def estimates(self) -> dict[str, Estimate]:
         """Name of the run's metric → estimate."""
+        corrected = "_corrected" if self.calibration_metric.corrected else ""
         return {
-            "active_roc_auc_gain": self.gain.difference,
-            "all_calibration_error_corrected": self.calibration_error,
+            f"{self.population}_{self.metric.name}_gain": self.gain,
+            f"{EVERYONE}_{self.calibration_metric.name}{corrected}": self.calibration,
         }
 
     def __str__(self) -> str:
         return (
-            f"for the gate, {100 * self.confidence:g} % intervals: ROC AUC of {self.active_rows:,} active customers, "
-            f"recency alone → model, {self.gain}; corrected calibration error of all "
-            f"{self.calibration_error}"
+            f"for the gate, {100 * self.confidence:g} % intervals: {self.metric.title} of {self.rows:,} "
+            f"{self.population} rows, {self.baseline} alone → model, {self.headline}; corrected "
+            f"{self.calibration_metric.title} of all {self.calibration}"
         )
 
 
 def measure(
-    churned: Bools, active: Bools, baseline: Floats, probability: Floats, settings: TrainingSettings
+    case: UseCase,
+    labels: Labels,
+    populations: Mapping[str, Bools],
+    baseline: Floats,
+    scores: Floats,
+    settings: TrainingSettings,
 ) -> GateMetrics:
-    """Measure a model's probabilities against a baseline's scores of the same customers; arrays (n,)."""
+    """Measure a model's scores against a baseline's of the same rows, (n,) or (n, c).
+
+    Args:
+        labels: (n,), as the task's metrics take them.
+        populations: name → mask (n,), with `all`.
+    """
+    task = metrics_of(case.task.kind)
+    population, name = case.judged_by
+    metric, calibration, chosen = task.metric(name), task.calibration, populations[population]
     arguments = settings.bootstrap_resamples, settings.seed, None
-    plain, corrected = (standard_error_interval(settings.gate_confidence, corrected) for corrected in (False, True))
-    errors = evaluate(churned, probability, {"error": calibration_error}, *arguments, corrected)
+
+    def interval_of(which: Metric) -> Interval:
+        return standard_error_interval(settings.gate_confidence, which.corrected)
+
+    rows = labels[chosen], baseline[chosen], scores[chosen]
+    errors = evaluate(labels, scores, {"error": calibration}, *arguments, interval_of(calibration))
     return GateMetrics(
-        gain=compare_scores(
-            RANKING_METRICS["roc_auc"], churned[active], baseline[active], probability[active], *arguments, plain
-        ),
-        active_rows=int(active.sum()),
-        calibration_error=errors["error"],
+        population=population,
+        metric=metric,
+        baseline=case.baseline.name,
+        headline=compare_scores(metric, *rows, *arguments, interval_of(metric)),
+        rows=int(chosen.sum()),
+        calibration_metric=calibration,
+        calibration=errors["error"],
         confidence=settings.gate_confidence,
     )
 
@@ -93,10 +128,10 @@ def objections(evidence: Evidence, settings: TrainingSettings) -> list[str]:
     found = []
     if objection := _against_gain(evidence.measured, settings.min_auc_margin):
         found.append(objection)
-    error, most = evidence.measured.calibration_error, settings.max_calibration_error
+    error, most = evidence.measured.calibration, settings.max_calibration_error
     if not error.high <= most:  # NaN does not pass
         said = f"over {most:g}" if error.low > most else f"cannot tell whether it is within {most:g}"
-        found.append(f"calibration error of all customers {error}: {said}")
+        found.append(f"{evidence.measured.calibration_metric.title} of all rows {error}: {said}")
     if not evidence.has_signature:
         found.append("the logged model has no signature")
     empty = [
@@ -111,20 +146,21 @@ def objections(evidence: Evidence, settings: TrainingSettings) -> list[str]:
 
 def verdict_on_gain(measured: GateMetrics, margin: float) -> Verdict:
     """Verdict on the gain over the baseline; `BETTER`: more than `margin` ≥ 0."""
-    found = measured.gain.difference
+    found = measured.gain
     return verdict_on(Estimate(found.value - margin, found.low - margin, found.high - margin), 0)
 
 
 def _against_gain(measured: GateMetrics, margin: float) -> str:
-    paired, found = measured.gain, measured.gain.difference
+    paired, found, baseline = measured.headline, measured.gain, measured.baseline
     verdict = verdict_on_gain(measured, margin)
     if verdict is Verdict.BETTER:
         return ""
-    more = f"better than recency alone by more than {margin:g}" if margin else "better than recency alone"
+    more = f"better than {baseline} alone by more than {margin:g}" if margin else f"better than {baseline} alone"
     said = f"not {more}" if verdict is Verdict.WORSE else f"cannot tell whether it is {more}"
     return (
-        f"ROC AUC of active customers {paired.candidate:.3f}, of recency alone {paired.champion:.3f}, difference "
-        f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}] on {measured.active_rows:,} rows: {said}"
+        f"{measured.metric.title} of {measured.population} rows {paired.candidate:.3f}, of {baseline} alone "
+        f"{paired.champion:.3f}, gain {found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}] on "
+        f"{measured.rows:,} rows: {said}"
     )
 
 
@@ -133,7 +169,7 @@ def gate_advice(objections: Iterable[str]) -> str:
     if not any("cannot tell" in objection for objection in objections):
         return ""
     return (
-        ". Too few rows to tell: use more customers, or a longer TRAINING_ACTIVE_DAYS for more active customers "
+        ". Too few rows to tell: use more of them, or a wider headline population, as by TRAINING_ACTIVE_DAYS "
         "(docs/promotion.md says how many are needed)"
     )
 

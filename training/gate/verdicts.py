@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from scoring.evaluation import Estimate, PairedEstimate
+from scoring.evaluation import Estimate, Metric, PairedEstimate
 
 
 class Verdict(StrEnum):
@@ -35,8 +35,10 @@ def verdict_on(difference: Estimate | None, margin: float) -> Verdict:
     return Verdict.WORSE if difference.high < -margin else Verdict.CANNOT_TELL
 
 
-def negated(difference: Estimate) -> Estimate:
-    """Negate the difference of a metric where smaller is better, for `verdict_on`."""
+def improvement(metric: Metric, difference: Estimate) -> Estimate:
+    """A difference of a metric as `verdict_on` takes it: negated if smaller values are better."""
+    if metric.higher_is_better:
+        return difference
     return Estimate(-difference.value, -difference.high, -difference.low)
 
 
@@ -44,7 +46,7 @@ def negated(difference: Estimate) -> Estimate:
 class JudgedMetric:
     """A metric of both versions on the same rows, with its verdict.
 
-    paired: None with fewer than `scoring.evaluation.FEWEST_OF_A_CLASS` rows of either class.
+    paired: None if the rows are too few for an interval, see `TaskMetrics.too_few`.
     margin: by how much the candidate may be worse.
     """
 
@@ -66,5 +68,5 @@ class JudgedMetric:
             Verdict.WORSE: f"worse by more than {self.margin:g}",
             Verdict.CANNOT_TELL: f"cannot tell whether it is worse by more than {self.margin:g}",
         }
-        found = self.paired or "too few rows of a class"
+        found = self.paired or "too few rows"
         return f"{self.what} {found} on {self.rows:,} rows: {said[self.verdict]}"

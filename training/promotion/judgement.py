@@ -12,16 +12,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from mlflow.tracking import MlflowClient
+from numpy.typing import NDArray
 
 from scoring.models.task_models import Scorer
+from contract import BinaryTask
+from scoring.evaluation import Scored
+from scoring.task_outputs import task_outputs
 from training.bento_import import Servable, prepare
 from training.errors import TrainingError
 from training.gate.comparison import TIMED_ROWS, ChampionComparison, ScoredVersion, compare, segments_of, time_calls
 from training.gate.rules import PASSED, objections_to_replacing, recorded_verdict
 from training.settings import TrainingSettings
-from training.target import refuse_other_label
+from training.target import refuse_other_label, with_settings
 from training.tracking import registry
-from training.tracking.registry import CHAMPION, TEST_COLUMNS
+from training.tracking.registry import CHAMPION
+from training.tracking.test_rows import JudgedRows
+from training.use_case import UseCase
+from training.use_case_folder import current_use_case
 
 _TIMED_CALLS = 200
 AGAINST_CHAMPION = "gate_against_champion"
@@ -64,7 +71,8 @@ def judge(client: MlflowClient, settings: TrainingSettings, candidate: Servable)
             champion = prepare(client, registry.version_of(client, version.name, number))
             whose = f"the {CHAMPION}, version {number},"
             refuse_other_label(candidate.contract, f"version {version.version}", champion.contract, whose)
-            comparison = compare_versions(champion, candidate, settings)
+            case = with_settings(current_use_case(), settings)
+            comparison = compare_versions(case, champion, candidate, settings)
             objections += objections_to_replacing(comparison, settings)
         except TrainingError as error:
             objections.append(f"it cannot be held against the {CHAMPION}, version {number}: {error}")
@@ -80,8 +88,9 @@ def judge(client: MlflowClient, settings: TrainingSettings, candidate: Servable)
         path = f"promotion/against-v{number}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.json"
         client.log_text(str(version.run_id), document, path)
         if headline := comparison.headline.paired:
+            population, metric = case.judged_by
             evidence |= {
-                "active_roc_auc": [headline.champion, headline.candidate],
+                f"{population}_{metric}": [headline.champion, headline.candidate],
                 "difference": [headline.difference.value, headline.difference.low, headline.difference.high],
             }
         evidence |= {
@@ -94,17 +103,19 @@ def judge(client: MlflowClient, settings: TrainingSettings, candidate: Servable)
     return Judgement(number, comparison, objections, evidence)
 
 
-def compare_versions(champion: Servable, candidate: Servable, settings: TrainingSettings) -> ChampionComparison:
+def compare_versions(
+    case: UseCase, champion: Servable, candidate: Servable, settings: TrainingSettings
+) -> ChampionComparison:
     """Score the candidate's test rows with both models and compare the results.
 
     Raises:
         TrainingError: there are no rows with both models' inputs that neither was fitted on.
     """
-    rows = candidate.registered.test_set
+    rows = JudgedRows.of(candidate.registered.test_set)
     _refuse_fitted_after(champion, candidate, rows)
     servables = {"champion": champion, "candidate": candidate}
     matrices = {
-        role: np.ascontiguousarray(rows[servable.contract.feature_names].to_numpy(dtype=np.float32))
+        role: np.ascontiguousarray(rows.inputs[servable.contract.feature_names].to_numpy(dtype=np.float32))
         for role, servable in servables.items()
     }
     scorers = {role: _scorer(servable) for role, servable in servables.items()}
@@ -116,21 +127,28 @@ def compare_versions(champion: Servable, candidate: Servable, settings: Training
     times = time_calls({role: call(role) for role in servables}, _TIMED_CALLS)
     scored = {
         role: ScoredVersion(
-            probability=scorers[role](matrices[role]).astype(np.float64),
-            threshold=servable.contract.binary.threshold.value,
+            scored=_answered(servable, scorers[role](matrices[role])),
             compiled_bytes=len(servable.served),
             microseconds=times[role],
         )
         for role, servable in servables.items()
     }
     return compare(
-        rows["churned"].to_numpy(dtype=bool),
-        rows["active"].to_numpy(dtype=bool),
+        case,
+        rows.labels,
+        rows.populations,
         scored["champion"],
         scored["candidate"],
-        segments_of(rows, settings.segments),
+        segments_of(rows.inputs, settings.segments),
         settings,
     )
+
+
+def _answered(servable: Servable, scores: NDArray[np.float32]) -> Scored:
+    """Scores as they are answered, and the decision threshold of a binary task."""
+    task = servable.contract.task
+    threshold = task.threshold.value if isinstance(task, BinaryTask) else None
+    return Scored(task_outputs(servable.contract).of(scores.astype(np.float64))[0], threshold)
 
 
 def _scorer(servable: Servable) -> Scorer:
@@ -139,16 +157,11 @@ def _scorer(servable: Servable) -> Scorer:
         return servable.load(Path(folder)).score
 
 
-def _refuse_fitted_after(champion: Servable, candidate: Servable, rows: pd.DataFrame) -> None:
-    missing = [name for name in TEST_COLUMNS if name not in rows]
-    if missing:
-        raise TrainingError(
-            f"its test rows lack the column {missing[0]}; it was registered by an earlier version, train it again"
-        )
-    lacking = [name for name in champion.contract.feature_names if name not in rows]
+def _refuse_fitted_after(champion: Servable, candidate: Servable, rows: JudgedRows) -> None:
+    lacking = [name for name in champion.contract.feature_names if name not in rows.inputs]
     if lacking:
         raise TrainingError(f"the test rows lack inputs that the champion takes: {', '.join(lacking)}")
-    cutoff = rows["event_timestamp"].min()
+    cutoff = rows.requested_at.min()
     for servable in (champion, candidate):
         if said := fitted_after(servable.contract.training_window, cutoff):
             raise TrainingError(f"version {servable.registered.version.version} {said}: the rows are not untouched")

@@ -1,5 +1,6 @@
 """Lists the versions of a model with aliases, verdicts and metrics, and its ledger, as text."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from mlflow.entities.model_registry import ModelVersion
@@ -9,14 +10,28 @@ from artefacts.model_tag import tag_prefix
 from artefacts.process.printable import printable
 from artefacts.process.redaction import redacted
 from artefacts.process.tables import table_lines
+from contract.model_contract import EVERYONE
+from scoring.evaluation import TaskKind, metrics_of
 from training.gate.rules import recorded_verdict
 from training.promotion.judgement import AGAINST_CHAMPION
 from training.promotion.ledger import Chain, Recorded
 from training.promotion.registry_moves import OpenedRegistry
 from training.tracking import registry
 from training.tracking.registry import CHAMPION, LABEL_DAYS
+from training.use_case_folder import current_use_case
 
-_METRICS = ("active_roc_auc", "all_roc_auc", "all_brier", "all_calibration_error")
+
+def _metrics() -> tuple[str, ...]:
+    """The run's metrics that the table shows: the headline, the task's first two of all rows, and the calibration."""
+    case = current_use_case()
+    task = metrics_of(case.task.kind)
+    population, headline = case.judged_by
+    all_rows = dict.fromkeys([headline, *_SHOWN[task.kind], task.calibration.name])
+    return tuple(dict.fromkeys([f"{population}_{headline}", *(f"{EVERYONE}_{name}" for name in all_rows)]))
+
+
+_SHOWN: Mapping[TaskKind, tuple[str, ...]] = {"binary": ("brier",), "multiclass": ("accuracy",), "regression": ("r2",)}
+"""Metrics of all rows that the table of versions shows beside the headline and the calibration."""
 
 
 def models(opened: OpenedRegistry) -> str:
@@ -25,13 +40,14 @@ def models(opened: OpenedRegistry) -> str:
     versions = registry.versions_of(opened.client, opened.name)
     if not versions:
         return f"no version of {opened.name!r} is registered in {redacted(opened.artefacts.mlflow_tracking_uri)}"
-    header = ["version", "alias", "created (UTC)", "label", "gate", *_METRICS, "here"]
-    rows = [header, *(_row(opened, version, aliases) for version in versions)]
+    shown = _metrics()
+    header = ["version", "alias", "created (UTC)", "label", "gate", *shown, "here"]
+    rows = [header, *(_row(opened, version, aliases, shown) for version in versions)]
     chain = opened.ledger.read()
     return "\n".join([*table_lines(rows), "", f"ledger {opened.ledger.name}", *_ledger(chain, aliases.get(CHAMPION))])
 
 
-def _row(opened: OpenedRegistry, version: ModelVersion, aliases: dict[str, str]) -> list[str]:
+def _row(opened: OpenedRegistry, version: ModelVersion, aliases: dict[str, str], shown: tuple[str, ...]) -> list[str]:
     number = str(version.version)
     run = opened.client.get_run(str(version.run_id)).data if version.run_id else None
     metrics = run.metrics if run else {}
@@ -44,7 +60,7 @@ def _row(opened: OpenedRegistry, version: ModelVersion, aliases: dict[str, str])
         f"{datetime.fromtimestamp(version.creation_timestamp / 1000, UTC):%Y-%m-%d %H:%M}",
         f"{days} days" if days else "",
         gate if against is None else f"{gate}; {_short(against)}",
-        *(f"{metrics[name]:.4f}" if name in metrics else "" for name in _METRICS),
+        *(f"{metrics[name]:.4f}" if name in metrics else "" for name in shown),
         _here(opened, number),
     ]
 

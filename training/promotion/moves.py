@@ -7,6 +7,7 @@ ledger entry leaves alias and pin unchanged.
 from mlflow.entities.model_registry import ModelVersion
 
 from artefacts.model_record import FILE_SHA256
+from contract.model_contract import EVERYONE
 from training.bento_import import Servable, prepare, store
 from training.errors import GateError, LedgerError, ModelImportError, TrainingError
 from training.gate.rules import FORCED, GATE, PASSED, gate_advice, recorded_verdict
@@ -43,8 +44,10 @@ def promote_trained(opened: OpenedRegistry, version: ModelVersion) -> Recorded:
     chain = _begun(opened)
     servable = prepare(opened.client, version)
     metrics = servable.contract.metrics
+    headline = servable.contract.headline
+    judged = f"{headline.population}_{headline.metric}"
     evidence = {
-        name: metrics[name] for name in ("active_roc_auc", "active_roc_auc_gain", "all_roc_auc") if name in metrics
+        name: metrics[name] for name in (judged, f"{judged}_gain", f"{EVERYONE}_{headline.metric}") if name in metrics
     }
     why = "trained, and passed the gate on its own"
     entry = opened.entry("train", CHAMPION, version, why, served=servable.identity, evidence=evidence)

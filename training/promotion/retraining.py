@@ -10,9 +10,8 @@ from mlflow.entities.model_registry import ModelVersion
 from artefacts.process.file_locks import locked
 from contract import ModelContract
 from training.bento_import import prepare
-from training.churn.label_times import last_labelled, observed_until
-from training.churn.source.addresses import OrderAddresses
 from training.data.dataset import built_from
+from training.data.label_windows import last_labelled
 from training.errors import DatasetError, GateError, LockedError, ModelImportError
 from training.gate.rules import GATE, PASSED, gate_advice, recorded_verdict
 from training.promotion.judgement import AGAINST_CHAMPION, fitted_after, judge
@@ -23,6 +22,7 @@ from training.target import champion_contract, follow_contract, refuse_other_set
 from training.tracking import registry
 from training.tracking.registry import CHALLENGER, FEATURES_SHA256
 from training.train import train_version
+from training.use_case_folder import current_use_case
 
 
 def retrain(opened: OpenedRegistry, force: bool = False) -> Recorded | None:
@@ -88,11 +88,11 @@ def _target(opened: OpenedRegistry) -> tuple[TrainingSettings, tuple[str, ModelC
 
 def _refuse_earlier_labels(settings: TrainingSettings, number: str, champion: ModelContract) -> None:
     """Refuse, before the minutes of training, what the gate cannot compare: a champion that has seen later labels."""
-    cutoff = last_labelled(observed_until(OrderAddresses.of(os.environ)), settings)
+    cutoff = last_labelled(current_use_case().labels(os.environ).observed_until(), settings)
     if said := fitted_after(champion.training_window, cutoff):
         raise DatasetError(
             f"the champion, version {number}, {said}; a version trained now could not be held against it. Take later "
-            "orders, or `make train`, which holds a version against no champion"
+            "data, or `make train`, which holds a version against no champion"
         )
 
 

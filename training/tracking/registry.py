@@ -36,10 +36,6 @@ CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
 CONTRACT_PATH = "contract/contract.json"
 TEST_SET_PATH = "test/test_set.parquet"
-TEST_COLUMNS = ("event_timestamp", "active", "churned", "probability")
-"""Columns of a version's test rows beside the model's input: the moment, whether the customer was active before it,
-whether the customer churned after it, and the model's probability."""
-
 MLMODEL_SHA256 = "mlmodel_sha256"
 """Tag of a version: sha256 of its `MLmodel`."""
 

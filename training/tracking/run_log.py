@@ -42,11 +42,10 @@ def new_run(client: MlflowClient, experiment: str) -> Iterator[None]:
         yield
 
 
-def log_metrics(estimates: Mapping[str, Estimate], calibration_error: float) -> None:
+def log_metrics(estimates: Mapping[str, Estimate]) -> None:
     """Log every estimate with both ends of its interval."""
     for key, estimate in estimates.items():
         mlflow.log_metrics({key: estimate.value, f"{key}_low": estimate.low, f"{key}_high": estimate.high})
-    mlflow.log_metric("all_calibration_error", calibration_error)
 
 
 def log_figures(task: TaskKind, population: ScoredPopulation) -> None:
@@ -59,7 +58,7 @@ def log_test_set(test_set: pd.DataFrame) -> str:
     """Log the resolved test rows, on which the import compares the compiled model with this one.
 
     Args:
-        test_set: the model's inputs and the columns `training.tracking.registry.TEST_COLUMNS`.
+        test_set: from `training.tracking.test_rows.test_rows`.
 
     Returns:
         sha256 of the file.
@@ -105,7 +104,11 @@ class Registered:
 
 
 def register(
-    client: MlflowClient, pipeline: Pipeline, test_set: pd.DataFrame, drafted: ModelContract, features_sha256: str
+    client: MlflowClient,
+    pipeline: Pipeline,
+    test_set: pd.DataFrame,
+    drafted: ModelContract,
+    features_sha256: str,
 ) -> Registered:
     """Register the active run's model with its test rows, its contract and its digests.
 

@@ -23,9 +23,9 @@ from contract import ModelContract, content_sha256
 from jobs.feature_store import apply
 from tests.models.churn_model import churn_contract
 from training.bento_import import import_model
+from training.churn.candidates import logistic
 from training.churn.source.addresses import OrderAddresses
 from training.gate.rules import PASSED
-from training.pipeline import logistic
 from training.promotion.moves import promote, promote_trained
 from training.promotion.registry_moves import OpenedRegistry
 from training.settings import TrainingSettings

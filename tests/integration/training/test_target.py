@@ -72,7 +72,7 @@ def test_a_retraining_refuses_another_length_before_it_trains_even_without_new_d
 
     with pytest.raises(
         OtherTargetError,
-        match=r"champion, version 1 of 'test_churn', predicts who orders nothing in 30 days, and TRAINING_LABEL_DAYS "
+        match=r"champion, version 1 of 'test_churn', predicts churn, known 30 days later, and TRAINING_LABEL_DAYS "
         r"is 90: unset it.*`TRAINING_LABEL_DAYS=90 make train`",
     ):
         retrain(setting(thirty, label_days=90))
@@ -82,7 +82,8 @@ def test_a_retraining_refuses_another_length_before_it_trains_even_without_new_d
 def test_a_version_of_another_length_is_not_held_against_the_champion_but_can_be_forced(thirty: Registry) -> None:
     thirty.rewrite_contract(ALIKE, promising(90))
 
-    with pytest.raises(GateError, match=r"version 2 predicts .* in 90 days, the champion, version 1, in 30 days"):
+    said = r"version 2 predicts .* 90 days later, the champion, version 1, predicts .* 30 days later"
+    with pytest.raises(GateError, match=said):
         promote(thirty.opened, ALIKE)
     entry = promote(thirty.opened, ALIKE, reason="we ask for 90 days from now on", force=True).entry
 
@@ -102,7 +103,8 @@ def test_a_challenger_of_another_length_than_what_is_served_is_refused(thirty: R
     thirty.rewrite_contract(ALIKE, promising(90))
     before = thirty.state
 
-    with pytest.raises(OtherTargetError, match="90 days, version 1, which is served here, in 30 days"):
+    said = "90 days later, version 1, which is served here, predicts churn, known 30 days"
+    with pytest.raises(OtherTargetError, match=said):
         challenge(thirty.opened, ALIKE, "canary", 0.1)
     assert before == thirty.state
     thirty.rewrite_contract(ALIKE, promising(30))
@@ -140,7 +142,7 @@ def test_the_length_is_listed_and_the_champions_is_told(
     monkeypatch.setenv("TRAINING_MODEL_NAME", NAME)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", thirty.opened.artefacts.mlflow_tracking_uri)
     assert 0 == main(["champion"])
-    assert "version 1 of test_churn is champion, and predicts who orders nothing in 30 days" in capsys.readouterr().out
+    assert "version 1 of test_churn is champion, and predicts churn, known 30 days later" in capsys.readouterr().out
     monkeypatch.setenv("TRAINING_LABEL_DAYS", "90")
     assert 1 == main(["champion"])
-    assert "in 30 days, and TRAINING_LABEL_DAYS is 90" in capsys.readouterr().err
+    assert "30 days later, and TRAINING_LABEL_DAYS is 90" in capsys.readouterr().err

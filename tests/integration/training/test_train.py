@@ -40,21 +40,20 @@ def test_a_build_that_comes_while_a_model_is_trained_is_still_new_data(
         """Rows as the point-in-time join gives them; with the last of them comes another build."""
 
         def __init__(self, *_: object) -> None:
-            self.schema = schema
-
-        def cutoffs(self, _: object) -> Cutoffs:
-            return Cutoffs((NOW - timedelta(days=270),), NOW - timedelta(days=180), NOW - timedelta(days=90))
+            self.schema, self.entity = schema, "customer"
 
         def view_ages(self, entities: pd.DataFrame) -> dict[str, "np.ndarray[Any, np.dtype[np.float64]]"]:
             return {"customer_lifetime": np.arange(len(entities), dtype=np.float64)}
 
-        def rows(self, times: tuple[datetime, ...], _: object) -> LabelledRows:
+        def rows(self, _source: object, _task: object, times: tuple[datetime, ...], _: object) -> LabelledRows:
             build(models, f"newer than {times[0]}")
             matrix, churned = customers(names, seed=times[0].month)
             ids = pd.DataFrame({"customer_id": [str(n) for n in range(len(matrix))], "event_timestamp": times[0]})
-            return LabelledRows(ids, RawFeatures(matrix.to_numpy(np.float64), None), churned, churned | True, churned)
+            return LabelledRows(ids, RawFeatures(matrix.to_numpy(np.float64), None), churned, {"same_day": churned})
 
+    cutoffs = Cutoffs((NOW - timedelta(days=270),), NOW - timedelta(days=180), NOW - timedelta(days=90))
     monkeypatch.setattr(train, "TrainingData", Data)
+    monkeypatch.setattr(train, "cutoffs_of", lambda *_: cutoffs)
     was_built = build(models, "before")
 
     version = train_version(models.opened.client, models.opened.artefacts, models.opened.settings)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from artefacts.cutoffs import Cutoffs, CutoffSettings, HourRange, hour_ranges
-from training.churn.label_times import choose_cutoffs, last_labelled
+from training.data.label_windows import choose_cutoffs, last_labelled
 from training.errors import DatasetError
 
 times = st.datetimes(datetime(2000, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001

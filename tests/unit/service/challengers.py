@@ -8,7 +8,7 @@ from sklearn.pipeline import Pipeline
 from contract import ModelContract
 from scoring.models.imported_model import ImportedModel
 from tests.models.fakes import DAYS_SINCE, ORDERS, small_contract, store_model, training_rows
-from training.pipeline import logistic
+from training.churn.candidates import logistic
 
 NAMES = [ORDERS, DAYS_SINCE]
 """What the challenger takes: some of the champion's inputs, in another order."""

@@ -8,7 +8,7 @@ from sklearn.pipeline import Pipeline
 
 from contract import RawFeatures, Resolver
 from tests.models.fakes import DAYS_SINCE, DEFAULTS, ORDERS_30D, small_contract, training_rows
-from training.pipeline import CANDIDATES
+from training.churn.candidates import CANDIDATES
 
 CANDIDATE_NAMES = sorted(CANDIDATES)
 

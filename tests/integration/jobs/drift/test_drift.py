@@ -35,7 +35,7 @@ from tests.models.fakes import (
     store_model,
     training_rows,
 )
-from training.pipeline import logistic
+from training.churn.candidates import logistic
 
 Changed = Callable[[pd.DataFrame], pd.DataFrame]
 COLUMNS = small_contract().feature_names

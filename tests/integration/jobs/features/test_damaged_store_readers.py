@@ -29,7 +29,7 @@ READERS: dict[str, Callable[[StreamingShop], Any]] = {
     "materialize": lambda shop: materialize(shop.artefacts, NOW, full=True),
     "batch": lambda shop: score_batch(shop.artefacts, shop.model, BatchRequest(NOW, shop.folder / "scores"), NOW),
     "stream": lambda shop: shop.process(1, [("s-9", "00009", SOON, 1.0)]),
-    "training": lambda shop: TrainingData(shop.artefacts, shop.model.contract.feature_service, shop.orders),
+    "training": lambda shop: TrainingData(shop.artefacts, shop.model.contract.feature_service),
 }
 
 

@@ -50,7 +50,7 @@ def test_a_version_that_is_no_worse_takes_the_champions_place_and_the_evidence_i
     assert verdicts == {what: entry.evidence["verdicts"][what] for what in verdicts}
     assert {"not worse", "better"} >= set(verdicts.values())
     tag = models.opened.client.get_model_version(NAME, ALIKE).tags["gate_against_champion"]
-    assert tag.startswith(f"against version 1: passed, {kept['headline']['verdict']}: ROC AUC of active customers ")
+    assert tag.startswith(f"against version 1: passed, {kept['headline']['verdict']}: ROC AUC of active rows ")
     assert {"1", "1000"} == kept["candidate_microseconds"].keys()
     assert 600 == kept["rows"] == sum(segment["rows"] for segment in kept["segments"])
 
@@ -67,7 +67,7 @@ def test_a_worse_version_is_refused_with_every_reason_and_nothing_moves(models: 
     trained(models)
     before = models.state
 
-    with pytest.raises(GateError, match=r"ROC AUC of active customers .*; .*of the decisions change.*FORCE=1"):
+    with pytest.raises(GateError, match=r"ROC AUC of active rows .*; .*of the decisions change.*FORCE=1"):
         promote(models.opened, WORSE)
 
     assert before == models.state

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tests.integration.training.conftest import GOOD, NAME, SETTINGS, Registry, customers, sha256_of, trained
-from training.pipeline import logistic
+from training.churn.candidates import logistic
 from training.promotion.registry_moves import OpenedRegistry
 from training.tracking import registry, run_log
 

@@ -21,8 +21,8 @@ from scoring.errors import ExplanationError
 from scoring.explanation import Explainer
 from scoring.models.onnx_scorer import onnx_scorer
 from tests.models.fakes import DAYS_SINCE, DEFAULTS, MEMBER, SPEND, training_rows
+from training.churn.candidates import histogram_boosting, logistic
 from training.compilation.onnx_model import MAX_DIFFERENCE, compile_to_onnx
-from training.pipeline import histogram_boosting, logistic
 
 NAMES = list(DEFAULTS)
 ROWS = 600

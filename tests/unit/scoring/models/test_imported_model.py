@@ -20,7 +20,7 @@ from contract import ModelContract
 from scoring.errors import ModelError
 from scoring.models.imported_model import PackedScorer, load_model
 from tests.models.fakes import Stored, small_contract, small_pipeline, store_model, training_rows
-from training.pipeline import CANDIDATES
+from training.churn.candidates import CANDIDATES
 
 # skl2onnx hands booleans to integer fields; raised as an error inside protobuf, this reads "cannot be expressed"
 

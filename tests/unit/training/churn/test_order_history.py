@@ -10,7 +10,7 @@ import pytest
 
 from scoring.evaluation import Floats
 from tests.models.orders import Order, write_orders
-from training.churn.order_history import open_order_history
+from training.churn.order_history import CHURNED, SAME_DAY, open_order_history
 from training.settings import TrainingSettings
 
 CUTOFF = datetime(2024, 5, 1, tzinfo=UTC)
@@ -33,7 +33,9 @@ def orders(customers: int, seed: int = 1) -> list[Order]:
 
 def asked(folder: Path, made: list[Order], settings: TrainingSettings = SETTINGS) -> pd.DataFrame:
     with open_order_history(write_orders(folder / "orders.parquet", made)) as history:
-        return history.customers_at(CUTOFF, settings)
+        active = f"bool_or(ordered_us < request_us AND ordered_us >= request_us - {60 * 86_400_000_000})"
+        columns = {"churned": CHURNED, "same_day": SAME_DAY, "active": active}
+        return history.customers_at(CUTOFF, settings, settings.seed, **columns)
 
 
 def hours_after(rows: pd.DataFrame) -> Floats:

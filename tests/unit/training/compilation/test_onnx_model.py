@@ -10,9 +10,9 @@ from sklearn.pipeline import Pipeline
 from contract import BinaryTask, DecisionThreshold
 from scoring.models.onnx_scorer import ANY_BINARY, onnx_scorer
 from tests.models.fakes import DAYS_SINCE, DEFAULTS, training_rows
+from training.churn.candidates import CANDIDATES
 from training.compilation.onnx_model import MAX_DIFFERENCE, compare, compile_to_onnx
 from training.errors import ModelImportError
-from training.pipeline import CANDIDATES
 
 # skl2onnx hands booleans to integer fields; raised as an error inside protobuf, this reads "cannot be expressed"
 

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scoring.evaluation import RANKING_METRICS, Bools, Floats, PairedEstimate, bootstrap, evaluate
+from scoring.evaluation import RANKING_METRICS, Bools, Floats, PairedEstimate, Scored, bootstrap, evaluate
+from training.churn.use_case import USE_CASE
 from training.errors import DatasetError
 from training.gate.comparison import TIMED_ROWS, ChampionComparison, ScoredVersion, compare, segments_of, time_calls
 from training.gate.verdicts import JudgedMetric, Verdict
@@ -29,12 +30,13 @@ def probability(log_odds: Floats) -> Floats:
 
 
 def scored(log_odds: Floats, threshold: float = 0.5) -> ScoredVersion:
-    return ScoredVersion(probability(log_odds), threshold, compiled_bytes=100, microseconds=TIMES)
+    return ScoredVersion(Scored(probability(log_odds), threshold), compiled_bytes=100, microseconds=TIMES)
 
 
 def compared(champion: ScoredVersion, candidate: ScoredVersion, **segments: Bools) -> ChampionComparison:
     churned, _ = customers()
-    return compare(churned, np.arange(N) % 2 == 0, champion, candidate, segments, SETTINGS)
+    populations = {"all": np.ones(N, dtype=bool), "active": np.arange(N) % 2 == 0}
+    return compare(USE_CASE, churned, populations, champion, candidate, segments, SETTINGS)
 
 
 def measured(judged: JudgedMetric) -> PairedEstimate:
@@ -47,12 +49,12 @@ def test_a_version_held_against_itself_differs_in_nothing() -> None:
 
     found = compared(scored(log_odds), scored(log_odds), all=np.ones(N, dtype=bool))
 
-    for paired in (found.brier, *map(measured, found.judged)):
+    for paired in (found.further["Brier score"], *map(measured, found.judged)):
         assert (0, 0, 0) == (paired.difference.value, paired.difference.low, paired.difference.high)
     assert {Verdict.NOT_WORSE} == {judged.verdict for judged in found.judged}
     assert (0, 0) == (found.changed_decisions, found.mean_change)
     assert pytest.approx(1) == found.rank_correlation
-    assert (N, N // 2) == (found.rows, found.active_rows)
+    assert (N, N // 2) == (found.rows, found.headline_rows)
 
 
 def test_a_version_that_knows_less_is_worse_with_an_interval_below_zero() -> None:
@@ -62,7 +64,7 @@ def test_a_version_that_knows_less_is_worse_with_an_interval_below_zero() -> Non
     found = compared(scored(log_odds), scored(noisy))
 
     headline = measured(found.headline)
-    assert headline.difference.high < 0 < found.brier.difference.low
+    assert headline.difference.high < 0 < found.further["Brier score"].difference.low
     assert headline.difference.value == headline.candidate - headline.champion
     assert Verdict.WORSE is found.headline.verdict
     assert found.mean_change > 0.1

@@ -8,7 +8,7 @@ import pytest
 from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
 from pydantic import ValidationError
 
-from scoring.evaluation import Estimate, PairedEstimate
+from scoring.evaluation import BINARY, Estimate, PairedEstimate
 from tests.models.fakes import small_contract
 from training.errors import ModelImportError
 from training.gate.comparison import ChampionComparison
@@ -30,8 +30,16 @@ SETTINGS = TrainingSettings(max_calibration_error=0.05)
 
 
 def gained(difference: float, low: float, high: float) -> GateMetrics:
-    gain = PairedEstimate(0.64, 0.64 + difference, Estimate(difference, low, high))
-    return GateMetrics(gain, 6_000, Estimate(0.02, 0.01, 0.03), confidence=0.95)
+    return GateMetrics(
+        population="active",
+        metric=BINARY.metric("roc_auc"),
+        baseline="recency",
+        headline=PairedEstimate(0.64, 0.64 + difference, Estimate(difference, low, high)),
+        rows=6_000,
+        calibration_metric=BINARY.calibration,
+        calibration=Estimate(0.02, 0.01, 0.03),
+        confidence=0.95,
+    )
 
 
 WELL = gained(0.08, 0.07, 0.09)
@@ -54,8 +62,8 @@ def test_a_small_gain_over_recency_alone_is_enough_where_it_is_sure() -> None:
     ("measured", "said"),
     [
         (
-            replace(gained(0.102, -0.021, 0.225), active_rows=69),
-            r"0.742, of recency alone 0.640, difference \+0.102 "
+            replace(gained(0.102, -0.021, 0.225), rows=69),
+            r"0.742, of recency alone 0.640, gain \+0.102 "
             r"\[-0.021, \+0.225\] on 69 rows: cannot tell whether it is better than recency alone$",
         ),
         (gained(0.01, 0.0, 0.02), "cannot tell whether it is better"),
@@ -91,14 +99,14 @@ def test_a_margin_over_recency_alone_is_held_against_the_interval() -> None:
     ],
 )
 def test_a_model_that_is_not_shown_to_be_calibrated_is_objected_to(error: Estimate, said: str) -> None:
-    (objection,) = judged(replace(WELL, calibration_error=error))
+    (objection,) = judged(replace(WELL, calibration=error))
 
     assert said in objection
-    assert [] == judged(replace(WELL, calibration_error=Estimate(0.04, 0.03, 0.05)))
+    assert [] == judged(replace(WELL, calibration=Estimate(0.04, 0.03, 0.05)))
 
 
 def test_the_ways_out_of_too_few_rows_are_told_where_that_is_the_objection() -> None:
-    assert "more customers" in gate_advice(judged(gained(0.1, -0.02, 0.22)))
+    assert "use more of them" in gate_advice(judged(gained(0.1, -0.02, 0.22)))
     assert "" == gate_advice(judged(gained(-0.02, -0.03, -0.01)))
 
 
@@ -125,7 +133,7 @@ def test_an_incomplete_contract_is_objected_to_by_member(member: str, empty: obj
 
 def test_every_rule_that_fails_is_named_at_once() -> None:
     bad = Evidence(
-        measured=replace(gained(-0.1, -0.2, -0.05), calibration_error=Estimate(0.5, 0.4, 0.6)),
+        measured=replace(gained(-0.1, -0.2, -0.05), calibration=Estimate(0.5, 0.4, 0.6)),
         has_signature=False,
         contract=small_contract().model_copy(update={"run_id": "", "metrics": {}}),
     )
@@ -142,21 +150,21 @@ def paired(difference: float, low: float, high: float) -> PairedEstimate:
 
 def active(difference: float, low: float, high: float) -> JudgedMetric:
     found = paired(difference, low, high)
-    return JudgedMetric("ROC AUC of active customers", 500, found, 0.01, verdict_on(found.difference, 0.01))
+    return JudgedMetric("ROC AUC of active rows", 500, found, 0.01, verdict_on(found.difference, 0.01))
 
 
 def part(verdict: Verdict) -> JudgedMetric:
-    return JudgedMetric("ROC AUC of customers with few orders", 300, paired(-0.02, -0.06, 0.01), 0.01, verdict)
+    return JudgedMetric("ROC AUC of rows with few orders", 300, paired(-0.02, -0.06, 0.01), 0.01, verdict)
 
 
-CALIBRATED = JudgedMetric("calibration error of all customers", 1_000, paired(0, -0.01, 0.02), 0.02, Verdict.NOT_WORSE)
+CALIBRATED = JudgedMetric("calibration error of all rows", 1_000, paired(0, -0.01, 0.02), 0.02, Verdict.NOT_WORSE)
 NO_WORSE = ChampionComparison(
     rows=1_000,
-    active_rows=500,
+    headline_rows=500,
     confidence=0.95,
     headline=active(0.001, -0.01, 0.01),
     calibration=CALIBRATED,
-    brier=paired(0, -0.001, 0.001),
+    further={"Brier score": paired(0, -0.001, 0.001)},
     segments=(part(Verdict.CANNOT_TELL), JudgedMetric("tiny", 4, None, 0.01, Verdict.CANNOT_TELL)),
     changed_decisions=0.04,
     mean_change=0.01,
@@ -178,14 +186,14 @@ def test_a_candidate_that_is_within_every_bound_takes_the_champions_place() -> N
     [
         (
             {"headline": active(0.001, -0.0101, 0.01)},
-            r"ROC AUC of active customers .*\[-0.0101, \+0.0100\] on 500 rows: cannot tell whether it is worse by more "
+            r"ROC AUC of active rows .*\[-0.0101, \+0.0100\] on 500 rows: cannot tell whether it is worse by more "
             "than 0.01$",
         ),
-        ({"headline": active(-0.03, -0.04, -0.02)}, "ROC AUC of active customers .*: worse by more than 0.01$"),
-        ({"headline": active(float("nan"), float("nan"), float("nan"))}, "ROC AUC of active customers .*cannot tell"),
+        ({"headline": active(-0.03, -0.04, -0.02)}, "ROC AUC of active rows .*: worse by more than 0.01$"),
+        ({"headline": active(float("nan"), float("nan"), float("nan"))}, "ROC AUC of active rows .*cannot tell"),
         (
-            {"headline": JudgedMetric("ROC AUC of active customers", 30, None, 0.01, Verdict.CANNOT_TELL)},
-            "ROC AUC of active customers too few rows of a class on 30 rows: cannot tell",
+            {"headline": JudgedMetric("ROC AUC of active rows", 30, None, 0.01, Verdict.CANNOT_TELL)},
+            "ROC AUC of active rows too few rows on 30 rows: cannot tell",
         ),
         ({"calibration": replace(CALIBRATED, verdict=Verdict.WORSE)}, "calibration error .* worse by more than 0.02$"),
         ({"calibration": replace(CALIBRATED, verdict=Verdict.CANNOT_TELL)}, "calibration error .* cannot tell"),

@@ -6,16 +6,16 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from benchmarks.simulations.gate_power import ALIKE, BASELINE, compared, draw, draw_pair, on_its_own
-from scoring.evaluation import Estimate, calibration_error, evaluate, standard_error_interval
-from training.gate.comparison import judge_roc_auc
+from benchmarks.simulations.gate_power import ALIKE, BASELINE, compared, draw, draw_pair, headline_of, on_its_own
+from scoring.evaluation import BINARY, Estimate, calibration_error, evaluate, standard_error_interval
 from training.gate.rules import verdict_on_gain
-from training.gate.verdicts import Verdict, negated, verdict_on
+from training.gate.verdicts import Verdict, improvement, verdict_on
 from training.settings import TrainingSettings
 
 SETTINGS = TrainingSettings(bootstrap_resamples=100)
 NOMINAL = (1 - SETTINGS.gate_confidence) / 2
 MARGIN = SETTINGS.max_auc_loss
+BRIER, ROC_AUC = BINARY.metric("brier"), BINARY.metric("roc_auc")
 
 
 def at_most(rate: float, trials: int) -> float:
@@ -41,7 +41,8 @@ def test_a_verdict_follows_from_where_the_interval_lies(low: float, high: float,
     found = Estimate((low + high) / 2, low, high)
 
     assert verdict is verdict_on(found, margin=0.01)
-    assert verdict is verdict_on(negated(Estimate(-found.value, -high, -low)), margin=0.01)
+    assert verdict is verdict_on(improvement(BRIER, Estimate(-found.value, -high, -low)), margin=0.01)
+    assert verdict is verdict_on(improvement(ROC_AUC, found), margin=0.01)
 
 
 def test_without_an_interval_nothing_can_be_told() -> None:
@@ -52,7 +53,7 @@ def test_without_an_interval_nothing_can_be_told() -> None:
 def test_a_candidate_that_is_worse_by_the_margin_passes_no_more_often_than_is_nominal(size: int) -> None:
     random, trials = np.random.default_rng(5), 200
     said = Counter(
-        judge_roc_auc("", customers.churned, customers.before, customers.now, MARGIN, SETTINGS).verdict
+        headline_of(customers, SETTINGS).verdict
         for customers in (draw_pair(size, -MARGIN, ALIKE, random) for _ in range(trials))
     )
 

@@ -1,10 +1,10 @@
-"""Reports the effect of the hours of requests: ages of the views' rows, and customers who ordered the same day."""
+"""Reports how old the views' rows are at the request times."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
-from scoring.evaluation import Bools, Floats
+from scoring.evaluation import Floats
 
 _QUANTILES = (0.05, 0.5, 0.95)
 
@@ -32,25 +32,3 @@ def age_metrics(ages: Mapping[str, Floats]) -> dict[str, float]:
             found |= {f"age_hours_p{q * 100:02.0f}_{view}": float(np.quantile(present, q)) for q in _QUANTILES}
             found[f"without_row_{view}"] = float(np.mean(~np.isfinite(hours)))
     return found
-
-
-def same_day_metrics(same_day: Bools, churned: Bools, probability: Floats) -> dict[str, float]:
-    """Metrics of customers who ordered after the snapshot: mean probability and churn rate; arrays (n,)."""
-    if not same_day.any():
-        return {}
-    return {
-        "same_day_customers": float(same_day.sum()),
-        "same_day_mean_probability": float(probability[same_day].mean()),
-        "same_day_base_rate": float(churned[same_day].mean()),
-    }
-
-
-def same_day_line(same_day: Bools, churned: Bools, probability: Floats) -> str:
-    """`same_day_metrics` as a line of text."""
-    found = same_day_metrics(same_day, churned, probability)
-    if not found:
-        return "  no customer ordered between the cut-off and the request"
-    return (
-        f"  {same_day.sum():,} ordered between the cut-off and the request: mean probability "
-        f"{found['same_day_mean_probability']:.3f}, churned {found['same_day_base_rate']:.3f}"
-    )

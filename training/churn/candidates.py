@@ -1,13 +1,9 @@
 """Candidate models; scikit-learn's own classes, which ONNX can express and skops can store."""
 
-from collections.abc import Callable
-
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import PowerTransformer
-
-Candidate = Callable[[int], Pipeline]
 
 
 def logistic(seed: int) -> Pipeline:
@@ -40,4 +36,4 @@ def histogram_boosting(seed: int) -> Pipeline:
     )
 
 
-CANDIDATES: dict[str, Candidate] = {"logistic": logistic, "histogram_boosting": histogram_boosting}
+CANDIDATES = {"logistic": logistic, "histogram_boosting": histogram_boosting}

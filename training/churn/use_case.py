@@ -1,0 +1,28 @@
+"""The shipped use case: customers who order nothing in the next 90 days."""
+
+from training.churn.candidates import CANDIDATES
+from training.churn.order_history import ACTIVE_DAYS, CHURNED
+from training.churn.order_labels import order_labels
+from training.use_case import Binary, ByFeature, Gate, TimeSplits, UseCase, at_most
+
+_RECENCY = "customer_recency__days_since_last_order"
+
+USE_CASE = UseCase(
+    name="customer_churn",
+    feature_service="churn_v1",
+    task=Binary(
+        target="churn",
+        classes=("retained", "churned"),
+        rule="maximises true-positive minus false-positive rate (Youden's J) over all customers at the validation "
+        "cut-off",
+    ),
+    definition="no order in the {days} days from the time asked for on",
+    labels=order_labels("churn", CHURNED),
+    splits=TimeSplits(label_days=90, training=4, spacing_days=30, request_hours="0-24"),
+    candidates=CANDIDATES,
+    baseline=ByFeature(_RECENCY, name="recency"),
+    populations={"active": at_most(_RECENCY, ACTIVE_DAYS)},
+    headline=("active", "roc_auc"),
+    segments=(_RECENCY, "customer_lifetime__order_count:2:4"),
+    gate=Gate(max_loss=0.01, max_segment_loss=0.01, max_calibration_error=0.05, max_calibration_loss=0.02),
+)

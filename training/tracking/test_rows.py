@@ -1,0 +1,78 @@
+"""The test rows beside a registered version: what the import, the gate and the champion's comparison score again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from contract.model_contract import EVERYONE
+from scoring.evaluation import Bools, Floats, Labels
+from training.errors import TrainingError
+
+REQUESTED_AT, LABEL = "event_timestamp", "label"
+_SCORE, _POPULATION = "score", "population_"
+_VERSION_1 = {"churned": LABEL, "active": f"{_POPULATION}active", "probability": _SCORE}
+"""Columns of versions that were registered before there were other tasks → today's."""
+
+
+def test_rows(
+    matrix: pd.DataFrame,
+    requested_at: "pd.Series[Any]",
+    labels: Labels,
+    populations: Mapping[str, Bools],
+    scores: Floats,
+) -> pd.DataFrame:
+    """The model's input and, beside it, request time, label, a mask for each population, and the model's scores.
+
+    Args:
+        matrix: (n, k).
+        labels: (n,), as the task's metrics take them.
+        scores: (n,) as `score`, or (n, c) as `score_0` to `score_<c − 1>`.
+    """
+    columns = {_SCORE: scores} if scores.ndim == 1 else {f"{_SCORE}_{i}": scores[:, i] for i in range(scores.shape[1])}
+    masks = {f"{_POPULATION}{name}": mask for name, mask in populations.items() if name != EVERYONE}
+    return matrix.assign(**{REQUESTED_AT: requested_at.to_numpy(), LABEL: labels, **masks, **columns})
+
+
+@dataclass(frozen=True)
+class JudgedRows:
+    """Test rows as the gate takes them.
+
+    populations: name → mask (n,), with `all`.
+    """
+
+    inputs: pd.DataFrame
+    requested_at: "pd.Series[Any]"
+    labels: Labels
+    populations: Mapping[str, Bools]
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame) -> "JudgedRows":
+        """Read what `test_rows` wrote, or an earlier version of it.
+
+        Raises:
+            TrainingError: a column is missing.
+        """
+        if LABEL not in rows:
+            rows = rows.rename(columns=_VERSION_1)
+        for needed in (REQUESTED_AT, LABEL):
+            if needed not in rows:
+                raise TrainingError(
+                    f"its test rows lack the column {needed}; it was registered by an earlier version, train it again"
+                )
+        masks = {
+            name.removeprefix(_POPULATION): rows[name].to_numpy(dtype=bool)
+            for name in map(str, rows.columns)
+            if name.startswith(_POPULATION)
+        }
+        return cls(
+            inputs=rows,
+            requested_at=rows[REQUESTED_AT],
+            labels=rows[LABEL].to_numpy(),
+            populations={EVERYONE: np.ones(len(rows), dtype=bool), **masks},
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)

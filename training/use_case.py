@@ -1,0 +1,192 @@
+"""What a user writes: one `UseCase` object. It says what is trained, on which rows, and how it is judged.
+
+    USE_CASE = UseCase(name="household_spend", feature_service="spend_v1", task=Regression(target="spend_28d"), …)
+
+in `use_case.py` of the folder that the variable `USE_CASE` names.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from artefacts.cutoffs import CutoffSettings
+from contract import Population
+from scoring.evaluation import Floats, Labels, metrics_of
+from training.tasks import Binary, Multiclass, Regression, Task
+
+__all__ = [
+    "Baseline",
+    "Binary",
+    "ByFeature",
+    "Gate",
+    "LabelSource",
+    "Multiclass",
+    "Population",
+    "Regression",
+    "TimeSplits",
+    "UseCase",
+    "at_least",
+    "at_most",
+]
+
+Candidate = Callable[[int], Any]
+"""Seed → a pipeline of scikit-learn that is not fitted yet."""
+
+_TENTHS = np.linspace(0, 1, 11)[1:-1]
+
+
+def at_most(feature: str, bound: float) -> Population:
+    """Rows whose input `feature` is at most `bound`."""
+    return Population(feature=feature, at_most=bound)
+
+
+def at_least(feature: str, bound: float) -> Population:
+    """Rows whose input `feature` is at least `bound`."""
+    return Population(feature=feature, at_least=bound)
+
+
+@dataclass(frozen=True)
+class TimeSplits:
+    """Rows at midnights, each some time after the one before, so that no label reaches into a later split.
+
+    label_days: the target is known this many days after a row's request time.
+    training: number of cut-offs whose rows a model is fitted on; one more validates, and one more tests.
+    spacing_days: between training cut-offs.
+    request_hours: hours after midnight UTC at which requests come, see `artefacts.cutoffs.hour_ranges`.
+    """
+
+    label_days: int = 90
+    training: int = 4
+    spacing_days: int = 30
+    request_hours: str = "0-24"
+
+
+class LabelSource(Protocol):
+    """Where a target comes from, e.g. a file of events."""
+
+    def first_event(self) -> datetime:
+        """Time of the first event, UTC. Rows at earlier cut-offs have no features.
+
+        Raises:
+            DatasetError: there are no events.
+        """
+        ...
+
+    def observed_until(self) -> datetime:
+        """The time, UTC, before which everything is known.
+
+        Raises:
+            DatasetError: there are no events.
+        """
+        ...
+
+    def rows(self, cutoff: datetime, splits: CutoffSettings, seed: int) -> pd.DataFrame:
+        """The entities at a cut-off, each at a request time in the hours after it, with their target.
+
+        Returns:
+            The join keys, `event_timestamp` (datetime64[us, UTC]), and the target's column. Further boolean columns are
+            groups: what the model says of them is logged.
+        """
+        ...
+
+
+class Baseline(Protocol):
+    """Scores that a model must beat.
+
+    name: in the names of metrics.
+    feature: the only input that it uses.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def feature(self) -> str: ...
+
+    def fitted(self, task: Task, matrix: pd.DataFrame, labels: Labels) -> Callable[[pd.DataFrame], Floats]:
+        """Inputs → scores of the shape that the task's models give."""
+        ...
+
+
+@dataclass(frozen=True)
+class ByFeature:
+    """The baseline by one input.
+
+    - binary: its value ranks the rows.
+    - regression: its value, times `scale`, is the prediction.
+    - multi-class: the class rates of the training rows in each tenth of its values.
+    """
+
+    feature: str
+    name: str = "baseline"
+    scale: float = 1.0
+
+    def fitted(self, task: Task, matrix: pd.DataFrame, labels: Labels) -> Callable[[pd.DataFrame], Floats]:
+        if task.kind != "multiclass":
+            return lambda rows: rows[self.feature].to_numpy(dtype=np.float64) * self.scale
+        values = matrix[self.feature].to_numpy(dtype=np.float64)
+        edges = np.unique(np.quantile(values, _TENTHS))
+        classes = len(task.class_names)
+        counts = np.ones((len(edges) + 1, classes))  # one row of each class, so that no rate is zero
+        np.add.at(counts, (np.searchsorted(edges, values), labels), 1)
+        rates = counts / counts.sum(axis=1, keepdims=True)
+        return lambda rows: rates[np.searchsorted(edges, rows[self.feature].to_numpy(dtype=np.float64))]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Bounds of docs/promotion.md; those of a metric are in its own unit.
+
+    min_margin: the interval of the gain in the headline metric over the baseline must begin above this.
+    max_calibration_error: the interval of the calibration metric must end at or below this.
+    max_loss: the interval of the headline metric against the champion's must not begin below minus this.
+    max_calibration_loss: the same of the calibration metric.
+    max_segment_loss: no segment's interval may lie wholly below minus this.
+    max_changed_decisions: largest share of rows that the two models decide differently.
+    """
+
+    min_margin: float = 0.0
+    max_calibration_error: float = 0.05
+    max_loss: float = 0.01
+    max_calibration_loss: float = 0.02
+    max_segment_loss: float = 0.01
+    max_changed_decisions: float = 0.1
+
+
+@dataclass(frozen=True)
+class UseCase:
+    """One use case.
+
+    name: of the registered model, the BentoML model and the experiment.
+    feature_service: its features, in its order, are the model's inputs.
+    labels: environment variables → source of the target.
+    definition: the target in words; `{days}` stands for the days until it is known.
+    candidates: name → seed → pipeline; the best by the headline metric is registered.
+    populations: name → rows with metrics of their own, beside `all`.
+    headline: population and metric by which models are compared; None: all rows, the task's usual metric.
+    segments: parts of the rows that are compared one by one: a feature for its terciles, or `feature:edge:edge`.
+    outcomes: (entities, environment variables, days) → the same rows with the column `label`, null where it cannot be
+        known yet. Entities have the join keys and `event_timestamp`. None: predictions cannot be labelled later.
+    """
+
+    name: str
+    feature_service: str
+    task: Binary | Multiclass | Regression
+    labels: Callable[[Mapping[str, str]], LabelSource]
+    candidates: Mapping[str, Candidate]
+    baseline: Baseline
+    definition: str = ""
+    splits: TimeSplits = TimeSplits()
+    populations: Mapping[str, Population] = field(default_factory=dict)
+    headline: tuple[str, str] | None = None
+    segments: tuple[str, ...] = ()
+    gate: Gate = Gate()
+    outcomes: Callable[[pd.DataFrame, Mapping[str, str], int], pd.DataFrame] | None = None
+
+    @property
+    def judged_by(self) -> tuple[str, str]:
+        """Population and metric of the headline."""
+        return self.headline or ("all", metrics_of(self.task.kind).headline)

@@ -1,0 +1,66 @@
+"""Loads the use case that the variable `USE_CASE` names."""
+
+import importlib
+import importlib.util
+import logging
+import os
+import sys
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from artefacts.addresses import PROJECT_ROOT, Artefacts
+from training.errors import UseCaseError
+from training.use_case import UseCase
+
+_LOG = logging.getLogger(__name__)
+
+_FILE = "use_case.py"
+_NAME = "USE_CASE"
+
+
+def current_use_case() -> UseCase:
+    """The use case that the environment names, or the default one.
+
+    Raises:
+        UseCaseError: see `load_use_case`.
+    """
+    return load_use_case(Artefacts.of(os.environ).use_case)
+
+
+@cache
+def load_use_case(folder: Path) -> UseCase:
+    """Import `use_case.py` of a folder and take its `USE_CASE`.
+
+    Raises:
+        UseCaseError: there is no such file, it cannot be imported, or it defines no use case. The traceback of an
+            import goes to the log.
+    """
+    file = folder / _FILE
+    if not file.is_file():
+        raise UseCaseError(f"USE_CASE: {file} does not exist; name a folder with a {_FILE}")
+    try:
+        module = _imported(file)
+    except Exception as error:  # whatever the user's code raises
+        _LOG.exception("the traceback of %s", file)
+        said = (str(error).splitlines() or [""])[0]
+        raise UseCaseError(f"USE_CASE: {file} cannot be imported: {type(error).__name__}: {said}") from None
+    found = getattr(module, _NAME, None)
+    if not isinstance(found, UseCase):
+        what = "nothing" if found is None else f"a {type(found).__name__}"
+        raise UseCaseError(f"USE_CASE: {file} defines {what} as {_NAME}; it must be a training.use_case.UseCase")
+    return found
+
+
+def _imported(file: Path) -> ModuleType:
+    resolved = file.resolve()
+    if resolved.is_relative_to(PROJECT_ROOT):
+        return importlib.import_module(".".join(resolved.relative_to(PROJECT_ROOT).with_suffix("").parts))
+    name = f"use_case_of_{resolved.parent.name}"
+    spec = importlib.util.spec_from_file_location(name, resolved)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{resolved} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
