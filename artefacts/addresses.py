@@ -74,8 +74,8 @@ class Artefacts(BaseModel):
                 character that a SQLite address cannot hold.
         """
         var = root / "var"
-        use_case = root / (environ.get("USE_CASE") or DEFAULT_USE_CASE)
-        own = var if use_case == root / DEFAULT_USE_CASE else var / "use_cases" / use_case.name
+        use_case = PROJECT_ROOT / (environ.get("USE_CASE") or DEFAULT_USE_CASE)
+        own = var if use_case == PROJECT_ROOT / DEFAULT_USE_CASE else var / "use_cases" / use_case.name
         of_features = own if _has_own_features(use_case) else var
         if not environ.get("MLFLOW_TRACKING_URI") and (odd := {"?", "\n", "\r"} & set(str(root))):
             raise ContractError(

@@ -30,6 +30,7 @@ def promising(days: int) -> Callable[[dict[str, Any]], None]:
         document["label"] = {"name": "churned", "days": days, "definition": f"no order in {days} days"}
         active = {"feature": SETTINGS.recency_feature, "at_most": 2.0 * days}
         document["populations"] = {"active": active}
+        document["headline"] = {"population": "active", "metric": "roc_auc"}
 
     return change
 
@@ -94,7 +95,7 @@ def test_a_version_of_another_length_is_not_held_against_the_champion_but_can_be
 def test_a_promotion_refuses_where_another_length_is_set_than_the_versions(thirty: Registry) -> None:
     thirty.rewrite_contract(ALIKE, promising(30))
 
-    with pytest.raises(OtherTargetError, match=r"version 2 of 'test_churn', predicts .* 30 days, and .* is 90"):
+    with pytest.raises(OtherTargetError, match=r"version 2 of 'test_churn', predicts .* 30 days later, and .* is 90"):
         promote(setting(thirty, label_days=90), ALIKE, reason="all the same", force=True)
     assert ALIKE == promote(setting(thirty, label_days=30), ALIKE).entry.to_version
 

@@ -2,13 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from artefacts.addresses import Artefacts, embedded_redis_url_file
+from artefacts.addresses import PROJECT_ROOT, Artefacts, embedded_redis_url_file
 from contract import ContractError
 
 
 def test_addresses_default_to_the_var_folder(tmp_path: Path) -> None:
     assert Artefacts(
-        use_case=tmp_path / "training/churn",
+        use_case=PROJECT_ROOT / "training/churn",
         redis_url=None,
         feast_registry=str(tmp_path / "var/feast/registry.db"),
         offline_store=tmp_path / "var/offline_store",
@@ -60,7 +60,7 @@ def test_another_use_case_has_a_pin_a_challenger_and_a_log_of_its_own(tmp_path: 
 def test_a_use_case_with_its_own_feature_repository_has_an_offline_store_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "use_cases/spend/feature_repo").mkdir(parents=True)
 
-    spend = Artefacts.of({"USE_CASE": "use_cases/spend"}, tmp_path)
+    spend = Artefacts.of({"USE_CASE": str(tmp_path / "use_cases/spend")}, tmp_path)
 
     assert tmp_path / "use_cases/spend/feature_repo" == spend.feature_repo
     assert tmp_path / "var/use_cases/spend/offline_store" == spend.offline_store
