@@ -16,7 +16,6 @@ from scoring.models.task_models import PredictedTask, task_model
 from training.compilation import onnx_model
 from training.compilation.boosters import booster_in
 from training.errors import ModelImportError, TrainingError
-from training.tasks import Task
 
 _ROWS_OF_A_CLASS = 60
 

@@ -14,9 +14,9 @@ import pandas as pd
 from mlflow.tracking import MlflowClient
 from numpy.typing import NDArray
 
-from scoring.models.task_models import Scorer
 from contract import BinaryTask
 from scoring.evaluation import Scored
+from scoring.models.task_models import Scorer
 from scoring.task_outputs import task_outputs
 from training.bento_import import Servable, prepare
 from training.errors import TrainingError

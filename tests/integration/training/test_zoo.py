@@ -39,7 +39,6 @@ from scoring.models.onnx_scorer import ANY_BINARY
 from scoring.models.trusted_types import SETTING
 from tests.integration.training.conftest import NAME, TEST_CUTOFF, Registry, customers
 from training.bento_import import Servable, import_model
-from training.churn.use_case import USE_CASE
 from training.compilation.preflight import check_candidate
 from training.compilation.proof_rows import proof_rows
 from training.errors import TrainingError
