@@ -106,7 +106,11 @@ def _addresses(addresses: type[Artefacts] | type[OrderAddresses]) -> Iterator[tu
     for field, text in field_docstrings(addresses).items():
         variable, meaning = re.fullmatch(r"`(\w+)`,? (.*)", text).groups()  # type: ignore[union-attr]
         default = getattr(defaults, field)
-        shown = "the embedded server" if default is None else f"`{str(default).replace(f'{root}/', '')}`"
+        shown = (
+            "the embedded server"
+            if default is None
+            else f"`{str(default).replace(f'{root}/', '').replace(f'{PROJECT_ROOT}/', '')}`"
+        )
         yield variable, shown, f"{meaning[0].upper()}{meaning[1:]}"
 
 
