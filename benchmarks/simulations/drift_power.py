@@ -17,9 +17,7 @@ from benchmarks.markdown import NOT_MEASURED, prose, table
 from benchmarks.results import store
 from contract import RawFeatures
 from contract.histogram import Histogram
-from jobs.drift.baseline import SCORE
-from jobs.drift.statistics import drift
-from jobs.drift.watch import Thresholds, compare_columns
+from jobs.drift.statistics import Thresholds, compare_columns, drift
 from jobs.settings import JobsSettings
 from scoring.models.model_store import open_model, pinned_tag
 from training.data.dataset import TrainingData, cutoffs_of
@@ -28,6 +26,7 @@ from training.settings import TrainingSettings
 from training.target import follow_contract
 from training.use_case_folder import current_use_case
 
+SCORE = "churn_probability"
 SIZES = (500, 2000, 5000)
 RESAMPLES = 500
 PLANTED_RESAMPLES = 200

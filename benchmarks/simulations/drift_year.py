@@ -248,7 +248,7 @@ def run(output: Path, shops: int = 10, customers: int = 4_000) -> None:
                 for month in range(1 if baseline == "training" else 2, MONTHS + 1):
                     report = report_of(folder / "log", folder / "out", shop.model, month, baseline)
                     drifted.append(bool(report["drifted"]))
-                    compared.append(report["customers"])
+                    compared.append(report["entities"])
             random, raised = np.random.default_rng(seed), shop.raised()
             for number, planted in enumerate(PLANTED):
                 months = {

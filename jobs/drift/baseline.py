@@ -9,9 +9,9 @@ from artefacts.process.command_line import parse_utc
 from contract import ModelContract
 from contract.histogram import Histogram
 from contract.inputs import COUNTED_AT
+from jobs.drift.class_counts import Counts
+from jobs.drift.score_columns import trained_scores
 from jobs.errors import ArgumentError, JobError
-
-SCORE = "churn_probability"
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,13 @@ class BaselineChoice:
 class Baseline:
     """The baseline of one version.
 
-    histograms: column → its counts; `SCORE` is one of the columns.
+    counts: column → its counts: the inputs and the scores.
     what: describes the rows in words.
     rows: number of rows.
-    oldest: the largest age of a customer, in the unit of the age feature; None without an age feature.
+    oldest: the largest age of an entity, in the unit of the age feature; None without an age feature.
     """
 
-    histograms: Mapping[str, Histogram]
+    counts: Mapping[str, Counts]
     what: str
     rows: int
     oldest: float | None
@@ -85,9 +85,10 @@ def trained_baseline(contract: ModelContract, age_feature: str) -> Baseline:
         JobError: the contract has no counts, or its inputs and its scores were counted on different rows.
     """
     version = contract.model_version
-    scores = contract.scores if isinstance(contract.scores, Histogram) else None
-    found = {feature.name: feature.distribution.histogram for feature in contract.inputs} | {SCORE: scores}
-    counted = {name: histogram for name, histogram in found.items() if histogram is not None}
+    scores = trained_scores(contract)
+    inputs = {feature.name: feature.distribution.histogram for feature in contract.inputs}
+    found: dict[str, Counts | None] = {**inputs, **scores}
+    counted = {name: counts for name, counts in found.items() if counts is not None}
     instead = "train anew, or choose another baseline: promoted, or a period of the log as <from>..<to>"
     if len(counted) < len(found):
         raise JobError(f"model version {version} was trained before contracts counted values; {instead}")
@@ -96,9 +97,10 @@ def trained_baseline(contract: ModelContract, age_feature: str) -> Baseline:
             f"model version {version} was trained when inputs and scores were counted on different rows, so that one "
             f"of them always looks drifted; {instead}"
         )
+    ages = counted.get(age_feature)
     return Baseline(
-        histograms=counted,
-        what=f"training: the customers of the test cut-off {contract.training_window[COUNTED_AT]}",
-        rows=int(counted[SCORE].all_counts.sum()),
-        oldest=counted[age_feature].largest if age_feature in counted else None,
+        counts=counted,
+        what=f"training: the rows of the test cut-off {contract.training_window[COUNTED_AT]}",
+        rows=int(counted[next(iter(scores))].all_counts.sum()),
+        oldest=ages.largest if isinstance(ages, Histogram) else None,
     )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Gauge
 
-from contract.histogram import Histogram
+from jobs.drift.class_counts import ClassCounts, Counts
 from jobs.reports.charts import Axis, Series, columns
 from jobs.reports.pages import render
 from jobs.reports.shapes import Chart
@@ -16,28 +16,24 @@ from jobs.reports.shapes import Chart
 _SHARE = Axis("share of rows, %", percent=True)
 
 
-def drift_page(
-    model: Mapping[str, Any], baseline: Mapping[str, Histogram], live: Mapping[str, NDArray[np.int64]]
-) -> str:
+def drift_page(model: Mapping[str, Any], baseline: Mapping[str, Counts], live: Mapping[str, NDArray[np.int64]]) -> str:
     """The verdict, the figures of each column, and a chart of each; columns that drifted come first.
 
     Args:
         model: what `drift.json` holds of it.
         baseline: column → its counts.
-        live: column → counts in the same bins, see `Histogram.count`.
+        live: column → counts in the same bins, see `Histogram.count`, or of the same classes.
     """
     charts = [_chart(column["column"], column["drifted"], baseline, live) for column in model["columns"]]
     return render("drift.html", {"model": model, "charts": charts})
 
 
-def _chart(
-    column: str, drifted: bool, baseline: Mapping[str, Histogram], live: Mapping[str, NDArray[np.int64]]
-) -> Chart:
-    histogram = baseline[column]
-    before, now = histogram.all_counts, live[column]
+def _chart(column: str, drifted: bool, baseline: Mapping[str, Counts], live: Mapping[str, NDArray[np.int64]]) -> Chart:
+    counted = baseline[column]
+    before, now = counted.all_counts, live[column]
     return columns(
         f"{column}{': drifted' if drifted else ''}",
-        _bins(histogram),
+        _bins(counted),
         [
             Series("baseline", (before / max(1, before.sum())).tolist()),
             Series("live", (now / max(1, now.sum())).tolist()),
@@ -47,8 +43,10 @@ def _chart(
     )
 
 
-def _bins(histogram: Histogram) -> list[str]:
-    edges = [f"{edge:.4g}" for edge in histogram.edges]
+def _bins(counted: Counts) -> list[str]:
+    if isinstance(counted, ClassCounts):
+        return [*counted.classes, "missing"]
+    edges = [f"{edge:.4g}" for edge in counted.edges]
     if not edges:
         return ["any", "missing"]
     between = [f"{low} … {high}" for low, high in pairwise(edges)]
@@ -70,7 +68,7 @@ def metrics_of(models: list[dict[str, Any]]) -> CollectorRegistry:
         version = model["model"], model["version"]
         reported.labels(model["model"]).set_to_current_time()
         drifted.labels(*version).set(len(model["drifted"]))
-        entities.labels(*version).set(model["customers"])
+        entities.labels(*version).set(model["entities"])
         for column in model["columns"]:
             psi.labels(*version, column["column"]).set(column["psi"])
     return registry

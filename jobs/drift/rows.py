@@ -1,4 +1,4 @@
-"""Reads the rows to compare from the inference log: the latest row of each customer."""
+"""Reads the rows to compare from the inference log: the latest row of each entity."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,62 +11,70 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from contract import ContractError, FeatureState
-from jobs.drift.baseline import SCORE
+from contract import ContractError, FeatureState, ModelContract
+from jobs.drift.score_columns import score_columns
 from jobs.inference_log.reading import LoggedRows, LogReading, Opener, logged_keys, refuse_other_contract
 from scoring.errors import ModelError
 from scoring.models.imported_model import ImportedModel
+from scoring.task_outputs import Outputs, task_outputs
 
-MOST_CUSTOMERS = 50_000
+MOST_ENTITIES = 50_000
 """Of more, a fixed sample is taken: larger samples find differences that are too small to matter."""
 
 
 @dataclass
 class LatestRows:
-    """The latest row of each of at most `MOST_CUSTOMERS` customers who were known online.
+    """The latest row of each of at most `MOST_ENTITIES` entities that were known online.
 
-    names: of the k inputs.
+    contract: of the model to compare, with k inputs and m columns of scores.
     values: float64 (n, k), NaN where a default stood in.
-    scores: float64 (n,), NaN where the row was not scored.
+    scores: float64 (n, m), NaN where the row was not scored.
     """
 
-    names: list[str]
+    contract: ModelContract
     identities: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
     times: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     values: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
-    scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    scores: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
 
     def add(self, rows: LoggedRows, by: ImportedModel, to: ImportedModel) -> None:
-        """Add rows, without those of unknown customers and those with a value from the request.
+        """Add rows, without those of unknown keys and those with a value from the request.
 
         Args:
             by: the model that answered the rows.
-            to: the model whose inputs `names` are. If it is another model, it scores the values that `by` saw.
+            to: the model to compare. If it is another model, it scores the values that `by` saw.
 
         Raises:
             ModelError: `by` did not read an input of `to`.
         """
         rows = rows.take(np.flatnonzero(rows.known & ~(rows.states == FeatureState.OVERRIDDEN).any(axis=1)))
         values = np.where(rows.defaulted, np.nan, rows.inputs.astype(np.float64))
-        scores = rows.outputs[0]
+        outputs = rows.outputs
         if by.tag != to.tag:
-            values, scores = _seen_by(to, by, values, scores)
+            values, outputs = _seen_by(to, by, values, rows.scored)
+        made = [column.values(outputs) for column in self._scores.values()]
+        scores = np.where(rows.scored[:, None], np.stack(made, axis=1), np.nan)
         identities = np.append(self.identities, pd.util.hash_array(rows.keys.to_numpy(zero_copy_only=False)))
         times = np.append(self.times, rows.as_of_us)
-        values = np.concatenate([self.values.reshape(-1, len(self.names)), values])
-        scores = np.append(self.scores, scores)
+        values = np.concatenate([self.values.reshape(-1, values.shape[1]), values])
+        scores = np.concatenate([self.scores.reshape(-1, scores.shape[1]), scores])
         order = np.lexsort((-times, identities))
         first = np.unique(identities[order], return_index=True)[1]  # ascending, and the latest of each
-        kept = order[first[:MOST_CUSTOMERS]]
+        kept = order[first[:MOST_ENTITIES]]
         self.identities, self.times = identities[kept], times[kept]
         self.values, self.scores = values[kept], scores[kept]
+
+    def __post_init__(self) -> None:
+        self._scores = score_columns(self.contract)
 
     def __len__(self) -> int:
         return len(self.identities)
 
     def frame(self) -> pd.DataFrame:
-        """One column for each input, and `SCORE`."""
-        return pd.DataFrame(self.values.reshape(-1, len(self.names)), columns=self.names).assign(**{SCORE: self.scores})
+        """One column for each input, and one for each of the scores."""
+        inputs, scores = self.contract.feature_names, list(self._scores)
+        columns = np.hstack([self.values.reshape(-1, len(inputs)), self.scores.reshape(-1, len(scores))])
+        return pd.DataFrame(columns, columns=[*inputs, *scores])
 
 
 @dataclass
@@ -125,16 +133,16 @@ class DriftLog:
 
 
 def _seen_by(
-    to: ImportedModel, by: ImportedModel, values: NDArray[np.float64], scores: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The values that `by` saw in the order of the inputs of `to`, and the scores of `to` for rows that were scored."""
+    to: ImportedModel, by: ImportedModel, values: NDArray[np.float64], scored: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], Outputs]:
+    """The values that `by` saw, by the inputs of `to`, and what `to` answers; rows that were not scored have NaN."""
     columns = {name: column for column, name in enumerate(by.contract.feature_names)}
     if missing := [name for name in to.contract.feature_names if name not in columns]:
         raise ModelError(f"it does not read {', '.join(missing)}, which {to.tag} does")
     own = values[:, [columns[name] for name in to.contract.feature_names]]
     defaults = np.array([given.default for given in to.contract.inputs])
-    scored = np.isfinite(scores)
-    made = np.full(len(own), np.nan)
+    rules = task_outputs(to.contract)
+    made = np.full((len(own),) if rules.score_width is None else (len(own), rules.score_width), np.nan)
     if scored.any():
         made[scored] = to.score(np.where(np.isnan(own), defaults, own)[scored].astype(np.float32))
-    return own, made
+    return own, rules.of(made)

@@ -1,21 +1,37 @@
 """Tests whether values differ from a baseline, and measures by how much. Pure."""
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from contract.histogram import Histogram
+from jobs.drift.class_counts import Counts
 
 _FEWEST_EXPECTED = 5.0  # Cochran's rule for the chi-squared approximation
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What counts as drift.
+
+    alpha: rate of false alarms of a whole report.
+    min_psi: the smallest index that matters; `min_psi_of` sets it for single columns.
+    """
+
+    alpha: float = 0.05
+    min_psi: float = 0.05
+    min_psi_of: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Drift:
     """How one column compares with the baseline.
 
-    p_value: of the chi-squared test of homogeneity of two samples, over the histogram's bins and the missing values.
+    p_value: of the chi-squared test of homogeneity of two samples, over the bins or classes and the missing values.
     psi: population stability index, Σ (live − baseline) · ln(live ÷ baseline) over the same: the size of the effect.
     min_psi: the smallest index that matters.
     missing, missing_before: share of rows without a value, live and in the baseline.
@@ -34,7 +50,7 @@ class Drift:
     drifted: bool
 
 
-def drift(column: str, baseline: Histogram, values: ArrayLike, level: float, min_psi: float) -> Drift:
+def drift(column: str, baseline: Counts, values: ArrayLike, level: float, min_psi: float) -> Drift:
     """Compare n values, NaN for missing ones, with the counts of the baseline.
 
     Args:
@@ -42,7 +58,8 @@ def drift(column: str, baseline: Histogram, values: ArrayLike, level: float, min
             (Bonferroni).
     """
     before, live = baseline.all_counts, baseline.count(values)
-    p_value, psi = p_value_of(before, live), psi_of(before, live)
+    p_value = p_value_of(before, live, ordered=isinstance(baseline, Histogram))
+    psi = psi_of(before, live)
     return Drift(
         column=column,
         rows=int(live.sum()),
@@ -56,11 +73,39 @@ def drift(column: str, baseline: Histogram, values: ArrayLike, level: float, min
     )
 
 
-def p_value_of(before: NDArray[np.int64], live: NDArray[np.int64]) -> float:
-    """Pearson's chi-squared test of homogeneity; neighbouring bins are merged until both samples expect 5 rows."""
+def compare_columns(
+    live: pd.DataFrame, baseline: Mapping[str, Counts], thresholds: Thresholds, scores: Collection[str] = ()
+) -> list[Drift]:
+    """Compare every column with the baseline; drifted columns come first, by falling index.
+
+    Args:
+        live: a column for each of `baseline`; one row for each entity.
+        scores: columns of scores. Rows without one are left out there: they were refused, not scored low.
+    """
+    level = thresholds.alpha / len(baseline)
+    found = [
+        drift(name, counts, values_of(live, name, scores), level, thresholds.min_psi_of.get(name, thresholds.min_psi))
+        for name, counts in baseline.items()
+    ]
+    return sorted(found, key=lambda column: (not column.drifted, -column.psi / column.min_psi))
+
+
+def values_of(rows: pd.DataFrame, name: str, scores: Collection[str]) -> NDArray[np.float64]:
+    """The values of a column; of a score's only those of rows that were scored."""
+    values: NDArray[np.float64] = rows[name].to_numpy()
+    return values[~np.isnan(values)] if name in scores else values
+
+
+def p_value_of(before: NDArray[np.int64], live: NDArray[np.int64], ordered: bool = True) -> float:
+    """Pearson's chi-squared test of homogeneity; bins are merged until both samples expect 5 rows.
+
+    Args:
+        ordered: neighbouring bins hold neighbouring values and are merged with each other. Else the rarest are.
+    """
     share = live.sum() / max(1, live.sum() + before.sum())
     expected = (before + live) * min(share, 1 - share)
-    table = _merged(np.stack([before, live, expected]), expected)
+    order = np.arange(len(expected)) if ordered else np.argsort(expected, kind="stable")
+    table = _merged(np.stack([before, live, expected])[:, order], expected[order])
     if table.shape[1] < 2 or not live.sum() or not before.sum():
         return 1.0
     return float(stats.chi2_contingency(table[:2], correction=False).pvalue)

@@ -1,6 +1,6 @@
 """Compares the inference log with a baseline: which inputs have drifted, and have the scores?
 
-Each customer counts once, with the latest row, because many requests for one customer are no evidence of a change.
+Each entity counts once, with the latest row, because many requests for one entity are no evidence of a change.
 Each model gets one verdict here. Page, exit code, metrics and JSON all report it.
 """
 
@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
 from contract.histogram import Histogram
-from jobs.drift.baseline import SCORE, Baseline, BaselineChoice, trained_baseline
+from jobs.drift.baseline import Baseline, BaselineChoice, trained_baseline
 from jobs.drift.page import drift_page, metrics_of
 from jobs.drift.rows import DriftLog, LatestRows
-from jobs.drift.statistics import Drift, drift
+from jobs.drift.score_columns import score_columns
+from jobs.drift.statistics import Thresholds, compare_columns, values_of
 from jobs.errors import JobError
 from jobs.inference_log.reading import Opener, explain_nothing_found
 from jobs.reports.files import write_report
@@ -28,12 +27,12 @@ from scoring.errors import ModelError
 from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import open_model
 
-FEWEST_CUSTOMERS = 200
+FEWEST_ENTITIES = 200
 """Fewer would tell little, and mislead about rare values."""
 
 
 class NothingToCompareError(JobError):
-    """The log holds too few customers in the time range or in the baseline."""
+    """The log holds too few entities in the time range or in the baseline."""
 
     exit_code = 4
 
@@ -46,26 +45,13 @@ class DriftError(JobError):
 
 
 @dataclass(frozen=True)
-class Thresholds:
-    """What counts as drift.
-
-    alpha: rate of false alarms of a whole report.
-    min_psi: the smallest index that matters; `min_psi_of` sets it for single columns.
-    """
-
-    alpha: float = 0.05
-    min_psi: float = 0.05
-    min_psi_of: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class DriftWatch:
     """What to compare.
 
     out: folder of the report.
     since, until: live rows are those in [since, until), UTC; None is an open end. Rows of the baseline are not live
         rows. Without `since`, neither are rows before the baseline.
-    age_feature: the input that says how long somebody has been a customer.
+    age_feature: the input that says for how long an entity has been known.
     """
 
     out: Path
@@ -112,20 +98,6 @@ class _VersionRows:
     window: tuple[datetime, datetime] | None
 
 
-def compare_columns(live: pd.DataFrame, baseline: Mapping[str, Histogram], thresholds: Thresholds) -> list[Drift]:
-    """Compare every column with the baseline; drifted columns come first, by falling index.
-
-    Args:
-        live: a column for each of `baseline`; one row for each customer.
-    """
-    level = thresholds.alpha / len(baseline)
-    found = [
-        drift(name, histogram, _values_of(live, name), level, thresholds.min_psi_of.get(name, thresholds.min_psi))
-        for name, histogram in baseline.items()
-    ]
-    return sorted(found, key=lambda column: (not column.drifted, -column.psi / column.min_psi))
-
-
 def watch_drift(log: Path, watch: DriftWatch, opened: Opener = open_model) -> dict[str, Any]:
     """Compare every model's answered rows; write `drift.json`, `drift-<version>.html`, `drift.prom`.
 
@@ -136,7 +108,7 @@ def watch_drift(log: Path, watch: DriftWatch, opened: Opener = open_model) -> di
         What `drift.json` holds.
 
     Raises:
-        NothingToCompareError: no model has enough customers on both sides; nothing was written.
+        NothingToCompareError: no model has enough entities on both sides; nothing was written.
         DriftError: the report is written and something has drifted.
         JobError: a threshold names an unknown column; or nothing could be compared; or the report is written, and a
             file or a model could not be used.
@@ -186,7 +158,7 @@ def watch_drift(log: Path, watch: DriftWatch, opened: Opener = open_model) -> di
 def outcome_line(report: Mapping[str, Any]) -> str:
     """The outcome in lines for a terminal."""
     compared = (
-        f"version {model['version']}: {len(model['columns'])} columns of {model['customers']:,} customers, "
+        f"version {model['version']}: {len(model['columns'])} columns of {model['entities']:,} entities, "
         f"none drifted; baseline: {model['baseline']['rows']:,} rows of {model['baseline']['what']}"
         for model in report["models"]
     )
@@ -198,9 +170,10 @@ def _versions(reading: DriftLog, watch: DriftWatch) -> list[_VersionRows]:
     first = reading.first_answers() if choice.kind == "promoted" else {}
     found: dict[str, _VersionRows] = {}
     for model, rows in reading.chunks(watch.since, watch.until):
-        names = model.contract.feature_names
         window = choice.window(first.get(model.tag) or datetime.fromtimestamp(rows.as_of_us.min() / 1e6, UTC))
-        version = found.setdefault(model.tag, _VersionRows(model, LatestRows(names), LatestRows(names), window))
+        version = found.setdefault(
+            model.tag, _VersionRows(model, LatestRows(model.contract), LatestRows(model.contract), window)
+        )
         if window:
             begin, end = unix_us(window[0]), unix_us(window[1])
             live = rows.as_of_us >= end if watch.since is None else (rows.as_of_us < begin) | (rows.as_of_us >= end)
@@ -237,14 +210,15 @@ def _compared(version: _VersionRows, watch: DriftWatch, models: int) -> tuple[di
     if baseline.oldest is not None:
         older = rows[watch.age_feature].to_numpy() > baseline.oldest
     live = rows[~older]
-    if len(live) < FEWEST_CUSTOMERS:
-        but = f", {older.sum():,} more are older customers than anybody of the baseline" if older.any() else ""
+    if len(live) < FEWEST_ENTITIES:
+        but = f", {older.sum():,} more are older than all of the baseline" if older.any() else ""
         raise NothingToCompareError(
-            f"{len(live):,} customers of {version.model.tag}{but}; at least {FEWEST_CUSTOMERS} customers are needed"
-            + ("; BASELINE=promoted or a period of the log has customers of later days" if older.any() else "")
+            f"{len(live):,} entities of {version.model.tag}{but}; at least {FEWEST_ENTITIES} entities are needed"
+            + ("; BASELINE=promoted or a period of the log has entities of later days" if older.any() else "")
         )
     shared = Thresholds(watch.thresholds.alpha / models, watch.thresholds.min_psi, watch.thresholds.min_psi_of)
-    found = compare_columns(live, baseline.histograms, shared)
+    scores = score_columns(contract)
+    found = compare_columns(live, baseline.counts, shared, scores)
     times = version.live.times[~older]
     first, last = (datetime.fromtimestamp(us / 1e6, UTC).isoformat() for us in (times.min(), times.max()))
     told: dict[str, Any] = {
@@ -252,20 +226,20 @@ def _compared(version: _VersionRows, watch: DriftWatch, models: int) -> tuple[di
         "model": contract.model_name,
         "version": contract.model_version,
         "verdict": "drifted" if any(column.drifted for column in found) else "not drifted",
-        "customers": len(live),
+        "entities": len(live),
         "first": first,
         "last": last,
         "baseline": {"kind": watch.baseline.kind, "what": baseline.what, "rows": baseline.rows},
         "age_feature": watch.age_feature if baseline.oldest is not None else None,
         "oldest_in_baseline": baseline.oldest,
-        "older_customers_left_out": int(older.sum()),
+        "older_left_out": int(older.sum()),
         "level": shared.alpha / len(found),
         "drifted": [column.column for column in found if column.drifted],
         "columns": [asdict(column) for column in found],
         "page": f"drift-{contract.model_version}.html",
     }
-    counts = {name: histogram.count(_values_of(live, name)) for name, histogram in baseline.histograms.items()}
-    return told, drift_page(told, baseline.histograms, counts)
+    counts = {name: counted.count(values_of(live, name, scores)) for name, counted in baseline.counts.items()}
+    return told, drift_page(told, baseline.counts, counts)
 
 
 def _logged_baseline(version: _VersionRows, window: tuple[datetime, datetime], watch: DriftWatch) -> Baseline:
@@ -273,28 +247,25 @@ def _logged_baseline(version: _VersionRows, window: tuple[datetime, datetime], w
     what = f"answers from {window[0].isoformat()} until {window[1].isoformat()}"
     if watch.baseline.kind == "promoted":
         what = f"the first {watch.baseline.days} days of the version in the log: {what}"
-    if len(rows) < FEWEST_CUSTOMERS:
+    if len(rows) < FEWEST_ENTITIES:
         raise NothingToCompareError(
-            f"{len(rows):,} customers of {version.model.tag} in its baseline, {what}; at least {FEWEST_CUSTOMERS} "
-            "customers are needed"
+            f"{len(rows):,} entities of {version.model.tag} in its baseline, {what}; at least {FEWEST_ENTITIES} "
+            "entities are needed"
         )
     ages = rows[watch.age_feature].to_numpy() if watch.age_feature in rows else np.empty(0)
     ages = ages[np.isfinite(ages)]
+    contract = version.model.contract
+    scores = score_columns(contract)
+    counted = {name: Histogram.of(rows[name].to_numpy()) for name in contract.feature_names}
     return Baseline(
-        histograms={str(name): Histogram.of(_values_of(rows, str(name))) for name in rows},
+        counts=counted | {name: column.counted(values_of(rows, name, scores)) for name, column in scores.items()},
         what=what,
         rows=len(rows),
         oldest=float(ages.max()) if len(ages) else None,
     )
 
 
-def _values_of(rows: pd.DataFrame, name: str) -> NDArray[np.float64]:
-    """The values of a column. Rows without a score are left out of the scores: they were refused, not scored low."""
-    values: NDArray[np.float64] = rows[name].to_numpy()
-    return values[~np.isnan(values)] if name == SCORE else values
-
-
 def _refuse_unknown_columns(thresholds: Thresholds, models: list[dict[str, Any]]) -> None:
     known = {column["column"] for model in models for column in model["columns"]}
     if unknown := sorted(set(thresholds.min_psi_of) - known):
-        raise JobError(f"JOBS_DRIFT_MIN_PSI_OF: {', '.join(unknown)} is no input of a compared model, nor {SCORE}")
+        raise JobError(f"JOBS_DRIFT_MIN_PSI_OF: {', '.join(unknown)} is no input or score of a compared model")

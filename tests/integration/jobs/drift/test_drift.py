@@ -16,8 +16,9 @@ from contract import FeatureInput, ModelContract, RawFeatures, Resolver
 from contract.histogram import Histogram
 from contract.inputs import COUNTED_AT
 from jobs.__main__ import main
-from jobs.drift.baseline import SCORE, BaselineChoice
-from jobs.drift.watch import DriftError, DriftWatch, NothingToCompareError, Thresholds, outcome_line, watch_drift
+from jobs.drift.baseline import BaselineChoice
+from jobs.drift.statistics import Thresholds
+from jobs.drift.watch import DriftError, DriftWatch, NothingToCompareError, outcome_line, watch_drift
 from jobs.errors import ArgumentError, JobError
 from jobs.settings import JobsSettings
 from scoring.inference_log import Answers, log_table
@@ -39,6 +40,7 @@ from training.churn.candidates import logistic
 
 Changed = Callable[[pd.DataFrame], pd.DataFrame]
 COLUMNS = small_contract().feature_names
+SCORE = "churn_probability"
 
 
 def counted_contract(model: ImportedModel) -> ModelContract:
@@ -109,7 +111,7 @@ def test_customers_like_those_of_training_have_not_drifted(tmp_path: Path, model
 
     (found,) = report["models"]
     assert [] == found["drifted"]
-    assert (3000, "7") == (found["customers"], found["version"])
+    assert (3000, "7") == (found["entities"], found["version"])
     assert {*COLUMNS, SCORE} == {column["column"] for column in found["columns"]}
     assert report == json.loads((tmp_path / "out" / "drift.json").read_text())
     metrics = (tmp_path / "out" / "drift.prom").read_text()
@@ -150,13 +152,13 @@ def test_a_customer_who_is_asked_for_again_and_again_counts_once(tmp_path: Path,
 
     report = watch_drift(tmp_path / "log", DriftWatch(tmp_path / "out"), opened=lambda _: model)
 
-    assert 3000 == report["models"][0]["customers"]
+    assert 3000 == report["models"][0]["entities"]
 
 
 def test_too_few_customers_say_nothing(tmp_path: Path, model: ImportedModel) -> None:
     log(tmp_path / "log", model, count=100)
 
-    with pytest.raises(NothingToCompareError, match="100 customers of small_churn:v7; at least 200") as raised:
+    with pytest.raises(NothingToCompareError, match="100 entities of small_churn:v7; at least 200") as raised:
         watch_drift(tmp_path / "log", DriftWatch(tmp_path / "out"), opened=lambda _: model)
 
     assert raised.value.exit_code == 4
@@ -193,8 +195,8 @@ def test_a_model_of_too_few_customers_is_named_beside_the_others(tmp_path: Path,
 
     report = watch_drift(tmp_path / "log", DriftWatch(tmp_path / "out"), opened=lambda tag: replace(model, tag=tag))
 
-    assert ["100 customers of small_churn:v8; at least 200 customers are needed"] == report["too_few"]
-    assert "not compared: 100 customers of small_churn:v8" in outcome_line(report)
+    assert ["100 entities of small_churn:v8; at least 200 entities are needed"] == report["too_few"]
+    assert "not compared: 100 entities of small_churn:v8" in outcome_line(report)
 
 
 def test_a_damaged_file_is_named_and_the_others_are_compared(tmp_path: Path, model: ImportedModel) -> None:
@@ -279,7 +281,7 @@ def test_what_a_version_answered_first_is_the_baseline_promoted(tmp_path: Path, 
     (found,) = watch_drift(tmp_path / "log", promoted, opened=lambda _: model)["models"]
 
     began = datetime.fromtimestamp(NOW, UTC)
-    assert (3000, 3000) == (found["customers"], found["baseline"]["rows"])
+    assert (3000, 3000) == (found["entities"], found["baseline"]["rows"])
     assert found["baseline"]["what"] == (
         "the first 30 days of the version in the log: "
         f"answers from {began.isoformat()} until {(began + timedelta(days=30)).isoformat()}"
@@ -306,7 +308,7 @@ def test_a_period_of_the_log_is_a_baseline_though_another_version_answered_then(
     watch = DriftWatch(tmp_path / "out", baseline=BaselineChoice.parse(season, 30))
     (found,) = watch_drift(tmp_path / "log", watch, opened=by_tag.__getitem__)["models"]
 
-    assert ("7", 3000, 3000) == (found["version"], found["customers"], found["baseline"]["rows"])
+    assert ("7", 3000, 3000) == (found["version"], found["entities"], found["baseline"]["rows"])
     assert [] == found["drifted"]
     against_training = DriftWatch(tmp_path / "trained", since=began + timedelta(days=100))
     with pytest.raises(DriftError, match=SPEND):
@@ -328,9 +330,9 @@ def test_who_is_older_than_anybody_of_the_baseline_is_counted_and_not_compared(
         "models"
     ]
 
-    assert (1500, 1500, []) == (found["customers"], found["older_customers_left_out"], found["drifted"])
+    assert (1500, 1500, []) == (found["entities"], found["older_left_out"], found["drifted"])
     assert (
-        "Not compared are 1,500 who have been customers for longer" in (tmp_path / "out" / "drift-7.html").read_text()
+        "Not compared are 1,500 entities that have been known for longer" in (tmp_path / "out" / "drift-7.html").read_text()
     )
 
 
@@ -338,7 +340,7 @@ def test_where_everybody_is_older_than_the_baseline_another_one_is_named(tmp_pat
     log(tmp_path / "log", model, changed=lambda rows: rows.assign(**{ORDERS: 1000.0}))
 
     with pytest.raises(
-        NothingToCompareError, match=r"0 customers of small_churn:v7, 3,000 more are older.*BASELINE=promoted"
+        NothingToCompareError, match=r"0 entities of small_churn:v7, 3,000 more are older.*BASELINE=promoted"
     ):
         watch_drift(tmp_path / "log", DriftWatch(tmp_path / "out", age_feature=ORDERS), opened=lambda _: model)
 

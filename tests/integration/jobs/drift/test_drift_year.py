@@ -31,7 +31,7 @@ def test_rows_that_training_counted_do_not_differ_from_its_counts_in_inputs_or_s
 
     found = report_of(tmp_path / "log", tmp_path / "out", shop.model, 1)
 
-    assert found["baseline"]["rows"] == found["customers"] == len(shop.counted)
+    assert found["baseline"]["rows"] == found["entities"] == len(shop.counted)
     assert len(shop.model.contract.inputs) + 1 == len(found["columns"])
     assert [] == [column["column"] for column in found["columns"] if column["psi"] > 1e-9]
 
@@ -44,8 +44,8 @@ def test_twelve_monthly_reports_of_a_shop_that_stays_as_it_is_say_nothing(
     reports = [report_of(shop.folder / "log", tmp_path, shop.model, month, baseline) for month in months]
 
     assert [[]] * len(months) == [report["drifted"] for report in reports]
-    assert all(report["customers"] > 700 for report in reports)
-    left_out = [report["older_customers_left_out"] for report in reports]
+    assert all(report["entities"] > 700 for report in reports)
+    left_out = [report["older_left_out"] for report in reports]
     assert left_out == sorted(left_out), "the oldest of a shop that began two years ago are older every month"
     assert left_out[-1] > 500
 
