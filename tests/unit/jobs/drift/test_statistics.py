@@ -4,6 +4,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from contract.histogram import Histogram
+from jobs.drift.class_counts import ClassCounts
 from jobs.drift.statistics import drift, p_value_of, psi_of
 
 Floats = NDArray[np.float64]
@@ -95,3 +96,21 @@ def test_the_missing_of_both_sides_are_told() -> None:
 
     assert found.missing == 0.25
     assert found.missing_before == pytest.approx(0.1, abs=0.01)
+
+
+def test_classes_are_counted_one_by_one_and_of_a_changed_share_both_figures_tell() -> None:
+    trained = ClassCounts.of(("low", "middle", "high"), [0.0] * 500 + [1.0] * 300 + [2.0] * 200)
+    same, moved = [0.0] * 50 + [1.0] * 30 + [2.0] * 20, [0.0] * 20 + [1.0] * 30 + [2.0] * 49 + [np.nan]
+
+    assert [500, 300, 200, 0] == trained.all_counts.tolist()
+    assert [20, 30, 49, 1] == trained.count(moved).tolist()
+    assert not drift("segment", trained, same, level=0.05, min_psi=0.05).drifted
+    found = drift("segment", trained, moved, level=0.05, min_psi=0.05)
+    assert (True, 0.01) == (found.drifted, found.missing)
+
+
+def test_rare_classes_are_merged_with_each_other_and_not_with_a_frequent_neighbour() -> None:
+    trained, live = np.array([1, 1000, 1, 990]), np.array([10, 500, 10, 490])
+
+    together = stats.chi2_contingency([[2, 1000, 990], [20, 500, 490]], correction=False).pvalue
+    assert p_value_of(trained, live, ordered=False) == pytest.approx(together)
