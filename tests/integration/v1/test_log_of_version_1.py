@@ -27,7 +27,11 @@ NAMED_ANEW = {
 MEMBERS_NAMED_ANEW = {"customers": "entities", "older_customers_left_out": "older_left_out"}
 """Member of any part of a report of version 1 → its name today."""
 
-SAID_ANEW = {"training: the customers of": "training: the rows of"}
+SAID_ANEW = {
+    "training: the customers of": "training: the rows of",
+    "customers of customer_churn": "entities of customer_churn",
+    "customers are needed": "entities are needed",
+}
 """Words of version 1 → those of today."""
 
 
