@@ -82,7 +82,7 @@ class Judged:
 
     population: str
     rows: int
-    customers: int
+    entities: int
     metrics: Mapping[str, PairedEstimate]
     reason: str = ""
 
@@ -248,7 +248,7 @@ def _judged(scores: LoggedScores, champion: str, challenger: str, resamples: int
         yield Judged(
             population=population,
             rows=len(churned),
-            customers=int(customers.max()) + 1,
+            entities=int(customers.max()) + 1,
             metrics={}
             if reason
             else {

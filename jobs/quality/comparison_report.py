@@ -47,7 +47,7 @@ def pair_rows(pair: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("rank correlation", f"{pair['rank_correlation']:.4f}"),
     ]
     for judged in pair["judged"]:
-        who = f"on {judged['rows']:,} labelled rows of {judged['customers']:,} customers"
+        who = f"on {judged['rows']:,} labelled rows of {judged['entities']:,} customers"
         if judged["reason"]:
             lines.append((f"labelled, {judged['population']}", f"no figures {who}, {judged['reason']}"))
         for name, paired in judged["metrics"].items():

@@ -95,7 +95,7 @@ class Quality:
     week: str
     population: str
     rows: int
-    customers: int
+    entities: int
     churned: int
     figures: Mapping[str, Estimate]
     gaps: Mapping[str, Estimate]
@@ -225,7 +225,7 @@ def _judged(
                 week=str(week),
                 population=population,
                 rows=len(churned),
-                customers=int(customers.max()) + 1,
+                entities=int(customers.max()) + 1,
                 churned=int(churned.sum()),
                 figures=figures,
                 gaps={
