@@ -12,6 +12,7 @@ from skl2onnx.common.shape_calculator import (
 
 from scoring.models.pipeline_parts import parts
 from scoring.models.stored_pipeline import BOOSTERS
+from training.compilation.exact_steps import register_exact_steps
 
 _CONVERTERS = {
     "lightgbm": ("LGBMClassifier", "LGBMRegressor", "lightgbm.operator_converters.LightGbm", "convert_lightgbm"),
@@ -21,7 +22,7 @@ _CONVERTERS = {
 
 
 def register_converters() -> None:
-    """Register converters with skl2onnx for the installed boosters; idempotent."""
+    """Register converters with skl2onnx for the installed boosters and the steps before them; idempotent."""
     for library, (classifier, regressor, module, name) in _CONVERTERS.items():
         if find_spec(library) is None:
             continue
@@ -37,6 +38,7 @@ def register_converters() -> None:
         update_registered_converter(
             getattr(models, regressor), regressor, calculate_linear_regressor_output_shapes, convert
         )
+    register_exact_steps()
 
 
 def booster_in(pipeline: Any) -> str:

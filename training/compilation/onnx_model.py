@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.pipeline import Pipeline
@@ -15,8 +14,9 @@ from scoring.agreement import CONVERTED, deviations
 from scoring.errors import ModelError
 from scoring.models.onnx_scorer import ANY_BINARY, onnx_scorer
 from scoring.models.task_models import PredictedTask, task_model
-from scoring.task_outputs import rules_of
+from scoring.task_outputs import Floats, TaskOutputs, rules_of
 from training.compilation.boosters import booster_in, register_converters
+from training.compilation.exact_steps import with_exact_steps
 from training.compilation.float32_thresholds import with_float32_thresholds
 from training.compilation.proof_rows import proof_rows
 from training.errors import ModelImportError
@@ -35,7 +35,7 @@ class OnnxComparison:
     Differences are relative to scores beyond 1, see `scoring.agreement.deviations`.
 
     rows, largest_difference: on n real rows.
-    changed_decisions: there; for a multi-class model, rows with another class. None: the task has no decision.
+    changed_decisions: there; of a multi-class model, rows with another, less likely class. None: no decision is made.
     threshold_rows, difference_at_thresholds: on rows at the model's own thresholds.
     """
 
@@ -76,11 +76,13 @@ def compile_to_onnx(pipeline: Pipeline, inputs: int, task: PredictedTask = ANY_B
     register_converters()
     try:
         copied = with_float32_thresholds(pipeline)
+        boosted = bool(booster_in(copied))
+        with_exact_steps(copied, scalers=boosted)
         model = to_onnx(
             copied,
             initial_types=[("features", FloatTensorType([None, inputs]))],
             options={id(copied): {"zipmap": False}} if hasattr(copied, "classes_") else None,
-            target_opset=_BOOSTERS_OPSET if booster_in(copied) else None,
+            target_opset=_BOOSTERS_OPSET if boosted else None,
         )
         compiled = bytes(model.SerializeToString())
         onnx_scorer(compiled, task)
@@ -104,24 +106,43 @@ def compare(
         task: of the contract.
         at_thresholds: False: compare only the given rows.
     """
-    score, own = onnx_scorer(onnx_model, task), task_model(task)
-
-    def both(rows: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        given = np.ascontiguousarray(rows.to_numpy(dtype=np.float32))
-        answered = np.asarray(own.answered_by(pipeline, rows), dtype=np.float64)
-        return own.scores(answered), score(given).astype(np.float64)
-
-    expected, found = both(matrix)
-    near = pd.DataFrame(columns=matrix.columns, dtype=np.float32)
-    real = matrix.to_numpy(dtype=np.float32)
-    real = real[np.isfinite(real).all(axis=1)]
-    if at_thresholds and len(real):
-        near = pd.DataFrame(proof_rows(pipeline, real), columns=matrix.columns)
-    decided, found_decided = (rules_of(task).of(scores)[1:] for scores in (expected, found))
+    expected, found = _answers(pipeline, onnx_model, matrix, task)
+    rows, difference = difference_at_thresholds(pipeline, onnx_model, matrix, task) if at_thresholds else (0, 0.0)
     return OnnxComparison(
         rows=len(matrix),
         largest_difference=float(deviations(expected, found).max()),
-        changed_decisions=int((decided[0] != found_decided[0]).sum()) if decided else None,
-        threshold_rows=len(near),
-        difference_at_thresholds=float(deviations(*both(near)).max()) if len(near) else 0.0,
+        changed_decisions=_changed_decisions(rules_of(task), expected, found),
+        threshold_rows=rows,
+        difference_at_thresholds=difference,
     )
+
+
+def difference_at_thresholds(
+    pipeline: Pipeline, onnx_model: bytes, matrix: pd.DataFrame, task: PredictedTask
+) -> tuple[int, float]:
+    """Number of rows made at the model's own thresholds from these rows, and the largest difference on them."""
+    real = matrix.to_numpy(dtype=np.float32)
+    real = real[np.isfinite(real).all(axis=1)]
+    near = proof_rows(pipeline, real) if len(real) else real
+    if not len(near):
+        return 0, 0.0
+    rows = pd.DataFrame(near, columns=matrix.columns)
+    return len(rows), float(deviations(*_answers(pipeline, onnx_model, rows, task)).max())
+
+
+def _answers(pipeline: Pipeline, onnx_model: bytes, rows: pd.DataFrame, task: PredictedTask) -> tuple[Floats, Floats]:
+    own = task_model(task)
+    answered = own.scores(np.asarray(own.answered_by(pipeline, rows), dtype=np.float64))
+    score = onnx_scorer(onnx_model, task)
+    return answered, score(np.ascontiguousarray(rows.to_numpy(dtype=np.float32))).astype(np.float64)
+
+
+def _changed_decisions(rules: TaskOutputs, expected: Floats, found: Floats) -> int | None:
+    """Rows with another decision. Of classes that are equally likely within rounding, either is the same answer."""
+    decided, other = rules.of(expected)[1:], rules.of(found)[1:]
+    if not decided:
+        return None
+    if expected.ndim == 1:
+        return int((decided[0] != other[0]).sum())
+    rows = np.arange(len(expected))
+    return int((expected[rows, other[0]] < expected[rows, decided[0]] - MAX_DIFFERENCE).sum())

@@ -64,9 +64,13 @@ def check_registrable(pipeline: Pipeline, rows: pd.DataFrame, task: PredictedTas
     types = _types(pipeline, what)
     if library := booster_in(pipeline):
         try:
-            onnx_model.compile_to_onnx(pipeline, rows.shape[1], task)
+            compiled = onnx_model.compile_to_onnx(pipeline, rows.shape[1], task)
+            made, difference = onnx_model.difference_at_thresholds(pipeline, compiled, rows, task)
         except ModelImportError as error:
             raise TrainingError(f"{what} cannot be served: {booster_refusal(library, str(error))}") from None
+        if not difference <= onnx_model.MAX_DIFFERENCE:
+            said = f"ONNX answers otherwise: {made:,} rows at its thresholds, largest difference {difference:.1e}"
+            raise TrainingError(f"{what} cannot be served: {booster_refusal(library, said)}")
     return types
 
 
@@ -74,7 +78,8 @@ def booster_refusal(library: str, reason: str) -> str:
     """The message for a booster that ONNX cannot express: why it cannot be served, and the remedy."""
     return (
         f"{library} models are served only as ONNX, and this one cannot be: {reason}; "
-        "use the booster alone, without other steps, or an estimator of scikit-learn"
+        "use the booster alone, or after a StandardScaler, MinMaxScaler, SimpleImputer or OneHotEncoder, "
+        "or an estimator of scikit-learn"
     )
 
 
