@@ -41,7 +41,7 @@ class Frozen(BaseModel):
 
 
 class EntityKey(Frozen):
-    """One join key of the entity, e.g. `customer_id`."""
+    """One join key of the entity, e.g. `user_id`."""
 
     join_key: str
     dtype: KeyDtype

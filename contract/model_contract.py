@@ -81,7 +81,7 @@ class ClassScores(Frozen):
 class ModelContract(Frozen):
     """What one model version promises.
 
-    entity: what the join keys identify, e.g. `customer`; unknown keys get the status `unknown_<entity>`.
+    entity: what the join keys identify, e.g. `user`; unknown keys get the status `unknown_<entity>`.
     inputs: in model order.
     outputs: members of the answer, in the order of `OUTPUT_KINDS` for the task.
     training_window: first and last cut-off, the end of the last label window, and the cut-off whose rows the histograms

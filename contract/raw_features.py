@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class RawFeatures:
-    """Values of k inputs and event times of v stored views for n customers.
+    """Values of k inputs and event times of v stored views for n rows.
 
     values: float64 (n, k) in contract order; NaN: the store has no value.
     event_times: float64 (n, v) in the order of `Resolver.views`, unix seconds of each view's row; NaN: no row. None if

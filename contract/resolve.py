@@ -62,7 +62,7 @@ class ResolvedFeatures:
     states: uint8 (n, k) of `FeatureState`.
     defaulted: bool (n, k), the contract's default was used.
     ages: float64 (n, k) seconds; NaN: no row, or the age is unknown.
-    known: bool (n,), the store has at least one row of this customer.
+    known: bool (n,), the store has at least one row of this key.
     refused: bool (n,), the contract forbids scoring this row.
     """
 
@@ -87,7 +87,7 @@ class ResolvedFeatures:
         )
 
     def all_issues(self) -> "FeatureIssues":
-        """The features that are not fresh, of all rows at once; unknown customers have none."""
+        """The features that are not fresh, of all rows at once; unknown keys have none."""
         rows, columns = np.nonzero(self.states * self.known[:, None])
         states = self.states[rows, columns]
         ages = self.ages[rows, columns]

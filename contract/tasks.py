@@ -113,7 +113,7 @@ class Output(Frozen):
 def outputs_of(kind: TaskKind, target: str) -> tuple[Output, ...]:
     """The outputs of a task, named after its target.
 
-    `churn` of a binary task gives `churn_probability` and `churn`, `department` of a multi-class task
+    `click` of a binary task gives `click_probability` and `click`, `department` of a multi-class task
     `department_probabilities` and `department`, `spend` of a regression `spend`.
     """
     names = {"probability": f"{target}_probability", "probabilities": f"{target}_probabilities"}

@@ -44,7 +44,7 @@ def quality_options(labels_required: bool) -> Callable[[Declared], Declared]:
 
     def declare(command: Declared) -> Declared:
         @between_option("requested")
-        @click.option("--labels", type=Path, required=labels_required, help=".parquet or .csv: request_id, churned.")
+        @click.option("--labels", type=Path, required=labels_required, help=".parquet or .csv: request_id, row, label.")
         @click.option("--out", type=Path, default=Path("var/live_quality"), show_default=True, help="Report's folder.")
         @click.option("--resamples", type=int, default=200, show_default=True, help="Of the bootstrap.")
         @click.option("--population", help="The population to judge beside all rows; default all of the contract's.")
