@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.linear_model import LogisticRegression
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import Pipeline
 
-from contract import BinaryTask, DecisionThreshold
+from contract import BinaryTask, DecisionThreshold, MulticlassTask, RegressionTask
 from scoring.models.onnx_scorer import ANY_BINARY, onnx_scorer
 from tests.models.fakes import DAYS_SINCE, DEFAULTS, training_rows
 from training.churn.candidates import CANDIDATES
@@ -119,6 +120,34 @@ def test_comparing_reports_a_difference_of_a_single_row() -> None:
     moved = np.abs(onnx_scorer(compiled)(pushed.to_numpy(dtype=np.float32)) - answers)
 
     assert 1 == int((moved > MAX_DIFFERENCE).sum())
+
+
+def test_classes_with_equal_votes_are_the_same_answer_and_a_less_likely_class_is_a_changed_decision() -> None:
+    random = np.random.default_rng(1)
+    rows = pd.DataFrame(np.floor(random.exponential(20, (600, 4))), columns=list("abcd"), dtype=np.float32)
+    labels = np.digitize(rows["b"] - 2 * rows["a"], [-30, 0])
+    task = MulticlassTask(classes=("low", "middle", "high"))
+    forest = Pipeline([("model", RandomForestClassifier(8, max_depth=4, random_state=1))]).fit(rows, labels)
+    other = Pipeline([("model", RandomForestClassifier(8, max_depth=4, random_state=1))]).fit(rows, 2 - labels)
+
+    same = compare(forest, compile_to_onnx(forest, 4, task), rows, task)
+    turned = compare(forest, compile_to_onnx(other, 4, task), rows, task)
+
+    assert same.equal, str(same)
+    assert turned.changed_decisions
+    assert not turned.equal
+
+
+def test_a_regression_is_compared_relative_to_its_values_and_decides_nothing() -> None:
+    rows, churned = training_rows(seed=5, rows=300)
+    value = 1e6 * (1 + churned + rows[DAYS_SINCE] / 100)
+    pipeline = Pipeline([("model", LinearRegression())]).fit(rows, value)
+
+    found = compare(pipeline, compile_to_onnx(pipeline, INPUTS, RegressionTask()), rows, RegressionTask())
+
+    assert found.equal, str(found)
+    assert found.changed_decisions is None
+    assert "decisions" not in str(found)
 
 
 class _HomeMade(TransformerMixin, BaseEstimator):  # type: ignore[misc]
