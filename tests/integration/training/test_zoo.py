@@ -87,11 +87,11 @@ def boosted(**settings: object) -> HistGradientBoostingClassifier:
 ZOO = {
     "logistic": Case(linear, explained=True),
     "power transform": Case(lambda: make_pipeline(PowerTransformer(), LogisticRegression()), explained=True),
-    "gradient descent": Case(lambda: scaled(SGDClassifier(loss="log_loss", random_state=1))),
-    "tree": Case(tree),
-    "random forest": Case(forest),
-    "extra trees": Case(lambda: ExtraTreesClassifier(8, max_depth=6, random_state=1)),
-    "gradient boosting": Case(lambda: GradientBoostingClassifier(n_estimators=8, random_state=1)),
+    "gradient descent": Case(lambda: scaled(SGDClassifier(loss="log_loss", random_state=1)), explained=True),
+    "tree": Case(tree, explained=True),
+    "random forest": Case(forest, explained=True),
+    "extra trees": Case(lambda: ExtraTreesClassifier(8, max_depth=6, random_state=1), explained=True),
+    "gradient boosting": Case(lambda: GradientBoostingClassifier(n_estimators=8, random_state=1), explained=True),
     "histogram boosting": Case(boosted, explained=True),
     "bagging": Case(lambda: BaggingClassifier(tree(), n_estimators=4, max_features=0.5, random_state=1)),
     "AdaBoost": Case(lambda: AdaBoostClassifier(n_estimators=6, random_state=1)),
@@ -109,8 +109,8 @@ ZOO = {
     # what is converted without an error, and wrongly
     "splits by categories": Case(lambda: boosted(categorical_features=[0]), "sklearn", BY_CATEGORY),
     "a scaler before boosted trees": Case(lambda: scaled(boosted()), "sklearn", explained=True),
-    "a scaler before a tree": Case(lambda: scaled(tree()), "sklearn"),
-    "linear discriminant": Case(lambda: scaled(LinearDiscriminantAnalysis()), "sklearn"),
+    "a scaler before a tree": Case(lambda: scaled(tree()), "sklearn", explained=True),
+    "linear discriminant": Case(lambda: scaled(LinearDiscriminantAnalysis()), "sklearn", explained=True),
 }
 
 
