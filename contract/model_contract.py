@@ -94,6 +94,7 @@ class ModelContract(Frozen):
     label: None in contracts older than this member.
     populations: prefix of a metric's name → the population it is computed on, beside `all`.
     headline: which metric versions are compared by.
+    age_feature: input that says for how long an entity has been known; None if none does.
     trusted_types: types in the stored pipeline beyond the scoring room's `TRUSTED_TYPES`. A process loads the pipeline
         only if its settings trust each of them. Not in the document if empty.
     """
@@ -115,6 +116,7 @@ class ModelContract(Frozen):
     label: Label | None = None
     populations: dict[str, Population] = Field(default_factory=dict)
     headline: Headline
+    age_feature: str | None = None
     trusted_types: tuple[str, ...] = Field(default=(), exclude_if=lambda types: not types)
 
     _version_1: version_1.ModelContract | None = PrivateAttr(default=None)
@@ -132,6 +134,8 @@ class ModelContract(Frozen):
         for population, members in self.populations.items():
             if members.feature not in names:
                 raise ValueError(f"populations.{population}: {members.feature!r} is not an input")
+        if self.age_feature is not None and self.age_feature not in names:
+            raise ValueError(f"age_feature: {self.age_feature!r} is not an input")
         if self.headline.population not in (EVERYONE, *self.populations):
             raise ValueError(f"headline.population: {self.headline.population!r} is not a population")
         offered = {f.name: f for f in self.feature_schema.features}

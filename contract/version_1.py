@@ -17,6 +17,7 @@ _ACTIVE = "active"
 _RECENCY = "customer_recency__days_since_last_order"
 _ACTIVE_DAYS = 180.0
 """The headline population of contracts older than the member `populations`."""
+_TENURE = "customer_recency__tenure_days"
 
 
 class Label(Frozen):
@@ -77,7 +78,8 @@ def upgraded(document: Mapping[str, Any]) -> dict[str, Any]:
     """The members of version 2 for a valid document of version 1, as JSON values."""
     kept = {name: value for name, value in document.items() if name not in ("class_names", "threshold")}
     populations = document.get("populations") or {}
-    if not populations and any(given["name"] == _RECENCY for given in document["inputs"]):
+    inputs = {given["name"] for given in document["inputs"]}
+    if not populations and _RECENCY in inputs:
         populations = {_ACTIVE: {"feature": _RECENCY, "at_most": _ACTIVE_DAYS}}
     return {
         **kept,
@@ -90,4 +92,5 @@ def upgraded(document: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "populations": populations,
         "headline": {"population": _ACTIVE if _ACTIVE in populations else "all", "metric": "roc_auc"},
+        "age_feature": _TENURE if _TENURE in inputs else None,
     }

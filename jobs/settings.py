@@ -84,9 +84,9 @@ class JobsSettings(JobsLogSettings):
     drift_min_psi_of: str = ""
     """The same for single columns: `column:index`, separated by spaces."""
 
-    drift_age_feature: str = "customer_recency__tenure_days"
-    """Feature that tells for how long an entity has been known. Entities older than all in the baseline are not
-    compared.
+    drift_age_feature: str = ""
+    """Input that says for how long an entity has been known; by default the one that the model's contract names.
+    Entities older than all in the baseline are not compared.
     """
 
     @model_validator(mode="after")

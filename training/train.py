@@ -128,6 +128,7 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
             label=label_of(case, settings),
             populations=dict(case.populations),
             headline=Headline(population=population, metric=metric),
+            age_feature=case.age_feature,
         )
         requested_at = test.rows.entities["event_timestamp"]
         test_set = test_rows(test.matrix, requested_at, test.labels, test.populations, scores)

@@ -168,6 +168,7 @@ class UseCase:
     populations: name → rows with metrics of their own, beside `all`.
     headline: population and metric by which models are compared; None: all rows, the task's usual metric.
     segments: parts of the rows that are compared one by one: a feature for its terciles, or `feature:edge:edge`.
+    age_feature: input that says for how long an entity has been known; drift is looked for among entities of like age.
     outcomes: (entities, environment variables, days) → the same rows with the column `label`, null where it cannot be
         known yet. Entities have the join keys and `event_timestamp`. None: predictions cannot be labelled later.
     """
@@ -184,6 +185,7 @@ class UseCase:
     headline: tuple[str, str] | None = None
     segments: tuple[str, ...] = ()
     gate: Gate = Gate()
+    age_feature: str | None = None
     outcomes: Callable[[pd.DataFrame, Mapping[str, str], int], pd.DataFrame] | None = None
 
     @property

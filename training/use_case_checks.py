@@ -47,6 +47,8 @@ def _mistakes(case: UseCase, schema: FeatureSchema, settings: TrainingSettings) 
     for description in settings.segments.split():
         if (feature := description.split(":")[0]) not in inputs:
             yield f"segments: {feature!r} {offered}"
+    if case.age_feature is not None and case.age_feature not in inputs:
+        yield f"age_feature: {case.age_feature!r} {offered}"
     if not case.candidates:
         yield "candidates: there is none"
     for name, candidate in case.candidates.items():

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from contract import ModelContract
 from contract.histogram import Histogram
 from jobs.drift.baseline import Baseline, BaselineChoice, trained_baseline
 from jobs.drift.page import drift_page, metrics_of
@@ -51,7 +52,7 @@ class DriftWatch:
     out: folder of the report.
     since, until: live rows are those in [since, until), UTC; None is an open end. Rows of the baseline are not live
         rows. Without `since`, neither are rows before the baseline.
-    age_feature: the input that says for how long an entity has been known.
+    age_feature: the input that says for how long an entity has been known; empty: the one that the contract names.
     """
 
     out: Path
@@ -60,6 +61,10 @@ class DriftWatch:
     baseline: BaselineChoice = field(default_factory=lambda: BaselineChoice("training"))
     thresholds: Thresholds = field(default_factory=Thresholds)
     age_feature: str = ""
+
+    def age_of(self, contract: ModelContract) -> str:
+        """The input that says for how long an entity has been known; empty if none does."""
+        return self.age_feature or contract.age_feature or ""
 
     @classmethod
     def of(
@@ -201,14 +206,15 @@ def _compared(version: _VersionRows, watch: DriftWatch, models: int) -> tuple[di
         models: number of models in this report; they share its rate of false alarms.
     """
     contract = version.model.contract
+    age_feature = watch.age_of(contract)
     if version.window is None:
-        baseline = trained_baseline(contract, watch.age_feature)
+        baseline = trained_baseline(contract, age_feature)
     else:
         baseline = _logged_baseline(version, version.window, watch)
     rows = version.live.frame()
     older = np.zeros(len(rows), dtype=bool)
     if baseline.oldest is not None:
-        older = rows[watch.age_feature].to_numpy() > baseline.oldest
+        older = rows[age_feature].to_numpy() > baseline.oldest
     live = rows[~older]
     if len(live) < FEWEST_ENTITIES:
         but = f", {older.sum():,} more are older than all of the baseline" if older.any() else ""
@@ -230,7 +236,7 @@ def _compared(version: _VersionRows, watch: DriftWatch, models: int) -> tuple[di
         "first": first,
         "last": last,
         "baseline": {"kind": watch.baseline.kind, "what": baseline.what, "rows": baseline.rows},
-        "age_feature": watch.age_feature if baseline.oldest is not None else None,
+        "age_feature": age_feature if baseline.oldest is not None else None,
         "oldest_in_baseline": baseline.oldest,
         "older_left_out": int(older.sum()),
         "level": shared.alpha / len(found),
@@ -252,9 +258,10 @@ def _logged_baseline(version: _VersionRows, window: tuple[datetime, datetime], w
             f"{len(rows):,} entities of {version.model.tag} in its baseline, {what}; at least {FEWEST_ENTITIES} "
             "entities are needed"
         )
-    ages = rows[watch.age_feature].to_numpy() if watch.age_feature in rows else np.empty(0)
-    ages = ages[np.isfinite(ages)]
     contract = version.model.contract
+    age_feature = watch.age_of(contract)
+    ages = rows[age_feature].to_numpy() if age_feature in rows else np.empty(0)
+    ages = ages[np.isfinite(ages)]
     scores = score_columns(contract)
     counted = {name: Histogram.of(rows[name].to_numpy()) for name in contract.feature_names}
     return Baseline(

@@ -24,5 +24,6 @@ USE_CASE = UseCase(
     populations={"active": at_most(_RECENCY, ACTIVE_DAYS)},
     headline=("active", "roc_auc"),
     segments=(_RECENCY, "customer_lifetime__order_count:2:4"),
+    age_feature="customer_recency__tenure_days",
     gate=Gate(max_loss=0.01, max_segment_loss=0.01, max_calibration_error=0.05, max_calibration_loss=0.02),
 )

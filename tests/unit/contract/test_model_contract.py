@@ -63,6 +63,7 @@ CHANGES: dict[str, object] = {
     "task": BinaryTask(classes=("churns", "stays"), threshold=THRESHOLD),
     "outputs": outputs_of("binary", "left"),
     "headline": Headline(population="all", metric="brier"),
+    "age_feature": "recency__days",
     "training_window": {"first": "2023-01-01T00:00:00+00:00"},
     "data_fingerprint": "00" * 32,
     "metrics": {"roc_auc": 0.81},
@@ -207,6 +208,11 @@ def test_a_population_of_a_feature_that_is_no_input_is_refused_and_named() -> No
 def test_a_population_without_a_bound_is_refused() -> None:
     with pytest.raises(ValidationError, match="at_least or at_most is needed"):
         Population(feature="windowed__orders")
+
+
+def test_an_age_that_is_no_input_is_refused_and_named() -> None:
+    with pytest.raises(ValidationError, match=r"age_feature: 'shoe_size' is not an input"):
+        contract(age_feature="shoe_size")
 
 
 def test_a_headline_of_a_population_that_is_not_promised_is_refused_and_named() -> None:

@@ -18,7 +18,7 @@ WITHOUT_LABEL = "49e57d0e7e3c560be279e94fad70bdcdc17d4c1b390a1440b010fd761b9fbb0
 def document(**changes: Any) -> dict[str, Any]:
     """The members of `contract()` as version 1 wrote them, without those of later dates."""
     members = contract().document
-    for later in ("schema_version", "entity", "task", "outputs", "label", "populations", "headline"):
+    for later in ("schema_version", "entity", "task", "outputs", "label", "populations", "headline", "age_feature"):
         del members[later]
     first = {"schema_version": 1, "class_names": ["stays", "churns"], "threshold": {"value": 0.5, "rule": "youden"}}
     return {**first, **members, **changes}
