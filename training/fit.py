@@ -11,7 +11,7 @@ import pandas as pd
 
 from contract import Population
 from contract.model_contract import EVERYONE
-from scoring.evaluation import Bools, Floats, Labels, metrics_of
+from scoring.evaluation import Bools, Floats, Labels, LabelsError, metrics_of
 from training.data.dataset import LabelledRows
 from training.errors import DatasetError, TrainingError
 from training.settings import TrainingSettings
@@ -45,7 +45,7 @@ class Split:
 
 
 def check_labels(split: str, rows: Split, task: Task) -> None:
-    """Refuse a split with too few rows of a class for a model or an interval.
+    """Refuse labels that do not fit the task, and a split with too few rows of a class for a model or an interval.
 
     Raises:
         DatasetError: names split, population and counts.
@@ -53,9 +53,13 @@ def check_labels(split: str, rows: Split, task: Task) -> None:
     metrics = metrics_of(task.kind)
     for population, chosen in rows.populations.items():
         labels = rows.labels[chosen]
-        if said := metrics.too_few(labels, None, task.class_names):
+        said = metrics.too_few(labels, None, task.class_names)
+        try:
+            metrics.check(labels, task.class_names)
+        except LabelsError as error:
+            said = said or str(error)
+        if said:
             raise DatasetError(f"{split} split, population {population!r}: {said}")
-        metrics.check(labels, task.class_names)
 
 
 def choose_candidate(

@@ -19,7 +19,7 @@ def _of_use_case(value: Callable[[UseCase], Any], **bounds: Any) -> Any:
 
         return value(current_use_case())
 
-    return Field(default_factory=default, **bounds)
+    return Field(default_factory=default, validate_default=True, **bounds)
 
 
 class TrainingLogSettings(LogSettings):

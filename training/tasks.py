@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from contract import BinaryTask, DecisionThreshold, MulticlassTask, RegressionTask
 from scoring.evaluation import Bools, Floats, Labels, TaskKind, youden_threshold
-from training.errors import DatasetError
+from training.errors import DatasetError, UseCaseError
 
 
 class Task(Protocol):
@@ -68,7 +68,7 @@ class Binary:
         return self.classes
 
     def labels(self, column: "pd.Series[Any]") -> Labels:
-        if column.dtype == bool:
+        if pd.api.types.is_bool_dtype(column) and not column.isna().any():
             return column.to_numpy(dtype=bool)
         codes = _codes(column, self.target, self.classes)
         positive: Bools = codes == 1
@@ -79,7 +79,9 @@ class Binary:
         return scores
 
     def promised(self, labels: Labels, scores: Floats) -> BinaryTask:
-        value = round(self.threshold(labels, scores), 6)
+        value = round(float(self.threshold(labels, scores)), 6)
+        if not 0 <= value <= 1:
+            raise UseCaseError(f"task: threshold: {value:g} is no probability")
         return BinaryTask(classes=self.classes, threshold=DecisionThreshold(value=value, rule=self.rule))
 
 
@@ -131,9 +133,12 @@ class Regression:
         return ()
 
     def labels(self, column: "pd.Series[Any]") -> Labels:
-        if column.dtype == bool or not pd.api.types.is_numeric_dtype(column):
+        if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
             raise DatasetError(f"labels: {self.target!r} is {column.dtype}; a regression needs numbers")
-        return column.to_numpy(dtype=np.float64)
+        labels: Floats = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        if bad := int((~np.isfinite(labels)).sum()):
+            raise DatasetError(f"labels: {self.target!r} is null or infinite in {bad:,} of {len(labels):,} rows")
+        return labels
 
     def scores(self, pipeline: Any, matrix: pd.DataFrame) -> Floats:
         values: Floats = np.ravel(pipeline.predict(matrix)).astype(np.float64)
@@ -151,6 +156,6 @@ def _codes(column: "pd.Series[Any]", target: str, classes: tuple[str, ...]) -> N
     codes: NDArray[np.int64] = pd.Categorical(column, categories=list(classes)).codes.astype(np.int64)
     if (codes < 0).any():
         found = column[codes < 0]
-        what = "null" if found.isna().any() else repr(found.iloc[0])
+        what = "null" if found.isna().any() else repr(found.tolist()[0])
         raise DatasetError(f"labels: {target!r} has {what}, which is not one of the classes {', '.join(classes)}")
     return codes

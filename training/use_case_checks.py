@@ -1,5 +1,6 @@
 """Checks a use case against itself and the feature registry before a row is read."""
 
+import re
 from collections.abc import Iterator
 
 from contract import FeatureSchema, outputs_of
@@ -8,7 +9,9 @@ from contract.tasks import RESERVED_NAMES
 from scoring.evaluation import LabelsError, metrics_of
 from training.errors import UseCaseError
 from training.settings import TrainingSettings
-from training.use_case import UseCase
+from training.use_case import Candidate, Regression, UseCase
+
+_NAME = re.compile(r"[A-Za-z0-9_]+")
 
 
 def check_before_reading(case: UseCase, schema: FeatureSchema, settings: TrainingSettings) -> None:
@@ -23,6 +26,9 @@ def check_before_reading(case: UseCase, schema: FeatureSchema, settings: Trainin
 
 def _mistakes(case: UseCase, schema: FeatureSchema, settings: TrainingSettings) -> Iterator[str]:
     inputs = {feature.name for feature in schema.features}
+    for what, name in _names(case):
+        if not _NAME.fullmatch(name):
+            yield f"{what}: {name!r} is no name for metrics; use letters, digits and _"
     offered = f"is not a feature of {schema.feature_service!r}"
     yield from _of_task(case, schema)
     if case.baseline.feature not in inputs:
@@ -52,7 +58,14 @@ def _mistakes(case: UseCase, schema: FeatureSchema, settings: TrainingSettings) 
     if not case.candidates:
         yield "candidates: there is none"
     for name, candidate in case.candidates.items():
-        yield from _of_candidate(name, candidate(settings.seed), case)
+        yield from _of_candidate(name, candidate, settings.seed, case)
+
+
+def _names(case: UseCase) -> Iterator[tuple[str, str]]:
+    """Member → name that is part of a metric's name."""
+    yield "baseline", case.baseline.name
+    yield from ((f"populations[{name!r}]", name) for name in case.populations)
+    yield from ((f"candidates[{name!r}]", name) for name in case.candidates)
 
 
 def _of_task(case: UseCase, schema: FeatureSchema) -> Iterator[str]:
@@ -64,13 +77,27 @@ def _of_task(case: UseCase, schema: FeatureSchema) -> Iterator[str]:
         if name in taken:
             yield f"task: an answer's member would be named {name!r}, which is taken; give the target another name"
     names = case.task.class_names
+    if not all(isinstance(name, str) and name for name in names):
+        yield f"task: classes: {names!r} are not all text; a class has a name"
     if len(set(names)) != len(names):
         yield "task: classes: a class is listed twice"
     if case.task.kind == "multiclass" and len(names) < 2:
         yield "task: classes: at least two are needed"
+    if case.task.kind == "binary" and len(names) != 2:
+        yield f"task: classes: {len(names)} are listed; a binary task has two, the negative one first"
+    if isinstance(case.task, Regression):
+        low, high = case.task.at_least, case.task.at_most
+        if low is not None and high is not None and not low < high:
+            yield f"task: at_least: {low:g} is not below at_most, {high:g}"
 
 
-def _of_candidate(name: str, made: object, case: UseCase) -> Iterator[str]:
+def _of_candidate(name: str, candidate: Candidate, seed: int, case: UseCase) -> Iterator[str]:
+    try:
+        made = candidate(seed)
+    except Exception as error:  # whatever the user's code raises
+        said = (str(error).splitlines() or [""])[0]
+        yield f"candidates[{name!r}]: a call with the seed raised {type(error).__name__}: {said}"
+        return
     if not callable(getattr(made, "fit", None)):
         yield f"candidates[{name!r}]: it makes a {type(made).__name__}, which is no estimator of scikit-learn"
         return

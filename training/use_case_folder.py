@@ -1,6 +1,7 @@
 """Loads the use case that the variable `USE_CASE` names."""
 
 import importlib
+import importlib.machinery
 import importlib.util
 import logging
 import os
@@ -41,9 +42,9 @@ def load_use_case(folder: Path) -> UseCase:
         raise UseCaseError(f"USE_CASE: {file} does not exist; name a folder with a {_FILE}")
     try:
         module = _imported(file)
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
         _LOG.exception("the traceback of %s", file)
-        said = (str(error).splitlines() or [""])[0]
+        said = (str(error).splitlines() or [""])[0] + _remedy(error, folder)
         raise UseCaseError(f"USE_CASE: {file} cannot be imported: {type(error).__name__}: {said}") from None
     found = getattr(module, _NAME, None)
     if not isinstance(found, UseCase):
@@ -56,11 +57,18 @@ def _imported(file: Path) -> ModuleType:
     resolved = file.resolve()
     if resolved.is_relative_to(PROJECT_ROOT):
         return importlib.import_module(".".join(resolved.relative_to(PROJECT_ROOT).with_suffix("").parts))
-    name = f"use_case_of_{resolved.parent.name}"
-    spec = importlib.util.spec_from_file_location(name, resolved)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{resolved} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    package = f"use_case_of_{resolved.parent.name}"
+    for name in [name for name in sys.modules if f"{name}.".startswith(f"{package}.")]:
+        del sys.modules[name]  # of another folder with this name
+    spec = importlib.machinery.ModuleSpec(package, None, is_package=True)
+    spec.submodule_search_locations = [str(resolved.parent)]
+    sys.modules[package] = importlib.util.module_from_spec(spec)
+    return importlib.import_module(f"{package}.{resolved.stem}")
+
+
+def _remedy(error: BaseException, folder: Path) -> str:
+    """What to write instead of `from labels import …` for a module beside `use_case.py`."""
+    name = error.name if isinstance(error, ModuleNotFoundError) else None
+    if name and (folder / f"{name}.py").is_file():
+        return f"; for the {name}.py of this folder write `from .{name} import …`"
+    return ""

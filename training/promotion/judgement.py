@@ -109,9 +109,11 @@ def compare_versions(
     """Score the candidate's test rows with both models and compare the results.
 
     Raises:
-        TrainingError: there are no rows with both models' inputs that neither was fitted on.
+        TrainingError: the use case has another task or headline population than the candidate; or there are no rows
+            with both models' inputs that neither was fitted on.
     """
     rows = JudgedRows.of(candidate.registered.test_set)
+    _refuse_other_use_case(case, candidate, rows)
     _refuse_fitted_after(champion, candidate, rows)
     servables = {"champion": champion, "candidate": candidate}
     matrices = {
@@ -142,6 +144,14 @@ def compare_versions(
         segments_of(rows.inputs, settings.segments),
         settings,
     )
+
+
+def _refuse_other_use_case(case: UseCase, candidate: Servable, rows: JudgedRows) -> None:
+    task, population = candidate.contract.task, case.judged_by[0]
+    if (task.kind, task.class_names) != (case.task.kind, case.task.class_names):
+        raise TrainingError(f"its task is not that of the use case {case.name!r}; does USE_CASE name the right folder?")
+    if population not in rows.populations:
+        raise TrainingError(f"its test rows do not say who belongs to {population!r}, the headline's population; train again")
 
 
 def _answered(servable: Servable, scores: NDArray[np.float32]) -> Scored:
