@@ -5,11 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import yaml
 
 from artefacts.addresses import PROJECT_ROOT, Artefacts
 from artefacts.offline_place import another_store, refusal
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
+_FEAST_FILE = "feature_store.yaml"
 REDIS_OPTIONS = {"socket_connect_timeout": "2", "socket_timeout": "20"}
 
 
@@ -33,8 +36,9 @@ def apply(artefacts: Artefacts) -> None:
     changes a copy under a lock, and the copy replaces the file in one step. A database needs neither.
 
     Raises:
-        JobError: `feast apply` failed; its last lines are quoted.
+        JobError: another use case has this Feast project; or `feast apply` failed, and its last lines are quoted.
     """
+    refuse_shared_project(artefacts.feature_repo, feature_repositories())
     try:
         with _registry_lock(artefacts) as registry:
             if registry is None:
@@ -43,6 +47,43 @@ def apply(artefacts: Artefacts) -> None:
                 _apply_to_a_copy(artefacts, registry)
     except OSError as error:
         raise JobError(f"FEAST_REGISTRY: {error.filename}: {error.strerror}") from None
+
+
+def feature_repositories(root: Path = PROJECT_ROOT) -> list[Path]:
+    """Feast repositories of all use cases in a checkout."""
+    return [root / "feature_repo", *sorted(root.glob("use_cases/*/feature_repo"))]
+
+
+def refuse_shared_project(repository: Path, others: Iterable[Path]) -> None:
+    """Refuse a Feast project whose name another repository has, or ends with, or that ends with another's.
+
+    Use cases share Feast's registry and Redis. `feast apply` deletes what a project has and the repository has not.
+    Keys in Redis end with the project's name, and so do the patterns of its users' permissions.
+
+    Raises:
+        JobError: names both repositories.
+    """
+    project = _project_of(repository)
+    for other in others:
+        if other.resolve() == repository.resolve() or (theirs := _project_of(other)) is None or project is None:
+            continue
+        if project.endswith(theirs) or theirs.endswith(project):
+            ends = f"the project {theirs!r}, and one name ends with the other"
+            raise JobError(
+                f"{repository / _FEAST_FILE}: project {project!r}: {other / _FEAST_FILE} has "
+                f"{'the same project' if project == theirs else ends}; use cases share the registry and Redis, so give "
+                "one of them another name"
+            )
+
+
+def _project_of(repository: Path) -> str | None:
+    """None without a readable name: Feast says what is wrong with a file."""
+    try:
+        found = yaml.safe_load((repository / _FEAST_FILE).read_text("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    project = found.get("project") if isinstance(found, dict) else None
+    return project if isinstance(project, str) else None
 
 
 def tell_materialized(

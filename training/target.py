@@ -73,7 +73,7 @@ def refuse_other_setting(settings: TrainingSettings, contract: ModelContract, wh
 
 
 def refuse_other_label(one: ModelContract, whose: str, other: ModelContract, others: str) -> None:
-    """Refuse two contracts with different tasks, outputs or label lengths; a contract without a length passes.
+    """Refuse two contracts with different tasks, outputs, classes or label lengths; one without a length passes.
 
     Raises:
         OtherTargetError: what differs.
@@ -90,7 +90,8 @@ def refuse_other_label(one: ModelContract, whose: str, other: ModelContract, oth
 
 
 def _answer(contract: ModelContract) -> str:
-    return f"{contract.task.kind}: {', '.join(output.name for output in contract.outputs)}"
+    classes = f" of {', '.join(contract.task.class_names)}" if contract.task.class_names else ""
+    return f"{contract.task.kind}: {', '.join(output.name for output in contract.outputs)}{classes}"
 
 
 def predicted(contract: ModelContract) -> str:

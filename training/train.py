@@ -27,11 +27,12 @@ from training.model_inputs import describe_inputs, fingerprint, resolve_inputs
 from training.settings import TrainingLogSettings, TrainingSettings
 from training.target import label_of, with_settings
 from training.tracking import run_log
+from training.tracking.owner import USE_CASE, refuse_other_owner
 from training.tracking.plots import ScoredPopulation
 from training.tracking.test_rows import test_rows
 from training.use_case import UseCase
 from training.use_case_checks import check_before_reading
-from training.use_case_folder import load_use_case
+from training.use_case_folder import load_use_case, name_of_folder
 
 _LOG = logging.getLogger(__name__)
 
@@ -42,12 +43,15 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
     """Run one training, from features to a registered version that may be served; moves no alias.
 
     Raises:
-        UseCaseError: the use case contradicts itself or the registry; raised before a row is read.
+        UseCaseError: the use case contradicts itself or the feature registry, or its model's name is that of another
+            use case; raised before a row is read.
         DatasetError: the features give no training set.
         TrainingError: a candidate could not be registered or served; raised before any is fitted on all rows.
         GateError: the model was registered but may not be served.
     """
     case = with_settings(load_use_case(artefacts.use_case), settings)
+    owner = name_of_folder(artefacts.use_case)
+    refuse_other_owner(client, settings.model_name, owner)
     metrics = metrics_of(case.task.kind)
     built = built_from(artefacts)  # read before the rows, so that a build that comes meanwhile counts as new data
     _LOG.info("opening the feature store")
@@ -134,6 +138,7 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
         test_set = test_rows(test.matrix, requested_at, test.labels, test.populations, scores)
         registered = run_log.register(client, pipeline, test_set, drafted, built)
     version = registered.version
+    client.set_registered_model_tag(version.name, USE_CASE, owner)
     _LOG.info(f"registered {settings.model_name} version {version.version}")
     evidence = Evidence(
         measured=measured,

@@ -76,7 +76,7 @@ def _of_task(case: UseCase, schema: FeatureSchema) -> Iterator[str]:
         name = output.name.replace("target", case.task.target)
         if name in taken:
             yield f"task: an answer's member would be named {name!r}, which is taken; give the target another name"
-    names = case.task.class_names
+    names: tuple[object, ...] = case.task.class_names  # nobody has checked the types yet
     if not all(isinstance(name, str) and name for name in names):
         yield f"task: classes: {names!r} are not all text; a class has a name"
     if len(set(names)) != len(names):

@@ -29,6 +29,12 @@ def current_use_case() -> UseCase:
     return load_use_case(Artefacts.of(os.environ).use_case)
 
 
+def name_of_folder(folder: Path) -> str:
+    """Name of a use case's folder that is the same in every checkout: its path in the project, or its own name."""
+    resolved = folder.resolve()
+    return resolved.relative_to(PROJECT_ROOT).as_posix() if resolved.is_relative_to(PROJECT_ROOT) else resolved.name
+
+
 @cache
 def load_use_case(folder: Path) -> UseCase:
     """Import `use_case.py` of a folder and take its `USE_CASE`.

@@ -151,7 +151,9 @@ def _refuse_other_use_case(case: UseCase, candidate: Servable, rows: JudgedRows)
     if (task.kind, task.class_names) != (case.task.kind, case.task.class_names):
         raise TrainingError(f"its task is not that of the use case {case.name!r}; does USE_CASE name the right folder?")
     if population not in rows.populations:
-        raise TrainingError(f"its test rows do not say who belongs to {population!r}, the headline's population; train again")
+        raise TrainingError(
+            f"its test rows do not say who belongs to {population!r}, the headline's population; train again"
+        )
 
 
 def _answered(servable: Servable, scores: NDArray[np.float32]) -> Scored:

@@ -216,11 +216,11 @@ def test_a_tampered_artifact_is_refused_even_by_force_and_what_is_served_stays(m
 
 def test_a_contract_of_a_later_schema_version_is_refused(models: Registry) -> None:
     trained(models)
-    models.rewrite_contract(ALIKE, lambda document: document.update(schema_version=2))
+    models.rewrite_contract(ALIKE, lambda document: document.update(schema_version=3))
     before = models.state
 
     with pytest.raises(
-        ModelImportError, match="version 2: contract has schema_version 2; this code understands up to 1"
+        ModelImportError, match="version 2: contract has schema_version 3; this code understands up to 2"
     ):
         promote(models.opened, ALIKE, reason="I insist", force=True)
     assert before == models.state
