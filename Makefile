@@ -21,7 +21,7 @@ SECONDS ?= 2
 USE_CASE ?= training/churn
 GOALS := $(MAKECMDGOALS)
 VALUES_OF := AS_OF BASELINE BENTO BUILDER COMPLETE CONTRACTS DAYS ENGINE ENTITIES FEAST_REGISTRY FORCE FULL GOALS HOST ID_KEY_FILE IMAGE INCOMING JOBS_IMAGE KEYS_FILE \
-	LABELS LARGEST LINES MAX_AUC_LOSS MAX_FAULTS MAX_MOVED MAX_UNEXPLAINED MLFLOW_PORT MODE MODEL MODEL_TAG_PATH NAME NAMESPACE OFFLINE_STORE_DIR \
+	LABELS LARGEST LINES MAX_AUC_LOSS MAX_FAULTS MAX_LOSS MAX_MOVED MAX_UNEXPLAINED MLFLOW_PORT MODE MODEL MODEL_TAG_PATH NAME NAMESPACE OFFLINE_STORE_DIR \
 	OFFLINE_STORE_TYPE ONCE OPTIONS ORDERS ORDERS_PATH OUT PORT PYTHON REASON REFERENCE_DATE RELEASE REPLACE REQUEST ROUNDS ROW SAMPLE SECONDS SEED SHARE SINCE SIZES \
 	SOURCE STREAMED_ORDERS_DIR SYNTHETIC TAKE_OVER TESTS TO TRAINING_LABEL_DAYS UNTIL USE_CASE VALUES VENV VERSION
 # A name that no target and no setting has is probably misspelt. Said here, before the next lines change the origin of names.
@@ -290,8 +290,8 @@ drift: installed ## live inputs and scores against a baseline → var/drift [BAS
 drift_takes := BASELINE SINCE UNTIL OUT
 labels: installed ## what became of the answered, once due → var/labels.parquet [DAYS=30] [SINCE=2026-01-31] [UNTIL=…] [OUT=…] [ID_KEY_FILE=…]
 labels_takes := OUT=$(OWN)/labels.parquet DAYS SINCE UNTIL ID_KEY_FILE
-live-quality: installed ## answers held against labels, by model and week → var/live_quality [LABELS=var/labels.parquet] [SINCE=2026-01-31] [UNTIL=…] [OUT=…] [MAX_AUC_LOSS=0.05]
-live-quality_takes := LABELS=$(OWN)/labels.parquet SINCE UNTIL OUT MAX_AUC_LOSS
+live-quality: installed ## answers held against labels, by model and week → var/live_quality [LABELS=var/labels.parquet] [SINCE=2026-01-31] [UNTIL=…] [OUT=…] [MAX_LOSS=0.05, once MAX_AUC_LOSS=]
+live-quality_takes := LABELS=$(OWN)/labels.parquet SINCE UNTIL OUT MAX_LOSS MAX_AUC_LOSS
 compare-live: installed ## champion and challenger on rows that both scored → var/live_quality [LABELS=file.parquet|csv] [SINCE=2026-01-31] [UNTIL=…] [OUT=…]
 compare-live_takes := LABELS SINCE UNTIL OUT
 

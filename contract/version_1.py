@@ -74,6 +74,10 @@ class ModelContract(Frozen):
     trusted_types: tuple[str, ...] = Field(default=(), exclude_if=lambda types: not types)
 
 
+LABEL_COLUMN = "churned"
+"""Column of the labels in files that were made for models of version 1."""
+
+
 def upgraded(document: Mapping[str, Any]) -> dict[str, Any]:
     """The members of version 2 for a valid document of version 1, as JSON values."""
     kept = {name: value for name, value in document.items() if name not in ("class_names", "threshold")}

@@ -96,7 +96,11 @@ def labels_command(
 
 @COMMANDS.command("live-quality")
 @click.option(
-    "--max-auc-loss", type=float, default=0.05, show_default=True, help="Allowed below training, newest week."
+    *("--max-loss", "--max-auc-loss", "max_loss"),
+    type=float,
+    default=0.05,
+    show_default=True,
+    help="Allowed loss of the headline metric against training, newest week; --max-auc-loss is its older name.",
 )
 @quality_options(labels_required=True)
 def live_quality_command(
@@ -105,13 +109,13 @@ def live_quality_command(
     labels: Path,
     out: Path,
     resamples: int,
-    max_auc_loss: float,
+    max_loss: float,
     populations: "Populations",
 ) -> None:
     """Compare predictions with labels, by model and week."""
     from jobs.quality.live_quality import QualityCheck, live_quality
 
-    check = QualityCheck(labels, out, since, until, max_auc_loss, resamples, populations)
+    check = QualityCheck(labels, out, since, until, max_loss, resamples, populations)
     live_quality(Artefacts.of(os.environ), check)
     print(f"  {out / 'live_quality.html'}")
 

@@ -1,7 +1,7 @@
 """Loads the scores of the inference log into DuckDB tables, each score once, of any number of rows."""
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,12 +15,16 @@ from numpy.typing import NDArray
 
 from artefacts.log_rows import FIXED_COLUMNS, keys_of, outputs_of_log
 from contract import ModelContract, Population
+from contract.tasks import TaskKind
 from jobs.errors import ArgumentError, JobError
 from jobs.inference_log.reading import LogReading, Opener, refuse_other_contract
 from jobs.offline_store.latest_rows import connect
 from scoring.errors import ModelError
 from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import open_model
+
+_TASKS: Mapping[pa.DataType, TaskKind] = {pa.bool_(): "binary", pa.string(): "multiclass", pa.float64(): "regression"}
+"""Type of the last output → task."""
 
 _OF_EVERY_LOG = ("request_id", "row", "as_of", "model_tag", "model_version", "role", "answered")
 
@@ -67,6 +71,7 @@ class LoggedScores:
         - `answer`: the last output, the decision (BOOLEAN), the class (VARCHAR) or the value (DOUBLE)
         - `population_<name>` (BOOLEAN) for each of `populations`; null where the model lacks the feature, does not
           have the population, or did not know the value
+    task: of the models, as the columns of their outputs tell; binary for a log without rows.
     key_name: the log's column of the entity key; empty for a log without rows.
     populations: names of the populations of any model, without `all`.
     contracts: model tag → contract, without models that cannot be opened.
@@ -74,6 +79,7 @@ class LoggedScores:
     """
 
     connection: duckdb.DuckDBPyConnection
+    task: TaskKind = "binary"
     key_name: str = ""
     populations: list[str] = field(default_factory=list)
     contracts: dict[str, ModelContract] = field(default_factory=dict)
@@ -147,7 +153,7 @@ def _load(scores: LoggedScores, reading: LogReading, populations: Populations | 
     for tag, table in reading.chunks():
         own = [*keys_of(table.schema), *outputs_of_log(table.schema)]
         if columns is None:
-            columns, scores.key_name = own, own[0].name
+            columns, scores.key_name, scores.task = own, own[0].name, _TASKS[own[-1].type]
             _make_table(connection, outputs_of_log(table.schema))
         if own != columns:
             refused.add(tag)

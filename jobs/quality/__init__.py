@@ -1,1 +1,1 @@
-"""Compares answers with what became of the customers."""
+"""Compares answers with what came of them."""

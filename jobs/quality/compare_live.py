@@ -21,24 +21,21 @@ from jobs.inference_log.logged_scores import (
 )
 from jobs.inference_log.reading import LogReading, Opener, explain_nothing_found
 from jobs.quality.comparison_report import PairCurves, comparison_lines, write
+from jobs.quality.judging import Judging
 from jobs.quality.label_files import read_labels
-from jobs.quality.live_quality import RESAMPLES, SEED, too_few
+from jobs.quality.label_values import LABEL_VALUES
+from jobs.quality.live_quality import RESAMPLES, SEED
+from jobs.quality.paired_scores import BOTH_SCORED, PairedScores, why_incomparable
 from jobs.quality.unpaired_rows import count_unpaired
 from scoring.evaluation import (
-    PROBABILITY_METRICS,
-    RANKING_METRICS,
     Estimate,
+    LabelsError,
     PairedEstimate,
     compare_scores,
+    metrics_of,
     proportion,
-    rank_correlation,
 )
 from scoring.models.model_store import open_model
-
-_DIFFERENCE_BINS = 21
-"""Odd, so that rows on which both models agree closely are in the middle one."""
-
-METRICS = {"roc_auc": RANKING_METRICS["roc_auc"], "brier": PROBABILITY_METRICS["brier"]}
 
 
 class NothingPairedError(JobError):
@@ -95,7 +92,9 @@ class PairReport:
     scored: number of rows that both scored; agreement, differences and rank correlation are over these.
     champion_only, challenger_only: rows that one scored and the other refused.
     unpaired, silent, others: rows of the champion without a row of the challenger, see `UnpairedRows`.
-    agreement: share of equal decisions, each by the model's own threshold, with its Wilson interval.
+    agreement: share of equal answers, with its Wilson interval: equal decisions, each by the model's own threshold,
+        equal classes, or values that differ by at most a tenth of the champion's mean distance from its median.
+    mean_difference, max_difference: of the scores; of probabilities of classes the total variation distance.
     by_champion, by_challenger: share of the rows that each answered.
     """
 
@@ -139,7 +138,8 @@ def compare_live(artefacts: Artefacts, wanted: LiveComparison, opened: Opener = 
     with open_scores(reading, wanted.populations if wanted.labels else None, opened) as scores:
         counts = read_labels(scores, wanted.labels) if wanted.labels else None
         if counts is None:
-            scores.connection.execute("CREATE TABLE labels (request_id VARCHAR, row INTEGER, churned BOOLEAN)")
+            label = LABEL_VALUES[scores.task].type
+            scores.connection.execute(f"CREATE TABLE labels (request_id VARCHAR, row INTEGER, label {label})")
         scores.connection.execute(
             "CREATE VIEW pairs AS SELECT request_id, row, a.* EXCLUDE (request_id, row), a.model_tag AS champion, "
             "b.model_tag AS challenger, a.score AS before, b.score AS now, "
@@ -148,10 +148,17 @@ def compare_live(artefacts: Artefacts, wanted: LiveComparison, opened: Opener = 
             "USING (request_id, row)"
         )
         models = scores.connection.execute("SELECT DISTINCT champion, challenger FROM pairs ORDER BY ALL").fetchall()
-        found = [_pair(scores, champion, challenger, wanted.resamples) for champion, challenger in models]
-        shown = [_curves(scores, champion, challenger) for champion, challenger in models]
+        found, shown = list[PairReport](), list[PairCurves]()
+        for champion, challenger in models:
+            both = PairedScores.of(scores, champion, challenger)
+            if reason := why_incomparable(scores, champion, challenger, both, opened):
+                scores.problems.append(f"{champion} and {challenger} are not compared: {reason}")
+                continue
+            found.append(_pair(scores, champion, challenger, both, wanted.resamples))
+            shown.append(both.curves())
     if not found:
-        nothing = explain_nothing_found(reading.folder, "no row was scored by a champion and a challenger")
+        none = "; ".join(["no row was scored by a champion and a challenger", *scores.problems])
+        nothing = explain_nothing_found(reading.folder, none)
         raise JobError("; ".join([nothing, *reading.damaged])) if reading.damaged else NothingPairedError(nothing)
     report = {
         "compared_at": datetime.now(UTC).isoformat(),
@@ -163,6 +170,7 @@ def compare_live(artefacts: Artefacts, wanted: LiveComparison, opened: Opener = 
         "empty": reading.empty,
         "labels": counts and {"file": str(wanted.labels), **counts.to_dict()},
         "counted": str(counts or "no labels were given"),
+        "task": scores.task,
         "resamples": wanted.resamples,
         "pairs": [asdict(pair) for pair in found],
         "notes": scores.problems,
@@ -177,22 +185,18 @@ def compare_live(artefacts: Artefacts, wanted: LiveComparison, opened: Opener = 
     return report
 
 
-def _pair(scores: LoggedScores, champion: str, challenger: str, resamples: int) -> PairReport:
+def _pair(scores: LoggedScores, champion: str, challenger: str, both: PairedScores, resamples: int) -> PairReport:
     these = "FROM pairs WHERE champion = ? AND challenger = ?"
     row = scores.connection.execute(
-        "SELECT count(*), count(before), count(now), count(before + now), avg(by_champion::INT), "
-        f"avg(by_challenger::INT), count_if(agreed), min(as_of), max(as_of) {these}",
+        "SELECT count(*), count(before), count(now), avg(by_champion::INT), "
+        f"avg(by_challenger::INT), min(as_of), max(as_of) {these}",
         [champion, challenger],
     ).fetchone()
     assert row is not None  # noqa: S101  # an aggregate without groups is one row
-    rows, before, now, scored, by_champion, by_challenger, agreed, first, last = row
+    rows, before, now, by_champion, by_challenger, first, last = row
     alone = count_unpaired(scores, champion, challenger, first, last)
-    both = scores.arrays(
-        f"SELECT before, now {these} AND before + now IS NOT NULL",
-        champion,
-        challenger,
-    )
-    change = np.abs(both["now"] - both["before"])
+    table, scored = metrics_of(scores.task), len(both.equal)
+    change = table.moves(both.before, both.now)
     return PairReport(
         champion=champion,
         challenger=challenger,
@@ -207,53 +211,39 @@ def _pair(scores: LoggedScores, champion: str, challenger: str, resamples: int) 
         others=alone.others,
         by_champion=by_champion,
         by_challenger=by_challenger,
-        agreement=proportion(agreed, scored) if scored else None,
+        agreement=proportion(int(both.equal.sum()), scored) if scored else None,
         mean_difference=float(change.mean()) if scored else 0.0,
         max_difference=float(change.max()) if scored else 0.0,
-        rank_correlation=rank_correlation(both["before"], both["now"]) if scored else 0.0,
+        rank_correlation=table.rank_correlation(both.before, both.now) if scored else 0.0,
         judged=tuple(_judged(scores, champion, challenger, resamples)),
     )
 
 
-def _curves(scores: LoggedScores, champion: str, challenger: str) -> PairCurves:
-    these = "FROM pairs WHERE champion = ? AND challenger = ? AND before + now IS NOT NULL"
-    days = scores.connection.execute(
-        f"SELECT strftime(as_of, '%Y-%m-%d') AS day, count_if(agreed), count(*) {these} GROUP BY day ORDER BY day",
-        [champion, challenger],
-    ).fetchall()
-    difference = scores.arrays(f"SELECT now - before AS difference {these}", champion, challenger)["difference"]
-    widest = float(np.abs(difference).max(initial=0.0)) or 1.0
-    counts, edges = np.histogram(difference, bins=_DIFFERENCE_BINS, range=(-widest, widest))
-    return PairCurves([(day, proportion(agreed, rows)) for day, agreed, rows in days], edges.tolist(), counts.tolist())
-
-
 def _judged(scores: LoggedScores, champion: str, challenger: str, resamples: int) -> Iterator[Judged]:
+    judging = Judging.of(scores.task, scores.contracts.get(champion) or scores.contracts.get(challenger))
+    if judging is None:
+        return
     rows = scores.arrays(
-        f"SELECT before, now, churned, {scores.members()} hash(key) AS customer "  # noqa: S608
+        f"SELECT before, now, label, {scores.members()} hash(key) AS entity "  # noqa: S608
         "FROM pairs JOIN labels USING (request_id, row) WHERE champion = ? AND challenger = ? "
-        "AND before + now IS NOT NULL ORDER BY as_of, request_id, row",
+        f"AND {BOTH_SCORED} ORDER BY as_of, request_id, row",
         champion,
         challenger,
     )
+    labelled = judging.labels(rows["label"])
     populations: dict[str, NDArray[np.bool_]] = {
-        EVERYONE: np.ones(len(rows["before"]), dtype=bool),
+        EVERYONE: np.ones(len(labelled), dtype=bool),
         **{name: rows[population_column(name)] for name in scores.populations},
     }
     for population, chosen in populations.items():
         if not chosen.any():
             continue
-        churned, before, now = rows["churned"][chosen], rows["before"][chosen], rows["now"][chosen]
-        customers = entity_numbers(rows["customer"][chosen])
-        reason = too_few(churned, customers)
-        yield Judged(
-            population=population,
-            rows=len(churned),
-            entities=int(customers.max()) + 1,
-            metrics={}
-            if reason
-            else {
-                name: compare_scores(metric, churned, before, now, resamples, SEED, customers)
-                for name, metric in METRICS.items()
-            },
-            reason=reason,
-        )
+        labels, before, now = labelled[chosen], rows["before"][chosen], rows["now"][chosen]
+        entities = entity_numbers(rows["entity"][chosen])
+        reason, found = judging.too_few(labels, entities), dict[str, PairedEstimate]()
+        try:
+            for name, metric in ({} if reason else judging.metrics(judging.reported.compared)).items():
+                found[name] = compare_scores(metric, labels, before, now, resamples, SEED, entities)
+        except LabelsError as error:
+            reason, found = str(error), {}
+        yield Judged(population, len(labels), int(entities.max()) + 1, found, reason)

@@ -7,12 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.process.tables import table_lines
+from contract.tasks import TaskKind
+from jobs.quality.figures import REPORTED, interval_text
 from jobs.quality.unpaired_rows import SILENCE
 from jobs.reports.charts import Axis, Estimates, Interval, Series, columns, intervals
 from jobs.reports.files import write_report
 from jobs.reports.pages import render
 from jobs.reports.shapes import Chart
-from scoring.evaluation import Estimate, PairedEstimate
+from scoring.evaluation import Estimate, Metric, metrics_of
+
+_ANSWERS: Mapping[TaskKind, str] = {
+    "binary": "decisions",
+    "multiclass": "classes",
+    "regression": "values (within a tenth of their spread)",
+}
 
 
 @dataclass(frozen=True)
@@ -20,7 +28,8 @@ class PairCurves:
     """What the charts of one champion and one challenger show, beside the figures of `PairReport`.
 
     agreement_by_day: (day, share of equal decisions), of days with rows that both scored.
-    difference_edges: ascending; the challenger's probability less the champion's.
+    difference_edges: ascending; the challenger's score less the champion's, or the distance of two rows of
+        probabilities.
     difference_counts: rows between these edges, one fewer than edges.
     """
 
@@ -29,29 +38,31 @@ class PairCurves:
     difference_counts: Sequence[int]
 
 
-def pair_rows(pair: Mapping[str, Any]) -> list[tuple[str, str]]:
+def pair_rows(pair: Mapping[str, Any], kind: TaskKind) -> list[tuple[str, str]]:
     """A pair's figures as a table of text."""
-    agreement = pair["agreement"]
+    score = REPORTED[kind].score
+    agreement, spec = pair["agreement"], ".4g" if kind == "regression" else ".4f"
     lines = [
         ("champion", pair["champion"]),
         ("challenger", pair["challenger"]),
         ("rows of both", f"{pair['rows']:,} from {pair['since']} to {pair['until']}"),
         ("scored by both", f"{pair['scored']:,}"),
         ("scored by one", f"{pair['champion_only']:,} by the champion, {pair['challenger_only']:,} by the challenger"),
-        ("missed by the challenger", f"{pair['unpaired']:,} rows of its customers in the same time"),
-        ("while it scored nobody", f"{pair['silent']:,} rows, for {SILENCE} or more: it was off, or failed for all"),
-        ("of others than its customers", f"{pair['others']:,} rows in the same time"),
+        ("missed by the challenger", f"{pair['unpaired']:,} rows of its entities in the same time"),
+        ("while it scored none", f"{pair['silent']:,} rows, for {SILENCE} or more: it was off, or failed for all"),
+        ("of others than its entities", f"{pair['others']:,} rows in the same time"),
         ("answered by", f"champion {pair['by_champion']:.1%}, challenger {pair['by_challenger']:.1%}"),
-        ("equal decisions", _share(agreement) if agreement else "–"),
-        ("difference of probability", f"mean {pair['mean_difference']:.4f}, largest {pair['max_difference']:.4f}"),
+        (f"equal {_ANSWERS[kind]}", _share(agreement) if agreement else "–"),
+        (f"difference of {score}", f"mean {pair['mean_difference']:{spec}}, largest {pair['max_difference']:{spec}}"),
         ("rank correlation", f"{pair['rank_correlation']:.4f}"),
     ]
     for judged in pair["judged"]:
-        who = f"on {judged['rows']:,} labelled rows of {judged['entities']:,} customers"
+        who = f"on {judged['rows']:,} labelled rows of {judged['entities']:,} entities"
         if judged["reason"]:
             lines.append((f"labelled, {judged['population']}", f"no figures {who}, {judged['reason']}"))
         for name, paired in judged["metrics"].items():
-            lines.append((f"{name}, {judged['population']}", f"{_paired(paired)} {who}"))
+            metric = metrics_of(kind).metric(name)
+            lines.append((f"{name}, {judged['population']}", f"{_paired(paired, metric)} {who}"))
     return lines
 
 
@@ -59,8 +70,10 @@ def _share(estimate: Mapping[str, float]) -> str:
     return f"{estimate['value']:.2%} [{estimate['low']:.2%}, {estimate['high']:.2%}]"
 
 
-def _paired(paired: Mapping[str, Any]) -> str:
-    return str(PairedEstimate(paired["champion"], paired["candidate"], Estimate(**paired["difference"])))
+def _paired(paired: Mapping[str, Any], metric: Metric) -> str:
+    spec = ".4g" if metric.in_target_unit else ".4f"
+    figures = f"{paired['champion']:{spec}} → {paired['candidate']:{spec}}"
+    return f"{figures}, difference {interval_text(paired['difference'], spec, '+')}"
 
 
 def comparison_lines(report: Mapping[str, Any]) -> Iterator[str]:
@@ -69,7 +82,7 @@ def comparison_lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"note: {note}" for note in report["notes"])
     for pair in report["pairs"]:
         yield ""
-        yield from table_lines(pair_rows(pair))
+        yield from table_lines(pair_rows(pair, report["task"]))
 
 
 def write(folder: Path, report: Mapping[str, Any], shown: Sequence[PairCurves]) -> None:
@@ -84,8 +97,8 @@ def write(folder: Path, report: Mapping[str, Any], shown: Sequence[PairCurves]) 
     pairs = [
         {
             "title": f"{pair['champion']} and {pair['challenger']}",
-            "rows": pair_rows(pair),
-            "charts": list(_charts(pair, of_pair)),
+            "rows": pair_rows(pair, report["task"]),
+            "charts": list(_charts(pair, of_pair, report["task"])),
         }
         for pair, of_pair in zip(report["pairs"], shown, strict=True)
     ]
@@ -93,23 +106,30 @@ def write(folder: Path, report: Mapping[str, Any], shown: Sequence[PairCurves]) 
     write_report(folder, "compare_live", report, {"compare_live.html": html})
 
 
-def _charts(pair: Mapping[str, Any], shown: PairCurves) -> Iterator[Chart]:
+def _charts(pair: Mapping[str, Any], shown: PairCurves, kind: TaskKind) -> Iterator[Chart]:
     if not shown.agreement_by_day:
         return
     models = f"{pair['champion']} and {pair['challenger']}"
     days, agreement = zip(*shown.agreement_by_day, strict=True)
     yield intervals(
-        f"Equal decisions of {models} by day",
+        f"Equal {_ANSWERS[kind]} of {models} by day",
         days,
-        [Estimates("equal decisions", [Interval(of.value, of.low, of.high) for of in agreement])],
+        [Estimates(f"equal {_ANSWERS[kind]}", [Interval(of.value, of.low, of.high) for of in agreement])],
         "day of the request, UTC",
         Axis("share of rows, %", percent=True),
     )
     edges, rows = shown.difference_edges, sum(shown.difference_counts)
     yield columns(
-        f"Probability of {pair['challenger']} less that of {pair['champion']}",
+        _difference_title(pair, kind),
         [f"{low:+.3g} … {high:+.3g}" for low, high in pairwise(edges)],
         [Series("rows of both", [count / rows for count in shown.difference_counts])],
-        "difference of probability",
+        f"difference of {REPORTED[kind].score}",
         Axis("share of rows, %", percent=True),
     )
+
+
+def _difference_title(pair: Mapping[str, Any], kind: TaskKind) -> str:
+    champion, challenger = pair["champion"], pair["challenger"]
+    if kind == "multiclass":
+        return f"Distance of the probabilities of {challenger} from those of {champion}"
+    return f"{REPORTED[kind].score.capitalize()} of {challenger} less that of {champion}"

@@ -20,7 +20,8 @@ from jobs.inference_log.logged_scores import LoggedScores, open_scores
 from jobs.inference_log.reading import LogReading, Opener, explain_nothing_found
 from jobs.offline_store.latest_rows import quoted
 from jobs.offline_store.stored_keys import stored_keys
-from jobs.quality.outcomes import Outcomes, outcomes_of_use_case
+from jobs.quality.label_values import LABEL_VALUES
+from jobs.quality.outcomes import Outcomes, outcomes_of_use_case, refuse_unknown_classes, register_outcomes
 from jobs.times import format_range
 from scoring.errors import ModelError
 from scoring.models.model_store import open_model, pinned_tag
@@ -39,7 +40,7 @@ class NothingDueError(JobError):
 class LabelRequest:
     """The labels to make.
 
-    out: the Parquet file to write, with request_id, row, the key as it is logged, as_of, churned and label_days.
+    out: the Parquet file to write, with request_id, row, the key as it is logged, as_of, label and label_days.
     days: a label tells of [as_of, as_of + days). None takes the days from the contract of the model that answered or,
         if that model is not in the store, of the pinned model.
     since, until: answers of [since, until), UTC; None is an open end.
@@ -64,7 +65,7 @@ class LabelRequest:
 class LabelSummary:
     """Number of rows that got a label, and of rows that did not, by reason.
 
-    positive: labels that are true; None if labels are not boolean.
+    positive: labels that are true; None if the task is not binary.
     days: lengths of the labels in days; more than one if the log holds models that predict different lengths.
     not_due: what came of them is not yet known.
     ambiguous: the request id was used for different keys.
@@ -97,6 +98,8 @@ def make_labels(
 ) -> LabelSummary:
     """Label every answered row that is due, and write the labels in one step.
 
+    Labels are of the log's task: boolean, names of classes, or numbers.
+
     Args:
         environ: tells the use case where its source is.
         opened: a model by its tag.
@@ -105,17 +108,20 @@ def make_labels(
     Raises:
         NothingDueError: no row is due, and nothing was written.
         SourceError: the use case's source cannot be used, and nothing was written.
-        JobError: the key cannot be used, and nothing was written; or the labels are written and files of the log could
-            not be read.
+        JobError: the key cannot be used, there are no outcomes, or one does not fit the task, and nothing was
+            written; or the labels are written and files of the log could not be read.
     """
     reading = LogReading(artefacts.inference_log, request.since, request.until)
     with open_scores(reading) as scores:
         lengths = label_lengths(artefacts, _answered_by(scores), request.days, opened)
         days = tuple(sorted(set(lengths.values())))
         _ask(scores, lengths)
+        outcomes = outcomes or outcomes_of_use_case()
         refusal = _find_keys(scores, artefacts.offline_store, request.id_key_file)
         for length in days:
-            _label(scores, length, environ, outcomes or outcomes_of_use_case())
+            _label(scores, length, environ, outcomes)
+        if days:
+            refuse_unknown_classes(scores, opened)
         due = scores.count("SELECT count(*) FROM due") if days else 0
         not_due = scores.count("SELECT count(*) FROM (SELECT DISTINCT request_id, row FROM scores)") - due
         damaged = "; ".join(reading.damaged)
@@ -192,7 +198,8 @@ def _ask(scores: LoggedScores, lengths: Mapping[str, int]) -> None:
         connection.execute("INSERT INTO lengths VALUES (?, ?)", list(length))
     connection.execute(
         "CREATE TABLE asked AS SELECT request_id, row, key, min(as_of) AS as_of, "
-        "arg_max(days, role) AS days FROM scores JOIN lengths USING (model_tag) "  # the champion's
+        "arg_max(days, role) AS days, arg_max(model_tag, role) AS model_tag "  # the champion's
+        "FROM scores JOIN lengths USING (model_tag) "
         "GROUP BY request_id, row, key"
     )
 
@@ -224,19 +231,17 @@ def _find_keys(scores: LoggedScores, offline_store: Path, id_key_file: Path | No
 
 def _label(scores: LoggedScores, days: int, environ: Mapping[str, str], outcomes: Outcomes) -> None:
     """Add the rows that have a label to the table `due`."""
-    connection = scores.connection
+    connection, value = scores.connection, LABEL_VALUES[scores.task].value
     for entities in _entities(scores, days):
-        labelled = outcomes(entities, environ, days).rename(columns={scores.key_name: "key"})
-        connection.register("labelled", pa.Table.from_pandas(labelled, preserve_index=False))
+        register_outcomes(scores, outcomes(entities, environ, days))
         known = (
-            "SELECT request_id, row, asked.key, as_of, label, days FROM asked "
+            f"SELECT request_id, row, asked.key, as_of, {value} AS label, days, model_tag FROM asked "  # noqa: S608
             "JOIN names ON asked.key = logged_as "
             "JOIN labelled ON names.key = labelled.key AND as_of = event_timestamp "
             "WHERE days = ? AND label IS NOT NULL"
         )
         connection.execute(f"CREATE TABLE IF NOT EXISTS due AS {known} LIMIT 0", [days])
         connection.execute(f"INSERT INTO due {known}", [days])
-        connection.unregister("labelled")
 
 
 def _entities(scores: LoggedScores, days: int) -> Iterator[pd.DataFrame]:
@@ -264,12 +269,11 @@ def _one(scores: LoggedScores, query: str) -> datetime:
 
 
 def _positive(scores: LoggedScores) -> int | None:
-    (kind,) = (column[1] for column in scores.connection.execute("DESCRIBE due").fetchall() if column[0] == "label")
-    return scores.count("SELECT count(*) FROM due WHERE label") if kind == "BOOLEAN" else None
+    return scores.count("SELECT count(*) FROM due WHERE label") if scores.task == "binary" else None
 
 
 def _write(scores: LoggedScores, out: Path) -> None:
-    columns = f"request_id, row, key AS {quoted(scores.key_name)}, as_of, label AS churned, days AS label_days"
+    columns = f"request_id, row, key AS {quoted(scores.key_name)}, as_of, label, days AS label_days"
     try:
         with replaced_file(out) as partial:
             rows = scores.connection.sql(f"SELECT {columns} FROM due ORDER BY as_of, request_id, row")  # noqa: S608

@@ -21,18 +21,13 @@ from jobs.inference_log.logged_scores import (
     population_column,
 )
 from jobs.inference_log.reading import LogReading, Opener, explain_nothing_found
-from jobs.quality.calibration import Calibration, calibration_points
-from jobs.quality.figures import FIGURES
+from jobs.quality.calibration import Calibration, calibration_of
+from jobs.quality.figures import interval_text
+from jobs.quality.judging import Judging, allowed_loss, has_lost
 from jobs.quality.label_files import read_labels
 from jobs.quality.report import ALL_WEEKS, loss_line, quality_lines, write
 from jobs.times import format_range
-from scoring.evaluation import (
-    FEWEST_OF_A_CLASS,
-    Bools,
-    Estimate,
-    Integers,
-    evaluate,
-)
+from scoring.evaluation import Bools, Estimate, LabelsError, evaluate
 from scoring.models.model_store import open_model
 
 RESAMPLES = 200
@@ -46,7 +41,7 @@ class NothingLabelledError(JobError):
 
 
 class QualityError(JobError):
-    """Live answers rank customers worse than training measured, beyond chance."""
+    """Live answers are worse than training measured, beyond chance."""
 
     exit_code = 3
 
@@ -58,7 +53,8 @@ class QualityCheck:
     labels: file of labels, see `read_labels`.
     out: folder of the report.
     since, until: answers of [since, until), UTC; None is an open end.
-    max_auc_loss: the upper end of the newest week's ROC AUC may lie this far below training's.
+    max_loss: the better end of the headline metric's interval in the newest week may be this much worse than
+        training's; of a metric in the target's unit it is a share of training's.
     populations: the populations to judge beside all rows.
 
     Raises:
@@ -69,13 +65,13 @@ class QualityCheck:
     out: Path
     since: datetime | None = None
     until: datetime | None = None
-    max_auc_loss: float = 0.05
+    max_loss: float = 0.05
     resamples: int = RESAMPLES
     populations: Populations = field(default_factory=Populations)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.max_auc_loss <= 1:
-            raise ArgumentError(f"--max-auc-loss {self.max_auc_loss}: expected 0 to 1")
+        if not 0 <= self.max_loss <= 1:
+            raise ArgumentError(f"--max-loss {self.max_loss}: expected 0 to 1")
         if self.resamples < 20:
             raise ArgumentError(f"--resamples {self.resamples}: expected at least 20")
 
@@ -86,7 +82,8 @@ class Quality:
 
     week: of ISO 8601, or `ALL_WEEKS`.
     population: `all` or a name of `LoggedScores.populations`.
-    figures: by the names of `FIGURES`; empty if there is a `reason`.
+    classes: name of the class → rows labelled with it; empty for a regression.
+    figures: by the names of `ReportedFigures.live`; empty if there is a `reason`.
     gaps: figure less training's figure, which counts as exact; for figures that the model's contract has.
     reason: why there are no figures.
     """
@@ -96,7 +93,7 @@ class Quality:
     population: str
     rows: int
     entities: int
-    churned: int
+    classes: Mapping[str, int]
     figures: Mapping[str, Estimate]
     gaps: Mapping[str, Estimate]
     reason: str = ""
@@ -124,12 +121,22 @@ def live_quality(artefacts: Artefacts, check: QualityCheck, opened: Opener = ope
         counts = read_labels(scores, check.labels)
         answered = scores.count("SELECT count(*) FROM scores")
         problems = [*reading.damaged, *scores.problems]
-        found, calibrations = list[Quality](), list[Calibration]()
+        found, calibrations, judgings = list[Quality](), list[Calibration](), dict[str, Judging]()
         for model in _models(scores):
-            rows = _labelled_rows(scores, model)
+            contract = scores.contracts.get(model)
+            judging = Judging.of(scores.task, contract)
+            if judging is None:
+                continue
+            rows = _labelled_rows(scores, model, judging)
             populations = _populations(rows, scores.populations)
-            found += _judged(rows, populations, model, scores.contracts.get(model), check.resamples)
-            calibrations += _calibrations(rows, populations, model)
+            try:
+                judged = list(_judged(rows, populations, model, judging, contract, check.resamples))
+            except LabelsError as error:
+                problems.append(f"model {model}: {error}")
+                continue
+            found += judged
+            calibrations += _calibrations(rows, populations, model, judging)
+            judgings[model] = judging
         rules = scores.rules(check.populations)
         training = {tag: dict(contract.metrics) for tag, contract in scores.contracts.items()}
         models = {tag: {"name": c.model_name, "version": c.model_version} for tag, c in scores.contracts.items()}
@@ -138,7 +145,7 @@ def live_quality(artefacts: Artefacts, check: QualityCheck, opened: Opener = ope
         if not answered:
             nothing = explain_nothing_found(reading.folder, f"no answered row {format_range(check.since, check.until)}")
         raise JobError("; ".join([nothing, *problems])) if problems else NothingLabelledError(nothing)
-    verdicts = _verdicts(found, training, check.max_auc_loss)
+    verdicts = _verdicts(found, training, judgings, check.max_loss)
     lost = [verdict for verdict in verdicts if verdict["lost"]]
     report = {
         "judged_at": datetime.now(UTC).isoformat(),
@@ -150,7 +157,9 @@ def live_quality(artefacts: Artefacts, check: QualityCheck, opened: Opener = ope
         "empty": reading.empty,
         "labels": {"file": str(check.labels), **counts.to_dict()},
         "counted": str(counts),
-        "active": sorted({rule for found in rules.values() for rule in found}),
+        "task": scores.task,
+        "headlines": {model: judging.headline.model_dump() for model, judging in judgings.items()},
+        "populations": rules,
         "resamples": check.resamples,
         "verdicts": verdicts,
         "models": models,
@@ -162,7 +171,10 @@ def live_quality(artefacts: Artefacts, check: QualityCheck, opened: Opener = ope
     for line in quality_lines(report):
         print(line)
     if lost:
-        raise QualityError("; ".join([*map(loss_line, lost), *problems]) + f"; see {check.out / 'live_quality.html'}")
+        raise QualityError(
+            "; ".join([*(loss_line(verdict, scores.task) for verdict in lost), *problems])
+            + f"; see {check.out / 'live_quality.html'}"
+        )
     if problems:
         raise JobError(f"not everything could be judged, the rest is in {check.out}: {'; '.join(problems)}")
     return report
@@ -176,15 +188,16 @@ def _models(scores: LoggedScores) -> list[str]:
     return [tag for (tag,) in found.fetchall()]
 
 
-def _labelled_rows(scores: LoggedScores, model: str) -> Mapping[str, NDArray[Any]]:
-    """The model's scored rows that have a label, in the order of their requests; columns (n,)."""
-    return scores.arrays(
-        "SELECT strftime(as_of, '%G-W%V') AS week, score AS probability, churned, "  # noqa: S608
-        f"{scores.members()} hash(key) AS customer "
+def _labelled_rows(scores: LoggedScores, model: str, judging: Judging) -> Mapping[str, NDArray[Any]]:
+    """The model's scored rows that have a label, in the order of their requests; columns (n,), `score` maybe (n, c)."""
+    rows = scores.arrays(
+        "SELECT strftime(as_of, '%G-W%V') AS week, score, label, "  # noqa: S608
+        f"{scores.members()} hash(key) AS entity "
         "FROM scores JOIN labels USING (request_id, row) "
         "WHERE model_tag = ? AND score IS NOT NULL ORDER BY as_of, request_id, row",
         model,
     )
+    return {**rows, "label": judging.labels(rows["label"])}
 
 
 def _populations(rows: Mapping[str, NDArray[Any]], names: Sequence[str]) -> dict[str, Bools]:
@@ -194,39 +207,41 @@ def _populations(rows: Mapping[str, NDArray[Any]], names: Sequence[str]) -> dict
 
 
 def _calibrations(
-    rows: Mapping[str, NDArray[Any]], populations: Mapping[str, Bools], model: str
+    rows: Mapping[str, NDArray[Any]], populations: Mapping[str, Bools], model: str, judging: Judging
 ) -> Iterator[Calibration]:
     for population, chosen in populations.items():
-        churned, probability = rows["churned"][chosen], rows["probability"][chosen]
-        if not too_few(churned, entity_numbers(rows["customer"][chosen])):
-            yield Calibration(model, population, calibration_points(churned, probability))
+        labels, scores = rows["label"][chosen], rows["score"][chosen]
+        if not judging.too_few(labels, entity_numbers(rows["entity"][chosen])):
+            yield calibration_of(model, population, judging, labels, scores)
 
 
 def _judged(
     rows: Mapping[str, NDArray[Any]],
     populations: Mapping[str, Bools],
     model: str,
+    judging: Judging,
     contract: ModelContract | None,
     resamples: int,
 ) -> Iterator[Quality]:
     training = contract.metrics if contract else {}
+    metrics = judging.metrics(judging.reported.live)
     for week in (ALL_WEEKS, *np.unique(rows["week"])):
         within = populations[EVERYONE] if week == ALL_WEEKS else rows["week"] == week
         for population, members in populations.items():
             chosen = within & members
             if not chosen.any():
                 continue
-            customers = entity_numbers(rows["customer"][chosen])
-            churned, probability = rows["churned"][chosen], rows["probability"][chosen]
-            reason = too_few(churned, customers)
-            figures = {} if reason else evaluate(churned, probability, FIGURES, resamples, SEED, customers)
+            entities = entity_numbers(rows["entity"][chosen])
+            labels, scores = rows["label"][chosen], rows["score"][chosen]
+            reason = judging.too_few(labels, entities)
+            figures = {} if reason else evaluate(labels, scores, metrics, resamples, SEED, entities)
             yield Quality(
                 model=model,
                 week=str(week),
                 population=population,
-                rows=len(churned),
-                entities=int(customers.max()) + 1,
-                churned=int(churned.sum()),
+                rows=len(labels),
+                entities=int(entities.max()) + 1,
+                classes=judging.counts(labels),
                 figures=figures,
                 gaps={
                     name: Estimate(e.value - promised, e.low - promised, e.high - promised)
@@ -237,37 +252,44 @@ def _judged(
             )
 
 
-def too_few(churned: Bools, customers: Integers) -> str:
-    """Why these rows, (n,), are too few for figures; empty if they are enough."""
-    of_class = {name: len(np.unique(customers[kind])) for name, kind in (("churned", churned), ("stayed", ~churned))}
-    if min(of_class.values()) >= FEWEST_OF_A_CLASS:
-        return ""
-    said = " and ".join(f"{count} who {name}" for name, count in of_class.items())
-    return f"too few customers: {said}, at least {FEWEST_OF_A_CLASS} of each are needed"
-
-
 def _verdicts(
-    found: list[Quality], training: Mapping[str, Mapping[str, float]], max_auc_loss: float
+    found: list[Quality],
+    training: Mapping[str, Mapping[str, float]],
+    judgings: Mapping[str, Judging],
+    max_loss: float,
 ) -> list[dict[str, Any]]:
-    """A verdict on each model of the newest week with figures, on the population that training judges by."""
+    """A verdict on each model of the newest week with figures, by the headline of its contract.
 
-    def headline(quality: Quality) -> bool:
-        known = any(other.population == "active" for other in found if other.model == quality.model)
-        judged_by = "active" if known and "active_roc_auc" in training.get(quality.model, {}) else "all"
-        return quality.population == judged_by and "roc_auc" in quality.gaps
+    A metric without a better direction gives none. If no row of the headline's population was answered, or training
+    did not report on it, all rows are judged.
+    """
 
-    judged = [quality for quality in found if quality.week != ALL_WEEKS and headline(quality)]
+    def is_headline(quality: Quality) -> bool:
+        population, metric = judgings[quality.model].headline.population, judgings[quality.model].headline.metric
+        known = any(other.population == population for other in found if other.model == quality.model)
+        judged_by = population if known and f"{population}_{metric}" in training.get(quality.model, {}) else EVERYONE
+        has_direction = judgings[quality.model].table.metric(metric).higher_is_better is not None
+        return quality.population == judged_by and metric in quality.gaps and has_direction
+
+    judged = [quality for quality in found if quality.week != ALL_WEEKS and is_headline(quality)]
     newest = max((quality.week for quality in judged), default="")
     return [
-        {
-            "model": quality.model,
-            "week": quality.week,
-            "population": quality.population,
-            "roc_auc": str(quality.figures["roc_auc"]),
-            "training": training[quality.model][f"{quality.population}_roc_auc"],
-            "max_auc_loss": max_auc_loss,
-            "lost": quality.gaps["roc_auc"].high < -max_auc_loss,
-        }
+        _verdict(quality, judgings[quality.model], training[quality.model], max_loss)
         for quality in judged
         if quality.week == newest
     ]
+
+
+def _verdict(quality: Quality, judging: Judging, training: Mapping[str, float], max_loss: float) -> dict[str, Any]:
+    name = judging.headline.metric
+    metric, promised = judging.table.metric(name), training[f"{quality.population}_{name}"]
+    return {
+        "model": quality.model,
+        "week": quality.week,
+        "population": quality.population,
+        "metric": name,
+        "figure": interval_text(asdict(quality.figures[name]), metric.format),
+        "training": promised,
+        "max_loss": max_loss,
+        "lost": has_lost(metric, quality.gaps[name], allowed_loss(metric, max_loss, promised)),
+    }

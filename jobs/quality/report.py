@@ -8,60 +8,67 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Gauge
 
 from artefacts.process.tables import table_lines
-from jobs.quality.calibration import Calibration
-from jobs.quality.figures import FIGURES
-from jobs.reports.charts import Axis, Curve, Estimates, Interval, curves, intervals
+from contract.tasks import TaskKind
+from jobs.quality.calibration import Calibration, calibration_charts, confusion_tables
+from jobs.quality.figures import REPORTED, chart_of, interval_text
+from jobs.reports.charts import Estimates, Interval, intervals
 from jobs.reports.files import write_report
 from jobs.reports.pages import render
 from jobs.reports.shapes import Chart
+from scoring.evaluation import TASKS, Metric
 
 ALL_WEEKS = "all"
 """Stands for a week: figures over all rows of a model."""
 
-_CHARTED = {
-    "roc_auc": ("ROC AUC", Axis("ROC AUC")),
-    "brier": ("Brier score", Axis("Brier score")),
-    "calibration_error": ("Calibration error", Axis("mean |observed − predicted|, %", percent=True)),
-}
 
-_HEADS = ("model", "week", "customers", "rows", *FIGURES, "ROC AUC less training's")
-
-
-def loss_line(verdict: Mapping[str, Any]) -> str:
+def loss_line(verdict: Mapping[str, Any], kind: TaskKind) -> str:
     """Says in one line by how much a model is worse than training promised."""
+    metric = TASKS[kind].metric(verdict["metric"])
+    allowed = f"{verdict['max_loss']:.3g}" if not metric.in_target_unit else f"{verdict['max_loss']:.3g} of it"
     return (
-        f"{verdict['model']}, {verdict['week']}: ROC AUC of {verdict['population']} customers {verdict['roc_auc']} "
-        f"is more than {verdict['max_auc_loss']:g} below training's {verdict['training']:.3f}"
+        f"{verdict['model']}, {verdict['week']}: {metric.title} of {verdict['population']} rows {verdict['figure']} "
+        f"is more than {allowed} {'below' if metric.higher_is_better else 'above'} training's "
+        f"{verdict['training']:{metric.format}}"
     )
+
+
+def shown_metrics(report: Mapping[str, Any]) -> dict[str, Metric]:
+    """The columns of the table: the task's figures, and headlines of contracts that are none of them."""
+    table, live = TASKS[report["task"]], REPORTED[report["task"]].live
+    headlines = (headline["metric"] for headline in report["headlines"].values())
+    return {name: table.metric(name) for name in dict.fromkeys((*live, *headlines))}
 
 
 def quality_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """The figures as a table of text; the first row has the heads. Each model begins with the figures of training."""
-    lines: list[tuple[str, ...]] = [_HEADS]
+    metrics, headlines = shown_metrics(report), report["headlines"]
+    judged_by = {metrics[headline["metric"]].title for headline in headlines.values()}
+    gap = judged_by.pop() if len(judged_by) == 1 else "headline"
+    lines: list[tuple[str, ...]] = [("model", "week", "population", "rows", *metrics, f"{gap} less training's")]
     for model in dict.fromkeys(quality["model"] for quality in report["quality"]):
         own = [quality for quality in report["quality"] if quality["model"] == model]
         promised = report["training"].get(model, {})
         for population in dict.fromkeys(quality["population"] for quality in own):
-            figures = [promised.get(f"{population}_{name}") for name in FIGURES]
-            lines.append((model, "training", population, "", *("–" if v is None else f"{v:.3f}" for v in figures), ""))
-        lines += [_cells(quality) for quality in own]
+            figures = [_number(promised.get(f"{population}_{name}"), metric) for name, metric in metrics.items()]
+            lines.append((model, "training", population, "", *figures, ""))
+        lines += [_cells(quality, metrics, headlines[model]["metric"]) for quality in own]
     return lines
 
 
-def _cells(quality: Mapping[str, Any]) -> tuple[str, ...]:
+def _number(value: float | None, metric: Metric) -> str:
+    return "–" if value is None else f"{value:{metric.format}}"
+
+
+def _cells(quality: Mapping[str, Any], metrics: Mapping[str, Metric], headline: str) -> tuple[str, ...]:
     start = quality["model"], quality["week"], quality["population"], f"{quality['rows']:,}"
     if quality["reason"]:
-        return (*start, *["–"] * len(FIGURES), quality["reason"])
-    gap = quality["gaps"].get("roc_auc")
+        return (*start, *["–"] * len(metrics), quality["reason"])
+    figures, gap = quality["figures"], quality["gaps"].get(headline)
     return (
         *start,
-        *(_interval(quality["figures"][name]) for name in FIGURES),
-        _interval(gap, "+") if gap else "–",
+        *(interval_text(figures[name], of.format) if name in figures else "–" for name, of in metrics.items()),
+        interval_text(gap, metrics[headline].format, "+") if gap else "–",
     )
-
-
-def _interval(estimate: Mapping[str, float], sign: str = "") -> str:
-    return f"{estimate['value']:{sign}.3f} [{estimate['low']:{sign}.3f}, {estimate['high']:{sign}.3f}]"
 
 
 def quality_lines(report: Mapping[str, Any]) -> Iterator[str]:
@@ -77,17 +84,23 @@ def write(folder: Path, report: Mapping[str, Any], calibrations: Sequence[Calibr
         JobError: the folder cannot be written to.
     """
     heads, *rows = quality_rows(report)
-    lost = [loss_line(verdict) for verdict in report["verdicts"] if verdict["lost"]]
-    charts = [*_charts_by_week(report), *_calibration_charts(calibrations)]
-    html = render("live_quality.html", {"report": report, "heads": heads, "rows": rows, "lost": lost, "charts": charts})
+    kind: TaskKind = report["task"]
+    lost = [loss_line(verdict, kind) for verdict in report["verdicts"] if verdict["lost"]]
+    shown = {
+        "charts": [*_charts_by_week(report), *calibration_charts(calibrations, REPORTED[kind])],
+        "confusions": list(confusion_tables(calibrations)),
+    }
+    html = render("live_quality.html", {"report": report, "heads": heads, "rows": rows, "lost": lost, **shown})
     write_report(folder, "live_quality", report, {"live_quality.html": html}, metrics_of(report))
 
 
 def _charts_by_week(report: Mapping[str, Any]) -> Iterator[Chart]:
-    """A chart of each figure in `_CHARTED` and each population, with a series for each model."""
+    """A chart of each charted figure and each population, with a series for each model."""
+    kind: TaskKind = report["task"]
     judged = [quality for quality in report["quality"] if quality["figures"] and quality["week"] != ALL_WEEKS]
     weeks = sorted({quality["week"] for quality in judged})
-    for figure, (name, axis) in _CHARTED.items():
+    for figure in REPORTED[kind].charted:
+        name, axis = chart_of(kind, TASKS[kind].metric(figure))
         for population in dict.fromkeys(quality["population"] for quality in judged):
             of_population = [quality for quality in judged if quality["population"] == population]
             series = [
@@ -98,24 +111,13 @@ def _charts_by_week(report: Mapping[str, Any]) -> Iterator[Chart]:
                 )
                 for model in dict.fromkeys(quality["model"] for quality in of_population)
             ]
-            title = f"{name} by week, {population} customers; the dashed line is training's"
+            title = f"{name} by week, {population} rows; the dashed line is training's"
             yield intervals(title, weeks, series, "ISO week of the request", axis)
 
 
 def _interval_of(judged: Sequence[Mapping[str, Any]], model: str, week: str, figure: str) -> Interval | None:
     found = [quality["figures"] for quality in judged if (quality["model"], quality["week"]) == (model, week)]
     return Interval(**found[0][figure]) if found else None
-
-
-def _calibration_charts(calibrations: Sequence[Calibration]) -> Iterator[Chart]:
-    for population in dict.fromkeys(calibration.population for calibration in calibrations):
-        lines = [Curve(one.model, one.points) for one in calibrations if one.population == population]
-        yield curves(
-            f"Calibration, {population} customers, all weeks",
-            lines,
-            Axis("mean predicted probability, %", percent=True),
-            Axis("customers who churned, %", percent=True),
-        )
 
 
 def metrics_of(report: Mapping[str, Any]) -> CollectorRegistry:
@@ -136,8 +138,8 @@ def metrics_of(report: Mapping[str, Any]) -> CollectorRegistry:
             for quality in report["quality"]
             if (quality["model"], quality["week"], quality["population"]) == (verdict["model"], week, population)
         )
-        labels = *report["models"][verdict["model"]].values(), population, "roc_auc"
-        for bound, value in judged["figures"]["roc_auc"].items():
+        labels = *report["models"][verdict["model"]].values(), population, verdict["metric"]
+        for bound, value in judged["figures"][verdict["metric"]].items():
             live.labels(*labels, bound).set(value)
         training.labels(*labels).set(verdict["training"])
         lost.labels(*labels).set(verdict["lost"])

@@ -15,7 +15,7 @@ class UnpairedRows:
 
     missed: the challenger was too slow, or failed.
     silent: the challenger scored nobody for longer than `SILENCE`: it was off, or failed for everybody.
-    others: rows of customers outside a canary's share. A customer is inside if the canary answered it before and after.
+    others: rows of entities outside a canary's share. An entity is inside if the canary answered it before and after.
     """
 
     missed: int
@@ -29,7 +29,7 @@ def count_unpaired(
     """Count the champion's unpaired rows.
 
     The challenger's rows before and after a time tell what it was then: a canary answers what it scores, a shadow
-    answers nothing. A shadow that became a canary has scored customers outside the canary's share, and a
+    answers nothing. A shadow that became a canary has scored entities outside the canary's share, and a
     share may grow.
 
     Args:

@@ -155,9 +155,11 @@ def intervals(title: str, categories: Sequence[str], series: Sequence[Estimates]
 
 
 def curves(title: str, series: Sequence[Curve], x: Axis, y: Axis) -> Chart:
-    """Draw curves over [0, 1] × [0, 1], and the diagonal on which x and y are equal."""
-    ticks = [n / 5 for n in range(6)]
-    area = _Area(_beside(ticks, y), 26, 240, 240, (0, 1), (0, 1))
+    """Draw curves over a square, and the diagonal on which x and y are equal. Shares are drawn over [0, 1] × [0, 1]."""
+    ends = [0.0, 1.0] if x.percent else [end for one in series for point in one.points for end in point]
+    ticks = _ticks(min(ends, default=0.0), max(ends, default=1.0))
+    limits = ticks[0], ticks[-1]
+    area = _Area(_beside(ticks, y), 26, 240, 240, limits, limits)
     chart = Chart(title, "", area.right + 24, area.bottom + 44, _legend([one.name for one in series]))
     _value_axis(chart, area, ticks, y)
     for tick in ticks:

@@ -145,7 +145,7 @@ class LabelledLog:
         table = pa.table(
             {
                 "request_id": [request for asked in self.labelled for request in asked.request_ids],
-                "churned": np.concatenate([asked.churned for asked in self.labelled]),
+                "label": np.concatenate([asked.churned for asked in self.labelled]),
             }
         )
         file = self.root / name

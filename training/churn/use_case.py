@@ -1,6 +1,7 @@
 """The shipped use case: customers who order nothing in the next 90 days."""
 
 from training.churn.candidates import CANDIDATES
+from training.churn.labels import labels
 from training.churn.order_history import ACTIVE_DAYS, CHURNED
 from training.churn.order_labels import order_labels
 from training.use_case import Binary, ByFeature, Gate, TimeSplits, UseCase, at_most
@@ -26,4 +27,5 @@ USE_CASE = UseCase(
     segments=(_RECENCY, "customer_lifetime__order_count:2:4"),
     age_feature="customer_recency__tenure_days",
     gate=Gate(max_loss=0.01, max_segment_loss=0.01, max_calibration_error=0.05, max_calibration_loss=0.02),
+    outcomes=labels,
 )

@@ -18,13 +18,20 @@ NOT_COMPARED = {"audited_at", "compared_at", "judged_at", "seconds", "log", "lab
 """When a report was made, how long that took, and of which files."""
 
 NAMED_ANEW = {
+    "active.0": "populations.active.0",
     "moved.decisions": "moved.answers",
     "moved.probability_max": "moved.score_max",
     "moved.probability_mean": "moved.score_mean",
 }
 """Place in a report of version 1 → its place today."""
 
-MEMBERS_NAMED_ANEW = {"customers": "entities", "older_customers_left_out": "older_left_out"}
+MEMBERS_NAMED_ANEW = {
+    "churned": "classes.churned",
+    "customers": "entities",
+    "max_auc_loss": "max_loss",
+    "older_customers_left_out": "older_left_out",
+    "roc_auc": "figure",
+}
 """Member of any part of a report of version 1 → its name today."""
 
 SAID_ANEW = {
@@ -118,6 +125,7 @@ def test_the_answers_get_the_labels_that_they_got(home: Home, tmp_path: Path) ->
     home.said("jobs", "labels", "--out", str(tmp_path / "labels.parquet"))
 
     recorded, made = (pq.read_table(folder / "labels.parquet") for folder in (FOLDER, tmp_path))
+    recorded = recorded.rename_columns({"churned": "label"})
     order = [("request_id", "ascending"), ("row", "ascending")]
     assert recorded.sort_by(order).equals(made.sort_by(order))
 
@@ -135,7 +143,7 @@ def test_answers_under_pseudonyms_get_the_labels_of_those_under_names(home: Home
 
     made, recorded = (pq.read_table(folder / "labels.parquet").to_pylist() for folder in (tmp_path, FOLDER))
     named = {row["row"]: row["churned"] for row in recorded if row["request_id"] == "batch-1" and row["row"] < 12}
-    assert {row["row"]: row["churned"] for row in made if row["row"] < 12} == named
+    assert {row["row"]: row["label"] for row in made if row["row"] < 12} == named
     assert len(named) == 12
 
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from jobs.quality.calibration import calibration_points
-from scoring.evaluation import BINS, expected_calibration_error
+from scoring.evaluation import BINARY, BINS, expected_calibration_error
 
 
 def test_points_rise_and_their_distance_from_the_diagonal_is_the_calibration_error() -> None:
@@ -12,7 +11,7 @@ def test_points_rise_and_their_distance_from_the_diagonal_is_the_calibration_err
     probability = random.random(1000)
     churned = random.random(1000) < probability**2
 
-    points = np.array(calibration_points(churned, probability))
+    points = np.array(BINARY.calibration_points(churned, probability))
 
     assert (BINS, 2) == points.shape
     assert (np.diff(points[:, 0]) > 0).all()

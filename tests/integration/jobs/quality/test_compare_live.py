@@ -193,7 +193,7 @@ def test_every_pair_of_models_has_a_table_of_its_own(
     assert (1.0, 0.0, 1.0) == pytest.approx(
         (second["agreement"]["value"], second["max_difference"], second["rank_correlation"])
     )
-    assert all("too few customers" in judged["reason"] for judged in first["judged"])
+    assert all("too few entities" in judged["reason"] for judged in first["judged"])
 
 
 def test_where_no_row_has_both_models_nothing_is_written(log: LabelledLog, champion: ImportedModel) -> None:

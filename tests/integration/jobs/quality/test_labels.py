@@ -66,7 +66,7 @@ class Shop:
 
     def churned(self) -> dict[str, bool]:
         rows = pq.read_table(self.out).to_pylist()
-        return {row["customer_id"]: row["churned"] for row in rows}
+        return {row["customer_id"]: row["label"] for row in rows}
 
 
 def _order(number: int, customer: str, at: datetime) -> Order:
@@ -102,7 +102,7 @@ def test_who_orders_nothing_from_the_answer_on_until_the_days_are_over_has_left(
         "row": 0,
         "customer_id": "at last",
         "as_of": DUE,
-        "churned": False,
+        "label": False,
         "label_days": 90,
     } == first
 
@@ -120,7 +120,7 @@ def test_each_answer_is_labelled_over_as_many_days_as_its_model_predicts(shop: S
 
     made = make_labels(shop.artefacts, shop.environ, LabelRequest(shop.out), store.__getitem__)
 
-    rows = {row["request_id"]: (row["churned"], row["label_days"]) for row in pq.read_table(shop.out).to_pylist()}
+    rows = {row["request_id"]: (row["label"], row["label_days"]) for row in pq.read_table(shop.out).to_pylist()}
     month = {"m-b": (True, 30), "m-c": (True, 30), "l-b": (True, 30), "l-c": (True, 30)}
     assert {"r-a": (False, 90), **month} == rows
     assert ((30, 90), 2) == (made.days, made.not_due)

@@ -15,7 +15,7 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from contract import Label, Population
+from contract import Headline, Label, Population
 from jobs.__main__ import main
 from jobs.errors import JobError
 from jobs.inference_log.logged_scores import Populations
@@ -80,7 +80,7 @@ def test_every_model_and_week_has_the_figures_of_its_own_rows(
             found = of(report, by, week, population)
             labels, scores = asked.churned[chosen], asked.scored_by(by)[chosen]
             auc = found["figures"]["roc_auc"]
-            assert (chosen.sum(), labels.sum()) == (found["rows"], found["churned"])
+            assert (chosen.sum(), labels.sum()) == (found["rows"], found["classes"]["churned"])
             assert roc_auc_score(labels, scores) == pytest.approx(auc["value"])
             assert brier_score_loss(labels, scores) == pytest.approx(found["figures"]["brier"]["value"])
             assert auc["low"] < auc["value"] < auc["high"]
@@ -93,7 +93,7 @@ def test_every_model_and_week_has_the_figures_of_its_own_rows(
     assert "2024-W12" in page
     auc = of(report, model, "2024-W10")["figures"]["roc_auc"]
     assert "2024-W10, small_churn:v7: {value:.4g} [{low:.4g}, {high:.4g}]".format(**auc) in page
-    assert [f"Calibration, {who} customers, all weeks" for who in ("all", "active")] == re.findall(
+    assert [f"Calibration, {who} rows, all weeks" for who in ("all", "active")] == re.findall(
         "<h2>(Cal.*weeks)<", page
     )
     assert not any(loaded in page for loaded in ("src=", "href=", "http"))
@@ -140,13 +140,18 @@ def test_a_newest_week_that_is_surely_worse_than_training_is_refused_and_an_olde
     for bound, value in auc.items():
         assert [value] == samples(metrics(log), "model_jobs_live_quality", **of_it, bound=bound)
     assert 1 == len(samples(metrics(log), "model_jobs_live_quality_last_report_timestamp_seconds", model="small_churn"))
-    assert "ok" == judge(log, model, max_auc_loss=0.5)["outcome"]
+    assert "ok" == judge(log, model, max_loss=0.5)["outcome"]
     assert [0] == samples(metrics(log), "model_jobs_live_quality_lost", **of_it)
 
 
 def test_who_is_judged_is_whom_training_takes_for_its_headline(log: LabelledLog) -> None:
     """Where only active customers are asked about, the ROC AUC of all customers is no measure."""
-    model = small_model(log.root, "9", metrics={"all_roc_auc": 0.99, "active_roc_auc": 0.7})
+    bare = small_model(log.root, "9", metrics={"all_roc_auc": 0.99, "active_roc_auc": 0.7})
+    told = {
+        "populations": {"active": Population(feature=DAYS_SINCE, at_most=60)},
+        "headline": Headline(population="active", metric="roc_auc"),
+    }
+    model = replace(bare, contract=bare.contract.model_copy(update=told))
     log.serve(model, Asked.some(600, MONDAY, seed=1))
 
     (verdict,) = judge(log, model)["verdicts"]
@@ -162,7 +167,7 @@ def test_a_week_of_too_few_customers_is_shown_without_figures(log: LabelledLog, 
     report = judge(log, model)
 
     assert {} == of(report, model, "2024-W11")["figures"]
-    assert "50 who churned and 0 who stayed" in of(report, model, "2024-W11")["reason"]
+    assert "0 retained and 50 churned" in of(report, model, "2024-W11")["reason"]
     assert "2024-W10" == report["verdicts"][0]["week"]
 
 
@@ -209,7 +214,7 @@ def test_the_labels_may_be_csv_and_name_the_row_of_a_batch(log: LabelledLog, mod
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("request_id,left\nr0,1\n", "has no column 'churned'; found request_id, left"),
+        ("request_id,left\nr0,1\n", "has no column 'label'; found request_id, left"),
         ("id,churned\nr0,1\n", "has no column 'request_id'; found id, churned"),
         ("request_id,churned\nr0,1\nr1,0.3\n", "column churned, row 2: expected true, false, 1 or 0, found '0.3'"),
         ("request_id,churned\nr0,1\nr1,\n", "column churned, row 2: expected true, false, 1 or 0, found nothing"),
@@ -217,7 +222,7 @@ def test_the_labels_may_be_csv_and_name_the_row_of_a_batch(log: LabelledLog, mod
         ("request_id,row,churned\nr0,-1,1\n", "column row, row 1: expected a number from 0, found '-1'"),
         (
             "request_id,churned\nr0,1\nr0,TRUE\nr1,0\nr1,1\nr2,1\nr2,0\n",
-            "request 'r1', row 0 is labelled churned and not churned, and 1 others",
+            "request 'r1', row 0 is labelled false and true, and 1 others",
         ),
     ],
 )
@@ -397,4 +402,4 @@ def test_who_is_active_is_the_contracts_to_say_unless_somebody_asks_otherwise(
     recency = asked.values[:, 0].astype("float32")
     assert (recency <= 60).sum() == of(by_contract, monthly, "2024-W10", "active")["rows"]
     assert (recency <= 30).sum() == of(by_hand, monthly, "2024-W10", "active")["rows"]
-    assert [f"{DAYS_SINCE} ≤ 60"] == by_contract["active"]
+    assert [f"{DAYS_SINCE} ≤ 60"] == by_contract["populations"]["active"]
