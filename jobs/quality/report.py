@@ -24,7 +24,8 @@ ALL_WEEKS = "all"
 def loss_line(verdict: Mapping[str, Any], kind: TaskKind) -> str:
     """Says in one line by how much a model is worse than training promised."""
     metric = TASKS[kind].metric(verdict["metric"])
-    allowed = f"{verdict['max_loss']:.3g}" if not metric.in_target_unit else f"{verdict['max_loss']:.3g} of it"
+    loss = verdict["max_loss"]
+    allowed = f"{round(100 * loss, 3):g}%" if metric.in_target_unit else f"{loss:.3g}"
     return (
         f"{verdict['model']}, {verdict['week']}: {metric.title} of {verdict['population']} rows {verdict['figure']} "
         f"is more than {allowed} {'below' if metric.higher_is_better else 'above'} training's "

@@ -1,40 +1,73 @@
-"""An inference log of real models over customers of whom it is known who left."""
+"""An inference log of real models of each task, over customers of whom it is known what came of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from artefacts.addresses import Artefacts
 from contract import RawFeatures, Resolver
+from contract.tasks import TaskKind
 from jobs.inference_log.logged_scores import Populations
 from jobs.times import unix_us
 from scoring.inference_log import Answers, log_table
 from scoring.models.imported_model import ImportedModel, load_model
 from scoring.outcomes import outcomes
 from scoring.task_outputs import task_outputs
-from tests.models.fakes import DAYS_SINCE, small_contract, store_model, training_rows
+from tests.models.fakes import DAYS_SINCE, ORDERS_30D, SPEND, contract_of, store_model, training_rows
 from training.churn.candidates import logistic
 
 ACTIVE_DAYS = 60
 ACTIVE = Populations("active", DAYS_SINCE, ACTIVE_DAYS)
+CLASSES = ("low", "middle", "high")
+"""Of `contract_of("multiclass")`."""
 MONDAY = datetime.fromisoformat("2024-03-04T00:00:00+00:00")  # of 2024-W10
 WEEK = timedelta(days=7)
 
 
 def small_model(
-    folder: Path, version: str, role: str = "champion", metrics: dict[str, float] | None = None, rows: int = 200
+    folder: Path,
+    version: str,
+    role: str = "champion",
+    metrics: dict[str, float] | None = None,
+    rows: int = 200,
+    kind: TaskKind = "binary",
 ) -> ImportedModel:
     """A model fitted on so many customers: few make it a bad one."""
-    contract = small_contract().model_copy(update={"model_version": version, "metrics": metrics or {}})
-    stored = store_model(folder / version, contract, logistic(seed=5).fit(*training_rows(seed=5, rows=rows)))
+    contract = contract_of(kind).model_copy(update={"model_version": version, "metrics": metrics or {}})
+    pipelines: dict[TaskKind, Pipeline] = {
+        "binary": logistic(seed=5),
+        "multiclass": make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)),
+        "regression": make_pipeline(StandardScaler(), Ridge()),
+    }
+    matrix, labels = labelled_rows(5, rows, kind)
+    if kind == "multiclass":
+        labels = np.array([CLASSES.index(name) for name in labels])
+    stored = store_model(folder / version, contract, pipelines[kind].fit(matrix, labels))
     return load_model(f"small_churn:v{version}", stored.folder, stored.labels, stored.metadata, role)
+
+
+def labelled_rows(seed: int, rows: int, kind: TaskKind) -> tuple[pd.DataFrame, NDArray[Any]]:
+    """Customers as in `tests.models.fakes.training_rows`, and a label that follows from their features and chance."""
+    matrix, churned = training_rows(seed, rows)
+    if kind == "binary":
+        return matrix, churned
+    noise = np.random.default_rng(seed + 1000).normal(0, 40, rows)
+    spend = (matrix[SPEND] * (1 + matrix[ORDERS_30D]) - matrix[DAYS_SINCE]).to_numpy(np.float64) + noise
+    if kind == "regression":
+        return matrix, np.maximum(spend, 0.0)
+    return matrix, np.array(CLASSES)[np.digitize(spend, [60.0, 200.0])]
 
 
 @dataclass(frozen=True)
@@ -44,15 +77,15 @@ class Asked:
     request_ids: list[str]
     customer_ids: list[str]
     values: NDArray[np.float64]
-    churned: NDArray[np.bool_]
+    labels: NDArray[Any]
     at: datetime
 
     @classmethod
-    def some(cls, count: int, at: datetime, seed: int, name: str = "r") -> "Asked":
-        """Customers whose churn follows from their features, as in `tests.models.fakes.training_rows`."""
-        matrix, churned = training_rows(seed, count)
+    def some(cls, count: int, at: datetime, seed: int, name: str = "r", kind: TaskKind = "binary") -> "Asked":
+        """Customers and labels of `labelled_rows`."""
+        matrix, labels = labelled_rows(seed, count, kind)
         numbers = [f"{name}{n}" for n in range(count)]
-        return cls(numbers, [f"c{number}" for number in numbers], matrix.to_numpy(np.float64), churned, at)
+        return cls(numbers, [f"c{number}" for number in numbers], matrix.to_numpy(np.float64), labels, at)
 
     @property
     def active(self) -> NDArray[np.bool_]:
@@ -73,21 +106,21 @@ class Asked:
             request_ids=self.request_ids[chosen],
             customer_ids=self.customer_ids[chosen],
             values=self.values[chosen],
-            churned=self.churned[chosen],
+            labels=self.labels[chosen],
         )
 
     def but_left_at_random(self) -> "Asked":
         """The same, of whom those who left have nothing in common."""
-        return replace(self, churned=np.random.default_rng(1).permutation(self.churned))
+        return replace(self, labels=np.random.default_rng(1).permutation(self.labels))
 
     def scored_by(self, model: ImportedModel) -> NDArray[np.float64]:
-        """What the model says, as it is answered; (n,)."""
+        """What the model says, as it is answered; (n,), or (n, c) for classes."""
         return self.answers(model).outcomes.outputs[0]
 
     def answers(self, model: ImportedModel, answered: bool = True, unknown: Sequence[int] = ()) -> Answers:
         """To log; the customers of some rows may be unknown."""
         seconds = unix_us(self.at) / 1e6
-        values, event_times = self.values.copy(), np.full((len(self.churned), 2), seconds - 100)
+        values, event_times = self.values.copy(), np.full((len(self.labels), 2), seconds - 100)
         values[list(unknown)], event_times[list(unknown)] = np.nan, np.nan
         resolved = Resolver.of(model.contract).resolve(RawFeatures(values, event_times), seconds)
         return Answers(
@@ -145,7 +178,7 @@ class LabelledLog:
         table = pa.table(
             {
                 "request_id": [request for asked in self.labelled for request in asked.request_ids],
-                "label": np.concatenate([asked.churned for asked in self.labelled]),
+                "label": np.concatenate([asked.labels for asked in self.labelled]),
             }
         )
         file = self.root / name

@@ -79,8 +79,8 @@ def test_with_labels_the_worse_model_is_surely_worse_overall_and_on_active_custo
     assert json.loads((log.root / "out" / "compare_live.json").read_text())["labels"]["labels"] == 600
     everybody, active = report["pairs"][0]["judged"]
     assert (600, asked.active.sum()) == (everybody["rows"], active["rows"])
-    for judged, chosen in ((everybody, asked.churned | True), (active, asked.active)):
-        labels, before, now = asked.churned[chosen], asked.scored_by(champion)[chosen], asked.scored_by(worse)[chosen]
+    for judged, chosen in ((everybody, asked.labels | True), (active, asked.active)):
+        labels, before, now = asked.labels[chosen], asked.scored_by(champion)[chosen], asked.scored_by(worse)[chosen]
         auc, brier = judged["metrics"]["roc_auc"], judged["metrics"]["brier"]
         assert roc_auc_score(labels, now) - roc_auc_score(labels, before) == pytest.approx(auc["difference"]["value"])
         assert brier_score_loss(labels, now) == pytest.approx(brier["candidate"])
@@ -100,7 +100,7 @@ def test_a_canary_answers_its_share_and_rows_that_the_challenger_missed_are_coun
         request_ids=asked.request_ids[10:],
         customer_ids=asked.customer_ids[10:],
         values=asked.values[10:],
-        churned=asked.churned[10:],
+        labels=asked.labels[10:],
     )
     log.put(replace(beside.answers(worse), answered=canary[10:]))
     again = Asked.some(3, MONDAY, seed=3, name="again")

@@ -76,16 +76,16 @@ def test_every_model_and_week_has_the_figures_of_its_own_rows(
 
     assert ("ok", 1200, 3) == (report["outcome"], report["labels"]["labels"], report["files"])
     for asked, by, week in ((first, model, "2024-W10"), (second, model, "2024-W11"), (third, other, "2024-W12")):
-        for population, chosen in (("all", asked.churned | True), ("active", asked.active)):
+        for population, chosen in (("all", asked.labels | True), ("active", asked.active)):
             found = of(report, by, week, population)
-            labels, scores = asked.churned[chosen], asked.scored_by(by)[chosen]
+            labels, scores = asked.labels[chosen], asked.scored_by(by)[chosen]
             auc = found["figures"]["roc_auc"]
             assert (chosen.sum(), labels.sum()) == (found["rows"], found["classes"]["churned"])
             assert roc_auc_score(labels, scores) == pytest.approx(auc["value"])
             assert brier_score_loss(labels, scores) == pytest.approx(found["figures"]["brier"]["value"])
             assert auc["low"] < auc["value"] < auc["high"]
         gap = of(report, by, week)["gaps"]["roc_auc"]
-        assert roc_auc_score(asked.churned, asked.scored_by(by)) - 0.88 == pytest.approx(gap["value"])
+        assert roc_auc_score(asked.labels, asked.scored_by(by)) - 0.88 == pytest.approx(gap["value"])
     assert 800 == of(report, model, "all")["rows"]
     shown = capsys.readouterr().out
     assert all(word in shown for word in ("small_churn:v7", "small_churn:v8", "2024-W12", "training", "0.880"))
@@ -93,9 +93,7 @@ def test_every_model_and_week_has_the_figures_of_its_own_rows(
     assert "2024-W12" in page
     auc = of(report, model, "2024-W10")["figures"]["roc_auc"]
     assert "2024-W10, small_churn:v7: {value:.4g} [{low:.4g}, {high:.4g}]".format(**auc) in page
-    assert [f"Calibration, {who} rows, all weeks" for who in ("all", "active")] == re.findall(
-        "<h2>(Cal.*weeks)<", page
-    )
+    assert [f"Calibration, {who} rows, all weeks" for who in ("all", "active")] == re.findall("<h2>(Cal.*weeks)<", page)
     assert not any(loaded in page for loaded in ("src=", "href=", "http"))
     assert reported(log) == report
 
@@ -162,7 +160,7 @@ def test_who_is_judged_is_whom_training_takes_for_its_headline(log: LabelledLog)
 def test_a_week_of_too_few_customers_is_shown_without_figures(log: LabelledLog, model: ImportedModel) -> None:
     log.serve(model, Asked.some(400, MONDAY, seed=1, name="a"))
     one_class = Asked.some(50, MONDAY + WEEK, seed=2, name="b")
-    log.serve(model, replace(one_class, churned=one_class.churned | True))
+    log.serve(model, replace(one_class, labels=one_class.labels | True))
 
     report = judge(log, model)
 
@@ -174,7 +172,7 @@ def test_a_week_of_too_few_customers_is_shown_without_figures(log: LabelledLog, 
 def test_labels_that_belong_to_no_scored_row_are_counted(log: LabelledLog, model: ImportedModel) -> None:
     asked = Asked.some(400, MONDAY, seed=1)
     log.serve(model, asked, unknown=range(7))
-    reused = replace(asked, request_ids=asked.request_ids[-5:], customer_ids=list("abcde"), churned=asked.churned[-5:])
+    reused = replace(asked, request_ids=asked.request_ids[-5:], customer_ids=list("abcde"), labels=asked.labels[-5:])
     log.put(replace(reused, values=asked.values[-5:]).answers(model))
     log.labelled += [Asked.some(3, MONDAY, seed=2, name="elsewhere"), reused]
 
@@ -202,13 +200,11 @@ def test_the_labels_may_be_csv_and_name_the_row_of_a_batch(log: LabelledLog, mod
     answers = replace(asked.answers(model), request_ids=["batch"] * 300, rows=list(range(300)))
     log.put(answers)
     labels = log.root / "labels.csv"
-    labels.write_text(
-        "row,churned,request_id\n" + "".join(f"{n},{int(c)},batch\n" for n, c in enumerate(asked.churned))
-    )
+    labels.write_text("row,churned,request_id\n" + "".join(f"{n},{int(c)},batch\n" for n, c in enumerate(asked.labels)))
 
     found = of(judge(log, model, labels=labels), model, "2024-W10")
 
-    assert roc_auc_score(asked.churned, asked.scored_by(model)) == pytest.approx(found["figures"]["roc_auc"]["value"])
+    assert roc_auc_score(asked.labels, asked.scored_by(model)) == pytest.approx(found["figures"]["roc_auc"]["value"])
 
 
 @pytest.mark.parametrize(
@@ -377,7 +373,7 @@ def test_the_days_of_labels_in_a_csv_are_numbers_however_they_are_written(
     asked = Asked.some(200, MONDAY, seed=1)
     log.serve(monthly, asked)
     labels = log.root / "labels.csv"
-    rows = zip(asked.request_ids, asked.churned.tolist(), strict=True)
+    rows = zip(asked.request_ids, asked.labels.tolist(), strict=True)
     lines = [f"{request},{row},{int(churned)},{said}" for request, churned in rows]
     labels.write_text("\n".join(["request_id,row,churned,label_days", *lines]), encoding="utf-8")
 
