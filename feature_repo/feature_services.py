@@ -29,3 +29,44 @@ churn_v1 = FeatureService(
     description="Inputs of customer_churn from version 1 on.",
     logging_config=logging_of("churn_v1"),
 )
+
+spend_v1 = FeatureService(
+    name="spend_v1",
+    features=[
+        customer_lifetime[
+            [
+                "order_count",
+                "order_day_count",
+                "total_spend",
+                "mean_order_value",
+                "max_order_value",
+                "last_order_value",
+                "mean_gap_days",
+                "last_gap_days",
+            ]
+        ],
+        customer_orders_windowed[
+            [
+                *("order_count_30d", "spend_30d"),
+                *("order_count_90d", "spend_90d"),
+                *("order_count_180d", "spend_180d"),
+            ]
+        ],
+        customer_recency,
+    ],
+    description="Inputs of customer_spend from version 1 on.",
+    logging_config=logging_of("spend_v1"),
+)
+
+order_count_v1 = FeatureService(
+    name="order_count_v1",
+    features=[
+        customer_lifetime[
+            ["order_count", "order_day_count", "mean_items_per_order", "mean_gap_days", "max_gap_days", "last_gap_days"]
+        ],
+        customer_orders_windowed[["order_count_7d", "order_count_30d", "order_count_90d", "order_count_180d"]],
+        customer_recency,
+    ],
+    description="Inputs of order_count from version 1 on.",
+    logging_config=logging_of("order_count_v1"),
+)

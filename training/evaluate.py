@@ -32,11 +32,11 @@ def evaluate_test_rows(
         estimates |= {f"{population}_{name}": e for name, e in model.items()}
         estimates |= {f"{population}_{case.baseline.name}_{name}": e for name, e in beside.items()}
         estimates |= {f"{population}_{name}": e for name, e in levels.items()}
-        _LOG.info(f"  {'metric':<20}{'model':<32}{case.baseline.name} only")
+        _LOG.info(f"  {'metric':<22}{'model':<32}{case.baseline.name} only")
         for name in model:
-            _LOG.info(f"  {name:<20}{model[name]!s:<32}{beside.get(name, '')!s}")
+            _LOG.info(f"  {name:<22}{model[name]!s:<32}{beside.get(name, '')!s}")
         for name, level in levels.items():
-            _LOG.info(f"  {name:<20}{level}")
+            _LOG.info(f"  {name:<22}{level}")
     return estimates
 
 
