@@ -61,6 +61,7 @@ USE_CASE = UseCase(
     populations={"active": at_most("customer_recency__days_since_last_order", ACTIVE_DAYS)},
     headline=("all", "rmse"),
     segments=("customer_recency__days_since_last_order", "customer_lifetime__order_count:2:4"),
+    age_feature="customer_recency__tenure_days",
     # Errors in $. Customers whose spending falls from quarter to quarter are overestimated by a model that learnt from
     # the quarters before; half of the mean spend is what is tolerated.
     gate=Gate(

@@ -58,5 +58,6 @@ USE_CASE = UseCase(
     populations={"active": at_most("customer_recency__days_since_last_order", ACTIVE_DAYS)},
     headline=("all", "log_loss"),
     segments=("customer_recency__days_since_last_order", "customer_lifetime__order_count:2:4"),
+    age_feature="customer_recency__tenure_days",
     gate=Gate(max_loss=0.01, max_segment_loss=0.02, max_calibration_error=0.05, max_calibration_loss=0.02),
 )
