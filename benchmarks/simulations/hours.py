@@ -20,8 +20,7 @@ from benchmarks.markdown import NOT_MEASURED, prose, table
 from benchmarks.results import store
 from contract import FeatureInput, FeatureSchema, RawFeatures
 from scoring.evaluation import (
-    PROBABILITY_METRICS,
-    RANKING_METRICS,
+    BINARY,
     Bools,
     Estimate,
     evaluate,
@@ -165,7 +164,7 @@ def _active(data: TrainingData, rows: LabelledRows) -> Bools:
 def _evaluate(model: _Model, test: LabelledRows, active: Bools, settings: TrainingSettings) -> dict[str, Any]:
     probability = model.score(test.raw)
     found: dict[str, Any] = {"calibration_error": expected_calibration_error(test.labels, probability)}
-    metrics = {"roc_auc": RANKING_METRICS["roc_auc"], "log_loss": PROBABILITY_METRICS["log_loss"]}
+    metrics = {name: BINARY.metric(name) for name in ("roc_auc", "log_loss")}
     for population, chosen in (("all", np.ones(len(probability), dtype=bool)), ("active", active)):
         estimates = evaluate(
             test.labels[chosen], probability[chosen], metrics, settings.bootstrap_resamples, settings.seed

@@ -35,19 +35,12 @@ from scoring.evaluation.task_metrics import (
     TaskMetrics,
 )
 
-# The binary task by the names from before there were others; they go when the callers ask `metrics_of`.
-RANKING_METRICS = BINARY.for_baseline
-PROBABILITY_METRICS = {name: metric for name, metric in BINARY.metrics.items() if not metric.for_baseline}
-calibration_error = BINARY.calibration
-
 __all__ = [
     "BINARY",
     "BINS",
     "CHANGED_SHARE",
     "FEWEST_OF_A_CLASS",
     "MULTICLASS",
-    "PROBABILITY_METRICS",
-    "RANKING_METRICS",
     "REGRESSION",
     "TASKS",
     "Bools",
@@ -63,7 +56,6 @@ __all__ = [
     "TaskKind",
     "TaskMetrics",
     "bootstrap",
-    "calibration_error",
     "compare_scores",
     "evaluate",
     "expected_calibration_error",

@@ -70,6 +70,16 @@ def test_a_calibrated_model_lies_on_the_diagonal() -> None:
         assert diagonal.y1 + along * (diagonal.y2 - diagonal.y1) == pytest.approx(dot.y)
 
 
+def test_curves_of_values_span_both_axes_alike_so_that_the_diagonal_is_where_they_are_equal() -> None:
+    chart = curves("t", [Curve("m", [(-20.0, 35.0), (120.0, 80.0)])], Axis("predicted"), Axis("observed"))
+
+    (diagonal,) = (line for line in chart.lines if line.kind == "diagonal")
+    first, second = chart.dots
+    assert {"-50", "0", "50", "100", "150"} <= set(ticks(chart))
+    assert first.y < diagonal.y1 + (first.x - diagonal.x1) / (diagonal.x2 - diagonal.x1) * (diagonal.y2 - diagonal.y1)
+    assert second.y > diagonal.y1 + (second.x - diagonal.x1) / (diagonal.x2 - diagonal.x1) * (diagonal.y2 - diagonal.y1)
+
+
 @pytest.mark.parametrize("count", [1, 2, 30, 400])
 @pytest.mark.parametrize("label", ["a", "0.00012 … 12345.67"])
 def test_everything_stays_inside_the_chart(count: int, label: str) -> None:

@@ -3,8 +3,7 @@ import pytest
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from scoring.evaluation import (
-    PROBABILITY_METRICS,
-    RANKING_METRICS,
+    BINARY,
     Bools,
     Floats,
     compare_scores,
@@ -16,7 +15,7 @@ from scoring.evaluation import (
     youden_threshold,
 )
 
-METRICS = RANKING_METRICS | PROBABILITY_METRICS
+METRICS = BINARY.metrics
 # AUC .75: of the four pairs of a positive and a negative, only (.2, .3) is the wrong way round. Brier: 1.1 ÷ 4.
 FOUR_CHURNED: Bools = np.array([False, True, False, True])
 FOUR_SCORES: Floats = np.array([0.1, 0.2, 0.3, 0.4])

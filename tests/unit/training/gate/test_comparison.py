@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scoring.evaluation import RANKING_METRICS, Bools, Floats, PairedEstimate, Scored, bootstrap, evaluate
+from scoring.evaluation import BINARY, Bools, Floats, PairedEstimate, Scored, bootstrap, evaluate
 from training.churn.use_case import USE_CASE
 from training.errors import DatasetError
 from training.gate.comparison import TIMED_ROWS, ChampionComparison, ScoredVersion, compare, segments_of, time_calls
@@ -83,7 +83,7 @@ def test_probabilities_that_are_worse_calibrated_are_called_so_and_better_ones_b
 def test_the_interval_of_a_difference_is_paired_and_thereby_narrower_than_either_ones() -> None:
     churned, log_odds = customers()
     nearly = log_odds + np.random.default_rng(9).normal(0, 0.1, N)
-    arguments = RANKING_METRICS, 100, 3
+    arguments = BINARY.for_baseline, 100, 3
 
     difference = measured(compared(scored(log_odds), scored(nearly)).headline).difference
 

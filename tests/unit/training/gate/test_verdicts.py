@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.simulations.gate_power import ALIKE, BASELINE, compared, draw, draw_pair, headline_of, on_its_own
-from scoring.evaluation import BINARY, Estimate, calibration_error, evaluate, standard_error_interval
+from scoring.evaluation import BINARY, Estimate, evaluate, standard_error_interval
 from training.gate.rules import verdict_on_gain
 from training.gate.verdicts import Verdict, improvement, verdict_on
 from training.settings import TrainingSettings
@@ -91,7 +91,7 @@ def test_a_small_gain_over_recency_alone_is_found_where_there_are_rows_enough() 
 
 @pytest.mark.parametrize("size", [300, 3_000])
 def test_much_of_what_chance_adds_to_a_calibration_error_is_taken_off_and_a_true_one_stays(size: int) -> None:
-    random, metrics = np.random.default_rng(9), {"error": calibration_error}
+    random, metrics = np.random.default_rng(9), {"error": BINARY.calibration}
 
     def measured(shift: float, corrected: bool) -> list[Estimate]:
         found = []
