@@ -62,6 +62,17 @@ def check_labels(split: str, rows: Split, task: Task) -> None:
             raise DatasetError(f"{split} split, population {population!r}: {said}")
 
 
+def check_classes(training: Split, task: Task) -> None:
+    """Refuse training rows without a class: a model could not answer it.
+
+    Raises:
+        DatasetError: names the classes.
+    """
+    absent = [name for code, name in enumerate(task.class_names) if not (training.labels == code).any()]
+    if absent:
+        raise DatasetError(f"training split: {task.target!r} is never {', '.join(absent)}; a model cannot learn it")
+
+
 def choose_candidate(
     case: UseCase, training: Split, validation: Split, settings: TrainingSettings
 ) -> tuple[str, Floats]:

@@ -21,7 +21,7 @@ from training.compilation.preflight import check_candidate
 from training.data.dataset import TrainingData, built_from, cutoffs_of
 from training.errors import GateError
 from training.evaluate import calibration_of_all, evaluate_test_rows, log_ages, log_groups
-from training.fit import Split, check_labels, choose_candidate, fit_candidate
+from training.fit import Split, check_classes, check_labels, choose_candidate, fit_candidate
 from training.gate.rules import GATE, PASSED, Evidence, gate_advice, measure, objections
 from training.model_inputs import describe_inputs, fingerprint, resolve_inputs
 from training.settings import TrainingLogSettings, TrainingSettings
@@ -78,6 +78,7 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
         splits[split] = Split.of(rows, resolve_inputs(inputs, data.schema, rows.raw), case.populations)
         check_labels(split, splits[split], case.task)
     training, validation, test = splits.values()
+    check_classes(training, case.task)
 
     for name, candidate in case.candidates.items():
         check_candidate(name, partial(candidate, settings.seed), training.matrix, training.labels, case.task)
