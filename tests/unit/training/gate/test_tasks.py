@@ -42,8 +42,8 @@ def segment(sharpness: float) -> Floats:
 def compared(
     case: UseCase, labels: Labels, champion: Floats, candidate: Floats, settings: TrainingSettings = SETTINGS
 ) -> ChampionComparison:
-    versions = [ScoredVersion(Scored(each), 100, dict.fromkeys(TIMED_ROWS, 10.0)) for each in (champion, candidate)]
-    return compare(case, labels, {"all": ALL}, *versions, {"first half": np.arange(N) < N // 2}, settings)
+    before, now = (ScoredVersion(Scored(each), 100, dict.fromkeys(TIMED_ROWS, 10.0)) for each in (champion, candidate))
+    return compare(case, labels, {"all": ALL}, before, now, {"first half": np.arange(N) < N // 2}, settings)
 
 
 CASES = [
