@@ -56,11 +56,11 @@ class TrainingSettings(TrainingLogSettings, CutoffSettings):
     """
 
     recency_feature: str = _of_use_case(lambda case: case.baseline.feature)
-    """The only input of the baseline that a model must beat; of the churn use case the days since the last order."""
+    """The only input of the baseline that a model must beat. The name is churn's, whose baseline is recency."""
 
     active_days: float | None = Field(default=None, ge=0)
-    """Bound of the headline population's feature, where it has an upper one; of the churn use case the days since the
-    last order. Unset, it is the champion's, or else the use case's.
+    """Upper bound of the headline population's feature, where it has one; for churn the days since the last order.
+    Unset, it is the champion's, or else the use case's.
     """
 
     seed: int = 17

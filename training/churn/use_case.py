@@ -1,4 +1,4 @@
-"""The shipped use case: customers who order nothing in the next 90 days."""
+"""The shipped use case: customers who order nothing in the next 90 days. docs/use-cases.md tells of each member."""
 
 from training.churn.candidates import CANDIDATES
 from training.churn.labels import labels
@@ -6,6 +6,7 @@ from training.churn.order_history import ACTIVE_DAYS, CHURNED
 from training.churn.order_labels import order_labels
 from training.use_case import Binary, ByFeature, Gate, TimeSplits, UseCase, at_most
 
+# An input is named by its view and its feature.
 _RECENCY = "customer_recency__days_since_last_order"
 
 USE_CASE = UseCase(
@@ -23,8 +24,8 @@ USE_CASE = UseCase(
     candidates=CANDIDATES,
     baseline=ByFeature(_RECENCY, name="recency"),
     populations={"active": at_most(_RECENCY, ACTIVE_DAYS)},
-    headline=("active", "roc_auc"),
-    segments=(_RECENCY, "customer_lifetime__order_count:2:4"),
+    headline=("active", "roc_auc"),  # whoever has been away for long is easily told
+    segments=(_RECENCY, "customer_lifetime__order_count:2:4"),  # terciles; and 1, 2–3, 4 or more orders
     age_feature="customer_recency__tenure_days",
     gate=Gate(max_loss=0.01, max_segment_loss=0.01, max_calibration_error=0.05, max_calibration_loss=0.02),
     outcomes=labels,
