@@ -1,17 +1,19 @@
 """Settings of training: environment variables with the prefix TRAINING_."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from artefacts.cutoffs import CutoffSettings
 from artefacts.process.logs import LogSettings
-from training.use_case import UseCase
+
+if TYPE_CHECKING:
+    from training.use_case import UseCase
 
 
-def _of_use_case(value: Callable[[UseCase], Any], **bounds: Any) -> Any:
+def _of_use_case(value: Callable[["UseCase"], Any], **bounds: Any) -> Any:
     """A field whose default the use case says."""
 
     def default() -> Any:
