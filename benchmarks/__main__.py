@@ -128,6 +128,16 @@ def hours(results: Path) -> None:
     hours.run(results)
 
 
+@BENCHMARKS.command("use-cases")
+@click.option("--lifetimes", type=Path, required=True, help="A Python interpreter with lifetimes 0.11.3.")
+@click.pass_obj
+def use_cases(results: Path, lifetimes: Path) -> None:
+    """Hold the use cases on orders against their baselines and published models of buying."""
+    from benchmarks.simulations import use_cases
+
+    use_cases.run(results, lifetimes)
+
+
 @BENCHMARKS.command("gate-power")
 @click.pass_obj
 def gate_power(results: Path) -> None:

@@ -19,6 +19,7 @@ SCALE_BEGIN, SCALE_END = "<!-- figures: written by `python -m benchmarks report`
 MONITORING_PAGE = PROJECT_ROOT / "docs" / "monitoring.md"
 DRIFT_BEGIN, DRIFT_END = "<!-- drift: written by `python -m benchmarks report` -->", "<!-- drift: end -->"
 MODEL_PAGE = PROJECT_ROOT / "docs" / "model.md"
+CASES_BEGIN, CASES_END = "<!-- use cases: written by `python -m benchmarks report` -->", "<!-- use cases: end -->"
 HOURS_BEGIN, HOURS_END = "<!-- hours: written by `python -m benchmarks report` -->", "<!-- hours: end -->"
 PROMOTION_PAGE = PROJECT_ROOT / "docs" / "promotion.md"
 GATE_BEGIN, GATE_END = "<!-- gate: written by `python -m benchmarks report` -->", "<!-- gate: end -->"
@@ -90,6 +91,7 @@ def write(results: Path) -> None:
     from benchmarks.simulations.drift_year import section as year_section
     from benchmarks.simulations.gate_power import section as gate_section
     from benchmarks.simulations.hours import section as hours_section
+    from benchmarks.simulations.use_cases import section as cases_section
 
     document = load_all(results)
     PAGE.parent.mkdir(parents=True, exist_ok=True)
@@ -106,6 +108,7 @@ def write(results: Path) -> None:
     hours = between(
         MODEL_PAGE.read_text(encoding="utf-8"), HOURS_BEGIN, HOURS_END, hours_section(document.get("hours"))
     )
+    hours = between(hours, CASES_BEGIN, CASES_END, cases_section(document.get("use_cases")))
     MODEL_PAGE.write_text(hours, encoding="utf-8")
     judged = between(
         PROMOTION_PAGE.read_text(encoding="utf-8"), GATE_BEGIN, GATE_END, gate_section(document.get("gate"))
