@@ -113,7 +113,8 @@ def _literature(case: UseCase, test: LabelledRows, lifetimes: Path) -> Floats:
         connection.register("asked", test.entities.assign(place=np.arange(len(test.entities))))
         connection.execute(
             "WITH days AS (SELECT place, asked.event_timestamp AS asked_at, "
-            "date_trunc('day', o.event_timestamp) AS day, sum(amount) AS money FROM asked JOIN read_parquet(?) o USING (customer_id) "
+            "date_trunc('day', o.event_timestamp) AS day, sum(amount) AS money "
+            "FROM asked JOIN read_parquet(?) o USING (customer_id) "
             "WHERE o.event_timestamp < asked.event_timestamp GROUP BY ALL), "
             "first AS (SELECT *, min(day) OVER (PARTITION BY place) AS first_day FROM days) "
             "SELECT count(*) - 1 AS frequency, date_diff('day', min(day), max(day)) AS recency, "
