@@ -129,7 +129,8 @@ def _literature(case: UseCase, test: LabelledRows, lifetimes: Path) -> Floats:
         return said["spend"].to_numpy(dtype=np.float64)
     of_classes = [said["p0"], said["p1"], said["p2"] + said["p3"], 1 - said[["p0", "p1", "p2", "p3"]].sum(axis=1)]
     probabilities: Floats = np.clip(np.stack([column.to_numpy(np.float64) for column in of_classes], axis=1), 1e-6, 1)
-    return probabilities / probabilities.sum(axis=1, keepdims=True)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def section(found: Mapping[str, Any] | None) -> str:
