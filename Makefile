@@ -22,7 +22,7 @@ USE_CASE ?= training/churn
 GOALS := $(MAKECMDGOALS)
 VALUES_OF := AS_OF BASELINE BENTO BUILDER COMPLETE CONTRACTS DAYS ENGINE ENTITIES FEAST_REGISTRY FORCE FULL GOALS HOST ID_KEY_FILE IMAGE INCOMING JOBS_IMAGE KEYS_FILE \
 	LABELS LARGEST LINES MAX_AUC_LOSS MAX_FAULTS MAX_LOSS MAX_MOVED MAX_UNEXPLAINED MLFLOW_PORT MODE MODEL MODEL_TAG_PATH NAME NAMESPACE OFFLINE_STORE_DIR \
-	OFFLINE_STORE_TYPE ONCE OPTIONS ORDERS ORDERS_PATH OUT PORT PYTHON REASON REFERENCE_DATE RELEASE REPLACE REQUEST ROUNDS ROW SAMPLE SECONDS SEED SHARE SINCE SIZES \
+	OFFLINE_STORE_TYPE ONCE OPTIONS ORDERS ORDERS_PATH OUT PORT PYTHON REASON REFERENCE_DATE RELEASE REPLACE REQUEST ROUNDS ROW SAMPLE SCORES SECONDS SEED SHARE SINCE SIZES \
 	SOURCE STREAMED_ORDERS_DIR SYNTHETIC TAKE_OVER TESTS TO TRAINING_LABEL_DAYS UNTIL USE_CASE VALUES VENV VERSION
 # A name that no target and no setting has is probably misspelt. Said here, before the next lines change the origin of names.
 SETTINGS := BENTOML_% FEAST_% INFERENCE_% JOBS_% KAFKA_% MLFLOW_% MODEL_% OTEL_% PROMOTION_% REDIS_% REGISTRY_% SERVICE_% TRAINING_%
@@ -183,11 +183,15 @@ $(APPLIED): $(DEFINITIONS) $(PLACE) | installed
 	@echo "apply:"; $(MAKE) --no-print-directory apply
 
 ## Model
-.PHONY: train enough-orders import-model retrain promote rollback challenge models
+.PHONY: train enough-orders rows register-onnx import-model retrain promote rollback challenge models
 train: enough-orders $(APPLIED) ## train, evaluate, register, promote through the gate
 	@$(MAKE) --no-print-directory features && $(PY) -m training train
 enough-orders: $(ORDERED) ## are there enough orders to train on? Said before the minutes of features
 	@$(if $(SHARED),$(PY) -m training check-orders)
+rows: $(FEATURES) $(APPLIED) ## the rows of all splits, for a model that is trained elsewhere [OUT=var/rows.parquet]
+rows_takes := OUT=$(OWN)/rows.parquet
+register-onnx: installed ## a model that was trained elsewhere → MLflow registry, through the gate: MODEL=model.onnx SCORES=scores.parquet
+register-onnx_takes := MODEL= SCORES=
 import-model: installed ## MLflow registry → BentoML model store [MODEL=champion]
 import-model_takes := MODEL
 retrain: installed label-fits $(APPLIED) ## new data → features → challenger, through the gate; nothing without new data, but for [FORCE=1]
@@ -200,7 +204,7 @@ challenge: installed ## a second model beside the champion: MODE=shadow|canary|o
 challenge_takes := MODE= VERSION SHARE
 models: installed ## versions, aliases, verdicts, figures, and the ledger of what was moved
 
-import-model promote rollback challenge models:
+rows register-onnx import-model promote rollback challenge models:
 	@$(PY) -m training $@ $(own_options)
 
 label-fits: installed  # a label's length that is set and is not the champion's; said before the minutes of features

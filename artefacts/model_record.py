@@ -14,7 +14,8 @@ CONTRACT_FILE = "contract.json"
 MODEL_FILES = {"onnx": "model.onnx", "sklearn": "model.skops"}
 """Runtime → the scoring file, beside the contract."""
 PIPELINE_FILE = MODEL_FILES["sklearn"]
-"""The scikit-learn pipeline. It is stored for every runtime, because predictions are explained with it."""
+"""The scikit-learn pipeline. It is stored for every runtime, because predictions are explained with it. A model that
+was registered as ONNX has none."""
 
 FILE_SHA256 = "file_sha256"
 """Key of the scoring file's digest, also in entries of the ledger."""
@@ -26,12 +27,12 @@ class ModelDigests:
 
     contract_sha256: `contract.content_sha256` of the contract document.
     file_sha256: of the scoring file.
-    pipeline_sha256: of the pipeline's file.
+    pipeline_sha256: of the pipeline's file; None if the model has none.
     """
 
     contract_sha256: str
     file_sha256: str
-    pipeline_sha256: str
+    pipeline_sha256: str | None
 
     @classmethod
     def of(cls, files: Mapping[str, bytes], runtime: str) -> "ModelDigests":
@@ -39,12 +40,12 @@ class ModelDigests:
         return cls(
             content_sha256(files[CONTRACT_FILE]),
             hashlib.sha256(files[MODEL_FILES[runtime]]).hexdigest(),
-            hashlib.sha256(files[PIPELINE_FILE]).hexdigest(),
+            hashlib.sha256(files[PIPELINE_FILE]).hexdigest() if PIPELINE_FILE in files else None,
         )
 
     def to_dict(self) -> dict[str, str]:
-        """As in the metadata, and in entries of the ledger."""
-        return asdict(self)
+        """As in the metadata, and in entries of the ledger; without those that are None."""
+        return {name: digest for name, digest in asdict(self).items() if digest is not None}
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class ModelRecord:
     mlflow_model, mlflow_model_sha256: the registered model's name, and the digest of its pipeline.
     comparison: how ONNX and scikit-learn compared; empty without ONNX.
     reason: why scikit-learn serves the model; empty if ONNX does.
+    without_pipeline: the model was registered as ONNX. Not in the metadata if False.
     """
 
     mlflow_version: str
@@ -69,6 +71,7 @@ class ModelRecord:
     git_commit: str = ""
     comparison: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
+    without_pipeline: bool = False
 
     @classmethod
     def read(cls, labels: Mapping[str, str], metadata: Mapping[str, Any]) -> "ModelRecord":
@@ -85,6 +88,7 @@ class ModelRecord:
             git_commit=str(metadata.get("git_commit", "")),
             comparison=metadata.get("comparison", {}),
             reason=str(metadata.get("reason", "")),
+            without_pipeline=metadata.get("without_pipeline") is True,
         )
 
     @property
@@ -95,7 +99,8 @@ class ModelRecord:
     @property
     def metadata(self) -> dict[str, Any]:
         """What the model store shows of one model."""
-        return {name: value for name, value in asdict(self).items() if name not in _LABELS}
+        absent = "pipeline_sha256" if self.without_pipeline else "without_pipeline"
+        return {name: value for name, value in asdict(self).items() if name not in (*_LABELS, absent)}
 
 
 _LABELS = ("mlflow_version", "mlflow_run_id", "runtime")

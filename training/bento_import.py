@@ -3,7 +3,7 @@
 import hashlib
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import bentoml
@@ -12,6 +12,7 @@ from bentoml.exceptions import NotFound
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from sklearn.pipeline import Pipeline
 
 from artefacts.addresses import Artefacts
 from artefacts.local_pin import pin, store_lock
@@ -21,13 +22,15 @@ from contract import ModelContract
 from scoring.errors import ModelError
 from scoring.models.imported_model import ImportedModel, load_model
 from scoring.models.task_models import task_model
-from training.compilation import onnx_model
+from scoring.task_outputs import rules_of
+from training.compilation import onnx_file, onnx_model
 from training.compilation.boosters import booster_in
 from training.compilation.preflight import booster_refusal
-from training.errors import ModelImportError
+from training.errors import ModelImportError, TrainingError
 from training.gate.rules import refuse_unpassed
 from training.tracking import registry
 from training.tracking.registry import RegisteredModel
+from training.tracking.test_rows import scores_in
 
 COMPILED_PATH = "compiled"
 """Artifact folder of a run with its compiled models, each file named by its sha256. They are kept because compiling
@@ -42,7 +45,7 @@ class Servable:
 
     runtime: `onnx`, or `sklearn` if ONNX cannot express the pipeline or scores differently.
     files: name → content, as in the model store.
-    comparison: of ONNX with the pipeline; None without ONNX.
+    comparison: of ONNX with the pipeline, or with the scores recorded of a model that came as ONNX; None without ONNX.
     reason: why scikit-learn serves it; empty with ONNX.
     """
 
@@ -55,6 +58,8 @@ class Servable:
     def __str__(self) -> str:
         if self.comparison is None:
             return f"{self.tag}, served by scikit-learn: {self.reason}"
+        if self.registered.pipeline is None:
+            return f"{self.tag}, served as the ONNX file that was registered: {self.comparison.on_rows}"
         return f"{self.tag}, compiled to ONNX: {self.comparison}"
 
     @property
@@ -90,12 +95,13 @@ class Servable:
             mlflow_version=str(version.version),
             mlflow_run_id=str(version.run_id),
             runtime=self.runtime,
-            **self.digests.to_dict(),
+            **asdict(self.digests),
             mlflow_model=version.name,
             mlflow_model_sha256=version.tags["model_sha256"],
             git_commit=version.tags.get("git_commit", "unknown"),
             comparison=self.comparison.to_dict() if self.comparison else {},
             reason=self.reason,
+            without_pipeline=self.registered.pipeline is None,
         )
 
     def write(self, folder: Path) -> None:
@@ -136,26 +142,31 @@ def prepare(client: MlflowClient, version: ModelVersion, served_sha256: str | No
     """Download and verify a version, compile it to ONNX, and compare ONNX with the pipeline on the test rows.
 
     A compiled model that the run already keeps is used again. If ONNX cannot express the pipeline, or scores
-    differently, scikit-learn serves the version.
+    differently, scikit-learn serves the version. A version that was registered as ONNX has no pipeline: it is compared
+    with the scores in its test rows.
 
     Args:
         served_sha256: digest of the scoring file, if only this file will do.
 
     Raises:
         ModelImportError: an artifact is missing or altered; the model is not of the contract's task or classes; ONNX
-            cannot express a booster, which scikit-learn may not serve; or required file and pipeline score differently.
+            cannot express a booster, which scikit-learn may not serve; or required file and pipeline, or a registered
+            ONNX file and its recorded scores, differ.
     """
     with tempfile.TemporaryDirectory() as folder:
         registered = registry.download(version, Path(folder))
+    pipeline = registered.pipeline
+    if pipeline is None:
+        return _as_registered(registered, served_sha256)
     # The pipeline is stored beside ONNX, too: explanations need it.
-    files = {CONTRACT_FILE: registered.contract_document, PIPELINE_FILE: registered.pipeline_document}
-    if served_sha256 == hashlib.sha256(registered.pipeline_document).hexdigest():
-        return _by_scikit_learn(registered, files, "as it was when it was promoted")
-    _check_task(registered)
+    files = {CONTRACT_FILE: registered.contract_document, PIPELINE_FILE: registered.model_document}
+    if served_sha256 == hashlib.sha256(registered.model_document).hexdigest():
+        return _by_scikit_learn(registered, pipeline, files, "as it was when it was promoted")
+    _check_task(registered, pipeline)
     kept = served_sha256 or version.tags.get(_COMPILED_SHA256)
     if kept:
         compiled = _kept(version, kept)
-        comparison = _compared(registered, compiled)
+        comparison = _compared(registered, pipeline, compiled)
         if comparison.equal:
             return Servable(registered, "onnx", {**files, MODEL_FILES["onnx"]: compiled}, comparison)
         if served_sha256:
@@ -164,41 +175,62 @@ def prepare(client: MlflowClient, version: ModelVersion, served_sha256: str | No
                 f"pipeline: {comparison}; `make promote VERSION={version.version}` compiles it anew"
             )
     try:
-        compiled = onnx_model.compile_to_onnx(
-            registered.pipeline, len(registered.contract.inputs), registered.contract.task
-        )
+        compiled = onnx_model.compile_to_onnx(pipeline, len(registered.contract.inputs), registered.contract.task)
     except ModelImportError as cannot:
-        return _by_scikit_learn(registered, files, str(cannot))
-    comparison = _compared(registered, compiled)
+        return _by_scikit_learn(registered, pipeline, files, str(cannot))
+    comparison = _compared(registered, pipeline, compiled)
     if not comparison.equal:
-        return _by_scikit_learn(
-            registered, files, f"ONNX answers otherwise (allowed {onnx_model.MAX_DIFFERENCE:.0e}): {comparison}"
-        )
+        said = f"ONNX answers otherwise (allowed {onnx_model.MAX_DIFFERENCE:.0e}): {comparison}"
+        return _by_scikit_learn(registered, pipeline, files, said)
     _keep(client, version, compiled)
     return Servable(registered, "onnx", {**files, MODEL_FILES["onnx"]: compiled}, comparison)
 
 
-def _by_scikit_learn(registered: RegisteredModel, files: Mapping[str, bytes], reason: str) -> Servable:
-    if library := booster_in(registered.pipeline):
+def _as_registered(registered: RegisteredModel, served_sha256: str | None) -> Servable:
+    """Check an ONNX file that was registered, and compare it with the scores that were recorded of it."""
+    document, contract, version = registered.model_document, registered.contract, registered.version
+    what = f"model {version.name!r} version {version.version}"
+    if served_sha256 not in (None, hashlib.sha256(document).hexdigest()):
+        raise ModelImportError(f"{what}: its ONNX file is not the one that was served")
+    try:
+        onnx_file.check(document, contract.task, len(contract.inputs))
+        rows, width = registered.test_set, rules_of(contract.task).score_width
+        recorded = scores_in(rows, width)
+        comparison = onnx_model.compare_recorded(document, rows[contract.feature_names], recorded, contract.task)
+    except (ModelError, TrainingError) as error:
+        raise ModelImportError(f"{what}: {error}") from None
+    if not comparison.equal:
+        raise ModelImportError(
+            f"{what}: its ONNX file answers otherwise than its recorded scores "
+            f"(allowed {onnx_model.MAX_DIFFERENCE:.0e}): {comparison.on_rows}"
+        )
+    files = {CONTRACT_FILE: registered.contract_document, MODEL_FILES["onnx"]: document}
+    return Servable(registered, "onnx", files, comparison)
+
+
+def _by_scikit_learn(
+    registered: RegisteredModel, pipeline: Pipeline, files: Mapping[str, bytes], reason: str
+) -> Servable:
+    if library := booster_in(pipeline):
         version = registered.version
         raise ModelImportError(f"model {version.name!r} version {version.version}: {booster_refusal(library, reason)}")
     return Servable(registered, "sklearn", files, None, reason)
 
 
-def _check_task(registered: RegisteredModel) -> None:
+def _check_task(registered: RegisteredModel, pipeline: Pipeline) -> None:
     contract, version = registered.contract, registered.version
     rows = registered.test_set[contract.feature_names].head(2)
     try:
         own = task_model(contract.task)
-        own.check_pipeline(registered.pipeline)
-        own.check_outputs([own.answered_by(registered.pipeline, rows)], len(rows))
+        own.check_pipeline(pipeline)
+        own.check_outputs([own.answered_by(pipeline, rows)], len(rows))
     except ModelError as error:
         raise ModelImportError(f"model {version.name!r} version {version.version}: {error}") from None
 
 
-def _compared(registered: RegisteredModel, compiled: bytes) -> onnx_model.OnnxComparison:
+def _compared(registered: RegisteredModel, pipeline: Pipeline, compiled: bytes) -> onnx_model.OnnxComparison:
     contract = registered.contract
-    return onnx_model.compare(registered.pipeline, compiled, registered.test_set[contract.feature_names], contract.task)
+    return onnx_model.compare(pipeline, compiled, registered.test_set[contract.feature_names], contract.task)
 
 
 def _keep(client: MlflowClient, version: ModelVersion, compiled: bytes) -> None:
@@ -273,7 +305,8 @@ def _stored_digests(tag: str) -> ModelDigests | None:
     """Digests of the files in the store; None if they are not those that the store records."""
     found = bentoml.models.get(tag)
     record = ModelRecord.read(found.info.labels, found.info.metadata)
-    names = (CONTRACT_FILE, PIPELINE_FILE, MODEL_FILES[record.runtime])
+    pipeline = () if record.without_pipeline else (PIPELINE_FILE,)
+    names = (CONTRACT_FILE, *pipeline, MODEL_FILES[record.runtime])
     digests = ModelDigests.of({name: (Path(found.path) / name).read_bytes() for name in names}, record.runtime)
     recorded = (record.contract_sha256, record.file_sha256, record.pipeline_sha256)
     return digests if recorded == (digests.contract_sha256, digests.file_sha256, digests.pipeline_sha256) else None

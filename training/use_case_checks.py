@@ -14,13 +14,18 @@ from training.use_case import Candidate, Regression, UseCase
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 
 
-def check_before_reading(case: UseCase, schema: FeatureSchema, settings: TrainingSettings) -> None:
+def check_before_reading(case: UseCase, schema: FeatureSchema, settings: TrainingSettings, fits: bool = True) -> None:
     """Check what a use case says.
+
+    Args:
+        fits: its candidates are needed; False for a model that was trained elsewhere.
 
     Raises:
         UseCaseError: the first member that is wrong, by name.
     """
     for said in _mistakes(case, schema, settings):
+        raise UseCaseError(f"use case {case.name!r}: {said}")
+    for said in _of_candidates(case, settings.seed) if fits else ():
         raise UseCaseError(f"use case {case.name!r}: {said}")
 
 
@@ -55,10 +60,13 @@ def _mistakes(case: UseCase, schema: FeatureSchema, settings: TrainingSettings) 
             yield f"segments: {feature!r} {offered}"
     if case.age_feature is not None and case.age_feature not in inputs:
         yield f"age_feature: {case.age_feature!r} {offered}"
+
+
+def _of_candidates(case: UseCase, seed: int) -> Iterator[str]:
     if not case.candidates:
         yield "candidates: there is none"
     for name, candidate in case.candidates.items():
-        yield from _of_candidate(name, candidate, settings.seed, case)
+        yield from _of_candidate(name, candidate, seed, case)
 
 
 def _names(case: UseCase) -> Iterator[tuple[str, str]]:

@@ -65,6 +65,7 @@ class ImportedModel:
     file_sha256: of the scoring file.
     pipeline_sha256: of the pipeline's file; None for imports older than stored pipelines.
     reason: why scikit-learn serves it; empty if ONNX does, and for imports older than stored reasons.
+    without_pipeline: it was registered as ONNX.
     """
 
     tag: str
@@ -77,6 +78,7 @@ class ImportedModel:
     file_sha256: str
     pipeline_sha256: str | None
     reason: str = ""
+    without_pipeline: bool = False
 
     @property
     def identity(self) -> dict[str, str]:
@@ -99,8 +101,10 @@ class ImportedModel:
 
         Raises:
             MissingFileError, UnreadableFileError: the file, or a library, cannot be read now; a retry can help.
-            ModelError: it was altered since the import, or holds a type that is not allowed.
+            ModelError: there is none, it was altered since the import, or holds a type that is not allowed.
         """
+        if self.without_pipeline:
+            raise ModelError("this model came as ONNX without a pipeline; it has no exact explanation")
         if self.pipeline_sha256 is None:
             raise ModelError(f"model {self.tag} was imported without its pipeline; run `make import-model`")
         document = _verified(self.tag, self.folder / PIPELINE_FILE, self.pipeline_sha256)
@@ -152,6 +156,7 @@ def load_model(
         file_sha256=file_sha256,
         pipeline_sha256=record.pipeline_sha256,
         reason=record.reason,
+        without_pipeline=record.without_pipeline,
     )
 
 

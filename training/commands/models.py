@@ -73,6 +73,40 @@ def retrain_command(force: bool) -> None:
         print(f"{opened.name} version {challenger.entry.to_version} is challenger; `make promote` makes it champion")
 
 
+@COMMANDS.command("rows")
+@click.option("--out", type=Path, required=True, help="Parquet file.")
+def rows(out: Path) -> None:
+    """Write the rows of all splits, for a model that is trained elsewhere.
+
+    Columns: split, the join keys, event_timestamp, label, and the model's inputs in their order.
+    """
+    opened = _opened()
+    from training.splits import read_splits, rows_of
+    from training.target import follow_champion, with_settings
+    from training.use_case_folder import load_use_case
+
+    settings = follow_champion(opened.client, opened.settings)
+    case = with_settings(load_use_case(opened.artefacts.use_case), settings)
+    written = rows_of(read_splits(opened.artefacts, case, settings, fits=False))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    written.to_parquet(out, index=False)
+    print(f"{len(written):,} rows are in {out}; train on those whose split is training, and score the others")
+
+
+@COMMANDS.command("register-onnx")
+@click.option("--model", type=Path, required=True, help="ONNX file: the inputs, float32 (n, k), to the task's outputs.")
+@click.option("--scores", type=Path, required=True, help="Parquet file: what it gives for validation and test rows.")
+def register_onnx_command(model: Path, scores: Path) -> None:
+    """Register a model that was trained elsewhere, through the gate; moves no alias."""
+    opened = _opened()
+    from training.register_onnx import register_onnx
+    from training.target import follow_champion
+
+    settings = follow_champion(opened.client, opened.settings)
+    version = register_onnx(opened.client, opened.artefacts, settings, model, scores)
+    print(f"{version.name} version {version.version} is registered; `make promote VERSION={version.version}` serves it")
+
+
 @COMMANDS.command("import-model")
 @click.option("--model", default="champion", show_default=True, help="Alias or version number.")
 def import_model_command(model: str) -> None:

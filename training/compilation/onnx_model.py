@@ -58,11 +58,15 @@ class OnnxComparison:
         """Its members, without those that the task does not have."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
-    def __str__(self) -> str:
+    @property
+    def on_rows(self) -> str:
+        """The differences on the real rows, in words."""
         decided = "" if self.changed_decisions is None else f", {self.changed_decisions} changed decisions"
+        return f"{self.rows:,} test rows, largest difference {self.largest_difference:.1e}{decided}"
+
+    def __str__(self) -> str:
         return (
-            f"{self.rows:,} test rows, largest difference {self.largest_difference:.1e}"
-            f"{decided}; {self.threshold_rows:,} rows at the model's thresholds, "
+            f"{self.on_rows}; {self.threshold_rows:,} rows at the model's thresholds, "
             f"largest difference {self.difference_at_thresholds:.1e}"
         )
 
@@ -117,6 +121,22 @@ def compare(
     )
 
 
+def compare_recorded(onnx_model: bytes, matrix: pd.DataFrame, recorded: Floats, task: Task) -> OnnxComparison:
+    """Compare ONNX with the scores that another framework recorded of the same rows.
+
+    Args:
+        matrix: float32 (n, k), columns in the order of the contract.
+        recorded: (n,) or (n, c).
+        task: of the contract.
+    """
+    found = _scores_of(onnx_model, matrix, task)
+    return OnnxComparison(
+        rows=len(matrix),
+        largest_difference=float(deviations(recorded, found).max()),
+        changed_decisions=_changed_decisions(rules_of(task), recorded, found),
+    )
+
+
 def difference_at_thresholds(
     pipeline: Pipeline, onnx_model: bytes, matrix: pd.DataFrame, task: PredictedTask
 ) -> tuple[int, float]:
@@ -133,8 +153,12 @@ def difference_at_thresholds(
 def _answers(pipeline: Pipeline, onnx_model: bytes, rows: pd.DataFrame, task: PredictedTask) -> tuple[Floats, Floats]:
     own = task_model(task)
     answered = own.scores(np.asarray(own.answered_by(pipeline, rows), dtype=np.float64))
+    return answered, _scores_of(onnx_model, rows, task)
+
+
+def _scores_of(onnx_model: bytes, rows: pd.DataFrame, task: PredictedTask) -> Floats:
     score = onnx_scorer(onnx_model, task)
-    return answered, score(np.ascontiguousarray(rows.to_numpy(dtype=np.float32))).astype(np.float64)
+    return score(np.ascontiguousarray(rows.to_numpy(dtype=np.float32))).astype(np.float64)
 
 
 def _changed_decisions(rules: TaskOutputs, expected: Floats, found: Floats) -> int | None:

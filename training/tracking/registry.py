@@ -53,12 +53,14 @@ FEATURES_SHA256 = "features_sha256"
 class RegisteredModel:
     """A registered version, downloaded and verified.
 
-    pipeline_document, contract_document: the files as they were written, for others to check against their hashes.
+    pipeline: None if it was registered as ONNX.
+    model_document, contract_document: the files as they were written, for others to check against their hashes; the
+        model's is the pipeline's, or else the ONNX file.
     """
 
     version: ModelVersion
-    pipeline: Pipeline
-    pipeline_document: bytes
+    pipeline: Pipeline | None
+    model_document: bytes
     contract: ModelContract
     contract_document: bytes
     test_set: pd.DataFrame
@@ -183,7 +185,7 @@ def download(version: ModelVersion, folder: Path) -> RegisteredModel:
         contract = ModelContract.from_json(document)
     except ContractError as error:
         raise ModelImportError(f"{what}: {error}") from None
-    refuse_foreign_code(model, what, task_model(contract.task).method)
+    model_file = refuse_foreign_code(model, what, task_model(contract.task).method)
     digests = {
         "contract_sha256": content_sha256(document),
         "model_sha256": digest_of(model),
@@ -196,11 +198,11 @@ def download(version: ModelVersion, folder: Path) -> RegisteredModel:
             raise ModelImportError(
                 f"{what}: {tag} is {found}, {version.tags.get(tag)} was registered; it was altered since"
             )
-    pipeline_document = (model / PIPELINE_FILE).read_bytes()
+    model_document = (model / model_file).read_bytes()
     return RegisteredModel(
         version=version,
-        pipeline=_load_pipeline(pipeline_document, contract, what),
-        pipeline_document=pipeline_document,
+        pipeline=_load_pipeline(model_document, contract, what) if model_file == PIPELINE_FILE else None,
+        model_document=model_document,
         contract=contract,
         contract_document=document,
         test_set=pd.read_parquet(test_file),

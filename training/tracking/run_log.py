@@ -11,7 +11,10 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import mlflow
+import mlflow.onnx
 import mlflow.sklearn
+import numpy as np
+import onnx
 import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import infer_signature
@@ -94,6 +97,22 @@ def log_model(
     return info
 
 
+def log_onnx(document: bytes, example: pd.DataFrame, name: str, task: Task) -> ModelInfo:
+    """Log a model that came as ONNX with signature and example, and register it under `name`."""
+    rows = np.zeros((len(example), len(task.class_names) or 1), dtype=np.float32)  # of the form of the last output
+    info: ModelInfo = mlflow.onnx.log_model(
+        onnx.load_model_from_string(document),
+        name="model",
+        signature=infer_signature(example, rows),
+        input_example=example,
+        registered_model_name=name,
+        onnx_execution_providers=["CPUExecutionProvider"],
+        save_as_external_data=False,
+        pip_requirements=[f"{lib}=={installed_version(lib)}" for lib in ("onnx", "onnxruntime", "numpy", "pandas")],
+    )
+    return info
+
+
 @dataclass(frozen=True)
 class Registered:
     """A version as a training run registered it."""
@@ -123,9 +142,28 @@ def register(
     example = test_set[drafted.feature_names].head(5)
     foreign = check_registrable(pipeline, example, drafted.task, f"model {drafted.model_name!r}")
     drafted = drafted.model_copy(update={"trusted_types": foreign})
+    model = log_model(pipeline, example, drafted.model_name, drafted.task, foreign)
+    return _registered(client, model, test_set, drafted, features_sha256)
+
+
+def register_onnx(
+    client: MlflowClient, document: bytes, test_set: pd.DataFrame, drafted: ModelContract, features_sha256: str
+) -> Registered:
+    """As `register`, of a model that came as ONNX; the scores in the test rows are those that were recorded of it.
+
+    Args:
+        document: checked by `training.compilation.onnx_file`.
+    """
+    example = test_set[drafted.feature_names].head(5)
+    model = log_onnx(document, example, drafted.model_name, drafted.task)
+    return _registered(client, model, test_set, drafted, features_sha256)
+
+
+def _registered(
+    client: MlflowClient, model: ModelInfo, test_set: pd.DataFrame, drafted: ModelContract, features_sha256: str
+) -> Registered:
     test_set_sha256 = log_test_set(test_set)
     name = drafted.model_name
-    model = log_model(pipeline, example, name, drafted.task, foreign)
     version = client.get_model_version(name, str(model.registered_model_version))
     run_id = str(version.run_id)
     contract = drafted.model_copy(update={"model_version": str(version.version), "run_id": run_id})

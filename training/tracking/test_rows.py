@@ -31,9 +31,28 @@ def test_rows(
         labels: (n,), as the task's metrics take them.
         scores: (n,) as `score`, or (n, c) as `score_0` to `score_<c − 1>`.
     """
-    columns = {_SCORE: scores} if scores.ndim == 1 else {f"{_SCORE}_{i}": scores[:, i] for i in range(scores.shape[1])}
+    names = score_columns(None if scores.ndim == 1 else scores.shape[1])
+    columns = dict(zip(names, scores.reshape(len(scores), -1).T, strict=True))
     masks = {f"{_POPULATION}{name}": mask for name, mask in populations.items() if name != EVERYONE}
     return matrix.assign(**{REQUESTED_AT: requested_at.to_numpy(), LABEL: labels, **masks, **columns})
+
+
+def score_columns(width: int | None) -> list[str]:
+    """Names of the columns with scores (n,), or (n, width)."""
+    return [_SCORE] if width is None else [f"{_SCORE}_{i}" for i in range(width)]
+
+
+def scores_in(rows: pd.DataFrame, width: int | None) -> Floats:
+    """The scores as `test_rows` wrote them: (n,), or (n, width).
+
+    Raises:
+        TrainingError: a column is missing.
+    """
+    names = score_columns(width)
+    if missing := [name for name in names if name not in rows]:
+        raise TrainingError(f"there is no column {missing[0]!r}; expected are {', '.join(names)}")
+    scores: Floats = rows[names].to_numpy(dtype=np.float64)
+    return scores[:, 0] if width is None else scores
 
 
 @dataclass(frozen=True)

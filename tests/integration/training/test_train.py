@@ -14,7 +14,7 @@ from contract import ModelContract, RawFeatures
 from contract.histogram import Histogram
 from contract.inputs import COUNTED_AT
 from tests.integration.training.conftest import NAME, Registry, customers
-from training import train
+from training import splits
 from training.data.dataset import LabelledRows, built_from
 from training.tracking.registry import FEATURES_SHA256, download
 from training.train import train_version
@@ -52,8 +52,8 @@ def test_a_build_that_comes_while_a_model_is_trained_is_still_new_data(
             return LabelledRows(ids, RawFeatures(matrix.to_numpy(np.float64), None), churned, {"same_day": churned})
 
     cutoffs = Cutoffs((NOW - timedelta(days=270),), NOW - timedelta(days=180), NOW - timedelta(days=90))
-    monkeypatch.setattr(train, "TrainingData", Data)
-    monkeypatch.setattr(train, "cutoffs_of", lambda *_: cutoffs)
+    monkeypatch.setattr(splits, "TrainingData", Data)
+    monkeypatch.setattr(splits, "cutoffs_of", lambda *_: cutoffs)
     was_built = build(models, "before")
 
     version = train_version(models.opened.client, models.opened.artefacts, models.opened.settings)

@@ -1,6 +1,7 @@
 """What the import writes beside a model is what the scoring planes read; tags are made and read by one rule."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
@@ -17,6 +18,7 @@ RECORD = ModelRecord(
     git_commit="abc",
     comparison={"equal": True},
     reason="",
+    without_pipeline=False,
 )
 
 
@@ -30,6 +32,15 @@ def test_labels_and_metadata_have_the_keys_that_stored_models_have() -> None:
 
 def test_what_was_written_is_read() -> None:
     assert RECORD == ModelRecord.read(RECORD.labels, RECORD.metadata)
+
+
+def test_a_model_without_pipeline_says_so_and_has_no_digest_of_one() -> None:
+    files = {name: content for name, content in FILES.items() if name != PIPELINE_FILE}
+    record = replace(RECORD, pipeline_sha256=ModelDigests.of(files, "onnx").pipeline_sha256, without_pipeline=True)
+
+    assert ["contract_sha256", "file_sha256"] == list(ModelDigests.of(files, "onnx").to_dict())
+    assert "pipeline_sha256" not in record.metadata
+    assert record == ModelRecord.read(record.labels, record.metadata)
 
 
 def test_what_the_store_does_not_say_is_none_or_empty() -> None:

@@ -1,0 +1,162 @@
+"""Evaluates a model by its scores, drafts its contract, and applies the gate to the version that is registered."""
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.tracking import MlflowClient
+
+from artefacts.cutoffs import Cutoffs
+from contract import ClassScores, Headline, ModelContract, Task, outputs_of
+from contract.histogram import Histogram
+from contract.inputs import COUNTED_AT
+from scoring.evaluation import Floats, metrics_of
+from training.errors import GateError
+from training.evaluate import calibration_of_all, evaluate_test_rows, log_ages, log_groups
+from training.gate.rules import GATE, PASSED, Evidence, GateMetrics, gate_advice, measure, objections
+from training.model_inputs import fingerprint
+from training.settings import TrainingLogSettings, TrainingSettings
+from training.splits import Splits
+from training.target import label_of
+from training.tracking import run_log
+from training.tracking.owner import USE_CASE
+from training.tracking.plots import ScoredPopulation
+from training.use_case import UseCase
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ScoredModel:
+    """A model by what it says of the test rows.
+
+    name: of the candidate.
+    task: for its contract.
+    scores: of the test rows, as they are answered; (n,) or (n, c).
+    libraries: that made it; the contract names their versions.
+    """
+
+    name: str
+    task: Task
+    scores: Floats
+    libraries: Collection[str]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """measured: for the gate. contract: without `model_version` and `run_id`."""
+
+    measured: GateMetrics
+    contract: ModelContract
+
+
+def evaluate_scores(case: UseCase, splits: Splits, model: ScoredModel, settings: TrainingSettings) -> Evaluated:
+    """Evaluate a model beside the baseline, and draft its contract; the active run gets metrics and figures."""
+    training, validation, test = splits.training, splits.validation, splits.test
+    scores, metrics = model.scores, metrics_of(case.task.kind)
+    both = pd.concat([training.matrix, validation.matrix], ignore_index=True)
+    labels = np.concatenate([training.labels, validation.labels])
+    baseline = case.baseline.fitted(case.task, both, labels)(test.matrix)
+    estimates = evaluate_test_rows(case, scores, baseline, test, settings)
+    mlflow.log_metrics(calibration_of_all(metrics, test, scores))
+    log_ages(splits.test_ages())
+    log_groups(metrics, test, scores)
+    measured = measure(case, test.labels, test.populations, baseline, scores, settings)
+    estimates |= measured.estimates
+    _LOG.info(str(measured))
+    parameters = settings.model_dump(exclude=set(TrainingLogSettings.model_fields))
+    mlflow.log_params({"candidate": model.name, **parameters, **_dates(splits.cutoffs)})
+    run_log.log_metrics(estimates)
+    for name_of, chosen in test.populations.items():
+        drawn = ScoredPopulation(
+            name=name_of,
+            labels=test.labels[chosen],
+            scores=scores[chosen],
+            classes=case.task.class_names,
+            target=case.task.target,
+            baseline=(f"{case.baseline.name} only", baseline[chosen]),
+        )
+        run_log.log_figures(case.task.kind, drawn)
+    population, metric = case.judged_by
+    cutoffs = splits.cutoffs
+    drafted = ModelContract(
+        model_name=settings.model_name,
+        model_version="",
+        run_id="",
+        feature_schema=splits.schema,
+        entity=splits.data.entity,
+        inputs=splits.inputs,
+        task=model.task,
+        outputs=outputs_of(case.task.kind, case.task.target),
+        training_window={
+            "first_cutoff": cutoffs.training[0].isoformat(),
+            "last_cutoff": cutoffs.validation.isoformat(),
+            "labels_until": (cutoffs.validation + settings.reach).isoformat(),
+            COUNTED_AT: cutoffs.test.isoformat(),
+        },
+        data_fingerprint=fingerprint(splits.schema, training.rows, validation.rows),
+        metrics={key: round(e.value, 6) for key, e in estimates.items()},
+        library_versions={library: installed_version(library) for library in model.libraries},
+        scores=_counted(case, scores),
+        label=label_of(case, settings),
+        populations=dict(case.populations),
+        headline=Headline(population=population, metric=metric),
+        age_feature=case.age_feature,
+    )
+    return Evaluated(measured, drafted)
+
+
+def judge_registered(
+    client: MlflowClient,
+    registered: run_log.Registered,
+    measured: GateMetrics,
+    owner: str,
+    settings: TrainingSettings,
+) -> ModelVersion:
+    """Apply the gate to a registered version on its own, and record the verdict.
+
+    Args:
+        owner: name of the use case's folder.
+
+    Raises:
+        GateError: it may not be served.
+    """
+    version = registered.version
+    client.set_registered_model_tag(version.name, USE_CASE, owner)
+    _LOG.info(f"registered {settings.model_name} version {version.version}")
+    evidence = Evidence(
+        measured=measured,
+        has_signature=registered.has_signature,
+        contract=registered.contract,
+    )
+    found = objections(evidence, settings)
+    client.set_model_version_tag(version.name, version.version, GATE, "; ".join(found) or PASSED)
+    if found:
+        raise GateError(
+            f"version {version.version} of {version.name!r} is registered without an alias, the served model stays: "
+            + "; ".join(found)
+            + gate_advice(found)
+            + ". TRAINING_MIN_AUC_MARGIN, TRAINING_MAX_CALIBRATION_ERROR and TRAINING_GATE_CONFIDENCE set the bar. "
+            f'To promote it anyway: make promote VERSION={version.version} FORCE=1 REASON="…"'
+        )
+    return client.get_model_version(version.name, version.version)
+
+
+def _counted(case: UseCase, scores: Floats) -> Histogram | ClassScores:
+    if case.task.kind != "multiclass":
+        return Histogram.of(scores)
+    counts = np.bincount(np.argmax(scores, axis=1), minlength=scores.shape[1])
+    return ClassScores(counts=tuple(counts.tolist()), top=Histogram.of(scores.max(axis=1)))
+
+
+def _dates(cutoffs: Cutoffs) -> dict[str, str]:
+    return {
+        "cutoffs_training": ",".join(t.date().isoformat() for t in cutoffs.training),
+        "cutoff_validation": cutoffs.validation.date().isoformat(),
+        "cutoff_test": cutoffs.test.date().isoformat(),
+    }

@@ -1,0 +1,115 @@
+"""Reads the labelled rows of a use case, as every model of it is fitted, chosen and judged."""
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from artefacts.addresses import Artefacts
+from artefacts.cutoffs import Cutoffs
+from contract import FeatureInput, FeatureSchema
+from scoring.evaluation import Floats
+from training.data.dataset import TrainingData, built_from, cutoffs_of
+from training.fit import Split, check_labels
+from training.model_inputs import describe_inputs, resolve_inputs
+from training.settings import TrainingSettings
+from training.tracking.test_rows import LABEL, REQUESTED_AT
+from training.use_case import UseCase
+from training.use_case_checks import check_before_reading
+
+_LOG = logging.getLogger(__name__)
+
+SPLIT = "split"
+"""Column of `rows_of`: `training`, `validation` or `test`."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The rows of a use case, and what a contract says of them.
+
+    inputs: of the model, in its order.
+    built: what the offline store was built from, see `training.data.dataset.built_from`.
+    data: where the rows were read.
+    """
+
+    data: TrainingData
+    inputs: tuple[FeatureInput, ...]
+    cutoffs: Cutoffs
+    training: Split
+    validation: Split
+    test: Split
+    built: str
+
+    @property
+    def schema(self) -> FeatureSchema:
+        """Of the feature service."""
+        return self.data.schema
+
+    @property
+    def by_name(self) -> Mapping[str, Split]:
+        """The three splits."""
+        return {"training": self.training, "validation": self.validation, "test": self.test}
+
+    @property
+    def test_times(self) -> "pd.Series[Any]":
+        """Request times of the test rows."""
+        return self.test.rows.entities[REQUESTED_AT]
+
+    def test_ages(self) -> Mapping[str, Floats]:
+        """View → age in hours of its row at the request time of each test row."""
+        return self.data.view_ages(self.test.rows.entities)
+
+
+def read_splits(artefacts: Artefacts, case: UseCase, settings: TrainingSettings, fits: bool = True) -> Splits:
+    """Read the rows of all cut-offs by the point-in-time join, and resolve the model's inputs as in serving.
+
+    Args:
+        fits: candidates of the use case are fitted on them.
+
+    Raises:
+        UseCaseError: the use case contradicts itself or the feature registry; raised before a row is read.
+        DatasetError: the features give no training set.
+    """
+    built = built_from(artefacts)  # read before the rows, so that a build that comes meanwhile counts as new data
+    _LOG.info("opening the feature store")
+    data = TrainingData(artefacts, settings.feature_service)
+    check_before_reading(case, data.schema, settings, fits)
+    source = case.labels(os.environ)
+    cutoffs = cutoffs_of(source, settings)
+    read = {}
+    for split, times in (
+        ("training", cutoffs.training),
+        ("validation", (cutoffs.validation,)),
+        ("test", (cutoffs.test,)),
+    ):
+        _LOG.info(f"point-in-time join of the {split} rows")
+        read[split] = data.rows(source, case.task, times, settings)
+    _LOG.info(
+        f"training rows {len(read['training'].labels):,} from {len(cutoffs.training)} cut-offs, validation "
+        f"{len(read['validation'].labels):,} at {cutoffs.validation:%Y-%m-%d}, test {len(read['test'].labels):,} "
+        f"at {cutoffs.test:%Y-%m-%d}"
+    )
+    inputs = describe_inputs(data.schema, read["training"].raw, read["test"].raw)
+    splits = {}
+    for split, rows in read.items():
+        splits[split] = Split.of(rows, resolve_inputs(inputs, data.schema, rows.raw), case.populations)
+        check_labels(split, splits[split], case.task)
+    return Splits(data=data, inputs=inputs, cutoffs=cutoffs, built=built, **splits)
+
+
+def rows_of(splits: Splits) -> pd.DataFrame:
+    """All rows as one table, for training elsewhere.
+
+    Returns:
+        `split`, the join keys, `event_timestamp`, `label` (as the task's metrics take it), and the model's inputs,
+        float32, in its order.
+    """
+    parts = []
+    for name, split in splits.by_name.items():
+        before = split.rows.entities.assign(**{LABEL: split.labels})
+        before.insert(0, SPLIT, name)
+        parts.append(pd.concat([before.reset_index(drop=True), split.matrix], axis=1))
+    return pd.concat(parts, ignore_index=True)
