@@ -42,10 +42,12 @@ def features(engine: str, full: bool) -> None:
     from jobs.features.build import build_features
     from jobs.features.build_plan import reach
     from jobs.features.source import EventSource
+    from jobs.features.use_case_cutoffs import use_case_cutoffs
 
     artefacts = Artefacts.of(os.environ)
     now = datetime.now(UTC)
-    build = build_features(artefacts, EventSource.of(os.environ), JobsSettings(), now, engine, full)
+    source, also = EventSource.of(os.environ), use_case_cutoffs()
+    build = build_features(artefacts, source, JobsSettings(), now, engine, full, also=also)
     print(f"{artefacts.offline_store}: {reach(build, now)}")
 
 

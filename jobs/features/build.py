@@ -54,6 +54,7 @@ def build_features(
     engine: str = "duckdb",
     full: bool = False,
     cutoffs: CutoffSettings | None = None,
+    also: CutoffSettings | None = None,
 ) -> Build:
     """Compute every stored feature view from the orders and put the build in place in one step.
 
@@ -65,6 +66,7 @@ def build_features(
         engine: `duckdb` or `spark`.
         full: recompute everything.
         cutoffs: training's cut-offs; None reads them from the environment.
+        also: further cut-offs, as those of another use case on the same features.
 
     Raises:
         SourceError: the orders cannot be used.
@@ -81,7 +83,7 @@ def build_features(
             open_engine(engine, settings, Path(scratch)) as running,
         ):
             build = _BuildRun(artefacts, source, orders, running, partial, now, full).build(
-                settings, cutoffs or CutoffSettings()
+                settings, cutoffs or CutoffSettings(), also
             )
         checked = check_against_orders(partial, build.partitions, orders.files, customers)
         _LOG.info(f"  {checked.rows:,} rows of {checked.customers:,} customers agree with their orders")
@@ -115,7 +117,7 @@ class _BuildRun:
         self._previous = None if full else self._build_to_continue()
         self._distinct = engine.keep("distinct_orders", transformations.distinct_orders(engine.orders(orders.files)))
 
-    def build(self, settings: JobsSettings, cutoffs: CutoffSettings) -> Build:
+    def build(self, settings: JobsSettings, cutoffs: CutoffSettings, also: CutoffSettings | None = None) -> Build:
         days, first_order, last_order = self._days()
         changed = self._first_changed_day(days)
         observed_until = self._orders.observed_until
@@ -132,6 +134,7 @@ class _BuildRun:
             cutoffs,
             CutoffSettings(**(cutoffs.chosen | label)),
             CutoffSettings(**chosen),
+            *([also] if also else []),
         )
         snapshots = [t for t in times if t > first_order]
         partitions = {

@@ -80,7 +80,7 @@ def test_a_rollback_to_a_tampered_version_is_refused_and_what_is_served_stays(th
 
 
 def test_bytes_that_were_exchanged_together_with_their_digest_are_not_those_of_the_entry(three: Registry) -> None:
-    three.rewrite_contract(ALIKE, lambda document: document["threshold"].update(value=0.01))
+    three.rewrite_contract(ALIKE, lambda document: document["task"]["threshold"].update(value=0.01))
     before = three.state
 
     with pytest.raises(ModelImportError, match=r"version 2: .* entry 2 served"):

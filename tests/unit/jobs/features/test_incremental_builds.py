@@ -17,6 +17,7 @@ from artefacts.cutoffs import CutoffSettings, lay_back
 from jobs.errors import JobError
 from jobs.features import build as build_features_module
 from jobs.features.build import build_features
+from jobs.features.use_case_cutoffs import use_case_cutoffs
 from jobs.offline_store.builds import read_build
 from jobs.settings import JobsSettings
 from tests.models.orders import (
@@ -250,3 +251,42 @@ def test_a_label_that_was_set_once_stays_where_something_else_is_set_later(
     first_order = min(at for _, _, at, _, _ in ORDERS)
     cutoffs = {f"{cutoff:%Y-%m-%d}" for cutoff in asked.all if cutoff > first_order}
     assert cutoffs <= build.partitions["customer_orders_windowed"].keys()
+
+
+def test_the_cutoffs_of_another_use_case_get_snapshots_beside_those_of_the_settings(tmp_path: Path) -> None:
+    write_orders(tmp_path / "orders.parquet", ORDERS)
+    other = CutoffSettings(label_days=20, training_cutoffs=2)
+
+    build = build_features(*shop(tmp_path), SETTINGS, START, also=other)
+
+    observed = datetime.fromisoformat(build.observed_until)
+    first_order = min(at for _, _, at, _, _ in ORDERS)
+    for asked in (other, CutoffSettings()):
+        cutoffs = {f"{cutoff:%Y-%m-%d}" for cutoff in lay_back(observed, asked).all if cutoff > first_order}
+        assert cutoffs <= build.partitions["customer_orders_windowed"].keys()
+    assert {} == build.cutoffs, "the next build goes on with nobody's but its own"
+
+
+def test_the_use_case_says_its_cutoffs_where_no_variable_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "monthly").mkdir()
+    (tmp_path / "monthly" / "use_case.py").write_text(
+        "from dataclasses import replace\n"
+        "from training.churn.use_case import USE_CASE as CHURN\n"
+        "from training.use_case import TimeSplits\n"
+        "USE_CASE = replace(CHURN, splits=TimeSplits(label_days=30, training=2, spacing_days=10))\n"
+    )
+    monkeypatch.setenv("USE_CASE", str(tmp_path / "monthly"))
+    monkeypatch.setenv("TRAINING_TRAINING_CUTOFFS", "3")
+
+    found = use_case_cutoffs()
+
+    assert (30, 3, 10) == (found.label_days, found.training_cutoffs, found.cutoff_spacing_days)
+
+
+def test_a_use_case_that_does_not_exist_ends_the_build_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("USE_CASE", str(tmp_path / "nowhere"))
+
+    with pytest.raises(JobError, match=r"USE_CASE: .*/nowhere.* does not exist"):
+        use_case_cutoffs()

@@ -1,0 +1,26 @@
+"""The cut-offs of the use case that the environment names: training needs a snapshot at each."""
+
+from artefacts.cutoffs import CutoffSettings
+from jobs.errors import JobError
+from training.errors import UseCaseError
+from training.use_case_folder import current_use_case
+
+
+def use_case_cutoffs() -> CutoffSettings:
+    """The use case's splits, where no variable sets something else.
+
+    Raises:
+        JobError: the use case cannot be loaded.
+    """
+    try:
+        splits = current_use_case().splits
+    except UseCaseError as error:
+        raise JobError(str(error)) from None
+    said = {
+        "label_days": splits.label_days,
+        "training_cutoffs": splits.training,
+        "cutoff_spacing_days": splits.spacing_days,
+        "request_hours": splits.request_hours,
+    }
+    are_set = CutoffSettings().model_fields_set
+    return CutoffSettings(**{name: value for name, value in said.items() if name not in are_set})
