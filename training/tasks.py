@@ -134,7 +134,10 @@ class Regression:
 
     def labels(self, column: "pd.Series[Any]") -> Labels:
         if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
-            raise DatasetError(f"labels: {self.target!r} is {column.dtype}; a regression needs numbers")
+            raise DatasetError(
+                f"labels: {self.target!r} is {column.dtype}; a regression needs numbers, "
+                "a Binary task takes true and false"
+            )
         labels: Floats = column.to_numpy(dtype=np.float64, na_value=np.nan)
         if bad := int((~np.isfinite(labels)).sum()):
             raise DatasetError(f"labels: {self.target!r} is null or infinite in {bad:,} of {len(labels):,} rows")

@@ -1,7 +1,8 @@
 """Checks a use case against itself and the feature registry before a row is read."""
 
+import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from contract import FeatureSchema, outputs_of
 from contract.model_contract import EVERYONE
@@ -34,13 +35,16 @@ def _mistakes(case: UseCase, schema: FeatureSchema, settings: TrainingSettings) 
     for what, name in _names(case):
         if not _NAME.fullmatch(name):
             yield f"{what}: {name!r} is no name for metrics; use letters, digits and _"
-    offered = f"is not a feature of {schema.feature_service!r}"
+
+    def no_feature(name: str) -> str:
+        return f"{name!r} is not a feature of {schema.feature_service!r}; {_nearest(name, inputs)}"
+
     yield from _of_task(case, schema)
     if case.baseline.feature not in inputs:
-        yield f"baseline: {case.baseline.feature!r} {offered}"
+        yield f"baseline: {no_feature(case.baseline.feature)}"
     for name, population in case.populations.items():
         if population.feature not in inputs:
-            yield f"populations[{name!r}]: {population.feature!r} {offered}"
+            yield f"populations[{name!r}]: {no_feature(population.feature)}"
     if EVERYONE in case.populations:
         yield f"populations[{EVERYONE!r}]: the name is taken by all rows"
     judged, metric = case.judged_by
@@ -57,9 +61,9 @@ def _mistakes(case: UseCase, schema: FeatureSchema, settings: TrainingSettings) 
             yield f"headline: {metric!r} is not defined for the baseline's scores"
     for description in settings.segments.split():
         if (feature := description.split(":")[0]) not in inputs:
-            yield f"segments: {feature!r} {offered}"
+            yield f"segments: {no_feature(feature)}"
     if case.age_feature is not None and case.age_feature not in inputs:
-        yield f"age_feature: {case.age_feature!r} {offered}"
+        yield f"age_feature: {no_feature(case.age_feature)}"
 
 
 def _of_candidates(case: UseCase, seed: int) -> Iterator[str]:
@@ -67,6 +71,13 @@ def _of_candidates(case: UseCase, seed: int) -> Iterator[str]:
         yield "candidates: there is none"
     for name, candidate in case.candidates.items():
         yield from _of_candidate(name, candidate, seed, case)
+
+
+def _nearest(name: str, inputs: Collection[str]) -> str:
+    """The features that may be meant; a name without its view is taken for the whole."""
+    whole = [each for each in sorted(inputs) if each.endswith(f"__{name}")]
+    found = whole or difflib.get_close_matches(name, sorted(inputs), n=3)
+    return f"perhaps {', '.join(found)}" if found else f"it has {', '.join(sorted(inputs)[:5])} and others"
 
 
 def _names(case: UseCase) -> Iterator[tuple[str, str]]:
@@ -112,4 +123,5 @@ def _of_candidate(name: str, candidate: Candidate, seed: int, case: UseCase) -> 
     if not hasattr(made, case.task.method):
         steps = getattr(made, "steps", None)
         last = type(steps[-1][1] if steps else made).__name__
-        yield f"candidates[{name!r}]: {last} has no {case.task.method}, which a {case.task.kind} model needs"
+        needed = f"{case.task.method}, which a {case.task.kind} model needs"
+        yield f"candidates[{name!r}]: {last} has no {needed}; wrap it, or take an estimator that has it"

@@ -45,7 +45,8 @@ def load_use_case(folder: Path) -> UseCase:
     """
     file = folder / _FILE
     if not file.is_file():
-        raise UseCaseError(f"USE_CASE: {file} does not exist; name a folder with a {_FILE}")
+        here = ", ".join(name_of_folder(found.parent) for found in sorted(PROJECT_ROOT.glob(f"*/*/{_FILE}")))
+        raise UseCaseError(f"USE_CASE: {file} does not exist; name a folder with a {_FILE}, as {here}")
     try:
         module = _imported(file)
     except (Exception, SystemExit) as error:  # whatever the user's code raises

@@ -1,5 +1,7 @@
 """The cut-offs of the use case that the environment names: training needs a snapshot at each."""
 
+from typing import Any
+
 from artefacts.cutoffs import CutoffSettings
 from jobs.errors import JobError
 from training.errors import UseCaseError
@@ -16,7 +18,7 @@ def use_case_cutoffs() -> CutoffSettings:
         splits = current_use_case().splits
     except UseCaseError as error:
         raise JobError(str(error)) from None
-    said = {
+    said: dict[str, Any] = {
         "label_days": splits.label_days,
         "training_cutoffs": splits.training,
         "cutoff_spacing_days": splits.spacing_days,
