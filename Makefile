@@ -289,15 +289,15 @@ why_takes := REQUEST= ROW SINCE UNTIL
 publish-log: installed ## inference log → Feast's log of served features, each file once [SINCE=2026-01-31] [UNTIL=2026-02-01]
 publish-log_takes := SINCE UNTIL
 audit-skew: installed ## what was served against the offline store, value by value → var/skew [SINCE=2026-01-31] [UNTIL=…] [SAMPLE=10000] [OUT=…] [ID_KEY_FILE=…] [MAX_UNEXPLAINED=0] [MAX_FAULTS=0] [MAX_MOVED=0.01]
-audit-skew_takes := SINCE UNTIL SAMPLE OUT ID_KEY_FILE MAX_UNEXPLAINED MAX_FAULTS MAX_MOVED
+audit-skew_takes := SINCE UNTIL SAMPLE OUT=$(OWN)/skew ID_KEY_FILE MAX_UNEXPLAINED MAX_FAULTS MAX_MOVED
 drift: installed ## live inputs and scores against a baseline → var/drift [BASELINE=training|promoted|2025-12-01..2026-01-01] [SINCE=2026-01-31] [UNTIL=…] [OUT=…]
-drift_takes := BASELINE SINCE UNTIL OUT
+drift_takes := BASELINE SINCE UNTIL OUT=$(OWN)/drift
 labels: installed ## what became of the answered, once due → var/labels.parquet [DAYS=30] [SINCE=2026-01-31] [UNTIL=…] [OUT=…] [ID_KEY_FILE=…]
 labels_takes := OUT=$(OWN)/labels.parquet DAYS SINCE UNTIL ID_KEY_FILE
 live-quality: installed ## answers held against labels, by model and week → var/live_quality [LABELS=var/labels.parquet] [SINCE=2026-01-31] [UNTIL=…] [OUT=…] [MAX_LOSS=0.05, once MAX_AUC_LOSS=]
-live-quality_takes := LABELS=$(OWN)/labels.parquet SINCE UNTIL OUT MAX_LOSS MAX_AUC_LOSS
+live-quality_takes := LABELS=$(OWN)/labels.parquet SINCE UNTIL OUT=$(OWN)/live_quality MAX_LOSS MAX_AUC_LOSS
 compare-live: installed ## champion and challenger on rows that both scored → var/live_quality [LABELS=file.parquet|csv] [SINCE=2026-01-31] [UNTIL=…] [OUT=…]
-compare-live_takes := LABELS SINCE UNTIL OUT
+compare-live_takes := LABELS SINCE UNTIL OUT=$(OWN)/live_quality
 
 feast-env score-batch score-stream why publish-log audit-skew drift labels live-quality compare-live:
 	@$(PY) -m jobs $@ $(own_options)

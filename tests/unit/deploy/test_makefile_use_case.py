@@ -75,7 +75,11 @@ def test_reports_and_predictions_are_written_beside_the_use_case_s_own(place: Pr
 
     assert [["score-batch", f"--out={own}/predictions"]] == place.make("score-batch", given)
     assert [["labels", f"--out={own}/labels.parquet"]] == place.make("labels", given)
-    assert [["live-quality", f"--labels={own}/labels.parquet"]] == place.make("live-quality", given)
+    quality = f"--out={own}/live_quality"
+    assert [["live-quality", f"--labels={own}/labels.parquet", quality]] == place.make("live-quality", given)
+    assert [["compare-live", quality]] == place.make("compare-live", given)
+    assert [["audit-skew", f"--out={own}/skew"]] == place.make("audit-skew", given)
+    assert [["drift", f"--out={own}/drift"]] == place.make("drift", given)
 
 
 def test_a_model_that_is_imported_is_looked_for_where_the_use_case_keeps_its_pin(place: Project) -> None:
