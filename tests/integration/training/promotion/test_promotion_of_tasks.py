@@ -19,7 +19,7 @@ from contract import FeatureSchema, RawFeatures
 from jobs.feature_store import apply
 from scoring.models.model_store import open_model
 from tests.models.churn_model import churn_contract
-from training import train
+from training import splits
 from training.bento_import import import_model
 from training.data.dataset import LabelledRows
 from training.errors import GateError
@@ -124,8 +124,8 @@ def trained(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
             return LabelledRows(ids, RawFeatures(matrix.to_numpy(np.float64), None), labels, {})
 
     cutoffs = Cutoffs((NOW - timedelta(days=273),), NOW - timedelta(days=182), NOW - timedelta(days=91))
-    monkeypatch.setattr(train, "TrainingData", Data)
-    monkeypatch.setattr(train, "cutoffs_of", lambda *_: cutoffs)
+    monkeypatch.setattr(splits, "TrainingData", Data)
+    monkeypatch.setattr(splits, "cutoffs_of", lambda *_: cutoffs)
     store = tmp_path / "bentoml" / "models"
     store.mkdir(parents=True)
     BentoMLContainer.model_store.set(ModelStore(store))
