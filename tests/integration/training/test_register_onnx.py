@@ -1,24 +1,45 @@
 """A model that was trained elsewhere, from its file and its recorded scores to a version that is served."""
 
 import hashlib
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
 
 import bentoml
+import httpx
 import numpy as np
 import onnx
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
+from prometheus_client import CollectorRegistry
 
 from contract import ModelContract
 from contract.tasks import TaskKind
+from jobs.batch.score_batch import BatchRequest, score_batch
+from jobs.feature_store import apply
+from jobs.features.build import build_features
+from jobs.settings import JobsSettings
 from scoring.errors import ModelError
+from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import open_model
 from scoring.task_outputs import task_outputs
+from service.api.authentication import ApiKeys
+from service.api.routing import HttpApi, ServingSlot
+from service.assembly import serving_of
+from service.features.guard import GuardedFeatures
+from service.prediction.predictor import Predictor
+from service.settings import ServiceSettings
+from service.telemetry.metrics import ServiceMetrics
 from tests.integration.training.conftest import DAMAGES, GOOD, NAME, Registry, damaged, trained
 from tests.integration.training.elsewhere import Elsewhere, elsewhere
+from tests.models.fakes import FakeOnlineFeatures, Rows, StoredRow
+from tests.unit.service.conftest import bentoml_app
 from training.bento_import import import_model, prepare
+from training.churn.own_orders import write_own
+from training.churn.source.addresses import OrderAddresses
 from training.errors import GateError, ModelImportError, TrainingError
 from training.gate.rules import GATE, PASSED
 from training.promotion.challenge import challenge
@@ -235,3 +256,67 @@ def test_trees_that_give_many_rows_the_threshold_itself_are_decided_alike(
         version = made.register()
 
         assert prepare(models.opened.client, version).comparison
+
+
+async def _post(model: ImportedModel, rows: dict[str, Rows], path: str, body: dict[str, Any]) -> httpx.Response:
+    """Ask the HTTP app, over an online store in memory."""
+    registry = CollectorRegistry()
+    metrics, settings = ServiceMetrics(NAME, registry), ServiceSettings(deadline_ms=2500)
+    features = GuardedFeatures(FakeOnlineFeatures(model.contract, rows), 2.5, metrics, None)
+    made = serving_of(Predictor(model, features, metrics), settings, metrics, ApiKeys.of("", ""))
+    transport = httpx.ASGITransport(app=HttpApi(bentoml_app, ServingSlot(made)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        return await client.post(path, json=body)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_it_answers_over_http_and_says_that_it_cannot_be_explained(
+    models: Registry, contract: ModelContract, kind: TaskKind
+) -> None:
+    artefacts = models.opened.artefacts
+    with elsewhere(models, contract.feature_schema, kind) as made:
+        import_model(artefacts, NAME, str(made.register().version), artefacts.mlflow_tracking_uri)
+    model = open_model(models.pinned)
+    test = made.rows[made.rows["split"] == "test"].head(3)
+    inputs = test[model.contract.feature_names]
+    stored: dict[str, Rows] = {}
+    for key, values in zip(test["customer_id"], inputs.to_dict("records"), strict=True):
+        views = {feature.view: dict[str, float | None]() for feature in model.contract.inputs}
+        for feature in model.contract.inputs:
+            views[feature.view][feature.name.removeprefix(f"{feature.view}__")] = values[feature.name]
+        stored[key] = {view: StoredRow(time.time() - 60, of_view) for view, of_view in views.items()}
+
+    answered = await _post(model, stored, "/predict_batch", {"customer_ids": list(stored)})
+    explained = await _post(model, stored, "/explain", {"customer_id": next(iter(stored))})
+
+    outputs = task_outputs(model.contract)
+    expected = outputs.values(outputs.of(np.asarray(made.answer(inputs))))
+    for row, of_row in zip(answered.json()["predictions"], expected, strict=True):
+        assert "ok" == row["status"]
+        for output, value in zip(model.contract.outputs, of_row, strict=True):
+            same = value if isinstance(value, str | bool) else pytest.approx(value, rel=1e-4, abs=1e-5)
+            assert same == row[output.name]
+    error = explained.json()["error"]
+    assert (501, "not_explainable") == (explained.status_code, error["code"])
+    assert "this model came as ONNX without a pipeline; it has no exact explanation" == error["message"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_everybody_is_scored_in_a_batch(models: Registry, contract: ModelContract, kind: TaskKind) -> None:
+    artefacts, orders = models.opened.artefacts, OrderAddresses.of({}, models.root)
+    now = datetime.now(UTC).replace(microsecond=0)
+    lines = [f"{n:05d},{(now - timedelta(days=2 + 3 * n)).isoformat()},{10 + n},1" for n in range(1, 40)]
+    own = models.root / "own.csv"
+    own.write_text("\n".join(["customer_id,event_timestamp,amount,items", *lines]) + "\n")
+    write_own(orders.orders, own, now)
+    build_features(artefacts, orders, JobsSettings(), now)
+    apply(artefacts)
+    with elsewhere(models, contract.feature_schema, kind) as made:
+        import_model(artefacts, NAME, str(made.register().version), artefacts.mlflow_tracking_uri)
+    model = open_model(models.pinned)
+
+    done = score_batch(artefacts, model, BatchRequest(now, models.root / "out", None), now)
+
+    table = pq.read_table(next(done.partition.glob("*.parquet"))).to_pylist()
+    assert [f"{n:05d}" for n in range(1, 40)] == [row["customer_id"] for row in table]
+    assert all(row[output.name] is not None for row in table for output in model.contract.outputs)

@@ -38,11 +38,13 @@ from scoring.models.task_models import task_model
 from scoring.models.trusted_types import SETTING
 from tests.integration.training.conftest import NAME, SETTINGS, TEST_CUTOFF, Registry
 from training.bento_import import Servable, import_model
+from training.compilation.onnx_model import compile_to_onnx
 from training.compilation.preflight import check_candidate
 from training.compilation.proof_rows import proof_rows
 from training.errors import TrainingError
 from training.gate.rules import PASSED
 from training.tracking import run_log
+from training.tracking.test_rows import test_rows
 
 Labels = NDArray[Any]
 
@@ -223,6 +225,30 @@ def test_an_estimator_is_served_and_answers_as_it_was_trained(
     assert (case.runtime == "sklearn") == bool(model.reason)
     assert any(said in model.reason for said in case.said.split("|"))
     assert deviations(expected, model.score(np.ascontiguousarray(rows.to_numpy(np.float32)))).max() <= CONVERTED
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_a_model_of_another_framework_is_served_and_answers_as_it_was_recorded(
+    models: Registry, contract: ModelContract, kind: TaskKind
+) -> None:
+    promised, own = of_task(contract, kind), task_model(TASKS[kind])
+    names, client, artefacts = promised.feature_names, models.opened.client, models.opened.artefacts
+    of_the_other = ZOO["random forest"].made(kind).fit(*data(names, kind, 1))
+    document = compile_to_onnx(of_the_other, len(names), promised.task)
+    test, labels = data(names, kind, 2)
+    recorded = own.scores(np.asarray(own.answered_by(of_the_other, test)))
+
+    with run_log.new_run(client, NAME):
+        rows = test_rows(test, pd.Series([pd.Timestamp(TEST_CUTOFF)] * len(test)), labels, {}, recorded)
+        made = run_log.register_onnx(client, document, rows, promised, features_sha256="0" * 64)
+    client.set_model_version_tag(NAME, made.version.version, "gate", PASSED)
+    servable = import_model(artefacts, NAME, str(made.version.version), artefacts.mlflow_tracking_uri)
+
+    real = data(names, kind, 3)[0]
+    expected = own.scores(np.asarray(own.answered_by(of_the_other, real)))
+    model = open_model(models.pinned)
+    assert ("onnx", made.has_signature) == (servable.runtime, True)
+    assert deviations(expected, model.score(real.to_numpy(np.float32))).max() <= CONVERTED
 
 
 REFUSED: dict[str, tuple[TaskKind, BaseEstimator, str]] = {

@@ -99,6 +99,18 @@ def test_the_contributions_add_up_to_the_logged_probability(
     assert logged.outcomes.outputs[0][MISSING] == pytest.approx(1 / (1 + math.exp(-log_odds)), abs=1e-5)
 
 
+def test_a_model_without_pipeline_is_reproduced_and_has_no_explanation(
+    folder: Path, model: ImportedModel, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log(folder, answers(model, 5))
+    monkeypatch.setattr("jobs.inference_log.why.open_model", lambda *_: replace(model, without_pipeline=True))
+
+    code, told, errors = why(capsys, "--request", "r")
+
+    assert (0, "") == (code, errors)
+    assert "no explanation: this model came as ONNX without a pipeline; it has no exact explanation" in told
+
+
 def test_every_row_of_a_batch_is_reproduced(
     folder: Path, model: ImportedModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
