@@ -166,7 +166,7 @@ class TrainingData:
             if usual is not None and (pd.isna(usual) or usual < pd.Timestamp(cutoff.replace(tzinfo=None))):
                 raise DatasetError(
                     f"{view.name}: no snapshot at the cut-off {cutoff:%Y-%m-%d}; run `make features` with the same "
-                    "TRAINING_LABEL_DAYS, TRAINING_TRAINING_CUTOFFS, TRAINING_CUTOFF_SPACING_DAYS and "
+                    "USE_CASE, TRAINING_LABEL_DAYS, TRAINING_TRAINING_CUTOFFS, TRAINING_CUTOFF_SPACING_DAYS and "
                     "TRAINING_REQUEST_HOURS as training"
                 )
 
