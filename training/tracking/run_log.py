@@ -15,6 +15,7 @@ import mlflow.onnx
 import mlflow.sklearn
 import numpy as np
 import onnx
+import onnxruntime
 import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import infer_signature
@@ -97,14 +98,20 @@ def log_model(
     return info
 
 
-def log_onnx(document: bytes, example: pd.DataFrame, name: str, task: Task) -> ModelInfo:
-    """Log a model that came as ONNX with signature and example, and register it under `name`."""
-    rows = np.zeros((len(example), len(task.class_names) or 1), dtype=np.float32)  # of the form of the last output
+def log_onnx(document: bytes, example: pd.DataFrame, name: str) -> ModelInfo:
+    """Log a model that came as ONNX with signature and example, and register it under `name`.
+
+    The signature is that of the file: one tensor, and its outputs by name. MLflow's server answers no other.
+    """
+    rows = example.to_numpy(dtype=np.float32)
+    session = onnxruntime.InferenceSession(document, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    answered = dict(zip(names, session.run(names, {session.get_inputs()[0].name: rows}), strict=True))
     info: ModelInfo = mlflow.onnx.log_model(
         onnx.load_model_from_string(document),
         name="model",
-        signature=infer_signature(example, rows),
-        input_example=example,
+        signature=infer_signature(rows, answered),
+        input_example=rows,
         registered_model_name=name,
         onnx_execution_providers=["CPUExecutionProvider"],
         save_as_external_data=False,
@@ -155,7 +162,7 @@ def register_onnx(
         document: checked by `training.compilation.onnx_file`.
     """
     example = test_set[drafted.feature_names].head(5)
-    model = log_onnx(document, example, drafted.model_name, drafted.task)
+    model = log_onnx(document, example, drafted.model_name)
     return _registered(client, model, test_set, drafted, features_sha256)
 
 

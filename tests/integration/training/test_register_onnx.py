@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import bentoml
 import httpx
+import mlflow.pyfunc
 import numpy as np
 import onnx
 import pandas as pd
@@ -81,6 +82,11 @@ def test_a_model_of_another_framework_is_registered_proved_and_served(
         assert kind != "binary" or 0 < outputs[1].mean() < 1
         with pytest.raises(ModelError, match="came as ONNX without a pipeline; it has no exact explanation"):
             model.load_pipeline()
+
+        of_mlflow = mlflow.pyfunc.load_model(version.source).predict(test[names].to_numpy(np.float32))
+        last = list(of_mlflow.values())[-1]
+        scores = last[:, 1] if kind == "binary" else last.reshape(expected.shape)
+        assert expected == pytest.approx(scores, rel=1e-4, abs=1e-5)
 
         again = import_model(artefacts, NAME, str(version.version), artefacts.mlflow_tracking_uri)
         assert servable.identity == again.identity
