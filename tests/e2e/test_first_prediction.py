@@ -109,7 +109,7 @@ def test_the_label_belongs_to_the_model_and_another_length_is_refused_before_any
         refused = loop.make(target, "TRAINING_LABEL_DAYS=30")
 
         assert 0 != refused.returncode
-        assert "nothing in 90 days, and TRAINING_LABEL_DAYS is 30: unset it" in refused.stderr
+        assert "known 90 days later, and TRAINING_LABEL_DAYS is 30: unset it" in refused.stderr
         assert not [word for word in ("train:", "import:", "features up to") if word in refused.stdout]
     assert 0 == loop.make("label-fits", "TRAINING_LABEL_DAYS=90").returncode
     assert before == loop.make("models").stdout
