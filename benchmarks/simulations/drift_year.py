@@ -168,6 +168,7 @@ def _train(data: TrainingData, addresses: OrderAddresses, folder: Path) -> tuple
         task=BinaryTask(classes=("retained", "churned"), threshold=DecisionThreshold(value=0.5, rule="nobody asks")),
         outputs=outputs_of("binary", "churn"),
         headline=Headline(population="all", metric="roc_auc"),
+        age_feature=USE_CASE.age_feature,
         training_window={COUNTED_AT: cutoffs.test.isoformat()},
         data_fingerprint="",
         metrics={},

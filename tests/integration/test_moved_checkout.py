@@ -25,7 +25,7 @@ from training.churn.source.addresses import OrderAddresses
 from training.data.dataset import TrainingData
 from training.errors import DatasetError
 
-ROOMS = ("artefacts", "contract", "scoring", "jobs", "feature_repo", "training/churn")
+ROOMS = ("artefacts", "contract", "scoring", "jobs", "feature_repo", "training")
 NOW = datetime.now(UTC)
 ODD = "it's a [x] *? {y} é folder"
 

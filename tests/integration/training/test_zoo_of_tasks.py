@@ -44,7 +44,7 @@ from training.compilation.proof_rows import proof_rows
 from training.errors import TrainingError
 from training.gate.rules import PASSED
 from training.tracking import run_log
-from training.tracking.test_rows import test_rows
+from training.tracking.test_rows import test_rows as kept_rows
 
 Labels = NDArray[Any]
 
@@ -239,7 +239,7 @@ def test_a_model_of_another_framework_is_served_and_answers_as_it_was_recorded(
     recorded = own.scores(np.asarray(own.answered_by(of_the_other, test)))
 
     with run_log.new_run(client, NAME):
-        rows = test_rows(test, pd.Series([pd.Timestamp(TEST_CUTOFF)] * len(test)), labels, {}, recorded)
+        rows = kept_rows(test, pd.Series([pd.Timestamp(TEST_CUTOFF)] * len(test)), labels, {}, recorded)
         made = run_log.register_onnx(client, document, rows, promised, features_sha256="0" * 64)
     client.set_model_version_tag(NAME, made.version.version, "gate", PASSED)
     servable = import_model(artefacts, NAME, str(made.version.version), artefacts.mlflow_tracking_uri)
