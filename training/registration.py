@@ -7,7 +7,6 @@ from importlib.metadata import version as installed_version
 
 import mlflow
 import numpy as np
-import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
@@ -59,9 +58,7 @@ def evaluate_scores(case: UseCase, splits: Splits, model: ScoredModel, settings:
     """Evaluate a model beside the baseline, and draft its contract; the active run gets metrics and figures."""
     training, validation, test = splits.training, splits.validation, splits.test
     scores, metrics = model.scores, metrics_of(case.task.kind)
-    both = pd.concat([training.matrix, validation.matrix], ignore_index=True)
-    labels = np.concatenate([training.labels, validation.labels])
-    baseline = case.baseline.fitted(case.task, both, labels)(test.matrix)
+    baseline = case.baseline.fitted(case.task, *splits.fitted_on)(test.matrix)
     estimates = evaluate_test_rows(case, scores, baseline, test, settings)
     mlflow.log_metrics(calibration_of_all(metrics, test, scores))
     log_ages(splits.test_ages())

@@ -4,14 +4,16 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from artefacts.addresses import Artefacts
 from artefacts.cutoffs import Cutoffs
 from contract import FeatureInput, FeatureSchema
-from scoring.evaluation import Floats
+from scoring.evaluation import Floats, Labels
 from training.data.dataset import TrainingData, built_from, cutoffs_of
 from training.fit import Split, check_labels
 from training.model_inputs import describe_inputs, resolve_inputs
@@ -52,6 +54,12 @@ class Splits:
     def by_name(self) -> Mapping[str, Split]:
         """The three splits."""
         return {"training": self.training, "validation": self.validation, "test": self.test}
+
+    @cached_property
+    def fitted_on(self) -> tuple[pd.DataFrame, Labels]:
+        """Inputs and labels of the training and validation rows, on which the chosen model is fitted."""
+        matrix = pd.concat([self.training.matrix, self.validation.matrix], ignore_index=True)
+        return matrix, np.concatenate([self.training.labels, self.validation.labels])
 
     @property
     def test_times(self) -> "pd.Series[Any]":

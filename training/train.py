@@ -3,8 +3,6 @@
 import logging
 from functools import partial
 
-import numpy as np
-import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
@@ -46,8 +44,7 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
         check_candidate(name, partial(candidate, settings.seed), training.matrix, training.labels, case.task)
     with run_log.new_run(client, settings.model_name):
         name, validated = choose_candidate(case, training, validation, settings)
-        both = pd.concat([training.matrix, validation.matrix], ignore_index=True)
-        labels = np.concatenate([training.labels, validation.labels])
+        both, labels = splits.fitted_on
         _LOG.info(f"{name} is best; fitting it again on training and validation, {len(both):,} rows")
         pipeline = fit_candidate(name, case.candidates[name], settings.seed, both, labels)
         scores = case.task.scores(pipeline, test.matrix)

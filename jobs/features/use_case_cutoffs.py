@@ -3,9 +3,7 @@
 from typing import Any
 
 from artefacts.cutoffs import CutoffSettings
-from jobs.errors import JobError
-from training.errors import UseCaseError
-from training.use_case_folder import current_use_case
+from jobs.use_case import use_case
 
 
 def use_case_cutoffs() -> CutoffSettings:
@@ -14,10 +12,7 @@ def use_case_cutoffs() -> CutoffSettings:
     Raises:
         JobError: the use case cannot be loaded.
     """
-    try:
-        splits = current_use_case().splits
-    except UseCaseError as error:
-        raise JobError(str(error)) from None
+    splits = use_case().splits
     said: dict[str, Any] = {
         "label_days": splits.label_days,
         "training_cutoffs": splits.training,

@@ -9,6 +9,7 @@ from jobs.errors import JobError
 from jobs.inference_log.logged_scores import LoggedScores
 from jobs.inference_log.reading import Opener
 from jobs.quality.label_values import LABEL_VALUES
+from jobs.use_case import use_case
 from scoring.errors import ModelError
 
 Outcomes = Callable[[pd.DataFrame, Mapping[str, str], int], pd.DataFrame]
@@ -23,13 +24,7 @@ def outcomes_of_use_case() -> Outcomes:
     Raises:
         JobError: there is no use case, or it does not tell outcomes.
     """
-    from training.errors import UseCaseError
-    from training.use_case_folder import current_use_case
-
-    try:
-        case = current_use_case()
-    except UseCaseError as error:
-        raise JobError(str(error)) from None
+    case = use_case()
     if case.outcomes is None:
         raise JobError(
             f"the use case {case.name} has no `outcomes`, so nobody here knows what came of its predictions; labels "

@@ -1,10 +1,9 @@
 """How many orders a customer places in the next 90 days: none, one, two or three, more."""
 
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import PowerTransformer
 
+from training.churn.candidates import logistic
 from training.churn.labels import order_outcomes
 from training.churn.order_history import ACTIVE_DAYS
 from training.churn.order_labels import order_labels
@@ -14,16 +13,6 @@ CLASSES = ("0", "1", "2-3", "4+")
 _COUNT = "count(*) FILTER (labelled)"
 ORDERS = f"CASE WHEN {_COUNT} < 2 THEN {_COUNT}::VARCHAR WHEN {_COUNT} < 4 THEN '2-3' ELSE '4+' END"
 """SQL: the class of the number of orders in the label window."""
-
-
-def logistic(seed: int) -> Pipeline:
-    """Yeo–Johnson transform, then L2-penalised multinomial logistic regression."""
-    return Pipeline(
-        [
-            ("to_normal", PowerTransformer(method="yeo-johnson", standardize=True)),
-            ("classifier", LogisticRegression(C=0.1, max_iter=2000, random_state=seed)),
-        ]
-    )
 
 
 def histogram_boosting(seed: int) -> Pipeline:
