@@ -5,7 +5,6 @@ No validation, authentication, metrics, staleness or defaults: a limit for Pytho
 
 import json
 import os
-import struct
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from pathlib import Path
@@ -61,8 +60,7 @@ class Limit:
         self._fields = list(fields)
         self._columns = len(contract.inputs)
         (key,) = contract.feature_schema.entity_keys
-        layout = KeyLayout.of(store.project, key.join_key)
-        self._prefix, self._suffix = layout.prefix, layout.suffix
+        self._key = KeyLayout.of(store.project, {key.join_key: key.dtype}).key
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(stored.path_of("model.onnx"), options)
@@ -73,9 +71,7 @@ class Limit:
     async def score(self, customer_ids: Sequence[str]) -> list[float]:
         """One probability per id, same order."""
         as_of = time.time_ns() // 1000
-        keys = [
-            self._prefix + struct.pack("<I", len(raw)) + raw + self._suffix for raw in map(str.encode, customer_ids)
-        ]
+        keys = list(map(self._key, customer_ids))
         if len(keys) == 1:
             replies = [await self._redis.hmget(keys[0], self._fields)]
         else:

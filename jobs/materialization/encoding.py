@@ -8,9 +8,7 @@ Sources: feast/infra/online_stores/redis.py, feast/protos/feast/types/Value.prot
 https://protobuf.dev/programming-guides/encoding/.
 """
 
-import struct
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -22,14 +20,21 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from jobs.errors import JobError
+from jobs.materialization.byte_columns import (
+    NO_VALUE,
+    concatenate,
+    fixed_width,
+    for_each_length,
+    tag_cells,
+    varint,
+    varints,
+)
+from jobs.materialization.key_columns import KeyColumns
 from jobs.offline_store.latest_rows import ViewSource
 
 if TYPE_CHECKING:
     from feast import FeatureStore, FeatureView
 
-_NO_VALUE = pa.scalar(b"", pa.binary())
-_VARINT_BYTES = 10
-_SHIFTS = np.arange(0, 7 * _VARINT_BYTES, 7, dtype=np.uint64)
 _TAGS = {"string": 0x12, "int32": 0x18, "int64": 0x20, "float64": 0x29, "float32": 0x35, "bool": 0x38}
 """Feast's type → field number and wire type in `ValueProto`."""
 _SECONDS_TAG, _NANOS_TAG = 0x08, 0x10
@@ -65,7 +70,6 @@ class StoredHashes:
 class StoredFormat:
     """How Redis stores the rows of one feature view.
 
-    key_prefix, key_suffix: the parts of a key before the id's length and after the id.
     time_field: hash field of the view's event time.
     fields: hash fields of the features, in the view's order.
     convert: column → Feast's own conversion of its values.
@@ -73,8 +77,7 @@ class StoredFormat:
     """
 
     source: ViewSource
-    key_prefix: bytes
-    key_suffix: bytes
+    keys: KeyColumns
     time_field: bytes
     fields: tuple[bytes, ...]
     convert: dict[str, Callable[[pa.Array], list[bytes]]]
@@ -91,11 +94,9 @@ class StoredFormat:
         from scoring.feast.values import stored_values
 
         source = ViewSource.of(feature_view)
-        layout = KeyLayout.of(store.project, source.join_key)
         made = cls(
             source=source,
-            key_prefix=layout.prefix,
-            key_suffix=layout.suffix,
+            keys=KeyColumns(KeyLayout.of(store.project, {source.join_key: "string"})),
             time_field=time_field(source.name),
             fields=tuple(feature_field(source.name, field.name) for field in feature_view.features),
             convert={
@@ -147,20 +148,11 @@ class StoredFormat:
 
     def encode_keys(self, ids: pa.StringArray) -> pa.BinaryArray:
         """Redis key of each id."""
-        raw = ids.cast(pa.binary())
-        lengths = _for_each_length(raw, lambda length: struct.pack("<I", length))
-        prefix, suffix = pa.scalar(self.key_prefix, pa.binary()), pa.scalar(self.key_suffix, pa.binary())
-        return pc.binary_join_element_wise(prefix, lengths, raw, suffix, _NO_VALUE)
+        return self.keys.encode([ids])
 
     def decode_keys(self, keys: Iterable[bytes]) -> pa.StringArray:
-        """The id in each key. Ids that are not UTF-8 are left out: no row of a view can have one."""
-        start, end = len(self.key_prefix) + 4, -len(self.key_suffix) or None
-        ids = []
-        for key in keys:
-            if key.startswith(self.key_prefix):
-                with suppress(UnicodeDecodeError):
-                    ids.append(key[start:end].decode())
-        return pa.array(ids, pa.string())
+        """The id in each key, see `KeyColumns.decode`."""
+        return self.keys.decode(keys)[0]
 
 
 def fields_of_view(view: "FeatureView") -> tuple[bytes, ...]:
@@ -180,77 +172,29 @@ def encode_values(column: pa.Array, dtype: str) -> pa.BinaryArray:
     if dtype == "string":
         raw = column.cast(pa.binary())
         filled = pc.fill_null(raw, b"")
-        lengths = _for_each_length(filled, lambda length: bytes([tag]) + _varint(length))
-        encoded = pc.binary_join_element_wise(lengths, filled, _NO_VALUE)
+        lengths = for_each_length(filled, lambda length: bytes([tag]) + varint(length))
+        encoded = pc.binary_join_element_wise(lengths, filled, NO_VALUE)
     elif dtype in ("float64", "float32"):
         cells = np.empty(len(column), dtype=[("tag", "u1"), ("value", "<f8" if dtype == "float64" else "<f4")])
         cells["tag"], cells["value"] = tag, pc.fill_null(column, 0).to_numpy(zero_copy_only=False)
-        encoded = _fixed_width(cells)
-        return pc.if_else(pc.fill_null(pc.is_nan(column), True), _NO_VALUE, encoded)
+        encoded = fixed_width(cells)
+        return pc.if_else(pc.fill_null(pc.is_nan(column), True), NO_VALUE, encoded)
     else:
         whole = pc.fill_null(column.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
-        encoded = _concatenate(_tag(tag, len(whole)), _varints(whole))
-    return pc.if_else(pc.is_null(column), _NO_VALUE, encoded)
+        encoded = concatenate(tag_cells(tag, len(whole)), varints(whole))
+    return pc.if_else(pc.is_null(column), NO_VALUE, encoded)
 
 
 def encode_times(times: pa.TimestampArray) -> pa.BinaryArray:
     """Encode times in microseconds as serialised `Timestamp`s; protobuf omits a part that is 0."""
     unix_us = times.cast(pa.int64()).to_numpy(zero_copy_only=False)
     seconds, nanos = unix_us // _US, unix_us % _US * 1_000
-    return _concatenate(
-        _tag(_SECONDS_TAG, len(seconds), seconds != 0),
-        _varints(seconds, seconds != 0),
-        _tag(_NANOS_TAG, len(nanos), nanos != 0),
-        _varints(nanos, nanos != 0),
+    return concatenate(
+        tag_cells(_SECONDS_TAG, len(seconds), seconds != 0),
+        varints(seconds, seconds != 0),
+        tag_cells(_NANOS_TAG, len(nanos), nanos != 0),
+        varints(nanos, nanos != 0),
     )
-
-
-_Cells = tuple[NDArray[np.uint8], NDArray[np.bool_]]
-"""Bytes (n, width), and which of them are part of the value (n, width)."""
-
-
-def _tag(tag: int, rows: int, there: NDArray[np.bool_] | None = None) -> _Cells:
-    shown = np.ones(rows, dtype=bool) if there is None else there
-    return np.full((rows, 1), tag, dtype=np.uint8), shown[:, None]
-
-
-def _varints(values: NDArray[np.int64], there: NDArray[np.bool_] | None = None) -> _Cells:
-    """Encode integers as varints: seven bits a byte, lowest first; all bytes but the last have the highest bit set."""
-    rest = values.astype(np.int64).view(np.uint64)[:, None] >> _SHIFTS
-    follows = np.concatenate([rest[:, 1:] != 0, np.zeros((len(values), 1), dtype=bool)], axis=1)
-    cells = (rest & np.uint64(0x7F)).astype(np.uint8) | (follows.view(np.uint8) << np.uint8(7))
-    shown = np.concatenate([np.ones((len(values), 1), dtype=bool), follows[:, :-1]], axis=1)
-    if there is not None:
-        shown &= there[:, None]
-    return cells, shown
-
-
-def _concatenate(*parts: _Cells) -> pa.BinaryArray:
-    cells = np.concatenate([part for part, _ in parts], axis=1)
-    there = np.concatenate([shown for _, shown in parts], axis=1)
-    return _binary(cells[there], there.sum(axis=1))
-
-
-def _fixed_width(cells: NDArray[Any]) -> pa.BinaryArray:
-    return _binary(cells.view(np.uint8), np.full(len(cells), cells.dtype.itemsize))
-
-
-def _binary(flat: NDArray[np.uint8], lengths: NDArray[np.int64]) -> pa.BinaryArray:
-    offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
-    np.cumsum(lengths, out=offsets[1:])
-    return pa.Array.from_buffers(pa.binary(), len(lengths), [None, pa.py_buffer(offsets), pa.py_buffer(flat)])
-
-
-def _for_each_length(values: pa.BinaryArray, text: Callable[[int], bytes]) -> pa.BinaryArray:
-    """Apply `text` to each value's length, once per distinct length."""
-    lengths = pc.dictionary_encode(pc.binary_length(values))
-    texts = pa.array([text(length) for length in lengths.dictionary.to_pylist()], pa.binary())
-    return texts.take(lengths.indices)
-
-
-def _varint(value: int) -> bytes:
-    cells, there = _varints(np.array([value]))
-    return cells[there].tobytes()
 
 
 def _column(rows: pa.Table, name: str) -> pa.Array:
@@ -276,7 +220,7 @@ def _compare_with_feast(made: StoredFormat, project: str) -> None:
         return bytes(stamp.SerializeToString())
 
     ids = _SAMPLES["string"]
-    keys = [feast_key(project, made.source.join_key, key) for key in ids.to_pylist()]
+    keys = [feast_key(project, {made.source.join_key: "string"}, key) for key in ids.to_pylist()]
     if made.encode_keys(ids).to_pylist() != keys:
         raise OtherFormatError("this version of feast lays out its Redis keys differently")
     for dtype, samples in _SAMPLES.items():

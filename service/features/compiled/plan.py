@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from struct import pack as pack_struct
 from typing import TYPE_CHECKING, Any
 
 from contract.feature_union import FeatureUnion, InputGroup
@@ -54,7 +53,8 @@ class ReadInputs:
 class ReadPlan:
     """How to read the models' feature services for any entity.
 
-    key_prefix, key_suffix: the bytes around the id in a key, without the id's length.
+    project: Feast's.
+    key: makes the Redis key of one entity.
     fields: the hash fields to read; the last `views` are event times.
     groups: the inputs, by the first model that takes them. A row that cannot be read in the first group is unread as a
         whole; in another, only that group's inputs are.
@@ -62,8 +62,8 @@ class ReadPlan:
     """
 
     join_key: str
-    key_prefix: bytes
-    key_suffix: bytes
+    project: str
+    key: Callable[[str], bytes]
     fields: tuple[bytes, ...]
     views: int
     columns: int
@@ -72,11 +72,6 @@ class ReadPlan:
     read_value: Callable[[bytes], Any]
     read_number: Callable[[bytes], float]
     read_timestamp: Callable[[bytes], float]
-
-    def key(self, entity_key: str) -> bytes:
-        """The Redis key of one entity."""
-        raw = entity_key.encode()
-        return b"%b%b%b%b" % (self.key_prefix, pack_struct("<I", len(raw)), raw, self.key_suffix)
 
 
 def compile_plan(store: "FeatureStore", union: FeatureUnion, connection_string: str) -> ReadPlan:
@@ -135,11 +130,11 @@ def compile_plan(store: "FeatureStore", union: FeatureUnion, connection_string: 
     groups = tuple(map(inputs, union.groups))  # fills `fields`
 
     (key,) = union.entity_keys
-    layout = KeyLayout.of(store.project, key.join_key)
+    join_keys = {key.join_key: key.dtype}
     plan = ReadPlan(
         join_key=key.join_key,
-        key_prefix=layout.prefix,
-        key_suffix=layout.suffix,
+        project=store.project,
+        key=KeyLayout.of(store.project, join_keys).key,
         fields=(*fields, *(time_field(view.name) for view in union.views)),
         views=len(union.views),
         columns=len(union.features),
@@ -150,7 +145,7 @@ def compile_plan(store: "FeatureStore", union: FeatureUnion, connection_string: 
         read_timestamp=read_timestamp,
     )
     for sample in ("0", "Zoë Ωμέγα"):
-        if plan.key(sample) != feast_key(store.project, key.join_key, sample):
+        if plan.key(sample) != feast_key(store.project, join_keys, sample):
             raise UnsupportedFeatureServiceError("this version of feast lays out its Redis keys differently")
     return plan
 

@@ -73,7 +73,7 @@ class RedisFeatures:
         Raises:
             OnlineStoreUnavailableError: it could not be read.
         """
-        key = key_of(self._plan.key_suffix.decode()).encode()
+        key = key_of(self._plan.project).encode()
         (found,) = await self._connection.execute(pack(b"HMGET", key, FIELD.encode()), 1)
         return unix_seconds(found[0]) if isinstance(found, list) else None
 

@@ -33,6 +33,11 @@ def plus_hours(inputs: dict[str, list[Any]]) -> dict[str, list[Any]]:
     return {"sum": [None if i == "x" or h is None else h + at / 3_600_000_000 for i, h, at in rows], "other": []}
 
 
+def redis_key(entity_key: str) -> bytes:
+    raw = entity_key.encode()
+    return b"<prefix>%b%bproject" % (len(raw).to_bytes(4, "little"), raw)
+
+
 FIRST = ReadInputs(
     # The model's columns: the on-demand one, then the second field, then the first.
     stored=(StoredGroup("float64", (2,), (0,)), StoredGroup("int64", (1,), (1,))),
@@ -46,8 +51,8 @@ FIRST = ReadInputs(
 )
 PLAN = ReadPlan(
     join_key="customer_id",
-    key_prefix=b"<prefix>",
-    key_suffix=b"project",
+    project="project",
+    key=redis_key,
     fields=FIELDS,
     views=2,
     columns=3,
