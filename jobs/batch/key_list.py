@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from artefacts.process.printable import printable
 from contract import OverrideError, Resolver
+from contract.keys import Key
 from jobs.errors import JobError
 from scoring.entity_ids import text_ids
 
@@ -28,7 +29,7 @@ class KeyList:
     keys: pa.Array
     overrides: Mapping[int, NDArray[np.float64]]
 
-    def between(self, low: str | None, high: str | None) -> "KeyList":
+    def between(self, low: Key | None, high: Key | None) -> "KeyList":
         """The keys in [low, high); None is an open end."""
         every_row = pa.array([True]).take(pa.array(np.zeros(len(self.keys), np.int64)))
         after = every_row if low is None else pc.greater_equal(self.keys, low)

@@ -161,9 +161,9 @@ def _chunks(batch: OpenedBatch, as_of: datetime, done: BatchResult) -> Iterator[
             listed = batch.listed.between(key_range.low, key_range.high) if batch.listed else None
             if listed is not None and not len(listed.keys):
                 continue
+            only = pa.table({batch.plan.join_key: listed.keys}) if listed else None
             rows = {
-                name: latest_rows(connection, source, as_of, key_range, listed.keys if listed else None)
-                for name, source in batch.sources.items()
+                name: latest_rows(connection, source, as_of, key_range, only) for name, source in batch.sources.items()
             }
             read = time.monotonic()
             keys = listed.keys if listed else _every_key(rows, batch.plan.join_key)

@@ -39,14 +39,14 @@ class Chunk:
     """The rows of a range of keys.
 
     files: the view's files before the rows were read.
-    vanished: ids that were looked for and have no row.
+    vanished: Redis keys of entities that were looked for and have no row.
     """
 
     key_range: KeyRange
     files: dict[str, str]
     rows: pa.Table
     hashes: StoredHashes
-    vanished: pa.Array
+    vanished: pa.BinaryArray
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,11 @@ class ChunkReader:
             if self.changed is not None:
                 keys = changed_keys(cursor, self.changed, self.until, key_range)
             rows = latest_rows(cursor, self.source, self.until, key_range, keys)
-        vanished = pa.array([], pa.string())
+        hashes, vanished = self.stored_format.encode(rows), pa.array([], pa.binary())
         if keys is not None:
-            vanished = keys.filter(pc.invert(pc.is_in(keys, rows[self.source.join_key].combine_chunks())))
-        return Chunk(key_range, files, rows, self.stored_format.encode(rows), vanished)
+            wanted = self.stored_format.encode_keys(keys)
+            vanished = wanted.filter(pc.invert(pc.is_in(wanted, hashes.keys)))
+        return Chunk(key_range, files, rows, hashes, vanished)
 
     def is_current(self, chunk: Chunk) -> bool:
         """False if the view's files have changed since the chunk was read."""

@@ -2,7 +2,7 @@
 
 One hash per entity. Its key is the serialised entity key (version 3) and the project. Each feature is a serialised
 `ValueProto` under the murmur3 hash of `view:feature`; null is the empty string. `_ts:view` is a serialised `Timestamp`.
-Types other than numbers, bools and strings go through Feast's own conversion. When a format is made, samples are
+Types without an encoder here go through Feast's own conversion. When a format is made, samples are
 compared with Feast's own encoding.
 Sources: feast/infra/online_stores/redis.py, feast/protos/feast/types/Value.proto and
 https://protobuf.dev/programming-guides/encoding/.
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from jobs.errors import JobError
 from jobs.materialization.byte_columns import (
     NO_VALUE,
+    binary,
     concatenate,
     fixed_width,
     for_each_length,
@@ -35,8 +36,6 @@ from jobs.offline_store.latest_rows import ViewSource
 if TYPE_CHECKING:
     from feast import FeatureStore, FeatureView
 
-_TAGS = {"string": 0x12, "int32": 0x18, "int64": 0x20, "float64": 0x29, "float32": 0x35, "bool": 0x38}
-"""Feast's type → field number and wire type in `ValueProto`."""
 _SECONDS_TAG, _NANOS_TAG = 0x08, 0x10
 _US = 1_000_000
 _SAMPLES: dict[str, pa.Array] = {
@@ -46,6 +45,9 @@ _SAMPLES: dict[str, pa.Array] = {
     "float64": pa.array([0.0, -0.0, 0.1, float("nan"), float("-inf"), 5e-324], pa.float64()),
     "float32": pa.array([0.0, -0.0, 0.5, float("nan"), float("inf"), 2.0**-149], pa.float32()),
     "bool": pa.array([True, False], pa.bool_()),
+    "unixtimestamp": pa.array([0, 999_999, -1, -1_000_001, None, 2**55], pa.timestamp("us", tz="UTC")),
+    "array(float64)": pa.array([[0.1, -0.0], [], None, [float("nan"), None], [1.0] * 20], pa.list_(pa.float64())),
+    "array(float32)": pa.array([[0.1, -0.0], [], None, [float("nan"), None], [1.0] * 40], pa.list_(pa.float32())),
 }
 _TIMES = [datetime(1970, 1, 1, tzinfo=UTC), datetime(1969, 7, 20, 20, 17, 0, 1, UTC), datetime(2026, 1, 2, tzinfo=UTC)]
 
@@ -96,7 +98,7 @@ class StoredFormat:
         source = ViewSource.of(feature_view)
         made = cls(
             source=source,
-            keys=KeyColumns(KeyLayout.of(store.project, {source.join_key: "string"})),
+            keys=KeyColumns(KeyLayout.of(store.project, dict(zip(source.join_keys, source.key_dtypes, strict=True)))),
             time_field=time_field(source.name),
             fields=tuple(feature_field(source.name, field.name) for field in feature_view.features),
             convert={
@@ -104,15 +106,16 @@ class StoredFormat:
                 for field in feature_view.features
             },
             encoded_here=frozenset(
-                column for column, dtype in zip(source.columns, source.dtypes, strict=True) if dtype in _TAGS
+                column for column, dtype in zip(source.columns, source.dtypes, strict=True) if dtype in _ENCODERS
             ),
         )
         _compare_with_feast(made, store.project)
         return made
 
-    def fields_of(self, keys: pa.StringArray) -> tuple[pa.BinaryArray, tuple[bytes, ...]]:
-        """Redis' keys of the entities, and the view's hash fields; the first is the event time."""
-        return self.encode_keys(keys), (self.time_field, *self.fields)
+    @property
+    def hash_fields(self) -> tuple[bytes, ...]:
+        """All hash fields of the view; the first is the event time."""
+        return (self.time_field, *self.fields)
 
     def encode(self, rows: pa.Table) -> StoredHashes:
         """Encode rows of `latest_rows`.
@@ -133,26 +136,27 @@ class StoredFormat:
                         f" ({type(error).__name__})"
                     ) from None
             fields[field] = values
-        return StoredHashes(self.encode_keys(_column(rows, self.source.join_key)), fields)
+        return StoredHashes(self.encode_keys(rows), fields)
 
     def as_feast_stores(self, rows: pa.Table, column: str) -> list[bytes]:
         """Encode a column by Feast's own conversion: slow, for a sample of rows.
 
-        Nulls are left out, because beside a null Feast turns whole numbers into floats, which are exact only to 2⁵³.
+        Nulls of numbers are left out, because beside a null Feast turns whole numbers into floats, which are exact
+        only to 2⁵³.
         """
         values = _column(rows, column)
-        if column not in self.encoded_here:
+        if column not in self.encoded_here or pa.types.is_timestamp(values.type):
             return self.convert[column](values)
         converted = iter(self.convert[column](values.drop_null()))
         return [next(converted) if there else b"" for there in values.is_valid().to_pylist()]
 
-    def encode_keys(self, ids: pa.StringArray) -> pa.BinaryArray:
-        """Redis key of each id."""
-        return self.keys.encode([ids])
+    def encode_keys(self, rows: pa.Table) -> pa.BinaryArray:
+        """Redis key of each row, which has a column per join key."""
+        return self.keys.encode([_column(rows, name) for name in self.source.join_keys])
 
-    def decode_keys(self, keys: Iterable[bytes]) -> pa.StringArray:
-        """The id in each key, see `KeyColumns.decode`."""
-        return self.keys.decode(keys)[0]
+    def decode_keys(self, keys: Iterable[bytes]) -> pa.Table:
+        """The values in each key, a column per join key; see `KeyColumns.decode`."""
+        return pa.table(dict(zip(self.source.join_keys, self.keys.decode(keys), strict=True)))
 
 
 def fields_of_view(view: "FeatureView") -> tuple[bytes, ...]:
@@ -163,26 +167,69 @@ def fields_of_view(view: "FeatureView") -> tuple[bytes, ...]:
 
 
 def encode_values(column: pa.Array, dtype: str) -> pa.BinaryArray:
-    """Encode each value as a serialised `ValueProto`; null and NaN as the empty string.
+    """Encode each value as a serialised `ValueProto`; null, and a number that is NaN, as the empty string.
 
     Args:
-        dtype: float64, float32, int64, int32, bool or string; the column has this type.
+        dtype: Feast's type, in lower case; the column has this type.
     """
-    tag = _TAGS[dtype]
-    if dtype == "string":
-        raw = column.cast(pa.binary())
-        filled = pc.fill_null(raw, b"")
-        lengths = for_each_length(filled, lambda length: bytes([tag]) + varint(length))
-        encoded = pc.binary_join_element_wise(lengths, filled, NO_VALUE)
-    elif dtype in ("float64", "float32"):
-        cells = np.empty(len(column), dtype=[("tag", "u1"), ("value", "<f8" if dtype == "float64" else "<f4")])
-        cells["tag"], cells["value"] = tag, pc.fill_null(column, 0).to_numpy(zero_copy_only=False)
-        encoded = fixed_width(cells)
-        return pc.if_else(pc.fill_null(pc.is_nan(column), True), NO_VALUE, encoded)
-    else:
-        whole = pc.fill_null(column.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
-        encoded = concatenate(tag_cells(tag, len(whole)), varints(whole))
+    return _ENCODERS[dtype](column)
+
+
+def _encode_text(tag: int, column: pa.Array) -> pa.BinaryArray:
+    filled = pc.fill_null(column.cast(pa.binary()), b"")
+    lengths = for_each_length(filled, lambda length: bytes([tag]) + varint(length))
+    return _or_null(column, pc.binary_join_element_wise(lengths, filled, NO_VALUE))
+
+
+def _encode_floats(tag: int, value_format: str, column: pa.Array) -> pa.BinaryArray:
+    cells = np.empty(len(column), dtype=[("tag", "u1"), ("value", value_format)])
+    cells["tag"], cells["value"] = tag, pc.fill_null(column, 0).to_numpy(zero_copy_only=False)
+    return pc.if_else(pc.fill_null(pc.is_nan(column), True), NO_VALUE, fixed_width(cells))
+
+
+def _encode_whole(tag: int, column: pa.Array) -> pa.BinaryArray:
+    whole = pc.fill_null(column.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+    return _or_null(column, concatenate(tag_cells(tag, len(whole)), varints(whole)))
+
+
+def _encode_seconds(tag: int, column: pa.Array) -> pa.BinaryArray:
+    """Whole seconds since 1970; null is the least whole number, as numpy makes it of NaT."""
+    unix_us = column.cast(pa.int64())
+    seconds = pc.fill_null(unix_us, 0).to_numpy(zero_copy_only=False) // _US
+    seconds[unix_us.is_null().to_numpy(zero_copy_only=False)] = np.iinfo(np.int64).min
+    return concatenate(tag_cells(tag, len(seconds)), varints(seconds))
+
+
+def _encode_float_lists(tag: bytes, value_format: str, column: pa.Array) -> pa.BinaryArray:
+    """Packed numbers in a message in a message; null among the numbers is NaN, as numpy makes it."""
+    width = np.dtype(value_format).itemsize
+    numbers = pc.fill_null(column.flatten(), np.nan).to_numpy(zero_copy_only=False).astype(value_format)
+    counts = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+    packed = binary(numbers.view(np.uint8), counts * np.int64(width))
+
+    def head(length: int) -> bytes:
+        inner = b"\x0a" + varint(length) if length else b""
+        return tag + varint(len(inner) + length) + inner
+
+    return _or_null(column, pc.binary_join_element_wise(for_each_length(packed, head), packed, NO_VALUE))
+
+
+def _or_null(column: pa.Array, encoded: pa.BinaryArray) -> pa.BinaryArray:
     return pc.if_else(pc.is_null(column), NO_VALUE, encoded)
+
+
+_ENCODERS: dict[str, Callable[[pa.Array], pa.BinaryArray]] = {
+    "string": partial(_encode_text, 0x12),
+    "int32": partial(_encode_whole, 0x18),
+    "int64": partial(_encode_whole, 0x20),
+    "float64": partial(_encode_floats, 0x29, "<f8"),
+    "float32": partial(_encode_floats, 0x35, "<f4"),
+    "bool": partial(_encode_whole, 0x38),
+    "unixtimestamp": partial(_encode_seconds, 0x40),
+    "array(float64)": partial(_encode_float_lists, b"\x7a", "<f8"),
+    "array(float32)": partial(_encode_float_lists, b"\x82\x01", "<f4"),
+}
+"""Feast's type → the encoder of its values; the tag is the field number and wire type in `ValueProto`."""
 
 
 def encode_times(times: pa.TimestampArray) -> pa.BinaryArray:
@@ -219,9 +266,10 @@ def _compare_with_feast(made: StoredFormat, project: str) -> None:
         stamp.FromDatetime(at)
         return bytes(stamp.SerializeToString())
 
-    ids = _SAMPLES["string"]
-    keys = [feast_key(project, {made.source.join_key: "string"}, key) for key in ids.to_pylist()]
-    if made.encode_keys(ids).to_pylist() != keys:
+    join_keys = dict(zip(made.source.join_keys, made.source.key_dtypes, strict=True))
+    rows = pa.table({name: _SAMPLES[dtype][:3] for name, dtype in join_keys.items()})
+    keys = [feast_key(project, join_keys, tuple(values)) for values in zip(*rows.to_pydict().values(), strict=True)]
+    if made.encode_keys(rows).to_pylist() != keys:
         raise OtherFormatError("this version of feast lays out its Redis keys differently")
     for dtype, samples in _SAMPLES.items():
         own = _stored_by_feast(stored_values, value_type(dtype), samples)

@@ -21,6 +21,8 @@ def why_not_here(store: "FeatureStore", view: "FeatureView") -> str | None:
     from feast import FeatureView, FileSource
     from feast.data_format import ParquetFormat
 
+    from scoring.feast.redis_layout import KEY_TYPES
+
     config, source = store.config, view.batch_source if isinstance(view, FeatureView) else None
     file = source if isinstance(source, FileSource) else None
     online: Any = config.online_store
@@ -35,7 +37,8 @@ def why_not_here(store: "FeatureStore", view: "FeatureView") -> str | None:
         (file is not None and "://" in file.path, "its files are not on this machine"),
         (file is not None and bool(file.field_mapping), "its source renames columns"),
         (bool(getattr(view, "feature_transformation", None)), "it transforms its source"),
-        (keys != ["string"], "it has not exactly one join key of type string"),
+        (not keys, "it has no join key"),
+        (bool(other := set(keys) - KEY_TYPES.keys()), f"it has a join key of type {', '.join(sorted(other))}"),
         (bool(online.key_ttl_seconds), "key_ttl_seconds is set"),
         (config.entity_key_serialization_version != 3, "entity keys are not serialised in version 3"),
         (config.registry.enable_online_feature_view_versioning, "feature views are versioned online"),

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import uuid4
 
+from contract.keys import Key, key_values
 from jobs.offline_store.latest_rows import KeyRange, ViewSource
 from jobs.offline_store.view_files import newest_event_time
 
@@ -35,7 +36,10 @@ class SourceState:
     @classmethod
     def of(cls, source: ViewSource, until: datetime, files: dict[str, str]) -> Self:
         """The state of a view over these files."""
-        columns = json.dumps([source.join_key, source.timestamp_field, source.columns, source.dtypes])
+        # Earlier versions had one text key, and noted its name only.
+        text = source.join_key if source.key_dtypes == ("string",) else None
+        keys = text or list(zip(source.join_keys, source.key_dtypes, strict=True))
+        columns = json.dumps([keys, source.timestamp_field, source.columns, source.dtypes])
         return cls(until, files, hashlib.sha256(columns.encode()).hexdigest()[:16])
 
 
@@ -50,11 +54,13 @@ class MaterializationPass:
 
     state: SourceState
     full: bool
-    reached: str | None = None
+    reached: Key | None = None
 
     def is_done(self, key_range: KeyRange) -> bool:
         """True if an earlier run finished this range."""
-        return self.reached is not None and key_range.high is not None and key_range.high <= self.reached
+        if self.reached is None or key_range.high is None:
+            return False
+        return key_values(key_range.high) <= key_values(self.reached)
 
 
 class Materialized:
@@ -106,7 +112,10 @@ class Materialized:
         self._passes[view] = stored.get("id", "")
         reached = self._get(f"{view}:reached")
         own = isinstance(reached, list) and reached[0] == self._passes[view]
-        return MaterializationPass(_from_json(stored["extent"]), bool(stored["full"]), reached[1] if own else None)
+        border = reached[1] if own else None
+        if isinstance(border, list):  # several join keys
+            border = tuple(border)
+        return MaterializationPass(_from_json(stored["extent"]), bool(stored["full"]), border)
 
     def begin(self, view: str, begun: MaterializationPass) -> None:
         """Start a pass; remembers the files of an unfinished pass before it."""

@@ -37,7 +37,7 @@ def mismatches(store: "FeatureStore", stored_format: StoredFormat, rows: pa.Tabl
         return 0, 0
     answer = store.get_online_features(
         features=[f"{source.name}:{column}" for column in source.columns],
-        entity_rows=[{source.join_key: key} for key in some[source.join_key].to_pylist()],
+        entity_rows=some.select(source.join_keys).to_pylist(),
     ).proto
     names = list(answer.metadata.feature_names.val)
     expected = [stored_format.as_feast_stores(some, column) for column in source.columns]
@@ -56,7 +56,7 @@ def mismatches(store: "FeatureStore", stored_format: StoredFormat, rows: pa.Tabl
 def gone(client: Any, stored_format: StoredFormat, rows: pa.Table, until: datetime) -> int:
     """Count entities of `rows` without a row in Redis, or with one of another time ≤ `until`; raises as redis-py."""
     source = stored_format.source
-    keys = stored_format.encode_keys(rows[source.join_key].combine_chunks()).to_pylist()
+    keys = stored_format.encode_keys(rows).to_pylist()
     times = encode_times(rows[source.timestamp_field].combine_chunks()).to_pylist()
     latest = _seconds_and_nanos(encode_times(pa.array([until], pa.timestamp("us", tz="UTC"))).to_pylist()[0])
     lost = 0

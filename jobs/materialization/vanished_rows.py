@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from jobs.materialization.chunks import BuildView
 from jobs.materialization.encoding import fields_of_view
@@ -30,13 +29,13 @@ class Removal:
 
     def __init__(self, client: Any, project: str, lock: RunLock, lock_seconds: float) -> None:
         self._client, self._project, self._lock, self._seconds = client, project, lock, lock_seconds
-        self._had_rows: dict[str, bool] = {}
+        self._had_rows: dict[tuple[str, ...], bool] = {}
 
-    def had_rows(self, join_key: str) -> bool:
-        """True if entities were online at the first call."""
-        if join_key not in self._had_rows:
-            self._had_rows[join_key] = next(stored_keys(self._client, self._project, [join_key]), None) is not None
-        return self._had_rows[join_key]
+    def had_rows(self, join_keys: tuple[str, ...]) -> bool:
+        """True if entities with these join keys were online at the first call."""
+        if join_keys not in self._had_rows:
+            self._had_rows[join_keys] = next(stored_keys(self._client, self._project, join_keys), None) is not None
+        return self._had_rows[join_keys]
 
     def of_strangers(
         self, view: BuildView, state: SourceState, online: Callable[[Fence], OnlineRows], at_once: int
@@ -52,10 +51,10 @@ class Removal:
             Rows removed.
         """
         with connect() as connection:
-            for keys in stored_keys(self._client, self._project, [view.source.join_key], at_once):
+            for keys in stored_keys(self._client, self._project, view.source.join_keys, at_once):
                 files = identities(view.source)
                 ids = _without_row(connection, view.source, state, view.stored_format.decode_keys(keys))
-                if not len(ids):
+                if not ids.num_rows:
                     continue
                 with online_writer(self._client, self._project, self._seconds) as fence:
                     self._lock.check()
@@ -63,7 +62,8 @@ class Removal:
                         return
                     if identities(view.source) != files:  # the stream may have added some of them just now
                         ids = _without_row(connection, view.source, state, ids)
-                    yield online(fence).remove(*view.stored_format.fields_of(ids))
+                    vanished = view.stored_format.encode_keys(ids)
+                    yield online(fence).remove(vanished, view.stored_format.hash_fields)
 
     def all_of(self, view: "FeatureView") -> int:
         """Remove every row of a view, because surplus rows cannot be told apart afterwards; returns their number."""
@@ -77,22 +77,22 @@ class Removal:
 
 
 def _without_row(
-    connection: duckdb.DuckDBPyConnection, source: ViewSource, state: SourceState, ids: pa.Array
-) -> pa.Array:
+    connection: duckdb.DuckDBPyConnection, source: ViewSource, state: SourceState, ids: pa.Table
+) -> pa.Table:
+    """Those of `ids`, a column per join key, that have no row."""
     files = sorted(source.files(), key=lambda file: Path(file).stat().st_size, reverse=True)
     for some in (files[:1], files[1:]):  # the largest file, the newest snapshot, holds nearly every entity
-        if some and len(ids):
-            held = _with_row(connection, replace(source, only=tuple(some)), state, ids)
-            ids = ids.filter(pc.invert(pc.is_in(ids, held)))
+        if some and ids.num_rows:
+            ids = _not_in(connection, replace(source, only=tuple(some)), state, ids)
     return ids
 
 
-def _with_row(connection: duckdb.DuckDBPyConnection, some: ViewSource, state: SourceState, ids: pa.Array) -> pa.Array:
-    key = quoted(some.join_key)
-    connection.register("asked", pa.table({"k": ids}))
+def _not_in(connection: duckdb.DuckDBPyConnection, some: ViewSource, state: SourceState, ids: pa.Table) -> pa.Table:
+    keys = ", ".join(map(quoted, some.join_keys))
+    connection.register("asked", ids)
     query = f"""
-        SELECT k FROM asked WHERE k IN (
-            SELECT {key} FROM {rows_of(some.files())} WHERE {quoted(some.timestamp_field)} <= ?
-        )
+        SELECT {keys} FROM asked ANTI JOIN (
+            SELECT {keys} FROM {rows_of(some.files())} WHERE {quoted(some.timestamp_field)} <= ?
+        ) USING ({keys})
     """  # noqa: S608  # names are quoted, values are parameters
-    return run_query(connection, [some], query, [state.until])["k"].combine_chunks()
+    return run_query(connection, [some], query, [state.until])

@@ -169,7 +169,7 @@ class ViewRuns:
             if not changed.only:
                 self.marks.finish(name, todo.state, former.identities)
                 return
-        sweeps = todo.full and self.removal.had_rows(view.source.join_key)
+        sweeps = todo.full and self.removal.had_rows(view.source.join_keys)
         if todo.reached is None:
             self.marks.begin(name, todo)
         with connect() as connection:
@@ -187,7 +187,7 @@ class ViewRuns:
                         chunk = reader.read(chunk.key_range)
                     online = self._writer(todo, fence)
                     written = online.write(chunk.hashes)
-                    made.removed += online.remove(*view.stored_format.fields_of(chunk.vanished))
+                    made.removed += online.remove(chunk.vanished, view.stored_format.hash_fields)
                     compared, wrong = mismatches(self.store, view.stored_format, chunk.rows, sample)
                 made.wrote(written, chunk.rows.num_rows, newest_time(view.source, chunk.rows))
                 made.verified += compared

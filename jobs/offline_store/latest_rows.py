@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from contract.keys import Key, key_of, key_values
 from jobs.errors import JobError
 
 if TYPE_CHECKING:
@@ -32,13 +33,26 @@ def _is_whole(found: pa.DataType) -> bool:
     return bool(pa.types.is_integer(found) or (pa.types.is_decimal(found) and found.scale == 0))
 
 
+def _is_text(found: pa.DataType) -> bool:
+    """True for text, also for text by dictionary, as a category of pandas is written."""
+    plain = found.value_type if pa.types.is_dictionary(found) else found
+    return bool(pa.types.is_string(plain) or pa.types.is_large_string(plain))
+
+
+def _is_float_list(found: pa.DataType) -> bool:
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(is_list(found) for is_list in lists) and bool(pa.types.is_floating(found.value_type))
+
+
 _TYPES: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
     "float64": (pa.types.is_float64, "DOUBLE"),
     "float32": (pa.types.is_float32, "FLOAT"),
     "int64": (_is_whole, "BIGINT"),
     "int32": (_is_whole, "INTEGER"),
     "bool": (pa.types.is_boolean, "BOOLEAN"),
-    "string": (lambda found: pa.types.is_string(found) or pa.types.is_large_string(found), "VARCHAR"),
+    "string": (_is_text, "VARCHAR"),
+    "array(float64)": (_is_float_list, "DOUBLE[]"),
+    "array(float32)": (_is_float_list, "FLOAT[]"),
     "unixtimestamp": (pa.types.is_timestamp, "TIMESTAMPTZ"),
 }
 """Feast's type → check of the Parquet type, and the DuckDB type it is read as. Other types are read unchanged."""
@@ -46,10 +60,13 @@ _TYPES: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
 
 @dataclass(frozen=True)
 class KeyRange:
-    """Keys in [low, high), in the order of their UTF-8 bytes; None is an open end."""
+    """Keys in [low, high); None is an open end.
 
-    low: str | None = None
-    high: str | None = None
+    Text is ordered by its UTF-8 bytes, several values by the first that differs.
+    """
+
+    low: Key | None = None
+    high: Key | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +74,7 @@ class ViewSource:
     """Files and columns of a feature view.
 
     path: a glob of Parquet files.
+    join_keys, key_dtypes: the names and Feast's types of the keys, in the view's order.
     columns: the features, in the view's order.
     dtypes: Feast's type of each, lower case.
     only: these files; empty: all files that match `path` at the time.
@@ -64,7 +82,8 @@ class ViewSource:
 
     name: str
     path: str
-    join_key: str
+    join_keys: tuple[str, ...]
+    key_dtypes: tuple[str, ...]
     timestamp_field: str
     created_timestamp_field: str | None
     columns: tuple[str, ...]
@@ -73,18 +92,24 @@ class ViewSource:
 
     @classmethod
     def of(cls, feature_view: "FeatureView") -> "ViewSource":
-        """Make it from a view with one join key over a FileSource of Parquet."""
+        """Make it from a registered view over a FileSource of Parquet."""
         source = feature_view.batch_source
-        (join_key,) = feature_view.join_keys
         return cls(
             name=feature_view.name,
             path=source.path,
-            join_key=join_key,
+            join_keys=tuple(column.name for column in feature_view.entity_columns),
+            key_dtypes=tuple(str(column.dtype).lower() for column in feature_view.entity_columns),
             timestamp_field=source.timestamp_field,
             created_timestamp_field=source.created_timestamp_column or None,
             columns=tuple(field.name for field in feature_view.features),
             dtypes=tuple(str(field.dtype).lower() for field in feature_view.features),
         )
+
+    @property
+    def join_key(self) -> str:
+        """The name of the only join key; raises ValueError where there are several."""
+        (only,) = self.join_keys
+        return only
 
     def files(self) -> list[str]:
         """List all files, sorted.
@@ -114,7 +139,7 @@ def check_columns(source: ViewSource) -> None:
         JobError: a file is not Parquet, or a column is missing or of another type; names both.
     """
     wanted: dict[str, tuple[str, Callable[[pa.DataType], bool]]] = {
-        source.join_key: ("string", _TYPES["string"][0]),
+        **{key: (dtype, _TYPES[dtype][0]) for key, dtype in zip(source.join_keys, source.key_dtypes, strict=True)},
         source.timestamp_field: ("a timestamp", pa.types.is_timestamp),
     }
     if source.created_timestamp_field:
@@ -145,29 +170,31 @@ def key_ranges(
     """
     every = max(1, rows_per_chunk // _SAMPLES_PER_RANGE)
     keys = " UNION ALL ".join(
-        f"SELECT {quoted(source.join_key)} AS k FROM {rows_of(source.files())}"  # noqa: S608  # names are quoted
-        for source in sources
+        f"SELECT {_key_columns(source)} FROM {rows_of(source.files())} WHERE {_has_key(source)}"  # noqa: S608
+        for source in sources  # names are quoted
     )
-    query = f"SELECT DISTINCT k FROM ({keys}) WHERE hash(k) % {every} = 0 ORDER BY k"  # noqa: S608
-    sampled = run_query(connection, sources, query, [])["k"].to_pylist()
+    names = ", ".join(map(quoted, sources[0].join_keys))
+    query = f"SELECT DISTINCT {names} FROM ({keys}) WHERE hash({names}) % {every} = 0 ORDER BY {names}"  # noqa: S608
+    columns = run_query(connection, sources, query, []).columns
+    sampled = list(map(key_of, zip(*(column.to_pylist() for column in columns), strict=True)))
     step = rows_per_chunk // every
     return [KeyRange(low, high) for low, high in pairwise([None, *sampled[step::step], None])]
 
 
 def changed_keys(
     connection: duckdb.DuckDBPyConnection, changed: ViewSource, until: datetime, key_range: KeyRange
-) -> pa.Array:
-    """Keys in the range that have a row in these files with an event time ≤ `until`.
+) -> pa.Table:
+    """Keys in the range that have a row in these files with an event time ≤ `until`: a column per join key.
 
     Raises:
         JobError: files cannot be read.
     """
     conditions, parameters = _key_conditions(changed, key_range)
     query = f"""
-        SELECT DISTINCT {quoted(changed.join_key)} AS k FROM {rows_of(changed.files())}
+        SELECT DISTINCT {_key_columns(changed)} FROM {rows_of(changed.files())}
         WHERE {quoted(changed.timestamp_field)} <= ? AND {" AND ".join(conditions)}
     """  # noqa: S608  # names are quoted, values are parameters
-    return run_query(connection, [changed], query, [until, *parameters])["k"].combine_chunks()
+    return run_query(connection, [changed], query, [until, *parameters])
 
 
 def latest_rows(
@@ -175,7 +202,7 @@ def latest_rows(
     source: ViewSource,
     at: datetime,
     key_range: KeyRange | None = None,
-    keys: pa.Array | None = None,
+    keys: pa.Table | None = None,
 ) -> pa.Table:
     """One row per entity: the one with the greatest event time ≤ `at`; of several, the one created last.
 
@@ -183,32 +210,36 @@ def latest_rows(
 
     Args:
         at: UTC.
-        keys: only these; None is all.
+        keys: only these, a column per join key; None is all.
 
     Returns:
-        join key (string), event time (timestamp us UTC), the view's columns as it declares them; sorted by key.
+        join keys as the view declares them, event time (timestamp us UTC), the view's columns as it declares them;
+        sorted by key.
 
     Raises:
         JobError: files cannot be read.
     """
-    key, event_time = quoted(source.join_key), quoted(source.timestamp_field)
+    key, event_time = ", ".join(map(quoted, source.join_keys)), quoted(source.timestamp_field)
     columns = [quoted(column) for column in source.columns]
     created = quoted(source.created_timestamp_field) if source.created_timestamp_field else "NULL"
     conditions, parameters = _key_conditions(source, key_range)
     if keys is not None:
-        connection.register("wanted_keys", pa.table({"k": keys}))
-        conditions.append(f"{key} IN (SELECT k FROM wanted_keys)")  # noqa: S608
+        connection.register("wanted_keys", keys)
+        conditions.append(f"({key}) IN (SELECT {key} FROM wanted_keys)")  # noqa: S608
     # In two steps: the first reads two columns only, the second skips most files as too old for the whole range.
     # Rows equal in both times are ordered by a hash of their values, so every run takes the same one. Ordered by the
     # values themselves, DuckDB would give 0.0 for -0.0.
+    aliases = [quoted(f" key {n}") for n in range(len(source.join_keys))]  # names that no column of a table has
+    aliased = ", ".join(f"{quoted(name)} AS {alias}" for name, alias in zip(source.join_keys, aliases, strict=True))
+    same_key = " AND ".join(f"{quoted(name)} = {alias}" for name, alias in zip(source.join_keys, aliases, strict=True))
     query = f"""
         WITH seen AS NOT MATERIALIZED (
             SELECT * FROM {rows_of(source.files())} WHERE {event_time} <= ? AND {" AND ".join(conditions)}
         ), newest AS (
-            SELECT {key} AS k, max({event_time}) AS t FROM seen GROUP BY {key}
+            SELECT {aliased}, max({event_time}) AS " newest" FROM seen GROUP BY {key}
         )
-        SELECT {key}, {event_time}::TIMESTAMPTZ AS {event_time}, {declared(source)}
-        FROM seen JOIN newest ON {key} = k AND {event_time} = t
+        SELECT {_key_columns(source)}, {event_time}::TIMESTAMPTZ AS {event_time}, {declared(source)}
+        FROM seen JOIN newest ON {same_key} AND {event_time} = " newest"
         QUALIFY row_number() OVER (
             PARTITION BY {key} ORDER BY {created} DESC NULLS LAST, hash({", ".join(columns)})
         ) = 1
@@ -224,15 +255,34 @@ def newest_time(source: ViewSource, rows: pa.Table) -> datetime | None:
 
 
 def _key_conditions(source: ViewSource, key_range: KeyRange | None) -> tuple[list[str], list[Any]]:
-    key = quoted(source.join_key)
-    conditions, parameters = [f"{key} IS NOT NULL"], []
-    if key_range is not None and key_range.low is not None:
-        conditions.append(f"{key} >= ?")
-        parameters.append(key_range.low)
-    if key_range is not None and key_range.high is not None:
-        conditions.append(f"{key} < ?")
-        parameters.append(key_range.high)
+    conditions, parameters = [_has_key(source)], list[Any]()
+    low, high = (key_range.low, key_range.high) if key_range is not None else (None, None)
+    for border, below, beside in ((low, ">", ">="), (high, "<", "<")):
+        if border is not None:
+            condition, values = _beyond(source.join_keys, key_values(border), below, beside)
+            conditions.append(condition)
+            parameters += values
     return conditions, parameters
+
+
+def _beyond(names: Sequence[str], border: Sequence[Any], strictly: str, at_last: str) -> tuple[str, list[Any]]:
+    """The condition that a key lies on one side of a border: `strictly`, or in its last value `at_last`."""
+    name, value = quoted(names[0]), border[0]
+    if len(names) == 1:
+        return f"{name} {at_last} ?", [value]
+    condition, values = _beyond(names[1:], border[1:], strictly, at_last)
+    # The first part says nothing new, but by it whole files and row groups are skipped.
+    return f"({name} {strictly}= ? AND ({name} {strictly} ? OR {condition}))", [value, value, *values]
+
+
+def _has_key(source: ViewSource) -> str:
+    return " AND ".join(f"{quoted(name)} IS NOT NULL" for name in source.join_keys)
+
+
+def _key_columns(source: ViewSource) -> str:
+    """The join keys for a SELECT, each cast to the type that the view declares."""
+    pairs = zip(map(quoted, source.join_keys), source.key_dtypes, strict=True)
+    return ", ".join(f"{name}::{_TYPES[dtype][1]} AS {name}" for name, dtype in pairs)
 
 
 def declared(source: ViewSource) -> str:

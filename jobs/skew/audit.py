@@ -207,7 +207,7 @@ class _Identities:
         latest = datetime.max.replace(tzinfo=UTC)
         for key_range in key_ranges(self._connection, sources, KEYS_PER_RANGE):
             for source in sources:
-                keys = changed_keys(self._connection, source, latest, key_range).to_pylist()
+                keys = changed_keys(self._connection, source, latest, key_range)[source.join_key].to_pylist()
                 made = zip(pseudonyms.of(keys), keys, strict=True)
                 found.update((pseudonym, key) for pseudonym, key in made if pseudonym in wanted)
         return found

@@ -279,7 +279,8 @@ class StreamBatches:
         customers = customers.take(pc.sort_indices(customers))
         with connect() as connection:
             rows = {
-                view: latest_rows(connection, source, now, keys=customers) for view, source in self._sources.items()
+                view: latest_rows(connection, source, now, keys=pa.table({source.join_key: customers}))
+                for view, source in self._sources.items()
             }
         as_of_us = unix_us(now)
         aligned = {

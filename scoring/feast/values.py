@@ -2,12 +2,16 @@
 
 from typing import Any
 
-import feast.types
+from feast import types
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.type_map import feast_value_type_to_python_type, python_values_to_proto_values
 from google.protobuf.timestamp_pb2 import Timestamp
 
 _NULL = (None, "null_val")
+_PLAIN = (types.Bool, types.Int32, types.Int64, types.Float32, types.Float64, types.String, types.UnixTimestamp)
+_VALUE_TYPES = {
+    str(dtype).lower(): dtype.to_value_type() for dtype in (*_PLAIN, *(types.Array(plain) for plain in _PLAIN))
+}
 
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 """Seconds since 1970 that a protobuf `Timestamp` may hold: the years 1 to 9999."""
@@ -52,8 +56,8 @@ def stored_values(column: Any, value_type: Any) -> list[bytes]:
 
 
 def value_type(dtype: str) -> Any:
-    """Feast's `ValueType` for the name of a field's type, e.g. `float64`."""
-    return getattr(feast.types, dtype.capitalize()).to_value_type()
+    """Feast's `ValueType` for the name of a field's type in lower case, e.g. `float64` or `array(float32)`."""
+    return _VALUE_TYPES[dtype]
 
 
 def numbers_of(column: list[Any], field: Any) -> list[float]:

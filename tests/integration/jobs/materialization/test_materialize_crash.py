@@ -38,7 +38,9 @@ class Reader(threading.Thread):
         super().__init__(daemon=True)
         store = open_feature_store(shop.artefacts)
         self._formats = [StoredFormat.of(store, store.get_feature_view(view)) for view in VIEWS]
-        self._keys = dict(zip(CUSTOMERS, self._formats[0].encode_keys(pa.array(CUSTOMERS)).to_pylist(), strict=True))
+        self._keys = dict(
+            zip(CUSTOMERS, self._formats[0].encode_keys(pa.table({"customer_id": CUSTOMERS})).to_pylist(), strict=True)
+        )
         whole = encode_values(pa.array(range(versions), pa.int64()), "int64").to_pylist()
         money = encode_values(pa.array(range(versions), pa.float64()), "float64").to_pylist()
         self._version = {stored: n for column in (whole, money) for n, stored in enumerate(column)}

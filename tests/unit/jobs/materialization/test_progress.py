@@ -84,7 +84,14 @@ def test_a_range_is_done_when_its_end_was_reached() -> None:
 
 def view(folder: Path) -> ViewSource:
     return ViewSource(
-        "seen", str(folder / "current" / "seen" / "*" / "*.parquet"), "customer_id", "event_timestamp", None, (), ()
+        "seen",
+        str(folder / "current" / "seen" / "*" / "*.parquet"),
+        ("customer_id",),
+        ("string",),
+        "event_timestamp",
+        None,
+        (),
+        (),
     )
 
 

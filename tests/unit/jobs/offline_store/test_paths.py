@@ -38,7 +38,7 @@ def test_duckdb_reads_and_writes_the_file_that_is_named(folder: Path) -> None:
 
 def test_a_view_has_the_files_of_its_own_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder.parent)
-    source = ViewSource("view", f"{escape(str(folder))}/view/*/*.parquet", "id", "at", None, (), ())
+    source = ViewSource("view", f"{escape(str(folder))}/view/*/*.parquet", ("id",), ("string",), "at", None, (), ())
 
     assert [str(folder / "view" / "day" / "part-0.parquet")] == source.files()
     assert (folder / "view", "*/*.parquet") == parts(source.path)
