@@ -2,8 +2,12 @@
 
 import os
 from collections.abc import Iterator
+from unittest import mock
 
 import pytest
+
+from jobs import feature_store
+from tests.servers import feast_apply
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -13,3 +17,10 @@ def _environment_is_put_back() -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _feast_is_imported_once() -> Iterator[None]:
+    """For every `feast apply` of the jobs in this process; commands that tests start are as they are."""
+    with mock.patch.object(feature_store, "subprocess", feast_apply):
+        yield

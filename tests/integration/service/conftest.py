@@ -1,8 +1,6 @@
 """A tiny Feast repository with a registry and a Valkey server of its own."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +15,7 @@ from contract.feature_schema import read_feature_schema
 from jobs.local import embedded_redis
 from service.features.opening import OpenedFeast, open_feast
 from tests.models.fakes import Rows, small_contract
+from tests.servers.feast_apply import feast_apply
 
 FEATURE_STORE_YAML = """\
 project: tiny
@@ -108,16 +107,8 @@ class TinyFeast:
         return replace(self, artefacts=self.artefacts.model_copy(update={"redis_url": url}))
 
     def apply(self) -> None:
-        """Run `feast apply` as a user does."""
-        done = subprocess.run(
-            [str(Path(sys.executable).with_name("feast")), "apply"],
-            cwd=self.repo,
-            env={**os.environ, **self.artefacts.feast_environment()},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        """What a user's `feast apply` does."""
+        done = feast_apply(self.repo, {**os.environ, **self.artefacts.feast_environment()})
         assert 0 == done.returncode, done.stdout + done.stderr
 
     def schema(self, feature_service: str = "tiny_v1") -> FeatureSchema:
