@@ -18,7 +18,8 @@ from contract.feature_schema import (
     content_sha256,
     differences,
 )
-from contract.inputs import FeatureInput, TrainingDistribution
+from contract.inputs import CategoryDistribution, FeatureInput, TrainingDistribution
+from contract.keys import Key, KeyValue, key_of, key_text, key_values
 from contract.model_contract import (
     ClassScores,
     Headline,
@@ -27,12 +28,8 @@ from contract.model_contract import (
     Population,
 )
 from contract.raw_features import RawFeatures
-from contract.resolve import (
-    FeatureIssue,
-    FeatureState,
-    ResolvedFeatures,
-    Resolver,
-)
+from contract.resolve import Resolver
+from contract.resolved import FeatureIssue, FeatureState, ResolvedFeatures
 from contract.tasks import (
     BinaryTask,
     DecisionThreshold,
@@ -42,9 +39,11 @@ from contract.tasks import (
     Task,
     outputs_of,
 )
+from contract.vocabulary import Vocabulary
 
 __all__ = [
     "BinaryTask",
+    "CategoryDistribution",
     "ClassScores",
     "ContractError",
     "ContractMismatchError",
@@ -57,6 +56,8 @@ __all__ = [
     "FeatureSpec",
     "FeatureState",
     "Headline",
+    "Key",
+    "KeyValue",
     "Label",
     "ModelContract",
     "MulticlassTask",
@@ -71,7 +72,11 @@ __all__ = [
     "SourceView",
     "Task",
     "TrainingDistribution",
+    "Vocabulary",
     "content_sha256",
     "differences",
+    "key_of",
+    "key_text",
+    "key_values",
     "outputs_of",
 ]

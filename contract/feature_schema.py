@@ -1,22 +1,22 @@
 """The features of one feature service as the registry describes them; readable without feast.
 
-Training writes this schema into the contract. The service reads the live one at start-up. `differences` compares them.
+Training writes this schema into the contract. The service reads the live one at start-up (`contract.registry_schema`).
+`differences` compares them.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, Protocol
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from contract.errors import ContractError
-from contract.validation import first_problem
-
-Dtype = Literal["bool", "int32", "int64", "float32", "float64"]
+Dtype = Literal["bool", "int32", "int64", "float32", "float64", "string", "unixtimestamp"]
 KeyDtype = Literal["string", "int32", "int64"]
+Kind = Literal["numeric", "categorical", "age"]
 StalePolicy = Literal["use_value", "use_default", "refuse"]
-MissingPolicy = Literal["use_default", "refuse"]
+MissingPolicy = Literal["use_default", "refuse", "keep"]
+UnseenPolicy = Literal["use_value", "use_default", "refuse"]
 
 
 def content_sha256(document: str | bytes) -> str:
@@ -51,20 +51,28 @@ class SourceView(Frozen):
     """A stored feature view, read by entity key.
 
     ttl_seconds: how long a row is valid after its event timestamp; None: until the next row.
+    join_keys: the join keys that it is read by, in the order of `entity_keys`; None: all of them. Not in the document
+        then.
     """
 
     name: str
     ttl_seconds: float | None
+    join_keys: tuple[str, ...] | None = Field(default=None, exclude_if=lambda keys: keys is None)
 
 
 class FeatureSpec(Frozen):
     """One feature as the registry describes it.
 
-    name: feature reference `view__feature`, unique in the service.
+    name: feature reference `view__feature`, unique in the service; of an array's element `view__feature__0`.
+    dtype: of the stored value; of an array, of its elements.
     sources: the stored views that the value is computed from: its own view, or those that its on-demand view reads.
     on_stale: policy for a source row older than its TTL.
-    on_missing: policy for an absent row or a null value.
+    on_missing: policy for an absent row or a null value; `keep`: the model takes the null.
     default: the feature repository's default value; None if it has none.
+    kind: what the model sees: the number, a category's code, or the seconds from a timestamp to the request's time.
+    on_unseen: policy for a category that training did not see; `use_value`: the model sees that it is unseen.
+    element: position in an array; None if it is not of one.
+    The last three are not in the document where they have their default.
     """
 
     name: str
@@ -73,23 +81,60 @@ class FeatureSpec(Frozen):
     sources: tuple[str, ...]
     on_stale: StalePolicy = "use_default"
     on_missing: MissingPolicy = "use_default"
-    default: float | None = None
+    default: float | str | None = None
+    kind: Kind = Field(default="numeric", exclude_if=lambda kind: kind == "numeric")
+    on_unseen: UnseenPolicy = Field(default="use_value", exclude_if=lambda policy: policy == "use_value")
+    element: Annotated[int, Field(ge=0)] | None = Field(default=None, exclude_if=lambda element: element is None)
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        kinds = KINDS[self.dtype]
+        if self.kind not in kinds:
+            raise ValueError(f"kind: a {self.dtype} feature is {' or '.join(kinds)}, not {self.kind}")
+        if self.kind != "categorical" and self.on_unseen != "use_value":
+            raise ValueError("on_unseen: only a category can be unseen")
+        if isinstance(self.default, str) != (self.dtype == "string") and self.default is not None:
+            raise ValueError(f"default: must be {'text' if self.dtype == 'string' else 'a number'}")
+        return self
+
+    @property
+    def reference(self) -> str:
+        """`view__feature`: the column of a point-in-time join, one for all elements of an array."""
+        return self.name if self.element is None else self.name.removesuffix(f"__{self.element}")
 
     @property
     def field_name(self) -> str:
         """Name of the field without the view's name."""
-        return self.name.removeprefix(f"{self.view}__")
+        return self.reference.removeprefix(f"{self.view}__")
+
+
+KINDS: dict[Dtype, tuple[Kind, ...]] = {
+    "bool": ("numeric",),
+    "int32": ("numeric", "categorical"),
+    "int64": ("numeric", "categorical"),
+    "float32": ("numeric",),
+    "float64": ("numeric",),
+    "string": ("categorical",),
+    "unixtimestamp": ("age",),
+}
+"""What a model can see of a feature of each type; the first is meant where no tag `kind` says otherwise."""
+
+MOST_ELEMENTS = 4096
+"""Most elements of an array."""
 
 
 class RequestInput(Frozen):
     """A value that an on-demand view takes from the request, not from the store.
 
-    filled_by: `request_time_unix_us` is the request's time, read once per request.
+    filled_by: `request_time_unix_us` is the request's time, read once per request; `request` is a value that the client
+        sends in `inputs`.
+    default: stands in for a value that the client does not send; None: it must. Not in the document then.
     """
 
     name: str
     dtype: Dtype
-    filled_by: Literal["request_time_unix_us"]
+    filled_by: Literal["request_time_unix_us", "request"]
+    default: bool | int | float | str | None = Field(default=None, exclude_if=lambda default: default is None)
 
 
 class FeatureSchema(Frozen):
@@ -122,13 +167,13 @@ def differences(promised: FeatureSchema, live: FeatureSchema) -> list[str]:
         found.append(f"join keys are {_keys(live.entity_keys)}, the contract says {_keys(promised.entity_keys)}")
     found += _changed(
         "feature",
-        {f.name: {"dtype": f.dtype, "sources": sorted(f.sources)} for f in promised.features},
-        {f.name: {"dtype": f.dtype, "sources": sorted(f.sources)} for f in live.features},
+        {f.name: {"dtype": f.dtype, "kind": f.kind, "sources": sorted(f.sources)} for f in promised.features},
+        {f.name: {"dtype": f.dtype, "kind": f.kind, "sources": sorted(f.sources)} for f in live.features},
     )
     found += _changed(
         "feature view",
-        {v.name: {"ttl_seconds": v.ttl_seconds} for v in promised.views},
-        {v.name: {"ttl_seconds": v.ttl_seconds} for v in live.views},
+        {v.name: {"ttl_seconds": v.ttl_seconds, "join_keys": v.join_keys} for v in promised.views},
+        {v.name: {"ttl_seconds": v.ttl_seconds, "join_keys": v.join_keys} for v in live.views},
     )
     by_name = {r.name: {"dtype": r.dtype, "filled_by": r.filled_by} for r in live.request_inputs}
     promised_inputs = {r.name: {"dtype": r.dtype, "filled_by": r.filled_by} for r in promised.request_inputs}
@@ -165,111 +210,3 @@ def _changed(
             if live[name][fact] != value
         ]
     return found
-
-
-class FeatureRegistry(Protocol):
-    """The part of Feast's registry that is read here, so that this room does not import feast."""
-
-    def get_feature_service(self, name: str, project: str) -> Any: ...
-    def get_feature_view(self, name: str, project: str) -> Any: ...
-    def get_on_demand_feature_view(self, name: str, project: str) -> Any: ...
-
-
-def read_feature_schema(registry: FeatureRegistry, project: str, feature_service: str) -> FeatureSchema:
-    """Read the schema of one feature service from a Feast registry.
-
-    Features come in the feature service's order: views as listed, fields as declared.
-
-    Args:
-        registry: Feast's registry, or any object with its three getters.
-
-    Raises:
-        ContractError: a feature's type is not supported; an on-demand view reads a stored view that the service does
-            not list, so its age is unknown; a field's tag is invalid; or a request input lacks its `filled_by` tag.
-    """
-    service = registry.get_feature_service(feature_service, project)
-    stored: dict[str, Any] = {}
-    on_demand: dict[str, Any] = {}
-    features: list[FeatureSpec] = []
-    for projection in service.feature_view_projections:
-        name = projection.name
-        try:
-            stored[name] = registry.get_feature_view(name, project)
-            sources: tuple[str, ...] = (name,)
-        except Exception as missing:  # feast has one class per object type; this room imports none
-            try:
-                on_demand[name] = registry.get_on_demand_feature_view(name, project)
-            except Exception:
-                raise ContractError(
-                    f"feature service {feature_service!r} lists view {name!r}, which the registry does not have"
-                ) from missing
-            sources = tuple(p.name for p in on_demand[name].source_feature_view_projections.values())
-        features += [_feature(projection.name_to_use(), field, sources) for field in projection.features]
-
-    for name, view in on_demand.items():
-        for projection in view.source_feature_view_projections.values():
-            if projection.name not in stored:
-                raise ContractError(
-                    f"on-demand view {name!r} reads {projection.name!r}, which feature service "
-                    f"{feature_service!r} does not list: the age of its values could not be known"
-                )
-    return FeatureSchema(
-        project=project,
-        feature_service=feature_service,
-        entity_keys=_entity_keys(stored.values()),
-        views=tuple(
-            SourceView(name=name, ttl_seconds=view.ttl.total_seconds() if view.ttl else None)
-            for name, view in stored.items()
-        ),
-        features=tuple(features),
-        request_inputs=_request_inputs(on_demand.values()),
-        transformations={
-            name: hashlib.sha256(view.feature_transformation.udf_string.encode()).hexdigest()
-            for name, view in sorted(on_demand.items())
-        },
-    )
-
-
-def _feature(view: str, field: Any, sources: tuple[str, ...]) -> FeatureSpec:
-    name = f"{view}__{field.name}"
-    tags = {key: field.tags[key] for key in ("on_stale", "on_missing", "default") if key in field.tags}
-    try:
-        return FeatureSpec.model_validate(
-            {"name": name, "dtype": _dtype(field), "view": view, "sources": sources, **tags}
-        )
-    except ValidationError as error:
-        problem = first_problem(error, with_value=True)
-        raise ContractError(f"feature {name!r}: {problem.where}: {problem.what} (got {problem.value!r})") from None
-
-
-def _dtype(field: Any) -> str:
-    return str(field.dtype).lower()
-
-
-def _entity_keys(views: Iterable[Any]) -> tuple[EntityKey, ...]:
-    keys = {column.name: _dtype(column) for view in views for column in view.entity_columns}
-    try:
-        return tuple(EntityKey.model_validate({"join_key": k, "dtype": d}) for k, d in keys.items())
-    except ValidationError as error:
-        raise ContractError(f"join keys {sorted(keys)}: {first_problem(error).what}") from None
-
-
-def _request_inputs(views: Iterable[Any]) -> tuple[RequestInput, ...]:
-    inputs: dict[str, RequestInput] = {}
-    for view in views:
-        for source in view.source_request_sources.values():
-            for field in source.schema:
-                try:
-                    inputs[field.name] = RequestInput.model_validate(
-                        {
-                            "name": field.name,
-                            "dtype": _dtype(field),
-                            "filled_by": field.tags.get("filled_by"),
-                        }
-                    )
-                except ValidationError:
-                    raise ContractError(
-                        f"request input {field.name!r} of {view.name!r} needs the tag "
-                        "filled_by=request_time_unix_us and a numeric type"
-                    ) from None
-    return tuple(inputs.values())

@@ -1,6 +1,6 @@
 """The union of several models' inputs and stored views, each once, so that one look-up serves all models."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from contract.errors import ContractError
 from contract.feature_schema import EntityKey, FeatureSpec, RequestInput, SourceView
+from contract.inputs import FeatureInput
 from contract.model_contract import ModelContract
 from contract.raw_features import RawFeatures
 
@@ -29,7 +30,8 @@ class FeatureUnion:
     """The inputs of one model or of several.
 
     feature_services: those that offer them, each once.
-    features: k inputs, those of the first model first and in its order, as are `views`, v of them.
+    features: k inputs, those of the first model first and in its order, as are `views`, v of them. A category is there
+        once for each vocabulary: its codes differ.
     offered: all features of the services, also those that are no input.
     groups: `features` and `views` by the first model that reads them; only models that read something new have one.
     """
@@ -37,7 +39,7 @@ class FeatureUnion:
     feature_services: tuple[str, ...]
     entity_keys: tuple[EntityKey, ...]
     views: tuple[SourceView, ...]
-    features: tuple[FeatureSpec, ...]
+    features: tuple[FeatureInput, ...]
     offered: tuple[FeatureSpec, ...]
     request_inputs: tuple[RequestInput, ...]
     groups: tuple[InputGroup, ...]
@@ -56,7 +58,7 @@ class FeatureUnion:
             feature_services=tuple(dict.fromkeys(schema.feature_service for schema in schemas)),
             entity_keys=schemas[0].entity_keys,
             views=_each_once(view for schema in schemas for view in schema.views),
-            features=_each_once(feature for contract in contracts for feature in contract.inputs),
+            features=_each_once((given for contract in contracts for given in contract.inputs), _read_as),
             offered=_each_once(feature for schema in schemas for feature in schema.features),
             request_inputs=_each_once(given for schema in schemas for given in schema.request_inputs),
             groups=tuple(_groups(contracts)),
@@ -64,9 +66,9 @@ class FeatureUnion:
 
     def part(self, contract: ModelContract) -> "UnionPart":
         """The columns and views of one of the models."""
-        features = [feature.name for feature in self.features]
+        features = list(map(_read_as, self.features))
         views = [view.name for view in self.views]
-        own_features = [features.index(name) for name in contract.feature_names]
+        own_features = [features.index(_read_as(given)) for given in contract.inputs]
         own_views = [views.index(view.name) for view in contract.feature_schema.views]
         return UnionPart(
             columns=None if own_features == list(range(len(features))) else np.array(own_features),
@@ -95,11 +97,11 @@ class UnionPart:
 
 
 def _groups(contracts: Sequence[ModelContract]) -> Iterator[InputGroup]:
-    features: set[str] = set()
+    features: set[Hashable] = set()
     views: set[str] = set()
     for contract in contracts:
         known_features, known_views = len(features), len(views)
-        features.update(contract.feature_names)
+        features.update(map(_read_as, contract.inputs))
         views.update(view.name for view in contract.feature_schema.views)
         group = InputGroup(range(known_features, len(features)), range(known_views, len(views)))
         if group.features or group.views:
@@ -114,9 +116,18 @@ class _Named(Protocol):
 _Item = TypeVar("_Item", bound=_Named)
 
 
-def _each_once(items: Iterable[_Item]) -> tuple[_Item, ...]:
+def _name(item: _Named) -> str:
+    return item.name
+
+
+def _read_as(given: FeatureInput) -> Hashable:
+    """Equal for inputs that are the same number in every row."""
+    return given.name, given.kind, given.vocabulary
+
+
+def _each_once(items: Iterable[_Item], read_as: Callable[[_Item], Hashable] = _name) -> tuple[_Item, ...]:
     """Keep the first item of each name. Names are unique: every contract was checked against the same registry."""
-    found: dict[str, _Item] = {}
+    found: dict[Hashable, _Item] = {}
     for item in items:
-        found.setdefault(item.name, item)
+        found.setdefault(read_as(item), item)
     return tuple(found.values())

@@ -5,11 +5,8 @@ stream scoring all call it, so they cannot differ.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,124 +15,21 @@ from contract.errors import ContractError, OverrideError
 from contract.feature_schema import SourceView
 from contract.inputs import FeatureInput
 from contract.model_contract import ModelContract
+from contract.overrides import KEPT_NULL, checked_override
 from contract.raw_features import RawFeatures
+from contract.resolved import FeatureState, ResolvedFeatures
+from contract.vocabulary import MISSING_CODE, UNSEEN_CODE
 
 CLOCK_SKEW_SECONDS = 300.0
 """Allowed difference between the clocks of feature writers and readers. An event time further in the future is invalid:
 its values would count as fresh until that time."""
 
-_EFFECTS = {"on_stale": ("use_value", "use_default", "refuse"), "on_missing": ("use_default", "refuse")}
-"""Policies that `Resolver` applies. A name that only feature_schema.py knows must not act as `use_default`."""
-
-_INTEGER_RANGE = {"int32": 2**31, "int64": 2**63}
-
-
-class FeatureState(IntEnum):
-    """State of one feature in one row."""
-
-    FRESH = 0
-    STALE = 1
-    MISSING = 2
-    OVERRIDDEN = 3
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureIssue:
-    """One feature of one row that is not fresh.
-
-    age_seconds: request time minus event time of the oldest source row; None if there is no row, or if the value came
-        with the request.
-    used: what the model saw, the `value` or the `default`; None if the row was refused.
-    """
-
-    feature: str
-    state: Literal["stale", "missing", "overridden"]
-    age_seconds: float | None
-    used: Literal["value", "default"] | None
-
-
-@dataclass(frozen=True, slots=True)
-class ResolvedFeatures:
-    """Model input of n rows, with the state of each of the k features.
-
-    matrix: float32 (n, k), every value finite.
-    states: uint8 (n, k) of `FeatureState`.
-    defaulted: bool (n, k), the contract's default was used.
-    ages: float64 (n, k) seconds; NaN: no row, or the age is unknown.
-    known: bool (n,), the store has at least one row of this key.
-    refused: bool (n,), the contract forbids scoring this row.
-    """
-
-    matrix: NDArray[np.float32]
-    states: NDArray[np.uint8]
-    defaulted: NDArray[np.bool_]
-    ages: NDArray[np.float64]
-    known: NDArray[np.bool_]
-    refused: NDArray[np.bool_]
-    names: tuple[str, ...]
-
-    def take(self, rows: NDArray[np.intp]) -> "ResolvedFeatures":
-        """Some of the rows."""
-        return ResolvedFeatures(
-            matrix=self.matrix[rows],
-            states=self.states[rows],
-            defaulted=self.defaulted[rows],
-            ages=self.ages[rows],
-            known=self.known[rows],
-            refused=self.refused[rows],
-            names=self.names,
-        )
-
-    def all_issues(self) -> "FeatureIssues":
-        """The features that are not fresh, of all rows at once; unknown keys have none."""
-        rows, columns = np.nonzero(self.states * self.known[:, None])
-        states = self.states[rows, columns]
-        ages = self.ages[rows, columns]
-        ages[states == FeatureState.OVERRIDDEN] = np.nan
-        return FeatureIssues(rows, columns, states, ages, self.defaulted[rows, columns], self.refused[rows])
-
-    def issues(self, row: int) -> list[FeatureIssue]:
-        """The features of one row that are not fresh, in model order."""
-        found = []
-        for column in np.flatnonzero(self.states[row]):
-            state = STATE_WORDS[int(self.states[row, column])]
-            # A value from the request has no age; the age of the stored value that it replaced would mislead.
-            age = math.nan if state == "overridden" else float(self.ages[row, column])
-            used: Literal["value", "default"] = "default" if self.defaulted[row, column] else "value"
-            found.append(
-                FeatureIssue(
-                    feature=self.names[column],
-                    state=state,
-                    age_seconds=None if math.isnan(age) else age,
-                    used=None if self.refused[row] else used,
-                )
-            )
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureIssues:
-    """m `FeatureIssue`s as arrays, sorted by row, then in model order.
-
-    rows, columns: int (m,), position in the batch.
-    states: uint8 (m,) of `FeatureState`.
-    ages: float64 (m,) seconds; NaN: none.
-    defaulted: bool (m,), the default was used, else the value; neither where `refused`.
-    """
-
-    rows: NDArray[np.intp]
-    columns: NDArray[np.intp]
-    states: NDArray[np.uint8]
-    ages: NDArray[np.float64]
-    defaulted: NDArray[np.bool_]
-    refused: NDArray[np.bool_]
-
-
-STATE_WORDS: dict[int, Literal["stale", "missing", "overridden"]] = {
-    FeatureState.STALE: "stale",
-    FeatureState.MISSING: "missing",
-    FeatureState.OVERRIDDEN: "overridden",
+_EFFECTS = {
+    "on_stale": ("use_value", "use_default", "refuse"),
+    "on_missing": ("use_default", "refuse", "keep"),
+    "on_unseen": ("use_value", "use_default", "refuse"),
 }
+"""Policies that `Resolver` applies. A name that only feature_schema.py knows must not act as `use_default`."""
 
 
 class Resolver:
@@ -155,17 +49,21 @@ class Resolver:
         self._first_source = np.array([positions[0] if positions else 0 for positions in sources], dtype=np.intp)
         self._sourceless = [c for c, positions in enumerate(sources) if not positions]  # from the request only
         self._further_sources = [(c, positions) for c, positions in enumerate(sources) if len(positions) > 1]
-        with np.errstate(over="ignore"):
-            self._default = np.array([f.default for f in inputs]).astype(np.float32)
-        if not np.isfinite(self._default).all():
-            bad = [name for name, d in zip(self.names, self._default, strict=True) if not np.isfinite(d)]
-            raise ContractError(f"default of {bad} is not a finite float32")
+        self._default = _defaults(inputs)
         for feature, (which, known) in product(inputs, _EFFECTS.items()):
             if (policy := getattr(feature, which)) not in known:
                 raise ContractError(f"{feature.name}: {which}: {policy!r} has no effect in this code; it knows {known}")
         self._stale_uses_value = np.array([f.on_stale == "use_value" for f in inputs])
         self._stale_refuses = np.array([f.on_stale == "refuse" for f in inputs])
         self._missing_refuses = np.array([f.on_missing == "refuse" for f in inputs])
+        self._ages = [column for column, f in enumerate(inputs) if f.kind == "age"]
+        self._categories = np.flatnonzero([f.kind == "categorical" for f in inputs])
+        self._unseen_defaults = np.array([f.on_unseen == "use_default" for f in inputs])[self._categories]
+        self._unseen_refuses = np.array([f.on_unseen == "refuse" for f in inputs])[self._categories]
+        self._keeps = np.array([f.on_missing == "keep" for f in inputs])
+        self._keeps_any = bool(self._keeps.any())
+        self._null = np.array([MISSING_CODE if f.kind == "categorical" else np.nan for f in inputs], dtype=np.float32)
+        self._arrays = tuple(_arrays(inputs))
 
     @classmethod
     def of(cls, contract: ModelContract) -> "Resolver":
@@ -187,7 +85,7 @@ class Resolver:
                 what = f"{name[:200]!r} is not an input of this model; GET /model lists them"
                 raise OverrideError(f"features.{name[:200]}", what)
             column, feature = self._inputs[name]
-            checked[column] = _typed(value, feature)
+            checked[column] = checked_override(value, feature)
         return checked
 
     def resolve(
@@ -200,6 +98,7 @@ class Resolver:
 
         - Missing: the store has no value, or it is not finite as float32, the model's type.
         - Stale: a source row is older than its view's TTL (age > TTL, as in Feast's point-in-time join).
+        - Unseen: a category's value is not in the vocabulary.
         - A row up to `CLOCK_SKEW_SECONDS` in the future is fresh. Beyond that its value is missing, as the join would
           not find the row; its age is negative.
 
@@ -213,6 +112,8 @@ class Resolver:
             raise ContractError(f"{columns} feature columns for {len(self.names)} inputs")
         with np.errstate(over="ignore"):
             matrix = raw.values.astype(np.float32)
+            for column in self._ages:  # a difference of float64: float32 holds no time of today to the minute
+                matrix[:, column] = as_of - raw.values[:, column]
         missing = ~np.isfinite(matrix)
         if raw.event_times is None:
             stale = np.zeros((rows, columns), dtype=bool)
@@ -242,14 +143,21 @@ class Resolver:
         states[missing] = FeatureState.MISSING
         defaulted = missing | (stale & ~self._stale_uses_value)
         refused_cells = (stale & ~missing & self._stale_refuses) | (missing & self._missing_refuses)
+        if len(self._categories):
+            self._judge_unseen(matrix, missing, states, defaulted, refused_cells)
         np.copyto(matrix, self._default, where=defaulted)
+        kept = None
+        if self._keeps_any:
+            kept = missing & self._keeps
+            np.copyto(matrix, self._null, where=kept)
+            defaulted &= ~kept
         for column, value in (overrides or {}).items():
             given = np.broadcast_to(value, rows)
             overridden = ~np.isnan(given)
-            matrix[overridden, column] = given[overridden]
+            matrix[overridden, column] = np.where(given == KEPT_NULL, self._null[column], given)[overridden]
             states[overridden, column] = FeatureState.OVERRIDDEN
-            defaulted[overridden, column] = False
-            refused_cells[overridden, column] = False
+            for cells in (defaulted, refused_cells) if kept is None else (defaulted, refused_cells, kept):
+                cells[overridden, column] = False
         return ResolvedFeatures(
             matrix=matrix,
             states=states,
@@ -258,28 +166,48 @@ class Resolver:
             known=known,
             refused=np.any(refused_cells, axis=1),
             names=self.names,
+            kept=kept,
+            arrays=self._arrays,
         )
 
+    def _judge_unseen(
+        self,
+        matrix: NDArray[np.float32],
+        missing: NDArray[np.bool_],
+        states: NDArray[np.uint8],
+        defaulted: NDArray[np.bool_],
+        refused_cells: NDArray[np.bool_],
+    ) -> None:
+        columns = self._categories
+        unseen = (matrix[:, columns] == UNSEEN_CODE) & ~missing[:, columns]
+        if not unseen.any():
+            return
+        states[:, columns] = np.where(unseen, FeatureState.UNSEEN, states[:, columns])
+        defaulted[:, columns] |= unseen & self._unseen_defaults
+        refused_cells[:, columns] |= unseen & self._unseen_refuses
 
-def _typed(value: object, feature: FeatureInput) -> float:
-    where = f"features.{feature.name}"
-    if feature.dtype == "bool":
-        if not isinstance(value, bool):
-            raise OverrideError(where, "must be true or false")
-        return float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise OverrideError(where, f"must be a number ({feature.dtype})")
-    if feature.dtype in _INTEGER_RANGE:
-        limit = _INTEGER_RANGE[feature.dtype]
-        if value != value or value in (math.inf, -math.inf) or int(value) != value:
-            raise OverrideError(where, f"must be a whole number ({feature.dtype})")
-        if not -limit <= value < limit:
-            raise OverrideError(where, f"is out of range for {feature.dtype}")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    with np.errstate(over="ignore"):
-        if not np.isfinite(np.float32(number)):
-            raise OverrideError(where, "must be a finite number within the range of float32")
-    return number
+
+def _defaults(inputs: Sequence[FeatureInput]) -> NDArray[np.float32]:
+    """What stands in for a value, as the model sees it; of a kept null, the null."""
+    defaults = np.empty(len(inputs), dtype=np.float32)
+    for column, given in enumerate(inputs):
+        if given.default is None:
+            defaults[column] = MISSING_CODE if given.codes else np.nan
+        elif given.codes:
+            defaults[column] = given.codes.code(given.default)
+        else:
+            with np.errstate(over="ignore"):
+                defaults[column] = np.float32(given.default)
+    bad = [f.name for f, d in zip(inputs, defaults, strict=True) if f.default is not None and not np.isfinite(d)]
+    if bad:
+        raise ContractError(f"default of {bad} is not a finite float32")
+    return defaults
+
+
+def _arrays(inputs: Sequence[FeatureInput]) -> Iterator[range]:
+    columns: dict[str, list[int]] = {}
+    for column, given in enumerate(inputs):
+        if given.element is not None:
+            columns.setdefault(given.reference, []).append(column)
+    for found in columns.values():
+        yield range(found[0], found[-1] + 1)

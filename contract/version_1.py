@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from contract.feature_schema import FeatureSchema, Frozen
+from contract.feature_schema import EntityKey, Frozen
 from contract.histogram import Histogram
-from contract.inputs import FeatureInput
+from contract.inputs import TrainingDistribution
 from contract.tasks import DecisionThreshold
 
 _ACTIVE = "active"
@@ -18,6 +18,72 @@ _RECENCY = "customer_recency__days_since_last_order"
 _ACTIVE_DAYS = 180.0
 """The headline population of contracts older than the member `populations`."""
 _TENURE = "customer_recency__tenure_days"
+
+
+Dtype = Literal["bool", "int32", "int64", "float32", "float64"]
+StalePolicy = Literal["use_value", "use_default", "refuse"]
+MissingPolicy = Literal["use_default", "refuse"]
+
+
+class SourceView(Frozen):
+    """A stored feature view, read by entity key.
+
+    ttl_seconds: how long a row is valid after its event timestamp; None: until the next row.
+    """
+
+    name: str
+    ttl_seconds: float | None
+
+
+class FeatureSpec(Frozen):
+    """One feature as the registry describes it.
+
+    name: feature reference `view__feature`, unique in the service.
+    sources: the stored views that the value is computed from: its own view, or those that its on-demand view reads.
+    on_stale: policy for a source row older than its TTL.
+    on_missing: policy for an absent row or a null value.
+    default: the feature repository's default value; None if it has none.
+    """
+
+    name: str
+    dtype: Dtype
+    view: str
+    sources: tuple[str, ...]
+    on_stale: StalePolicy = "use_default"
+    on_missing: MissingPolicy = "use_default"
+    default: float | None = None
+
+
+class RequestInput(Frozen):
+    """A value that an on-demand view takes from the request, not from the store.
+
+    filled_by: `request_time_unix_us` is the request's time, read once per request.
+    """
+
+    name: str
+    dtype: Dtype
+    filled_by: Literal["request_time_unix_us"]
+
+
+class FeatureSchema(Frozen):
+    """Everything a model depends on in one feature service."""
+
+    project: str
+    feature_service: str
+    entity_keys: tuple[EntityKey, ...]
+    views: tuple[SourceView, ...]
+    features: tuple[FeatureSpec, ...]
+    request_inputs: tuple[RequestInput, ...]
+    transformations: dict[str, str]
+    """On-demand view → sha256 of its function's source."""
+
+
+class FeatureInput(FeatureSpec):
+    """One model input: the feature, its default value and its training distribution."""
+
+    default: float
+    default_from: Literal["feature_repo", "training_median"]
+    distribution: TrainingDistribution
 
 
 class Label(Frozen):

@@ -19,3 +19,7 @@ class ExplanationError(ModelError):
 
 class LabelsError(ValueError):
     """Labels do not fit their task, or a metric is not defined on them; the message says what is expected."""
+
+
+class FeatureColumnError(ValueError):
+    """A column holds values of another type than its feature has; the message names the feature."""

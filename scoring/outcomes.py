@@ -44,7 +44,7 @@ def outcomes(resolved: ResolvedFeatures, scores: NDArray[np.float32], task: Task
     - unknown: the store has no row of its key.
     - refused: the contract forbids scoring the row, or a score is not finite (extreme finite values can overflow in the
       model).
-    - degraded: at least one feature is not fresh.
+    - degraded: at least one feature is not fresh, nulls that the contract keeps aside.
 
     Args:
         scores: float32 (n,) or (n, c), the model's for `resolved.matrix`.
@@ -52,7 +52,8 @@ def outcomes(resolved: ResolvedFeatures, scores: NDArray[np.float32], task: Task
     # Compared in float64, as answered, so that a decision never contradicts its probability.
     answered = scores.astype(np.float64)
     finite = np.isfinite(answered if answered.ndim == 1 else answered.sum(axis=1))  # a sum is as finite as its terms
-    statuses: NDArray[np.uint8] = np.any(resolved.states, axis=1).astype(np.uint8)
+    states = resolved.states if resolved.kept is None else np.where(resolved.kept, np.uint8(0), resolved.states)
+    statuses: NDArray[np.uint8] = np.any(states, axis=1).astype(np.uint8)
     statuses[resolved.refused | ~finite] = REFUSED
     statuses[~resolved.known] = UNKNOWN
     return Outcomes(task.of(answered), statuses)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from artefacts.addresses import PROJECT_ROOT, Artefacts
 from contract import ModelContract, RawFeatures, Resolver
+from scoring.feature_columns import encoded
 from service.features.opening import open_feast
 from service.features.port import OnlineFeatures
 from training.churn.source.addresses import OrderAddresses
@@ -47,7 +48,7 @@ def compare(
         first, *middle, last = contract.inputs
         served = contract.model_copy(update={"inputs": (last, *middle, first)})
     if plant == "changed-default":
-        changed = tuple(f.model_copy(update={"default": f.default + 1}) for f in contract.inputs)
+        changed = tuple(f.model_copy(update={"default": float(f.default or 0) + 1}) for f in contract.inputs)
         served = contract.model_copy(update={"inputs": changed})
     features = open_feast(
         PROJECT_ROOT / "feature_repo", artefacts, served, compiled=compiled, stall_seconds=30
@@ -60,8 +61,7 @@ def compare(
     entities = pd.DataFrame({"customer_id": ids, "event_timestamp": pd.Timestamp(cutoff)})
     entities["event_timestamp"] = entities["event_timestamp"].astype("datetime64[us, UTC]")
     joined = data.features_at(entities)
-    order = [f.name for f in data.schema.features]
-    values = joined[:, [order.index(name) for name in contract.feature_names]]
+    values = encoded(joined, contract.inputs)
     offline = Resolver.of(contract).resolve(RawFeatures(values, None), float("nan"))
 
     differs: NDArray[np.bool_] = np.not_equal(online.matrix, offline.matrix)

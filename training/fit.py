@@ -9,9 +9,10 @@ import mlflow
 import numpy as np
 import pandas as pd
 
-from contract import Population
+from contract import FeatureInput, Population
 from contract.model_contract import EVERYONE
 from scoring.evaluation import Bools, Floats, Labels, LabelsError, metrics_of
+from scoring.models.model_frame import model_frame
 from training.data.dataset import LabelledRows
 from training.errors import DatasetError, TrainingError
 from training.settings import TrainingSettings
@@ -25,18 +26,31 @@ _LOG = logging.getLogger(__name__)
 class Split:
     """One split: labelled rows, and their model input resolved as in serving.
 
+    matrix: float32 (n, k), categories as codes.
     populations: name → mask (n,), all rows first.
     """
 
     rows: LabelledRows
     matrix: pd.DataFrame
+    inputs: tuple[FeatureInput, ...]
     populations: Mapping[str, Bools]
 
     @classmethod
-    def of(cls, rows: LabelledRows, matrix: pd.DataFrame, populations: Mapping[str, Population]) -> "Split":
+    def of(
+        cls,
+        rows: LabelledRows,
+        matrix: pd.DataFrame,
+        inputs: tuple[FeatureInput, ...],
+        populations: Mapping[str, Population],
+    ) -> "Split":
         """A split with its populations, by the inputs that the model sees."""
         masks = {name: each.contains(matrix[each.feature].to_numpy(np.float64)) for name, each in populations.items()}
-        return cls(rows, matrix, {EVERYONE: np.ones(len(matrix), dtype=bool), **masks})
+        return cls(rows, matrix, inputs, {EVERYONE: np.ones(len(matrix), dtype=bool), **masks})
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The model input as pipelines take it: categories as text."""
+        return model_frame(self.inputs, self.matrix.to_numpy())
 
     @property
     def labels(self) -> Labels:
@@ -84,8 +98,8 @@ def choose_candidate(
     values: dict[str, float] = {}
     for name, candidate in case.candidates.items():
         _LOG.info(f"fitting candidate {name}")
-        fitted = fit_candidate(name, candidate, settings.seed, training.matrix, training.labels)
-        scores[name] = case.task.scores(fitted, validation.matrix)
+        fitted = fit_candidate(name, candidate, settings.seed, training.frame, training.labels)
+        scores[name] = case.task.scores(fitted, validation.frame)
         values[name] = metric(validation.labels[chosen], scores[name][chosen])
         mlflow.log_metric(f"validation_{population}_{name_of_metric}_{name}", values[name])
         _LOG.info(f"candidate {name}: validation {metric.title}, population {population!r}: {values[name]:.4f}")

@@ -96,7 +96,7 @@ def evaluate_scores(case: UseCase, splits: Splits, model: ScoredModel, settings:
             "labels_until": (cutoffs.validation + settings.reach).isoformat(),
             COUNTED_AT: cutoffs.test.isoformat(),
         },
-        data_fingerprint=fingerprint(splits.schema, training.rows, validation.rows),
+        data_fingerprint=fingerprint(splits.inputs, training.rows, validation.rows),
         metrics={key: round(e.value, 6) for key, e in estimates.items()},
         library_versions={library: installed_version(library) for library in model.libraries},
         scores=_counted(case, scores),

@@ -57,7 +57,9 @@ class Splits:
 
     @cached_property
     def fitted_on(self) -> tuple[pd.DataFrame, Labels]:
-        """Inputs and labels of the training and validation rows, on which the chosen model is fitted."""
+        """Inputs, categories as codes, and labels of the training and validation rows, on which the chosen model is
+        fitted.
+        """
         matrix = pd.concat([self.training.matrix, self.validation.matrix], ignore_index=True)
         return matrix, np.concatenate([self.training.labels, self.validation.labels])
 
@@ -100,10 +102,12 @@ def read_splits(artefacts: Artefacts, case: UseCase, settings: TrainingSettings,
         f"{len(read['validation'].labels):,} at {cutoffs.validation:%Y-%m-%d}, test {len(read['test'].labels):,} "
         f"at {cutoffs.test:%Y-%m-%d}"
     )
-    inputs = describe_inputs(data.schema, read["training"].raw, read["test"].raw)
+    inputs = describe_inputs(data.schema, read["training"], read["test"])
     splits = {}
     for split, rows in read.items():
-        splits[split] = Split.of(rows, resolve_inputs(inputs, data.schema, rows.raw), case.populations)
+        splits[split] = Split.of(
+            rows, resolve_inputs(inputs, data.schema, rows.raw(inputs), rows.as_of), inputs, case.populations
+        )
         check_labels(split, splits[split], case.task)
     return Splits(data=data, inputs=inputs, cutoffs=cutoffs, built=built, **splits)
 

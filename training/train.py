@@ -7,6 +7,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
 from artefacts.addresses import Artefacts
+from scoring.models.model_frame import model_frame
 from training.compilation.preflight import check_candidate
 from training.fit import check_classes, choose_candidate, fit_candidate
 from training.registration import ScoredModel, evaluate_scores, judge_registered
@@ -41,13 +42,14 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
     check_classes(training, case.task)
 
     for name, candidate in case.candidates.items():
-        check_candidate(name, partial(candidate, settings.seed), training.matrix, training.labels, case.task)
+        check_candidate(name, partial(candidate, settings.seed), training.frame, training.labels, case.task)
     with run_log.new_run(client, settings.model_name):
         name, validated = choose_candidate(case, training, validation, settings)
         both, labels = splits.fitted_on
         _LOG.info(f"{name} is best; fitting it again on training and validation, {len(both):,} rows")
-        pipeline = fit_candidate(name, case.candidates[name], settings.seed, both, labels)
-        scores = case.task.scores(pipeline, test.matrix)
+        fitted_on = model_frame(splits.inputs, both.to_numpy())
+        pipeline = fit_candidate(name, case.candidates[name], settings.seed, fitted_on, labels)
+        scores = case.task.scores(pipeline, test.frame)
         scored = ScoredModel(name, case.task.promised(validation.labels, validated), scores, _LIBRARIES)
         evaluated = evaluate_scores(case, splits, scored, settings)
         test_set = test_rows(test.matrix, splits.test_times, test.labels, test.populations, scores)

@@ -118,8 +118,6 @@ def section(found: Mapping[str, Any] | None) -> str:
 def _requests(artefacts: Artefacts, settings: TrainingSettings, model: ImportedModel) -> list[_LoggedRequests]:
     settings = follow_contract(settings, model.contract)
     data = TrainingData(artefacts, settings.feature_service)
-    names = [feature.name for feature in data.schema.features]
-    columns = [names.index(name) for name in model.contract.feature_names]
     case = current_use_case()
     source = case.labels(os.environ)
     cutoffs = cutoffs_of(source, settings)
@@ -128,7 +126,13 @@ def _requests(artefacts: Artefacts, settings: TrainingSettings, model: ImportedM
         rows = data.rows(
             source, case.task, (at,), settings.model_copy(update={"request_hours": "0-0"})
         )  # all at one time
-        found.append(_LoggedRequests(at, rows.entities["customer_id"].tolist(), rows.raw.values[:, columns]))
+        found.append(
+            _LoggedRequests(
+                at,
+                rows.entities["customer_id"].tolist(),
+                rows.columns[model.contract.feature_names].to_numpy(np.float64),
+            )
+        )
     return found
 
 

@@ -134,8 +134,7 @@ def _population(artefacts: Artefacts, settings: TrainingSettings) -> _Population
     case = current_use_case()
     source = case.labels(os.environ)
     rows = data.rows(source, case.task, cutoffs_of(source, settings).training, settings)
-    names = [feature.name for feature in data.schema.features]
-    values = pd.DataFrame(rows.raw.values, columns=names)[contract.feature_names]
+    values = rows.columns[contract.feature_names].astype(np.float64)
     matrix = resolve_inputs(contract.inputs, contract.feature_schema, RawFeatures(values.to_numpy(), None))
     live = values.assign(**{SCORE: model.score(matrix.to_numpy(dtype=np.float32)).astype(np.float64)})
     customers = rows.entities["customer_id"].to_numpy().astype(str)

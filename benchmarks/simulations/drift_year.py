@@ -154,10 +154,10 @@ def _train(data: TrainingData, addresses: OrderAddresses, folder: Path) -> tuple
         data.rows(source, USE_CASE.task, times, settings)
         for times in ((*cutoffs.training, cutoffs.validation), (cutoffs.test,))
     )
-    inputs = describe_inputs(data.schema, training.raw, test.raw)
-    pipeline = logistic(settings.seed).fit(resolve_inputs(inputs, data.schema, training.raw), training.labels)
+    inputs = describe_inputs(data.schema, training, test)
+    pipeline = logistic(settings.seed).fit(resolve_inputs(inputs, data.schema, training.raw(inputs)), training.labels)
     score = onnx_scorer(compile_to_onnx(pipeline, len(inputs)))
-    tried = resolve_inputs(inputs, data.schema, test.raw).to_numpy(dtype=np.float32)
+    tried = resolve_inputs(inputs, data.schema, test.raw(inputs)).to_numpy(dtype=np.float32)
     contract = ModelContract(
         model_name="steady_shop",
         model_version="1",
@@ -176,7 +176,7 @@ def _train(data: TrainingData, addresses: OrderAddresses, folder: Path) -> tuple
         scores=Histogram.of(score(tried)),
     )
     model = ImportedModel("steady_shop:v1", "champion", contract, contract.sha256, score, folder, "onnx", "", None)
-    counted = pd.DataFrame(test.raw.values, columns=contract.feature_names)
+    counted = test.columns[contract.feature_names].astype(np.float64)
     return model, counted.set_index(test.entities["customer_id"].to_numpy())
 
 
@@ -195,9 +195,7 @@ def _monthly_rows(root: Path, customers: int, seed: int, model: ImportedModel, r
         asked.append(pd.DataFrame({"customer_id": known, "event_timestamp": moments, "month": month}))
     entities = pd.concat(asked, ignore_index=True)
     entities["event_timestamp"] = entities["event_timestamp"].astype("datetime64[us, UTC]")
-    values = data.features_at(entities)
-    names = [feature.name for feature in data.schema.features]
-    rows = pd.DataFrame(values, columns=names)[model.contract.feature_names].set_index(entities["customer_id"])
+    rows = data.features_at(entities)[model.contract.feature_names].set_index(entities["customer_id"])
     months = entities["month"].to_numpy()
     return {month: rows[months == month] for month in range(1, MONTHS + 1)}
 

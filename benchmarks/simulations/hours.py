@@ -27,6 +27,7 @@ from scoring.evaluation import (
     expected_calibration_error,
     proportion,
 )
+from scoring.feature_columns import encoded
 from training.churn.candidates import CANDIDATES
 from training.churn.source.addresses import OrderAddresses
 from training.churn.use_case import USE_CASE
@@ -46,18 +47,18 @@ class _Model:
 
     def __init__(self, candidate: str, schema: FeatureSchema, parts: list[LabelledRows], seed: int) -> None:
         self._schema = schema
-        self._inputs: tuple[FeatureInput, ...] = describe_inputs(schema, parts[0].raw, parts[0].raw)
-        matrix = pd.concat([self._matrix(rows.raw) for rows in parts], ignore_index=True)
+        self._inputs: tuple[FeatureInput, ...] = describe_inputs(schema, parts[0], parts[0])
+        matrix = pd.concat([self._matrix(rows.columns) for rows in parts], ignore_index=True)
         fitted: Pipeline = CANDIDATES[candidate](seed).fit(matrix, np.concatenate([rows.labels for rows in parts]))
         self._fitted = fitted
 
-    def score(self, raw: RawFeatures) -> Floats:
+    def score(self, columns: pd.DataFrame) -> Floats:
         """Churn probability of each row, (n,)."""
-        found: Floats = self._fitted.predict_proba(self._matrix(raw))[:, 1]
+        found: Floats = self._fitted.predict_proba(self._matrix(columns))[:, 1]
         return found
 
-    def _matrix(self, raw: RawFeatures) -> pd.DataFrame:
-        return resolve_inputs(self._inputs, self._schema, raw)
+    def _matrix(self, columns: pd.DataFrame) -> pd.DataFrame:
+        return resolve_inputs(self._inputs, self._schema, RawFeatures(encoded(columns, self._inputs), None))
 
 
 def run(output: Path) -> None:
@@ -68,7 +69,7 @@ def run(output: Path) -> None:
     source = USE_CASE.labels(os.environ)
     cutoffs = cutoffs_of(source, settings)
     test = data.rows(source, USE_CASE.task, (cutoffs.test,), settings)
-    active = _active(data, test)
+    active = _active(test)
     stale, caught_up = _last_day_buyers(data)
     ages = data.view_ages(test.entities)[_WINDOWED]
     found = []
@@ -155,14 +156,13 @@ def _training_rows(data: TrainingData, cutoffs: Cutoffs, settings: TrainingSetti
     return [data.rows(source, USE_CASE.task, times, settings) for times in (cutoffs.training, (cutoffs.validation,))]
 
 
-def _active(data: TrainingData, rows: LabelledRows) -> Bools:
+def _active(rows: LabelledRows) -> Bools:
     active = USE_CASE.populations["active"]
-    names = [feature.name for feature in data.schema.features]
-    return active.contains(rows.raw.values[:, names.index(active.feature)])
+    return active.contains(rows.columns[active.feature].to_numpy(np.float64))
 
 
 def _evaluate(model: _Model, test: LabelledRows, active: Bools, settings: TrainingSettings) -> dict[str, Any]:
-    probability = model.score(test.raw)
+    probability = model.score(test.columns)
     found: dict[str, Any] = {"calibration_error": expected_calibration_error(test.labels, probability)}
     metrics = {name: BINARY.metric(name) for name in ("roc_auc", "log_loss")}
     for population, chosen in (("all", np.ones(len(probability), dtype=bool)), ("active", active)):
@@ -183,7 +183,7 @@ def _moves(moved: Floats) -> dict[str, float]:
     return {"moves_mean": float(moved.mean()), "moves_most": float(moved.max())}
 
 
-def _last_day_buyers(data: TrainingData) -> tuple[RawFeatures, RawFeatures]:
+def _last_day_buyers(data: TrainingData) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Features at noon of customers who ordered that morning of the last day; and with the next midnight's windows."""
     day = midnight(USE_CASE.labels(os.environ).observed_until()) - timedelta(days=1)
     with duckdb.connect() as connection:
@@ -195,6 +195,5 @@ def _last_day_buyers(data: TrainingData) -> tuple[RawFeatures, RawFeatures]:
         data.features_at(found.assign(event_timestamp=pd.Timestamp(at).as_unit("us")))
         for at in (day + _NOON, day + timedelta(days=1))
     )
-    windowed = [feature.sources == (_WINDOWED,) for feature in data.schema.features]
-    caught_up = np.where(windowed, later, at_noon)
-    return RawFeatures(at_noon, event_times=None), RawFeatures(caught_up, event_times=None)
+    windowed = [feature.name for feature in data.schema.features if feature.sources == (_WINDOWED,)]
+    return at_noon, at_noon.assign(**{name: later[name] for name in windowed})

@@ -59,8 +59,8 @@ def _compared(case: UseCase, lifetimes: Path) -> dict[str, Any]:
         data.rows(source, case.task, times, settings)
         for times in (cutoffs.training, (cutoffs.validation,), (cutoffs.test,))
     ]
-    inputs = describe_inputs(data.schema, parts[0].raw, parts[2].raw)
-    training, validation, test = (resolve_inputs(inputs, data.schema, rows.raw) for rows in parts)
+    inputs = describe_inputs(data.schema, parts[0], parts[2])
+    training, validation, test = (resolve_inputs(inputs, data.schema, rows.raw(inputs), rows.as_of) for rows in parts)
     both = pd.concat([training, validation], ignore_index=True)
     labels = np.concatenate([rows.labels for rows in parts[:2]])
     metrics = metrics_of(case.task.kind)

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from artefacts.output_columns import output_columns
 from artefacts.prediction_rows import ISSUE, prediction_schema
 from contract import ModelContract, ResolvedFeatures
-from contract.resolve import STATE_WORDS
+from contract.resolved import STATE_WORDS
 from scoring.outcomes import Outcomes, statuses_of
 
 _WORDS = pa.array([STATE_WORDS.get(state) for state in range(max(STATE_WORDS) + 1)], pa.string())
@@ -19,10 +19,10 @@ def feature_issues(resolved: ResolvedFeatures) -> pa.Array:
     """The features of each row that are not fresh, in model order; list<ISSUE> (n,)."""
     found = resolved.all_issues()
     counts = np.bincount(found.rows, minlength=len(resolved.known))
-    used = pc.if_else(pa.array(found.defaulted), "default", "value")
+    used = pc.if_else(pa.array(found.kept), "null", pc.if_else(pa.array(found.defaulted), "default", "value"))
     issues = pa.StructArray.from_arrays(
         [
-            pa.array(resolved.names, pa.string()).take(pa.array(found.columns)),
+            pa.array(map(resolved.feature_of, range(len(resolved.names))), pa.string()).take(pa.array(found.columns)),
             _WORDS.take(pa.array(found.states)),
             pa.array(found.ages, pa.float64(), from_pandas=True),
             pc.if_else(pa.array(found.refused), pa.scalar(None, pa.string()), used),

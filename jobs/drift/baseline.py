@@ -86,7 +86,7 @@ def trained_baseline(contract: ModelContract, age_feature: str) -> Baseline:
     """
     version = contract.model_version
     scores = trained_scores(contract)
-    inputs = {feature.name: feature.distribution.histogram for feature in contract.inputs}
+    inputs: dict[str, Counts | None] = {feature.name: feature.distribution.histogram for feature in contract.inputs}
     found: dict[str, Counts | None] = {**inputs, **scores}
     counted = {name: counts for name, counts in found.items() if counts is not None}
     instead = "train anew, or choose another baseline: promoted, or a period of the log as <from>..<to>"

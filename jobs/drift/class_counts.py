@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from contract.category_counts import CategoryCounts
 from contract.histogram import Histogram
 
 
@@ -38,7 +39,7 @@ class ClassCounts:
         return np.array([*self.counts, self.missing], dtype=np.int64)
 
 
-Counts = Histogram | ClassCounts
+Counts = Histogram | CategoryCounts | ClassCounts
 """What a baseline has counted of one column."""
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Gauge
 
+from contract.category_counts import CategoryCounts
 from jobs.drift.class_counts import ClassCounts, Counts
 from jobs.reports.charts import Axis, Series, columns
 from jobs.reports.pages import render
@@ -46,6 +47,8 @@ def _chart(column: str, drifted: bool, baseline: Mapping[str, Counts], live: Map
 def _bins(counted: Counts) -> list[str]:
     if isinstance(counted, ClassCounts):
         return [*counted.classes, "missing"]
+    if isinstance(counted, CategoryCounts):  # codes; GET /model has the vocabulary
+        return [*map(str, range(len(counted.counts))), "unseen", "missing"]
     edges = [f"{edge:.4g}" for edge in counted.edges]
     if not edges:
         return ["any", "missing"]

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from contract import ContractError, ContractMismatchError, FeatureSchema, ModelContract, RawFeatures, differences
-from contract.feature_schema import read_feature_schema
+from contract.registry_schema import read_feature_schema
 from jobs.errors import JobError
 from jobs.offline_store.latest_rows import ViewSource
 from scoring.feast.on_demand import OnDemandView, compile_on_demand, is_renamed, obstacles

@@ -4,7 +4,7 @@ import asyncio
 import errno
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from redis.exceptions import RedisClusterException
 
 from artefacts.newest_snapshot import FIELD, key_of, unix_seconds
-from contract import RawFeatures
+from contract import Key, RawFeatures
 from contract.feature_union import FeatureUnion
 from service.errors import OnlineStoreUnavailableError
 from service.features.compiled.reply_stream import HOW_TO_ALLOW_PROOFS
@@ -67,7 +67,7 @@ class FeastOnlineFeatures:
         self._service = store.get_feature_service(service)
         (key,) = union.entity_keys
         self._join_key = key.join_key
-        self._request_inputs = [r.name for r in union.request_inputs]
+        self._request_inputs = [r.name for r in union.request_inputs if r.filled_by != "request"]
         self._columns = {f.field_name: column for column, f in enumerate(union.features)}
         # One stored feature of each view tells the event time of that view's row.
         self._views = {view.name: position for position, view in enumerate(union.views)}
@@ -78,7 +78,12 @@ class FeastOnlineFeatures:
         self._client: Any = None
         self._is_prepared = False
 
-    async def read(self, keys: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
+    async def read(
+        self,
+        keys: Sequence[Key],
+        as_of_unix_us: int | NDArray[np.int64],
+        given: Mapping[str, Sequence[Any]] | None = None,
+    ) -> RawFeatures:
         """See `OnlineFeatures.read`."""
         n = len(keys)
         as_of = np.broadcast_to(np.asarray(as_of_unix_us, dtype=np.int64), (n,)).tolist()
@@ -86,7 +91,7 @@ class FeastOnlineFeatures:
         found, give_up = Findings(n), time.monotonic() + _SEARCH_SECONDS
         for start in range(0, n, _CHUNK):
             rows = range(start, min(start + _CHUNK, n))
-            await self._fill(raw, keys, as_of, rows, found, give_up)
+            await self._fill(raw, keys, as_of, given or {}, rows, found, give_up)
             await asyncio.sleep(0)  # decoding holds the event loop; others get their turn between chunks
         found.log("what is stored", raise_if_all=True)
         if not found.unread.any():
@@ -96,8 +101,9 @@ class FeastOnlineFeatures:
     async def _fill(
         self,
         raw: RawFeatures,
-        keys: Sequence[str],
+        keys: Sequence[Key],
         as_of: list[int],
+        given: Mapping[str, Sequence[Any]],
         rows: range,
         found: Findings,
         give_up: float,
@@ -105,7 +111,9 @@ class FeastOnlineFeatures:
         """Read some of the rows. Where the SDK fails, halve them until the failing entities are found."""
         some = slice(rows.start, rows.stop)
         try:
-            values, event_times = await self._read(keys[some], as_of[some])
+            values, event_times = await self._read(
+                keys[some], as_of[some], {name: column[some] for name, column in given.items()}
+            )
         except OnlineStoreUnavailableError:
             raise
         except Exception as error:
@@ -119,18 +127,19 @@ class FeastOnlineFeatures:
             else:
                 half = len(rows) // 2
                 for part in (rows[:half], rows[half:]):
-                    await self._fill(raw, keys, as_of, part, found, give_up)
+                    await self._fill(raw, keys, as_of, given, part, found, give_up)
             return
         raw.values[some] = values
         if raw.event_times is not None:
             raw.event_times[some] = event_times
 
     async def _read(
-        self, keys: Sequence[str], as_of_unix_us: list[int]
+        self, keys: Sequence[Key], as_of_unix_us: list[int], given: Mapping[str, Sequence[Any]]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         n = len(keys)
         rows: dict[str, Any] = {self._join_key: list(keys)}
         rows.update({name: as_of_unix_us for name in self._request_inputs})
+        rows.update({name: list(column) for name, column in given.items()})
         response = await self._asked(self._service, rows)
         values = np.full((n, len(self._columns)), np.nan)
         event_times = np.full((n, len(self._views)), np.nan)
@@ -174,7 +183,7 @@ class FeastOnlineFeatures:
             prove_replies(client)
         self._client, self._is_prepared = client, True
 
-    async def _is_sound(self, key: str) -> bool:
+    async def _is_sound(self, key: Key) -> bool:
         """True if all stored values of an entity are readable and of its declared type, also on-demand inputs."""
         declared = self._declared()
         try:

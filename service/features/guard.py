@@ -4,13 +4,13 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contract import RawFeatures
+from contract import Key, RawFeatures
 from contract.feature_union import FeatureUnion
 from service.errors import DeadlineExceededError, OnlineStoreUnavailableError, ServiceError
 from service.features.circuit_breaker import CircuitBreaker, State
@@ -48,7 +48,12 @@ class GuardedFeatures:
         self._rules = None if union is None else RowRules(union)
         self._breaker = CircuitBreaker(_FAILURES_TO_OPEN, _RETRY_SECONDS, time.monotonic, self._breaker_changed)
 
-    async def read(self, keys: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
+    async def read(
+        self,
+        keys: Sequence[Key],
+        as_of_unix_us: int | NDArray[np.int64],
+        given: Mapping[str, Sequence[Any]] | None = None,
+    ) -> RawFeatures:
         """See `OnlineFeatures.read`.
 
         Raises:
@@ -56,9 +61,9 @@ class GuardedFeatures:
                 entities. If it holds some, the others are `unread`.
         """
         try:
-            raw = await self._ask(keys, as_of_unix_us)
+            raw = await self._ask(keys, as_of_unix_us, given)
         except (OnlineStoreUnavailableError, DeadlineExceededError):
-            cached = None if self._cache is None else self._cache.get(keys)
+            cached = None if self._cache is None else self._cache.get(rows_asked(keys, given))
             if cached is None:
                 raise
             absent = 0 if cached.unread is None else int(cached.unread.all(axis=1).sum())
@@ -69,15 +74,17 @@ class GuardedFeatures:
             for reason, rows in unreadable.items():
                 self._metrics.unreadable(reason, rows)
         if self._cache is not None:
-            self._cache.put(keys, raw)
+            self._cache.put(rows_asked(keys, given), raw)
         return raw
 
-    async def _ask(self, keys: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
+    async def _ask(
+        self, keys: Sequence[Key], as_of_unix_us: int | NDArray[np.int64], given: Mapping[str, Sequence[Any]] | None
+    ) -> RawFeatures:
         if not self._breaker.allows():
             raise OnlineStoreUnavailableError("the online store is not available")
         try:
             async with asyncio.timeout(self._deadline_seconds):
-                raw = await self._features.read(keys, as_of_unix_us)
+                raw = await self._features.read(keys, as_of_unix_us, given)
         except TimeoutError:
             self._breaker.failed()
             raise DeadlineExceededError("the online store did not answer in time") from None
@@ -108,6 +115,11 @@ class _KeptRow(NamedTuple):
     unread: NDArray[np.bool_] | None
 
 
+def rows_asked(keys: Sequence[Key], given: Mapping[str, Sequence[Any]] | None) -> Sequence[Hashable]:
+    """What each of n rows is kept under: its key, and the request's values, which on-demand features are made of."""
+    return list(zip(keys, *given.values(), strict=True)) if given else keys
+
+
 class LastKnownGood:
     """The latest values of at most `size` entities, each kept for `max_age_seconds`.
 
@@ -118,12 +130,12 @@ class LastKnownGood:
     def __init__(self, size: int, max_age_seconds: float) -> None:
         self._size = size
         self._max_age_seconds = max_age_seconds
-        self._rows: OrderedDict[str, _KeptRow] = OrderedDict()
+        self._rows: OrderedDict[Hashable, _KeptRow] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def put(self, keys: Sequence[str], raw: RawFeatures) -> None:
+    def put(self, keys: Sequence[Hashable], raw: RawFeatures) -> None:
         """Keep n rows that have just been read."""
         now = time.monotonic()
         event_times = raw.event_times
@@ -140,7 +152,7 @@ class LastKnownGood:
         while len(self._rows) > self._size:
             self._rows.popitem(last=False)
 
-    def get(self, keys: Sequence[str]) -> RawFeatures | None:
+    def get(self, keys: Sequence[Hashable]) -> RawFeatures | None:
         """Return n rows with their `cached_seconds`; missing or old ones are `unread`. None if all are."""
         now = time.monotonic()
         rows = [self._rows.get(key) for key in keys]

@@ -10,8 +10,8 @@ from artefacts.addresses import Artefacts
 from artefacts.process.redaction import redacted
 from artefacts.redis_address import RedisAddress
 from contract import ContractError, ContractMismatchError, ModelContract, differences
-from contract.feature_schema import FeatureRegistry, read_feature_schema
 from contract.feature_union import FeatureUnion
+from contract.registry_schema import FeatureRegistry, read_feature_schema
 from service.errors import StartupError
 from service.features.compiled.connection import RedisConnection, refuse_unreadable_tls_files
 from service.features.compiled.plan import UnsupportedFeatureServiceError, compile_plan

@@ -1,24 +1,30 @@
 """The port to an online store: what the predictor needs of it, whichever reader is behind."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contract import RawFeatures
+from contract import Key, RawFeatures
 
 
 class OnlineFeatures(Protocol):
     """What the predictor needs of an online store."""
 
-    async def read(self, keys: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
+    async def read(
+        self,
+        keys: Sequence[Key],
+        as_of_unix_us: int | NDArray[np.int64],
+        given: Mapping[str, Sequence[Any]] | None = None,
+    ) -> RawFeatures:
         """Read the contract's features of n entities, one row each, in the order asked.
 
         Args:
-            keys: n ≥ 1 non-empty strings.
+            keys: n ≥ 1; texts are not empty.
             as_of_unix_us: the request's time, for request-time inputs; int64 (n,) where rows of several requests
                 are read together.
+            given: request input → n values that the requests gave; None if the contract asks for none.
 
         Raises:
             OnlineStoreUnavailableError: the store could not be read.

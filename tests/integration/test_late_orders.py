@@ -52,7 +52,7 @@ class Shop:
         data = TrainingData(self.artefacts, "churn_v1")
         entities = pd.DataFrame({"customer_id": [customer], "event_timestamp": pd.Timestamp(NOW)})
         entities["event_timestamp"] = entities["event_timestamp"].astype("datetime64[us, UTC]")
-        values = data.features_at(entities)[0]
+        values = data.features_at(entities).to_numpy(float)[0]
         return {f.name.split("__")[1]: float(v) for f, v in zip(data.schema.features, values, strict=True)}
 
 

@@ -139,8 +139,8 @@ def test_every_value_of_a_training_row_is_what_would_have_been_served_at_its_mom
     for each in compared.served:
         own = [position[customer] for customer in each.ids]
         assert len(own) > 15
-        np.testing.assert_array_equal(compared.rows.raw.values[own], each.raw.values)
-    assert np.isfinite(compared.rows.raw.values).all()
+        np.testing.assert_array_equal(compared.rows.columns.to_numpy(np.float64)[own], each.raw.values)
+    assert np.isfinite(compared.rows.columns.to_numpy(np.float64)).all()
 
 
 def test_views_are_as_old_in_training_as_they_are_when_they_are_served(compared: Compared) -> None:
@@ -164,8 +164,8 @@ def test_buyers_of_the_day_and_new_customers_of_the_day_are_among_them(compared:
 
     assert (compared.rows.groups["same_day"] & ~new).sum() > 20
     assert 10 < new.sum() < NEW, "who orders after their moment is not asked about"
-    assert (compared.rows.raw.values[new][:, windowed] == 0).all()
-    assert (compared.rows.raw.values[new, known] == 1).all()
+    assert (compared.rows.columns.to_numpy(np.float64)[new][:, windowed] == 0).all()
+    assert (compared.rows.columns.to_numpy(np.float64)[new, known] == 1).all()
 
 
 @pytest.mark.parametrize("days", [-1, 1])

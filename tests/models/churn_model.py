@@ -18,8 +18,8 @@ from contract import (
     TrainingDistribution,
     outputs_of,
 )
-from contract.feature_schema import read_feature_schema
 from contract.inputs import QUANTILES
+from contract.registry_schema import read_feature_schema
 from contract.tasks import TaskKind
 from jobs.feature_store import open_feature_store
 from scoring.models.imported_model import ImportedModel

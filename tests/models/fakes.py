@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ from contract import (
     FeatureSchema,
     FeatureSpec,
     Headline,
+    Key,
     ModelContract,
     MulticlassTask,
     RawFeatures,
@@ -247,23 +249,30 @@ class FakeOnlineFeatures:
     gate: reads wait until it is set; never set, the store never answers.
     failure: raised by every read.
     unreadable: customers whose stored row cannot be decoded.
-    asked, as_of: what each read was asked for, in order.
+    asked, as_of, given: what each read was asked for, in order.
     """
 
     contract: ModelContract
-    rows: Mapping[str, Rows]
+    rows: Mapping[Any, Rows]
     gate: asyncio.Event | None = None
     failure: Exception | None = None
     unreadable: frozenset[str] = frozenset()
-    asked: list[list[str]] = field(default_factory=list)
+    asked: list[list[Key]] = field(default_factory=list)
     as_of: list[int] = field(default_factory=list)
+    given: list[Mapping[str, Sequence[Any]] | None] = field(default_factory=list)
     closed: bool = False
 
-    async def read(self, keys: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
+    async def read(
+        self,
+        keys: Sequence[Key],
+        as_of_unix_us: int | NDArray[np.int64],
+        given: Mapping[str, Sequence[Any]] | None = None,
+    ) -> RawFeatures:
         """See `OnlineFeatures.read`."""
         times = np.broadcast_to(np.asarray(as_of_unix_us, dtype=np.int64), (len(keys),)).tolist()
         self.asked.append(list(keys))
         self.as_of.append(times[0])
+        self.given.append(given)
         if self.failure is not None:
             raise self.failure
         if self.gate is not None:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from contract import ModelContract
+from contract import ModelContract, TrainingDistribution
 from scoring.models.model_store import open_model
 from tests.models.fakes import store_model
 from training.churn.candidates import logistic
@@ -33,7 +33,11 @@ def main(tag: str, version: str) -> str:
 
 def _pipeline(contract: ModelContract, seed: int) -> Pipeline:
     random = np.random.default_rng(seed)
-    columns = {f.name: random.choice(f.distribution.quantiles, 400) for f in contract.inputs}
+    columns = {
+        f.name: random.choice(f.distribution.quantiles, 400)
+        for f in contract.inputs
+        if isinstance(f.distribution, TrainingDistribution)
+    }
     return logistic(seed=seed).fit(pd.DataFrame(columns, dtype=np.float32), random.random(400) < 0.3)
 
 

@@ -1,7 +1,7 @@
 """Makes training rows: labels, and features by the point-in-time join."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,11 @@ from artefacts.build_record import inputs_sha256
 from artefacts.cutoffs import Cutoffs
 from artefacts.offline_place import another_store, refusal
 from artefacts.process.redaction import redacted
-from contract import FeatureSchema, RawFeatures
-from contract.feature_schema import read_feature_schema
+from contract import FeatureInput, FeatureSchema, RawFeatures
+from contract.registry_schema import read_feature_schema
+from scoring.errors import FeatureColumnError
 from scoring.evaluation import Bools, Labels
+from scoring.feature_columns import encoded
 from training.data.label_windows import choose_cutoffs
 from training.data.view_times import row_times
 from training.errors import DatasetError
@@ -39,22 +41,39 @@ class LabelledRows:
     """n entities, each at a simulated request time after a cut-off.
 
     entities: the join keys and event_timestamp (the request time), n rows.
-    raw: feature values (n, k) in the feature service's order; the join has enforced the TTLs.
+    columns: values of the features, as Feast gives them: n rows, a column per feature reference, in the feature
+        service's order; the join has enforced the TTLs.
     labels: (n,), as the task's metrics take them.
     groups: name → mask (n,), from the label source.
     """
 
     entities: pd.DataFrame
-    raw: RawFeatures
+    columns: pd.DataFrame
     labels: Labels
     groups: Mapping[str, Bools]
 
     @property
-    def fingerprint(self) -> str:
+    def as_of(self) -> NDArray[np.float64]:
+        """Request times in unix seconds, (n,)."""
+        seconds: NDArray[np.float64] = self.entities["event_timestamp"].astype("int64").to_numpy() / 1e6
+        return seconds
+
+    def raw(self, inputs: Sequence[FeatureInput]) -> RawFeatures:
+        """The values as `contract.Resolver` takes them.
+
+        Raises:
+            DatasetError: a column holds values of another type than the input.
+        """
+        try:
+            return RawFeatures(encoded(self.columns, inputs), event_times=None)
+        except FeatureColumnError as error:
+            raise DatasetError(str(error)) from None
+
+    def fingerprint(self, inputs: Sequence[FeatureInput]) -> str:
         """sha256 of the rows: ids, request times, values and labels."""
         digest = hashlib.sha256()
         digest.update(pd.util.hash_pandas_object(self.entities, index=False).to_numpy().tobytes())
-        digest.update(np.ascontiguousarray(self.raw.values).tobytes())
+        digest.update(np.ascontiguousarray(self.raw(inputs).values).tobytes())
         digest.update(self.labels.tobytes())
         return digest.hexdigest()
 
@@ -104,7 +123,7 @@ class TrainingData:
         groups = [name for name in map(str, labelled.columns) if name not in (*entities, task.target)]
         return LabelledRows(
             entities=entities,
-            raw=RawFeatures(values=self.features_at(entities), event_times=None),
+            columns=self.features_at(entities),
             labels=labels,
             groups={name: labelled[name].to_numpy(dtype=bool) for name in groups},
         )
@@ -115,8 +134,8 @@ class TrainingData:
             raise DatasetError(f"labels: the rows of {cutoff:%Y-%m-%d} have no column {missing[0]!r}")
         return rows
 
-    def features_at(self, entities: pd.DataFrame) -> NDArray[np.float64]:
-        """Point-in-time join: float64 (n, k) in the order of `entities` and of the feature service.
+    def features_at(self, entities: pd.DataFrame) -> pd.DataFrame:
+        """Point-in-time join: n rows in the order of `entities`, a column per feature reference.
 
         Args:
             entities: the join keys and event_timestamp (datetime64[us, UTC]), n distinct rows.
@@ -136,8 +155,7 @@ class TrainingData:
         ordered = entity_rows[keys].merge(joined, on=keys, how="left", validate="one_to_one")
         if len(joined) != len(entity_rows):
             raise DatasetError(f"the point-in-time join returned {len(joined)} rows for {len(entity_rows)}")
-        names = [feature.name for feature in self.schema.features]
-        return np.column_stack([ordered[name].astype(np.float64).to_numpy() for name in names])
+        return ordered[list(dict.fromkeys(feature.reference for feature in self.schema.features))]
 
     def view_ages(self, entities: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
         """View → age of the row that `features_at` uses: hours (n,), NaN without a row.

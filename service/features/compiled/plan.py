@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from contract import Key
 from contract.feature_union import FeatureUnion, InputGroup
 from scoring.feast.on_demand import OnDemandView, compile_on_demand, is_renamed, obstacles
 from service.errors import StartupError
@@ -63,7 +64,7 @@ class ReadPlan:
 
     join_key: str
     project: str
-    key: Callable[[str], bytes]
+    key: Callable[[Key], bytes]
     fields: tuple[bytes, ...]
     views: int
     columns: int
@@ -139,7 +140,7 @@ def compile_plan(store: "FeatureStore", union: FeatureUnion, connection_string: 
         views=len(union.views),
         columns=len(union.features),
         groups=groups,
-        request_inputs=tuple(r.name for r in union.request_inputs),
+        request_inputs=tuple(r.name for r in union.request_inputs if r.filled_by != "request"),
         read_value=read_value,
         read_number=read_number,
         read_timestamp=read_timestamp,

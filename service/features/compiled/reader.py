@@ -6,7 +6,7 @@ null to on-demand code, not 0, and that code sees only the inputs that it declar
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artefacts.newest_snapshot import FIELD, key_of, unix_seconds
-from contract import RawFeatures
+from contract import Key, RawFeatures
 from scoring.feast.on_demand import OnDemandView
 from service.features.compiled.decoding import OTHER_FORM, Stored, TimestampDecoder, UnreadableValueError, ValueDecoder
 from service.features.compiled.pipe import pack
@@ -52,14 +52,23 @@ class RedisFeatures:
         self._head = b"*%d\r\n$5\r\nHMGET\r\n$" % (2 + len(plan.fields))
         self._tail = b"\r\n" + pack(*plan.fields).split(b"\r\n", 1)[1]
 
-    async def read(self, keys: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
+    async def read(
+        self,
+        keys: Sequence[Key],
+        as_of_unix_us: int | NDArray[np.int64],
+        given: Mapping[str, Sequence[Any]] | None = None,
+    ) -> RawFeatures:
         """See `OnlineFeatures.read`."""
         as_of = np.broadcast_to(np.asarray(as_of_unix_us, dtype=np.int64), (len(keys),))
+        columns = self._given(keys, as_of, given or {})
         if len(keys) <= _CHUNK:
-            return await self._read(keys, as_of)
+            return await self._read(keys, columns)
         chunks = [slice(start, start + _CHUNK) for start in range(0, len(keys), _CHUNK)]
         # All at once: Redis looks up the next chunk while this process decodes the last.
-        reading = [asyncio.ensure_future(self._read(keys[chunk], as_of[chunk])) for chunk in chunks]
+        reading = [
+            asyncio.ensure_future(self._read(keys[chunk], {name: column[chunk] for name, column in columns.items()}))
+            for chunk in chunks
+        ]
         try:
             return RawFeatures.joined(await asyncio.gather(*reading))
         except BaseException:
@@ -77,21 +86,21 @@ class RedisFeatures:
         (found,) = await self._connection.execute(pack(b"HMGET", key, FIELD.encode()), 1)
         return unix_seconds(found[0]) if isinstance(found, list) else None
 
-    async def _read(self, keys: Sequence[str], as_of: NDArray[np.int64]) -> RawFeatures:
+    async def _read(self, keys: Sequence[Key], given: dict[str, list[Any]]) -> RawFeatures:
         redis_keys = map(self._plan.key, keys)
         head, tail = self._head, self._tail
         commands = b"".join([b"%b%d\r\n%b%b" % (head, len(key), key, tail) for key in redis_keys])
         replies = await self._connection.execute(commands, len(keys))
         try:
-            return self._decode(replies, keys, as_of)
+            return self._decode(replies, given)
         except Exception:
-            return await self._decode_the_readable(replies, keys, as_of)
+            return await self._decode_the_readable(replies, given)
 
-    def _decode(self, replies: Sequence[Any], keys: Sequence[str], as_of: NDArray[np.int64]) -> RawFeatures:
+    def _decode(self, replies: Sequence[Any], given: dict[str, list[Any]]) -> RawFeatures:
         if set(map(type, replies)) != {list} or set(map(len, replies)) != {len(self._plan.fields)}:
             raise UnreadableValueError(OTHER_FORM)
         fields: list[tuple[Stored, ...]] = list(zip(*replies, strict=True))
-        raw, given = self._nothing_yet(keys), self._given(keys, as_of)
+        raw = self._nothing_yet(len(replies))
         for inputs in self._plan.groups:
             self._fill(raw, inputs, fields, given)
         return raw
@@ -99,18 +108,19 @@ class RedisFeatures:
     def _is_row(self, reply: Any) -> bool:
         return type(reply) is list and len(reply) == len(self._plan.fields)
 
-    def _nothing_yet(self, keys: Sequence[str]) -> RawFeatures:
-        n = len(keys)
+    def _nothing_yet(self, n: int) -> RawFeatures:
         return RawFeatures(np.full((n, self._plan.columns), np.nan), np.full((n, self._plan.views), np.nan))
 
-    def _given(self, keys: Sequence[str], as_of: NDArray[np.int64]) -> dict[str, list[Any]]:
+    def _given(
+        self, keys: Sequence[Key], as_of: NDArray[np.int64], values: Mapping[str, Sequence[Any]]
+    ) -> dict[str, list[Any]]:
+        """What on-demand code takes beside stored values: the key, the request's time, and the request's values."""
         given: dict[str, list[Any]] = {self._plan.join_key: list(keys)}
         given.update((name, as_of.tolist()) for name in self._plan.request_inputs)
+        given.update((name, list(column)) for name, column in values.items())
         return given
 
-    async def _decode_the_readable(
-        self, replies: Sequence[Any], keys: Sequence[str], as_of: NDArray[np.int64]
-    ) -> RawFeatures:
+    async def _decode_the_readable(self, replies: Sequence[Any], given: dict[str, list[Any]]) -> RawFeatures:
         """Decode row by row where needed: faulty rows become `unread`, the others are decoded.
 
         Raises:
@@ -126,7 +136,7 @@ class RedisFeatures:
         nothing = (None,) * len(self._plan.fields)
         rows = [nothing if found.unread[row] else reply for row, reply in enumerate(replies)]
         fields: list[tuple[Stored, ...]] = list(zip(*rows, strict=True))
-        raw, given = self._nothing_yet(keys), self._given(keys, as_of)
+        raw = self._nothing_yet(n)
         unread = np.zeros(raw.values.shape, dtype=bool)
         for inputs in self._plan.groups:
             of_group = found if inputs is self._plan.groups[0] else Findings(n, found.unread)

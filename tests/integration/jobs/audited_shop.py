@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from artefacts.addresses import PROJECT_ROOT, Artefacts
-from contract import RawFeatures
+from contract import Key, RawFeatures
 from jobs.feature_store import apply
 from jobs.features.build import build_features
 from jobs.materialization.materialize import materialize
@@ -223,11 +223,16 @@ class FailsLater:
     features: OnlineFeatures
     reads: int = 0
 
-    async def read(self, keys: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
+    async def read(
+        self,
+        keys: Sequence[Key],
+        as_of_unix_us: int | NDArray[np.int64],
+        given: Mapping[str, Sequence[Any]] | None = None,
+    ) -> RawFeatures:
         self.reads += 1
         if self.reads > 1:
             raise OnlineStoreUnavailableError("planted")
-        return await self.features.read(keys, as_of_unix_us)
+        return await self.features.read(keys, as_of_unix_us, given)
 
     async def close(self) -> None:
         await self.features.close()

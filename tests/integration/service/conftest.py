@@ -11,7 +11,7 @@ import pytest
 
 from artefacts.addresses import Artefacts
 from contract import FeatureSchema, ModelContract
-from contract.feature_schema import read_feature_schema
+from contract.registry_schema import read_feature_schema
 from jobs.local import embedded_redis
 from service.features.opening import OpenedFeast, open_feast
 from tests.models.fakes import Rows, small_contract

@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from artefacts.cutoffs import Cutoffs
-from contract import FeatureSchema, RawFeatures
+from contract import FeatureSchema
 from contract.tasks import TaskKind
 from tests.integration.training.conftest import NAME, SETTINGS, Registry, customers
 from training import register_onnx, splits
@@ -72,7 +72,7 @@ def data_of(schema: FeatureSchema) -> type:
                 "regression": spend.to_numpy(np.float64),
             }
             ids = pd.DataFrame({"customer_id": [f"{n:05d}" for n in range(len(matrix))], "event_timestamp": times[0]})
-            return LabelledRows(ids, RawFeatures(matrix.to_numpy(np.float64), None), labels[task.kind], {})
+            return LabelledRows(ids, matrix.astype(np.float64), labels[task.kind], {})
 
     return Data
 

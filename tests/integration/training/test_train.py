@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from artefacts.cutoffs import Cutoffs
-from contract import ModelContract, RawFeatures
+from contract import ModelContract
 from contract.histogram import Histogram
 from contract.inputs import COUNTED_AT
 from tests.integration.training.conftest import NAME, Registry, customers
@@ -49,7 +49,7 @@ def test_a_build_that_comes_while_a_model_is_trained_is_still_new_data(
             build(models, f"newer than {times[0]}")
             matrix, churned = customers(names, seed=times[0].month)
             ids = pd.DataFrame({"customer_id": [str(n) for n in range(len(matrix))], "event_timestamp": times[0]})
-            return LabelledRows(ids, RawFeatures(matrix.to_numpy(np.float64), None), churned, {"same_day": churned})
+            return LabelledRows(ids, matrix.astype(np.float64), churned, {"same_day": churned})
 
     cutoffs = Cutoffs((NOW - timedelta(days=270),), NOW - timedelta(days=180), NOW - timedelta(days=90))
     monkeypatch.setattr(splits, "TrainingData", Data)

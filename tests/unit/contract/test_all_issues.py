@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract import RawFeatures, Resolver, SourceView
-from contract.resolve import STATE_WORDS
+from contract.resolved import STATE_WORDS
 from tests.unit.contract.builders import feature
 
 NOW, TTL = 1_700_000_000.0, 60.0

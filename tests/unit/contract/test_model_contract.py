@@ -107,7 +107,7 @@ def test_a_contract_of_a_later_schema_is_refused_as_such() -> None:
         (("inputs", 1, "surprise"), 1, "inputs.1.surprise"),
         (("inputs", 0, "dtype"), "decimal", "inputs.0.dtype"),
         (("inputs", 0, "default"), None, "inputs.0.default"),
-        (("inputs", 2, "distribution", "quantiles"), [1.0], "inputs.2.distribution.quantiles"),
+        (("inputs", 2, "distribution", "quantiles"), [1.0], "inputs.2.distribution.numeric.quantiles"),
         (("inputs",), [], "inputs"),
         (("task", "threshold", "value"), 1.5, "task.binary.threshold.value"),
         (("task", "kind"), "ranking", "task"),

@@ -23,7 +23,7 @@ from tests.unit.contract.builders import columns_of, contract, feature, taken
 
 NOW = 1_700_000_000.0
 TTL = 60.0
-FRESH, STALE, MISSING, OVERRIDDEN = FeatureState
+FRESH, STALE, MISSING, OVERRIDDEN, UNSEEN = FeatureState
 VIEWS = (SourceView(name="v", ttl_seconds=TTL), SourceView(name="w", ttl_seconds=None))
 
 

@@ -25,7 +25,7 @@ from tests.unit.contract.builders import columns_of, feature, taken
 
 NOW = 1_700_000_000.0
 TTL = 60.0
-FRESH, STALE, MISSING, OVERRIDDEN = FeatureState
+FRESH, STALE, MISSING, OVERRIDDEN, UNSEEN = FeatureState
 
 
 @dataclass(frozen=True)
@@ -123,10 +123,11 @@ def slowly(case: Asked) -> ResolvedFeatures:
             if column in case.overrides:
                 state, seen, defaulted, refuses = OVERRIDDEN, case.overrides[column], False, False
             elif ahead or not math.isfinite(value):
-                state, seen, defaulted, refuses = MISSING, spec.default, True, spec.on_missing == "refuse"
+                state, seen, defaulted, refuses = MISSING, float(spec.default or 0), True, spec.on_missing == "refuse"
             elif stale:
                 defaulted = spec.on_stale != "use_value"
-                state, seen, refuses = STALE, spec.default if defaulted else value, spec.on_stale == "refuse"
+                seen = float(spec.default or 0) if defaulted else value
+                state, refuses = STALE, spec.on_stale == "refuse"
             else:
                 state, seen, defaulted, refuses = FRESH, value, False, False
             done.matrix[row, column] = seen

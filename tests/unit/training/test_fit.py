@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from contract import RawFeatures
 from scoring.evaluation import Labels
 from training.data.dataset import LabelledRows
 from training.errors import DatasetError
@@ -18,8 +17,8 @@ ORDERS = Multiclass("orders", ("none", "one", "more"))
 
 def split(labels: Labels) -> Split:
     matrix = pd.DataFrame({"x": np.arange(len(labels), dtype=np.float32)})
-    rows = LabelledRows(pd.DataFrame(), RawFeatures(matrix.to_numpy(np.float64), None), labels, {})
-    return Split.of(rows, matrix, {"early": at_most("x", 19)})
+    rows = LabelledRows(pd.DataFrame(), matrix.astype(np.float64), labels, {})
+    return Split.of(rows, matrix, (), {"early": at_most("x", 19)})
 
 
 def test_a_split_has_a_mask_for_each_population_and_for_all() -> None:

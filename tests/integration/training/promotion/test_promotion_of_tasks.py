@@ -15,7 +15,7 @@ from bentoml._internal.models import ModelStore
 
 from artefacts.addresses import Artefacts
 from artefacts.cutoffs import Cutoffs
-from contract import FeatureSchema, RawFeatures
+from contract import FeatureSchema
 from jobs.feature_store import apply
 from scoring.models.model_store import open_model
 from tests.models.churn_model import churn_contract
@@ -121,7 +121,7 @@ def trained(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
             if shuffled[0] and times[0] != NOW - timedelta(days=91):
                 labels = random.permutation(labels)
             ids = pd.DataFrame({"customer_id": [str(n) for n in range(ROWS)], "event_timestamp": times[0]})
-            return LabelledRows(ids, RawFeatures(matrix.to_numpy(np.float64), None), labels, {})
+            return LabelledRows(ids, matrix.astype(np.float64), labels, {})
 
     cutoffs = Cutoffs((NOW - timedelta(days=273),), NOW - timedelta(days=182), NOW - timedelta(days=91))
     monkeypatch.setattr(splits, "TrainingData", Data)

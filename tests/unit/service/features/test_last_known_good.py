@@ -1,15 +1,16 @@
 """Where it is asked for, values of earlier reads stand in for a store that cannot be read, and say so."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from contract import RawFeatures
+from contract import Key, RawFeatures
 from service.errors import OnlineStoreUnavailableError
 from service.features import guard as guarded_features
 from service.features.guard import LastKnownGood
@@ -94,8 +95,10 @@ async def test_what_only_a_challenger_reads_and_was_not_believed_is_not_believed
     guarded = Guarded(cache=LastKnownGood(10, 60.0))
     whole = guarded.store.read
 
-    async def without_spend(keys: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
-        raw = await whole(keys, as_of_unix_us)
+    async def without_spend(
+        keys: Sequence[Key], as_of_unix_us: int | NDArray[np.int64], given: Mapping[str, Sequence[Any]] | None = None
+    ) -> RawFeatures:
+        raw = await whole(keys, as_of_unix_us, given)
         unread = np.zeros(raw.values.shape, dtype=bool)
         unread[0, COLUMN[SPEND]] = True
         return replace(raw, unread=unread)

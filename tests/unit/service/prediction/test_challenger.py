@@ -2,9 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from sklearn.pipeline import Pipeline
 
 from artefacts.challenger_file import Mode
-from contract import ModelContract, RawFeatures
+from contract import Key, ModelContract, RawFeatures
 from contract.feature_union import FeatureUnion, UnionPart
 from scoring.inference_log import Answers
 from scoring.models.imported_model import ImportedModel
@@ -312,8 +313,10 @@ def give_the_canary_an_unread_input(live: Both) -> None:
     """Let the challenger take its order count from a column of its own, which cannot be read."""
     whole = live.store.read
 
-    async def with_an_unread_column(keys: Sequence[str], as_of_unix_us: int | NDArray[np.int64]) -> RawFeatures:
-        raw = await whole(keys, as_of_unix_us)
+    async def with_an_unread_column(
+        keys: Sequence[Key], as_of_unix_us: int | NDArray[np.int64], given: Mapping[str, Sequence[Any]] | None = None
+    ) -> RawFeatures:
+        raw = await whole(keys, as_of_unix_us, given)
         unread = np.zeros(raw.values.shape, dtype=bool) if raw.unread is None else raw.unread
         return replace(
             raw,

@@ -1,0 +1,90 @@
+"""Columns of a point-in-time join or of a batch → the numbers that `contract.resolve` takes.
+
+Training, batch scoring and audits encode by these functions, and the online readers agree with them: see the parity
+tests.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from contract import FeatureInput, FeatureSpec
+from scoring.errors import FeatureColumnError
+
+Floats = NDArray[np.float64]
+
+
+def encoded(columns: Mapping[str, "pd.Series[Any]"] | pd.DataFrame, inputs: Sequence[FeatureInput]) -> Floats:
+    """The raw values of n rows: float64 (n, k) in the order of `inputs`, as `RawFeatures` has them.
+
+    Args:
+        columns: feature reference → column of n values, as Feast gives it.
+
+    Raises:
+        FeatureColumnError: a column holds values of another type than the input.
+    """
+    made = []
+    for given in inputs:
+        column = columns[given.reference]
+        if given.codes is None:
+            made.append(numbers_of(column, given))
+        else:
+            made.append(given.codes.codes(categories_of(column, given)))
+    return np.column_stack(made)
+
+
+def numbers_of(column: "pd.Series[Any]", given: FeatureSpec) -> Floats:
+    """A column of n numbers, times (unix seconds) or arrays (one of their elements): float64 (n,), NaN for null.
+
+    Raises:
+        FeatureColumnError: see `encoded`.
+    """
+    try:
+        if given.kind == "age":
+            return _unix_seconds(column)
+        if given.element is None:
+            return np.asarray(column.astype(np.float64))
+        return np.array([_element(value, given.element) for value in column], dtype=np.float64)
+    except (TypeError, ValueError, IndexError) as error:
+        said = (str(error).splitlines() or [""])[0]
+        raise FeatureColumnError(f"feature {given.reference!r}: its values are not {given.dtype}: {said}") from None
+
+
+def categories_of(column: "pd.Series[Any]", given: FeatureSpec) -> list[str | int | None]:
+    """A column of n categories; None for null.
+
+    Raises:
+        FeatureColumnError: see `encoded`.
+    """
+    values: list[Any] = [None if value is None or value != value else value for value in column.tolist()]
+    expected = str if given.dtype == "string" else (int, float, np.integer)
+    wrong = next((value for value in values if value is not None and not isinstance(value, expected)), None)
+    if wrong is not None or (given.dtype != "string" and any(isinstance(value, bool) for value in values)):
+        raise FeatureColumnError(
+            f"feature {given.reference!r}: its values are not {given.dtype}, but {type(wrong).__name__}"
+        )
+    if given.dtype == "string":
+        return values
+    return [None if value is None else int(value) for value in values]
+
+
+def _unix_seconds(column: "pd.Series[Any]") -> Floats:
+    """Whole seconds since 1970: the online store keeps no more of a timestamp."""
+    if not pd.api.types.is_datetime64_any_dtype(column):
+        column = pd.to_datetime(column, utc=True)
+    if column.dt.tz is None:
+        column = column.dt.tz_localize("UTC")
+    at_us = column.dt.as_unit("us").astype("int64").to_numpy()
+    seconds: Floats = np.floor_divide(at_us, 1_000_000).astype(np.float64)
+    seconds[column.isna().to_numpy()] = np.nan
+    return seconds
+
+
+def _element(value: Any, at: int) -> float:
+    if value is None or (isinstance(value, float) and value != value):
+        return np.nan
+    element = value[at]
+    return np.nan if element is None else float(element)
