@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from contract import Key
 from contract.feature_union import FeatureUnion, InputGroup
 from scoring.feast.on_demand import OnDemandView, compile_on_demand, is_renamed, obstacles
 from service.errors import StartupError
@@ -64,7 +63,7 @@ class ReadPlan:
 
     join_key: str
     project: str
-    key: Callable[[Key], bytes]
+    key: Callable[[Any], bytes]
     fields: tuple[bytes, ...]
     views: int
     columns: int
