@@ -20,7 +20,7 @@ ROUNDS ?= 3
 SECONDS ?= 2
 USE_CASE ?= training/churn
 GOALS := $(MAKECMDGOALS)
-VALUES_OF := AS_OF BASELINE BENTO BUILDER COMPLETE CONTRACTS DAYS ENGINE ENTITIES FEAST_REGISTRY FORCE FULL GOALS HOST ID_KEY_FILE IMAGE INCOMING JOBS_IMAGE KEYS_FILE \
+VALUES_OF := AS_OF BASELINE BENTO BUILDER COMPLETE CONTRACTS DAYS ENGINE ENTITIES EXTRA FEAST_REGISTRY FORCE FULL GOALS HOST ID_KEY_FILE IMAGE INCOMING JOBS_IMAGE KEYS_FILE \
 	LABELS LARGEST LINES MAX_AUC_LOSS MAX_FAULTS MAX_LOSS MAX_MOVED MAX_UNEXPLAINED MLFLOW_PORT MODE MODEL MODEL_TAG_PATH NAME NAMESPACE OFFLINE_STORE_DIR \
 	OFFLINE_STORE_TYPE ONCE OPTIONS ORDERS ORDERS_PATH OUT PORT PYTHON REASON REFERENCE_DATE RELEASE REPLACE REQUEST ROUNDS ROW SAMPLE SCORES SECONDS SEED SHARE SINCE SIZES \
 	SOURCE STREAMED_ORDERS_DIR SYNTHETIC TAKE_OVER TESTS TO TRAINING_LABEL_DAYS UNTIL USE_CASE VALUES VENV VERSION
@@ -245,8 +245,8 @@ api-key: installed ## a new API key, shown once: NAME=shop [KEYS_FILE=.api_keys]
 build: imported ## a Bento with the pinned model, labelled with version and commit
 	@$(BIN)/bentoml build --arg use_case=$(CASE) --label "version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
 		--label "commit=$$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null)"
-containerize: installed ## an OCI image of a built Bento [BENTO=<use case>:latest] [BUILDER=docker|podman|buildah] [OPTIONS="--network=host"]
-	@$(PY) -m deploy.image.containerize $(call options,BENTO BUILDER) -- $$OPTIONS
+containerize: installed ## an OCI image of a built Bento [BENTO=<use case>:latest] [BUILDER=docker|podman|buildah] [EXTRA="psycopg psycopg-binary psycopg-pool"] [OPTIONS="--network=host"]
+	@$(PY) -m deploy.image.containerize $(call options,BENTO BUILDER EXTRA) -- $$OPTIONS
 jobs-image: installed ## the image of jobs, training and MLflow's server: <use case>-jobs:latest [BUILDER=…] [OPTIONS=…]
 	@$(PY) -m deploy.image.jobs_image $(call options,BUILDER) -- $$OPTIONS
 image-size: installed ## what takes up the image's room [BENTO=…] [BUILDER=…]

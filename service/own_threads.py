@@ -6,10 +6,44 @@ The event loop resolves host names in the shared threads, and waits for them whe
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import copy_context
 from typing import TypeVar
 
 Result = TypeVar("Result")
+
+
+class OwnThreads:
+    """Runs work in threads of its own, at most `limit` at once. Further calls wait.
+
+    A call that is cancelled leaves its thread running, and its place taken until the work ends.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._places = asyncio.Semaphore(limit)
+
+    async def run(self, work: Callable[..., Result], *arguments: object) -> Result:
+        """Call `work` in a daemon thread. Raises as `in_own_thread`."""
+        await self._places.acquire()
+        loop = asyncio.get_running_loop()
+
+        has_begun = False
+
+        def working() -> Result:
+            nonlocal has_begun
+            has_begun = True
+            try:
+                return work(*arguments)
+            finally:
+                with suppress(RuntimeError):  # the loop has been closed meanwhile
+                    loop.call_soon_threadsafe(self._places.release)
+
+        try:
+            return await in_own_thread(working)
+        except RuntimeError:
+            if not has_begun:  # the system has no thread to give
+                self._places.release()
+            raise
 
 
 class EndedItselfError(Exception):

@@ -83,11 +83,12 @@ def authorities(environ: Mapping[str, str]) -> Path | None:
     return None
 
 
-def containerize(builder: Builder, bento: "Bento", image: str, options: Sequence[str]) -> None:
+def containerize(builder: Builder, bento: "Bento", image: str, options: Sequence[str], extra: str = "") -> None:
     """Build the image.
 
     Args:
         image: its tag; `GET /model` returns it.
+        extra: packages beyond the lock, as pip takes them, e.g. those of another online store.
         options: further options of the builder.
 
     Raises:
@@ -104,6 +105,7 @@ def containerize(builder: Builder, bento: "Bento", image: str, options: Sequence
             [
                 *index_secrets(secrets),
                 f"--build-arg=IMAGE={image}",
+                *([f"--build-arg=EXTRA={extra}"] if extra else []),
                 *(f"--label={name}={value}" for name, value in labels(bento).items()),
                 *options,
             ],
@@ -151,13 +153,14 @@ def size_table(found: Any, whole: int) -> str:
 @click.command("python -m deploy.image.containerize", help=__doc__)
 @bento_option
 @builder_option
+@click.option("--extra", default="", help="Packages beyond the lock, e.g. those of another online store.")
 @click.option("--size-only", is_flag=True, help="Build nothing, look into the image that is there.")
 @options_argument
-def _command(bento: str, builder: str, size_only: bool, options: tuple[str, ...]) -> None:
+def _command(bento: str, builder: str, extra: str, size_only: bool, options: tuple[str, ...]) -> None:
     found_builder, built = find_builder(builder), built_bento(bento)
     image = str(built.tag)
     if not size_only:
-        containerize(found_builder, built, image, options)
+        containerize(found_builder, built, image, options, extra)
         sys.stdout.write(f"{image}, by {found_builder.name}\n")
     sys.stdout.write(size_table(contents(found_builder, image), found_builder.bytes_of(image)) + "\n")
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 from feast import FeatureStore, FeatureView
-from feast.errors import FeastObjectNotFoundException, FeatureViewNotFoundException
+from feast.errors import FeastModuleImportError, FeastObjectNotFoundException, FeatureViewNotFoundException
 from feast.repo_config import FeastConfigBaseModel, FeastConfigError, RegistryConfig, RepoConfig
 from feast.utils import get_default_yaml_file_path
 from pydantic import ValidationError
@@ -60,12 +60,17 @@ def open_store(repo: Path, artefacts: Artefacts, redis_options: Mapping[str, str
     return FeatureStore(repo_path=str(repo), config=read_config(repo, artefacts.feast_environment(redis_options)))
 
 
-def open_online_store(repo: Path, addresses: Mapping[str, str], registry: RegistryConfig) -> FeatureStore:
+def open_online_store(
+    repo: Path,
+    addresses: Mapping[str, str],
+    registry: RegistryConfig,
+    online_store: Mapping[str, Any] | None = None,
+) -> FeatureStore:
     """Open a feature repository with another registry than the YAML's and without its offline store.
 
     Args and raises as `read_config`.
     """
-    config = read_config(repo, addresses, reads_offline=False, registry=registry)
+    config = read_config(repo, addresses, reads_offline=False, registry=registry, online_store=online_store)
     return FeatureStore(repo_path=str(repo), config=config)
 
 
@@ -75,6 +80,7 @@ def read_config(
     *,
     reads_offline: bool = True,
     registry: RegistryConfig | None = None,
+    online_store: Mapping[str, Any] | None = None,
 ) -> RepoConfig:
     """Read a repository's YAML as Feast does.
 
@@ -86,23 +92,30 @@ def read_config(
         addresses: values of variables in the YAML; the environment has the others.
         reads_offline: False leaves the offline store out.
         registry: replaces the YAML's registry.
+        online_store: replaces the YAML's online store.
 
     Raises:
         OSError: the YAML file cannot be read.
-        FeastConfigError: the YAML is not a valid configuration of Feast.
+        FeastConfigError: the YAML is not a valid configuration of Feast, or names a store whose package is missing.
     """
     _silence()
+    # Feast writes event times to PostgreSQL without their zone, which the session's then stands for.
+    os.environ.setdefault("PGTZ", "UTC")
     file = get_default_yaml_file_path(repo)
     said: dict[str, Any] = yaml.safe_load(_expanded(read_small_text(file), {**os.environ, **addresses}))
     if not reads_offline:
         said["offline_store"] = NoOfflineStoreConfig()
     if registry is not None:
         said["registry"] = registry
+    if online_store is not None:
+        said["online_store"] = dict(online_store)
     try:
         config = RepoConfig(**said)
     except ValidationError as error:
         problem = first_problem(error)  # without the value: it may hold a password
         raise FeastConfigError(f"{problem.where}: {problem.what}", file) from None
+    except FeastModuleImportError as error:
+        raise FeastConfigError(f"a store's package is not installed: {_missing_package(error)}", file) from None
     config.repo_path = repo
     return config
 
@@ -135,6 +148,12 @@ def note_materialized(store: FeatureStore, view: FeatureView, since: datetime, u
     with suppress(FeatureViewNotFoundException):  # the view was taken out meanwhile
         store.registry.refresh(store.project)  # else Feast writes the registry as it was when the store was opened
         store.registry.apply_materialization(view, store.project, since, until)
+
+
+def _missing_package(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error)
 
 
 def _expanded(text: str, variables: Mapping[str, str]) -> str:

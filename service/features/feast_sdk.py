@@ -1,30 +1,22 @@
 """Reads features through Feast's SDK, where no compiled plan can be made. It is several times slower."""
 
 import asyncio
-import errno
-import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import redis
 from numpy.typing import NDArray
-from redis.exceptions import RedisClusterException
 
-from artefacts.newest_snapshot import FIELD, key_of, unix_seconds
 from contract import Key, RawFeatures
 from contract.feature_union import FeatureUnion
 from service.errors import OnlineStoreUnavailableError
-from service.features.compiled.reply_stream import HOW_TO_ALLOW_PROOFS
-from service.features.proved_redis import MixedUpRepliesError, ProofNotAllowedError, prove_replies
+from service.features.feast_calls import FeastCalls
 from service.features.unreadable_rows import Findings
 
 if TYPE_CHECKING:
     from feast import FeatureStore
-
-logger = logging.getLogger(__name__)
 
 _CHUNK = 100
 """Ids looked up in one call of the SDK, which then decodes for about 15 ms without a pause."""
@@ -57,11 +49,12 @@ class FeastOnlineFeatures:
     - One entity's invalid bytes make the whole batch fail, so the batch is halved until those entities are found.
     """
 
-    def __init__(self, store: "FeatureStore", union: FeatureUnion) -> None:
+    def __init__(self, store: "FeatureStore", union: FeatureUnion, reopened: "Callable[[], FeatureStore]") -> None:
         from scoring.feast import values as feast_values  # imports feast
 
         self._number, self._unix_seconds = feast_values.number, feast_values.row_unix_seconds
         self._store = store
+        self._calls = FeastCalls(store, reopened)
         # Resolved once: looking it up takes milliseconds.
         (service,) = union.feature_services
         self._service = store.get_feature_service(service)
@@ -75,8 +68,6 @@ class FeastOnlineFeatures:
             next(f.field_name for f in union.offered if f.view == view): position
             for view, position in self._views.items()
         }
-        self._client: Any = None
-        self._is_prepared = False
 
     async def read(
         self,
@@ -140,10 +131,9 @@ class FeastOnlineFeatures:
         rows: dict[str, Any] = {self._join_key: list(keys)}
         rows.update({name: as_of_unix_us for name in self._request_inputs})
         rows.update({name: list(column) for name, column in given.items()})
-        response = await self._asked(self._service, rows)
+        proto = await self._calls.values(self._service, rows)
         values = np.full((n, len(self._columns)), np.nan)
         event_times = np.full((n, len(self._views)), np.nan)
-        proto = response.proto
         for name, result in zip(proto.metadata.feature_names.val, proto.results, strict=True):
             if (column := self._columns.get(name)) is not None:
                 values[:, column] = [self._number(value) for value in result.values]
@@ -151,49 +141,16 @@ class FeastOnlineFeatures:
                 event_times[:, view] = [self._unix_seconds(at) for at in result.event_timestamps]
         return values, event_times
 
-    async def _asked(self, features: Any, rows: dict[str, Any], *, full_names: bool = False) -> Any:
-        try:
-            if not self._is_prepared:
-                await self._prepare_client()
-            try:
-                return await self._look_up(features, rows, full_names)
-            except MixedUpRepliesError:
-                logger.warning("online store: replies to something else; they are read again on another connection")
-                return await self._look_up(features, rows, full_names)
-        except (redis.RedisError, RedisClusterException, OSError) as error:  # the second is not derived from the first
-            if isinstance(error, OSError) and error.errno == errno.EOVERFLOW:
-                raise ValueError("an event time that no calendar holds") from None  # of this machine's C library
-            what = type(error).__name__
-            if isinstance(error, ProofNotAllowedError):
-                what = f"NoPermissionError ({HOW_TO_ALLOW_PROOFS})"
-            logger.warning("online store unavailable: %s", what)
-            raise OnlineStoreUnavailableError("the online store is not available") from error
-
-    async def _look_up(self, features: Any, rows: dict[str, Any], full_names: bool) -> Any:
-        return await self._store.get_online_features_async(
-            features=features, entity_rows=rows, full_feature_names=full_names
-        )
-
-    async def _prepare_client(self) -> None:
-        """Before its first use, have Feast's client of Redis prove its replies."""
-        from scoring.feast.store import redis_client
-
-        client = await redis_client(self._store)
-        if client is not None:
-            prove_replies(client)
-        self._client, self._is_prepared = client, True
-
     async def _is_sound(self, key: Key) -> bool:
         """True if all stored values of an entity are readable and of its declared type, also on-demand inputs."""
         declared = self._declared()
         try:
             rows = {self._join_key: [key]}
-            response = await self._asked(list(declared), rows, full_names=True)
+            proto = await self._calls.values(list(declared), rows, full_names=True)
         except OnlineStoreUnavailableError:
             raise
         except Exception:
             return False
-        proto = response.proto
         kinds = {reference.replace(":", "__"): kind for reference, kind in declared.items()}
         for name, result in zip(proto.metadata.feature_names.val, proto.results, strict=True):
             kind = kinds.get(name)
@@ -206,13 +163,8 @@ class FeastOnlineFeatures:
         return True
 
     async def newest_snapshot(self) -> float | None:
-        """As `RedisFeatures.newest_snapshot`; errors are redis-py's."""
-        if not self._is_prepared:
-            await self._prepare_client()
-        if self._client is None:
-            return None
-        (found,) = await self._client.hmget(key_of(self._store.project), [FIELD])
-        return unix_seconds(found)
+        """See `FeastCalls.newest_snapshot`."""
+        return await self._calls.newest_snapshot()
 
     def _declared(self) -> dict[str, str | None]:
         """`view:feature` of every stored feature that is read → the field of `ValueProto` that holds its type."""
@@ -229,10 +181,5 @@ class FeastOnlineFeatures:
         }
 
     async def close(self) -> None:
-        """Close Feast's connections. Feast's own `close` leaves those to Redis and to Sentinels open."""
-        await self._store.close()
-        if self._client is not None:
-            pool = getattr(self._client, "connection_pool", None)
-            for sentinel in getattr(getattr(pool, "sentinel_manager", None), "sentinels", ()):
-                await sentinel.aclose()
-            await self._client.aclose()
+        """See `FeastCalls.close`."""
+        await self._calls.close()

@@ -87,9 +87,11 @@ class GuardedFeatures:
                 raw = await self._features.read(keys, as_of_unix_us, given)
         except TimeoutError:
             self._breaker.failed()
+            self._metrics.store_failed("TimeoutError")
             raise DeadlineExceededError("the online store did not answer in time") from None
-        except ServiceError:
+        except ServiceError as error:
             self._breaker.failed()
+            self._metrics.store_failed(type(error.__cause__ or error).__name__)
             raise
         except BaseException:  # cancelled, or an error of our own
             self._breaker.abandoned()

@@ -1,10 +1,11 @@
 """Opens the online store and chooses the reader behind the port `OnlineFeatures`."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from artefacts.addresses import Artefacts
 from artefacts.process.redaction import redacted
@@ -31,6 +32,9 @@ logger = logging.getLogger(__name__)
 _CONNECT_SECONDS = 0.2
 _REDIS_OPTIONS = {"retry": "null", "socket_connect_timeout": f"{_CONNECT_SECONDS:g}", "socket_timeout": "1"}
 
+_OWN_CLASSES = {"PostgreSQLOnlineStoreConfig": "service.features.postgres_store.BoundedPostgreSQLOnlineStore"}
+"""Feast's class of an online store's configuration → our class of that store."""
+
 
 @dataclass(frozen=True)
 class OpenedFeast:
@@ -53,12 +57,16 @@ class OpenedStore:
     """Feast's store over a registry that keeps the contracts.
 
     store: over the registry as it was when the store was opened.
+    reopened: opens it again, over the same registry.
     registry: reads the registry again.
-    connection_string: `REDIS_URL` in Feast's form.
+    redis: `REDIS_URL`, where the online store is Redis.
+    connection_string: the same in Feast's form.
     """
 
     store: "FeatureStore"
+    reopened: "Callable[[], FeatureStore]"
     registry: "RegistryReader"
+    redis: RedisAddress | None
     connection_string: str
 
 
@@ -83,28 +91,27 @@ def open_feast(
     union = FeatureUnion.of(*contracts)
     promises = _watched(opened.registry, opened.store.project, contracts)
 
-    if compiled and artefacts.redis_url is not None:
+    if compiled:
         try:
+            if opened.redis is None:
+                raise UnsupportedFeatureServiceError("the online store is not Redis")
             plan = compile_plan(opened.store, union, opened.connection_string)
         except UnsupportedFeatureServiceError as reason:
             if len(union.feature_services) > 1:
                 raise  # a second model must not slow the first one down
             logger.warning("reading through feast's SDK, several times slower: %s", reason)
         else:
-            address = RedisAddress.of(artefacts.redis_url)
-            connection = RedisConnection(address, _CONNECT_SECONDS, stall_seconds)
+            connection = RedisConnection(opened.redis, _CONNECT_SECONDS, stall_seconds)
             compiled_reader = RedisFeatures(plan, connection)
             return OpenedFeast(compiled_reader, union, promises, compiled_reader.newest_snapshot)
     if len(union.feature_services) > 1:
         raise StartupError("models of several feature services are read together by the compiled reader alone")
-    through_sdk = FeastOnlineFeatures(opened.store, union)
+    through_sdk = FeastOnlineFeatures(opened.store, union, opened.reopened)
     return OpenedFeast(through_sdk, union, promises, through_sdk.newest_snapshot)
 
 
 def open_store(repo: Path, artefacts: Artefacts, *contracts: ModelContract, stall_seconds: float = 1.0) -> OpenedStore:
     """Open Feast and compare its registry with the contracts. Args and raises as `open_feast`."""
-    if artefacts.redis_url is None:
-        raise StartupError("REDIS_URL is not set and no embedded Redis is recorded; run `make redis` or set it")
     union = FeatureUnion.of(*contracts)
     if len(union.entity_keys) != 1 or union.entity_keys[0].dtype != "string":
         raise StartupError("contract: this service looks up by exactly one join key of type string")
@@ -112,13 +119,13 @@ def open_store(repo: Path, artefacts: Artefacts, *contracts: ModelContract, stal
     if len(set(bare)) != len(bare):
         twice = sorted({name for name in bare if bare.count(name) > 1})
         raise StartupError(f"contract: two feature views share the feature names {twice}, which feast cannot serve")
+    address = None if artefacts.redis_url is None else RedisAddress.of(artefacts.redis_url)
     options = dict(_REDIS_OPTIONS)
-    address = RedisAddress.of(artefacts.redis_url)
-    refuse_unreadable_tls_files(address)  # Feast's client would open them, too
-    if address.kind == "redis_cluster":
+    if address is not None and address.kind == "redis_cluster":
         # redis-py looks for a new master after its own timeout, never after ours.
         options["socket_timeout"] = f"{stall_seconds / 2:g}"
     addresses = artefacts.feast_environment(options)
+    from feast.infra.online_stores.redis import RedisOnlineStoreConfig
     from google.protobuf.message import DecodeError
 
     from scoring.feast.store import FeastConfigError, open_online_store, read_config
@@ -131,6 +138,13 @@ def open_store(repo: Path, artefacts: Artefacts, *contracts: ModelContract, stal
         raise StartupError(f"{error.filename} cannot be read: {error.strerror}") from None
     except FeastConfigError as error:
         raise StartupError(str(error).replace("\n", " ")) from None
+    if config.online_store is None:
+        raise StartupError("feature_store.yaml names no online store")
+    is_redis = isinstance(config.online_store, RedisOnlineStoreConfig)
+    if is_redis and address is None:
+        raise StartupError("REDIS_URL is not set and no embedded Redis is recorded; run `make redis` or set it")
+    if is_redis and address is not None:
+        refuse_unreadable_tls_files(address)  # Feast's client would open them, too
 
     for contract in contracts:
         if (project := contract.feature_schema.project) != config.project:
@@ -139,14 +153,15 @@ def open_store(repo: Path, artefacts: Artefacts, *contracts: ModelContract, stal
                 f"{config.project!r}; set USE_CASE to the folder of the model's use case"
             )
 
-    def opened(registry: "Registry") -> "tuple[FeatureStore, list[str]]":
+    def opened(registry: "Registry") -> "tuple[Callable[[], FeatureStore], FeatureStore, list[str]]":
         held = held_registry(only_promised(registry, config.project, contracts), config.registry)
-        store = open_online_store(repo, addresses, held)
-        return store, broken_promises(store.registry, store.project, *contracts)
+        reopened = partial(open_online_store, repo, addresses, held, _served(config.online_store))
+        store = reopened()
+        return reopened, store, broken_promises(store.registry, store.project, *contracts)
 
     reader = RegistryReader(config)
     try:
-        store, found = reader.judged(opened, is_well=lambda judged: not judged[1])
+        reopened, store, found = reader.judged(opened, is_well=lambda judged: not judged[2])
     except DecodeError:
         raise StartupError(
             f"{redacted(artefacts.feast_registry)} is not a feature registry; run `make apply`"
@@ -161,7 +176,13 @@ def open_store(repo: Path, artefacts: Artefacts, *contracts: ModelContract, stal
         ) from None
     if found:
         raise ContractMismatchError(found)
-    return OpenedStore(store, reader, addresses["REDIS_CONNECTION_STRING"])
+    return OpenedStore(store, reopened, reader, address if is_redis else None, addresses["REDIS_CONNECTION_STRING"])
+
+
+def _served(online_store: Any) -> Mapping[str, Any] | None:
+    """The online store's configuration with our class for it, where Feast's cannot be lived with; else None."""
+    own = _OWN_CLASSES.get(type(online_store).__name__)
+    return None if own is None else {**online_store.model_dump(), "type": own}
 
 
 def _watched(reader: "RegistryReader", project: str, contracts: Sequence[ModelContract]) -> Callable[[], list[str]]:

@@ -80,6 +80,9 @@ class ServiceMetrics:
         self._unreadable_rows = counter(
             "unreadable_rows", "Rows that were not answered because of what is stored of them, by reason", "reason"
         )
+        self._store_errors = counter(
+            "online_store_errors", "Failed reads of the online store, by class of error", "error"
+        )
         self._breaker = gauge(
             "breaker_open", "Workers whose circuit breaker keeps requests away from the online store", "livesum"
         )
@@ -168,6 +171,10 @@ class ServiceMetrics:
     def cached_rows(self, rows: int) -> None:
         """Count rows that the last-known-good cache answered."""
         self._cached_rows.inc(rows)
+
+    def store_failed(self, error: str) -> None:
+        """Count a read that failed as a whole; `error` is a class of Python's or of a driver's."""
+        self._store_errors.labels(self._model, error).inc()
 
     def unreadable(self, reason: str, rows: int) -> None:
         """Count rows whose stored values cannot be decoded or break a rule."""

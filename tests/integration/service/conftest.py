@@ -1,13 +1,15 @@
 """A tiny Feast repository with a registry and a Valkey server of its own."""
 
+import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 from artefacts.addresses import Artefacts
 from contract import FeatureSchema, ModelContract
@@ -16,6 +18,7 @@ from jobs.local import embedded_redis
 from service.features.opening import OpenedFeast, open_feast
 from tests.models.fakes import Rows, small_contract
 from tests.servers.feast_apply import feast_apply
+from tests.servers.postgres import PostgresServer, needs_postgres, postgres
 
 FEATURE_STORE_YAML = """\
 project: tiny
@@ -87,6 +90,11 @@ def recency(inputs: dict[str, Any]) -> dict[str, Any]:
 tiny_v1 = FeatureService(name="tiny_v1", features=[profile[["order_count", "spend"]], activity, recency])
 """
 
+_NUMBERS = itertools.count(1)
+
+OTHER_STORES = (pytest.param("postgres", marks=needs_postgres), "sqlite")
+"""Online stores that are read through Feast's SDK alone, as parameters of `elsewhere`."""
+
 COMPILED = {"sdk": False, "compiled": True}
 """Name of a reader → `compiled` of `open_feast`."""
 
@@ -137,9 +145,16 @@ class TinyFeast:
                 values = pd.Series([row.values.get(column) for row in of_view.values()], dtype="Float64")
                 table[column] = values.astype(dtype)
             store.write_to_online_store(view, table)
+        close_connection(store)
 
     def open(self, contract: ModelContract, *, compiled: bool = True) -> OpenedFeast:
         return open_feast(self.repo, self.artefacts, contract, compiled=compiled, stall_seconds=30)
+
+
+def close_connection(store: Any) -> None:
+    """Close the one to PostgreSQL or SQLite that a `FeatureStore` has written with. Feast leaves it open."""
+    if (connection := getattr(store.provider.online_store, "_conn", None)) is not None:
+        connection.close()
 
 
 def contract_over(schema: FeatureSchema) -> ModelContract:
@@ -153,12 +168,12 @@ def contract_over(schema: FeatureSchema) -> ModelContract:
 
 
 def tiny_feast(
-    folder: Path, redis_url: str | None, definitions: str = DEFINITIONS, yaml: str = FEATURE_STORE_YAML
+    folder: Path, redis_url: str | None, definitions: str = DEFINITIONS, configuration: str = FEATURE_STORE_YAML
 ) -> TinyFeast:
     """Write a repository to `folder`; not applied yet."""
     repo = folder / "repo"
     repo.mkdir(parents=True)
-    (repo / "feature_store.yaml").write_text(yaml)
+    (repo / "feature_store.yaml").write_text(configuration)
     (repo / "definitions.py").write_text(definitions)
     environment = {
         "FEAST_REGISTRY": str(folder / "registry.db"),
@@ -166,6 +181,46 @@ def tiny_feast(
     }
     artefacts = Artefacts.of(environment, root=folder)
     return TinyFeast(repo, artefacts).with_redis(redis_url)
+
+
+def yaml_with(online_store: Mapping[str, Any]) -> str:
+    """The tiny repository's configuration with another online store."""
+    made = {**yaml.safe_load(FEATURE_STORE_YAML), "online_store": dict(online_store)}
+    return yaml.safe_dump(made)
+
+
+def on_postgres(folder: Path, server: PostgresServer, database: str, definitions: str = DEFINITIONS) -> TinyFeast:
+    """A repository, applied, with a new database as its online store."""
+    server.create_database(database)
+    feast = tiny_feast(folder, None, definitions, yaml_with(server.feast_store(database)))
+    feast.apply()
+    return feast
+
+
+def on_sqlite(folder: Path, definitions: str = DEFINITIONS) -> TinyFeast:
+    """A repository, applied, with `online.db` in the folder as its online store."""
+    feast = tiny_feast(folder, None, definitions, yaml_with({"type": "sqlite", "path": str(folder / "online.db")}))
+    feast.apply()
+    return feast
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One that nobody stops; each repository has a database of its own."""
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Callable[[str], TinyFeast]:
+    """Makes the tiny repository with another of `OTHER_STORES`."""
+    makes = {
+        "postgres": lambda folder: on_postgres(
+            folder, request.getfixturevalue("postgres_server"), f"online_{next(_NUMBERS)}"
+        ),
+        "sqlite": on_sqlite,
+    }
+    return lambda kind: makes[kind](tmp_path_factory.mktemp(kind))
 
 
 @pytest.fixture(scope="module")

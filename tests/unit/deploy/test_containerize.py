@@ -10,7 +10,7 @@ from bentoml import Tag
 
 from deploy.image import inventory
 from deploy.image.builder import ImageError, find_builder
-from deploy.image.containerize import authorities, labels, pip_configuration, size_table
+from deploy.image.containerize import authorities, containerize, labels, pip_configuration, size_table
 from deploy.image.sbom import bill_of_materials
 from tests.loop import SOURCE
 
@@ -65,6 +65,20 @@ def test_pip_in_the_build_is_told_the_machines_index_and_authorities_and_nothing
 def test_pips_own_authorities_go_before_those_of_the_machine() -> None:
     assert Path("/pip.crt") == authorities({"SSL_CERT_FILE": "/ssl.crt", "PIP_CERT": "/pip.crt"})
     assert authorities({}) is None
+
+
+def test_packages_beyond_the_lock_are_a_build_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    info = SimpleNamespace(labels={}, all_models=[SimpleNamespace(tag="churn:v1")])
+    bento: Any = SimpleNamespace(tag=Tag("churn", "abc"), info=info)
+    monkeypatch.setattr("bentoml.export_bento", lambda *_, **__: None)
+    asked: list[list[str]] = []
+    builder: Any = SimpleNamespace(build=lambda _context, _image, options: asked.append(options))
+
+    containerize(builder, bento, "churn:abc", ())
+    containerize(builder, bento, "churn:abc", (), "psycopg psycopg-binary")
+
+    without, having = ([o for o in options if o.startswith("--build-arg=EXTRA")] for options in asked)
+    assert ([], ["--build-arg=EXTRA=psycopg psycopg-binary"]) == (without, having)
 
 
 def test_an_image_is_labelled_with_what_leads_back_to_its_source() -> None:

@@ -224,7 +224,7 @@ async def test_a_database_is_read_without_importing_what_its_rows_name(
     valkey: str, tmp_path: Path, contract: ModelContract, planted: Path, compiled: bool
 ) -> None:
     yaml = FEATURE_STORE_YAML.replace("registry_type: file", "registry_type: sql")
-    made = tiny_feast(tmp_path / "sql", valkey, yaml=yaml)
+    made = tiny_feast(tmp_path / "sql", valkey, configuration=yaml)
     file = tmp_path / "registry.sqlite"
     feast = TinyFeast(made.repo, made.artefacts.model_copy(update={"feast_registry": f"sqlite:///{file}"}))
     feast.apply()

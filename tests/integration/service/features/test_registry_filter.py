@@ -173,7 +173,7 @@ def test_a_registry_that_turns_hostile_while_the_service_runs_is_named_and_not_r
 def in_sql(valkey: str, tmp_path: Path) -> TinyFeast:
     """The repository with its registry in a database."""
     yaml = FEATURE_STORE_YAML.replace("registry_type: file", "registry_type: sql")
-    feast = tiny_feast(tmp_path / "sql", valkey, yaml=yaml)
+    feast = tiny_feast(tmp_path / "sql", valkey, configuration=yaml)
     database = f"sqlite:///{tmp_path / 'registry.sqlite'}"
     feast = TinyFeast(feast.repo, feast.artefacts.model_copy(update={"feast_registry": database}))
     feast.apply()
