@@ -117,7 +117,8 @@ def test_everything_that_had_an_old_name_is_still_found_by_it(known: dict[str, E
         for selector in selectors(rule["expr"])
     }
 
-    assert set() == known.keys() - old - {"up", "ALERTS"} - {name for name in recorded() if "churn_" in name}
+    new = {"model_service_online_store_errors_total"}  # made after the old names
+    assert new == known.keys() - old - {"up", "ALERTS"} - {name for name in recorded() if "churn_" in name}
 
 
 def test_a_name_that_nothing_exposes_is_objected_to(known: dict[str, Exposed]) -> None:
