@@ -125,7 +125,6 @@ def open_store(repo: Path, artefacts: Artefacts, *contracts: ModelContract, stal
         # redis-py looks for a new master after its own timeout, never after ours.
         options["socket_timeout"] = f"{stall_seconds / 2:g}"
     addresses = artefacts.feast_environment(options)
-    from feast.infra.online_stores.redis import RedisOnlineStoreConfig
     from google.protobuf.message import DecodeError
 
     from scoring.feast.store import FeastConfigError, open_online_store, read_config
@@ -140,7 +139,7 @@ def open_store(repo: Path, artefacts: Artefacts, *contracts: ModelContract, stal
         raise StartupError(str(error).replace("\n", " ")) from None
     if config.online_store is None:
         raise StartupError("feature_store.yaml names no online store")
-    is_redis = isinstance(config.online_store, RedisOnlineStoreConfig)
+    is_redis = type(config.online_store).__name__ == "RedisOnlineStoreConfig"
     if is_redis and address is None:
         raise StartupError("REDIS_URL is not set and no embedded Redis is recorded; run `make redis` or set it")
     if is_redis and address is not None:
