@@ -15,8 +15,10 @@ import mlflow.sklearn
 import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.store.db.db_types import DATABASE_ENGINES, SQLITE
 from mlflow.tracking import MlflowClient
 from sklearn.pipeline import Pipeline
+from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError  # which mlflow lets through
 
 from artefacts.model_record import PIPELINE_FILE
@@ -85,6 +87,7 @@ def open_registry(uri: str, experiment: str) -> MlflowClient:
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     try:
+        _ask_database(uri)
         if database is not None and (before := follow_moved_database(database, experiment)):
             _LOG.info(f"MLflow's artifacts were in {before} when they were written; here they are beside {database}")
         client = MlflowClient(uri, uri)
@@ -98,6 +101,21 @@ def open_registry(uri: str, experiment: str) -> MlflowClient:
     finally:
         take_out_redirections()
     return client
+
+
+def _ask_database(uri: str) -> None:
+    """Connect once to a database that is a server: MLflow tries ten times, for 100 s, and prints each failure.
+
+    Raises:
+        SQLAlchemyError, ImportError, ValueError: it cannot be reached.
+    """
+    engine = uri.partition(":")[0].partition("+")[0]
+    if engine in DATABASE_ENGINES and engine != SQLITE:
+        connecting = create_engine(uri)
+        try:
+            connecting.connect().close()
+        finally:
+            connecting.dispose()
 
 
 def version_of(client: MlflowClient, name: str, alias_or_version: str) -> ModelVersion:
