@@ -7,6 +7,7 @@ import psutil
 import pytest
 
 from benchmarks.load.process_usage import MAXRSS_UNIT, WatchedCommand, usage_of, watch_command
+from benchmarks.online import servers
 
 MB_OF_CHILD = 150
 
@@ -49,7 +50,8 @@ import time; time.sleep(60)
             assert not running.wait(0.05), running.usage().last_lines()
 
 
-def test_a_command_that_takes_too_long_is_ended_with_all_it_started() -> None:
+def test_a_command_that_takes_too_long_is_ended_with_all_it_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "_STOP_SECONDS", 1)  # what is started is killed after that
     sleeper = (
         "import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
     )
