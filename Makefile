@@ -55,13 +55,14 @@ $(foreach char,a b c d e f g h i j k l m n o p q r s t u v w x y z 0 1 2 3 4 5 6
 $(if $(strange)$(word 2,$(CASE))$(filter /%,$(CASE)),$(error USE_CASE is a folder below this one, in small letters, digits, _ and /))
 NAME_OF_CASE := $(notdir $(CASE))
 OWN := $(if $(filter training/churn,$(CASE)),var,var/use_cases/$(NAME_OF_CASE))
-# A use case without a Feast repository of its own shares that of the shipped one, with its orders and offline store. One with its own has
-# data to fetch and features to build if its folder says how.
-REPO := $(firstword $(wildcard $(CASE)/feature_repo) feature_repo)
-SHARED := $(filter feature_repo,$(REPO))
-OF_FEATURES := $(if $(SHARED),var,$(OWN))
-HAS_DATA := $(SHARED)$(wildcard $(CASE)/data.py)
-HAS_FEATURES := $(SHARED)$(wildcard $(CASE)/features.py)
+# The use case whose Feast repository, data and offline store this one uses: itself, the one that its file `features_of` names, or the shipped
+# one, with its orders. Another one has data to fetch and features to build if its folder says how.
+FEATURES_OF := $(firstword $(if $(wildcard $(CASE)/feature_repo),$(CASE),$(if $(wildcard $(CASE)/features_of),$(shell cat $(CASE)/features_of))) training/churn)
+SHARED := $(filter training/churn,$(FEATURES_OF))
+REPO := $(if $(SHARED),,$(FEATURES_OF)/)feature_repo
+OF_FEATURES := $(if $(SHARED),var,var/use_cases/$(notdir $(FEATURES_OF)))
+HAS_DATA := $(SHARED)$(wildcard $(FEATURES_OF)/data.py)
+HAS_FEATURES := $(SHARED)$(wildcard $(FEATURES_OF)/features.py)
 # For deploy/compose.yaml and deploy/rollout.sh.
 export USE_CASE_NAME := $(NAME_OF_CASE)
 export SECRETS_DIR := ./secrets$(if $(filter-out var,$(OWN)),/$(NAME_OF_CASE))
@@ -75,7 +76,7 @@ FEATURES := $(if $(HAS_FEATURES),$(STAMPS)/features-$(shell date -u +%Y-%m-%d))
 APPLIED := $(STAMPS)/applied
 PLACE := $(STAMPS)/place
 # Whole rooms: a new file in them is known here without being named.
-MAKES_FEATURES := $(wildcard $(REPO)/transformations.py $(CASE)/features.py $(foreach room,jobs/features jobs/offline_store artefacts $(if $(SHARED),training/churn/source),$(room)/*.py $(room)/*/*.py))
+MAKES_FEATURES := $(wildcard $(REPO)/transformations.py $(if $(SHARED),,$(FEATURES_OF)/features.py) $(foreach room,jobs/features jobs/offline_store artefacts $(if $(SHARED),training/churn/source),$(room)/*.py $(room)/*/*.py))
 MAKES_MODELS := training scoring artefacts contract $(filter-out training/%,$(CASE))
 MAKE_ORDERS = $(PY) -m training data $(call options,ORDERS LINES) $${ORDERS:+$(call options,UNTIL COMPLETE)} $(call options,SYNTHETIC SEED REFERENCE_DATE)
 COMPOSE := docker compose --file deploy/compose.yaml
@@ -138,16 +139,16 @@ installed:
 ## Data → features
 .PHONY: data features daily
 data: installed ## fetch CDNOW [REFERENCE_DATE=2026-01-31], take your own [ORDERS=path.csv|parquet] [LINES=1] [UNTIL=2026-01-31T00:00|COMPLETE=1], or make some [SYNTHETIC=5000000] [SEED=1]
-	@$(if $(HAS_DATA),$(MAKE_ORDERS),echo "data: $(CASE) fetches none")
+	@$(if $(SHARED),$(MAKE_ORDERS),$(if $(HAS_DATA),$(MAKE_ORDERS) && mkdir -p $(STAMPS) && touch $(ORDERED),echo "data: $(CASE) fetches none"))
 features: $(ORDERED) $(PLACE) ## orders → feature rows in the offline store [ENGINE=duckdb|spark] [FULL=1]
 	@$(if $(HAS_FEATURES),,echo "features: $(CASE) builds none"; exit;) echo "features:"; $(PY) -m jobs features $(call options,ENGINE FULL) && mkdir -p $(STAMPS) && rm -f $(STAMPS)/features-* && touch $(FEATURES)
 
 daily: installed ## every day: your own orders, read again from the file given last → features → online store [UNTIL=2026-01-31T00:00] [COMPLETE=1]
 	@$(if $(HAS_DATA),$(PY) -m training data $(if $(SHARED),--again) $(call options,UNTIL COMPLETE) &&) UNTIL= $(MAKE) --no-print-directory features materialize
 
-# The shipped sample ends yesterday, whatever day it is. Your own orders keep their dates.
+# A shipped sample ends yesterday, whatever day it is. Your own orders keep their dates.
 sample-of-today: installed
-	@$(if $(SHARED),,exit;) [ -n "$$ORDERS" ] || [ ! -e "$${ORDERS_PATH:-var/data/orders.parquet}" ] || $(PY) -m training data --follow-today
+	@$(if $(SHARED),,$(if $(HAS_DATA),[ ! -e $(ORDERED) ] || $(PY) -m training data --follow-today;) exit;) [ -n "$$ORDERS" ] || [ ! -e "$${ORDERS_PATH:-var/data/orders.parquet}" ] || $(PY) -m training data --follow-today
 
 # As old as the orders, wherever they are.
 $(ORDERED): $(if $(SHARED),look,$(HAS_DATA)) | installed

@@ -70,13 +70,13 @@ class Artefacts(BaseModel):
         """Read the addresses from `environ`; the others default to paths below `root`/var.
 
         Raises:
-            ContractError: `REDIS_URL_FILE` or the embedded server's record cannot be read; or the project's path has a
-                character that a SQLite address cannot hold.
+            ContractError: `REDIS_URL_FILE` or the embedded server's record cannot be read; the project's path has a
+                character that a SQLite address cannot hold; or as `features_of`.
         """
         var = root / "var"
         use_case = PROJECT_ROOT / (environ.get("USE_CASE") or DEFAULT_USE_CASE)
-        own = var if use_case == PROJECT_ROOT / DEFAULT_USE_CASE else var / "use_cases" / use_case.name
-        of_features = own if _has_own_features(use_case) else var
+        own = _own_var(var, use_case)
+        of_features = _own_var(var, features_of(use_case))
         if not environ.get("MLFLOW_TRACKING_URI") and (odd := {"?", "\n", "\r"} & set(str(root))):
             raise ContractError(
                 f"the project's folder has {odd.pop()!r} in its path, which cuts the address of MLflow's SQLite "
@@ -96,9 +96,15 @@ class Artefacts(BaseModel):
         )
 
     @property
+    def features_of(self) -> Path:
+        """Folder of the use case whose features this one uses, see `features_of`."""
+        return features_of(self.use_case)
+
+    @property
     def feature_repo(self) -> Path:
-        """Folder of the use case's Feast repository: its own, or the project's if it has none."""
-        return self.use_case / _FEATURE_REPO if _has_own_features(self.use_case) else PROJECT_ROOT / _FEATURE_REPO
+        """Folder of the use case's Feast repository: its own, or that of the use case whose features it uses."""
+        owner = self.features_of
+        return (PROJECT_ROOT if owner == PROJECT_ROOT / DEFAULT_USE_CASE else owner) / _FEATURE_REPO
 
     def feast_environment(self, redis_options: Mapping[str, str] | None = None) -> dict[str, str]:
         """The environment variables that `feature_repo/` reads.
@@ -125,10 +131,34 @@ class Artefacts(BaseModel):
 
 
 _FEATURE_REPO = "feature_repo"
+_FEATURES_OF = "features_of"
 
 
-def _has_own_features(use_case: Path) -> bool:
-    return (use_case / _FEATURE_REPO).is_dir()
+def features_of(use_case: Path) -> Path:
+    """Folder of the use case whose Feast repository, data and offline store a use case uses.
+
+    That is itself, if it has a `feature_repo/`; the one that its file `features_of` names; else the default one. The
+    Makefile and deploy/jobs/schedule.py follow the same rule.
+
+    Raises:
+        ContractError: the file cannot be read, or it names no folder with a `feature_repo/`.
+    """
+    file = use_case / _FEATURES_OF
+    if (use_case / _FEATURE_REPO).is_dir():
+        return use_case
+    if not file.is_file():
+        return PROJECT_ROOT / DEFAULT_USE_CASE
+    try:
+        owner = PROJECT_ROOT / read_small_text(file).strip()
+    except (OSError, ValueError) as error:
+        raise ContractError(f"{file} cannot be read: {error}") from None
+    if not (owner / _FEATURE_REPO).is_dir():
+        raise ContractError(f"{file}: {owner} is no use case with a {_FEATURE_REPO}/")
+    return owner
+
+
+def _own_var(var: Path, use_case: Path) -> Path:
+    return var if use_case == PROJECT_ROOT / DEFAULT_USE_CASE else var / "use_cases" / use_case.name
 
 
 def _redis_url_of_file(environ: Mapping[str, str]) -> str:

@@ -6,9 +6,11 @@ import importlib.util
 import logging
 import os
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from artefacts.addresses import PROJECT_ROOT, Artefacts
 from training.errors import UseCaseError
@@ -47,17 +49,35 @@ def load_use_case(folder: Path) -> UseCase:
     if not file.is_file():
         here = ", ".join(name_of_folder(found.parent) for found in sorted(PROJECT_ROOT.glob(f"*/*/{_FILE}")))
         raise UseCaseError(f"USE_CASE: {file} does not exist; name a folder with a {_FILE}, as {here}")
-    try:
-        module = _imported(file)
-    except (Exception, SystemExit) as error:  # whatever the user's code raises
-        _LOG.exception("the traceback of %s", file)
-        said = (str(error).splitlines() or [""])[0] + _remedy(error, folder)
-        raise UseCaseError(f"USE_CASE: {file} cannot be imported: {type(error).__name__}: {said}") from None
-    found = getattr(module, _NAME, None)
+    found = getattr(_imported_or_refused(file), _NAME, None)
     if not isinstance(found, UseCase):
         what = "nothing" if found is None else f"a {type(found).__name__}"
         raise UseCaseError(f"USE_CASE: {file} defines {what} as {_NAME}; it must be a training.use_case.UseCase")
     return found
+
+
+def function_of(file: Path, name: str) -> Callable[..., Any] | None:
+    """A function of a module in a use case's folder, as `fetch` of `data.py`; None if there is no such module.
+
+    Raises:
+        UseCaseError: the module cannot be imported, or has no such function.
+    """
+    if not file.is_file():
+        return None
+    found = getattr(_imported_or_refused(file), name, None)
+    if not callable(found):
+        raise UseCaseError(f"USE_CASE: {file} defines no function {name!r}; docs/use-cases.md says what it takes")
+    function: Callable[..., Any] = found
+    return function
+
+
+def _imported_or_refused(file: Path) -> ModuleType:
+    try:
+        return _imported(file)
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
+        _LOG.exception("the traceback of %s", file)
+        said = (str(error).splitlines() or [""])[0] + _remedy(error, file.parent)
+        raise UseCaseError(f"USE_CASE: {file} cannot be imported: {type(error).__name__}: {said}") from None
 
 
 def _imported(file: Path) -> ModuleType:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from artefacts.addresses import Artefacts
+from artefacts.addresses import Artefacts, features_of
 from deploy.image.builder import (
     Builder,
     ImageError,
@@ -35,18 +35,19 @@ def build(builder: Builder, image: str, options: Sequence[str], use_case: Path) 
     """Build it.
 
     Args:
-        use_case: its folder, whose jobs the image runs. Of `use_cases/`, the image has that one only.
+        use_case: its folder, whose jobs the image runs. Of `use_cases/`, the image has that one, and the one whose
+            features it uses.
 
     Raises:
         ImageError: it could not be built, or the folder is not below the project's.
     """
     if not use_case.is_dir() or not use_case.is_relative_to(ROOT):
         raise ImageError(f"USE_CASE: {use_case} is no folder below {ROOT}")
-    use_case = use_case.relative_to(ROOT)
+    folders = [folder.relative_to(ROOT) for folder in (use_case, features_of(use_case)) if folder.is_relative_to(ROOT)]
     with tempfile.TemporaryDirectory() as folder:
         context = Path(folder, "context")
         (context / "use_cases").mkdir(parents=True)
-        own = [] if use_case.parts[0] in PARTS else [str(use_case)]
+        own = [str(folder) for folder in dict.fromkeys(folders) if folder.parts[0] not in PARTS]
         for part in (*PARTS, *own):
             shutil.copytree(
                 ROOT / part, context / part, ignore=shutil.ignore_patterns("__pycache__", "feast_monitoring")
@@ -56,7 +57,7 @@ def build(builder: Builder, image: str, options: Sequence[str], use_case: Path) 
             shutil.copy2(ROOT / file, context / file)
         shutil.copy2(FOLDER / "Containerfile.jobs", context / "Containerfile")
         builder.build(
-            context, image, [*index_secrets(Path(folder, "secrets")), f"--build-arg=USE_CASE={use_case}", *options]
+            context, image, [*index_secrets(Path(folder, "secrets")), f"--build-arg=USE_CASE={folders[0]}", *options]
         )
 
 

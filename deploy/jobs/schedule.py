@@ -49,7 +49,7 @@ REPORTS = "/artefacts/reports"
 LABELS = f"{REPORTS}/labels.parquet"
 IMPORT = ("training", "import-model")  # the reports are about the champion; the local model store keeps it
 JOBS = (
-    # Moves the shipped sample so that it ends yesterday; data of your own stay unchanged.
+    # Moves a shipped sample so that it ends yesterday; data of your own stay unchanged.
     Job(
         "features", (("training", "data", "--follow-today"), ("jobs", "apply"), ("jobs", "features")), minute=15, hour=0
     ),
@@ -74,13 +74,16 @@ JOBS = (
 def there(commands: Iterable[Sequence[str]], use_case: Path) -> list[Sequence[str]]:
     """The commands without those that the use case has no use for.
 
-    A use case with a feature repository of its own has data to fetch if there is a `data.py` in its folder, and
-    features to build if there is a `features.py`. Only the shipped sample moves with the days.
+    The use case whose features it uses (docs/use-cases.md) has data to fetch if there is a `data.py` in its folder, and
+    features to build if there is a `features.py`. The shipped one has both.
     """
+    owner = use_case
     if not (use_case / "feature_repo").is_dir():
-        return list(commands)
-    absent = {name for name in ("data", "features") if not (use_case / f"{name}.py").exists()}
-    return [command for command in commands if command[1] not in absent and "--follow-today" not in command]
+        if not (file := use_case / "features_of").is_file():
+            return list(commands)
+        owner = Path(file.read_text("utf-8").strip())
+    absent = {name for name in ("data", "features") if not (owner / f"{name}.py").exists()}
+    return [command for command in commands if command[1] not in absent]
 
 
 def run(name: str, commands: Iterable[Sequence[str]]) -> int:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
-from artefacts.addresses import Artefacts
+from artefacts.addresses import DEFAULT_USE_CASE, PROJECT_ROOT, Artefacts
 from artefacts.process.command_line import Commands, utc_time
 from artefacts.process.redaction import redacted
 from jobs.commands.options import ENGINES
@@ -38,7 +38,7 @@ def redis_down() -> None:
 @click.option("--engine", type=ENGINES, default="duckdb", show_default=True, help="Computes the features.")
 @click.option("--full", is_flag=True, help="Compute everything, not only what changed.")
 def features(engine: str, full: bool) -> None:
-    """Compute features from the use case's events into the offline store."""
+    """Compute features from the use case's events, or by its features.py, into the offline store."""
     from jobs.features.build import build_features
     from jobs.features.build_plan import reach
     from jobs.features.source import EventSource
@@ -46,9 +46,25 @@ def features(engine: str, full: bool) -> None:
 
     artefacts = Artefacts.of(os.environ)
     now = datetime.now(UTC)
+    if artefacts.features_of != PROJECT_ROOT / DEFAULT_USE_CASE:
+        _own_features(artefacts, engine, now)
+        return
     source, also = EventSource.of(os.environ), use_case_cutoffs()
     build = build_features(artefacts, source, JobsSettings(), now, engine, full, also=also)
     print(f"{artefacts.offline_store}: {reach(build, now)}")
+
+
+def _own_features(artefacts: Artefacts, engine: str, now: datetime) -> None:
+    from jobs.features.own_rows import build_own, own_rows
+
+    rows = own_rows(artefacts.features_of)
+    if rows is None:
+        print(f"features: {artefacts.features_of.name} builds none; its rows come from the sources of its views")
+        return
+    if engine != "duckdb":
+        raise click.UsageError(f"--engine {engine} is for orders; features.py computes {artefacts.features_of.name}")
+    build = build_own(artefacts, rows, JobsSettings(), now)
+    print(f"{artefacts.offline_store}: features up to {build.newest_snapshot or build.observed_until}")
 
 
 @COMMANDS.command("apply")

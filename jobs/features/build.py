@@ -32,7 +32,7 @@ from jobs.offline_store.builds import (
     next_history,
     only_build,
     put_in_place,
-    read_build,
+    read_build_or_none,
     whole_files,
 )
 from jobs.offline_store.owner import owner_of
@@ -113,7 +113,7 @@ class _BuildRun:
         self._now = now
         self._files: dict[str, dict[str, dict[str, Written]]] = {}
         self._definition = definition_sha256()
-        self._in_place = _read_build_or_none(self._store)
+        self._in_place = read_build_or_none(self._store)
         self._previous = None if full else self._build_to_continue()
         self._distinct = engine.keep("distinct_orders", transformations.distinct_orders(engine.orders(orders.files)))
 
@@ -258,10 +258,3 @@ class _BuildRun:
             f"{len(new)} partitions written, {len(held)} kept",
         )
         return dict(sorted((held | new).items()))
-
-
-def _read_build_or_none(offline_store: Path) -> Build | None:
-    try:
-        return read_build(offline_store)
-    except JobError:
-        return None

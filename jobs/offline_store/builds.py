@@ -32,6 +32,14 @@ def read_build(offline_store: Path) -> Build:
         raise JobError(f"{offline_store}: no features; run `make features` first") from None
 
 
+def read_build_or_none(offline_store: Path) -> Build | None:
+    """The same; None if there is none."""
+    try:
+        return read_build(offline_store)
+    except JobError:
+        return None
+
+
 def check_whole(build: Path, read: bool = True) -> None:
     """Check a build's files against its description. Arguments as for `artefacts.build_files.damage`.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from artefacts.addresses import Artefacts
+from artefacts.addresses import DEFAULT_USE_CASE, PROJECT_ROOT, Artefacts
 from artefacts.process.command_line import Commands, utc_time, whole_number
 from training.churn.source.addresses import OrderAddresses
 from training.errors import DatasetError, TrainingError
@@ -57,8 +57,11 @@ def _refuse_contradictions(given: dict[str, Any]) -> None:
 @click.option("--seed", type=whole_number("a whole number ≥ 0"), help="Of synthetic orders; default 1.")
 @click.option("--reference-date", type=_date, help="The day after the last order; default today, UTC.")
 def data(**given: Any) -> None:
-    """Fetch the CDNOW orders, check and take your own, or make some."""
+    """Fetch the CDNOW orders, check and take your own, or make some; or fetch what the use case's data.py fetches."""
     addresses, now = OrderAddresses.of(os.environ), datetime.now(UTC)
+    if (owner := Artefacts.of(os.environ).features_of) != PROJECT_ROOT / DEFAULT_USE_CASE:
+        _fetch_own(owner, now, given)
+        return
     written = _write_orders(addresses, now, **given)
     if written is None:
         return
@@ -82,6 +85,24 @@ def data(**given: Any) -> None:
         print(f"warning: these are not enough to train on: {error}", file=sys.stderr)
     except TrainingError as error:
         print(f"warning: whether these are enough to train on is not known: {error}", file=sys.stderr)
+
+
+def _fetch_own(owner: Path, now: datetime, given: dict[str, Any]) -> None:
+    """Run `data.py` of a use case with a Feast repository of its own.
+
+    Raises:
+        UseCaseError: it cannot be used.
+        UsageError: an option was given that is about orders.
+    """
+    from training.use_case_folder import function_of, name_of_folder
+
+    follow_today = given.pop("follow_today")
+    for option in [option for option, value in given.items() if value]:
+        raise click.UsageError(f"--{option.replace('_', '-')} is for orders, and {name_of_folder(owner)} has none")
+    fetch = function_of(owner / "data.py", "fetch")
+    said = f"data: {name_of_folder(owner)} fetches none" if fetch is None else fetch(os.environ, now, follow_today)
+    if said:
+        print(said)
 
 
 def _write_orders(

@@ -68,6 +68,28 @@ def test_a_use_case_with_its_own_feature_repository_has_an_offline_store_of_its_
     assert Artefacts.of({}, tmp_path).feast_registry == spend.feast_registry
 
 
+def test_a_use_case_that_names_another_shares_its_features_and_keeps_its_own_pin(tmp_path: Path) -> None:
+    spend, then = tmp_path / "use_cases/spend", tmp_path / "use_cases/next"
+    (spend / "feature_repo").mkdir(parents=True)
+    then.mkdir()
+    (then / "features_of").write_text(f"{spend}\n")
+
+    owner, sharer = (Artefacts.of({"USE_CASE": str(folder)}, tmp_path) for folder in (spend, then))
+
+    assert spend == sharer.features_of
+    assert owner.feature_repo == sharer.feature_repo
+    assert owner.offline_store == sharer.offline_store
+    assert owner.materialize_runs == sharer.materialize_runs
+    assert tmp_path / "var/use_cases/next/model_tag" == sharer.model_tag
+
+
+def test_a_folder_that_has_no_features_to_share_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "features_of").write_text("use_cases/absent\n")
+
+    with pytest.raises(ContractError, match=r"features_of: .*/use_cases/absent is no use case with a feature_repo/"):
+        Artefacts.of({"USE_CASE": str(tmp_path)}, tmp_path)
+
+
 def test_the_address_of_redis_may_come_in_a_file_as_secrets_do(tmp_path: Path) -> None:
     file = tmp_path / "url"
     file.write_text("redis://serving:secret@redis/0\n")

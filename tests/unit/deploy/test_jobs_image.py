@@ -60,6 +60,25 @@ def test_the_image_is_named_by_the_use_case(monkeypatch: pytest.MonkeyPatch) -> 
     assert "spend-jobs:latest" == image_name()
 
 
+def test_the_image_has_the_use_case_whose_features_its_own_uses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in (*jobs_image.PARTS, "use_cases/spend/feature_repo", "use_cases/another", "use_cases/next"):
+        (tmp_path / part).mkdir(parents=True)
+        (tmp_path / part / "a.py").touch()
+    for file in jobs_image.FILES:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    (tmp_path / "use_cases/next/features_of").write_text(str(tmp_path / "use_cases/spend"))
+    monkeypatch.setattr(jobs_image, "ROOT", tmp_path)
+    builder = RecordingBuilder("docker", [])
+
+    build(builder, "image", [], tmp_path / "use_cases/next")
+
+    assert {"next", "spend"} == {file.parts[1] for file in builder.seen if file.parts[0] == "use_cases"}
+    assert "--build-arg=USE_CASE=use_cases/next" in builder.options
+
+
 @pytest.mark.parametrize("folder", ["use_cases/not_there", "/tmp"])  # noqa: S108
 def test_a_use_case_that_is_not_there_is_named(folder: str) -> None:
     with pytest.raises(ImageError, match=f"USE_CASE: .*{folder} is no folder below"):

@@ -69,6 +69,28 @@ def test_a_use_case_without_a_feature_repository_shares_the_shipped_one_s_featur
     assert not (place.root / "var/use_cases/shared/stamps").exists()
 
 
+def test_a_use_case_that_names_another_uses_its_features(place: Project) -> None:
+    (place.root / "use_cases/next").mkdir(exist_ok=True)
+    (place.root / "use_cases/next/features_of").write_text("use_cases/spend\n")
+    given = "USE_CASE=use_cases/next"
+    for target in ("train", "materialize"):
+        place.make(target, SPEND)
+        assert place.make(target, SPEND) == place.make(target, given)
+    assert not (place.root / "var/use_cases/next/stamps").exists()
+    assert [["drift", "--out=var/use_cases/next/drift"]] == place.make("drift", given)
+
+
+def test_data_that_it_fetches_follow_the_days_if_they_are_there(place: Project) -> None:
+    (place.root / "use_cases/spend/data.py").touch()
+    try:
+        (place.root / "var/use_cases/spend/stamps/ordered").unlink(missing_ok=True)
+        assert [] == place.make("sample-of-today", SPEND)
+        assert [["data"]] == place.make("data", SPEND)
+        assert [["data", "--follow-today"]] == place.make("sample-of-today", SPEND)
+    finally:
+        (place.root / "use_cases/spend/data.py").unlink()
+
+
 @pytest.mark.parametrize("given", [SPEND, SHARED])
 def test_reports_and_predictions_are_written_beside_the_use_case_s_own(place: Project, given: str) -> None:
     own = f"var/{given.removeprefix('USE_CASE=')}"

@@ -59,10 +59,27 @@ def test_steps_that_the_use_case_does_not_have_are_left_out(
 def test_only_the_shipped_orders_follow_the_days(tmp_path: Path) -> None:
     (job,) = [job for job in JOBS if job.name == "features"]
     (tmp_path / "feature_repo").mkdir()
-    (tmp_path / "data.py").touch()
 
     assert ("training", "data", "--follow-today") in there(job.commands, Path("training/churn"))
     assert [("jobs", "apply")] == there(job.commands, tmp_path)
+
+
+def test_data_of_a_use_case_s_own_are_asked_whether_they_follow_the_days(tmp_path: Path) -> None:
+    (job,) = [job for job in JOBS if job.name == "features"]
+    (tmp_path / "feature_repo").mkdir()
+    (tmp_path / "data.py").touch()
+
+    assert [("training", "data", "--follow-today"), ("jobs", "apply")] == there(job.commands, tmp_path)
+
+
+def test_a_use_case_that_uses_another_s_features_fetches_and_builds_as_that_one_does(tmp_path: Path) -> None:
+    other, own = tmp_path / "other", tmp_path / "own"
+    (other / "feature_repo").mkdir(parents=True)
+    (other / "features.py").touch()
+    own.mkdir()
+    (own / "features_of").write_text(f"{other}\n")
+
+    assert ["apply", "features", "materialize", "train"] == [name for _, name, *_ in there(FIRST, own)]
 
 
 def test_what_follows_a_command_that_failed_does_not_run(capsys: pytest.CaptureFixture[str]) -> None:
