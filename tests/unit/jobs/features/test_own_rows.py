@@ -1,6 +1,5 @@
 """A use case's own `features.py` fills its offline store, as the shipped use case's build fills its own."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -44,13 +43,13 @@ def feature_rows(environ, snapshots):
 
 
 @pytest.fixture
-def artefacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Artefacts]:
+def artefacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artefacts:
     folder = tmp_path / "tins"
     (folder / "feature_repo").mkdir(parents=True)
     (folder / "use_case.py").write_text(USE_CASE)
     (folder / "features.py").write_text(FEATURES)
     monkeypatch.setenv("USE_CASE", str(folder))
-    yield Artefacts.of({"USE_CASE": str(folder)}, tmp_path)
+    return Artefacts.of({"USE_CASE": str(folder)}, tmp_path)
 
 
 def built(artefacts: Artefacts, now: datetime = NOW) -> Build:
