@@ -21,6 +21,7 @@ from training.tasks import Binary, Multiclass, Regression, Task
 __all__ = [
     "Baseline",
     "Binary",
+    "ByCategory",
     "ByFeature",
     "Gate",
     "LabelSource",
@@ -134,6 +135,29 @@ class ByFeature:
         np.add.at(counts, (np.searchsorted(edges, values), labels), 1)
         rates = counts / counts.sum(axis=1, keepdims=True)
         return lambda rows: rates[np.searchsorted(edges, rows[self.feature].to_numpy(dtype=np.float64))]
+
+
+@dataclass(frozen=True)
+class ByCategory:
+    """The multi-class baseline by one input: the class rates of the training rows with the same value."""
+
+    feature: str
+    name: str = "baseline"
+
+    def fitted(self, task: Task, matrix: pd.DataFrame, labels: Labels) -> Callable[[pd.DataFrame], Floats]:
+        values, places = np.unique(matrix[self.feature].to_numpy(dtype=np.float64), return_inverse=True)
+        classes = len(task.class_names)
+        counts = np.ones((len(values) + 1, classes))  # one row of each class, so that no rate is zero
+        np.add.at(counts, (places, labels), 1)
+        counts[-1] += np.bincount(labels, minlength=classes)  # of a value that no training row has: all rows' rates
+        rates = counts / counts.sum(axis=1, keepdims=True)
+
+        def scores(rows: pd.DataFrame) -> Floats:
+            asked = rows[self.feature].to_numpy(dtype=np.float64)
+            found = np.minimum(np.searchsorted(values, asked), len(values) - 1)
+            return rates[np.where(values[found] == asked, found, len(values))]
+
+        return scores
 
 
 @dataclass(frozen=True)

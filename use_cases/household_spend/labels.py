@@ -101,6 +101,7 @@ def _labelled(connection: duckdb.DuckDBPyConnection, days: int, aggregate: str) 
         "FROM asked LEFT JOIN purchases ON asked.household_id = purchases.household_id "
         f"AND bought_at >= asked_at AND bought_at < asked_at + to_hours({24 * days}) GROUP BY place, department), "
         f"answers AS (SELECT place, {aggregate} AS label FROM bought GROUP BY place) "
-        "SELECT asked.household_id AS household_id, asked_at, label FROM asked JOIN answers USING (place) ORDER BY place"
+        "SELECT asked.household_id AS household_id, asked_at, label FROM asked JOIN answers USING (place) "
+        "ORDER BY place"
     ).df()
     return found

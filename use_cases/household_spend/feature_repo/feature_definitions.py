@@ -1,7 +1,7 @@
 """Features of households and of their departments; the rows are those of ../features.py.
 
-Tags say what happens to a value that is missing (docs/how-to.md): `keep` hands the null to the model, and `default` 0 is
-the truth where nothing was bought. `kind: category` makes a category of a whole number.
+Tags say what happens to a value that is missing (docs/how-to.md): `keep` hands the null to the model, and `default` 0
+is the truth where nothing was bought. `kind: categorical` makes a category of a whole number.
 """
 
 import os
@@ -74,7 +74,7 @@ household_windowed = FeatureView(
         Field(
             name="favourite_store",
             dtype=Int64,
-            tags={**_KEEP, "kind": "category"},
+            tags={**_KEEP, "kind": "categorical"},
             description="store with the most baskets in 84 days; null without one",
         ),
     ],
@@ -216,20 +216,26 @@ def coupon_offer(inputs: dict[str, Any]) -> dict[str, Any]:
     return {"coupon_offered": offered, "coupon_over_usual_spend": ratio, "days_since_department": recency}
 
 
-_LIFETIME = household_lifetime[
-    ["basket_count", "total_spend", "mean_basket", "last_spend", "mean_gap_days", "max_gap_days", "last_coupon_at"]
+_LIFETIME = [
+    "basket_count",
+    "total_spend",
+    "mean_basket",
+    "last_spend",
+    "mean_gap_days",
+    "max_gap_days",
+    "last_coupon_at",
 ]
 
 household_spend_v1 = FeatureService(
     name="household_spend_v1",
-    features=[household_windowed, _LIFETIME, household_demographics, household_recency],
+    features=[household_windowed, household_lifetime[_LIFETIME], household_demographics, household_recency],
     description="Inputs of household_spend from version 1 on.",
     logging_config=_logging("household_spend_v1"),
 )
 
 next_department_v1 = FeatureService(
     name="next_department_v1",
-    features=[household_windowed, _LIFETIME, household_demographics, household_recency],
+    features=[household_windowed, household_lifetime[_LIFETIME], household_demographics, household_recency],
     description="Inputs of next_department from version 1 on.",
     logging_config=_logging("next_department_v1"),
 )
