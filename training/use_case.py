@@ -155,7 +155,8 @@ class ByCategory:
         def scores(rows: pd.DataFrame) -> Floats:
             asked = rows[self.feature].to_numpy(dtype=np.float64)
             found = np.minimum(np.searchsorted(values, asked), len(values) - 1)
-            return rates[np.where(values[found] == asked, found, len(values))]
+            of_rows: Floats = rates[np.where(values[found] == asked, found, len(values))]
+            return of_rows
 
         return scores
 
