@@ -32,12 +32,22 @@ def another_store(registry: PlacesOf, project: str, offline_store: Path) -> Path
     return None
 
 
+def is_built(view: Any) -> bool:
+    """True if this project's builds write a registered view's rows; False if somebody else fills its source."""
+    return _built_in(view) is not None
+
+
+def _built_in(view: Any) -> str | None:
+    """The offline store of a view in the layout of `feature_repo/data_sources.py`, escaped; None for another layout."""
+    folder, found, _ = str(getattr(view.batch_source, "path", "")).rpartition(f"/current/{view.name}/")
+    return folder if found else None
+
+
 def _registered(registry: PlacesOf, project: str) -> Iterator[Path]:
     for view in registry.list_feature_views(project):
-        source = view.batch_source
-        folder, found, _ = str(getattr(source, "path", "")).rpartition(f"/current/{view.name}/")
-        if found:
-            yield Path((_HADOOP if type(source).__name__ == "SparkSource" else _GLOB).sub(r"\1", folder))
+        if (folder := _built_in(view)) is not None:
+            escaped = _HADOOP if type(view.batch_source).__name__ == "SparkSource" else _GLOB
+            yield Path(escaped.sub(r"\1", folder))
     for service in registry.list_feature_services(project):
         destination = getattr(service.logging_config, "destination", None)
         folder, found, _ = str(getattr(destination, "path", "")).rpartition(f"/feature_log/{service.name}")

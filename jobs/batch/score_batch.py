@@ -102,7 +102,7 @@ def open_batch(artefacts: Artefacts, model: ImportedModel, request: BatchRequest
     plan = FeaturePlan.of(store, contract)
     # All views of one build, even if a new one is put in place meanwhile.
     views = {name: store.registry.get_feature_view(name, store.project) for name in plan.views}
-    sources = {name: resolved(ViewSource.of(view)) for name, view in views.items()}
+    sources = {name: resolved(ViewSource.of(view, store.repo_path)) for name, view in views.items()}
     for build in {build_of(source) for source in sources.values()}:
         check_whole(build)
     for source in sources.values():

@@ -69,21 +69,57 @@ class StoredHashes:
 
 
 @dataclass(frozen=True)
-class StoredFormat:
-    """How Redis stores the rows of one feature view.
+class FeastFormat:
+    """How Feast stores the values of one feature view, in any online store.
 
-    time_field: hash field of the view's event time.
-    fields: hash fields of the features, in the view's order.
     convert: column → Feast's own conversion of its values.
     encoded_here: columns of types that this module encodes; the others go through `convert`.
     """
 
     source: ViewSource
+    convert: dict[str, Callable[[pa.Array], list[bytes]]]
+    encoded_here: frozenset[str]
+
+    @classmethod
+    def of_view(cls, feature_view: "FeatureView", source: ViewSource) -> "FeastFormat":
+        """The format of a view with the rows of `source`."""
+        from scoring.feast.values import stored_values
+
+        return cls(
+            source=source,
+            convert={
+                field.name: partial(_stored_by_feast, stored_values, field.dtype.to_value_type())
+                for field in feature_view.features
+            },
+            encoded_here=frozenset(
+                column for column, dtype in zip(source.columns, source.dtypes, strict=True) if dtype in _ENCODERS
+            ),
+        )
+
+    def as_feast_stores(self, rows: pa.Table, column: str) -> list[bytes]:
+        """Encode a column by Feast's own conversion: slow, for a sample of rows.
+
+        Nulls of numbers are left out, because beside a null Feast turns whole numbers into floats, which are exact
+        only to 2⁵³.
+        """
+        values = _column(rows, column)
+        if column not in self.encoded_here or pa.types.is_timestamp(values.type):
+            return self.convert[column](values)
+        converted = iter(self.convert[column](values.drop_null()))
+        return [next(converted) if there else b"" for there in values.is_valid().to_pylist()]
+
+
+@dataclass(frozen=True)
+class StoredFormat(FeastFormat):
+    """How Redis stores the rows of one feature view.
+
+    time_field: hash field of the view's event time.
+    fields: hash fields of the features, in the view's order.
+    """
+
     keys: KeyColumns
     time_field: bytes
     fields: tuple[bytes, ...]
-    convert: dict[str, Callable[[pa.Array], list[bytes]]]
-    encoded_here: frozenset[str]
 
     @classmethod
     def of(cls, store: "FeatureStore", feature_view: "FeatureView") -> "StoredFormat":
@@ -93,21 +129,16 @@ class StoredFormat:
             OtherFormatError: they differ.
         """
         from scoring.feast.redis_layout import KeyLayout, feature_field, time_field
-        from scoring.feast.values import stored_values
 
-        source = ViewSource.of(feature_view)
+        source = ViewSource.of(feature_view, store.repo_path)
+        values = FeastFormat.of_view(feature_view, source)
         made = cls(
             source=source,
             keys=KeyColumns(KeyLayout.of(store.project, dict(zip(source.join_keys, source.key_dtypes, strict=True)))),
             time_field=time_field(source.name),
             fields=tuple(feature_field(source.name, field.name) for field in feature_view.features),
-            convert={
-                field.name: partial(_stored_by_feast, stored_values, field.dtype.to_value_type())
-                for field in feature_view.features
-            },
-            encoded_here=frozenset(
-                column for column, dtype in zip(source.columns, source.dtypes, strict=True) if dtype in _ENCODERS
-            ),
+            convert=values.convert,
+            encoded_here=values.encoded_here,
         )
         _compare_with_feast(made, store.project)
         return made
@@ -137,18 +168,6 @@ class StoredFormat:
                     ) from None
             fields[field] = values
         return StoredHashes(self.encode_keys(rows), fields)
-
-    def as_feast_stores(self, rows: pa.Table, column: str) -> list[bytes]:
-        """Encode a column by Feast's own conversion: slow, for a sample of rows.
-
-        Nulls of numbers are left out, because beside a null Feast turns whole numbers into floats, which are exact
-        only to 2⁵³.
-        """
-        values = _column(rows, column)
-        if column not in self.encoded_here or pa.types.is_timestamp(values.type):
-            return self.convert[column](values)
-        converted = iter(self.convert[column](values.drop_null()))
-        return [next(converted) if there else b"" for there in values.is_valid().to_pylist()]
 
     def encode_keys(self, rows: pa.Table) -> pa.BinaryArray:
         """Redis key of each row, which has a column per join key."""

@@ -1,18 +1,22 @@
-"""Materializes the offline store into Redis: the latest row of every entity in every view.
+"""Materializes the offline store into the online store: the latest row of every entity in every view.
 
-One run at a time. Each view goes in chunks, so memory is bounded and an interrupted run resumes. Rows of another owner,
-and rows newer than the run, stay. A sample is read back through Feast's SDK. Exit codes: docs/materialization.md.
+Into Redis: one run at a time. Each view goes in chunks, so memory is bounded and an interrupted run resumes. Rows of
+another owner, and rows newer than the run, stay. A sample is read back through Feast's SDK. Exit codes:
+docs/materialization.md.
 """
 
 import logging
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from artefacts.addresses import Artefacts
+from artefacts.offline_place import is_built
 from artefacts.process.redaction import redacted
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
+from jobs.materialization.another_store import into_another_store
 from jobs.materialization.locks import FAILURES, LockedError, RunLock
 from jobs.materialization.newest_snapshot import note_newest_snapshot
 from jobs.materialization.owners import OtherOwnerError, claim
@@ -24,8 +28,12 @@ from jobs.materialization.run_records import Outcome, PartlyError, RunRecord, Un
 from jobs.materialization.vanished_rows import Removal
 from jobs.materialization.view_runs import ViewRuns
 from jobs.offline_store.builds import check_whole, read_build
+from jobs.offline_store.foreign_sources import described
 from jobs.offline_store.owner import owner_of
 from jobs.settings import JobsSettings
+
+if TYPE_CHECKING:
+    from feast import FeatureStore, FeatureView
 
 _LOG = logging.getLogger(__name__)
 
@@ -88,13 +96,6 @@ def materialize(
 
 
 def _materialize(artefacts: Artefacts, record: RunRecord, wanted: _Options, settings: JobsSettings) -> None:
-    if artefacts.redis_url is None:
-        raise JobError("REDIS_URL is not set and no embedded server runs; `make redis` starts one")
-    build = read_build(artefacts.offline_store)
-    record.source, record.newest_snapshot = build.source, build.newest_snapshot
-    in_place = (artefacts.offline_store / "current").resolve()
-    record.build = in_place.name
-    check_whole(in_place)
     store = open_feature_store(artefacts)
     record.project = store.project
     from scoring.feast.store import views_to_materialize  # imports feast
@@ -102,14 +103,38 @@ def _materialize(artefacts: Artefacts, record: RunRecord, wanted: _Options, sett
     views = views_to_materialize(store)
     if not views:
         raise JobError(f"{redacted(artefacts.feast_registry)}: no feature views; run `make apply` first")
-    if store.config.online_store.type != "redis":
-        raise JobError("the online store is not Redis, in which runs are locked and remembered")
+    if any(map(is_built, views)):
+        build = read_build(artefacts.offline_store)
+        record.source, record.newest_snapshot = build.source, build.newest_snapshot
+        in_place = (artefacts.offline_store / "current").resolve()
+        record.build = in_place.name
+        check_whole(in_place)
+    else:
+        record.source = described(views)
+    if store.config.online_store.type == "redis":
+        _into_redis(artefacts, store, views, record, wanted, settings)
+    else:
+        into_another_store(artefacts, store, views, record, settings)
+    record.raise_failures()
+
+
+def _into_redis(
+    artefacts: Artefacts,
+    store: "FeatureStore",
+    views: "list[FeatureView]",
+    record: RunRecord,
+    wanted: _Options,
+    settings: JobsSettings,
+) -> None:
+    if artefacts.redis_url is None:
+        raise JobError("REDIS_URL is not set and no embedded server runs; `make redis` starts one")
     try:
         client = client_beside(store, artefacts.redis_url)
         with RunLock(client, f"{store.project}:materialize", "materialization", settings.lock_seconds) as lock:
-            owner = owner_of(artefacts.offline_store, settings.owner)
-            taken = claim(client, store.project, owner, wanted.take_over)
-            marks = Materialized(client, store.project)
+            marks, taken = Materialized(client, store.project), False
+            if record.build:  # rows that somebody else fills have no owner here
+                owner = owner_of(artefacts.offline_store, settings.owner)
+                taken = claim(client, store.project, owner, wanted.take_over)
             if wanted.replace:
                 marks.restart()
             # In a run up to now, later rows are the stream's, which has also added them to the offline store.
@@ -123,7 +148,6 @@ def _materialize(artefacts: Artefacts, record: RunRecord, wanted: _Options, sett
                 record.views.append(made := ViewRecord(view.name))
                 run.view(view, record.until, made)
             if not any(made.failure for made in record.views):
-                note_newest_snapshot(client, store.project, build.newest_snapshot, record.until)
+                note_newest_snapshot(client, store.project, record.newest_snapshot, record.until)
     except FAILURES as error:
         raise JobError(f"Redis did not answer: {type(error).__name__}") from None
-    record.raise_failures()

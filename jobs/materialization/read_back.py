@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from jobs.errors import JobError
-from jobs.materialization.encoding import StoredFormat, encode_times
+from jobs.materialization.encoding import FeastFormat, StoredFormat, encode_times
 from jobs.offline_store.latest_rows import KeyRange, ViewSource, connect, key_ranges, latest_rows
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _READS_PER_PIPELINE = 2_000
 _FEW_ROWS = 1_000_000
 
 
-def mismatches(store: "FeatureStore", stored_format: StoredFormat, rows: pa.Table, sample: int) -> tuple[int, int]:
+def mismatches(store: "FeatureStore", stored_format: FeastFormat, rows: pa.Table, sample: int) -> tuple[int, int]:
     """Read the features of a random sample of `rows` from Feast and compare them with Feast's encoding of the rows.
 
     Stored rows with a newer event time are left out: another job wrote them, and they stay.

@@ -13,7 +13,7 @@ from jobs.materialization.encoding import fields_of_view
 from jobs.materialization.locks import RunLock, online_writer
 from jobs.materialization.progress import SourceState
 from jobs.materialization.redis_writer import ANY_TIME, Fence, OnlineRows, stored_keys
-from jobs.offline_store.latest_rows import ViewSource, connect, quoted, rows_of, run_query
+from jobs.offline_store.latest_rows import ViewSource, connect, event_time, quoted, rows_of, run_query
 from jobs.offline_store.view_files import identities, replaced
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _not_in(connection: duckdb.DuckDBPyConnection, some: ViewSource, state: Sour
     connection.register("asked", ids)
     query = f"""
         SELECT {keys} FROM asked ANTI JOIN (
-            SELECT {keys} FROM {rows_of(some.files())} WHERE {quoted(some.timestamp_field)} <= ?
+            SELECT {keys} FROM {rows_of(some.files())} WHERE {event_time(some)} <= ?
         ) USING ({keys})
     """  # noqa: S608  # names are quoted, values are parameters
     return run_query(connection, [some], query, [state.until])

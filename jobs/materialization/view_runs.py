@@ -17,6 +17,7 @@ from jobs.feature_store import tell_materialized
 from jobs.materialization.chunks import BuildView, ChunkReader, Progress
 from jobs.materialization.encoding import StoredFormat, encode_times
 from jobs.materialization.feast_fallback import materialize_by_feast, why_not_here
+from jobs.materialization.feast_rows import read_back, sample_of, tell_odd_rows
 from jobs.materialization.locks import LockedError, RunLock, online_writer
 from jobs.materialization.progress import MaterializationPass, Materialized, SourceState, changed_files, next_pass
 from jobs.materialization.read_back import gone, mismatches, some_rows
@@ -76,9 +77,11 @@ class ViewRuns:
             else:
                 made.written_by = "feast"
                 _LOG.info(f"  {view.name}: by Feast's own run, because {reason}")
+                sampled = sample_of(self.store, view, until, self.settings.materialize_verify_rows)
                 if self.full:
                     made.removed = self.removal.all_of(view)
                 materialize_by_feast(self.store, view, until)
+                read_back(self.store, view, sampled, made)
         except LockedError:
             raise
         except JobError as error:
@@ -117,7 +120,7 @@ class ViewRuns:
 
         After a full run, values are not compared again: each chunk was read back when it was written.
         """
-        source, stored_format = resolved(ViewSource.of(view)), StoredFormat.of(self.store, view)
+        source, stored_format = resolved(ViewSource.of(view, self.store.repo_path)), StoredFormat.of(self.store, view)
         rows = some_rows(source, until, _CHECKED_AFTER_FULL if was_full else _CHECKED_ENTITIES)
         lost = gone(self.client, stored_format, rows, until)
         if not lost and not was_full:
@@ -127,15 +130,17 @@ class ViewRuns:
 
     def _write_view(self, view: "FeatureView", until: datetime, made: ViewRecord, full: bool) -> bool:
         """Write rows that are not online yet, and remove those that should not be; True after a pass over everybody."""
-        through_link = ViewSource.of(view)
+        through_link = ViewSource.of(view, self.store.repo_path)
         stored_format = StoredFormat.of(self.store, view)
-        was_full = False
+        was_full = told = False
         while True:
             self.lock.check()
             source = resolved(through_link)
             try:
                 check_columns(source)
                 wanted = SourceState.of(source, until, identities(source))
+                if not source.is_built and not told:
+                    told = tell_odd_rows(source)
                 former_identities = self.marks.gone(view.name, wanted)
                 begun = self.marks.begun(view.name)
                 todo = next_pass(wanted, self.marks.done(view.name), begun, full, former_identities)
@@ -155,7 +160,8 @@ class ViewRuns:
                     raise
             if replaced(source, through_link):
                 _LOG.info(f"  {view.name}: a new build was put in place; going on with it")
-                check_whole(build_of(resolved(through_link)))
+                if through_link.is_built:
+                    check_whole(build_of(resolved(through_link)))
                 continue
             full = False  # done; only rows that came meanwhile are missing
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from glob import escape, glob
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from artefacts.offline_place import is_built
 from contract.keys import Key, key_of, key_values
 from jobs.errors import JobError
 
@@ -78,6 +80,7 @@ class ViewSource:
     columns: the features, in the view's order.
     dtypes: Feast's type of each, lower case.
     only: these files; empty: all files that match `path` at the time.
+    is_built: this project's builds write the rows; else somebody else fills the source.
     """
 
     name: str
@@ -89,20 +92,27 @@ class ViewSource:
     columns: tuple[str, ...]
     dtypes: tuple[str, ...]
     only: tuple[str, ...] = ()
+    is_built: bool = True
 
     @classmethod
-    def of(cls, feature_view: "FeatureView") -> "ViewSource":
-        """Make it from a registered view over a FileSource of Parquet."""
+    def of(cls, feature_view: "FeatureView", repo: Path | None = None) -> "ViewSource":
+        """Make it from a registered view; its FileSource names a file, a glob, or a folder with its subfolders.
+
+        Args:
+            repo: folder of the Feast repository, in which relative paths lie; None is the working directory.
+        """
         source = feature_view.batch_source
+        path = Path(repo or "", getattr(source, "path", ""))  # other sources have none
         return cls(
             name=feature_view.name,
-            path=source.path,
+            path=str(path / "**" / "*.parquet" if path.is_dir() else path),
             join_keys=tuple(column.name for column in feature_view.entity_columns),
             key_dtypes=tuple(str(column.dtype).lower() for column in feature_view.entity_columns),
             timestamp_field=source.timestamp_field,
             created_timestamp_field=source.created_timestamp_column or None,
             columns=tuple(field.name for field in feature_view.features),
             dtypes=tuple(str(field.dtype).lower() for field in feature_view.features),
+            is_built=is_built(feature_view),
         )
 
     @property
@@ -119,9 +129,11 @@ class ViewSource:
         """
         if self.only:
             return list(self.only)
-        found = sorted(glob(self.path))  # noqa: PTH207  # an absolute pattern, which Path.glob does not take
-        if not found:
+        found = sorted(glob(self.path, recursive=True))  # noqa: PTH207  # Path.glob takes no absolute pattern
+        if not found and self.is_built:
             raise JobError(f"{self.path}: no rows of the view {self.name}; run `make features` first")
+        if not found:
+            raise JobError(f"{self.path}: no such Parquet file; the source of the view {self.name} names it")
         return found
 
 
@@ -139,12 +151,12 @@ def check_columns(source: ViewSource) -> None:
         JobError: a file is not Parquet, or a column is missing or of another type; names both.
     """
     wanted: dict[str, tuple[str, Callable[[pa.DataType], bool]]] = {
-        **{key: (dtype, _TYPES[dtype][0]) for key, dtype in zip(source.join_keys, source.key_dtypes, strict=True)},
         source.timestamp_field: ("a timestamp", pa.types.is_timestamp),
     }
     if source.created_timestamp_field:
         wanted[source.created_timestamp_field] = ("a timestamp", pa.types.is_timestamp)
-    for column, dtype in zip(source.columns, source.dtypes, strict=True):
+    columns, dtypes = (*source.join_keys, *source.columns), (*source.key_dtypes, *source.dtypes)
+    for column, dtype in zip(columns, dtypes, strict=True):
         wanted[column] = (dtype, _TYPES[dtype][0] if dtype in _TYPES else lambda _: True)
     for file in source.files():
         try:
@@ -154,7 +166,8 @@ def check_columns(source: ViewSource) -> None:
         for column, (dtype, fits) in wanted.items():
             if column not in schema.names:
                 raise JobError(f"{file}: has no column {column!r}, which the view {source.name} declares")
-            if not fits(found := schema.field(column).type):
+            found = schema.field(column).type
+            if not fits(found) and not (pa.types.is_null(found) and column in source.columns):  # all values are null
                 raise JobError(f"{file}: column {column!r} is {found}; the view {source.name} declares {dtype}")
 
 
@@ -192,7 +205,7 @@ def changed_keys(
     conditions, parameters = _key_conditions(changed, key_range)
     query = f"""
         SELECT DISTINCT {_key_columns(changed)} FROM {rows_of(changed.files())}
-        WHERE {quoted(changed.timestamp_field)} <= ? AND {" AND ".join(conditions)}
+        WHERE {event_time(changed)} <= ? AND {" AND ".join(conditions)}
     """  # noqa: S608  # names are quoted, values are parameters
     return run_query(connection, [changed], query, [until, *parameters])
 
@@ -219,7 +232,7 @@ def latest_rows(
     Raises:
         JobError: files cannot be read.
     """
-    key, event_time = ", ".join(map(quoted, source.join_keys)), quoted(source.timestamp_field)
+    key, at_column = ", ".join(map(quoted, source.join_keys)), quoted(source.timestamp_field)
     columns = [quoted(column) for column in source.columns]
     created = quoted(source.created_timestamp_field) if source.created_timestamp_field else "NULL"
     conditions, parameters = _key_conditions(source, key_range)
@@ -234,12 +247,12 @@ def latest_rows(
     same_key = " AND ".join(f"{quoted(name)} = {alias}" for name, alias in zip(source.join_keys, aliases, strict=True))
     query = f"""
         WITH seen AS NOT MATERIALIZED (
-            SELECT * FROM {rows_of(source.files())} WHERE {event_time} <= ? AND {" AND ".join(conditions)}
+            SELECT * FROM {rows_of(source.files())} WHERE {event_time(source)} <= ? AND {" AND ".join(conditions)}
         ), newest AS (
-            SELECT {aliased}, max({event_time}) AS " newest" FROM seen GROUP BY {key}
+            SELECT {aliased}, max({at_column}) AS " newest" FROM seen GROUP BY {key}
         )
-        SELECT {_key_columns(source)}, {event_time}::TIMESTAMPTZ AS {event_time}, {declared(source)}
-        FROM seen JOIN newest ON {same_key} AND {event_time} = " newest"
+        SELECT {_key_columns(source)}, {event_time(source)} AS {at_column}, {declared(source)}
+        FROM seen JOIN newest ON {same_key} AND {at_column} = " newest"
         QUALIFY row_number() OVER (
             PARTITION BY {key} ORDER BY {created} DESC NULLS LAST, hash({", ".join(columns)})
         ) = 1
@@ -283,6 +296,11 @@ def _key_columns(source: ViewSource) -> str:
     """The join keys for a SELECT, each cast to the type that the view declares."""
     pairs = zip(map(quoted, source.join_keys), source.key_dtypes, strict=True)
     return ", ".join(f"{name}::{_TYPES[dtype][1]} AS {name}" for name, dtype in pairs)
+
+
+def event_time(source: ViewSource) -> str:
+    """The event time in SQL; a time without a zone is UTC."""
+    return f"{quoted(source.timestamp_field)}::TIMESTAMPTZ"
 
 
 def declared(source: ViewSource) -> str:

@@ -66,6 +66,8 @@ def of_kept_builds(source: ViewSource, wanted: Collection[str]) -> list[str] | N
     """
     if not wanted:
         return []
+    if not source.is_built:
+        return None
     view, pattern = parts(source.path)
     found = {}
     for file in view.parent.parent.glob(f"*/{glob.escape(view.name)}/{pattern}"):
@@ -91,7 +93,8 @@ def newest_event_time(source: ViewSource, name: str) -> datetime | None:
         metadata = pq.read_metadata(folder / name)
     except (pa.ArrowInvalid, OSError) as error:
         raise JobError(f"{folder / name}: is not readable as Parquet ({str(error).splitlines()[0]})") from None
-    column = metadata.schema.to_arrow_schema().names.index(source.timestamp_field)
+    leaves = [metadata.schema.column(leaf).path for leaf in range(metadata.num_columns)]  # of structs there are several
+    column = leaves.index(source.timestamp_field)
     newest = None
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         if not group.num_rows:

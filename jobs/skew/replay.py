@@ -45,7 +45,8 @@ class OfflineReplay:
         self.plan = FeaturePlan.of(store, contract)
         self._resolver = Resolver.of(contract)
         views = [view.name for view in contract.feature_schema.views]
-        self.sources = [resolved(ViewSource.of(store.registry.get_feature_view(name, store.project))) for name in views]
+        registered = [store.registry.get_feature_view(name, store.project) for name in views]
+        self.sources = [resolved(ViewSource.of(view, store.repo_path)) for view in registered]
         for source in self.sources:
             check_columns(source)
         self._histories = [ViewHistory(source) for source in self.sources]

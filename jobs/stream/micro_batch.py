@@ -117,7 +117,8 @@ class StreamBatches:
             for name in (LIFETIME, WINDOWED)
         }
         self._sources = {
-            name: ViewSource.of(store.registry.get_feature_view(name, store.project)) for name in self._plan.views
+            name: ViewSource.of(store.registry.get_feature_view(name, store.project), store.repo_path)
+            for name in self._plan.views
         }
 
     def claim(self) -> None:

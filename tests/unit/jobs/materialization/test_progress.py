@@ -154,6 +154,16 @@ def test_files_with_rows_after_the_last_time_are_read_again(tmp_path: Path) -> N
     assert T0 + 5 * DAY == newest_event_time(source, "feb/part-0.parquet")
 
 
+def test_the_newest_time_is_found_behind_columns_with_several_parts(tmp_path: Path) -> None:
+    folder = tmp_path / "one" / "seen" / "jan"
+    folder.mkdir(parents=True)
+    columns = {"place": [{"x": 1, "y": 2}], "event_timestamp": [T0], "other": [T0 + DAY]}
+    pq.write_table(pa.table(columns), folder / "part-0.parquet")
+    link(tmp_path, "one")
+
+    assert T0 == newest_event_time(resolved(view(tmp_path)), "jan/part-0.parquet")
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     write(tmp_path / "one", "jan", [1]).write_bytes(b"PAR1 no more")
     link(tmp_path, "one")

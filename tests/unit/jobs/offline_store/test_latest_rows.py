@@ -144,6 +144,48 @@ def test_an_empty_store_is_one_range_without_rows(tmp_path: Path) -> None:
     assert 0 == latest_rows(connection, view, day(5), KeyRange()).num_rows
 
 
+def test_rows_without_a_key_are_in_no_range(tmp_path: Path) -> None:
+    write(tmp_path, "2026-01", [*(row(f"{n:03}", 1) for n in range(300)), {**row("x", 1), "customer_id": None}])
+    view, connection = source(tmp_path), connect()
+
+    for per_chunk in (1, 7, 300):
+        ranges = key_ranges(connection, [view], per_chunk)
+        parts = [latest_rows(connection, view, day(5), key_range).num_rows for key_range in ranges]
+        assert 300 == sum(parts)
+
+
+def test_ranges_of_several_keys_cover_everybody_once(tmp_path: Path) -> None:
+    pairs = [(a, b) for a in range(-3, 4) for b in ("", "9", "10", "Ω")]
+    table = {
+        "a": [a for a, _ in pairs],
+        "b": [b for _, b in pairs],
+        "at": [day(1)] * len(pairs),
+        "v": [True] * len(pairs),
+    }
+    pq.write_table(pa.table(table), tmp_path / "rows.parquet")
+    path, types = str(tmp_path / "rows.parquet"), ("int64", "string")
+    view = ViewSource("pairs", path, ("a", "b"), types, "at", None, ("v",), ("bool",))
+
+    for per_chunk in (1, 3, 100):
+        ranges = key_ranges(connect(), [view], per_chunk)
+        rows = pa.concat_tables(latest_rows(connect(), view, day(5), key_range) for key_range in ranges)
+        assert sorted(pairs) == list(zip(rows["a"].to_pylist(), rows["b"].to_pylist(), strict=True))
+    assert len(pairs) > len(key_ranges(connect(), [view], 3)) > 3
+
+
+def test_a_column_may_be_named_as_anything_and_times_may_be_without_zone(tmp_path: Path) -> None:
+    naive = pa.array([day(1).replace(tzinfo=None), day(2).replace(tzinfo=None)], pa.timestamp("ns"))
+    table = pa.table({"k": ["a", "a"], "t": [1.0, 2.0], "newest": naive, "seen": [True, False]})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    columns = ("t", "seen")
+    path, types = str(tmp_path / "rows.parquet"), ("float64", "bool")
+    view = ViewSource("odd", path, ("k",), ("string",), "newest", None, columns, types)
+
+    rows = latest_rows(connect(), view, day(5), KeyRange("a", "b"), pa.table({"k": ["a"]}))
+
+    assert [{"k": "a", "newest": day(2), "t": 2.0, "seen": False}] == rows.to_pylist()
+
+
 def test_no_files_are_named_as_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(JobError, match=r"no rows of the view orders_seen; run `make features` first"):
         latest_rows(connect(), source(tmp_path), day(5))
