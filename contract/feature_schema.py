@@ -6,6 +6,7 @@ Training writes this schema into the contract. The service reads the live one at
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal, Self
 
@@ -121,6 +122,11 @@ KINDS: dict[Dtype, tuple[Kind, ...]] = {
 
 MOST_ELEMENTS = 4096
 """Most elements of an array."""
+
+
+def array_widths(features: Iterable[FeatureSpec]) -> dict[str, int]:
+    """Reference of each array among all features of a service → its length."""
+    return Counter(feature.reference for feature in features if feature.element is not None)
 
 
 class RequestInput(Frozen):

@@ -4,14 +4,17 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contract import Key, RawFeatures
+from contract import Key, RawFeatures, key_values
+from contract.feature_schema import FeatureSpec, array_widths
 from contract.feature_union import FeatureUnion
 from service.errors import OnlineStoreUnavailableError
+from service.features.compiled.decoding import UnreadableValueError
 from service.features.feast_calls import FeastCalls
 from service.features.unreadable_rows import Findings
 
@@ -32,8 +35,18 @@ _KINDS = {
     "float64": "double_val",
     "string": "string_val",
     "bytes": "bytes_val",
+    "unixtimestamp": "unix_timestamp_val",
+    "array(float32)": "float_list_val",
+    "array(float64)": "double_list_val",
 }
 """Declared type → how Feast stores a value of it; other types are taken as they are."""
+
+_GIVEN: Mapping[str, Callable[[Any], Any]] = {
+    "float32": float,
+    "float64": float,
+    "unixtimestamp": lambda at: datetime.fromtimestamp(at, UTC) if isinstance(at, int | float) else at,
+}
+"""Type of a request input → its value in Python, from which Feast infers the type of a whole column."""
 
 
 class FeastOnlineFeatures:
@@ -44,30 +57,41 @@ class FeastOnlineFeatures:
     - The order of features differs between processes.
     - An entity without a row is `PRESENT` with the event time 1970-01-01.
     - No TTL is enforced.
-    - With `full_feature_names=True` every output of a Python on-demand view is missing, so features are read by their
-      bare names.
+    - With full names every output of a Python on-demand view is missing. So they are asked for where there is no such
+      view; else features are read by their bare names, which must differ (`scoring.servable`).
     - One entity's invalid bytes make the whole batch fail, so the batch is halved until those entities are found.
     """
 
     def __init__(self, store: "FeatureStore", union: FeatureUnion, reopened: "Callable[[], FeatureStore]") -> None:
-        from scoring.feast import values as feast_values  # imports feast
+        from scoring.feast.values import raw_number, row_unix_seconds  # imports feast
 
-        self._number, self._unix_seconds = feast_values.number, feast_values.row_unix_seconds
+        self._unix_seconds = row_unix_seconds
         self._store = store
         self._calls = FeastCalls(store, reopened)
         # Resolved once: looking it up takes milliseconds.
         (service,) = union.feature_services
         self._service = store.get_feature_service(service)
-        (key,) = union.entity_keys
-        self._join_key = key.join_key
-        self._request_inputs = [r.name for r in union.request_inputs if r.filled_by != "request"]
-        self._columns = {f.field_name: column for column, f in enumerate(union.features)}
-        # One stored feature of each view tells the event time of that view's row.
+        self._join_keys = [key.join_key for key in union.entity_keys]
+        self._times = [r.name for r in union.request_inputs if r.filled_by != "request"]
+        self._given = {r.name: _GIVEN.get(r.dtype) for r in union.request_inputs if r.filled_by == "request"}
         self._views = {view.name: position for position, view in enumerate(union.views)}
+        stored = {p.name_to_use(): p.name for p in self._service.feature_view_projections if p.name in self._views}
+        self._full_names = len(stored) == len(self._service.feature_view_projections)
+        # Name in the response → the columns that are made of it, and how a value becomes a number.
+        self._columns: dict[str, list[tuple[int, Callable[[Any], float]]]] = {}
+        self._width = len(union.features)
+        widths = array_widths(union.offered)
+        for column, given in enumerate(union.features):
+            read = raw_number(given, widths.get(given.reference))
+            self._columns.setdefault(self._response_name(given), []).append((column, read))
+        # One stored feature of each view tells the event time of that view's row.
         self._tells_time = {
-            next(f.field_name for f in union.offered if f.view == view): position
+            self._response_name(next(f for f in union.offered if stored.get(f.view) == view)): position
             for view, position in self._views.items()
         }
+
+    def _response_name(self, feature: FeatureSpec) -> str:
+        return feature.reference if self._full_names else feature.field_name
 
     async def read(
         self,
@@ -78,7 +102,7 @@ class FeastOnlineFeatures:
         """See `OnlineFeatures.read`."""
         n = len(keys)
         as_of = np.broadcast_to(np.asarray(as_of_unix_us, dtype=np.int64), (n,)).tolist()
-        raw = RawFeatures(np.full((n, len(self._columns)), np.nan), np.full((n, len(self._views)), np.nan))
+        raw = RawFeatures(np.full((n, self._width), np.nan), np.full((n, len(self._views)), np.nan))
         found, give_up = Findings(n), time.monotonic() + _SEARCH_SECONDS
         for start in range(0, n, _CHUNK):
             rows = range(start, min(start + _CHUNK, n))
@@ -87,7 +111,7 @@ class FeastOnlineFeatures:
         found.log("what is stored", raise_if_all=True)
         if not found.unread.any():
             return raw
-        return replace(raw, unread=np.repeat(found.unread[:, None], len(self._columns), axis=1))
+        return replace(raw, unread=np.repeat(found.unread[:, None], self._width, axis=1))
 
     async def _fill(
         self,
@@ -109,7 +133,9 @@ class FeastOnlineFeatures:
             raise
         except Exception as error:
             if len(rows) == 1:
-                if await self._is_sound(keys[rows.start]):
+                if isinstance(error, UnreadableValueError):
+                    found.unreadable(rows, str(error))
+                elif await self._is_sound(keys[rows.start]):
                     found.failed(rows.start, error)
                 else:
                     found.unreadable(rows, type(error).__name__)
@@ -128,25 +154,33 @@ class FeastOnlineFeatures:
         self, keys: Sequence[Key], as_of_unix_us: list[int], given: Mapping[str, Sequence[Any]]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         n = len(keys)
-        rows: dict[str, Any] = {self._join_key: list(keys)}
-        rows.update({name: as_of_unix_us for name in self._request_inputs})
-        rows.update({name: list(column) for name, column in given.items()})
-        proto = await self._calls.values(self._service, rows)
-        values = np.full((n, len(self._columns)), np.nan)
+        rows = self._rows_of(keys)
+        rows.update({name: as_of_unix_us for name in self._times})
+        for name, typed in self._given.items():
+            rows[name] = [v if v is None or typed is None else typed(v) for v in given.get(name, [None] * n)]
+        proto = await self._calls.values(self._service, rows, full_names=self._full_names)
+        values = np.full((n, self._width), np.nan)
         event_times = np.full((n, len(self._views)), np.nan)
         for name, result in zip(proto.metadata.feature_names.val, proto.results, strict=True):
-            if (column := self._columns.get(name)) is not None:
-                values[:, column] = [self._number(value) for value in result.values]
+            for column, read in self._columns.get(name, ()):
+                try:
+                    values[:, column] = [read(value) for value in result.values]
+                except (TypeError, ValueError, ArithmeticError) as error:
+                    raise UnreadableValueError(type(error).__name__) from None
             if (view := self._tells_time.get(name)) is not None:
                 event_times[:, view] = [self._unix_seconds(at) for at in result.event_timestamps]
         return values, event_times
+
+    def _rows_of(self, keys: Sequence[Key]) -> dict[str, Any]:
+        """The entity rows, column by column. Feast takes of them what each view is read by."""
+        columns = zip(*map(key_values, keys), strict=True)
+        return {name: list(column) for name, column in zip(self._join_keys, columns, strict=True)}
 
     async def _is_sound(self, key: Key) -> bool:
         """True if all stored values of an entity are readable and of its declared type, also on-demand inputs."""
         declared = self._declared()
         try:
-            rows = {self._join_key: [key]}
-            proto = await self._calls.values(list(declared), rows, full_names=True)
+            proto = await self._calls.values(list(declared), self._rows_of([key]), full_names=True)
         except OnlineStoreUnavailableError:
             raise
         except Exception:

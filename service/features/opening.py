@@ -13,6 +13,7 @@ from artefacts.redis_address import RedisAddress
 from contract import ContractError, ContractMismatchError, ModelContract, differences
 from contract.feature_union import FeatureUnion
 from contract.registry_schema import FeatureRegistry, read_feature_schema
+from scoring.servable import why_not_served
 from service.errors import StartupError
 from service.features.compiled.connection import RedisConnection, refuse_unreadable_tls_files
 from service.features.compiled.plan import UnsupportedFeatureServiceError, compile_plan
@@ -112,13 +113,8 @@ def open_feast(
 
 def open_store(repo: Path, artefacts: Artefacts, *contracts: ModelContract, stall_seconds: float = 1.0) -> OpenedStore:
     """Open Feast and compare its registry with the contracts. Args and raises as `open_feast`."""
-    union = FeatureUnion.of(*contracts)
-    if len(union.entity_keys) != 1 or union.entity_keys[0].dtype != "string":
-        raise StartupError("contract: this service looks up by exactly one join key of type string")
-    bare = [f.field_name for f in union.offered]
-    if len(set(bare)) != len(bare):
-        twice = sorted({name for name in bare if bare.count(name) > 1})
-        raise StartupError(f"contract: two feature views share the feature names {twice}, which feast cannot serve")
+    if reasons := [reason for contract in contracts for reason in why_not_served(contract.feature_schema)]:
+        raise StartupError("contract: " + "; ".join(dict.fromkeys(reasons)))
     address = None if artefacts.redis_url is None else RedisAddress.of(artefacts.redis_url)
     options = dict(_REDIS_OPTIONS)
     if address is not None and address.kind == "redis_cluster":

@@ -24,8 +24,8 @@ from feast.transformation.udf_rehydrate import rehydrate_udf_from_source
 
 from contract import ContractMismatchError, ModelContract
 
-_FIELD_TAGS = ("on_stale", "on_missing", "default", "filled_by")
-"""Tags that `contract.feature_schema` reads. Feast builds types from other tags."""
+_FIELD_TAGS = ("on_stale", "on_missing", "default", "kind", "on_unseen", "width", "filled_by")
+"""Tags that `contract.registry_schema` reads. Feast builds types from other tags."""
 
 _SETTINGS = ("serve_features_while_materializing", "enable_online_feature_view_versioning")
 """Settings of a registry's configuration that concern reading."""

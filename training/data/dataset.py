@@ -21,6 +21,7 @@ from contract.registry_schema import read_feature_schema
 from scoring.errors import FeatureColumnError
 from scoring.evaluation import Bools, Labels
 from scoring.feature_columns import encoded
+from scoring.servable import why_not_served
 from training.data.label_windows import choose_cutoffs
 from training.data.view_times import row_times
 from training.errors import DatasetError
@@ -86,8 +87,8 @@ class TrainingData:
         entity: name of the entity that the join keys identify.
 
     Raises:
-        DatasetError: a file of the offline store is missing or damaged, or Feast's registry reads another offline
-            store.
+        DatasetError: a file of the offline store is missing or damaged, Feast's registry reads another offline store,
+            or no service could answer with this feature service.
     """
 
     def __init__(self, artefacts: Artefacts, feature_service: str) -> None:
@@ -98,6 +99,8 @@ class TrainingData:
             raise DatasetError(refusal(redacted(artefacts.feast_registry), elsewhere, artefacts.offline_store))
         self._service = _feature_service(self._store, artefacts, feature_service)
         self.schema: FeatureSchema = read_feature_schema(self._store.registry, self._store.project, feature_service)
+        if reasons := why_not_served(self.schema):
+            raise DatasetError("; ".join(reasons))
         entities = self._store.get_feature_view(self.schema.views[0].name).entities
         self.entity: str = "_".join(entities)
         self._keys = [key.join_key for key in self.schema.entity_keys]

@@ -163,6 +163,11 @@ def _check_supported(store: "FeatureStore", union: FeatureUnion, connection_stri
         (config.entity_key_serialization_version != 3, "entity keys are not serialised in version 3"),
         (config.registry.enable_online_feature_view_versioning, "feature views are versioned online"),
         ([k.dtype for k in union.entity_keys] != ["string"], "not exactly one join key of type string"),
+        (any(view.join_keys is not None for view in union.views), "views are read by different join keys"),
+        (
+            any(given.kind != "numeric" or given.element is not None for given in union.features),
+            "categories, times or arrays are inputs of the model",
+        ),
     ]
     services = [store.get_feature_service(name) for name in union.feature_services]
     projections = [projection for service in services for projection in service.feature_view_projections]

@@ -126,12 +126,21 @@ def test_a_registry_file_that_is_none_is_refused(valkey: str, tmp_path: Path, co
         feast.open(contract)
 
 
-def test_a_key_that_is_not_one_text_column_is_refused(feast: TinyFeast, contract: ModelContract) -> None:
+def test_a_key_of_another_type_than_the_registrys_is_refused(feast: TinyFeast, contract: ModelContract) -> None:
     schema = contract.feature_schema
     numeric = schema.model_copy(update={"entity_keys": (schema.entity_keys[0].model_copy(update={"dtype": "int64"}),)})
 
-    with pytest.raises(StartupError, match="join key of type string"):
+    with pytest.raises(ContractMismatchError, match=r"join keys are \[customer_id: string\].*customer_id: int64"):
         feast.open(contract.model_copy(update={"feature_schema": numeric}))
+
+
+def test_a_feature_service_that_cannot_be_served_is_refused(feast: TinyFeast, contract: ModelContract) -> None:
+    schema = contract.feature_schema
+    (given,) = schema.request_inputs
+    taken = schema.model_copy(update={"request_inputs": (given.model_copy(update={"name": "spend"}),)})
+
+    with pytest.raises(StartupError, match="request input 'spend' has the name of a feature"):
+        feast.open(contract.model_copy(update={"feature_schema": taken}))
 
 
 @pytest.mark.parametrize(
