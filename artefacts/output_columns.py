@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from contract import ContractError, ModelContract
+from contract.feature_schema import KeyDtype
 from contract.tasks import OutputKind
 
 Values = NDArray[Any]
@@ -83,9 +84,12 @@ _COLUMNS: Mapping[OutputKind, _ColumnOfKind] = {
 }
 
 
+_KEYS: Mapping[KeyDtype, pa.DataType] = {"string": pa.string(), "int32": pa.int32(), "int64": pa.int64()}
+
+
 def key_fields(contract: ModelContract) -> list[pa.Field]:
-    """One column for each join key. Keys are text, or their pseudonyms."""
-    return [pa.field(contract.join_key, pa.string())]
+    """One column for each join key, of its type."""
+    return [pa.field(key.join_key, _KEYS[key.dtype]) for key in contract.feature_schema.entity_keys]
 
 
 def output_fields(contract: ModelContract) -> list[pa.Field]:

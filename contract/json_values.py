@@ -6,7 +6,8 @@ import numpy as np
 
 from contract.feature_schema import Dtype
 
-_INTEGER_RANGE = {"int32": 2**31, "int64": 2**63}
+INTEGER_RANGE = {"int32": 2**31, "int64": 2**63}
+"""Type of whole numbers → its values lie in [−n, n)."""
 
 
 def number_of(value: object, dtype: Dtype) -> float:
@@ -21,8 +22,8 @@ def number_of(value: object, dtype: Dtype) -> float:
         return float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"must be a number ({dtype})")
-    if dtype in _INTEGER_RANGE:
-        limit = _INTEGER_RANGE[dtype]
+    if dtype in INTEGER_RANGE:
+        limit = INTEGER_RANGE[dtype]
         if value != value or value in (math.inf, -math.inf) or int(value) != value:
             raise ValueError(f"must be a whole number ({dtype})")
         if not -limit <= value < limit:

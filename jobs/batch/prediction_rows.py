@@ -32,16 +32,16 @@ def feature_issues(resolved: ResolvedFeatures) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32()), issues)
 
 
-def predictions(keys: pa.Array, made: Outcomes, issues: pa.Array, contract: ModelContract, as_of: datetime) -> pa.Table:
+def predictions(keys: pa.Table, made: Outcomes, issues: pa.Array, contract: ModelContract, as_of: datetime) -> pa.Table:
     """Make n rows of `prediction_schema`.
 
     Args:
-        keys: string (n,).
+        keys: n rows, a column per join key.
         issues: from `feature_issues`.
     """
     n = len(keys)
     columns = {
-        contract.join_key: keys,
+        **{name: keys[name] for name in keys.column_names},
         **output_columns(contract, made.outputs, made.scored),
         "status": pa.array(statuses_of(contract), pa.string()).take(pa.array(made.statuses)),
         "feature_issues": issues,

@@ -3,32 +3,37 @@
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from artefacts.addresses import Artefacts
 from artefacts.prediction_rows import prediction_schema
 from artefacts.process.atomic_files import replaced_folder
 from contract import Resolver
-from jobs.batch.key_list import KeyList, read_key_list
+from jobs.batch.key_list import KeyList, read_key_list, without_values
 from jobs.batch.prediction_rows import counts, feature_issues, predictions
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
 from jobs.offline_store.builds import check_whole
-from jobs.offline_store.latest_rows import ViewSource, check_columns, connect, key_ranges, latest_rows
+from jobs.offline_store.key_tables import sorted_distinct
+from jobs.offline_store.latest_rows import KeyRange, ViewSource, check_columns, connect, key_ranges, latest_rows
 from jobs.offline_store.offline_features import FeaturePlan, StoredRows
 from jobs.offline_store.view_files import build_of, resolved
 from jobs.times import unix_us
 from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import outcomes, statuses_of
 from scoring.task_outputs import task_outputs
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 _LOG = logging.getLogger(__name__)
 
@@ -97,12 +102,21 @@ def open_batch(artefacts: Artefacts, model: ImportedModel, request: BatchRequest
     resolver = Resolver.of(contract)
     listed = None
     if request.keys is not None:
-        listed = read_key_list(request.keys, contract.join_key, resolver)
+        listed = read_key_list(request.keys, contract, resolver)
+    else:
+        without_values(contract)
     store = open_feature_store(artefacts)
     plan = FeaturePlan.of(store, contract)
     # All views of one build, even if a new one is put in place meanwhile.
     views = {name: store.registry.get_feature_view(name, store.project) for name in plan.views}
-    sources = {name: resolved(ViewSource.of(view, store.repo_path)) for name, view in views.items()}
+    sources = {
+        name: resolved(ViewSource.of(view, store.repo_path)).ordered_as(plan.join_keys) for name, view in views.items()
+    }
+    if listed is None and not plan.whole_keys:
+        raise JobError(
+            f"no feature view is read by all of {', '.join(plan.join_keys)}, so nothing says which of them belong "
+            "together: give a file of them, ENTITIES=…"
+        )
     for build in {build_of(source) for source in sources.values()}:
         check_whole(build)
     for source in sources.values():
@@ -153,41 +167,60 @@ def nothing_to_score(request: BatchRequest, model: ImportedModel) -> JobError:
 
 
 def _chunks(batch: OpenedBatch, as_of: datetime, done: BatchResult) -> Iterator[pa.Table]:
-    resolver = Resolver.of(batch.model.contract)
+    contract = batch.model.contract
+    resolver = Resolver.of(contract)
     as_of_us = unix_us(as_of)
     with connect() as connection:
-        for key_range in key_ranges(connection, list(batch.sources.values()), KEYS_PER_CHUNK):
+        for key_range, listed in _parts(connection, batch):
             started = time.monotonic()
-            listed = batch.listed.between(key_range.low, key_range.high) if batch.listed else None
-            if listed is not None and not len(listed.keys):
-                continue
-            only = pa.table({batch.plan.join_key: listed.keys}) if listed else None
+            only = listed.keys if listed else None
             rows = {
-                name: latest_rows(connection, source, as_of, key_range, only) for name, source in batch.sources.items()
+                name: latest_rows(connection, batch.sources[name], as_of, key_range, only)
+                for name in batch.plan.whole_keys
             }
-            read = time.monotonic()
-            keys = listed.keys if listed else _every_key(rows, batch.plan.join_key)
+            keys = listed.keys if listed else _every_key(rows.values(), batch.plan.join_keys)
             if not len(keys):
                 continue
+            for name, source in batch.sources.items():
+                if name not in rows:
+                    wanted = sorted_distinct(keys.select(list(source.join_keys)))
+                    rows[name] = latest_rows(connection, source, as_of, keys=wanted)
+            read = time.monotonic()
             aligned = {
                 view: StoredRows.aligned(rows[view], keys, batch.sources[view], fields)
                 for view, fields in batch.plan.views.items()
             }
-            raw = batch.plan.assemble(keys, aligned, as_of_us)
+            given = listed.given if listed else _repeated(without_values(contract), len(keys))
+            raw = batch.plan.assemble(keys, aligned, as_of_us, given)
             resolved = resolver.resolve(raw, as_of_us / 1e6, listed.overrides if listed else None)
-            made = outcomes(resolved, batch.model.score(resolved.matrix), task_outputs(batch.model.contract))
-            table = predictions(keys, made, feature_issues(resolved), batch.model.contract, as_of)
+            made = outcomes(resolved, batch.model.score(resolved.matrix), task_outputs(contract))
+            table = predictions(keys, made, feature_issues(resolved), contract, as_of)
             done.seconds["read"] += read - started
             done.seconds["score"] += time.monotonic() - read
             yield table
 
 
-def _every_key(rows: dict[str, pa.Table], join_key: str) -> pa.Array:
+def _parts(connection: "DuckDBPyConnection", batch: OpenedBatch) -> Iterator[tuple[KeyRange, KeyList | None]]:
+    """Ranges of keys, and the listed ones in each; of a list, only ranges in which it has some."""
+    listed, whole = batch.listed, [batch.sources[name] for name in batch.plan.whole_keys]
+    if whole:
+        for key_range in key_ranges(connection, whole, KEYS_PER_CHUNK):
+            part = listed.between(key_range.low, key_range.high) if listed else None
+            if part is None or len(part.keys):
+                yield key_range, part
+    elif listed:
+        for start in range(0, len(listed.keys), KEYS_PER_CHUNK):
+            rows = np.arange(start, min(start + KEYS_PER_CHUNK, len(listed.keys)))
+            yield KeyRange(), listed.take(rows)
+
+
+def _every_key(rows: Iterable[pa.Table], join_keys: Sequence[str]) -> pa.Table:
     """Sorted keys with a row in any view."""
-    ids = pc.unique(
-        pa.chunked_array([chunk for table in rows.values() for chunk in table[join_key].chunks], pa.string())
-    )
-    return ids.take(pc.sort_indices(ids))
+    return sorted_distinct(pa.concat_tables([table.select(list(join_keys)) for table in rows]))
+
+
+def _repeated(values: dict[str, Any], times: int) -> dict[str, list[Any]]:
+    return {name: [value] * times for name, value in values.items()}
 
 
 def report(done: BatchResult) -> str:

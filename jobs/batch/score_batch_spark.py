@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from artefacts.addresses import PROJECT_ROOT, Artefacts
+from artefacts.output_columns import key_fields
 from artefacts.prediction_rows import prediction_schema
 from artefacts.process.atomic_files import replaced_folder
 from contract import ModelContract, Resolver
-from jobs.batch.key_list import KeyList
+from jobs.batch.key_list import KeyList, without_values
 from jobs.batch.prediction_rows import feature_issues, predictions
 from jobs.batch.score_batch import BatchRequest, BatchResult, OpenedBatch, nothing_to_score, open_batch, writing_to
 from jobs.offline_store.latest_rows import ViewSource
 from jobs.offline_store.offline_features import FeaturePlan, StoredRows
+from jobs.offline_store.stored_values import python_values
 from jobs.offline_store.view_files import parts
 from jobs.settings import JobsSettings
 from jobs.spark import spark_path, spark_session
@@ -37,6 +39,7 @@ Batches = Iterator[pa.RecordBatch]
 
 _EVENT_TIME = "event_timestamp"
 _OVERRIDE = "override__"
+_GIVEN = "request__"
 
 
 def score_batch_on_spark(
@@ -77,39 +80,44 @@ def _scored(session: "SparkSession", batch: OpenedBatch, as_of: "datetime") -> "
     from pyspark.sql.pandas.types import from_arrow_schema
 
     overridden = list(batch.listed.overrides) if batch.listed else []
-    scoring = _scoring(batch.plan, batch.model.contract, batch.model.packed(), overridden, as_of)
+    listed = list(batch.listed.given) if batch.listed else []
+    scoring = _scoring(batch.plan, batch.model.contract, batch.model.packed(), overridden, listed, as_of)
     schema = from_arrow_schema(prediction_schema(batch.model.contract))
     return _features(session, batch, as_of).mapInArrow(scoring, schema)
 
 
 def _features(session: "SparkSession", batch: OpenedBatch, as_of: "datetime") -> "DataFrame":
     """Join the latest rows of all views and the overrides: one row per key."""
-    key = batch.plan.join_key
-    views = [_latest(session, batch.sources[name], fields, as_of, key) for name, fields in batch.plan.views.items()]
-    if batch.listed is None:
-        return reduce(lambda left, right: left.join(right, key, "full_outer"), views)
-    return reduce(lambda left, right: left.join(right, key, "left"), views, _listed(session, batch.listed, key))
+    plan = batch.plan
+    views = {name: _latest(session, batch.sources[name], fields, as_of) for name, fields in plan.views.items()}
+    if batch.listed is not None:
+        rows = _listed(session, batch.listed)
+    else:
+        whole = [views.pop(name) for name in plan.whole_keys]
+        rows = reduce(lambda left, right: left.join(right, list(plan.join_keys), "full_outer"), whole)
+    for name, view in views.items():
+        rows = rows.join(view, list(batch.sources[name].join_keys), "left")
+    return rows
 
 
-def _latest(
-    session: "SparkSession", source: ViewSource, fields: Sequence[str], as_of: "datetime", key: str
-) -> "DataFrame":
+def _latest(session: "SparkSession", source: ViewSource, fields: Sequence[str], as_of: "datetime") -> "DataFrame":
     """`latest_rows` by Spark; columns are named view__field."""
     from pyspark.sql import Window
     from pyspark.sql.functions import col, lit, row_number
 
     created = [col(source.created_timestamp_field).desc_nulls_last()] if source.created_timestamp_field else []
-    newest_first = Window.partitionBy(source.join_key).orderBy(
+    newest_first = Window.partitionBy(*source.join_keys).orderBy(
         col(source.timestamp_field).desc(), *created, *(col(field) for field in source.columns)
     )
     folder, pattern = parts(source.path)
     rows = session.read.parquet(f"{spark_path(folder)}/{pattern}")
     return (
-        rows.where(col(source.join_key).isNotNull() & (col(source.timestamp_field) <= lit(as_of)))
+        rows.where(col(source.timestamp_field) <= lit(as_of))
+        .dropna(subset=list(source.join_keys))
         .withColumn("__newest", row_number().over(newest_first))
         .where(col("__newest") == 1)
         .select(
-            col(source.join_key).alias(key),
+            *map(col, source.join_keys),
             col(source.timestamp_field).alias(_column(source.name, _EVENT_TIME)),
             *(col(field).alias(_column(source.name, field)) for field in fields),
         )
@@ -120,22 +128,35 @@ def _column(view: str, field: str) -> str:
     return f"{view}__{field}"
 
 
-def _listed(session: "SparkSession", listed: KeyList, key: str) -> "DataFrame":
-    columns = {key: listed.keys}
+def _listed(session: "SparkSession", listed: KeyList) -> "DataFrame":
+    columns = {name: listed.keys[name] for name in listed.keys.column_names}
+    columns |= {f"{_GIVEN}{name}": pa.array(values) for name, values in listed.given.items()}
     columns |= {f"{_OVERRIDE}{n}": pa.array(values, from_pandas=True) for n, values in listed.overrides.items()}
     return session.createDataFrame(pa.table(columns))
 
 
 def _scoring(
-    plan: FeaturePlan, contract: ModelContract, packed: PackedScorer, overridden: Sequence[int], as_of: "datetime"
+    plan: FeaturePlan,
+    contract: ModelContract,
+    packed: PackedScorer,
+    overridden: Sequence[int],
+    listed: Sequence[str],
+    as_of: "datetime",
 ) -> Callable[[Batches], Batches]:
-    """The executors' function: joined rows in, rows of `prediction_schema` out."""
+    """The executors' function: joined rows in, rows of `prediction_schema` out.
+
+    Args:
+        overridden: inputs of the model that the list of keys overrides.
+        listed: request inputs whose values the list of keys gives; the others have their default.
+    """
     as_of_us = unix_us(as_of)
+    key_schema = pa.schema(key_fields(contract))
+    everywhere = {} if listed else without_values(contract)
 
     def score(batches: Batches) -> Batches:
         resolver, scorer = Resolver.of(contract), packed.open()
         for joined in batches:
-            keys = joined[plan.join_key]
+            keys = pa.table({name: joined[name] for name in plan.join_keys}, schema=key_schema)
             rows = {
                 view: StoredRows(
                     joined[_column(view, _EVENT_TIME)],
@@ -143,7 +164,9 @@ def _scoring(
                 )
                 for view, fields in plan.views.items()
             }
-            raw = plan.assemble(keys, rows, as_of_us)
+            given = {name: python_values(joined[f"{_GIVEN}{name}"]) for name in listed}
+            given |= {name: [value] * len(keys) for name, value in everywhere.items()}
+            raw = plan.assemble(keys, rows, as_of_us, given)
             overrides = {n: _floats(joined[f"{_OVERRIDE}{n}"]) for n in overridden}
             resolved = resolver.resolve(raw, as_of_us / 1e6, overrides)
             made = outcomes(resolved, scorer(resolved.matrix), task_outputs(contract))

@@ -5,7 +5,7 @@ range reads only the row groups that it needs.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from glob import escape, glob
 from itertools import pairwise
@@ -114,6 +114,12 @@ class ViewSource:
             dtypes=tuple(str(field.dtype).lower() for field in feature_view.features),
             is_built=is_built(feature_view),
         )
+
+    def ordered_as(self, join_keys: Sequence[str]) -> "ViewSource":
+        """The same view with its keys in the order in which `join_keys` has them."""
+        order = sorted(range(len(self.join_keys)), key=lambda at: join_keys.index(self.join_keys[at]))
+        names, dtypes = ([of[at] for at in order] for of in (self.join_keys, self.key_dtypes))
+        return replace(self, join_keys=tuple(names), key_dtypes=tuple(dtypes))
 
     @property
     def join_key(self) -> str:

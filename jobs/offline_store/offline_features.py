@@ -5,23 +5,37 @@ Rows, on-demand functions and event times are the same as in serving, so `resolv
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from contract import ContractError, ContractMismatchError, FeatureSchema, ModelContract, RawFeatures, differences
+from contract import (
+    ContractError,
+    ContractMismatchError,
+    FeatureInput,
+    FeatureSchema,
+    ModelContract,
+    RawFeatures,
+    differences,
+)
 from contract.registry_schema import read_feature_schema
 from jobs.errors import JobError
+from jobs.offline_store.key_tables import positions
 from jobs.offline_store.latest_rows import ViewSource
+from jobs.offline_store.stored_values import python_values, raw_values
 from scoring.feast.on_demand import OnDemandView, compile_on_demand, is_renamed, obstacles
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-_READABLE = frozenset({"bool", "int32", "int64", "float32", "float64", "string"})
+_READABLE = frozenset(
+    {
+        *("bool", "int32", "int64", "float32", "float64", "string", "unixtimestamp"),
+        *("array(float32)", "array(float64)"),
+    }
+)
 """Types that give on-demand code the same Python values as online."""
 
 
@@ -44,12 +58,12 @@ class StoredRows:
     fields: Mapping[str, pa.Array]
 
     @classmethod
-    def aligned(cls, rows: pa.Table, keys: pa.Array, source: ViewSource, fields: Sequence[str]) -> Self:
-        """Put rows of `latest_rows` in the order of `keys`; null if an entity has none."""
-        positions = pc.index_in(keys, value_set=rows[source.join_key].combine_chunks())
+    def aligned(cls, rows: pa.Table, keys: pa.Table, source: ViewSource, fields: Sequence[str]) -> Self:
+        """Put rows of `latest_rows` in the order of `keys`, which have a column per join key; null if there is none."""
+        found = positions(keys, rows, source.join_keys)
         return cls(
-            event_times=rows[source.timestamp_field].combine_chunks().take(positions),
-            fields={field: rows[field].combine_chunks().take(positions) for field in fields},
+            event_times=rows[source.timestamp_field].combine_chunks().take(found),
+            fields={field: rows[field].combine_chunks().take(found) for field in fields},
         )
 
 
@@ -57,14 +71,18 @@ class StoredRows:
 class FeaturePlan:
     """Turns stored columns into the contract's inputs, wherever the columns come from.
 
+    join_keys: in the contract's order.
+    whole_keys: stored views that are read by all of them; the others are read by some.
     views: stored view → its needed fields, in the contract's order.
     stored: input column → its stored field.
     on_demand: the views that compute the other inputs.
+    request_inputs: those that are the time of scoring.
     """
 
-    join_key: str
+    join_keys: tuple[str, ...]
+    whole_keys: tuple[str, ...]
     views: Mapping[str, tuple[str, ...]]
-    inputs: int
+    inputs: tuple[FeatureInput, ...]
     stored: Mapping[int, StoredField]
     on_demand: tuple[OnDemandView[StoredField], ...]
     request_inputs: tuple[str, ...]
@@ -99,38 +117,45 @@ class FeaturePlan:
             else:
                 computed.setdefault(feature.view, {})[feature.field_name] = column
         return cls(
-            join_key=contract.feature_schema.entity_keys[0].join_key,
-            inputs=len(contract.inputs),
+            join_keys=tuple(key.join_key for key in contract.feature_schema.entity_keys),
+            whole_keys=tuple(view.name for view in contract.feature_schema.views if view.join_keys is None),
+            inputs=contract.inputs,
             stored=stored,
             on_demand=tuple(
                 compile_on_demand(store.registry.get_on_demand_feature_view(name, store.project), columns, stored_field)
                 for name, columns in computed.items()
             ),
-            request_inputs=tuple(r.name for r in contract.feature_schema.request_inputs),
+            request_inputs=tuple(r.name for r in contract.feature_schema.request_inputs if r.filled_by != "request"),
             views={view: tuple(fields) for view, fields in views.items()},
         )
 
     def assemble(
-        self, keys: pa.Array, rows: Mapping[str, StoredRows], as_of_unix_us: int | NDArray[np.int64]
+        self,
+        keys: pa.Table,
+        rows: Mapping[str, StoredRows],
+        as_of_unix_us: int | NDArray[np.int64],
+        given: Mapping[str, Sequence[Any]] | None = None,
     ) -> RawFeatures:
         """Put stored columns in the contract's order and compute the others.
 
         Args:
-            keys: string (n,).
+            keys: n rows, a column per join key.
             rows: view → its rows, for every view.
             as_of_unix_us: time of scoring, for request-time inputs; int64 (n,) if it differs by row.
+            given: request input → n values that the requests gave.
         """
-        values = np.full((len(keys), self.inputs), np.nan)
+        values = np.full((len(keys), len(self.inputs)), np.nan)
         for column, (view, field) in self.stored.items():
-            values[:, column] = _to_floats(rows[view].fields[field])
+            values[:, column] = raw_values(rows[view].fields[field], self.inputs[column])
         if self.on_demand:
-            given: dict[str, list[object]] = {self.join_key: keys.to_pylist()}
+            beside: dict[str, list[Any]] = {name: keys[name].to_pylist() for name in self.join_keys}
             times = np.broadcast_to(np.asarray(as_of_unix_us, dtype=np.int64), len(keys)).tolist()
-            given.update((name, times) for name in self.request_inputs)
+            beside.update((name, times) for name in self.request_inputs)
+            beside.update((name, list(column)) for name, column in (given or {}).items())
             for computing in self.on_demand:
-                columns = dict(given)
+                columns = dict(beside)
                 for (view, field), names in computing.inputs.items():
-                    columns.update(dict.fromkeys(names, rows[view].fields[field].to_pylist()))
+                    columns.update(dict.fromkeys(names, python_values(rows[view].fields[field])))
                 computing.compute(columns, values)
         event_times = [_unix_seconds(rows[view].event_times) for view in self.views]
         return RawFeatures(values=values, event_times=np.column_stack(event_times))
@@ -154,9 +179,6 @@ def live_schema(store: "FeatureStore", contract: ModelContract) -> FeatureSchema
 def _check_contract(store: "FeatureStore", contract: ModelContract) -> None:
     if found := differences(contract.feature_schema, live_schema(store, contract)):
         raise ContractMismatchError(found)
-    keys = contract.feature_schema.entity_keys
-    if len(keys) != 1 or keys[0].dtype != "string":
-        raise JobError("the contract does not have exactly one join key of type string")
     stored = {view.name for view in contract.feature_schema.views}
     for projection in store.get_feature_service(contract.feature_service).feature_view_projections:
         if is_renamed(projection):
@@ -165,12 +187,6 @@ def _check_contract(store: "FeatureStore", contract: ModelContract) -> None:
             view = store.registry.get_on_demand_feature_view(projection.name, store.project)
             for obstacle in obstacles(view):
                 raise JobError(obstacle)
-
-
-def _to_floats(column: pa.Array) -> NDArray[np.float64]:
-    """Convert numbers or bools to floats; null becomes NaN."""
-    numbers: NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    return numbers
 
 
 def _unix_seconds(event_times: pa.Array) -> NDArray[np.float64]:

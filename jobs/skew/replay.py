@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 
 from contract import FeatureState, ModelContract, ResolvedFeatures, Resolver
 from jobs.inference_log.reading import LoggedRows
@@ -108,7 +109,8 @@ class OfflineReplay:
 
     def resolve(self, past: Mapping[str, StoredRows], rows: LoggedRows) -> ResolvedFeatures:
         """What the model would see, given a row of every view and the values that the requests gave."""
-        raw = self.plan.assemble(rows.keys, past, rows.as_of_us)
+        (join_key,) = self.plan.join_keys
+        raw = self.plan.assemble(pa.table({join_key: rows.keys}), past, rows.as_of_us)
         overridden = rows.states == FeatureState.OVERRIDDEN
         overrides = {
             int(column): np.where(overridden[:, column], rows.inputs[:, column].astype(np.float64), np.nan)

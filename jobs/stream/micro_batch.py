@@ -277,21 +277,19 @@ class StreamBatches:
         return file
 
     def _score(self, number: int, customers: pa.Array, record: BatchRecord, now: datetime) -> None:
-        customers = customers.take(pc.sort_indices(customers))
+        (join_key,) = self._plan.join_keys
+        keys = pa.table({join_key: customers.take(pc.sort_indices(customers))})
         with connect() as connection:
-            rows = {
-                view: latest_rows(connection, source, now, keys=pa.table({source.join_key: customers}))
-                for view, source in self._sources.items()
-            }
+            rows = {view: latest_rows(connection, source, now, keys=keys) for view, source in self._sources.items()}
         as_of_us = unix_us(now)
         aligned = {
-            view: StoredRows.aligned(rows[view], customers, self._sources[view], fields)
+            view: StoredRows.aligned(rows[view], keys, self._sources[view], fields)
             for view, fields in self._plan.views.items()
         }
-        resolved = self._resolver.resolve(self._plan.assemble(customers, aligned, as_of_us), as_of_us / 1e6)
+        resolved = self._resolver.resolve(self._plan.assemble(keys, aligned, as_of_us), as_of_us / 1e6)
         contract = self._model.contract
         outcome = outcomes(resolved, self._model.score(resolved.matrix), task_outputs(contract))
-        table = predictions(customers, outcome, feature_issues(resolved), contract, now)
+        table = predictions(keys, outcome, feature_issues(resolved), contract, now)
         with replaced_folder(self._folders.predictions / f"batch={number}") as folder:
             pq.write_table(table, folder / "part-0.parquet")
         record.statuses = counts(table, contract)

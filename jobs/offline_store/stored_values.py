@@ -1,0 +1,48 @@
+"""Arrow columns of stored features → the numbers that `contract.resolve` takes, and what on-demand code gets.
+
+Equal to `scoring.feature_columns`, which does the same for the columns of pandas that Feast's join gives.
+"""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from contract import FeatureInput
+
+Floats = NDArray[np.float64]
+
+
+def raw_values(column: pa.Array, given: FeatureInput) -> Floats:
+    """float64 (n,), NaN for null: numbers, codes of categories, unix seconds of timestamps, or an array's element."""
+    if given.codes is not None:
+        found = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+        codes = given.codes.codes(found.dictionary.to_pylist())
+        places = found.indices.fill_null(0).to_numpy(zero_copy_only=False)
+        if not len(codes):
+            return np.full(len(column), np.nan)
+        values: Floats = codes[places]
+        values[found.indices.is_null().to_numpy(zero_copy_only=False)] = np.nan
+        return values
+    if given.kind == "age":
+        return _floats(_whole_seconds(column).cast(pa.int64()))
+    if given.element is not None:
+        column = pc.list_element(column, given.element)
+    return _floats(column)
+
+
+def python_values(column: pa.Array) -> list[Any]:
+    """What on-demand code gets of n stored values, as online: times are whole seconds."""
+    return list((_whole_seconds(column) if pa.types.is_timestamp(column.type) else column).to_pylist())
+
+
+def _whole_seconds(column: pa.Array) -> pa.Array:
+    """The online store keeps no more of a timestamp."""
+    return pc.floor_temporal(column.cast(pa.timestamp("us", tz="UTC")), unit="second").cast(pa.timestamp("s", tz="UTC"))
+
+
+def _floats(column: pa.Array) -> Floats:
+    numbers: Floats = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return numbers
