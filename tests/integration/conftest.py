@@ -7,7 +7,7 @@ from unittest import mock
 import pytest
 
 from jobs import feature_store
-from tests.servers import feast_apply
+from tests.servers import forked
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -22,5 +22,5 @@ def _environment_is_put_back() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _feast_is_imported_once() -> Iterator[None]:
     """For every `feast apply` of the jobs in this process; commands that tests start are as they are."""
-    with mock.patch.object(feature_store, "subprocess", feast_apply):
+    with mock.patch.object(feature_store, "subprocess", forked):
         yield

@@ -17,7 +17,7 @@ from contract.registry_schema import read_feature_schema
 from jobs.local import embedded_redis
 from service.features.opening import OpenedFeast, open_feast
 from tests.models.fakes import Rows, small_contract
-from tests.servers.feast_apply import feast_apply
+from tests.servers.forked import feast_apply
 from tests.servers.postgres import PostgresServer, needs_postgres, postgres
 
 FEATURE_STORE_YAML = """\

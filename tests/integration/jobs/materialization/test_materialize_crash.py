@@ -3,8 +3,6 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import defaultdict
@@ -23,7 +21,8 @@ from jobs.materialization.encoding import StoredFormat, StoredHashes, encode_val
 from jobs.materialization.locks import LockedError
 from jobs.materialization.redis_writer import OnlineRows
 from tests.integration.jobs.materialized_shop import NOW, VIEWS, Shop, every
-from tests.loop import SOURCE
+from tests.servers import forked
+from tests.servers.forked import Forked
 from tests.servers.redis_servers import valkey
 
 KILLS = 10
@@ -85,8 +84,8 @@ def script_calls(client: Any) -> int:
     return int(client.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0))
 
 
-def started(shop: Shop) -> "subprocess.Popen[str]":
-    """The command; what it says goes to a pipe."""
+def started(shop: Shop) -> Forked:
+    """The command."""
     environment = {
         **os.environ,
         "REDIS_URL": str(shop.artefacts.redis_url),
@@ -95,9 +94,7 @@ def started(shop: Shop) -> "subprocess.Popen[str]":
         "MATERIALIZE_RUNS_PATH": str(shop.artefacts.materialize_runs),
         **{f"JOBS_{name.upper()}": str(value) for name, value in SETTINGS.items()},
     }
-    command = [sys.executable, "-m", "jobs", "materialize"]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=SOURCE, env=environment, stdout=pipe, stderr=pipe, text=True)
+    return forked.jobs(["materialize"], environment)
 
 
 def end_locks(client: Any) -> None:
@@ -105,7 +102,7 @@ def end_locks(client: Any) -> None:
     assert client.delete("churn:materialize", "churn:online_writer")
 
 
-def has_written(running: "subprocess.Popen[str]", client: Any, calls: int) -> None:
+def has_written(running: Forked, client: Any, calls: int) -> None:
     """Wait until Redis has run so many more scripts, or the command has ended."""
     until = script_calls(client) + calls
     while running.poll() is None and script_calls(client) < until:
@@ -118,7 +115,7 @@ def kill_after(shop: Shop, client: Any, calls: int) -> bool:
         has_written(running, client, calls)
         running.kill()
     end_locks(client)
-    return running.returncode < 0
+    return running.returncode is not None and running.returncode < 0
 
 
 @pytest.mark.parametrize("calls", [3, 60])
