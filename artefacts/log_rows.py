@@ -30,7 +30,9 @@ _ANSWERED_BY = [
     pa.field("status", pa.string()),
 ]
 _SEEN = [
-    pa.field("inputs", pa.list_(pa.float32())),  # exactly what the model saw; it and the next three: in contract order
+    # Exactly what the model saw, of categories their codes, null for a kept null; it and the next three: in contract
+    # order.
+    pa.field("inputs", pa.list_(pa.float32())),
     pa.field("event_timestamps", pa.list_(TIMESTAMP)),  # of the value's oldest source row; null without one
     pa.field("states", pa.list_(pa.string())),
     pa.field("defaulted", pa.list_(pa.bool_())),
@@ -38,6 +40,10 @@ _SEEN = [
 ]
 FIXED_COLUMNS = pa.schema([*_REQUEST, *_ANSWERED_BY, *_SEEN])
 """The columns of every log. Lists are null for an unknown key."""
+
+REQUEST_INPUTS = "request_inputs"
+"""Column of the values that requests gave for on-demand views, as JSON text. It is the last, and only in logs of models
+that ask for any."""
 
 STATES = pa.array([state.name.lower() for state in FeatureState])
 OPEN_SUFFIX, COMPLETE_SUFFIX = ".arrows", ".parquet"
@@ -48,10 +54,15 @@ WRITTEN_WITHIN = timedelta(hours=1)
 def inference_log_schema(contract: ModelContract) -> pa.Schema:
     """One row per row of a request and model that scored it.
 
-    The keys come after `row`, or stand there as pseudonyms. The outputs come after `status`; they are null unless the
-    status is `ok` or `degraded`.
+    The keys come after `row`, by name and type; pseudonyms, which may stand in for them, are text. The outputs come
+    after `status`; they are null unless the status is `ok` or `degraded`.
     """
-    return _schema(key_fields(contract), output_fields(contract))
+    return _schema(key_fields(contract), output_fields(contract), bool(request_inputs_of(contract)))
+
+
+def request_inputs_of(contract: ModelContract) -> list[str]:
+    """Names of the inputs that requests give values for."""
+    return [given.name for given in contract.feature_schema.request_inputs if given.filled_by == "request"]
 
 
 def log_schema_of(found: pa.Schema) -> pa.Schema:
@@ -68,7 +79,8 @@ def log_schema_of(found: pa.Schema) -> pa.Schema:
         raise ValueError("has no column of a key between row and as_of")
     if not outputs:
         raise ValueError("has no column of an output between status and inputs")
-    return _schema([pa.field(key.name, pa.string()) for key in keys], outputs)
+    keys = [key if pa.types.is_integer(key.type) else pa.field(key.name, pa.string()) for key in keys]
+    return _schema(keys, outputs, REQUEST_INPUTS in found.names)
 
 
 def keys_of(found: pa.Schema) -> list[pa.Field]:
@@ -81,8 +93,9 @@ def outputs_of_log(found: pa.Schema) -> list[pa.Field]:
     return _between(found, "status", "inputs")
 
 
-def _schema(keys: Sequence[pa.Field], outputs: Sequence[pa.Field]) -> pa.Schema:
-    return pa.schema([*_REQUEST, *keys, *_ANSWERED_BY, *outputs, *_SEEN])
+def _schema(keys: Sequence[pa.Field], outputs: Sequence[pa.Field], asks_requests: bool) -> pa.Schema:
+    last = [pa.field(REQUEST_INPUTS, pa.string())] if asks_requests else []
+    return pa.schema([*_REQUEST, *keys, *_ANSWERED_BY, *outputs, *_SEEN, *last])
 
 
 def _between(found: pa.Schema, before: str, after: str) -> list[pa.Field]:

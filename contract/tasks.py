@@ -22,7 +22,7 @@ RESERVED_NAMES = frozenset(
         *("status", "feature_issues", "cached_seconds", "request_id", "model"),  # members of every answer
         *("features", "inputs", "rows", "base_value", "contributions", "space", "explained_class"),
         *("row", "as_of", "model_name", "model_version", "model_tag", "contract_sha256"),  # columns of every file
-        *("role", "answered", "event_timestamps", "states", "defaulted", "label"),
+        *("role", "answered", "event_timestamps", "states", "defaulted", "request_inputs", "label"),
     }
 )
 """No output and no join key may have such a name."""

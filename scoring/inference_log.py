@@ -1,6 +1,7 @@
 """Makes rows of the inference log from what a model answered, and reads them. Columns: `artefacts/log_rows.py`."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -16,14 +17,16 @@ from artefacts.log_rows import (
     COMPLETE_SUFFIX,
     FIXED_COLUMNS,
     OPEN_SUFFIX,
+    REQUEST_INPUTS,
     STATES,
     TIMESTAMP,
     flushed,
     inference_log_schema,
     log_schema_of,
+    request_inputs_of,
 )
-from artefacts.output_columns import output_columns
-from contract import ResolvedFeatures
+from artefacts.output_columns import key_fields, output_columns
+from contract import Key, ModelContract, ResolvedFeatures, key_values
 from scoring.errors import ModelError
 from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import Outcomes, statuses_of
@@ -38,17 +41,19 @@ class Answers:
     as_of_unix_us: int64 (n,), or one value for all.
     answered: bool (n,), this model gave the answer.
     cached_seconds: float64 (n,); None if no row comes from a cache.
+    given: request input → n values that the requests gave; may be more than the model takes.
     """
 
     request_ids: Sequence[str]
     rows: Sequence[int]
-    keys: Sequence[str]
+    keys: Sequence[Key]
     as_of_unix_us: int | NDArray[np.int64]
     model: ImportedModel
     answered: NDArray[np.bool_]
     resolved: ResolvedFeatures
     outcomes: Outcomes
     cached_seconds: NDArray[np.float64] | None = None
+    given: Mapping[str, Sequence[Any]] | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -88,6 +93,10 @@ def together(batches: Sequence[Answers]) -> Answers:
         cached_seconds=np.concatenate([whole(b, c) for b, c in zip(batches, cached, strict=True)], dtype=np.float64)
         if any(batch.cached_seconds is not None for batch in batches)
         else None,
+        given=batches[0].given
+        and {
+            name: list(chain.from_iterable((batch.given or {})[name] for batch in batches)) for name in batches[0].given
+        },
     )
 
 
@@ -111,7 +120,7 @@ def log_table(answers: Answers) -> pa.Table:
     columns = {
         "request_id": pa.array(answers.request_ids, pa.string()),
         "row": pa.array(answers.rows, pa.int32()),
-        contract.join_key: pa.array(answers.keys, pa.string()),
+        **_key_columns(answers.keys, contract),
         "as_of": pa.array(as_of, pa.int64()).cast(TIMESTAMP),
         "model_name": pa.repeat(contract.model_name, n),
         "model_version": pa.repeat(contract.model_version, n),
@@ -121,7 +130,7 @@ def log_table(answers: Answers) -> pa.Table:
         "answered": pa.array(answers.answered),
         "status": pa.array(statuses_of(contract)).take(pa.array(made.statuses)),
         **output_columns(contract, made.outputs, made.scored),
-        "inputs": per_input(pa.array(resolved.matrix[known].ravel())),
+        "inputs": per_input(pa.array(resolved.matrix[known].ravel(), from_pandas=True)),
         "event_timestamps": per_input(event_timestamps),
         "states": per_input(STATES.take(pa.array(resolved.states[known].ravel()))),
         "defaulted": per_input(pa.array(resolved.defaulted[known].ravel())),
@@ -129,7 +138,32 @@ def log_table(answers: Answers) -> pa.Table:
         if answers.cached_seconds is None
         else pa.array(answers.cached_seconds, from_pandas=True),
     }
+    if asked := request_inputs_of(contract):
+        columns[REQUEST_INPUTS] = pa.array(_request_values(answers.given or {}, asked), pa.string())
     return pa.table(columns, schema=inference_log_schema(contract))
+
+
+def _key_columns(keys: Sequence[Key], contract: ModelContract) -> dict[str, pa.Array]:
+    fields = key_fields(contract)
+    if len(fields) == 1:
+        return {fields[0].name: pa.array(keys, fields[0].type)}
+    columns = zip(*map(key_values, keys), strict=True)
+    return {field.name: pa.array(values, field.type) for field, values in zip(fields, columns, strict=True)}
+
+
+def _request_values(given: Mapping[str, Sequence[Any]], asked: Sequence[str]) -> list[str]:
+    """What each request gave, as canonical JSON text: members sorted, no spaces, times in RFC 3339."""
+    rows = zip(*(given[name] for name in asked), strict=True)
+    return [
+        json.dumps(
+            dict(zip(asked, values, strict=True)),
+            sort_keys=True,
+            ensure_ascii=False,
+            separators=(",", ":"),
+            default=lambda time: time.isoformat().replace("+00:00", "Z"),
+        )
+        for values in rows
+    ]
 
 
 def read_log(file: Path, only: pc.Expression | None = None) -> pa.Table:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from artefacts.process.file_access import why_unreadable
 from artefacts.process.small_files import read_small_file
+from contract import Key, key_text
 from scoring.errors import ModelError
 
 PREFIX = "p:"
@@ -15,7 +16,10 @@ _SHORTEST_KEY = 32
 
 
 class Pseudonyms:
-    """Entity key → `p:` and the first 32 hex digits (128 bits) of HMAC-SHA256 (RFC 2104) under one secret key."""
+    """Entity key → `p:` and the first 32 hex digits (128 bits) of HMAC-SHA256 (RFC 2104) under one secret key.
+
+    A log has one pseudonym per join key, so that one customer's rows can be told whatever the merchant.
+    """
 
     def __init__(self, key: bytes) -> None:
         self._keyed = hmac.new(key, digestmod=hashlib.sha256)
@@ -39,11 +43,11 @@ class Pseudonyms:
             )
         return cls(key)
 
-    def of(self, entity_keys: Iterable[str]) -> list[str]:
-        """The pseudonym of each entity key."""
+    def of(self, entity_keys: Iterable[Key]) -> list[str]:
+        """The pseudonym of each entity key; a number has that of its decimal text."""
         found = []
         for entity_key in entity_keys:
             keyed = self._keyed.copy()  # costs half as much as a new one
-            keyed.update(entity_key.encode())
+            keyed.update(key_text(entity_key).encode())
             found.append(PREFIX + keyed.hexdigest()[:_HEX_DIGITS])
         return found

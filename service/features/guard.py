@@ -14,7 +14,7 @@ from contract import Key, RawFeatures
 from contract.feature_union import FeatureUnion
 from service.errors import DeadlineExceededError, OnlineStoreUnavailableError, ServiceError
 from service.features.circuit_breaker import CircuitBreaker, State
-from service.features.port import OnlineFeatures
+from service.features.port import OnlineFeatures, rows_asked
 from service.features.row_rules import RowRules
 from service.telemetry.metrics import ServiceMetrics
 
@@ -115,11 +115,6 @@ class _KeptRow(NamedTuple):
     values: NDArray[np.float64]
     event_times: NDArray[np.float64]
     unread: NDArray[np.bool_] | None
-
-
-def rows_asked(keys: Sequence[Key], given: Mapping[str, Sequence[Any]] | None) -> Sequence[Hashable]:
-    """What each of n rows is kept under: its key, and the request's values, which on-demand features are made of."""
-    return list(zip(keys, *given.values(), strict=True)) if given else keys
 
 
 class LastKnownGood:

@@ -1,6 +1,6 @@
 """The port to an online store: what the predictor needs of it, whichever reader is behind."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,3 +34,8 @@ class OnlineFeatures(Protocol):
     async def close(self) -> None:
         """Close all connections. Nothing may be read afterwards."""
         ...
+
+
+def rows_asked(keys: Sequence[Key], given: Mapping[str, Sequence[Any]] | None) -> Sequence[Hashable]:
+    """What tells n rows apart: the key, and the request's values, which on-demand features are made of."""
+    return list(zip(keys, *given.values(), strict=True)) if given else keys

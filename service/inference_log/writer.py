@@ -162,8 +162,8 @@ class InferenceLog:
             table = log_table(together(piece))
             if self._pseudonyms is not None:
                 for key in key_fields(piece[0].model.contract):
-                    pseudonyms = pa.array(self._pseudonyms.of(table[key.name].to_pylist()), key.type)
-                    table = table.set_column(table.column_names.index(key.name), key, pseudonyms)
+                    pseudonyms = pa.array(self._pseudonyms.of(table[key.name].to_pylist()), pa.string())
+                    table = table.set_column(table.column_names.index(key.name), key.name, pseudonyms)
             return [table]
         except Exception:
             if len(piece) > 1:

@@ -1,12 +1,12 @@
 """Entities that are looked up together, their scored rows, and the rows of the inference log."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contract import RawFeatures, ResolvedFeatures
+from contract import Key, RawFeatures, ResolvedFeatures
 from scoring.inference_log import Answers
 from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import Outcomes
@@ -34,17 +34,19 @@ class Scored(NamedTuple):
 class Batch(NamedTuple):
     """n entities that are looked up together.
 
-    keys: their join keys.
+    keys: of the entities.
     as_of_unix_us: int64 (n,), or one time for all.
     request_ids, rows: each row's request and its position in the request.
     overrides: feature reference → value, for every row; checked by the champion's contract.
+    given: request input → n values that the requests gave; None if no live model asks for any.
     """
 
-    keys: Sequence[str]
+    keys: Sequence[Key]
     as_of_unix_us: int | NDArray[np.int64]
     request_ids: Sequence[str]
     rows: Sequence[int]
     overrides: Mapping[str, object] | None = None
+    given: Mapping[str, Sequence[Any]] | None = None
 
     @property
     def as_of_seconds(self) -> NDArray[np.float64]:
@@ -60,6 +62,7 @@ class Batch(NamedTuple):
             request_ids=[self.request_ids[row] for row in rows],
             rows=[self.rows[row] for row in rows],
             overrides=self.overrides,
+            given=self.given and {name: [values[row] for row in rows] for name, values in self.given.items()},
         )
 
     @classmethod
@@ -71,6 +74,8 @@ class Batch(NamedTuple):
             as_of_unix_us=np.concatenate(as_of),
             request_ids=[request_id for b in batches for request_id in b.request_ids],
             rows=[row for b in batches for row in b.rows],
+            given=batches[0].given
+            and {name: [value for b in batches for value in (b.given or {})[name]] for name in batches[0].given},
         )
 
 
@@ -95,4 +100,5 @@ def answers_of(batch: Batch, part: RawFeatures, model: ImportedModel, scored: Sc
         resolved=scored.resolved,
         outcomes=scored.outcomes,
         cached_seconds=part.cached_seconds,
+        given=batch.given,
     )

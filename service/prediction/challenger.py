@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artefacts.challenger_file import Mode
-from contract import RawFeatures
+from contract import Key, RawFeatures, key_text
 from contract.feature_union import FeatureUnion
 from scoring.models.imported_model import ImportedModel
 from service.prediction.batch import AnswerLog, Batch, Scored
@@ -72,15 +72,15 @@ class Challenger:
         self._thread = threading.Thread(target=self._work, name="challenger", daemon=True)
         self._thread.start()
 
-    def answers(self, key: str) -> bool:
+    def answers(self, key: Key) -> bool:
         """True if the canary answers for this key. The choice is fixed; a larger share includes a smaller."""
         if self.mode != "canary":
             return False
-        digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        digest = hashlib.blake2b(key_text(key).encode("utf-8", "surrogatepass"), digest_size=8).digest()
         return int.from_bytes(digest, "big") < self.share * 2**64
 
     def chosen(
-        self, keys: Sequence[str], part: RawFeatures, champion_unread: NDArray[np.bool_] | None
+        self, keys: Sequence[Key], part: RawFeatures, champion_unread: NDArray[np.bool_] | None
     ) -> NDArray[np.bool_]:
         """Bool (n,): the rows that it answers. The champion answers those whose inputs it could not read.
 

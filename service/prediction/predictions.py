@@ -6,7 +6,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from contract import FeatureIssue, ModelContract, RawFeatures
+from contract import FeatureIssue, Key, KeyValue, ModelContract, RawFeatures, key_values
+from contract.keys import EXACT_IN_JSON
 from scoring.outcomes import OK, REFUSED, UNKNOWN, statuses_of
 from scoring.task_outputs import TaskOutputs, task_outputs
 from service.prediction.batch import Batch, Scored
@@ -24,7 +25,7 @@ class Prediction(NamedTuple):
     model: identity of the model that answered; None: the champion.
     """
 
-    key: str
+    key: Key
     outputs: tuple[Any, ...]
     status: str
     feature_issues: Sequence[FeatureIssue] = ()
@@ -38,7 +39,9 @@ class Prediction(NamedTuple):
             members: `row_members` of the contract.
         """
         key, outputs, status, issues, cached_seconds, model = self
-        row = dict(zip(members, (key, *outputs, status, issues, cached_seconds)))  # noqa: B905  # `strict` costs a third
+        keys = (key,) if isinstance(key, str) else _in_json(key)
+        # `strict` costs a third
+        row = dict(zip(members, (*keys, *outputs, status, issues, cached_seconds)))  # noqa: B905
         if model is not None:
             row["model"] = model
         return row
@@ -47,7 +50,15 @@ class Prediction(NamedTuple):
 def row_members(contract: ModelContract) -> tuple[str, ...]:
     """Names of the members of a response's row, in its order."""
     outputs = (output.name for output in contract.outputs)
-    return contract.join_key, *outputs, "status", "feature_issues", "cached_seconds"
+    keys = (key.join_key for key in contract.feature_schema.entity_keys)
+    return *keys, *outputs, "status", "feature_issues", "cached_seconds"
+
+
+def _in_json(key: Key) -> tuple[KeyValue, ...]:
+    """A key's values as every JSON reader has them."""
+    return tuple(
+        value if isinstance(value, str) or abs(value) <= EXACT_IN_JSON else str(value) for value in key_values(key)
+    )
 
 
 @dataclass(frozen=True)
@@ -98,7 +109,7 @@ def predictions(
 
 def _unusual(
     row: int,
-    key: str,
+    key: Key,
     outputs: tuple[Any, ...],
     part: RawFeatures,
     scored: Scored,

@@ -5,21 +5,23 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contract import OverrideError, RawFeatures, ResolvedFeatures
+from contract import Key, OverrideError, RawFeatures, ResolvedFeatures
 from contract.feature_union import FeatureUnion
 from scoring.models.imported_model import ImportedModel
 from service.errors import InvalidRequestError, OnlineStoreUnavailableError, ServiceError
+from service.features.port import rows_asked
 from service.prediction.batch import AnswerLog, Batch, Scored
 from service.prediction.canary import Canary, PendingCanary, all_answered
 from service.prediction.challenger import Challenger
 from service.prediction.coalescing import Coalescer
 from service.prediction.live_model import LiveModel
 from service.prediction.predictions import Prediction
+from service.prediction.readiness_probe import key_of_no_entity, values_of_no_request
 from service.telemetry.metrics import ServiceMetrics
 from service.telemetry.tracing import current_request, span, together
 
@@ -37,12 +39,14 @@ class _SingleRequest(NamedTuple):
     """A request for one entity.
 
     span: the request's; None while tracing is off.
+    given: request input → value; the same inputs in every request.
     """
 
-    key: str
+    key: Key
     as_of_unix_us: int
     request_id: str
     span: "Span | None"
+    given: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -99,24 +103,26 @@ class Predictor:
 
     async def predict_one(
         self,
-        key: str,
+        key: Key,
         as_of_unix_us: int,
         overrides: Mapping[str, object] | None = None,
         request_id: str = "",
+        given: Mapping[str, Any] | None = None,
     ) -> Prediction:
         """Predict for one entity, in one batch with requests that arrive at the same moment. See `predict`."""
         if overrides:
-            (prediction,) = await self.predict([key], as_of_unix_us, overrides, request_id)
+            (prediction,) = await self.predict([key], as_of_unix_us, overrides, request_id, _of_one_row(given))
             return prediction
-        found = await self._coalescer.submit(_SingleRequest(key, as_of_unix_us, request_id, current_request()))
+        found = await self._coalescer.submit(_SingleRequest(key, as_of_unix_us, request_id, current_request(), given))
         return found if isinstance(found, Prediction) else (await found.answer())[1]
 
     async def _predict_together(
         self, asked: Sequence[_SingleRequest]
     ) -> Sequence[Prediction | PendingCanary | BaseException]:
         self._metrics.coalesced(len(asked))
-        keys, times, request_ids, requests = zip(*asked, strict=True)
-        batch = Batch(keys, np.array(times, dtype=np.int64), request_ids, (0,) * len(asked))
+        keys, times, request_ids, requests, given = zip(*asked, strict=True)
+        values = given[0] and {name: [of_one[name] for of_one in given] for name in given[0]}
+        batch = Batch(keys, np.array(times, dtype=np.int64), request_ids, (0,) * len(asked), None, values)
         with together(requests):
             worked = await self._work(batch)
         if worked.unread is None:
@@ -127,18 +133,20 @@ class Predictor:
 
     async def predict(
         self,
-        keys: Sequence[str],
+        keys: Sequence[Key],
         as_of_unix_us: int,
         overrides: Mapping[str, object] | None = None,
         request_id: str = "",
+        given: Mapping[str, Sequence[Any]] | None = None,
     ) -> list[Prediction]:
         """Predict for n entities: same order, duplicates kept, one prediction each.
 
         Args:
-            keys: non-empty strings, n of them; n may be 0.
+            keys: n of them, of the contract's types; n may be 0. Texts are not empty.
             as_of_unix_us: the request's time, taken once, in microseconds since 1970.
             overrides: feature reference → value, for every row.
             request_id: under which the answers are logged.
+            given: request input → n values, as the live models' on-demand code takes them; None if it takes none.
 
         Raises:
             InvalidRequestError: an override names no input or has the wrong type.
@@ -147,26 +155,32 @@ class Predictor:
         checked = self._checked(overrides)
         if not keys:
             return []
-        # Look each key up once, unless every answered row has to be logged.
-        asked = list(dict.fromkeys(keys)) if self._log is None else keys
-        n = len(asked)
-        batch = Batch(asked, as_of_unix_us, (request_id,) * n, range(n), overrides)
+        # Look each row up once, unless every answered row has to be logged.
+        asked = rows_asked(keys, given)
+        once: Sequence[Any] = list(dict.fromkeys(asked)) if self._log is None else asked
+        n = len(once)
+        once_keys, once_given = once, None
+        if given:
+            once_keys, *columns = zip(*once, strict=True)
+            once_given = dict(zip(given, columns, strict=True))
+        batch = Batch(once_keys, as_of_unix_us, (request_id,) * n, range(n), overrides, once_given)
         worked = await self._work(batch, checked, whole=True)  # an incomplete batch would look like an answer
         made = await all_answered(worked.answers)
         if n == len(keys):
             return made
-        by_key = dict(zip(asked, made, strict=True))
-        return [by_key[key] for key in keys]
+        by_row = dict(zip(once, made, strict=True))
+        return [by_row[row] for row in asked]
 
     async def look_up(
         self,
-        key: str,
+        key: Key,
         as_of_unix_us: int,
         overrides: Mapping[str, object] | None = None,
         request_id: str = "",
+        given: Mapping[str, Any] | None = None,
     ) -> Lookup:
         """Predict for one entity and return the scored row too, to explain it. Raises as `predict`."""
-        batch = Batch((key,), as_of_unix_us, (request_id,), (0,), overrides)
+        batch = Batch((key,), as_of_unix_us, (request_id,), (0,), overrides, _of_one_row(given))
         worked = await self._work(batch, self._checked(overrides), whole=True)
         (found,) = worked.answers
         if isinstance(found, Prediction):
@@ -214,7 +228,7 @@ class Predictor:
     async def _read(self, batch: Batch, as_of: NDArray[np.float64]) -> RawFeatures:
         started = time.perf_counter()
         with span("read features", rows=len(batch.keys)):
-            raw = await self._features.read(batch.keys, batch.as_of_unix_us)
+            raw = await self._features.read(batch.keys, batch.as_of_unix_us, batch.given)
         self._metrics.stage("features", time.perf_counter() - started)
         self._note_ages(raw, as_of)
         return raw
@@ -236,7 +250,7 @@ class Predictor:
     async def can_read(self, as_of_unix_us: int) -> bool:
         """True if the online store answers a look-up within the deadline."""
         try:
-            await self._features.read([_NO_ENTITY], as_of_unix_us)
+            await self._features.read([key_of_no_entity(self._union)], as_of_unix_us, values_of_no_request(self._union))
         except ServiceError:
             return False
         except Exception:
@@ -251,5 +265,5 @@ class Predictor:
         await self._features.close()
 
 
-_NO_ENTITY = "readiness-probe"
-"""The key that readiness probes look up. No entity has it, which is fine: only the round trip matters."""
+def _of_one_row(given: Mapping[str, Any] | None) -> dict[str, list[Any]] | None:
+    return {name: [value] for name, value in given.items()} if given else None

@@ -205,11 +205,11 @@ class StoredRow:
     """A customer's row of one stored view.
 
     event_time: unix seconds.
-    values: column of the view → value; a column that is left out, or None, is null.
+    values: column of the view → value, a list of an array; a column that is left out, or None, is null.
     """
 
     event_time: float
-    values: Mapping[str, float | None]
+    values: Mapping[str, Any]
 
 
 Rows = dict[str, StoredRow]
@@ -234,12 +234,16 @@ def customer(
     }
 
 
-def _days_since_last_order(rows: Mapping[str, StoredRow], as_of_unix_us: int) -> float | None:
+def _days_since_last_order(
+    rows: Mapping[str, StoredRow], as_of_unix_us: int, _given: Mapping[str, Any]
+) -> float | None:
     last = rows[PROFILE].values.get("last_order_unix_us") if PROFILE in rows else None
     return None if last is None else (as_of_unix_us - last) / 86_400_000_000
 
 
-ON_DEMAND: dict[str, Callable[[Mapping[str, StoredRow], int], float | None]] = {DAYS_SINCE: _days_since_last_order}
+OnDemand = Callable[[Mapping[str, StoredRow], int, Mapping[str, Any]], float | None]
+"""One customer's rows, the time of request and the request's values → the feature."""
+ON_DEMAND: Mapping[str, OnDemand] = {DAYS_SINCE: _days_since_last_order}
 
 
 @dataclass
@@ -250,6 +254,7 @@ class FakeOnlineFeatures:
     failure: raised by every read.
     unreadable: customers whose stored row cannot be decoded.
     asked, as_of, given: what each read was asked for, in order.
+    on_demand: feature → how it is computed.
     """
 
     contract: ModelContract
@@ -261,6 +266,7 @@ class FakeOnlineFeatures:
     as_of: list[int] = field(default_factory=list)
     given: list[Mapping[str, Sequence[Any]] | None] = field(default_factory=list)
     closed: bool = False
+    on_demand: Mapping[str, OnDemand] = field(default_factory=lambda: ON_DEMAND)
 
     async def read(
         self,
@@ -286,7 +292,8 @@ class FakeOnlineFeatures:
                 if view in stored:
                     event_times[row, position] = stored[view].event_time
             for column, feature in enumerate(self.contract.inputs):
-                value = self._value(feature, stored, times[row])
+                request = {name: column[row] for name, column in (given or {}).items()}
+                value = self._value(feature, stored, times[row], request)
                 values[row, column] = np.nan if value is None else value
         unread = np.array([key in self.unreadable for key in keys])
         values[unread], event_times[unread] = np.nan, np.nan
@@ -297,10 +304,14 @@ class FakeOnlineFeatures:
         """See `OnlineFeatures.close`."""
         self.closed = True
 
-    @staticmethod
-    def _value(feature: FeatureInput, stored: Mapping[str, StoredRow], as_of_unix_us: int) -> float | None:
-        if feature.name in ON_DEMAND:
-            return ON_DEMAND[feature.name](stored, as_of_unix_us)
+    def _value(
+        self, feature: FeatureInput, stored: Mapping[str, StoredRow], as_of_unix_us: int, given: Mapping[str, Any]
+    ) -> float | None:
+        if feature.name in self.on_demand:
+            return self.on_demand[feature.name](stored, as_of_unix_us, given)
         if feature.view not in stored:
             return None
-        return stored[feature.view].values.get(feature.name.removeprefix(f"{feature.view}__"))
+        value = stored[feature.view].values.get(feature.field_name)
+        if feature.codes is not None:
+            return feature.codes.code(value)
+        return value[feature.element] if feature.element is not None and value is not None else value

@@ -19,3 +19,9 @@ def test_the_same_customer_has_the_same_pseudonym_and_another_key_gives_another(
 
     assert here.of(["a", "b"]) == [*here.of(["a"]), *here.of(["b"])]
     assert set(here.of(["a", "b"])).isdisjoint(Pseudonyms(KEY[::-1]).of(["a", "b"]))
+
+
+def test_a_number_has_the_pseudonym_of_its_decimal_text() -> None:
+    pseudonyms = Pseudonyms(KEY)
+
+    assert pseudonyms.of(["7", "-9223372036854775808"]) == pseudonyms.of([7, -(2**63)])

@@ -52,7 +52,7 @@ class Log:
     def put(self, answers: Answers) -> None:
         self.kept.append(answers)
 
-    def rows(self, role: str) -> dict[tuple[str, int], tuple[str, bool, float]]:
+    def rows(self, role: str) -> dict[tuple[str, int], tuple[Key, bool, float]]:
         """(request, row) → customer, answered, probability."""
         return {
             (request, row): (customer_id, bool(answered), float(probability))
