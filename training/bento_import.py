@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import bentoml
-import mlflow
+import numpy as np
 from bentoml.exceptions import NotFound
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sklearn.pipeline import Pipeline
 
@@ -21,6 +20,7 @@ from artefacts.model_tag import model_tag
 from contract import ModelContract
 from scoring.errors import ModelError
 from scoring.models.imported_model import ImportedModel, load_model
+from scoring.models.model_frame import CodedColumns, model_frame
 from scoring.models.task_models import task_model
 from scoring.task_outputs import rules_of
 from training.compilation import onnx_file, onnx_model
@@ -28,15 +28,9 @@ from training.compilation.boosters import booster_in
 from training.compilation.preflight import booster_refusal
 from training.errors import ModelImportError, TrainingError
 from training.gate.rules import refuse_unpassed
-from training.tracking import registry
+from training.tracking import compiled_files, registry
 from training.tracking.registry import RegisteredModel
 from training.tracking.test_rows import scores_in
-
-COMPILED_PATH = "compiled"
-"""Artifact folder of a run with its compiled models, each file named by its sha256. They are kept because compiling
-twice may give different bytes, and a rollback must restore the same bytes."""
-
-_COMPILED_SHA256 = "compiled_sha256"
 
 
 @dataclass(frozen=True)
@@ -163,9 +157,9 @@ def prepare(client: MlflowClient, version: ModelVersion, served_sha256: str | No
     if served_sha256 == hashlib.sha256(registered.model_document).hexdigest():
         return _by_scikit_learn(registered, pipeline, files, "as it was when it was promoted")
     _check_task(registered, pipeline)
-    kept = served_sha256 or version.tags.get(_COMPILED_SHA256)
+    kept = served_sha256 or version.tags.get(compiled_files.COMPILED_SHA256)
     if kept:
-        compiled = _kept(version, kept)
+        compiled = compiled_files.kept(version, kept)
         comparison = _compared(registered, pipeline, compiled)
         if comparison.equal:
             return Servable(registered, "onnx", {**files, MODEL_FILES["onnx"]: compiled}, comparison)
@@ -175,14 +169,16 @@ def prepare(client: MlflowClient, version: ModelVersion, served_sha256: str | No
                 f"pipeline: {comparison}; `make promote VERSION={version.version}` compiles it anew"
             )
     try:
-        compiled = onnx_model.compile_to_onnx(pipeline, len(registered.contract.inputs), registered.contract.task)
+        inputs = registered.contract.inputs
+        coded = CodedColumns.of(inputs)
+        compiled = onnx_model.compile_to_onnx(pipeline, len(inputs), registered.contract.task, coded)
+        comparison = _compared(registered, pipeline, compiled)
     except ModelImportError as cannot:
         return _by_scikit_learn(registered, pipeline, files, str(cannot))
-    comparison = _compared(registered, pipeline, compiled)
     if not comparison.equal:
         said = f"ONNX answers otherwise (allowed {onnx_model.MAX_DIFFERENCE:.0e}): {comparison}"
         return _by_scikit_learn(registered, pipeline, files, said)
-    _keep(client, version, compiled)
+    compiled_files.keep(client, version, compiled)
     return Servable(registered, "onnx", {**files, MODEL_FILES["onnx"]: compiled}, comparison)
 
 
@@ -219,7 +215,7 @@ def _by_scikit_learn(
 
 def _check_task(registered: RegisteredModel, pipeline: Pipeline) -> None:
     contract, version = registered.contract, registered.version
-    rows = registered.test_set[contract.feature_names].head(2)
+    rows = model_frame(contract.inputs, registered.test_set[contract.feature_names].head(2).to_numpy(dtype=np.float32))
     try:
         own = task_model(contract.task)
         own.check_pipeline(pipeline)
@@ -230,31 +226,8 @@ def _check_task(registered: RegisteredModel, pipeline: Pipeline) -> None:
 
 def _compared(registered: RegisteredModel, pipeline: Pipeline, compiled: bytes) -> onnx_model.OnnxComparison:
     contract = registered.contract
-    return onnx_model.compare(pipeline, compiled, registered.test_set[contract.feature_names], contract.task)
-
-
-def _keep(client: MlflowClient, version: ModelVersion, compiled: bytes) -> None:
-    digest = hashlib.sha256(compiled).hexdigest()
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"{digest}.onnx"
-        file.write_bytes(compiled)
-        client.log_artifact(str(version.run_id), str(file), COMPILED_PATH)
-    client.set_model_version_tag(version.name, version.version, _COMPILED_SHA256, digest)
-
-
-def _kept(version: ModelVersion, digest: str) -> bytes:
-    what = f"model {version.name!r} version {version.version}: {COMPILED_PATH}/{digest}.onnx"
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            file = mlflow.artifacts.download_artifacts(
-                f"runs:/{version.run_id}/{COMPILED_PATH}/{digest}.onnx", dst_path=folder
-            )
-            compiled = Path(file).read_bytes()
-        except (MlflowException, OSError):
-            raise ModelImportError(f"{what} is missing") from None
-    if hashlib.sha256(compiled).hexdigest() != digest:
-        raise ModelImportError(f"{what} was altered since")
-    return compiled
+    rows, coded = registered.test_set[contract.feature_names], CodedColumns.of(contract.inputs)
+    return onnx_model.compare(pipeline, compiled, rows, contract.task, coded=coded)
 
 
 def store(artefacts: Artefacts, servable: Servable) -> None:

@@ -7,7 +7,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
 from artefacts.addresses import Artefacts
-from scoring.models.model_frame import model_frame
+from scoring.models.model_frame import CodedColumns, model_frame
 from training.compilation.preflight import check_candidate
 from training.fit import check_classes, choose_candidate, fit_candidate
 from training.registration import ScoredModel, evaluate_scores, judge_registered
@@ -42,7 +42,8 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
     check_classes(training, case.task)
 
     for name, candidate in case.candidates.items():
-        check_candidate(name, partial(candidate, settings.seed), training.frame, training.labels, case.task)
+        made = partial(candidate, settings.seed)
+        check_candidate(name, made, training.matrix, training.labels, case.task, CodedColumns.of(splits.inputs))
     with run_log.new_run(client, settings.model_name):
         name, validated = choose_candidate(case, training, validation, settings)
         both, labels = splits.fitted_on

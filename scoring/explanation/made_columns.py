@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scoring.errors import ExplanationError
+from scoring.models.pipeline_parts import chosen_columns
 
 
 class Column(NamedTuple):
@@ -144,25 +145,9 @@ def _side_by_side(step: Any, columns: Sequence[Column]) -> list[Column]:
 def _by_parts(step: Any, columns: Sequence[Column]) -> list[Column]:
     made: list[Column] = []
     for name, part, chosen in step.transformers_:
-        found = columns_after(part, [columns[at] for at in _positions(step, chosen)])
+        found = columns_after(part, [columns[at] for at in chosen_columns(step, chosen)])
         place = step.output_indices_[name]
         if (place.stop - place.start, place.start if found else 0) != (len(found), len(made) if found else 0):
             raise ExplanationError(f"ColumnTransformer's part {name!r} does not make the columns that it should")
         made += found
     return made
-
-
-def _positions(step: Any, chosen: Any) -> list[int]:
-    """The columns of a ColumnTransformer's part: it takes names, positions, a slice or a mask, of one or several."""
-    everywhere = list(range(step.n_features_in_))
-    names = list(getattr(step, "feature_names_in_", []))
-    if isinstance(chosen, slice):
-        if isinstance(chosen.start, str) or isinstance(chosen.stop, str):
-            first = None if chosen.start is None else names.index(chosen.start)
-            last = None if chosen.stop is None else names.index(chosen.stop) + 1
-            chosen = slice(first, last, chosen.step)
-        return list(everywhere[chosen])
-    listed: list[Any] = np.atleast_1d(np.asarray(chosen, dtype=object)).tolist()
-    if listed and all(isinstance(each, bool | np.bool_) for each in listed):
-        return [at for at in everywhere if listed[at]]
-    return [names.index(each) if isinstance(each, str) else everywhere[each] for each in listed]

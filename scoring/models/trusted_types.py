@@ -18,13 +18,16 @@ SETTING: Final = "MODEL_TRUSTED_TYPES"
 # `scoring.models.stored_indices` checks those that follow indices from the file (trees, neighbours).
 TRUSTED_TYPES = frozenset(
     {
+        "builtins.object",  # what `make_column_selector` chooses texts by
         "numpy.dtype",
+        "numpy.number",  # and numbers
         "sklearn._loss.link.Interval",
         "sklearn._loss.link.LogitLink",
         "sklearn._loss.loss.HalfBinomialLoss",
         "sklearn.calibration._CalibratedClassifier",
         "sklearn.calibration._SigmoidCalibration",
         "sklearn.calibration._TemperatureScaling",
+        "sklearn.compose._column_transformer.make_column_selector",
         "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
         "sklearn.feature_selection._univariate_selection.chi2",

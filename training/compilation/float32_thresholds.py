@@ -6,12 +6,10 @@ largest float32 ≤ t", so each threshold is set to that before conversion.
 """
 
 import copy
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import VotingClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.tree import BaseDecisionTree
@@ -30,8 +28,7 @@ def with_float32_thresholds(pipeline: Pipeline) -> Pipeline:
     """A copy that gives the same answers for float32 rows and that converters express exactly.
 
     Besides thresholds: classes False and True become 0 and 1, which every converter supports; and voting classifiers
-    get `flatten_transform=False`, which `predict_proba` ignores; and columns that are chosen by name are chosen by
-    number, because a converted model takes one matrix without names.
+    get `flatten_transform=False`, which `predict_proba` ignores.
     """
     copied: Pipeline = copy.deepcopy(pipeline)
     for part, _ in list(parts(copied)):
@@ -39,9 +36,6 @@ def with_float32_thresholds(pipeline: Pipeline) -> Pipeline:
             part.tree_.threshold[:] = round_down_to_float32(part.tree_.threshold)
         elif type(part).__name__ == "TreePredictor":  # of histogram boosting; scikit-learn has no public class for it
             part.nodes["num_threshold"] = round_down_to_float32(part.nodes["num_threshold"])
-        elif isinstance(part, ColumnTransformer) and hasattr(part, "feature_names_in_"):
-            at = {name: number for number, name in enumerate(part.feature_names_in_)}
-            part.transformers_ = [(*step, _numbered(columns, at)) for *step, columns in part.transformers_]
         elif isinstance(part, VotingClassifier):
             part.flatten_transform = False
         elif type(part).__module__.startswith("lightgbm."):
@@ -53,11 +47,6 @@ def with_float32_thresholds(pipeline: Pipeline) -> Pipeline:
             if isinstance(classes, np.ndarray) and classes.dtype == bool:
                 setattr(part, name, classes.astype(np.int64))
     return copied
-
-
-def _numbered(columns: Any, at: Mapping[str, int]) -> Any:
-    """A list of columns with numbers instead of names."""
-    return [at.get(column, column) for column in columns] if isinstance(columns, list) else columns
 
 
 def _round_lightgbm(model: Any) -> None:

@@ -6,18 +6,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from skl2onnx import to_onnx
-from skl2onnx.common.data_types import FloatTensorType
 from sklearn.pipeline import Pipeline
 
 from contract import Task
 from scoring.agreement import CONVERTED, deviations
 from scoring.errors import ModelError
+from scoring.models.model_frame import NUMBERS, CodedColumns
 from scoring.models.onnx_scorer import ANY_BINARY, onnx_scorer
 from scoring.models.task_models import PredictedTask, task_model
 from scoring.task_outputs import Floats, TaskOutputs, rules_of
 from training.compilation.boosters import booster_in, register_converters
+from training.compilation.decoded_columns import initial_types, number_columns, variables_of, with_decoding
 from training.compilation.exact_steps import with_exact_steps
 from training.compilation.float32_thresholds import with_float32_thresholds
+from training.compilation.planted_rows import planted_rows
 from training.compilation.proof_rows import proof_rows
 from training.errors import ModelImportError
 
@@ -37,6 +39,8 @@ class OnnxComparison:
     rows, largest_difference: on n real rows.
     changed_decisions: there; of a multi-class model, rows with another, less likely class. None: no decision is made.
     threshold_rows, difference_at_thresholds: on rows at the model's own thresholds.
+    planted_rows, difference_on_planted: on rows with nulls, unseen values and rare categories. None: no input is a
+        category or keeps nulls.
     """
 
     rows: int
@@ -44,6 +48,8 @@ class OnnxComparison:
     changed_decisions: int | None
     threshold_rows: int = 0
     difference_at_thresholds: float = 0.0
+    planted_rows: int | None = None
+    difference_on_planted: float | None = None
 
     @property
     def equal(self) -> bool:
@@ -51,6 +57,7 @@ class OnnxComparison:
         return (
             self.largest_difference <= MAX_DIFFERENCE
             and self.difference_at_thresholds <= MAX_DIFFERENCE
+            and (self.difference_on_planted is None or self.difference_on_planted <= MAX_DIFFERENCE)
             and not self.changed_decisions
         )
 
@@ -65,14 +72,25 @@ class OnnxComparison:
         return f"{self.rows:,} test rows, largest difference {self.largest_difference:.1e}{decided}"
 
     def __str__(self) -> str:
-        return (
+        said = (
             f"{self.on_rows}; {self.threshold_rows:,} rows at the model's thresholds, "
             f"largest difference {self.difference_at_thresholds:.1e}"
         )
+        if self.difference_on_planted is None:
+            return said
+        return (
+            f"{said}; {self.planted_rows:,} rows with nulls, unseen values and each category, "
+            f"largest difference {self.difference_on_planted:.1e}"
+        )
 
 
-def compile_to_onnx(pipeline: Pipeline, inputs: int, task: PredictedTask = ANY_BINARY) -> bytes:
+def compile_to_onnx(
+    pipeline: Pipeline, inputs: int, task: PredictedTask = ANY_BINARY, coded: CodedColumns = NUMBERS
+) -> bytes:
     """Convert the pipeline to ONNX: float32 (n, inputs) → class, probabilities (n, c); of a regression value (n, 1).
+
+    Args:
+        coded: columns that hold codes are decoded in the graph.
 
     Raises:
         ModelImportError: a step cannot be expressed in ONNX.
@@ -80,14 +98,18 @@ def compile_to_onnx(pipeline: Pipeline, inputs: int, task: PredictedTask = ANY_B
     register_converters()
     try:
         copied = with_float32_thresholds(pipeline)
+        variables = variables_of(copied, inputs, coded.categories)
+        number_columns(copied, variables, coded.categories)
         boosted = bool(booster_in(copied))
         with_exact_steps(copied, scalers=boosted)
         model = to_onnx(
             copied,
-            initial_types=[("features", FloatTensorType([None, inputs]))],
+            initial_types=initial_types(variables, coded.categories),
             options={id(copied): {"zipmap": False}} if hasattr(copied, "classes_") else None,
             target_opset=_BOOSTERS_OPSET if boosted else None,
         )
+        if len(variables) > 1 or coded.categories:
+            with_decoding(model, variables, inputs, coded.categories)
         compiled = bytes(model.SerializeToString())
         onnx_scorer(compiled, task)
     except ModelError as error:
@@ -99,25 +121,49 @@ def compile_to_onnx(pipeline: Pipeline, inputs: int, task: PredictedTask = ANY_B
 
 
 def compare(
-    pipeline: Pipeline, onnx_model: bytes, matrix: pd.DataFrame, task: Task, at_thresholds: bool = True
+    pipeline: Pipeline,
+    onnx_model: bytes,
+    matrix: pd.DataFrame,
+    task: Task,
+    at_thresholds: bool = True,
+    coded: CodedColumns = NUMBERS,
 ) -> OnnxComparison:
-    """Compare ONNX with scikit-learn on every row, and on rows at the model's own thresholds.
+    """Compare ONNX with scikit-learn on every row, and on rows at the model's own thresholds, and on planted ones.
 
-    At thresholds only scores are compared: rounding alone may change a decision there.
+    At thresholds, and on planted rows, only scores are compared: rounding alone may change a decision there.
 
     Args:
         matrix: float32 (n, k), columns named as in training.
         task: of the contract.
         at_thresholds: False: compare only the given rows.
+        coded: columns of the matrix that hold codes or nulls.
+
+    Raises:
+        ModelImportError: ONNX refuses a row.
     """
-    expected, found = _answers(pipeline, onnx_model, matrix, task)
-    rows, difference = difference_at_thresholds(pipeline, onnx_model, matrix, task) if at_thresholds else (0, 0.0)
+    expected, found = _answers(pipeline, onnx_model, matrix, task, coded)
+    made: dict[str, Any] = {}
+    if at_thresholds:
+        made |= dict(
+            zip(
+                ("threshold_rows", "difference_at_thresholds"),
+                difference_at_thresholds(pipeline, onnx_model, matrix, task, coded),
+                strict=True,
+            )
+        )
+    if at_thresholds and (coded.categories or coded.kept):
+        made |= dict(
+            zip(
+                ("planted_rows", "difference_on_planted"),
+                difference_on_planted(pipeline, onnx_model, matrix, task, coded),
+                strict=True,
+            )
+        )
     return OnnxComparison(
         rows=len(matrix),
         largest_difference=float(deviations(expected, found).max()),
         changed_decisions=_changed_decisions(rules_of(task), expected, found),
-        threshold_rows=rows,
-        difference_at_thresholds=difference,
+        **made,
     )
 
 
@@ -138,27 +184,49 @@ def compare_recorded(onnx_model: bytes, matrix: pd.DataFrame, recorded: Floats, 
 
 
 def difference_at_thresholds(
-    pipeline: Pipeline, onnx_model: bytes, matrix: pd.DataFrame, task: PredictedTask
+    pipeline: Pipeline, onnx_model: bytes, matrix: pd.DataFrame, task: PredictedTask, coded: CodedColumns = NUMBERS
 ) -> tuple[int, float]:
     """Number of rows made at the model's own thresholds from these rows, and the largest difference on them."""
     real = matrix.to_numpy(dtype=np.float32)
     real = real[np.isfinite(real).all(axis=1)]
-    near = proof_rows(pipeline, real) if len(real) else real
-    if not len(near):
+    near = proof_rows(pipeline, real, coded=coded) if len(real) else real
+    return _difference(pipeline, onnx_model, pd.DataFrame(near, columns=matrix.columns), task, coded)
+
+
+def difference_on_planted(
+    pipeline: Pipeline, onnx_model: bytes, matrix: pd.DataFrame, task: PredictedTask, coded: CodedColumns
+) -> tuple[int, float]:
+    """Number of `planted_rows` made from these rows, and the largest difference on them."""
+    real = matrix.to_numpy(dtype=np.float32)
+    made = [rows for _, rows in planted_rows(real, coded)] if len(real) else []
+    planted = np.concatenate([real[:0], *made])
+    return _difference(pipeline, onnx_model, pd.DataFrame(planted, columns=matrix.columns), task, coded)
+
+
+def _difference(
+    pipeline: Pipeline, onnx_model: bytes, rows: pd.DataFrame, task: PredictedTask, coded: CodedColumns
+) -> tuple[int, float]:
+    if not len(rows):
         return 0, 0.0
-    rows = pd.DataFrame(near, columns=matrix.columns)
-    return len(rows), float(deviations(*_answers(pipeline, onnx_model, rows, task)).max())
+    return len(rows), float(deviations(*_answers(pipeline, onnx_model, rows, task, coded)).max())
 
 
-def _answers(pipeline: Pipeline, onnx_model: bytes, rows: pd.DataFrame, task: PredictedTask) -> tuple[Floats, Floats]:
+def _answers(
+    pipeline: Pipeline, onnx_model: bytes, rows: pd.DataFrame, task: PredictedTask, coded: CodedColumns
+) -> tuple[Floats, Floats]:
     own = task_model(task)
-    answered = own.scores(np.asarray(own.answered_by(pipeline, rows), dtype=np.float64))
+    frame = coded.frame(rows.to_numpy(), list(rows.columns))
+    answered = own.scores(np.asarray(own.answered_by(pipeline, frame), dtype=np.float64))
     return answered, _scores_of(onnx_model, rows, task)
 
 
 def _scores_of(onnx_model: bytes, rows: pd.DataFrame, task: PredictedTask) -> Floats:
     score = onnx_scorer(onnx_model, task)
-    return score(np.ascontiguousarray(rows.to_numpy(dtype=np.float32))).astype(np.float64)
+    try:
+        return score(np.ascontiguousarray(rows.to_numpy(dtype=np.float32))).astype(np.float64)
+    except Exception as error:  # onnxruntime has no class for all that it raises
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelImportError(f"ONNX gives no answer to some rows: {said}") from None
 
 
 def _changed_decisions(rules: TaskOutputs, expected: Floats, found: Floats) -> int | None:

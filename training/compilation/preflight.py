@@ -7,25 +7,38 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import skops.io
+from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
+from contract.vocabulary import UNSEEN_CODE
 from scoring.errors import ModelError
 from scoring.evaluation import Labels
+from scoring.models.model_frame import NUMBERS, CodedColumns
 from scoring.models.stored_pipeline import foreign_types, untrusted
 from scoring.models.task_models import PredictedTask, task_model
 from training.compilation import onnx_model
 from training.compilation.boosters import booster_in
+from training.compilation.planted_rows import planted_rows
 from training.errors import ModelImportError, TrainingError
 
 _ROWS_OF_A_CLASS = 60
 
 
 def check_candidate(
-    name: str, made: Callable[[], Pipeline], matrix: pd.DataFrame, labels: Labels, task: PredictedTask
+    name: str,
+    made: Callable[[], Pipeline],
+    matrix: pd.DataFrame,
+    labels: Labels,
+    task: PredictedTask,
+    coded: CodedColumns = NUMBERS,
 ) -> None:
     """Fit a candidate on a few training rows and check that it could be registered and served.
 
     A candidate that cannot be fitted on so few rows passes; the fit on all rows will raise its error.
+
+    Args:
+        matrix: float32 (n, k), named as in training.
+        coded: its columns that hold codes or nulls.
 
     Raises:
         TrainingError: it could not be registered or served; names the candidate, the reason and the remedy.
@@ -40,14 +53,19 @@ def check_candidate(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # expected with so few rows
-            pipeline = made().fit(rows, of_rows)
+            pipeline = made().fit(coded.frame(rows.to_numpy(dtype=np.float32), list(rows.columns)), of_rows)
     except Exception:  # whatever the estimator raises
         return
-    check_registrable(pipeline, rows, task, f"candidate {name!r}")
+    check_registrable(pipeline, rows, task, f"candidate {name!r}", coded)
 
 
-def check_registrable(pipeline: Pipeline, rows: pd.DataFrame, task: PredictedTask, what: str) -> tuple[str, ...]:
+def check_registrable(
+    pipeline: Pipeline, rows: pd.DataFrame, task: PredictedTask, what: str, coded: CodedColumns = NUMBERS
+) -> tuple[str, ...]:
     """Check that a fitted pipeline can be registered and served.
+
+    Args:
+        rows, coded: as of `check_candidate`.
 
     Returns:
         Its types that are not on our list, for its contract.
@@ -58,20 +76,53 @@ def check_registrable(pipeline: Pipeline, rows: pd.DataFrame, task: PredictedTas
     try:
         own = task_model(task)
         own.check_pipeline(pipeline)
-        own.check_outputs([own.answered_by(pipeline, rows)], len(rows))
+        frame = coded.frame(rows.to_numpy(dtype=np.float32), list(rows.columns))
+        own.check_outputs([own.answered_by(pipeline, frame)], len(rows))
     except ModelError as error:
         raise TrainingError(f"{what} cannot be served: {error}") from None
+    _check_planted(pipeline, rows, task, what, coded)
     types = _types(pipeline, what)
     if library := booster_in(pipeline):
         try:
-            compiled = onnx_model.compile_to_onnx(pipeline, rows.shape[1], task)
-            made, difference = onnx_model.difference_at_thresholds(pipeline, compiled, rows, task)
+            compiled = onnx_model.compile_to_onnx(pipeline, rows.shape[1], task, coded)
+            made = {
+                "at its thresholds": onnx_model.difference_at_thresholds(pipeline, compiled, rows, task, coded),
+                "with nulls and unseen values": onnx_model.difference_on_planted(pipeline, compiled, rows, task, coded),
+            }
         except ModelImportError as error:
             raise TrainingError(f"{what} cannot be served: {booster_refusal(library, str(error))}") from None
-        if not difference <= onnx_model.MAX_DIFFERENCE:
-            said = f"ONNX answers otherwise: {made:,} rows at its thresholds, largest difference {difference:.1e}"
-            raise TrainingError(f"{what} cannot be served: {booster_refusal(library, said)}")
+        for which, (count, difference) in made.items():
+            if not difference <= onnx_model.MAX_DIFFERENCE:
+                said = f"ONNX answers otherwise: {count:,} rows {which}, largest difference {difference:.1e}"
+                raise TrainingError(f"{what} cannot be served: {booster_refusal(library, said)}")
     return types
+
+
+def _check_planted(pipeline: Pipeline, rows: pd.DataFrame, task: PredictedTask, what: str, coded: CodedColumns) -> None:
+    """Check that the pipeline takes the nulls and unseen values that would reach it."""
+    names, own = list(rows.columns), task_model(task)
+    for at, planted in planted_rows(rows.to_numpy(dtype=np.float32), coded):
+        if at is None:
+            continue
+        try:
+            own.answered_by(pipeline, coded.frame(planted, names))
+        except Exception as error:  # whatever the estimator raises
+            said = (str(error).splitlines() or [type(error).__name__])[0]
+            raise TrainingError(
+                f"{what} cannot be served: {_what_it_lacks(names[at], at, planted, coded)}: {said}"
+            ) from None
+
+
+def _what_it_lacks(name: str, at: int, planted: NDArray[np.float32], coded: CodedColumns) -> str:
+    if at in coded.categories and planted[0, at] == UNSEEN_CODE:
+        return (
+            f"it takes no value of {name!r} that training did not see; give its encoder handle_unknown, "
+            'or the feature the tag on_unseen: "use_default" or "refuse"'
+        )
+    return (
+        f'it takes no null of {name!r}, which the feature\'s tag on_missing: "keep" passes on; '
+        "give it an imputer, or the feature another on_missing"
+    )
 
 
 def booster_refusal(library: str, reason: str) -> str:

@@ -9,6 +9,7 @@ from sklearn.base import is_regressor
 from sklearn.pipeline import Pipeline
 from sklearn.tree import BaseDecisionTree
 
+from scoring.models.model_frame import NUMBERS, CodedColumns
 from scoring.models.pipeline_parts import parts
 from training.compilation.float32_thresholds import round_down_to_float32
 
@@ -21,7 +22,7 @@ _SMALLEST_STEP = 1e-5
 _LIGHTGBM = ("LGBMClassifier", "LGBMRegressor")
 
 
-def proof_rows(pipeline: Pipeline, rows: Rows, seed: int = 0) -> Rows:
+def proof_rows(pipeline: Pipeline, rows: Rows, seed: int = 0, coded: CodedColumns = NUMBERS) -> Rows:
     """Rows at the pipeline's own thresholds, derived from real rows.
 
     - For each split of each tree: a row that reaches it and lies on the threshold, and its float32 neighbours on both
@@ -31,9 +32,11 @@ def proof_rows(pipeline: Pipeline, rows: Rows, seed: int = 0) -> Rows:
 
     Args:
         rows: real rows, (n, k) in the pipeline's order, n ≥ 1.
+        coded: columns that hold codes; they keep their values.
     """
     random = np.random.default_rng(seed)
-    found = [*_at_splits(pipeline, rows, random), _at_jumps(pipeline, rows, random)]
+    found = [] if coded.categories else list(_at_splits(pipeline, rows, random))
+    found.append(_at_jumps(pipeline, rows, random, coded))
     return np.ascontiguousarray(np.concatenate(found), dtype=np.float32)
 
 
@@ -110,9 +113,12 @@ def _rows_through(tree: _Tree, start: Rows, most: int) -> list[Rows]:
     return made
 
 
-def _at_jumps(pipeline: Pipeline, rows: Rows, random: np.random.Generator) -> Rows:
+def _at_jumps(pipeline: Pipeline, rows: Rows, random: np.random.Generator, coded: CodedColumns) -> Rows:
     """Bisect 32 times between two values of one input, the rest of the row fixed, to where the answer jumps."""
-    columns = np.arange(_LINES) % rows.shape[1]
+    numbers = np.array([at for at in range(rows.shape[1]) if at not in coded.categories], dtype=np.intp)
+    if not len(numbers):
+        return rows[:0]
+    columns = numbers[np.arange(_LINES) % len(numbers)]
     base = rows[random.integers(len(rows), size=_LINES)]
     other = rows[random.integers(len(rows), size=_LINES), columns]
     line = np.arange(_LINES)
@@ -124,10 +130,10 @@ def _at_jumps(pipeline: Pipeline, rows: Rows, random: np.random.Generator) -> Ro
         made[line, columns] = _float32(to)
         return made
 
-    at_low, at_high = _answers(pipeline, moved(low)), _answers(pipeline, moved(high))
+    at_low, at_high = _answers(pipeline, moved(low), coded), _answers(pipeline, moved(high), coded)
     for _ in range(32):
         middle = low + (high - low) // 2
-        at_middle = _answers(pipeline, moved(middle))
+        at_middle = _answers(pipeline, moved(middle), coded)
         lower = _distance(at_middle, at_low) >= _distance(at_high, at_middle)
         high, at_high = np.where(lower, middle, high), np.where(lower[:, np.newaxis], at_middle, at_high)
         low, at_low = np.where(lower, low, middle), np.where(lower[:, np.newaxis], at_low, at_middle)
@@ -137,12 +143,10 @@ def _at_jumps(pipeline: Pipeline, rows: Rows, random: np.random.Generator) -> Ro
     return finite
 
 
-def _answers(pipeline: Pipeline, rows: Rows) -> NDArray[np.float64]:
+def _answers(pipeline: Pipeline, rows: Rows, coded: CodedColumns) -> NDArray[np.float64]:
     """Probabilities (n, c), of two classes that of the positive one (n, 1); or the values of a regression (n, 1)."""
-    import pandas as pd
-
     names = getattr(pipeline, "feature_names_in_", None)
-    matrix = rows if names is None else pd.DataFrame(rows, columns=list(names))
+    matrix = rows if names is None else coded.frame(rows, list(names))
     if is_regressor(pipeline):
         return np.asarray(pipeline.predict(matrix), dtype=np.float64).reshape(-1, 1)
     probabilities = np.asarray(pipeline.predict_proba(matrix), dtype=np.float64)

@@ -27,6 +27,7 @@ from artefacts.addresses import PROJECT_ROOT
 from contract import ModelContract, Task
 from contract.tasks import TaskKind
 from scoring.evaluation import Estimate
+from scoring.models.model_frame import CodedColumns, model_frame
 from scoring.models.task_models import task_model
 from scoring.models.trusted_types import TRUSTED_TYPES
 from training.compilation.preflight import check_registrable
@@ -146,8 +147,10 @@ def register(
     Raises:
         TrainingError: the model holds a type that is not trusted, or is not of the contract's task or classes.
     """
-    example = test_set[drafted.feature_names].head(5)
-    foreign = check_registrable(pipeline, example, drafted.task, f"model {drafted.model_name!r}")
+    rows, inputs = test_set[drafted.feature_names].head(5), drafted.inputs
+    what = f"model {drafted.model_name!r}"
+    foreign = check_registrable(pipeline, rows, drafted.task, what, CodedColumns.of(inputs))
+    example = model_frame(inputs, rows.to_numpy(dtype=np.float32))
     drafted = drafted.model_copy(update={"trusted_types": foreign})
     model = log_model(pipeline, example, drafted.model_name, drafted.task, foreign)
     return _registered(client, model, test_set, drafted, features_sha256)
