@@ -20,6 +20,7 @@ from contract import (
     RawFeatures,
     differences,
 )
+from contract.feature_schema import array_widths
 from contract.registry_schema import read_feature_schema
 from jobs.errors import JobError
 from jobs.offline_store.key_tables import positions
@@ -110,20 +111,23 @@ class FeaturePlan:
             views[view][field] = None
             return found
 
-        stored, computed = {}, dict[str, dict[str, int]]()
+        stored, computed = {}, dict[str, dict[int, FeatureInput]]()
         for column, feature in enumerate(contract.inputs):
             if feature.view in views:
                 stored[column] = stored_field(feature.view, feature.field_name)
             else:
-                computed.setdefault(feature.view, {})[feature.field_name] = column
+                computed.setdefault(feature.view, {})[column] = feature
+        widths = array_widths(contract.feature_schema.features)
         return cls(
             join_keys=tuple(key.join_key for key in contract.feature_schema.entity_keys),
             whole_keys=tuple(view.name for view in contract.feature_schema.views if view.join_keys is None),
             inputs=contract.inputs,
             stored=stored,
             on_demand=tuple(
-                compile_on_demand(store.registry.get_on_demand_feature_view(name, store.project), columns, stored_field)
-                for name, columns in computed.items()
+                compile_on_demand(
+                    store.registry.get_on_demand_feature_view(name, store.project), inputs, stored_field, widths
+                )
+                for name, inputs in computed.items()
             ),
             request_inputs=tuple(r.name for r in contract.feature_schema.request_inputs if r.filled_by != "request"),
             views={view: tuple(fields) for view, fields in views.items()},

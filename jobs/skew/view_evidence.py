@@ -108,7 +108,7 @@ def zeroed_views(
         values_of: computes the vectors, float32 (n, k), from rows.
     """
     for computing in plan.on_demand:
-        columns = tuple(output.column for output in computing.outputs.values())
+        columns = tuple(column for output in computing.outputs.values() for column in output.columns)
         if not differs[:, list(columns)].any():
             continue
         for fields in _subsets(list(computing.inputs)):

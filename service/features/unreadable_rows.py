@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,16 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "float64": (float,),
     "string": (str,),
     "bytes": (bytes,),
+    "unixtimestamp": (datetime,),
 }
+_ARRAY = "array("
 
 
 def is_odd(value: Any, dtype: str) -> bool:
     """True if a value does not match its declared type, or is a number that is not finite."""
+    if dtype.startswith(_ARRAY) and value is not None:
+        of_elements = dtype.removeprefix(_ARRAY).removesuffix(")")
+        return not isinstance(value, list) or any(is_odd(element, of_elements) for element in value)
     expected = _PYTHON_TYPES.get(dtype)
     if value is None or expected is None:
         return False

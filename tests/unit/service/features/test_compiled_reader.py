@@ -15,8 +15,10 @@ import pytest
 
 from scoring.feast.on_demand import OnDemandView, Output
 from service.errors import OnlineStoreUnavailableError
-from service.features.compiled.plan import ReadInputs, ReadPlan, StoredColumn, StoredGroup
+from service.features.compiled.decoding import TimestampDecoder, ValueDecoder
+from service.features.compiled.plan import ReadHash, ReadInputs, ReadPlan, StoredColumn
 from service.features.compiled.reader import RedisFeatures
+from service.features.compiled.stored_inputs import Numbers
 
 FIELDS = (b"h1", b"h2", b"h3", b"_ts:first", b"_ts:second")
 AS_OF = 1_750_000_000_000_000
@@ -38,9 +40,10 @@ def redis_key(entity_key: str) -> bytes:
     return b"<prefix>%b%bproject" % (len(raw).to_bytes(4, "little"), raw)
 
 
+VALUES = ValueDecoder(read_number, read_number)
 FIRST = ReadInputs(
     # The model's columns: the on-demand one, then the second field, then the first.
-    stored=(StoredGroup("float64", (2,), (0,)), StoredGroup("int64", (1,), (1,))),
+    stored=(Numbers(VALUES, "float64", (2,), (0,)), Numbers(VALUES, "int64", (1,), (1,))),
     on_demand=(
         OnDemandView(
             plus_hours, {StoredColumn(2, "float32"): ("h3", "first__h3")}, {"sum": Output(0, "float64", list)}
@@ -50,17 +53,15 @@ FIRST = ReadInputs(
     views=range(2),
 )
 PLAN = ReadPlan(
-    join_key="customer_id",
+    join_keys=("customer_id",),
     project="project",
-    key=redis_key,
-    fields=FIELDS,
-    views=2,
+    hashes=(ReadHash(redis_key, FIELDS, tuple(range(5))),),
+    times=(3, 4),
     columns=3,
     groups=(FIRST,),
     request_inputs=("as_of",),
-    read_value=read_number,
-    read_number=read_number,
-    read_timestamp=read_number,
+    values=VALUES,
+    timestamps=TimestampDecoder(read_number),
 )
 
 Hash = dict[bytes, bytes]
@@ -121,9 +122,9 @@ async def test_a_key_holds_the_ids_length_in_bytes_and_survives_every_character(
 async def test_values_land_in_the_models_columns_and_null_is_no_number() -> None:
     server = Server(
         {
-            PLAN.key("a"): stored("1.5", "2", "3", "4", "5"),
-            PLAN.key("b"): stored("", "7", "", "6", ""),
-            PLAN.key("x"): stored("8", "", "9", "", "7"),
+            redis_key("a"): stored("1.5", "2", "3", "4", "5"),
+            redis_key("b"): stored("", "7", "", "6", ""),
+            redis_key("x"): stored("8", "", "9", "", "7"),
         }
     )
 
@@ -137,7 +138,7 @@ async def test_values_land_in_the_models_columns_and_null_is_no_number() -> None
 
 
 async def test_the_first_moment_of_1970_means_that_there_is_no_row() -> None:
-    _, times = await read(Server({PLAN.key("a"): stored("1", "2", "3", "0", "0.000001")}), ["a"])
+    _, times = await read(Server({redis_key("a"): stored("1", "2", "3", "0", "0.000001")}), ["a"])
 
     np.testing.assert_array_equal([[math.nan, 0.000001]], times)
 
@@ -146,7 +147,7 @@ async def test_every_row_is_computed_at_its_own_time_of_request() -> None:
     hours = np.array([0, 5, 7], dtype=np.int64)
 
     values, _ = await read(
-        Server({PLAN.key("a"): stored("1", "2", "3", "4", "5")}), ["a", "a", "a"], hours * 3_600_000_000
+        Server({redis_key("a"): stored("1", "2", "3", "4", "5")}), ["a", "a", "a"], hours * 3_600_000_000
     )
 
     assert [3.0, 8.0, 10.0] == values[:, 0].tolist()
@@ -155,7 +156,7 @@ async def test_every_row_is_computed_at_its_own_time_of_request() -> None:
 @pytest.mark.parametrize(("count", "chunks"), [(1, [1]), (250, [250]), (251, [250, 1]), (1000, [250] * 4)])
 async def test_many_customers_are_read_in_pieces_and_keep_their_order_and_times(count: int, chunks: list[int]) -> None:
     ids = [f"id-{number}" for number in range(count)]
-    server = Server({PLAN.key(i): stored(f"{n}", f"{n}", "0", f"{n + 1}", "1") for n, i in enumerate(ids)})
+    server = Server({redis_key(i): stored(f"{n}", f"{n}", "0", f"{n + 1}", "1") for n, i in enumerate(ids)})
     hours = np.arange(count, dtype=np.int64)
 
     values, times = await read(server, ids, hours * 3_600_000_000)
@@ -168,7 +169,7 @@ async def test_many_customers_are_read_in_pieces_and_keep_their_order_and_times(
 async def test_a_feature_service_without_on_demand_views_needs_none() -> None:
     plan = replace(PLAN, groups=(replace(FIRST, on_demand=()),), request_inputs=())
 
-    values, _ = await read(Server({PLAN.key("a"): stored("1", "2", "3", "4", "5")}), ["a"], plan=plan)
+    values, _ = await read(Server({redis_key("a"): stored("1", "2", "3", "4", "5")}), ["a"], plan=plan)
 
     np.testing.assert_array_equal([[math.nan, 2.0, 1.0]], values)
 
@@ -206,7 +207,7 @@ def _time(reply: list[Any]) -> Any:
 async def test_a_customer_whose_answer_makes_no_sense_is_unread(
     caplog: pytest.LogCaptureFixture, spoil: Callable[[list[Any]], Any], count: int
 ) -> None:
-    server = Server({PLAN.key("a"): stored("1", "2", "3", "4", "5")}, spoil)
+    server = Server({redis_key("a"): stored("1", "2", "3", "4", "5")}, spoil)
 
     raw = await RedisFeatures(PLAN, server).read(["a"] * count, 0)
 
@@ -250,7 +251,7 @@ async def test_what_only_a_challenger_reads_is_nothing_to_the_champion_when_it_f
     of_champion = replace(FIRST, on_demand=(), columns=range(1, 3), views=range(1))
     of_challenger = ReadInputs((), (replace(FIRST.on_demand[0], transform=broken),), range(1), range(1, 2))
     plan = replace(PLAN, groups=(of_champion, of_challenger))
-    server = Server({PLAN.key("a"): stored("1", "2", "3", "4", "5")})
+    server = Server({redis_key("a"): stored("1", "2", "3", "4", "5")})
 
     raw = await RedisFeatures(plan, server).read(["a"], 0)
 
