@@ -35,7 +35,7 @@ _ROWS = """
     FROM transactions LEFT JOIN products USING (product_id)
     GROUP BY ALL ORDER BY household_id, bought_at, basket_id, department
 """
-_SCHEMA = pa.schema(
+PURCHASES = pa.schema(
     [
         ("household_id", pa.int64()),
         ("basket_id", pa.int64()),
@@ -93,8 +93,8 @@ def _purchases(wheel: zipfile.ZipFile) -> pa.Table:
         found = connection.execute(_ROWS).to_arrow_table()
     at = found.column_names.index("bought_at")
     by_store_hours = pc.subtract(found["bought_at"], pa.scalar(_TO_STORE_HOURS, pa.duration("ns")))
-    return found.set_column(at, "bought_at", by_store_hours.cast(pa.timestamp("us")).cast(_SCHEMA.types[at])).cast(
-        _SCHEMA
+    return found.set_column(at, "bought_at", by_store_hours.cast(pa.timestamp("us")).cast(PURCHASES.types[at])).cast(
+        PURCHASES
     )
 
 
@@ -110,6 +110,6 @@ def _later(purchases: pa.Table, days: int) -> pa.Table:
 
 def _write(file: Path, purchases: pa.Table, shift_days: int, now: datetime) -> None:
     described = Description(shift_days, pc.min(purchases["bought_at"]).as_py(), midnight(now))
-    schema = _SCHEMA.with_metadata({DESCRIPTION: described.to_json()})
+    schema = PURCHASES.with_metadata({DESCRIPTION: described.to_json()})
     with replaced_file(file) as partial:
-        pq.write_table(purchases.cast(_SCHEMA).cast(schema), partial, row_group_size=100_000)
+        pq.write_table(purchases.cast(PURCHASES).cast(schema), partial, row_group_size=100_000)

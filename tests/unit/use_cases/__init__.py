@@ -1,0 +1,1 @@
+"""Use cases that are shipped beside churn."""
