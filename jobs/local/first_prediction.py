@@ -9,12 +9,16 @@ import urllib.request
 from urllib.parse import urlsplit
 
 from artefacts.addresses import Artefacts
+from contract import RequestInput
 from jobs.errors import JobError
 from jobs.offline_store.latest_rows import connect
-from jobs.offline_store.stored_keys import some_key
+from jobs.offline_store.stored_keys import some_entity
 from scoring.models.model_store import open_model, pinned_tag
 
 _WAIT_SECONDS = 120.0
+
+_EXAMPLES = {"bool": True, "int32": 1, "int64": 1, "float32": 1.0, "float64": 1.0, "string": "", "unixtimestamp": 0}
+"""A value of each type, for what a request must bring."""
 
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Asks this machine itself, whatever proxies the environment names: they cannot reach it, or reach another one."""
@@ -29,9 +33,11 @@ def first_prediction(url: str, artefacts: Artefacts) -> None:
         JobError: not ready in time, it did not answer with a prediction, or nobody has features.
         ModelError: no model is pinned, or it cannot be opened.
     """
-    join_key = open_model(pinned_tag(artefacts)).contract.feature_schema.entity_keys[0].join_key
+    schema = open_model(pinned_tag(artefacts)).contract.feature_schema
+    join_keys = [key.join_key for key in schema.entity_keys]
     with connect() as connection:
-        key = some_key(connection, artefacts.offline_store, join_key)
+        entity = some_entity(connection, artefacts.offline_store, join_keys)
+    given = {each.name: _EXAMPLES[each.dtype] for each in schema.request_inputs if _is_asked_for(each)}
     parent = os.getppid()
     deadline = time.monotonic() + _WAIT_SECONDS
     while not _ready(url):
@@ -40,7 +46,7 @@ def first_prediction(url: str, artefacts: Artefacts) -> None:
         if time.monotonic() > deadline:
             raise JobError(f"{url} was not ready within {_WAIT_SECONDS:g} s")
         time.sleep(0.2)
-    body = json.dumps({join_key: key})
+    body = json.dumps(entity | ({"inputs": given} if given else {}))
     curl = (
         f"curl -s {_past_proxies(url)}{shlex.quote(f'{url}/predict')} -H 'Content-Type: application/json' "
         f"-d {shlex.quote(body)}"
@@ -60,7 +66,15 @@ def first_prediction(url: str, artefacts: Artefacts) -> None:
             )
             return
         raise JobError(f"{url}/predict answered {error.code}: {error.read().decode(errors='replace')}") from None
-    print(f"\nReady. A prediction, by {join_key}:\n\n  {curl}\n\n{json.dumps(answer, indent=2)}\n\n{stop}", flush=True)
+    print(
+        f"\nReady. A prediction, by {' and '.join(join_keys)}:\n\n  {curl}\n\n{json.dumps(answer, indent=2)}\n\n{stop}",
+        flush=True,
+    )
+
+
+def _is_asked_for(given: RequestInput) -> bool:
+    """A value that only the client can give."""
+    return given.filled_by == "request" and given.default is None
 
 
 def _past_proxies(url: str) -> str:

@@ -1,6 +1,6 @@
 """Keys of the entities that have rows in the offline store."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +31,35 @@ def stored_keys(connection: duckdb.DuckDBPyConnection, offline_store: Path, join
 
 def some_key(connection: duckdb.DuckDBPyConnection, offline_store: Path, join_key: str) -> Any:
     """One of them to show: the 42nd, or the last if they are fewer; raises as `stored_keys`."""
-    query = f"FROM ({_query(offline_store, join_key)} ORDER BY k LIMIT 42) ORDER BY k DESC LIMIT 1"
+    return _some(connection, offline_store, _query(offline_store, join_key), "k")[0]
+
+
+def some_entity(connection: duckdb.DuckDBPyConnection, offline_store: Path, join_keys: Sequence[str]) -> dict[str, Any]:
+    """An entity to show, by all of its join keys: of a view that has them all, or else of one view for each.
+
+    Raises:
+        JobError: as `stored_keys`.
+    """
+    files = _files(offline_store, *join_keys)
+    if len(join_keys) == 1 or not files:
+        return {name: some_key(connection, offline_store, name) for name in join_keys}
+    columns = ", ".join(map(quoted, join_keys))
+    query = f"SELECT DISTINCT {columns} FROM {rows_of(files)} WHERE ({columns}) IS NOT NULL"  # noqa: S608
+    return dict(zip(join_keys, _some(connection, offline_store, query, columns), strict=True))
+
+
+def _some(connection: duckdb.DuckDBPyConnection, offline_store: Path, query: str, columns: str) -> tuple[Any, ...]:
+    last_first = ", ".join(f"{column} DESC" for column in columns.split(", "))
     try:
-        found = connection.execute(query).fetchone()
+        found = connection.execute(
+            f"FROM ({query} ORDER BY {columns} LIMIT 42) ORDER BY {last_first} LIMIT 1"
+        ).fetchone()
     except duckdb.Error as error:
         raise _unreadable(offline_store, error) from None
     if found is None:
         raise JobError(f"{offline_store}: holds no rows")
-    return found[0]
+    shown: tuple[Any, ...] = found
+    return shown
 
 
 def _query(offline_store: Path, join_key: str) -> str:
@@ -53,7 +74,10 @@ def _unreadable(offline_store: Path, error: Exception) -> JobError:
     return JobError(f"{offline_store}: keys cannot be read: {str(error).splitlines()[0]}")
 
 
-def _files(offline_store: Path, join_key: str) -> list[str]:
+def _files(offline_store: Path, *join_keys: str) -> list[str]:
+    """Files of the views that have all of these keys."""
     views = sorted(view for view in (offline_store / "current").glob("*/") if view.is_dir())
     by_view = [sorted(view.glob("*/*.parquet")) for view in views]
-    return [str(file) for files in by_view if files and join_key in pq.read_schema(files[0]).names for file in files]
+    return [
+        str(file) for files in by_view if files and {*join_keys} <= {*pq.read_schema(files[0]).names} for file in files
+    ]

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from artefacts.addresses import Artefacts
-from contract import EntityKey
+from contract import EntityKey, RequestInput
 from jobs.errors import JobError
 from jobs.local import first_prediction as module
 from jobs.local.first_prediction import first_prediction
@@ -74,3 +74,36 @@ def test_it_shows_a_curl_and_the_answer_for_an_entity_that_has_features(
 def test_without_features_it_says_what_makes_them(url: str, artefacts: Artefacts) -> None:
     with pytest.raises(JobError, match="run `make features` first"):
         first_prediction(url, artefacts)
+
+
+def test_an_entity_of_several_keys_is_one_that_there_is_and_values_of_the_request_are_shown(
+    url: str,
+    artefacts: Artefacts,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = small_model(tmp_path / "another", "7")
+    keys = (EntityKey(join_key="household_id", dtype="int64"), EntityKey(join_key="department", dtype="string"))
+    given = (
+        RequestInput(name="as_of", dtype="int64", filled_by="request_time_unix_us"),
+        RequestInput(name="coupon", dtype="float64", filled_by="request"),
+        RequestInput(name="channel", dtype="string", filled_by="request", default="shop"),
+    )
+    schema = model.contract.feature_schema.model_copy(update={"entity_keys": keys, "request_inputs": given})
+    asked = replace(model, contract=model.contract.model_copy(update={"feature_schema": schema}))
+    monkeypatch.setattr(module, "open_model", lambda _: asked)
+    for view, rows in (
+        ("pairs", {"household_id": [7, 2**60], "department": ["MEAT", "DELI"]}),
+        ("households", {"household_id": [1, 2]}),
+    ):
+        file = artefacts.offline_store / "current" / view / "2024-06" / "part-0.parquet"
+        file.parent.mkdir(parents=True)
+        pq.write_table(pa.table(rows), file)
+
+    first_prediction(url, artefacts)
+
+    said = capsys.readouterr().out
+    assert "Ready. A prediction, by household_id and department:" in said
+    body = {"household_id": 2**60, "department": "DELI", "inputs": {"coupon": 1.0}}
+    assert body == json.loads(said[said.index("\n{\n") : said.index("\n}\n") + 2])["asked"]
