@@ -18,7 +18,7 @@ _DEPARTMENTS = ("GROCERY", "MEAT", "DELI", "DRUG GM", "TOYS", None)
 def write_households(folder: Path, households: int = 40, days: int = 365, seed: int = 1) -> pd.DataFrame:
     """Write purchases of the `days` before `END` and some demographics; returns the purchases, unsorted."""
     random = Random(seed)
-    rows = []
+    rows: list[tuple[int, int, int, str | None, datetime, int, int, int]] = []
     for household in range(1, households + 1):
         busy = random.choice([0.03, 0.2, 0.6])
         first = random.choice([0, 0, 40, days - 20])

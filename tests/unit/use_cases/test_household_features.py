@@ -43,12 +43,12 @@ def windowed(own: pd.DataFrame, at: datetime) -> Row | None:
         row[f"discount_share_{days}d"] = share(sum(inside["discount_cents"]), sum(inside["spend_cents"]))
     money: dict[str, int] = {}
     visits: dict[int, tuple[set[int], list[int]]] = {}
-    for line in inside.itertuples():
-        if line.department is not None and line.department != "GROCERY":
-            money[line.department] = money.get(line.department, 0) + line.spend_cents
-        baskets, spent = visits.setdefault(line.store_id, (set(), []))
-        baskets.add(line.basket_id)
-        spent.append(line.spend_cents)
+    for line in inside.to_dict("records"):
+        if line["department"] not in (None, "GROCERY"):
+            money[line["department"]] = money.get(line["department"], 0) + line["spend_cents"]
+        baskets, spent = visits.setdefault(line["store_id"], (set(), []))
+        baskets.add(line["basket_id"])
+        spent.append(line["spend_cents"])
     money = {name: cents for name, cents in money.items() if cents > 0}
     row["favourite_department"] = min(money, key=lambda name: (-money[name], name)) if money else None
     row["favourite_store"] = min(visits, key=lambda s: (-len(visits[s][0]), -sum(visits[s][1]), s)) if visits else None

@@ -38,7 +38,7 @@ def window(purchases: pd.DataFrame, household: int, at: datetime, days: int = 28
 
 
 def spend(inside: pd.DataFrame) -> float:
-    return sum(inside["spend_cents"]) / 100
+    return int(inside["spend_cents"].sum()) / 100
 
 
 def department(inside: pd.DataFrame) -> str:
