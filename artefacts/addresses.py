@@ -33,9 +33,9 @@ class Artefacts(BaseModel):
     """
 
     redis_url: str | None = Field(repr=False)
-    """`REDIS_URL`, the online store: `redis[s]://[user[:password]@]host[:port][/db]`. If it is not set, what the file
-    `REDIS_URL_FILE` holds; else the embedded server, if `make redis` has recorded one. Sentinels and clusters:
-    docs/redis.md.
+    """`REDIS_URL`, the online store where that is Redis: `redis[s]://[user[:password]@]host[:port][/db]`. If it is not
+    set, what the file `REDIS_URL_FILE` holds; else the embedded server, if `make redis` has recorded one. Sentinels and
+    clusters: docs/redis.md. Other stores: docs/online-stores.md.
     """
 
     feast_registry: str = Field(repr=False)
