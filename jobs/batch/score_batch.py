@@ -23,8 +23,9 @@ from jobs.batch.prediction_rows import counts, feature_issues, predictions
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
 from jobs.offline_store.builds import check_whole
+from jobs.offline_store.column_types import check_columns
 from jobs.offline_store.key_tables import sorted_distinct
-from jobs.offline_store.latest_rows import KeyRange, ViewSource, check_columns, connect, key_ranges, latest_rows
+from jobs.offline_store.latest_rows import KeyRange, ViewSource, connect, key_ranges, latest_rows
 from jobs.offline_store.offline_features import FeaturePlan, StoredRows
 from jobs.offline_store.view_files import build_of, resolved
 from jobs.times import unix_us

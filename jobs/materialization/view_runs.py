@@ -25,7 +25,8 @@ from jobs.materialization.redis_writer import Fence, OnlineRows
 from jobs.materialization.run_records import UnverifiedError, ViewRecord
 from jobs.materialization.vanished_rows import Removal
 from jobs.offline_store.builds import check_whole
-from jobs.offline_store.latest_rows import ViewSource, check_columns, connect, key_ranges, newest_time
+from jobs.offline_store.column_types import check_columns
+from jobs.offline_store.latest_rows import ViewSource, connect, key_ranges, newest_time
 from jobs.offline_store.view_files import build_of, identities, limited_to, of_kept_builds, replaced, resolved
 from jobs.settings import JobsSettings
 

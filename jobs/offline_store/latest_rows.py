@@ -4,7 +4,7 @@ Entities are read in ranges of keys, so memory does not grow with their number. 
 range reads only the row groups that it needs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from glob import escape, glob
@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from artefacts.offline_place import is_built
 from contract.keys import Key, key_of, key_values
 from jobs.errors import JobError
+from jobs.offline_store.column_types import COLUMN_TYPES
 
 if TYPE_CHECKING:
     from feast import FeatureView
@@ -28,36 +28,6 @@ _SAMPLES_PER_RANGE = 256
 """Sampled keys per range when borders are chosen; range sizes are then right within a few percent."""
 
 _MEMORY = "400MB"
-
-
-def _is_whole(found: pa.DataType) -> bool:
-    """True for types of whole numbers; DuckDB's integer sums are decimals without a fraction."""
-    return bool(pa.types.is_integer(found) or (pa.types.is_decimal(found) and found.scale == 0))
-
-
-def _is_text(found: pa.DataType) -> bool:
-    """True for text, also for text by dictionary, as a category of pandas is written."""
-    plain = found.value_type if pa.types.is_dictionary(found) else found
-    return bool(pa.types.is_string(plain) or pa.types.is_large_string(plain))
-
-
-def _is_float_list(found: pa.DataType) -> bool:
-    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    return any(is_list(found) for is_list in lists) and bool(pa.types.is_floating(found.value_type))
-
-
-_TYPES: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
-    "float64": (pa.types.is_float64, "DOUBLE"),
-    "float32": (pa.types.is_float32, "FLOAT"),
-    "int64": (_is_whole, "BIGINT"),
-    "int32": (_is_whole, "INTEGER"),
-    "bool": (pa.types.is_boolean, "BOOLEAN"),
-    "string": (_is_text, "VARCHAR"),
-    "array(float64)": (_is_float_list, "DOUBLE[]"),
-    "array(float32)": (_is_float_list, "FLOAT[]"),
-    "unixtimestamp": (pa.types.is_timestamp, "TIMESTAMPTZ"),
-}
-"""Feast's type → check of the Parquet type, and the DuckDB type it is read as. Other types are read unchanged."""
 
 
 @dataclass(frozen=True)
@@ -148,33 +118,6 @@ def connect() -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"memory_limit": _MEMORY, "threads": 2})
     connection.execute("SET TimeZone = 'UTC'")
     return connection
-
-
-def check_columns(source: ViewSource) -> None:
-    """Check every file's schema against the feature view.
-
-    Raises:
-        JobError: a file is not Parquet, or a column is missing or of another type; names both.
-    """
-    wanted: dict[str, tuple[str, Callable[[pa.DataType], bool]]] = {
-        source.timestamp_field: ("a timestamp", pa.types.is_timestamp),
-    }
-    if source.created_timestamp_field:
-        wanted[source.created_timestamp_field] = ("a timestamp", pa.types.is_timestamp)
-    columns, dtypes = (*source.join_keys, *source.columns), (*source.key_dtypes, *source.dtypes)
-    for column, dtype in zip(columns, dtypes, strict=True):
-        wanted[column] = (dtype, _TYPES[dtype][0] if dtype in _TYPES else lambda _: True)
-    for file in source.files():
-        try:
-            schema = pq.read_schema(file)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise JobError(f"{file}: is not readable as Parquet ({_first_line(error)})") from None
-        for column, (dtype, fits) in wanted.items():
-            if column not in schema.names:
-                raise JobError(f"{file}: has no column {column!r}, which the view {source.name} declares")
-            found = schema.field(column).type
-            if not fits(found) and not (pa.types.is_null(found) and column in source.columns):  # all values are null
-                raise JobError(f"{file}: column {column!r} is {found}; the view {source.name} declares {dtype}")
 
 
 def key_ranges(
@@ -301,7 +244,7 @@ def _has_key(source: ViewSource) -> str:
 def _key_columns(source: ViewSource) -> str:
     """The join keys for a SELECT, each cast to the type that the view declares."""
     pairs = zip(map(quoted, source.join_keys), source.key_dtypes, strict=True)
-    return ", ".join(f"{name}::{_TYPES[dtype][1]} AS {name}" for name, dtype in pairs)
+    return ", ".join(f"{name}::{COLUMN_TYPES[dtype][1]} AS {name}" for name, dtype in pairs)
 
 
 def event_time(source: ViewSource) -> str:
@@ -313,7 +256,7 @@ def declared(source: ViewSource) -> str:
     """The view's columns for a SELECT, each cast to the type that the view declares."""
     columns = [quoted(column) for column in source.columns]
     return ", ".join(
-        f"{column}::{_TYPES[dtype][1]} AS {column}" if dtype in _TYPES else column
+        f"{column}::{COLUMN_TYPES[dtype][1]} AS {column}" if dtype in COLUMN_TYPES else column
         for column, dtype in zip(columns, source.dtypes, strict=True)
     )
 

@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from contract import FeatureState, ModelContract, ResolvedFeatures, Resolver
 from jobs.inference_log.reading import LoggedRows
-from jobs.offline_store.latest_rows import ViewSource, check_columns
+from jobs.offline_store.column_types import check_columns
+from jobs.offline_store.latest_rows import ViewSource
 from jobs.offline_store.offline_features import FeaturePlan, StoredRows, live_schema
 from jobs.offline_store.view_files import resolved
 from jobs.skew.evidence import Bools, Floats, Replayed

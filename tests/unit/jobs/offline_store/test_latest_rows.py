@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.errors import JobError
-from jobs.offline_store.latest_rows import KeyRange, ViewSource, check_columns, connect, key_ranges, latest_rows
+from jobs.offline_store.column_types import check_columns
+from jobs.offline_store.latest_rows import KeyRange, ViewSource, connect, key_ranges, latest_rows
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 TIMESTAMP = pa.timestamp("us", tz="UTC")
