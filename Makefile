@@ -20,10 +20,10 @@ ROUNDS ?= 3
 SECONDS ?= 2
 USE_CASE ?= training/churn
 GOALS := $(MAKECMDGOALS)
-VALUES_OF := AS_OF BASELINE BENTO BUILDER COMPLETE CONTRACTS DAYS ENGINE ENTITIES EXTRA FEAST_REGISTRY FORCE FULL GOALS HOST ID_KEY_FILE IMAGE INCOMING JOBS_IMAGE KEYS_FILE \
+VALUES_OF := AS_OF BASELINE BENTO BUILDER COMPLETE CONTRACTS DAYS ENGINE ENTITIES EXTRA FEAST_REGISTRY FORCE FULL GOALS HOST ID_KEY_FILE IMAGE INCOMING JOBS_IMAGE KEY KEYS_FILE \
 	LABELS LARGEST LINES MAX_AUC_LOSS MAX_FAULTS MAX_LOSS MAX_MOVED MAX_UNEXPLAINED MLFLOW_PORT MODE MODEL MODEL_TAG_PATH NAME NAMESPACE OFFLINE_STORE_DIR \
-	OFFLINE_STORE_TYPE ONCE OPTIONS ORDERS ORDERS_PATH OUT PORT PYTHON REASON REFERENCE_DATE RELEASE REPLACE REQUEST ROUNDS ROW SAMPLE SCORES SECONDS SEED SHARE SINCE SIZES \
-	SOURCE STREAMED_ORDERS_DIR SYNTHETIC TAKE_OVER TESTS TO TRAINING_LABEL_DAYS UNTIL USE_CASE VALUES VENV VERSION
+	OFFLINE_STORE_TYPE ONCE OPTIONS ORDERS ORDERS_PATH OUT OUTCOME_AFTER PORT PYTHON REASON REFERENCE_DATE RELEASE REPLACE REQUEST ROUNDS ROW SAMPLE SCORES SECONDS SEED SHARE SINCE SIZES \
+	SOURCE STREAMED_ORDERS_DIR SYNTHETIC TABLE TAKE_OVER TARGET TASK TESTS TIME TO TRAINING_LABEL_DAYS UNTIL USE_CASE VALUES VENV VERSION ZONE
 # A name that no target and no setting has is probably misspelt. Said here, before the next lines change the origin of names.
 SETTINGS := BENTOML_% FEAST_% INFERENCE_% JOBS_% KAFKA_% MLFLOW_% MODEL_% OTEL_% PROMOTION_% REDIS_% REGISTRY_% SERVICE_% TRAINING_%
 UNKNOWN := $(strip $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(filter-out $(VALUES_OF) $(SETTINGS),$(name)))))
@@ -91,8 +91,11 @@ help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## Start here (another use case than training/churn: make run USE_CASE=use_cases/<name>)
-.PHONY: run up rollout down
+.PHONY: run init up rollout down
 run: port-free sample-of-today first-model materialize serve ## everything up to a served prediction; prints a curl that works
+init: installed ## a use case for your own table: NAME=… TABLE=file.csv|parquet|postgresql://… KEY=a[,b] TARGET=… [TIME=…] [TASK=…] [OUTCOME_AFTER=28d] [ZONE=UTC]
+	@$(PY) -m training init $(own_options)
+init_takes := NAME= TABLE= KEY= TARGET= TIME TASK OUTCOME_AFTER ZONE
 up: installed ## all of it in containers, by docker compose (docs/operations/compose.md) [PORT=3000]
 	@docker compose version > /dev/null 2>&1 || { echo "error: docker compose is needed; without it: make run" >&2; exit 1; }
 	@"$$PYTHON" deploy/make_secrets.py $(SECRETS)

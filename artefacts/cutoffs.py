@@ -31,7 +31,7 @@ class CutoffSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TRAINING_")
 
-    label_days: int = Field(default=90, ge=1)
+    label_days: int = Field(default=90, ge=0)
     """A label tells of this many days from the moment at which an entity is looked at. Unset, it is the champion's
     (docs/promotion.md#the-label-belongs-to-the-model).
     """

@@ -23,3 +23,7 @@ class LabelsError(ValueError):
 
 class FeatureColumnError(ValueError):
     """A column holds values of another type than its feature has; the message names the feature."""
+
+
+class FeatureSourceError(Exception):
+    """The source of a feature view cannot be read. Names both."""

@@ -15,11 +15,11 @@ from artefacts.process.printable import printable_output
 from contract import ContractError
 from contract.validation import setting_problem
 from scoring.errors import ModelError
-from training.commands import models, orders
+from training.commands import models, orders, tables
 from training.errors import TrainingError
 from training.settings import TrainingLogSettings, TrainingSettings
 
-TRAINING = Commands.joined("python -m training", __doc__, [orders.COMMANDS, models.COMMANDS])
+TRAINING = Commands.joined("python -m training", __doc__, [orders.COMMANDS, models.COMMANDS, tables.COMMANDS])
 
 
 @printable_output()

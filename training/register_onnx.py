@@ -17,12 +17,13 @@ from training.compilation import onnx_file, onnx_model
 from training.errors import DatasetError, TrainingError
 from training.fit import Split
 from training.registration import ScoredModel, evaluate_scores, judge_registered
+from training.row_splits.split_rows import REQUESTED_AT
 from training.settings import TrainingSettings
 from training.splits import SPLIT, Splits, read_splits
 from training.target import with_settings
 from training.tracking import run_log
 from training.tracking.owner import refuse_other_owner
-from training.tracking.test_rows import REQUESTED_AT, score_columns, scores_in, test_rows
+from training.tracking.test_rows import score_columns, scores_in, test_rows
 from training.use_case_folder import load_use_case, name_of_folder
 
 _LIBRARIES = ("onnx", "onnxruntime", "numpy", "pandas", "feast", "mlflow")

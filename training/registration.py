@@ -10,10 +10,8 @@ import numpy as np
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
-from artefacts.cutoffs import Cutoffs
 from contract import ClassScores, Headline, ModelContract, Task, outputs_of
 from contract.histogram import Histogram
-from contract.inputs import COUNTED_AT
 from scoring.evaluation import Floats, metrics_of
 from training.errors import GateError
 from training.evaluate import calibration_of_all, evaluate_test_rows, log_ages, log_groups
@@ -67,7 +65,7 @@ def evaluate_scores(case: UseCase, splits: Splits, model: ScoredModel, settings:
     estimates |= measured.estimates
     _LOG.info(str(measured))
     parameters = settings.model_dump(exclude=set(TrainingLogSettings.model_fields))
-    mlflow.log_params({"candidate": model.name, **parameters, **_dates(splits.cutoffs)})
+    mlflow.log_params({"candidate": model.name, **parameters, **splits.labelled.parameters})
     run_log.log_metrics(estimates)
     for name_of, chosen in test.populations.items():
         drawn = ScoredPopulation(
@@ -80,7 +78,6 @@ def evaluate_scores(case: UseCase, splits: Splits, model: ScoredModel, settings:
         )
         run_log.log_figures(case.task.kind, drawn)
     population, metric = case.judged_by
-    cutoffs = splits.cutoffs
     drafted = ModelContract(
         model_name=settings.model_name,
         model_version="",
@@ -90,12 +87,7 @@ def evaluate_scores(case: UseCase, splits: Splits, model: ScoredModel, settings:
         inputs=splits.inputs,
         task=model.task,
         outputs=outputs_of(case.task.kind, case.task.target),
-        training_window={
-            "first_cutoff": cutoffs.training[0].isoformat(),
-            "last_cutoff": cutoffs.validation.isoformat(),
-            "labels_until": (cutoffs.validation + settings.reach).isoformat(),
-            COUNTED_AT: cutoffs.test.isoformat(),
-        },
+        training_window=dict(splits.labelled.window),
         data_fingerprint=fingerprint(splits.inputs, training.rows, validation.rows),
         metrics={key: round(e.value, 6) for key, e in estimates.items()},
         library_versions={library: installed_version(library) for library in model.libraries},
@@ -149,11 +141,3 @@ def _counted(case: UseCase, scores: Floats) -> Histogram | ClassScores:
         return Histogram.of(scores)
     counts = np.bincount(np.argmax(scores, axis=1), minlength=scores.shape[1])
     return ClassScores(counts=tuple(counts.tolist()), top=Histogram.of(scores.max(axis=1)))
-
-
-def _dates(cutoffs: Cutoffs) -> dict[str, str]:
-    return {
-        "cutoffs_training": ",".join(t.date().isoformat() for t in cutoffs.training),
-        "cutoff_validation": cutoffs.validation.date().isoformat(),
-        "cutoff_test": cutoffs.test.date().isoformat(),
-    }

@@ -24,6 +24,11 @@ def _of_use_case(value: Callable[["UseCase"], Any], **bounds: Any) -> Any:
     return Field(default_factory=default, validate_default=True, **bounds)
 
 
+def _of_splits(name: str, otherwise: Any, **bounds: Any) -> Any:
+    """A field of `CutoffSettings` whose default the use case's splits say."""
+    return _of_use_case(lambda case: case.splits.settings.get(name, otherwise), **bounds)
+
+
 class TrainingLogSettings(LogSettings):
     """How training logs."""
 
@@ -41,23 +46,23 @@ class TrainingSettings(TrainingLogSettings, CutoffSettings):
     feature_service: str = _of_use_case(lambda case: case.feature_service)
     """Feature service whose features, in its order, are the model's inputs."""
 
-    label_days: int = _of_use_case(lambda case: case.splits.label_days, ge=1)
-    """Days from a row's request time until its target is known. Unset, it is the champion's
+    label_days: int = _of_splits("label_days", 90, ge=0)
+    """Days from a row's request time until its target is known; 0 in a table where it is. Unset, it is the champion's
     (docs/promotion.md#the-label-belongs-to-the-model).
     """
 
-    training_cutoffs: int = _of_use_case(lambda case: case.splits.training, ge=1)
+    training_cutoffs: int = _of_splits("training_cutoffs", 4, ge=1)
     """Number of cut-offs that the training rows come from."""
 
-    cutoff_spacing_days: int = _of_use_case(lambda case: case.splits.spacing_days, ge=1)
+    cutoff_spacing_days: int = _of_splits("cutoff_spacing_days", 30, ge=1)
     """Days between training cut-offs."""
 
-    request_hours: str = _of_use_case(lambda case: case.splits.request_hours)
+    request_hours: str = _of_splits("request_hours", "0-24")
     """Hours after midnight UTC at which entities are looked at, as requests come: `from-to`, or several such ranges
     with `:share` (docs/model.md).
     """
 
-    recency_feature: str = _of_use_case(lambda case: case.baseline.feature)
+    recency_feature: str = _of_use_case(lambda case: case.baseline.feature or "")
     """The only input of the baseline that a model must beat. The name is churn's, whose baseline is recency."""
 
     active_days: float | None = Field(default=None, ge=0)

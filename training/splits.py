@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 
 from artefacts.addresses import Artefacts
-from artefacts.cutoffs import Cutoffs
 from contract import FeatureInput, FeatureSchema
 from scoring.evaluation import Floats, Labels
-from training.data.dataset import TrainingData, built_from, cutoffs_of
+from training.data.dataset import TrainingData, built_from
 from training.fit import Split, check_labels
 from training.model_inputs import describe_inputs, resolve_inputs
+from training.row_splits.split_rows import REQUESTED_AT, SplitRows
 from training.settings import TrainingSettings
-from training.tracking.test_rows import LABEL, REQUESTED_AT
+from training.tracking.test_rows import LABEL
 from training.use_case import UseCase
 from training.use_case_checks import check_before_reading
 
@@ -33,13 +33,14 @@ class Splits:
     """The rows of a use case, and what a contract says of them.
 
     inputs: of the model, in its order.
-    built: what the offline store was built from, see `training.data.dataset.built_from`.
+    labelled: the rows before their features were looked up.
+    built: what the rows were made of, see `training.data.dataset.made_of`.
     data: where the rows were read.
     """
 
     data: TrainingData
     inputs: tuple[FeatureInput, ...]
-    cutoffs: Cutoffs
+    labelled: SplitRows
     training: Split
     validation: Split
     test: Split
@@ -74,7 +75,7 @@ class Splits:
 
 
 def read_splits(artefacts: Artefacts, case: UseCase, settings: TrainingSettings, fits: bool = True) -> Splits:
-    """Read the rows of all cut-offs by the point-in-time join, and resolve the model's inputs as in serving.
+    """Read the labelled rows and their features by the point-in-time join; resolve the model's inputs as in serving.
 
     Args:
         fits: candidates of the use case are fitted on them.
@@ -83,25 +84,18 @@ def read_splits(artefacts: Artefacts, case: UseCase, settings: TrainingSettings,
         UseCaseError: the use case contradicts itself or the feature registry; raised before a row is read.
         DatasetError: the features give no training set.
     """
-    built = built_from(artefacts)  # read before the rows, so that a build that comes meanwhile counts as new data
     _LOG.info("opening the feature store")
     data = TrainingData(artefacts, settings.feature_service)
+    # Known before the rows are read, so that others that come meanwhile count as new data.
+    built = built_from(artefacts) or data.filled
     check_before_reading(case, data.schema, settings, fits)
-    source = case.labels(os.environ)
-    cutoffs = cutoffs_of(source, settings)
+    labelled = case.splits.read(case.labels(os.environ), settings, settings.seed)
     read = {}
-    for split, times in (
-        ("training", cutoffs.training),
-        ("validation", (cutoffs.validation,)),
-        ("test", (cutoffs.test,)),
-    ):
+    for split, parts in labelled.by_name.items():
         _LOG.info(f"point-in-time join of the {split} rows")
-        read[split] = data.rows(source, case.task, times, settings)
-    _LOG.info(
-        f"training rows {len(read['training'].labels):,} from {len(cutoffs.training)} cut-offs, validation "
-        f"{len(read['validation'].labels):,} at {cutoffs.validation:%Y-%m-%d}, test {len(read['test'].labels):,} "
-        f"at {cutoffs.test:%Y-%m-%d}"
-    )
+        read[split] = data.rows(parts, case.task)
+    counted = ", ".join(f"{split} {_spanned(rows.entities[REQUESTED_AT])}" for split, rows in read.items())
+    _LOG.info(f"rows: {counted}")
     inputs = describe_inputs(data.schema, read["training"], read["test"])
     splits = {}
     for split, rows in read.items():
@@ -109,7 +103,12 @@ def read_splits(artefacts: Artefacts, case: UseCase, settings: TrainingSettings,
             rows, resolve_inputs(inputs, data.schema, rows.raw(inputs), rows.as_of), inputs, case.populations
         )
         check_labels(split, splits[split], case.task)
-    return Splits(data=data, inputs=inputs, cutoffs=cutoffs, built=built, **splits)
+    return Splits(data=data, inputs=inputs, labelled=labelled, built=built, **splits)
+
+
+def _spanned(times: "pd.Series[Any]") -> str:
+    first, last = times.min().date(), times.max().date()
+    return f"{len(times):,} of {first}" if first == last else f"{len(times):,} of {first} to {last}"
 
 
 def rows_of(splits: Splits) -> pd.DataFrame:

@@ -26,14 +26,14 @@ VARIABLE = "TRAINING_LABEL_DAYS"
 def label_of(case: UseCase, settings: TrainingSettings) -> Label:
     """The label of models trained with these settings."""
     days = settings.label_days
-    words = case.definition or f"{case.task.target}, known {{days}} days later"
-    return Label(name=case.task.target, days=days, definition=words.format(days=days))
+    words = case.definition or (f"{case.task.target}, known {{days}} days later" if days else case.task.target)
+    return Label(name=case.task.target, days=days or None, definition=words.format(days=days))
 
 
 def with_settings(case: UseCase, settings: TrainingSettings) -> UseCase:
     """The use case with what the settings change of it: the baseline's feature, the headline population's bound."""
     baseline, populations = case.baseline, dict(case.populations)
-    if settings.recency_feature != baseline.feature and isinstance(baseline, ByFeature):
+    if settings.recency_feature not in ("", baseline.feature) and isinstance(baseline, ByFeature):
         baseline = replace(baseline, feature=settings.recency_feature)
     headline = populations.get(case.judged_by[0])
     if headline is not None and headline.feature == case.baseline.feature:

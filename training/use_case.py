@@ -7,15 +7,16 @@ in `use_case.py` of the folder that the variable `USE_CASE` names.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
-from artefacts.cutoffs import CutoffSettings
 from contract import Population
 from scoring.evaluation import Floats, Labels, metrics_of
+from training.row_splits.split_rows import RowSplits
+from training.row_splits.table_splits import LabelTable, RandomSplit, TableSplits
+from training.row_splits.time_splits import LabelSource, TimeSplits
 from training.tasks import Binary, Multiclass, Regression, Task
 
 __all__ = [
@@ -25,9 +26,13 @@ __all__ = [
     "ByFeature",
     "Gate",
     "LabelSource",
+    "LabelTable",
+    "Mean",
     "Multiclass",
     "Population",
+    "RandomSplit",
     "Regression",
+    "TableSplits",
     "TimeSplits",
     "UseCase",
     "at_least",
@@ -50,62 +55,17 @@ def at_least(feature: str, bound: float) -> Population:
     return Population(feature=feature, at_least=bound)
 
 
-@dataclass(frozen=True)
-class TimeSplits:
-    """Rows at midnights, each some time after the one before, so that no label reaches into a later split.
-
-    label_days: the target is known this many days after a row's request time.
-    training: number of cut-offs whose rows a model is fitted on; one more validates, and one more tests.
-    spacing_days: between training cut-offs.
-    request_hours: hours after midnight UTC at which requests come, see `artefacts.cutoffs.hour_ranges`.
-    """
-
-    label_days: int = 90
-    training: int = 4
-    spacing_days: int = 30
-    request_hours: str = "0-24"
-
-
-class LabelSource(Protocol):
-    """Where a target comes from, e.g. a file of events."""
-
-    def first_event(self) -> datetime:
-        """Time of the first event, UTC. Rows at earlier cut-offs have no features.
-
-        Raises:
-            DatasetError: there are no events.
-        """
-        ...
-
-    def observed_until(self) -> datetime:
-        """The time, UTC, before which everything is known.
-
-        Raises:
-            DatasetError: there are no events.
-        """
-        ...
-
-    def rows(self, cutoff: datetime, splits: CutoffSettings, seed: int) -> pd.DataFrame:
-        """The entities at a cut-off, each at a request time in the hours after it, with their target.
-
-        Returns:
-            The join keys, `event_timestamp` (datetime64[us, UTC]), and the target's column. Further boolean columns are
-            groups: what the model says of them is logged.
-        """
-        ...
-
-
 class Baseline(Protocol):
     """Scores that a model must beat.
 
     name: in the names of metrics.
-    feature: the only input that it uses.
+    feature: the only input that it uses; None if it uses none.
     """
 
     @property
     def name(self) -> str: ...
     @property
-    def feature(self) -> str: ...
+    def feature(self) -> str | None: ...
 
     def fitted(self, task: Task, matrix: pd.DataFrame, labels: Labels) -> Callable[[pd.DataFrame], Floats]:
         """Inputs → scores of the shape that the task's models give."""
@@ -162,6 +122,22 @@ class ByCategory:
 
 
 @dataclass(frozen=True)
+class Mean:
+    """The baseline that looks at nothing: the mean of the target, or the rates of its classes, in the training rows."""
+
+    name: str = "mean"
+    feature: None = None
+
+    def fitted(self, task: Task, matrix: pd.DataFrame, labels: Labels) -> Callable[[pd.DataFrame], Floats]:
+        del matrix
+        if task.kind != "multiclass":
+            mean = float(np.mean(labels))
+            return lambda rows: np.full(len(rows), mean)
+        counts = np.bincount(labels.astype(np.int64), minlength=len(task.class_names)) + 1  # so that no rate is zero
+        return lambda rows: np.tile(counts / counts.sum(), (len(rows), 1))
+
+
+@dataclass(frozen=True)
 class Gate:
     """Bounds of docs/promotion.md; those of a metric are in its own unit.
 
@@ -187,7 +163,8 @@ class UseCase:
 
     name: of the registered model, the BentoML model and the experiment.
     feature_service: its features, in its order, are the model's inputs.
-    labels: environment variables → source of the target.
+    labels: environment variables → source of the target: a `LabelSource` for `TimeSplits`, else a `LabelTable`.
+    splits: which rows belong to training, validation and test.
     definition: the target in words; `{days}` stands for the days until it is known.
     candidates: name → seed → pipeline; the best by the headline metric is registered.
     populations: name → rows with metrics of their own, beside `all`.
@@ -201,11 +178,11 @@ class UseCase:
     name: str
     feature_service: str
     task: Binary | Multiclass | Regression
-    labels: Callable[[Mapping[str, str]], LabelSource]
+    labels: Callable[[Mapping[str, str]], Any]
     candidates: Mapping[str, Candidate]
     baseline: Baseline
     definition: str = ""
-    splits: TimeSplits = TimeSplits()
+    splits: RowSplits = field(default_factory=TimeSplits)
     populations: Mapping[str, Population] = field(default_factory=dict)
     headline: tuple[str, str] | None = None
     segments: tuple[str, ...] = ()

@@ -40,7 +40,7 @@ def _mistakes(case: UseCase, schema: FeatureSchema, settings: TrainingSettings) 
         return f"{name!r} is not a feature of {schema.feature_service!r}; {_nearest(name, inputs)}"
 
     yield from _of_task(case, schema)
-    if case.baseline.feature not in inputs:
+    if case.baseline.feature is not None and case.baseline.feature not in inputs:
         yield f"baseline: {no_feature(case.baseline.feature)}"
     for name, population in case.populations.items():
         if population.feature not in inputs:

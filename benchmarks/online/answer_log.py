@@ -31,7 +31,8 @@ from service.inference_log.files import Limits, LogFiles
 from service.inference_log.writer import ROWS_PER_FLUSH, InferenceLog
 from service.settings import ServiceSettings
 from service.telemetry.metrics import ServiceMetrics
-from training.data.dataset import TrainingData, cutoffs_of
+from training.data.dataset import TrainingData
+from training.row_splits.time_splits import cutoffs_of, parts_at
 from training.settings import TrainingSettings
 from training.target import follow_contract
 from training.use_case_folder import current_use_case
@@ -123,9 +124,8 @@ def _requests(artefacts: Artefacts, settings: TrainingSettings, model: ImportedM
     cutoffs = cutoffs_of(source, settings)
     found = []
     for at in (*cutoffs.training, cutoffs.validation, cutoffs.test):
-        rows = data.rows(
-            source, case.task, (at,), settings.model_copy(update={"request_hours": "0-0"})
-        )  # all at one time
+        one_time = settings.model_copy(update={"request_hours": "0-0"})
+        rows = data.rows(parts_at(source, (at,), one_time, settings.seed), case.task)
         found.append(
             _LoggedRequests(
                 at,

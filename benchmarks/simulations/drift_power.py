@@ -20,8 +20,9 @@ from contract.histogram import Histogram
 from jobs.drift.statistics import Thresholds, compare_columns, drift
 from jobs.settings import JobsSettings
 from scoring.models.model_store import open_model, pinned_tag
-from training.data.dataset import TrainingData, cutoffs_of
+from training.data.dataset import TrainingData
 from training.model_inputs import resolve_inputs
+from training.row_splits.time_splits import cutoffs_of, parts_at
 from training.settings import TrainingSettings
 from training.target import follow_contract
 from training.use_case_folder import current_use_case
@@ -133,7 +134,7 @@ def _population(artefacts: Artefacts, settings: TrainingSettings) -> _Population
     data = TrainingData(artefacts, settings.feature_service)
     case = current_use_case()
     source = case.labels(os.environ)
-    rows = data.rows(source, case.task, cutoffs_of(source, settings).training, settings)
+    rows = data.rows(parts_at(source, cutoffs_of(source, settings).training, settings, settings.seed), case.task)
     values = rows.columns[contract.feature_names].astype(np.float64)
     matrix = resolve_inputs(contract.inputs, contract.feature_schema, RawFeatures(values.to_numpy(), None))
     live = values.assign(**{SCORE: model.score(matrix.to_numpy(dtype=np.float32)).astype(np.float64)})

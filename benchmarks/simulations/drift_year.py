@@ -44,8 +44,9 @@ from training.churn.source.addresses import OrderAddresses
 from training.churn.synthetic_orders import ShopParameters, write_synthetic
 from training.churn.use_case import USE_CASE
 from training.compilation.onnx_model import compile_to_onnx
-from training.data.dataset import TrainingData, cutoffs_of
+from training.data.dataset import TrainingData
 from training.model_inputs import describe_inputs, resolve_inputs
+from training.row_splits.time_splits import cutoffs_of, parts_at
 from training.settings import TrainingSettings
 
 MONTHS = 12
@@ -151,7 +152,7 @@ def _train(data: TrainingData, addresses: OrderAddresses, folder: Path) -> tuple
     source = OrderLabels(addresses, "churn", CHURNED)
     cutoffs = cutoffs_of(source, settings)
     training, test = (
-        data.rows(source, USE_CASE.task, times, settings)
+        data.rows(parts_at(source, times, settings, settings.seed), USE_CASE.task)
         for times in ((*cutoffs.training, cutoffs.validation), (cutoffs.test,))
     )
     inputs = describe_inputs(data.schema, training, test)

@@ -31,8 +31,9 @@ from scoring.feature_columns import encoded
 from training.churn.candidates import CANDIDATES
 from training.churn.source.addresses import OrderAddresses
 from training.churn.use_case import USE_CASE
-from training.data.dataset import LabelledRows, TrainingData, cutoffs_of
+from training.data.dataset import LabelledRows, TrainingData
 from training.model_inputs import describe_inputs, resolve_inputs
+from training.row_splits.time_splits import cutoffs_of, parts_at
 from training.settings import TrainingSettings
 
 AT_MIDNIGHT = "0-0"
@@ -68,7 +69,7 @@ def run(output: Path) -> None:
     data = TrainingData(artefacts, settings.feature_service)
     source = USE_CASE.labels(os.environ)
     cutoffs = cutoffs_of(source, settings)
-    test = data.rows(source, USE_CASE.task, (cutoffs.test,), settings)
+    test = data.rows(parts_at(source, (cutoffs.test,), settings, settings.seed), USE_CASE.task)
     active = _active(test)
     stale, caught_up = _last_day_buyers(data)
     ages = data.view_ages(test.entities)[_WINDOWED]
@@ -153,7 +154,10 @@ def _interval(found: Mapping[str, float]) -> str:
 def _training_rows(data: TrainingData, cutoffs: Cutoffs, settings: TrainingSettings) -> list[LabelledRows]:
     """Training and validation rows; the cut-offs do not depend on the request hours."""
     source = USE_CASE.labels(os.environ)
-    return [data.rows(source, USE_CASE.task, times, settings) for times in (cutoffs.training, (cutoffs.validation,))]
+    return [
+        data.rows(parts_at(source, times, settings, settings.seed), USE_CASE.task)
+        for times in (cutoffs.training, (cutoffs.validation,))
+    ]
 
 
 def _active(rows: LabelledRows) -> Bools:

@@ -22,8 +22,9 @@ from benchmarks.markdown import NOT_MEASURED, prose, table
 from benchmarks.results import store
 from scoring.evaluation import Estimate, Floats, compare_scores, evaluate, metrics_of, standard_error_interval
 from training.churn.source.addresses import OrderAddresses
-from training.data.dataset import LabelledRows, TrainingData, cutoffs_of
+from training.data.dataset import LabelledRows, TrainingData
 from training.model_inputs import describe_inputs, resolve_inputs
+from training.row_splits.time_splits import cutoffs_of, parts_at
 from training.settings import TrainingSettings
 from training.use_case import UseCase
 from training.use_case_folder import load_use_case
@@ -52,11 +53,11 @@ def run(output: Path, lifetimes: Path) -> None:
 
 
 def _compared(case: UseCase, lifetimes: Path) -> dict[str, Any]:
-    settings = TrainingSettings(feature_service=case.feature_service, label_days=case.splits.label_days)
+    settings = TrainingSettings(feature_service=case.feature_service, **case.splits.settings)
     data, source = TrainingData(Artefacts.of(os.environ), case.feature_service), case.labels(os.environ)
     cutoffs = cutoffs_of(source, settings)
     parts = [
-        data.rows(source, case.task, times, settings)
+        data.rows(parts_at(source, times, settings, settings.seed), case.task)
         for times in (cutoffs.training, (cutoffs.validation,), (cutoffs.test,))
     ]
     inputs = describe_inputs(data.schema, parts[0], parts[2])
@@ -122,7 +123,7 @@ def _literature(case: UseCase, test: LabelledRows, lifetimes: Path) -> Floats:
             "coalesce(avg(money) FILTER (day > first_day), 0) AS value FROM first GROUP BY place ORDER BY place",
             [str(OrderAddresses.of(os.environ).orders)],
         ).df().to_csv(source, index=False)
-        days = str(case.splits.label_days)
+        days = str(case.splits.settings["label_days"])
         subprocess.run([str(lifetimes), str(_FITTER), str(source), str(target), days], check=True)
         said = pd.read_csv(target)
     if case.task.kind == "regression":

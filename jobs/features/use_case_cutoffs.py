@@ -12,12 +12,6 @@ def use_case_cutoffs() -> CutoffSettings:
     Raises:
         JobError: the use case cannot be loaded.
     """
-    splits = use_case().splits
-    said: dict[str, Any] = {
-        "label_days": splits.label_days,
-        "training_cutoffs": splits.training,
-        "cutoff_spacing_days": splits.spacing_days,
-        "request_hours": splits.request_hours,
-    }
     are_set = CutoffSettings().model_fields_set
+    said: dict[str, Any] = dict(use_case().splits.settings)
     return CutoffSettings(**{name: value for name, value in said.items() if name not in are_set})

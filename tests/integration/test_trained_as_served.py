@@ -29,6 +29,7 @@ from training.churn.source.addresses import OrderAddresses
 from training.churn.use_case import USE_CASE
 from training.data.dataset import LabelledRows, TrainingData
 from training.errors import DatasetError
+from training.row_splits.time_splits import parts_at
 from training.settings import TrainingSettings
 
 END = datetime(2024, 6, 10, tzinfo=UTC)  # as `write_orders` describes its files
@@ -106,7 +107,7 @@ def compared(artefacts: Artefacts) -> Compared:
     write_orders(orders_of(artefacts).orders, everything)
     build_features(artefacts, orders_of(artefacts), JOBS, END, cutoffs=SETTINGS, full=True)
     data = TrainingData(artefacts, "churn_v1")
-    rows = data.rows(churned(artefacts), USE_CASE.task, (CUTOFF,), SETTINGS)
+    rows = data.rows(parts_at(churned(artefacts), [CUTOFF], SETTINGS, SETTINGS.seed), USE_CASE.task)
     ages = data.view_ages(rows.entities)
     contract = churn_contract(artefacts)
     served = [_served(artefacts, everything, rows, CUTOFF + timedelta(hours=hour)) for hour in HOURS]
@@ -187,4 +188,4 @@ def test_a_cutoff_without_a_snapshot_is_refused_with_the_settings_that_features_
     with pytest.raises(
         DatasetError, match=r"no snapshot at the cut-off 2024-06-0\d; run `make features` with the same"
     ):
-        data.rows(churned(artefacts), USE_CASE.task, (CUTOFF + timedelta(days=days),), SETTINGS)
+        data.rows(parts_at(churned(artefacts), [CUTOFF + timedelta(days=days)], SETTINGS, SETTINGS.seed), USE_CASE.task)

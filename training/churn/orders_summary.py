@@ -12,8 +12,8 @@ from scoring.evaluation import FEWEST_OF_A_CLASS
 from training.churn.observed import observed_until
 from training.churn.order_history import ACTIVE_DAYS, open_order_history
 from training.churn.source.addresses import OrderAddresses
-from training.data.label_windows import choose_cutoffs
 from training.errors import DatasetError
+from training.row_splits.label_windows import choose_cutoffs
 from training.settings import TrainingSettings
 
 _CHURN_DAYS = (30, 60, 90)

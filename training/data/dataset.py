@@ -1,6 +1,7 @@
 """Makes training rows: labels, and features by the point-in-time join."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,21 +14,18 @@ from numpy.typing import NDArray
 from artefacts.addresses import Artefacts
 from artefacts.build_files import damage
 from artefacts.build_record import inputs_sha256
-from artefacts.cutoffs import Cutoffs
-from artefacts.offline_place import another_store, refusal
+from artefacts.offline_place import another_store, is_built, refusal
 from artefacts.process.redaction import redacted
-from contract import FeatureInput, FeatureSchema, RawFeatures
+from contract import FeatureInput, FeatureSchema, RawFeatures, RequestInput
 from contract.registry_schema import read_feature_schema
-from scoring.errors import FeatureColumnError
+from scoring.errors import FeatureColumnError, FeatureSourceError
 from scoring.evaluation import Bools, Labels
 from scoring.feature_columns import encoded
 from scoring.servable import why_not_served
-from training.data.label_windows import choose_cutoffs
 from training.data.view_times import row_times
 from training.errors import DatasetError
-from training.settings import TrainingSettings
+from training.row_splits.split_rows import REQUESTED_AT, Part
 from training.tasks import Task
-from training.use_case import LabelSource
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -80,7 +78,7 @@ class LabelledRows:
 
 
 class TrainingData:
-    """Reads training rows from the offline store and a label source.
+    """Reads the features of labelled rows, from the build of the offline store or from a source that others fill.
 
     Attributes:
         schema: of the feature service; value columns are in its feature order.
@@ -104,56 +102,80 @@ class TrainingData:
         entities = self._store.get_feature_view(self.schema.views[0].name).entities
         self.entity: str = "_".join(entities)
         self._keys = [key.join_key for key in self.schema.entity_keys]
+        views = [view.name for view in self.schema.views]
+        self._built_here = {name for name in views if is_built(self._store.get_feature_view(name))}
 
-    def rows(
-        self, source: LabelSource, task: Task, cutoffs: tuple[datetime, ...], settings: TrainingSettings
-    ) -> LabelledRows:
-        """A row per cut-off and entity of the label source, as serving would see it at its request time.
+    def rows(self, parts: Sequence[Part], task: Task) -> LabelledRows:
+        """Labelled rows with their features, as serving would see them at their request times.
 
-        Features are those at the request time: views of events include all events until then, windowed views come from
-        the cut-off's snapshot, and request inputs are the request time.
+        Features are those at the request time: views of events include all events until then, windowed views that are
+        built here come from the cut-off's snapshot, and request inputs are the request time or columns of the rows.
 
         Raises:
-            DatasetError: the labels do not fit the task, the join lost or duplicated rows, or a view has no snapshot at
-                a cut-off.
+            DatasetError: the labels do not fit the task, the join lost or duplicated rows, a source cannot be read, or
+                a view that is built here has no snapshot at a cut-off.
         """
-        by_cutoff = [self._labelled(source, task, cutoff, settings) for cutoff in cutoffs]
-        for cutoff, rows in zip(cutoffs, by_cutoff, strict=True):
-            self._check_snapshots(cutoff, rows)
-        labelled = pd.concat(by_cutoff, ignore_index=True)
-        entities = labelled[[*self._keys, "event_timestamp"]]
+        given = [item.name for item in self._given if item.default is None]
+        for part in parts:
+            if missing := [n for n in (*self._keys, REQUESTED_AT, task.target, *given) if n not in part.rows]:
+                when = f" of {part.cutoff:%Y-%m-%d}" if part.cutoff else ""
+                raise DatasetError(f"labels: the rows{when} have no column {missing[0]!r}")
+            if part.cutoff is not None:
+                self._check_snapshots(part.cutoff, part.rows)
+        labelled = pd.concat([part.rows for part in parts], ignore_index=True)
+        entities = labelled[[*self._keys, REQUESTED_AT]]
         labels = task.labels(labelled[task.target])
-        groups = [name for name in map(str, labelled.columns) if name not in (*entities, task.target)]
+        others = {*entities, task.target, *(item.name for item in self._given)}
+        groups = [name for name in map(str, labelled.columns) if name not in others]
         return LabelledRows(
             entities=entities,
-            columns=self.features_at(entities),
+            columns=self.features_at(labelled),
             labels=labels,
             groups={name: labelled[name].to_numpy(dtype=bool) for name in groups},
         )
 
-    def _labelled(self, source: LabelSource, task: Task, cutoff: datetime, settings: TrainingSettings) -> pd.DataFrame:
-        rows = source.rows(cutoff, settings, settings.seed)
-        if missing := [name for name in (*self._keys, "event_timestamp", task.target) if name not in rows]:
-            raise DatasetError(f"labels: the rows of {cutoff:%Y-%m-%d} have no column {missing[0]!r}")
-        return rows
+    @property
+    def filled(self) -> str:
+        """sha256 of how far the sources are filled that somebody else fills: newest event time and rows by view.
+
+        Empty if they have no rows, or are built here.
+
+        Raises:
+            DatasetError: a source cannot be read.
+        """
+        return _filled(self._store, self.schema)
+
+    @property
+    def _given(self) -> list[RequestInput]:
+        """The values that a request brings."""
+        return [each for each in self.schema.request_inputs if each.filled_by == "request"]
 
     def features_at(self, entities: pd.DataFrame) -> pd.DataFrame:
         """Point-in-time join: n rows in the order of `entities`, a column per feature reference.
 
         Args:
-            entities: the join keys and event_timestamp (datetime64[us, UTC]), n distinct rows.
+            entities: the join keys, event_timestamp (datetime64[us, UTC]) and request values; n rows with distinct keys
+                and times.
 
         Raises:
-            DatasetError: the join lost or duplicated rows.
+            DatasetError: the join failed, or lost or duplicated rows.
         """
-        keys = [*self._keys, "event_timestamp"]
+        keys = [*self._keys, REQUESTED_AT]
         entity_rows = entities[keys].copy()
-        for request_input in self.schema.request_inputs:
-            entity_rows[request_input.name] = entity_rows["event_timestamp"].astype("int64")
-        joined = self._store.get_historical_features(
-            entity_df=entity_rows, features=self._service, full_feature_names=True
-        ).to_df()
-        joined["event_timestamp"] = joined["event_timestamp"].astype("datetime64[us, UTC]")
+        for each in self.schema.request_inputs:
+            if each.filled_by == "request":
+                entity_rows[each.name] = entities.get(each.name, each.default)
+            else:
+                entity_rows[each.name] = entity_rows[REQUESTED_AT].astype("int64")
+        try:
+            joined = self._store.get_historical_features(
+                entity_df=entity_rows, features=self._service, full_feature_names=True
+            ).to_df()
+        except Exception as error:
+            if self._built_here:
+                raise
+            raise DatasetError(f"the point-in-time join: {_last_line(error)}") from error
+        joined[REQUESTED_AT] = joined[REQUESTED_AT].astype("datetime64[us, UTC]")
         # The join returns rows in another order.
         ordered = entity_rows[keys].merge(joined, on=keys, how="left", validate="one_to_one")
         if len(joined) != len(entity_rows):
@@ -169,18 +191,24 @@ class TrainingData:
         request_times = entities["event_timestamp"].dt.tz_localize(None).to_numpy()
         ages = {}
         for view in self.schema.views:
-            times = row_times(self._store.get_feature_view(view.name), entities)
+            times = self._row_times(view.name, entities)
             hours = (request_times - times) / np.timedelta64(1, "h")
             ages[view.name] = np.where(hours * 3600 > (view.ttl_seconds or np.inf), np.nan, hours)
         return ages
+
+    def _row_times(self, view: str, entities: pd.DataFrame) -> NDArray[np.datetime64]:
+        try:
+            return row_times(self._store, self._store.get_feature_view(view), entities)
+        except FeatureSourceError as error:
+            raise DatasetError(str(error)) from None
 
     def _check_snapshots(self, cutoff: datetime, entities: pd.DataFrame) -> None:
         """Refuse a cut-off without a snapshot: training would see older windows than serving, or defaults."""
         sample = entities.iloc[:: max(1, len(entities) // _CHECKED_ROWS)]
         for view in self.schema.views:
-            if view.ttl_seconds is None:
+            if view.ttl_seconds is None or view.name not in self._built_here:
                 continue
-            times = pd.Series(row_times(self._store.get_feature_view(view.name), sample))
+            times = pd.Series(self._row_times(view.name, sample))
             oldest = np.datetime64(cutoff.replace(tzinfo=None)) - np.timedelta64(int(view.ttl_seconds), "s")
             shares = times.where(times >= oldest).value_counts(normalize=True, dropna=False)
             usual = shares.index[0] if len(shares) and shares.iloc[0] > _MAJORITY else None
@@ -190,16 +218,6 @@ class TrainingData:
                     "USE_CASE, TRAINING_LABEL_DAYS, TRAINING_TRAINING_CUTOFFS, TRAINING_CUTOFF_SPACING_DAYS and "
                     "TRAINING_REQUEST_HOURS as training"
                 )
-
-
-def cutoffs_of(source: LabelSource, settings: TrainingSettings) -> Cutoffs:
-    """The cut-offs that the settings give on the time that a label source knows.
-
-    Raises:
-        DatasetError: as `choose_cutoffs`; or there are no events.
-    """
-    until = source.observed_until()
-    return choose_cutoffs(source.first_event(), until, settings)
 
 
 def live_schema(artefacts: Artefacts, feature_service: str) -> FeatureSchema:
@@ -216,9 +234,41 @@ def live_schema(artefacts: Artefacts, feature_service: str) -> FeatureSchema:
 def built_from(artefacts: Artefacts) -> str:
     """sha256 of the inputs of the current offline store build: the events by day, `observed_until`, and the code.
 
-    The same events give the same value on any day. Empty if the build has no record of its inputs.
+    The same events give the same value on any day. Empty if the build has no record of its inputs, or there is none.
     """
     return inputs_sha256(artefacts.offline_store / "current")
+
+
+def made_of(artefacts: Artefacts, feature_service: str) -> str:
+    """sha256 of what the rows of a feature service are made of: `built_from`, or else `TrainingData.filled`.
+
+    Raises:
+        DatasetError: a source cannot be read; or the registry does not have the feature service.
+    """
+    if built := built_from(artefacts):
+        return built
+    store = _open_feature_store(artefacts)
+    _feature_service(store, artefacts, feature_service)
+    return _filled(store, read_feature_schema(store.registry, store.project, feature_service))
+
+
+def _filled(store: "FeatureStore", schema: FeatureSchema) -> str:
+    from scoring.feast.sources import state_of
+
+    views = [store.get_feature_view(view.name) for view in schema.views]
+    try:
+        states = {view.name: state_of(store, view) for view in views if not is_built(view)}
+    except FeatureSourceError as error:
+        raise DatasetError(str(error)) from None
+    if not any(state.rows for state in states.values()):
+        return ""
+    filled = {name: [str(state.newest), state.rows] for name, state in states.items()}
+    return hashlib.sha256(json.dumps(filled, sort_keys=True).encode()).hexdigest()
+
+
+def _last_line(error: Exception) -> str:
+    """What an error of a store says, in one line; without addresses' passwords."""
+    return redacted((str(error).strip().splitlines() or [type(error).__name__])[-1])
 
 
 def _feature_service(store: "FeatureStore", artefacts: Artefacts, name: str) -> Any:

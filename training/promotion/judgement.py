@@ -22,6 +22,7 @@ from training.bento_import import Servable, prepare
 from training.errors import TrainingError
 from training.gate.comparison import TIMED_ROWS, ChampionComparison, ScoredVersion, compare, segments_of, time_calls
 from training.gate.rules import PASSED, objections_to_replacing, recorded_verdict
+from training.row_splits.split_rows import HELD_OUT
 from training.settings import TrainingSettings
 from training.target import refuse_other_label, with_settings
 from training.tracking import registry
@@ -174,13 +175,21 @@ def _refuse_fitted_after(champion: Servable, candidate: Servable, rows: JudgedRo
     if lacking:
         raise TrainingError(f"the test rows lack inputs that the champion takes: {', '.join(lacking)}")
     cutoff = rows.requested_at.min()
+    held_out = candidate.contract.training_window.get(HELD_OUT)
     for servable in (champion, candidate):
-        if said := fitted_after(servable.contract.training_window, cutoff):
+        if said := fitted_after(servable.contract.training_window, cutoff, held_out):
             raise TrainingError(f"version {servable.registered.version.version} {said}: the rows are not untouched")
 
 
-def fitted_after(training_window: Mapping[str, str], cutoff: datetime) -> str:
-    """Say that a model trained in this window was fitted on labels from after a test cut-off; empty if it was not."""
+def fitted_after(training_window: Mapping[str, str], cutoff: datetime, held_out: str | None = None) -> str:
+    """Say that a model trained in this window was fitted on labels from after a test cut-off; empty if it was not.
+
+    Args:
+        held_out: the entities that the test rows are of, where they and not times tell the splits apart.
+    """
+    if held_out is not None:
+        own = training_window.get(HELD_OUT)
+        return "" if own == held_out else f"kept {own or 'no entities'} aside, and the test rows are {held_out}"
     until = training_window.get("labels_until")
     if until is not None and pd.Timestamp(until) <= cutoff:
         return ""

@@ -10,8 +10,7 @@ from mlflow.entities.model_registry import ModelVersion
 from artefacts.process.file_locks import locked
 from contract import ModelContract
 from training.bento_import import prepare
-from training.data.dataset import built_from
-from training.data.label_windows import last_labelled
+from training.data.dataset import made_of
 from training.errors import DatasetError, GateError, LockedError, ModelImportError
 from training.gate.rules import GATE, PASSED, gate_advice, recorded_verdict
 from training.promotion.judgement import AGAINST_CHAMPION, fitted_after, judge
@@ -45,9 +44,11 @@ def retrain(opened: OpenedRegistry, force: bool = False) -> Recorded | None:
     with _one_at_a_time(opened.artefacts.model_tag.with_name("retrain.lock")):
         opened.settled()  # fails before the minutes of training, not after
         settings, champion = _target(opened)
-        built = built_from(opened.artefacts)
+        built = made_of(opened.artefacts, settings.feature_service)
         if not built:
-            raise DatasetError(f"{opened.artefacts.offline_store}: no features; run `make features` first")
+            raise DatasetError(
+                f"{opened.artefacts.offline_store}: no features; run `make features` first, or fill the views' sources"
+            )
         newest = next(iter(registry.versions_of(opened.client, opened.name)), None)
         new = newest is None or newest.tags.get(FEATURES_SHA256) != built
         if force or new or newest is None or GATE not in newest.tags:
@@ -88,8 +89,9 @@ def _target(opened: OpenedRegistry) -> tuple[TrainingSettings, tuple[str, ModelC
 
 def _refuse_earlier_labels(settings: TrainingSettings, number: str, champion: ModelContract) -> None:
     """Refuse, before the minutes of training, what the gate cannot compare: a champion that has seen later labels."""
-    cutoff = last_labelled(current_use_case().labels(os.environ).observed_until(), settings)
-    if said := fitted_after(champion.training_window, cutoff):
+    case = current_use_case()
+    cutoff = case.splits.test_from(case.labels(os.environ), settings)
+    if cutoff is not None and (said := fitted_after(champion.training_window, cutoff)):
         raise DatasetError(
             f"the champion, version {number}, {said}; a version trained now could not be held against it. Take later "
             "data, or `make train`, which holds a version against no champion"

@@ -10,8 +10,9 @@ import pandas as pd
 from contract.model_contract import EVERYONE
 from scoring.evaluation import Bools, Floats, Labels
 from training.errors import TrainingError
+from training.row_splits.split_rows import REQUESTED_AT
 
-REQUESTED_AT, LABEL = "event_timestamp", "label"
+LABEL = "label"
 _SCORE, _POPULATION = "score", "population_"
 _VERSION_1 = {"churned": LABEL, "active": f"{_POPULATION}active", "probability": _SCORE}
 """Columns of versions that were registered before there were other tasks → today's."""

@@ -1,6 +1,6 @@
 """A model of each task that another framework trained on our rows: an ONNX file and recorded scores are all of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,6 +25,8 @@ from tests.integration.training.conftest import NAME, SETTINGS, Registry, custom
 from training import register_onnx, splits
 from training.data.dataset import LabelledRows
 from training.promotion import judgement
+from training.row_splits import time_splits
+from training.row_splits.split_rows import Part
 from training.tasks import Task
 from training.use_case import Binary, ByFeature, Multiclass, Population, Regression, UseCase
 
@@ -57,12 +59,13 @@ def data_of(schema: FeatureSchema) -> type:
 
     class Data:
         def __init__(self, *_: object) -> None:
-            self.schema, self.entity = schema, "customer"
+            self.schema, self.entity, self.filled = schema, "customer", ""
 
         def view_ages(self, entities: pd.DataFrame) -> dict[str, Any]:
             return {"customer_lifetime": np.arange(len(entities), dtype=np.float64)}
 
-        def rows(self, _source: object, task: Task, times: tuple[datetime, ...], _: object) -> LabelledRows:
+        def rows(self, parts: Sequence[Part], task: Task) -> LabelledRows:
+            times = [part.cutoff for part in parts if part.cutoff is not None]
             matrix, churned = customers([f.name for f in schema.features], seed=times[0].month)
             noise = np.random.default_rng(times[0].month).normal(0, 3, len(matrix))
             spend = (matrix["customer_lifetime__order_count"] * 2 - matrix[RECENCY] + 60 + noise).clip(lower=0)
@@ -105,7 +108,7 @@ def elsewhere(models: Registry, schema: FeatureSchema, kind: TaskKind) -> Iterat
     case = use_case(kind)
     with (
         mock.patch.object(splits, "TrainingData", data_of(schema)),
-        mock.patch.object(splits, "cutoffs_of", return_value=CUTOFFS),
+        mock.patch.object(time_splits, "cutoffs_of", return_value=CUTOFFS),
         mock.patch.object(register_onnx, "load_use_case", return_value=case),
         mock.patch.object(judgement, "current_use_case", return_value=case),
     ):

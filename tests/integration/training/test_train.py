@@ -1,6 +1,7 @@
 """Training from rows to a registered version, on a few made-up customers."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from contract.inputs import COUNTED_AT
 from tests.integration.training.conftest import NAME, Registry, customers
 from training import splits
 from training.data.dataset import LabelledRows, built_from
+from training.row_splits import time_splits
+from training.row_splits.split_rows import Part
 from training.tracking.registry import FEATURES_SHA256, download
 from training.train import train_version
 
@@ -45,7 +48,8 @@ def test_a_build_that_comes_while_a_model_is_trained_is_still_new_data(
         def view_ages(self, entities: pd.DataFrame) -> dict[str, "np.ndarray[Any, np.dtype[np.float64]]"]:
             return {"customer_lifetime": np.arange(len(entities), dtype=np.float64)}
 
-        def rows(self, _source: object, _task: object, times: tuple[datetime, ...], _: object) -> LabelledRows:
+        def rows(self, parts: Sequence[Part], _task: object) -> LabelledRows:
+            times = [part.cutoff for part in parts if part.cutoff is not None]
             build(models, f"newer than {times[0]}")
             matrix, churned = customers(names, seed=times[0].month)
             ids = pd.DataFrame({"customer_id": [str(n) for n in range(len(matrix))], "event_timestamp": times[0]})
@@ -53,7 +57,8 @@ def test_a_build_that_comes_while_a_model_is_trained_is_still_new_data(
 
     cutoffs = Cutoffs((NOW - timedelta(days=270),), NOW - timedelta(days=180), NOW - timedelta(days=90))
     monkeypatch.setattr(splits, "TrainingData", Data)
-    monkeypatch.setattr(splits, "cutoffs_of", lambda *_: cutoffs)
+    monkeypatch.setattr(time_splits, "cutoffs_of", lambda *_: cutoffs)
+    monkeypatch.setattr(time_splits, "parts_at", lambda _, times, *__: [Part(pd.DataFrame(), at) for at in times])
     was_built = build(models, "before")
 
     version = train_version(models.opened.client, models.opened.artefacts, models.opened.settings)

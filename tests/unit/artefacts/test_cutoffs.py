@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from artefacts.cutoffs import Cutoffs, CutoffSettings, HourRange, hour_ranges
-from training.data.label_windows import choose_cutoffs, last_labelled
 from training.errors import DatasetError
+from training.row_splits.label_windows import choose_cutoffs, last_labelled
 
 times = st.datetimes(datetime(2000, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 hours = st.tuples(st.floats(0, 48), st.floats(0, 48)).map(lambda two: f"{min(two):.3f}-{max(two):.3f}")

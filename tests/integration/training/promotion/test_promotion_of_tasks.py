@@ -1,7 +1,7 @@
 """Multi-class and regression models are trained, challenged, promoted and rolled back as binary ones are."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,6 +27,8 @@ from training.promotion.challenge import challenge
 from training.promotion.listing import models as listed
 from training.promotion.moves import promote, promote_trained, roll_back
 from training.promotion.registry_moves import OpenedRegistry
+from training.row_splits import time_splits
+from training.row_splits.split_rows import Part
 from training.settings import TrainingSettings
 from training.tasks import Task
 from training.tracking import registry
@@ -105,7 +107,7 @@ def trained(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     class Data:
         """Rows as the point-in-time join gives them."""
 
-        entity = "customer"
+        entity, filled = "customer", ""
 
         def __init__(self, *_: object) -> None:
             self.schema: FeatureSchema = schema
@@ -113,7 +115,8 @@ def trained(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         def view_ages(self, entities: pd.DataFrame) -> dict[str, "np.ndarray[Any, np.dtype[np.float64]]"]:
             return {"customer_lifetime": np.arange(len(entities), dtype=np.float64)}
 
-        def rows(self, _source: object, task: Task, times: tuple[datetime, ...], _: object) -> LabelledRows:
+        def rows(self, parts: Sequence[Part], task: Task) -> LabelledRows:
+            times = [part.cutoff for part in parts if part.cutoff is not None]
             random = np.random.default_rng(times[0].month)
             names = [feature.name for feature in schema.features]
             matrix = pd.DataFrame(random.exponential(20, (ROWS, len(names))).astype(np.float32), columns=names)
@@ -125,7 +128,8 @@ def trained(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
 
     cutoffs = Cutoffs((NOW - timedelta(days=273),), NOW - timedelta(days=182), NOW - timedelta(days=91))
     monkeypatch.setattr(splits, "TrainingData", Data)
-    monkeypatch.setattr(splits, "cutoffs_of", lambda *_: cutoffs)
+    monkeypatch.setattr(time_splits, "cutoffs_of", lambda *_: cutoffs)
+    monkeypatch.setattr(time_splits, "parts_at", lambda _, times, *__: [Part(pd.DataFrame(), at) for at in times])
     store = tmp_path / "bentoml" / "models"
     store.mkdir(parents=True)
     BentoMLContainer.model_store.set(ModelStore(store))

@@ -64,7 +64,7 @@ def test_an_input_that_is_not_there_is_refused_wherever_it_is_named() -> None:
 
 
 def test_a_feature_without_its_views_name_is_answered_with_the_whole_name() -> None:
-    whole = CASE.baseline.feature
+    whole = str(CASE.baseline.feature)
 
     said = refusal(replace(CASE, baseline=ByFeature(whole.split("__")[1])))
 

@@ -1,0 +1,1 @@
+"""Tables that somebody else fills: their rows as labels, and a use case written for one of them."""

@@ -1,0 +1,145 @@
+"""Reads a CSV file into a typed Parquet file, with times in UTC."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from artefacts.process.atomic_files import replaced_file
+from training.errors import DatasetError
+from training.tables.table import quoted
+
+NO_TIME = "event_timestamp"
+"""Column of a table that came without a time: the file's own."""
+
+_NULLS = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"]
+_TYPES = {
+    # Ids keep their leading zeros: they are text.
+    "BIGINT": r"[+-]?(0|[1-9][0-9]*)",
+    "DOUBLE": r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?",
+    "BOOLEAN": r"(?i)true|false",
+    "TIMESTAMPTZ": r"[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}.*)?",
+}
+"""Type → what all texts of such a column look like; the first that fits is taken."""
+_ZONED = r":[0-9]{2}.*([zZ]|[+-][0-9]{2}(:?[0-9]{2})?)$"
+
+
+def identifier(name: str) -> str:
+    """The name of a CSV file's column as one that code can use: `Monthly charge ($)` → `Monthly_charge`."""
+    letters = re.sub(r"\W+", "_", name.strip(), flags=re.ASCII).strip("_") or "column"
+    return f"c_{letters}" if letters[0].isdigit() else letters
+
+
+def types_of(file: Path) -> dict[str, str]:
+    """Type of each column of a CSV file by all of its texts; DuckDB's names of types.
+
+    Raises:
+        DatasetError: the file cannot be read, or two columns have one name.
+    """
+    with _opened(file) as connection:
+        names = [str(row[0]) for row in connection.execute("DESCRIBE texts").fetchall()]
+        taken: dict[str, str] = {}
+        for name in names:
+            if other := taken.setdefault(identifier(name).lower(), name) if identifier(name).lower() in taken else "":
+                raise DatasetError(f"{file}: columns {other!r} and {name!r} would both be called {identifier(name)!r}")
+            taken[identifier(name).lower()] = name
+        return {name: _type_of(connection, name) for name in names}
+
+
+def zoneless(file: Path, column: str) -> str | None:
+    """A time of the column that names no zone; None if all do."""
+    with _opened(file) as connection:
+        found = connection.execute(
+            f"SELECT {quoted(column)} FROM texts WHERE NOT regexp_matches({quoted(column)}, ?) LIMIT 1",  # noqa: S608
+            [_ZONED],
+        ).fetchone()
+    return None if found is None else str(found[0])
+
+
+def some_value(file: Path, column: str) -> str | None:
+    """A value of the column; None if it is empty."""
+    with _opened(file) as connection:
+        found = connection.execute(f"SELECT any_value({quoted(column)}) FROM texts").fetchone()  # noqa: S608
+    return None if found is None or found[0] is None else str(found[0])
+
+
+def import_csv(file: Path, out: Path, columns: Mapping[str, str], zone: str = "UTC", stamped: bool = False) -> int:
+    """Write a CSV file as Parquet.
+
+    Args:
+        columns: header → type, as `types_of` gives them.
+        zone: of times that name none.
+        stamped: the file has no time: every row gets that of the file, as `event_timestamp`.
+
+    Returns:
+        Number of rows.
+
+    Raises:
+        DatasetError: the file cannot be read, lacks a column, or holds a value of another type; it is named.
+    """
+    with _opened(file, zone) as connection:
+        for name, kind in columns.items():
+            _check_column(connection, file, name, kind)
+        selected = [f"{quoted(name)}::{kind} AS {quoted(identifier(name))}" for name, kind in columns.items()]
+        if stamped:
+            at = datetime.fromtimestamp(int(file.stat().st_mtime), UTC).isoformat()
+            selected.append(f"'{at}'::TIMESTAMPTZ AS {NO_TIME}")
+        rows = connection.execute(f"SELECT {', '.join(selected)} FROM texts").to_arrow_table()  # noqa: S608
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replaced_file(out) as made:
+        pq.write_table(rows.cast(_in_utc(rows.schema)), made)
+    return int(rows.num_rows)
+
+
+def _in_utc(schema: pa.Schema) -> pa.Schema:
+    utc = pa.timestamp("us", tz="UTC")
+    return pa.schema([field.with_type(utc) if pa.types.is_timestamp(field.type) else field for field in schema])
+
+
+def _check_column(connection: duckdb.DuckDBPyConnection, file: Path, name: str, kind: str) -> None:
+    column = quoted(name)
+    try:
+        found = connection.execute(
+            f"SELECT {column} FROM texts WHERE {column} IS NOT NULL AND TRY_CAST({column} AS {kind}) IS NULL LIMIT 1"  # noqa: S608
+        ).fetchone()
+    except duckdb.BinderException:
+        raise DatasetError(f"{file}: has no column {name!r}") from None
+    if found is not None:
+        raise DatasetError(f"{file}: column {name!r} has {found[0]!r}, which is no {kind}")
+
+
+def _type_of(connection: duckdb.DuckDBPyConnection, name: str) -> str:
+    column = quoted(name)
+    for kind, pattern in _TYPES.items():
+        alike, fitting, given = connection.execute(
+            f"SELECT count_if(regexp_full_match({column}, ?)), count(TRY_CAST({column} AS {kind})), count({column}) "  # noqa: S608
+            "FROM texts",
+            [pattern],
+        ).fetchone() or (0, 0, 0)
+        if given and alike == given:
+            return kind if fitting == given else "VARCHAR"  # numbers that no integer holds are ids
+    return "VARCHAR"
+
+
+@contextmanager
+def _opened(file: Path, zone: str = "UTC") -> Iterator[duckdb.DuckDBPyConnection]:
+    """DuckDB with all of the file as the view `texts`."""
+    with duckdb.connect() as connection:
+        try:
+            connection.execute("SET TimeZone = ?", [zone])
+        except duckdb.Error:
+            raise DatasetError(f"ZONE: {zone!r} is no time zone; write one as UTC or Europe/Berlin") from None
+        try:
+            connection.read_csv(
+                str(file), header=True, all_varchar=True, na_values=_NULLS, strict_mode=True
+            ).create_view("texts")
+            connection.execute("SELECT count(*) FROM texts").fetchone()
+        except duckdb.Error as error:
+            said = next(iter(str(error).strip().splitlines()), "")
+            raise DatasetError(f"{file}: cannot be read as CSV in UTF-8: {said}") from None
+        yield connection
