@@ -15,6 +15,8 @@ from feast.data_format import ParquetFormat
 
 from scoring.errors import FeatureSourceError
 
+_MOST_LETTERS = 300
+"""Of what a store says."""
 _EVER = datetime(1970, 1, 1, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC)
 
 
@@ -136,6 +138,6 @@ def _column(source: Any, name: str) -> str:
 
 
 def _unreadable(view: FeatureView, error: Exception) -> FeatureSourceError:
-    said = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    said = " ".join(str(error).split())[:_MOST_LETTERS] or type(error).__name__
     whose = f"feature view {view.name!r}: its source {view.batch_source.name!r}"
     return FeatureSourceError(f"{whose} cannot be read: {said}")

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _CHECKED_ROWS = 2_000
 """Entities per cut-off whose rows' age is checked."""
 _MAJORITY = 0.5
+_MOST_LETTERS = 300
+"""Of what a store says."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,8 @@ class TrainingData:
         except Exception as error:
             if self._built_here:
                 raise
-            raise DatasetError(f"the point-in-time join: {_last_line(error)}") from error
+            said = redacted(" ".join(str(error).split())) or type(error).__name__
+            raise DatasetError(f"the point-in-time join: {said[:_MOST_LETTERS]}") from error
         joined[REQUESTED_AT] = joined[REQUESTED_AT].astype("datetime64[us, UTC]")
         # The join returns rows in another order.
         ordered = entity_rows[keys].merge(joined, on=keys, how="left", validate="one_to_one")
@@ -264,11 +267,6 @@ def _filled(store: "FeatureStore", schema: FeatureSchema) -> str:
         return ""
     filled = {name: [str(state.newest), state.rows] for name, state in states.items()}
     return hashlib.sha256(json.dumps(filled, sort_keys=True).encode()).hexdigest()
-
-
-def _last_line(error: Exception) -> str:
-    """What an error of a store says, in one line; without addresses' passwords."""
-    return redacted((str(error).strip().splitlines() or [type(error).__name__])[-1])
 
 
 def _feature_service(store: "FeatureStore", artefacts: Artefacts, name: str) -> Any:

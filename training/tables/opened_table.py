@@ -73,7 +73,7 @@ def open_table(
     _check_columns(str(path), rows.column_names, keys, time, target)
     return OpenedTable(
         str(path),
-        Location("parquet", _address(path, root) + ("/**/*.parquet" if path.is_dir() else "")),
+        Location("parquet", _address(path, root), is_folder=path.is_dir()),
         rows,
         tuple(keys),
         _time(str(path), rows.column_names, time),

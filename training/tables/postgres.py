@@ -33,7 +33,7 @@ def connected(environ: Mapping[str, str]) -> Iterator["psycopg.Connection[tuple[
     try:
         opened = psycopg.connect(make_conninfo(connect_timeout=_SECONDS, options="-c TimeZone=UTC", **given))
     except psycopg.OperationalError as error:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        said = " ".join(str(error).split())
         raise DatasetError(f"PostgreSQL at {where} (PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD): {said}") from None
     with opened:
         opened.read_only = True

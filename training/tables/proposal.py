@@ -13,10 +13,12 @@ class Location:
 
     kind: `csv` (a file that `make data` brings here), `parquet` or `postgres`.
     address: path of the file or folder, below the project or absolute; or name of the table.
+    is_folder: of Parquet files.
     """
 
     kind: str
     address: str
+    is_folder: bool = False
 
 
 @dataclass(frozen=True)

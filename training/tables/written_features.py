@@ -82,7 +82,7 @@ def _csv_source(proposal: Proposal) -> str:
 
 
 def _parquet_source(proposal: Proposal) -> str:
-    address = proposal.location.address
+    address = proposal.location.address + ("/**/*.parquet" if proposal.location.is_folder else "")
     if address.startswith("/"):
         imported, path = "", f'"{address}"'
     else:
