@@ -83,7 +83,7 @@ def apply_definitions() -> None:
 @click.option("--take-over", is_flag=True, help="As --replace, if the rows belong to another offline store.")
 @click.option("--full", is_flag=True, help="Write every row, not only what changed.")
 def materialize_views(until: datetime | None, replace: bool, take_over: bool, full: bool) -> None:
-    """Write features from the offline store to Redis."""
+    """Write features from the offline store, or another source of Feast, to the online store."""
     from jobs.materialization.materialize import materialize
 
     materialize(Artefacts.of(os.environ), until, replace, full, take_over=take_over)

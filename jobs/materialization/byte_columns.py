@@ -8,7 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from jobs.errors import JobError
+
 NO_VALUE = pa.scalar(b"", pa.binary())
+_MOST_BYTES = 2**31 - 1
 _VARINT_BYTES = 10
 _SHIFTS = np.arange(0, 7 * _VARINT_BYTES, 7, dtype=np.uint64)
 
@@ -46,7 +49,13 @@ def fixed_width(cells: NDArray[Any]) -> pa.BinaryArray:
 
 
 def binary(flat: NDArray[np.uint8], lengths: NDArray[np.int64]) -> pa.BinaryArray:
-    """Cut all bytes into values of these lengths."""
+    """Cut all bytes into values of these lengths.
+
+    Raises:
+        JobError: they are more than one array can hold.
+    """
+    if len(flat) > _MOST_BYTES:
+        raise JobError("the values of one chunk are more than 2 GB; lower JOBS_MATERIALIZE_CHUNK_ROWS")
     offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
     np.cumsum(lengths, out=offsets[1:])
     return pa.Array.from_buffers(pa.binary(), len(lengths), [None, pa.py_buffer(offsets), pa.py_buffer(flat)])

@@ -29,7 +29,8 @@ def sample_of(store: "FeatureStore", view: "FeatureView", until: datetime, most:
 
     Returns:
         Join keys, event time (timestamp us UTC) and columns as the source has them, under the view's names; None for a
-        view that computes its rows, and where another compute engine than this process reads them.
+        view that computes its rows, for a build without rows, and where another compute engine than this process reads
+        them.
 
     Raises:
         JobError: the source cannot be read, has no rows, or is not what the view declares; the online rows still stay.
@@ -55,6 +56,8 @@ def sample_of(store: "FeatureStore", view: "FeatureView", until: datetime, most:
         ).to_arrow()
     except Exception as error:  # of any offline store
         raise JobError(f"{described([view])} cannot be read: {first_line(error)}") from None
+    if not rows.num_rows and is_built(view):  # `until` is before its first row
+        return None
     if not rows.num_rows:
         raise JobError(no_rows(view.name, described([view])))
     drawn = np.random.default_rng().choice(rows.num_rows, min(most, rows.num_rows), replace=False)

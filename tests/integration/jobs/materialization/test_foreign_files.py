@@ -11,6 +11,7 @@ import pytest
 
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
+from jobs.materialization.feast_rows import sample_of
 from jobs.materialization.locks import LockedError
 from jobs.materialization.run_records import PartlyError
 from tests.integration.jobs.foreign_tables import DAY, NOW, Tables, profiles, spends, stored
@@ -225,6 +226,24 @@ def test_into_sqlite_goes_feasts_own_run_without_a_redis_one_run_at_a_time(tmp_p
     with pytest.raises(PartlyError, match=r"^household_profile: .*profile.parquet: has no rows, so the online rows of"):
         tables.materialize()
     assert [(3,)] == tables.online("household_profile", ["size"], household(1))
+
+
+def test_a_build_without_rows_at_that_time_is_no_mistake_in_feasts_own_run(tmp_path: Path) -> None:
+    current = tmp_path / "var" / "use_cases" / "spend" / "offline_store" / "current"
+    files = [current / view / "all" / "rows.parquet" for view in ("household_profile", "department_spend")]
+    for file, rows in zip(files, (profiles(range(5)), spends(range(5))), strict=True):
+        file.parent.mkdir(parents=True)
+        rows.to_parquet(file)
+    online = {"type": "sqlite", "path": str(tmp_path / "online.db")}
+    tables = Tables.over_files(tmp_path, "spend", None, files[0], files[1], online_store=online)
+    store = open_feature_store(tables.artefacts)
+
+    view = store.get_feature_view("household_profile")
+
+    assert sample_of(store, view, NOW - 2 * DAY, 10) is None
+    sampled = sample_of(store, view, NOW, 10)
+    assert sampled is not None
+    assert list(range(5)) == sorted(sampled["household_id"].to_pylist())
 
 
 def test_redis_without_an_address_is_asked_for_by_name(tmp_path: Path) -> None:
