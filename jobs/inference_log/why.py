@@ -23,6 +23,7 @@ from scoring.errors import ModelError
 from scoring.explanation import Explainer, Explanation
 from scoring.inference_log import read_log
 from scoring.models.imported_model import ImportedModel
+from scoring.models.model_frame import CodedColumns
 from scoring.models.model_store import open_model
 from scoring.task_outputs import Outputs, task_outputs
 
@@ -140,9 +141,11 @@ def _opened(logged: dict[str, Any]) -> ImportedModel:
 
 def _explained(model: ImportedModel, vector: NDArray[np.float32], logged: Outputs) -> Explanation | str:
     """The explanation, of several classes that of the logged one; or the reason why there is none."""
-    several = isinstance(model.contract.task, MulticlassTask) and logged[1][0] >= 0
+    contract = model.contract
+    several = isinstance(contract.task, MulticlassTask) and logged[1][0] >= 0
     try:
-        explainer = Explainer.of(model.load_pipeline(), model.contract.feature_names, model.contract.task.kind)
+        coded = CodedColumns.of(contract.inputs)
+        explainer = Explainer.of(model.load_pipeline(), contract.feature_names, contract.task.kind, coded)
         return explainer.explain(vector, logged[1].tolist() if several else None)
     except ModelError as error:
         return str(error)

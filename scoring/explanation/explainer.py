@@ -13,6 +13,7 @@ from scoring.explanation.additive_scores import AdditiveScores, Floats, Space, d
 from scoring.explanation.linear_models import linear_scores
 from scoring.explanation.made_columns import Column, columns_after
 from scoring.explanation.tree_models import tree_scores
+from scoring.models.model_frame import NUMBERS, CodedColumns
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
@@ -52,15 +53,23 @@ class Explainer:
     """
 
     def __init__(
-        self, names: Sequence[str], transforms: Sequence["BaseEstimator"], columns: Sequence[Column], of: AdditiveScores
+        self,
+        names: Sequence[str],
+        coded: CodedColumns,
+        transforms: Sequence["BaseEstimator"],
+        columns: Sequence[Column],
+        of: AdditiveScores,
     ) -> None:
         self._names = list(names)
+        self._coded = coded
         self._transforms = transforms
         self._inputs = np.array([column.input for column in columns], dtype=np.intp)
         self._estimator = of
 
     @classmethod
-    def of(cls, pipeline: "Pipeline", names: Sequence[str], task: TaskKind = "binary") -> "Explainer":
+    def of(
+        cls, pipeline: "Pipeline", names: Sequence[str], task: TaskKind = "binary", coded: CodedColumns = NUMBERS
+    ) -> "Explainer":
         """Make an explainer for a fitted pipeline. For trees it takes about a second, so call it in a thread.
 
         Supported are transforms that make each column of one input (see `made_columns`), followed by
@@ -71,6 +80,7 @@ class Explainer:
         Args:
             names: the model's k inputs in contract order.
             task: what the contract says that the model does.
+            coded: inputs that are categories, or whose nulls reach the model.
 
         Raises:
             ExplanationError: the pipeline is of another form or task, or has other inputs.
@@ -88,13 +98,13 @@ class Explainer:
             raise ExplanationError(f"there is no exact explanation of {type(estimator).__name__}")
         if task == "multiclass" and len(scores.base_values) == 1:
             scores = of_both_classes(scores)
-        return cls(names, transforms, columns, scores)
+        return cls(names, coded, transforms, columns, scores)
 
     def explain(self, matrix: NDArray[np.float32], classes: Sequence[int] | None = None) -> Explanation:
         """Compute the contributions for n ≥ 1 rows.
 
         Args:
-            matrix: (n, k) in contract order, every value finite.
+            matrix: (n, k) in contract order, categories as codes; NaN for a kept null.
             classes: (n,), for each row the position of the class to explain, if the task is multi-class; by default
                 the one with the highest score.
 
@@ -123,10 +133,8 @@ class Explainer:
         return explanation
 
     def _transformed(self, matrix: NDArray[np.float32]) -> Any:
-        import pandas as pd
-
         dtype = np.float32 if self._estimator.in_float32 else np.float64
-        values: Any = pd.DataFrame(matrix.astype(dtype), columns=self._names)
+        values: Any = self._coded.frame(matrix.astype(dtype), self._names)
         for transform in self._transforms:
             try:
                 values = transform.transform(values)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ class CodedColumns:
         unseen = frozenset(at for at in categories if inputs[at].on_unseen == "use_value")
         return cls(categories, unseen, frozenset(at for at, given in enumerate(inputs) if given.on_missing == "keep"))
 
-    def frame(self, matrix: NDArray[np.float32], names: Sequence[str]) -> "pd.DataFrame":
+    def frame(self, matrix: NDArray[np.floating[Any]], names: Sequence[str]) -> "pd.DataFrame":
         """Model input as a pipeline takes it.
 
         Args:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scoring.errors import ExplanationError, MissingFileError, ModelError, UnreadableFileError
 from scoring.explanation import Explainer, Explanation
 from scoring.models.imported_model import ImportedModel
+from scoring.models.model_frame import CodedColumns
 from service.errors import ExplainerUnavailableError, NotExplainableError
 
 logger = logging.getLogger(__name__)
@@ -69,4 +70,5 @@ class LazyExplainer:
 
     def _made(self) -> Explainer:
         contract = self.model.contract
-        return Explainer.of(self.model.load_pipeline(), contract.feature_names, contract.task.kind)
+        coded = CodedColumns.of(contract.inputs)
+        return Explainer.of(self.model.load_pipeline(), contract.feature_names, contract.task.kind, coded)
