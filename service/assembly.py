@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from artefacts.addresses import Artefacts
 from artefacts.challenger_file import Challenge
 from artefacts.model_tag import is_exact
 from contract import ModelContract
 from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import open_model, pinned_tag
+from scoring.models.other_inputs import row_without_values
 from service.api.authentication import ApiKeys
 from service.api.bodies import Bodies
 from service.api.endpoints import Serving
@@ -124,7 +123,7 @@ def open_parts(
 
 def _warm(model: ImportedModel) -> None:
     """Score one row: the first call is slow, and a model that cannot score must not go live."""
-    model.score(np.array([[feature.default for feature in model.contract.inputs]], dtype=np.float32))
+    model.score(row_without_values(model.contract))
 
 
 def cache_of(settings: ServiceSettings) -> LastKnownGood | None:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from contract import Population
 from scoring.evaluation import Floats, Labels, metrics_of
@@ -74,7 +75,7 @@ class Baseline(Protocol):
 
 @dataclass(frozen=True)
 class ByFeature:
-    """The baseline by one input.
+    """The baseline by one input that is a number; the median of the training rows stands in for a null.
 
     - binary: its value ranks the rows.
     - regression: its value, times `scale`, is the prediction.
@@ -86,39 +87,66 @@ class ByFeature:
     scale: float = 1.0
 
     def fitted(self, task: Task, matrix: pd.DataFrame, labels: Labels) -> Callable[[pd.DataFrame], Floats]:
+        trained = matrix[self.feature].to_numpy(dtype=np.float64)
+        median = float(np.nanmedian(trained)) if np.isfinite(trained).any() else 0.0
+
+        def values(rows: pd.DataFrame) -> Floats:
+            found = rows[self.feature].to_numpy(dtype=np.float64)
+            return np.where(np.isnan(found), median, found)
+
         if task.kind != "multiclass":
-            return lambda rows: rows[self.feature].to_numpy(dtype=np.float64) * self.scale
-        values = matrix[self.feature].to_numpy(dtype=np.float64)
-        edges = np.unique(np.quantile(values, _TENTHS))
+            return lambda rows: values(rows) * self.scale
+        edges = np.unique(np.quantile(values(matrix), _TENTHS))
         classes = len(task.class_names)
         counts = np.ones((len(edges) + 1, classes))  # one row of each class, so that no rate is zero
-        np.add.at(counts, (np.searchsorted(edges, values), labels), 1)
+        np.add.at(counts, (np.searchsorted(edges, values(matrix)), labels), 1)
         rates = counts / counts.sum(axis=1, keepdims=True)
-        return lambda rows: rates[np.searchsorted(edges, rows[self.feature].to_numpy(dtype=np.float64))]
+        return lambda rows: rates[np.searchsorted(edges, values(rows))]
 
 
 @dataclass(frozen=True)
 class ByCategory:
-    """The multi-class baseline by one input: the class rates of the training rows with the same value."""
+    """The baseline by one input that is a category: what the training rows with the same value were like.
+
+    - binary, multi-class: the rates of their classes.
+    - regression: their mean.
+
+    Values that no training row has get those of all rows.
+    """
 
     feature: str
     name: str = "baseline"
 
     def fitted(self, task: Task, matrix: pd.DataFrame, labels: Labels) -> Callable[[pd.DataFrame], Floats]:
         values, places = np.unique(matrix[self.feature].to_numpy(dtype=np.float64), return_inverse=True)
-        classes = len(task.class_names)
-        counts = np.ones((len(values) + 1, classes))  # one row of each class, so that no rate is zero
-        np.add.at(counts, (places, labels), 1)
-        counts[-1] += np.bincount(labels, minlength=classes)  # of a value that no training row has: all rows' rates
-        rates = counts / counts.sum(axis=1, keepdims=True)
+        if task.kind == "regression":
+            scores_of = _means(places, labels, len(values))
+        else:
+            rates = _rates(places, labels, len(values), len(task.class_names))
+            scores_of = rates[:, 1] if task.kind == "binary" else rates
 
         def scores(rows: pd.DataFrame) -> Floats:
             asked = rows[self.feature].to_numpy(dtype=np.float64)
             found = np.minimum(np.searchsorted(values, asked), len(values) - 1)
-            of_rows: Floats = rates[np.where(values[found] == asked, found, len(values))]
+            of_rows: Floats = scores_of[np.where(values[found] == asked, found, len(values))]
             return of_rows
 
         return scores
+
+
+def _rates(places: NDArray[np.intp], labels: Labels, values: int, classes: int) -> Floats:
+    """Rates of the classes by value, and last those of all rows."""
+    counts = np.ones((values + 1, classes))  # one row of each class, so that no rate is zero
+    np.add.at(counts, (places, np.asarray(labels, dtype=np.intp)), 1)
+    counts[-1] += counts[:-1].sum(axis=0) - values
+    rates: Floats = counts / counts.sum(axis=1, keepdims=True)
+    return rates
+
+
+def _means(places: NDArray[np.intp], labels: Labels, values: int) -> Floats:
+    """Mean label by value, and last that of all rows."""
+    means = np.bincount(places, weights=labels, minlength=values) / np.bincount(places, minlength=values)
+    return np.append(means, np.mean(labels))
 
 
 @dataclass(frozen=True)
@@ -169,7 +197,8 @@ class UseCase:
     candidates: name → seed → pipeline; the best by the headline metric is registered.
     populations: name → rows with metrics of their own, beside `all`.
     headline: population and metric by which models are compared; None: all rows, the task's usual metric.
-    segments: parts of the rows that are compared one by one: a feature for its terciles, or `feature:edge:edge`.
+    segments: parts of the rows that are compared one by one: a feature for its terciles, or `feature:edge:edge`; a
+        category for its values.
     age_feature: input that says for how long an entity has been known; drift is looked for among entities of like age.
     outcomes: (entities, environment variables, days) → the same rows with the column `label`, null where it cannot be
         known yet. Entities have the join keys and `event_timestamp`. None: predictions cannot be labelled later.

@@ -10,7 +10,7 @@ from contract.tasks import RESERVED_NAMES
 from scoring.evaluation import LabelsError, metrics_of
 from training.errors import UseCaseError
 from training.settings import TrainingSettings
-from training.use_case import Candidate, Regression, UseCase
+from training.use_case import ByCategory, ByFeature, Candidate, Regression, UseCase
 
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 
@@ -40,11 +40,15 @@ def _mistakes(case: UseCase, schema: FeatureSchema, settings: TrainingSettings) 
         return f"{name!r} is not a feature of {schema.feature_service!r}; {_nearest(name, inputs)}"
 
     yield from _of_task(case, schema)
+    categories = {feature.name for feature in schema.features if feature.kind == "categorical"}
     if case.baseline.feature is not None and case.baseline.feature not in inputs:
         yield f"baseline: {no_feature(case.baseline.feature)}"
+    yield from _of_baseline(case, categories)
     for name, population in case.populations.items():
         if population.feature not in inputs:
             yield f"populations[{name!r}]: {no_feature(population.feature)}"
+        if population.feature in categories:
+            yield f"populations[{name!r}]: {population.feature!r} is a category; only a number has bounds"
     if EVERYONE in case.populations:
         yield f"populations[{EVERYONE!r}]: the name is taken by all rows"
     judged, metric = case.judged_by
@@ -60,10 +64,23 @@ def _mistakes(case: UseCase, schema: FeatureSchema, settings: TrainingSettings) 
         elif metric not in metrics_of(case.task.kind).for_baseline:
             yield f"headline: {metric!r} is not defined for the baseline's scores"
     for description in settings.segments.split():
-        if (feature := description.split(":")[0]) not in inputs:
+        feature, *edges = description.split(":")
+        if feature not in inputs:
             yield f"segments: {no_feature(feature)}"
+        if edges and feature in categories:
+            yield f"segments: {feature!r} is a category; without numbers, each of its values is a segment"
     if case.age_feature is not None and case.age_feature not in inputs:
         yield f"age_feature: {no_feature(case.age_feature)}"
+    if case.age_feature in categories:
+        yield f"age_feature: {case.age_feature!r} is a category; an age is a number"
+
+
+def _of_baseline(case: UseCase, categories: Collection[str]) -> Iterator[str]:
+    feature, is_category = case.baseline.feature, case.baseline.feature in categories
+    if isinstance(case.baseline, ByFeature) and is_category:
+        yield f"baseline: {feature!r} is a category, whose codes have no order; take ByCategory"
+    if isinstance(case.baseline, ByCategory) and not is_category:
+        yield f"baseline: {feature!r} is a number; take ByFeature, or tag the feature kind=category"
 
 
 def _of_candidates(case: UseCase, seed: int) -> Iterator[str]:

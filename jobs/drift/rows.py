@@ -16,6 +16,7 @@ from jobs.drift.score_columns import score_columns
 from jobs.inference_log.reading import LoggedRows, LogReading, Opener, logged_keys, refuse_other_contract
 from scoring.errors import ModelError
 from scoring.models.imported_model import ImportedModel
+from scoring.models.other_inputs import by_inputs_of, seen_by
 from scoring.task_outputs import Outputs, task_outputs
 
 MOST_ENTITIES = 50_000
@@ -136,13 +137,9 @@ def _seen_by(
     to: ImportedModel, by: ImportedModel, values: NDArray[np.float64], scored: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], Outputs]:
     """The values that `by` saw, by the inputs of `to`, and what `to` answers; rows that were not scored have NaN."""
-    columns = {name: column for column, name in enumerate(by.contract.feature_names)}
-    if missing := [name for name in to.contract.feature_names if name not in columns]:
-        raise ModelError(f"it does not read {', '.join(missing)}, which {to.tag} does")
-    own = values[:, [columns[name] for name in to.contract.feature_names]]
-    defaults = np.array([given.default for given in to.contract.inputs])
+    own = by_inputs_of(to.contract, by.contract.inputs, values)
     rules = task_outputs(to.contract)
     made = np.full((len(own),) if rules.score_width is None else (len(own), rules.score_width), np.nan)
     if scored.any():
-        made[scored] = to.score(np.where(np.isnan(own), defaults, own)[scored].astype(np.float32))
+        made[scored] = to.score(seen_by(to.contract, own[scored]))
     return own, rules.of(made)

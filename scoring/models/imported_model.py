@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artefacts.model_record import CONTRACT_FILE, MODEL_FILES, PIPELINE_FILE, ModelRecord
-from contract import ContractError, ModelContract, RawFeatures, Resolver, content_sha256
+from contract import ContractError, ModelContract, content_sha256
 from scoring.errors import MissingFileError, ModelError, UnreadableFileError
 from scoring.models.model_frame import CodedColumns
 from scoring.models.onnx_scorer import onnx_scorer
+from scoring.models.other_inputs import row_without_values
 from scoring.models.stored_pipeline import read_pipeline
 from scoring.models.task_models import Scorer, task_model
 from scoring.task_outputs import task_outputs
@@ -164,14 +165,8 @@ def load_model(
 def _check_width(score: Scorer, contract: ModelContract) -> None:
     """Score one row of the contract's width, so that a model with other inputs or outputs is refused."""
     width = task_outputs(contract).score_width
-    if score(_row_without_values(contract)).shape != ((1,) if width is None else (1, width)):
+    if score(row_without_values(contract)).shape != ((1,) if width is None else (1, width)):
         raise ModelError("it does not answer one row by the scores of one row")
-
-
-def _row_without_values(contract: ModelContract) -> NDArray[np.float32]:
-    """What the model sees of an entity without a stored value: float32 (1, k), the defaults and kept nulls."""
-    nothing = RawFeatures(values=np.full((1, len(contract.inputs)), np.nan), event_times=None)
-    return Resolver.of(contract).resolve(nothing, as_of=0.0).matrix
 
 
 def _verified(tag: str, file: Path, imported: object) -> bytes:
@@ -201,7 +196,7 @@ def _sklearn_scorer(model: bytes, contract: ModelContract) -> Scorer:
     pipeline = read_pipeline(model, contract.trusted_types)
     own = task_model(contract.task)
     own.check_pipeline(pipeline)
-    probe = coded.frame(_row_without_values(contract), names)
+    probe = coded.frame(row_without_values(contract), names)
     own.check_outputs([own.answered_by(pipeline, probe)], len(probe))
 
     def score(matrix: NDArray[np.float32], /) -> NDArray[np.float32]:

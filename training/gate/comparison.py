@@ -2,14 +2,16 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from contract import FeatureInput
 from contract.model_contract import EVERYONE
+from contract.vocabulary import MISSING_CODE, UNSEEN_CODE
 from scoring.evaluation import (
     Bools,
     Floats,
@@ -27,6 +29,8 @@ from training.settings import TrainingSettings
 from training.use_case import UseCase
 
 TIMED_ROWS = (1, 1_000)
+MOST_SEGMENTS = 10
+"""Values of one category that are segments of their own."""
 
 
 @dataclass(frozen=True)
@@ -181,33 +185,54 @@ def compare(
     )
 
 
-def segments_of(matrix: pd.DataFrame, described: str) -> dict[str, Bools]:
+def segments_of(matrix: pd.DataFrame, described: str, inputs: Sequence[FeatureInput] = ()) -> dict[str, Bools]:
     """Name → mask (n,) of each segment in `TrainingSettings.segments`.
 
     Args:
-        described: separated by spaces: `feature` for its terciles, or `feature:2:4` for < 2, 2 to < 4, and ≥ 4.
+        matrix: as the model sees it.
+        described: separated by spaces: `feature` for its terciles, or `feature:2:4` for < 2, 2 to < 4, and ≥ 4. Of a
+            category, `feature` stands for each of its `MOST_SEGMENTS` most frequent values, and the others together.
+        inputs: of the model; those that are not given are numbers.
 
     Raises:
         DatasetError: a feature is not an input of the model.
     """
+    categories = {given.name: given.vocabulary for given in inputs if given.vocabulary is not None}
     found: dict[str, Bools] = {}
     for description in described.split():
         feature, *named = description.split(":")
         if feature not in matrix:
             raise DatasetError(f"TRAINING_SEGMENTS: {feature!r} is not an input of the model")
         values = matrix[feature].to_numpy(dtype=np.float64)
-        edges = [float(edge) for edge in named] or [float(q) for q in np.quantile(values, [1 / 3, 2 / 3])]
-        for name, mask in _between(values, edges):
+        if feature in categories:
+            parts = _by_value(values, categories[feature])
+        else:
+            parts = _between(values, [float(edge) for edge in named])
+        for name, mask in parts:
             if mask.any():
                 found[f"{feature} {name}"] = mask
     return found
 
 
-def _between(values: Floats, edges: list[float]) -> Iterator[tuple[str, Bools]]:
-    yield f"< {edges[0]:g}", values < edges[0]
-    for low, high in itertools.pairwise(edges):
-        yield f"from {low:g} to < {high:g}", (values >= low) & (values < high)
-    yield f"≥ {edges[-1]:g}", values >= edges[-1]
+def _by_value(codes: Floats, vocabulary: Sequence[object]) -> Iterator[tuple[str, Bools]]:
+    there, counts = np.unique(codes[codes >= 0], return_counts=True)
+    frequent = there[np.argsort(-counts, kind="stable")[:MOST_SEGMENTS]]
+    for code in np.sort(frequent):
+        yield f"= {vocabulary[int(code)]}", codes == code
+    yield "of another value", (codes >= 0) & ~np.isin(codes, frequent)
+    yield "unseen", codes == UNSEEN_CODE
+    yield "null", codes == MISSING_CODE
+
+
+def _between(values: Floats, named: list[float]) -> Iterator[tuple[str, Bools]]:
+    there = values[~np.isnan(values)]
+    edges = named or ([float(q) for q in np.quantile(there, [1 / 3, 2 / 3])] if len(there) else [])
+    if edges:
+        yield f"< {edges[0]:g}", values < edges[0]
+        for low, high in itertools.pairwise(edges):
+            yield f"from {low:g} to < {high:g}", (values >= low) & (values < high)
+        yield f"≥ {edges[-1]:g}", values >= edges[-1]
+    yield "null", np.isnan(values)
 
 
 def time_calls(calls: Mapping[str, Callable[[int], object]], rounds: int) -> dict[str, dict[int, float]]:

@@ -15,7 +15,9 @@ from mlflow.tracking import MlflowClient
 from numpy.typing import NDArray
 
 from contract import BinaryTask
+from scoring.errors import ModelError
 from scoring.evaluation import Scored
+from scoring.models.other_inputs import by_inputs_of, seen_by
 from scoring.models.task_models import Scorer
 from scoring.task_outputs import task_outputs
 from training.bento_import import Servable, prepare
@@ -117,10 +119,8 @@ def compare_versions(
     _refuse_other_use_case(case, candidate, rows)
     _refuse_fitted_after(champion, candidate, rows)
     servables = {"champion": champion, "candidate": candidate}
-    matrices = {
-        role: np.ascontiguousarray(rows.inputs[servable.contract.feature_names].to_numpy(dtype=np.float32))
-        for role, servable in servables.items()
-    }
+    seen = rows.inputs[candidate.contract.feature_names].to_numpy(dtype=np.float32)
+    matrices = {"champion": _seen_by_champion(champion, candidate, seen), "candidate": np.ascontiguousarray(seen)}
     scorers = {role: _scorer(servable) for role, servable in servables.items()}
 
     def call(role: str) -> Callable[[int], object]:
@@ -142,7 +142,7 @@ def compare_versions(
         rows.populations,
         scored["champion"],
         scored["candidate"],
-        segments_of(rows.inputs, settings.segments),
+        segments_of(rows.inputs, settings.segments, candidate.contract.inputs),
         settings,
     )
 
@@ -168,6 +168,14 @@ def _scorer(servable: Servable) -> Scorer:
     """The scorer that the service would use."""
     with tempfile.TemporaryDirectory() as folder:
         return servable.load(Path(folder)).score
+
+
+def _seen_by_champion(champion: Servable, candidate: Servable, seen: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The rows by the champion's own vocabularies, defaults and policies."""
+    try:
+        return seen_by(champion.contract, by_inputs_of(champion.contract, candidate.contract.inputs, seen))
+    except ModelError as error:
+        raise TrainingError(f"the champion cannot score the test rows: {error}") from None
 
 
 def _refuse_fitted_after(champion: Servable, candidate: Servable, rows: JudgedRows) -> None:

@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from contract import FeatureInput
 from scoring.evaluation import BINARY, Bools, Floats, PairedEstimate, Scored, bootstrap, evaluate
+from tests.models.mixed_model import mixed_inputs
 from training.churn.use_case import USE_CASE
 from training.errors import DatasetError
 from training.gate.comparison import TIMED_ROWS, ChampionComparison, ScoredVersion, compare, segments_of, time_calls
@@ -42,6 +44,14 @@ def compared(champion: ScoredVersion, candidate: ScoredVersion, **segments: Bool
 def measured(judged: JudgedMetric) -> PairedEstimate:
     assert judged.paired is not None
     return judged.paired
+
+
+def category(name: str, values: list[str]) -> FeatureInput:
+    plan = mixed_inputs()[0]
+    counts = {"training": (1,) * len(values), "null_rate": 0.0}
+    counts |= {"histogram": {"counts": (1,) * len(values), "unseen": 0, "missing": 0}}
+    changed = {"name": name, "vocabulary": values, "default": values[0], "distribution": counts}
+    return FeatureInput.model_validate({**plan.model_dump(), **changed})
 
 
 def test_a_version_held_against_itself_differs_in_nothing() -> None:
@@ -163,3 +173,17 @@ def test_a_bootstrap_covers_a_known_mean_about_as_often_as_it_says() -> None:
         return found.low <= 5 <= found.high
 
     assert 88 <= sum(covers(seed) for seed in range(100)) <= 100
+
+
+def test_a_category_is_segmented_by_value_and_nulls_are_a_segment_of_their_own() -> None:
+    codes = [0, 0, 2, 2, 2, 1, 4, 3, 3, -1, -2, 5, 6, 7, 8, 9, 10, 11]
+    inputs = (category("plan", [f"plan {code:02d}" for code in range(12)]),)
+    matrix = pd.DataFrame({"plan": codes, "age": [np.nan, *np.arange(17)]}, dtype=np.float32)
+
+    found = segments_of(matrix, "plan age", inputs)
+
+    assert [f"plan = plan {code:02d}" for code in range(10)] == list(found)[:10]
+    rows = {name: int(mask.sum()) for name, mask in found.items()}
+    assert [2, 1, 1] == [rows[f"plan {rest}"] for rest in ("of another value", "unseen", "null")]
+    assert (3, 1) == (rows["plan = plan 02"], rows["age null"])
+    assert ["age < 5.33333", "age from 5.33333 to < 10.6667", "age ≥ 10.6667", "age null"] == list(found)[13:]

@@ -13,7 +13,7 @@ from contract import EntityKey, FeatureSchema, FeatureSpec, SourceView
 from training.errors import UseCaseError
 from training.settings import TrainingSettings
 from training.tasks import Binary, Multiclass, Regression
-from training.use_case import ByFeature, UseCase, at_most
+from training.use_case import ByCategory, ByFeature, UseCase, at_most
 from training.use_case_checks import check_before_reading
 
 SCHEMA = FeatureSchema(
@@ -152,3 +152,38 @@ def _raises(seed: int) -> Any:
 )
 def test_a_candidate_that_cannot_serve_the_task_is_refused(candidates: Any, said: str) -> None:
     assert said == refusal(replace(CASE, candidates=candidates))
+
+
+OF_CATEGORIES = SCHEMA.model_copy(
+    update={
+        "features": (
+            *SCHEMA.features,
+            FeatureSpec(name="visits__plan", dtype="string", kind="categorical", view="visits", sources=("visits",)),
+        )
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("changed", "segments", "said"),
+    [
+        ({"baseline": ByFeature("visits__plan")}, "", "baseline: 'visits__plan' is a category, .* take ByCategory"),
+        ({"baseline": ByCategory("visits__days")}, "", "baseline: 'visits__days' is a number; take ByFeature"),
+        (
+            {"populations": {"recent": at_most("visits__plan", 1)}},
+            "",
+            r"populations\['recent'\]: 'visits__plan' is a category; only a number has bounds",
+        ),
+        ({"age_feature": "visits__plan"}, "", "age_feature: 'visits__plan' is a category; an age is a number"),
+        ({}, "visits__plan:1:2", "segments: 'visits__plan' is a category; without numbers"),
+    ],
+)
+def test_a_category_where_a_number_is_needed_is_refused(changed: dict[str, Any], segments: str, said: str) -> None:
+    with pytest.raises(UseCaseError, match=f"use case 'shop': {said}"):
+        check_before_reading(replace(CASE, **changed), OF_CATEGORIES, TrainingSettings(segments=segments))
+
+
+def test_a_category_may_be_baseline_and_segments() -> None:
+    case = replace(CASE, baseline=ByCategory("visits__plan"))
+
+    check_before_reading(case, OF_CATEGORIES, TrainingSettings(segments="visits__plan"))
