@@ -129,10 +129,13 @@ def hours(results: Path) -> None:
 
 
 @BENCHMARKS.command("use-cases")
-@click.option("--lifetimes", type=Path, required=True, help="A Python interpreter with lifetimes 0.11.3.")
+@click.option("--lifetimes", type=Path, help="A Python interpreter with lifetimes 0.11.3, for those on orders.")
+@click.option("--households", is_flag=True, help="Those on households instead, which need none.")
 @click.pass_obj
-def use_cases(results: Path, lifetimes: Path) -> None:
-    """Hold the use cases on orders against their baselines and published models of buying."""
+def use_cases(results: Path, lifetimes: Path | None, households: bool) -> None:
+    """Hold the use cases against their baselines, those on orders also against published models of buying."""
+    if (lifetimes is None) != households:
+        raise click.UsageError("either --lifetimes or --households")
     from benchmarks.simulations import use_cases
 
     use_cases.run(results, lifetimes)

@@ -20,6 +20,8 @@ MONITORING_PAGE = PROJECT_ROOT / "docs" / "monitoring.md"
 DRIFT_BEGIN, DRIFT_END = "<!-- drift: written by `python -m benchmarks report` -->", "<!-- drift: end -->"
 MODEL_PAGE = PROJECT_ROOT / "docs" / "model.md"
 CASES_BEGIN, CASES_END = "<!-- use cases: written by `python -m benchmarks report` -->", "<!-- use cases: end -->"
+HOUSEHOLDS_BEGIN = "<!-- households: written by `python -m benchmarks report` -->"
+HOUSEHOLDS_END = "<!-- households: end -->"
 HOURS_BEGIN, HOURS_END = "<!-- hours: written by `python -m benchmarks report` -->", "<!-- hours: end -->"
 PROMOTION_PAGE = PROJECT_ROOT / "docs" / "promotion.md"
 GATE_BEGIN, GATE_END = "<!-- gate: written by `python -m benchmarks report` -->", "<!-- gate: end -->"
@@ -91,6 +93,7 @@ def write(results: Path) -> None:
     from benchmarks.simulations.drift_year import section as year_section
     from benchmarks.simulations.gate_power import section as gate_section
     from benchmarks.simulations.hours import section as hours_section
+    from benchmarks.simulations.use_cases import HOUSEHOLDS
     from benchmarks.simulations.use_cases import section as cases_section
 
     document = load_all(results)
@@ -109,6 +112,8 @@ def write(results: Path) -> None:
         MODEL_PAGE.read_text(encoding="utf-8"), HOURS_BEGIN, HOURS_END, hours_section(document.get("hours"))
     )
     hours = between(hours, CASES_BEGIN, CASES_END, cases_section(document.get("use_cases")))
+    of_households = cases_section(document.get(HOUSEHOLDS), " --households")
+    hours = between(hours, HOUSEHOLDS_BEGIN, HOUSEHOLDS_END, of_households)
     MODEL_PAGE.write_text(hours, encoding="utf-8")
     judged = between(
         PROMOTION_PAGE.read_text(encoding="utf-8"), GATE_BEGIN, GATE_END, gate_section(document.get("gate"))

@@ -1,4 +1,4 @@
-"""Holds the shipped use cases on orders against their baselines and against published models of buying.
+"""Holds the shipped use cases against their baselines, and those on orders against published models of buying.
 
 Pareto/NBD (Schmittlein, Morrison & Colombo, 1987) tells how often customers buy, Gamma-Gamma (Fader, Hardie & Lee,
 2005) for how much. `lifetimes` fits both, in an environment of its own.
@@ -8,7 +8,8 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,41 +21,51 @@ from artefacts.addresses import PROJECT_ROOT, Artefacts
 from benchmarks.machine import provenance
 from benchmarks.markdown import NOT_MEASURED, prose, table
 from benchmarks.results import store
+from contract import FeatureInput
 from scoring.evaluation import Estimate, Floats, compare_scores, evaluate, metrics_of, standard_error_interval
+from scoring.models.model_frame import model_frame
 from training.churn.source.addresses import OrderAddresses
 from training.data.dataset import LabelledRows, TrainingData
 from training.model_inputs import describe_inputs, resolve_inputs
 from training.row_splits.time_splits import cutoffs_of, parts_at
 from training.settings import TrainingSettings
-from training.use_case import UseCase
+from training.use_case import Mean, UseCase
 from training.use_case_folder import load_use_case
 
-_FOLDERS = ("customer_spend", "order_count")
+ORDERS, HOUSEHOLDS = "use_cases", "use_cases_of_households"
+"""Key in the results, by what the use cases are about."""
+_FOLDERS = {ORDERS: ("customer_spend", "order_count"), HOUSEHOLDS: ("household_spend", "next_department")}
 _LITERATURE = {"customer_spend": "Pareto/NBD and Gamma-Gamma", "order_count": "Pareto/NBD"}
 _SHOWN = {
     "regression": ("rmse", "mae", "bias", "r2", "spearman"),
     "multiclass": ("log_loss", "accuracy", "macro_roc_auc"),
 }
+_SHARES = {
+    "customer_spend": {"half of the last 180 days": ("customer_orders_windowed__spend_180d", 1 / 2)},
+    "household_spend": {"a third of the last 84 days": ("household_windowed__spend_84d", 1 / 3)},
+}
+"""Use case → name → input, and the share of it that is the prediction."""
 _FITTER = Path(__file__).with_name("buying_processes.py")
 
 
-def run(output: Path, lifetimes: Path) -> None:
-    """Train every use case's candidates on the current orders, and write what all say at the test cut-off.
+def run(output: Path, lifetimes: Path | None) -> None:
+    """Train every use case's candidates on the current events, and write what all say at the test cut-off.
 
     Args:
-        lifetimes: a Python interpreter with `lifetimes`.
+        lifetimes: a Python interpreter with `lifetimes`, for the use cases on orders; None for those on households.
     """
     found = {}
     started = time.monotonic()
-    for folder in _FOLDERS:
-        case = load_use_case(PROJECT_ROOT / "use_cases" / folder)
-        found[folder] = _compared(case, lifetimes)
-    store(output, "use_cases", {**provenance(), "cases": found, "took_seconds": round(time.monotonic() - started)})
+    about = HOUSEHOLDS if lifetimes is None else ORDERS
+    for name in _FOLDERS[about]:
+        folder = PROJECT_ROOT / "use_cases" / name
+        found[name] = _compared(load_use_case(folder), {**os.environ, "USE_CASE": str(folder)}, lifetimes)
+    store(output, about, {**provenance(), "cases": found, "took_seconds": round(time.monotonic() - started)})
 
 
-def _compared(case: UseCase, lifetimes: Path) -> dict[str, Any]:
+def _compared(case: UseCase, environ: Mapping[str, str], lifetimes: Path | None) -> dict[str, Any]:
     settings = TrainingSettings(feature_service=case.feature_service, **case.splits.settings)
-    data, source = TrainingData(Artefacts.of(os.environ), case.feature_service), case.labels(os.environ)
+    data, source = TrainingData(Artefacts.of(environ), case.feature_service), case.labels(environ)
     cutoffs = cutoffs_of(source, settings)
     parts = [
         data.rows(parts_at(source, times, settings, settings.seed), case.task)
@@ -64,19 +75,26 @@ def _compared(case: UseCase, lifetimes: Path) -> dict[str, Any]:
     training, validation, test = (resolve_inputs(inputs, data.schema, rows.raw(inputs), rows.as_of) for rows in parts)
     both = pd.concat([training, validation], ignore_index=True)
     labels = np.concatenate([rows.labels for rows in parts[:2]])
+    as_fitted = partial(_frame, inputs)
     metrics = metrics_of(case.task.kind)
     headline = metrics.metric(case.judged_by[1])
     reached: dict[str, float] = {}
     scores: dict[str, Floats] = {}
     for name, candidate in case.candidates.items():
-        fitted = candidate(settings.seed).fit(training, parts[0].labels)
-        reached[name] = headline(parts[1].labels, case.task.scores(fitted, validation))
-        scores[name] = case.task.scores(candidate(settings.seed).fit(both, labels), test)
+        fitted = candidate(settings.seed).fit(as_fitted(training), parts[0].labels)
+        reached[name] = headline(parts[1].labels, case.task.scores(fitted, as_fitted(validation)))
+        fitted = candidate(settings.seed).fit(as_fitted(both), labels)
+        scores[name] = case.task.scores(fitted, as_fitted(test))
     chosen = (max if headline.higher_is_better else min)(reached, key=reached.__getitem__)
     scores[case.baseline.name] = case.baseline.fitted(case.task, both, labels)(test)
-    scores[_LITERATURE[case.name]] = _literature(case, parts[2], lifetimes)
-    if case.task.kind == "regression":
-        scores["half of the last 180 days"] = test["customer_orders_windowed__spend_180d"].to_numpy() / 2
+    if lifetimes is not None:
+        scores[_LITERATURE[case.name]] = _literature(case, parts[2], lifetimes)
+    for name, (feature, share) in _SHARES.get(case.name, {}).items():
+        scores[name] = test[feature].to_numpy(np.float64) * share
+    if lifetimes is None:
+        scores["mean" if case.task.kind == "regression" else "rates of all"] = Mean().fitted(case.task, both, labels)(
+            test
+        )
     arguments = settings.bootstrap_resamples, settings.seed
     shown = {name: metrics.metrics[name] for name in _SHOWN[case.task.kind]}
     return {
@@ -104,6 +122,10 @@ def _compared(case: UseCase, lifetimes: Path) -> dict[str, Any]:
             for name, each in scores.items()
         ],
     }
+
+
+def _frame(inputs: Sequence[FeatureInput], matrix: pd.DataFrame) -> pd.DataFrame:
+    return model_frame(inputs, matrix.to_numpy())
 
 
 def _literature(case: UseCase, test: LabelledRows, lifetimes: Path) -> Floats:
@@ -134,13 +156,17 @@ def _literature(case: UseCase, test: LabelledRows, lifetimes: Path) -> Floats:
     return probabilities
 
 
-def section(found: Mapping[str, Any] | None) -> str:
-    """The tables of docs/model.md."""
+def section(found: Mapping[str, Any] | None, option: str = "") -> str:
+    """The tables of docs/model.md.
+
+    Args:
+        option: of the command that measured them.
+    """
     if found is None:
         return NOT_MEASURED
     parts = [
         prose(
-            f"`python -m benchmarks use-cases`, {found['measured_at'][:10]}, commit `{found['git_commit']}`, "
+            f"`python -m benchmarks use-cases{option}`, {found['measured_at'][:10]}, commit `{found['git_commit']}`, "
             f"{found['took_seconds']} s: test rows as they are served, 95 % intervals. The last column is the headline "
             "metric of the model that training chooses, minus that of the row, on the same customers."
         )

@@ -1,9 +1,9 @@
 from typing import Any
 
 from benchmarks.markdown import between
-from benchmarks.report import CASES_BEGIN, CASES_END, MODEL_PAGE
+from benchmarks.report import CASES_BEGIN, CASES_END, HOUSEHOLDS_BEGIN, HOUSEHOLDS_END, MODEL_PAGE
 from benchmarks.results import load
-from benchmarks.simulations.use_cases import section
+from benchmarks.simulations.use_cases import HOUSEHOLDS, section
 
 ROW = {"rmse": {"value": 33.5, "low": 30.2, "high": 37.4}, "calibration": 0.37}
 MEASURED: dict[str, Any] = {
@@ -40,3 +40,5 @@ def test_the_page_holds_the_last_results() -> None:
     page = MODEL_PAGE.read_text(encoding="utf-8")
 
     assert page == between(page, CASES_BEGIN, CASES_END, section(load().get("use_cases")))
+    of_households = section(load().get(HOUSEHOLDS), " --households")
+    assert page == between(page, HOUSEHOLDS_BEGIN, HOUSEHOLDS_END, of_households)
