@@ -178,7 +178,8 @@ class TrainingData:
                 raise
             said = redacted(" ".join(str(error).split())) or type(error).__name__
             raise DatasetError(f"the point-in-time join: {said[:_MOST_LETTERS]}") from error
-        joined[REQUESTED_AT] = joined[REQUESTED_AT].astype("datetime64[us, UTC]")
+        # PostgreSQL's store gives times in UTC without saying so.
+        joined[REQUESTED_AT] = pd.to_datetime(joined[REQUESTED_AT], utc=True).astype("datetime64[us, UTC]")
         # The join returns rows in another order.
         ordered = entity_rows[keys].merge(joined, on=keys, how="left", validate="one_to_one")
         if len(joined) != len(entity_rows):
