@@ -45,7 +45,7 @@ class Case:
 
     @property
     def artefacts(self) -> Artefacts:
-        return Artefacts.of({**os.environ, "USE_CASE": str(self.folder)}, self.root)
+        return Artefacts.of({"USE_CASE": str(self.folder)}, self.root)  # MLflow leaves its address in the process's own
 
     def settings(self, **changed: Any) -> TrainingSettings:
         return TrainingSettings(bootstrap_resamples=40, max_slowdown=1_000, **changed)
