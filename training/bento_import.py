@@ -18,6 +18,7 @@ from artefacts.local_pin import pin, store_lock
 from artefacts.model_record import CONTRACT_FILE, MODEL_FILES, PIPELINE_FILE, ModelDigests, ModelRecord
 from artefacts.model_tag import model_tag
 from contract import ModelContract
+from scoring.agreement import unit_of
 from scoring.errors import ModelError
 from scoring.models.imported_model import ImportedModel, load_model
 from scoring.models.model_frame import CodedColumns, model_frame
@@ -192,7 +193,9 @@ def _as_registered(registered: RegisteredModel, served_sha256: str | None) -> Se
         onnx_file.check(document, contract.task, len(contract.inputs))
         rows, width = registered.test_set, rules_of(contract.task).score_width
         recorded = scores_in(rows, width)
-        comparison = onnx_model.compare_recorded(document, rows[contract.feature_names], recorded, contract.task)
+        comparison = onnx_model.compare_recorded(
+            document, rows[contract.feature_names], recorded, contract.task, unit_of(contract)
+        )
     except (ModelError, TrainingError) as error:
         raise ModelImportError(f"{what}: {error}") from None
     if not comparison.equal:
@@ -227,7 +230,7 @@ def _check_task(registered: RegisteredModel, pipeline: Pipeline) -> None:
 def _compared(registered: RegisteredModel, pipeline: Pipeline, compiled: bytes) -> onnx_model.OnnxComparison:
     contract = registered.contract
     rows, coded = registered.test_set[contract.feature_names], CodedColumns.of(contract.inputs)
-    return onnx_model.compare(pipeline, compiled, rows, contract.task, coded=coded)
+    return onnx_model.compare(pipeline, compiled, rows, contract.task, coded=coded, unit=unit_of(contract))
 
 
 def store(artefacts: Artefacts, servable: Servable) -> None:

@@ -9,6 +9,7 @@ from mlflow.tracking import MlflowClient
 
 from artefacts.addresses import Artefacts
 from contract import BinaryTask, Task
+from scoring.agreement import spread_of
 from scoring.errors import ModelError
 from scoring.evaluation import Floats
 from scoring.models.classes import check_probabilities
@@ -140,7 +141,8 @@ def _apart(task: Task, scores: Floats) -> Task:
 
 
 def _refuse_other_answers(document: bytes, name: str, rows: Split, recorded: Floats, task: Task) -> None:
-    comparison = onnx_model.compare_recorded(document, rows.matrix, recorded, task)
+    unit = spread_of(recorded) if task.kind == "regression" else 1.0
+    comparison = onnx_model.compare_recorded(document, rows.matrix, recorded, task, unit)
     if not comparison.equal:
         said = comparison.on_rows.replace("test rows", f"{name} rows")
         allowed = f"allowed {onnx_model.MAX_DIFFERENCE:.0e}"

@@ -127,6 +127,7 @@ def compare(
     task: Task,
     at_thresholds: bool = True,
     coded: CodedColumns = NUMBERS,
+    unit: float = 1.0,
 ) -> OnnxComparison:
     """Compare ONNX with scikit-learn on every row, and on rows at the model's own thresholds, and on planted ones.
 
@@ -137,6 +138,7 @@ def compare(
         task: of the contract.
         at_thresholds: False: compare only the given rows.
         coded: columns of the matrix that hold codes or nulls.
+        unit: see `scoring.agreement.unit_of`; of what `deviations` are relative to.
 
     Raises:
         ModelImportError: ONNX refuses a row.
@@ -147,7 +149,7 @@ def compare(
         made |= dict(
             zip(
                 ("threshold_rows", "difference_at_thresholds"),
-                difference_at_thresholds(pipeline, onnx_model, matrix, task, coded),
+                difference_at_thresholds(pipeline, onnx_model, matrix, task, coded, unit),
                 strict=True,
             )
         )
@@ -155,19 +157,21 @@ def compare(
         made |= dict(
             zip(
                 ("planted_rows", "difference_on_planted"),
-                difference_on_planted(pipeline, onnx_model, matrix, task, coded),
+                difference_on_planted(pipeline, onnx_model, matrix, task, coded, unit),
                 strict=True,
             )
         )
     return OnnxComparison(
         rows=len(matrix),
-        largest_difference=float(deviations(expected, found).max()),
+        largest_difference=float(deviations(expected, found, unit).max()),
         changed_decisions=_changed_decisions(rules_of(task), expected, found),
         **made,
     )
 
 
-def compare_recorded(onnx_model: bytes, matrix: pd.DataFrame, recorded: Floats, task: Task) -> OnnxComparison:
+def compare_recorded(
+    onnx_model: bytes, matrix: pd.DataFrame, recorded: Floats, task: Task, unit: float = 1.0
+) -> OnnxComparison:
     """Compare ONNX with the scores that another framework recorded of the same rows.
 
     Args:
@@ -178,37 +182,47 @@ def compare_recorded(onnx_model: bytes, matrix: pd.DataFrame, recorded: Floats, 
     found = _scores_of(onnx_model, matrix, task)
     return OnnxComparison(
         rows=len(matrix),
-        largest_difference=float(deviations(recorded, found).max()),
+        largest_difference=float(deviations(recorded, found, unit).max()),
         changed_decisions=_changed_decisions(rules_of(task), recorded, found),
     )
 
 
 def difference_at_thresholds(
-    pipeline: Pipeline, onnx_model: bytes, matrix: pd.DataFrame, task: PredictedTask, coded: CodedColumns = NUMBERS
+    pipeline: Pipeline,
+    onnx_model: bytes,
+    matrix: pd.DataFrame,
+    task: PredictedTask,
+    coded: CodedColumns = NUMBERS,
+    unit: float = 1.0,
 ) -> tuple[int, float]:
     """Number of rows made at the model's own thresholds from these rows, and the largest difference on them."""
     real = matrix.to_numpy(dtype=np.float32)
     real = real[np.isfinite(real).all(axis=1)]
     near = proof_rows(pipeline, real, coded=coded) if len(real) else real
-    return _difference(pipeline, onnx_model, pd.DataFrame(near, columns=matrix.columns), task, coded)
+    return _difference(pipeline, onnx_model, pd.DataFrame(near, columns=matrix.columns), task, coded, unit)
 
 
 def difference_on_planted(
-    pipeline: Pipeline, onnx_model: bytes, matrix: pd.DataFrame, task: PredictedTask, coded: CodedColumns
+    pipeline: Pipeline,
+    onnx_model: bytes,
+    matrix: pd.DataFrame,
+    task: PredictedTask,
+    coded: CodedColumns,
+    unit: float = 1.0,
 ) -> tuple[int, float]:
     """Number of `planted_rows` made from these rows, and the largest difference on them."""
     real = matrix.to_numpy(dtype=np.float32)
     made = [rows for _, rows in planted_rows(real, coded)] if len(real) else []
     planted = np.concatenate([real[:0], *made])
-    return _difference(pipeline, onnx_model, pd.DataFrame(planted, columns=matrix.columns), task, coded)
+    return _difference(pipeline, onnx_model, pd.DataFrame(planted, columns=matrix.columns), task, coded, unit)
 
 
 def _difference(
-    pipeline: Pipeline, onnx_model: bytes, rows: pd.DataFrame, task: PredictedTask, coded: CodedColumns
+    pipeline: Pipeline, onnx_model: bytes, rows: pd.DataFrame, task: PredictedTask, coded: CodedColumns, unit: float
 ) -> tuple[int, float]:
     if not len(rows):
         return 0, 0.0
-    return len(rows), float(deviations(*_answers(pipeline, onnx_model, rows, task, coded)).max())
+    return len(rows), float(deviations(*_answers(pipeline, onnx_model, rows, task, coded), unit).max())
 
 
 def _answers(

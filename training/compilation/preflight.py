@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from contract.vocabulary import UNSEEN_CODE
+from scoring.agreement import spread_of
 from scoring.errors import ModelError
 from scoring.evaluation import Labels
 from scoring.models.model_frame import NUMBERS, CodedColumns
@@ -77,7 +78,8 @@ def check_registrable(
         own = task_model(task)
         own.check_pipeline(pipeline)
         frame = coded.frame(rows.to_numpy(dtype=np.float32), list(rows.columns))
-        own.check_outputs([own.answered_by(pipeline, frame)], len(rows))
+        answered = own.answered_by(pipeline, frame)
+        own.check_outputs([answered], len(rows))
     except ModelError as error:
         raise TrainingError(f"{what} cannot be served: {error}") from None
     _check_planted(pipeline, rows, task, what, coded)
@@ -85,9 +87,11 @@ def check_registrable(
     if library := booster_in(pipeline):
         try:
             compiled = onnx_model.compile_to_onnx(pipeline, rows.shape[1], task, coded)
+            unit = 1.0 if task.class_names else spread_of(answered)
+            compared = (pipeline, compiled, rows, task, coded, unit)
             made = {
-                "at its thresholds": onnx_model.difference_at_thresholds(pipeline, compiled, rows, task, coded),
-                "with nulls and unseen values": onnx_model.difference_on_planted(pipeline, compiled, rows, task, coded),
+                "at its thresholds": onnx_model.difference_at_thresholds(*compared),
+                "with nulls and unseen values": onnx_model.difference_on_planted(*compared),
             }
         except ModelImportError as error:
             raise TrainingError(f"{what} cannot be served: {booster_refusal(library, str(error))}") from None
