@@ -6,11 +6,15 @@ import shlex
 import time
 import urllib.error
 import urllib.request
+from typing import Any
 from urllib.parse import urlsplit
 
-from artefacts.addresses import Artefacts
+from artefacts.addresses import DEFAULT_USE_CASE, PROJECT_ROOT, Artefacts
+from artefacts.offline_place import is_built
 from contract import RequestInput
 from jobs.errors import JobError
+from jobs.feature_store import open_feature_store
+from jobs.offline_store.foreign_sources import some_foreign_entity
 from jobs.offline_store.latest_rows import connect
 from jobs.offline_store.stored_keys import some_entity
 from scoring.models.model_store import open_model, pinned_tag
@@ -35,8 +39,7 @@ def first_prediction(url: str, artefacts: Artefacts) -> None:
     """
     schema = open_model(pinned_tag(artefacts)).contract.feature_schema
     join_keys = [key.join_key for key in schema.entity_keys]
-    with connect() as connection:
-        entity = some_entity(connection, artefacts.offline_store, join_keys)
+    entity = _some_entity(artefacts, [view.name for view in schema.views], join_keys)
     given = {each.name: _EXAMPLES[each.dtype] for each in schema.request_inputs if _is_asked_for(each)}
     parent = os.getppid()
     deadline = time.monotonic() + _WAIT_SECONDS
@@ -70,6 +73,17 @@ def first_prediction(url: str, artefacts: Artefacts) -> None:
         f"\nReady. A prediction, by {' and '.join(join_keys)}:\n\n  {curl}\n\n{json.dumps(answer, indent=2)}\n\n{stop}",
         flush=True,
     )
+
+
+def _some_entity(artefacts: Artefacts, views: list[str], join_keys: list[str]) -> dict[str, Any]:
+    """An entity with features: of the build in place, or of sources that somebody else fills."""
+    owner = artefacts.features_of
+    if owner != PROJECT_ROOT / DEFAULT_USE_CASE and not (owner / "features.py").exists():
+        store = open_feature_store(artefacts)
+        if foreign := [view for view in map(store.get_feature_view, views) if not is_built(view)]:
+            return some_foreign_entity(store, foreign, join_keys)
+    with connect() as connection:
+        return some_entity(connection, artefacts.offline_store, join_keys)
 
 
 def _is_asked_for(given: RequestInput) -> bool:

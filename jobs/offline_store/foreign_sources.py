@@ -1,6 +1,6 @@
 """Sources of feature rows that somebody else fills: what they are, and what is wrong with their rows."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 from artefacts.process.redaction import redacted
 from jobs.errors import JobError
 from jobs.offline_store.latest_rows import ViewSource, connect, quoted, rows_of, run_query
+from scoring.errors import FeatureSourceError
 
 if TYPE_CHECKING:
     from feast import FeatureStore, FeatureView
@@ -76,6 +77,31 @@ def check_columns_of(store: "FeatureStore", view: "FeatureView") -> list[str]:
     if "timestamp" not in time_type and "date" not in time_type:
         raise JobError(f"{named}: column {source.timestamp_field!r} is {time_type}; the event time must be a timestamp")
     return [_no_zone(view.name, source.timestamp_field)] if "without time zone" in time_type else []
+
+
+def some_foreign_entity(
+    store: "FeatureStore", views: Sequence["FeatureView"], join_keys: Sequence[str]
+) -> dict[str, Any]:
+    """An entity with rows to show, by all of its join keys: of a view that has them all, or else of one view for each.
+
+    Raises:
+        JobError: a source cannot be read, or no view has rows by one of the keys.
+    """
+    from scoring.feast.sources import times_of
+
+    found: dict[str, Any] = {}
+    for view in sorted(views, key=lambda each: -len(each.join_keys)):
+        if {*join_keys} <= {*found}:
+            break
+        try:
+            rows = times_of(store, view).drop_columns(["since"])
+        except FeatureSourceError as error:
+            raise JobError(str(error)) from None
+        if rows.num_rows:
+            found = rows.slice(min(41, rows.num_rows - 1), 1).to_pylist()[0] | found
+    if lacking := [key for key in join_keys if key not in found]:
+        raise JobError(f"no view's source has rows by {lacking[0]!r}; fill it, then `make materialize`")
+    return {key: found[key] for key in join_keys}
 
 
 def no_rows(view: str, place: str) -> str:

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from artefacts.addresses import Artefacts
-from jobs.feature_store import apply
+from jobs.feature_store import apply, open_feature_store
+from jobs.offline_store.foreign_sources import some_foreign_entity
 from tests.servers.postgres import PASSWORD, USER, PostgresServer, needs_postgres, postgres
 from tests.unit.training.tables.shop import customers
 from training.data.dataset import TrainingData, made_of
@@ -152,6 +153,11 @@ def test_rows_of_composite_keys_are_joined_by_all_of_them(tmp_path: Path, monkey
         )
         np.testing.assert_array_equal(asked["tenure"], split.rows.columns["pairs__tenure"])
     assert {0.0} == set(splits.test_ages()["pairs"])
+    shown = some_foreign_entity(
+        store := open_feature_store(case.artefacts), [store.get_feature_view("pairs")], ["shop_id", "customer_id"]
+    )
+    assert [*shown] == ["shop_id", "customer_id"]
+    assert (frame[["shop_id", "customer_id"]] == list(shown.values())).all(axis=1).any()
 
 
 def test_without_a_file_the_source_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
