@@ -307,12 +307,14 @@ feast-env score-batch score-stream why publish-log audit-skew drift labels live-
 	@$(PY) -m jobs $@ $(own_options)
 
 ## Measure
-.PHONY: bench soak bench-beside bench-capacity bench-jobs bench-log drift-power drift-year bench-hours gate-power
+.PHONY: bench soak bench-beside bench-width bench-capacity bench-jobs bench-log drift-power drift-year bench-hours gate-power
 bench: imported materialize ## beside what else could be run → docs/performance.md; 13 quiet minutes [ROUNDS=3] [SECONDS=2]
 	@$(PY) -m benchmarks online $(call options,ROUNDS SECONDS)
 	@$(PY) -m benchmarks breakdown && $(PY) -m benchmarks report
 soak: imported materialize ## 200,000 requests through one worker → docs/performance.md
 bench-beside: imported materialize ## what the inference log and a challenger cost → docs/performance.md; five quiet minutes
+bench-width: installed ## reading 10 to 200 features over 1 to 10 views, beside Feast's SDK → docs/performance.md; three quiet minutes [ROUNDS=15]
+bench-width_takes := ROUNDS
 bench-capacity: imported materialize ## what a replica and Redis take → docs/operations/capacity.md; one quiet minute
 bench-jobs: imported ## the jobs beside stock tools → docs/performance.md; 25 quiet minutes [SIZES=200000,1000000] [LARGEST=5000000]
 bench-jobs_takes := SIZES LARGEST
@@ -322,7 +324,7 @@ bench-hours: $(FEATURES) $(APPLIED) ## training at the hours of requests instead
 gate-power: installed ## what the gate lets through, simulated → docs/promotion.md; some minutes
 drift-year: installed ## monthly reports of drift over a year of steady shops, and what they find planted → docs/monitoring.md; five minutes
 
-soak bench-beside bench-capacity bench-jobs bench-log drift-power drift-year bench-hours gate-power:
+soak bench-beside bench-width bench-capacity bench-jobs bench-log drift-power drift-year bench-hours gate-power:
 	@$(PY) -m benchmarks $(@:bench-%=%) $(own_options) && $(PY) -m benchmarks report
 
 ## Quality

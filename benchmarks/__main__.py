@@ -92,6 +92,16 @@ def beside(results: Path, seconds: float, rounds: int) -> None:
     beside.run(seconds, rounds, results)
 
 
+@BENCHMARKS.command("width")
+@click.option("--rounds", type=int, default=15, show_default=True, help="Measurements of each reader.")
+@click.pass_obj
+def width(results: Path, rounds: int) -> None:
+    """Measure what reading 10 to 200 features over 1 to 10 views costs, beside Feast's SDK."""
+    from benchmarks.online import width
+
+    width.run(rounds, results)
+
+
 @BENCHMARKS.command("capacity")
 @click.pass_obj
 def capacity(results: Path) -> None:

@@ -10,6 +10,7 @@ from benchmarks.jobs.report import jobs_section
 from benchmarks.jobs.scale import scale_figures
 from benchmarks.markdown import NOT_MEASURED, between, machine, number, number_of, prose, table, verdicts, with_spread
 from benchmarks.online.capacity_guide import capacity_guide
+from benchmarks.online.width_report import width_section
 from benchmarks.results import load_all
 from benchmarks.summaries import FEWEST_FOR_P99
 
@@ -52,6 +53,7 @@ _HEAD = """# Performance
 make bench   # every peer below in one run, then this page
 make soak    # 200,000 requests through one worker, then this page
 make bench-beside   # the inference log and a challenger, with and without, then this page
+make bench-width   # reading 10 to 200 features over 1 to 10 views, then this page
 make bench-jobs   # features, materialization, batch and stream at three sizes, then this page
 ```
 
@@ -138,6 +140,7 @@ def page(document: Mapping[str, Any]) -> str:
     parts.append(_breakdown(document.get("breakdown")))
     parts.append(_soak(document.get("soak")))
     parts.append(_beside(document.get("beside")))
+    parts.append(width_section(document.get("width")))
     parts.append(jobs_section(document.get("jobs")))
     return "\n".join(parts)
 

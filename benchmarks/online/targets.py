@@ -1,6 +1,6 @@
 """Targets of the service, and whether they are met. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -94,6 +94,29 @@ LOG_AND_CHALLENGER = (
     ),
 )
 """Targets for the cost of the inference log and a challenger."""
+
+
+WIDTH = tuple(
+    Target(
+        f"200 inputs over {views} view{'s' * (views > 1)}, {rows} entit{'ies' if rows > 1 else 'y'}: SDK ÷ ours",
+        ">=",
+        10,
+        _ratio("us", f"200_{views}_{rows}", "ours", of="sdk"),
+    )
+    for views in (1, 5, 10)
+    for rows in (1, 100)
+)
+"""Targets for reading many features."""
+
+
+def width_verdicts(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Check `WIDTH` against the cases of `benchmarks.online.width`."""
+    rounds: list[dict[str, Any]] = [{} for _ in cases[0]["rounds"]]
+    for case in cases:
+        scenario = f"{case['inputs']}_{case['views']}_{case['rows']}"
+        for found, measured in zip(rounds, case["rounds"], strict=True):
+            found.update({f"{name}/{scenario}": {"us": microseconds} for name, microseconds in measured.items()})
+    return [target.verdict(list(rounds)) for target in WIDTH]
 
 
 def verdicts(peers: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -122,7 +122,7 @@ def raw_number(given: FeatureInput, width: int | None) -> Callable[[Any], float]
     """The function that turns a `ValueProto` into an input's raw value, as `RawFeatures` has it; NaN for null.
 
     It raises `OtherTypeError` for a category, a time or an array that is stored as something else, `ValueError` for an
-    array of another length. Numbers may be of any type that float() takes.
+    array of another length and for a time that no calendar holds. Numbers may be of any type that float() takes.
 
     Args:
         width: length of the array that the input is an element of.
@@ -161,7 +161,11 @@ def _time(value: Any) -> float:
     kind = value.WhichOneof("val")
     if kind == "unix_timestamp_val":
         seconds = value.unix_timestamp_val
-        return _NAN if seconds == _NULL_TIME else float(seconds)
+        if seconds == _NULL_TIME:
+            return _NAN
+        if not _FIRST_SECOND <= seconds <= _LAST_SECOND:
+            raise ValueError("a time that no calendar holds")
+        return float(seconds)
     if kind in _NULL:
         return _NAN
     raise OtherTypeError(f"{kind} where a time is expected")

@@ -18,7 +18,8 @@ _MEMO_SIZE = 20_000
 _MEMO_BYTES = 64  # longer values are texts and lists, which rarely repeat
 _VECTOR_FROM = 16  # below it, looking up one by one is faster than numpy's constant cost
 _INT64_TAG, _TIME_TAG = 0x20, 0x40  # fields 4 and 8, varints
-_NULL_TIME = -(2**63)  # as Feast stores a null among times
+_TIMES_VECTOR_FROM = 48  # decoding many integers takes longer than looking some up
+_FIRST_SECOND, _LAST_SECOND = 0, 2**35  # nulls and times that no calendar holds are looked at one by one
 
 
 class UnreadableValueError(Exception):
@@ -180,10 +181,10 @@ class TimeDecoder:
 
     def unix_seconds(self, column: Sequence[Stored]) -> NDArray[np.float64]:
         """float64 (n,), NaN for null. Raises `UnreadableValueError`."""
-        if len(column) >= _VECTOR_FROM and set(map(type, column)) == {bytes}:
+        if len(column) >= _TIMES_VECTOR_FROM and set(map(type, column)) == {bytes}:
             seconds = _equally_long_int64(column, _TIME_TAG)  # type: ignore[arg-type]  # all of them are bytes
-            if seconds is not None:
-                return np.where(seconds == _NULL_TIME, np.nan, seconds)
+            if seconds is not None and seconds.min() >= _FIRST_SECOND and seconds.max() <= _LAST_SECOND:
+                return seconds.astype(np.float64)
         return np.array(looked_up(self._seconds, column), dtype=np.float64)
 
 
