@@ -112,7 +112,7 @@ def open_parts(
     if challenge is not None:
         try:
             challenger = open_model(challenge.tag, role="challenger")
-            if why := why_not_in_place(model.contract, challenger.contract):
+            if why := why_not_in_place(model.contract, challenger.contract, beside=True):
                 raise StartupError(why)
             _warm(challenger)
             return OpenedParts(model, opened(model, challenger), keys, challenge, challenger)
@@ -156,12 +156,12 @@ def assemble(
 def serving_of(predictor: Predictor, settings: ServiceSettings, metrics: ServiceMetrics, keys: ApiKeys) -> Serving:
     """Make what the API's calls work with."""
     model, challenger = predictor.model, predictor.challenger
-    bodies = Bodies.of(model.contract)
+    bodies = Bodies.of(model.contract, predictor.union, settings.max_batch)
     return Serving(
         predictor=predictor,
         explainer=LazyExplainer(model),
         challenger_explainer=None if challenger is None else LazyExplainer(challenger.live.model),
-        scoring_protocol=ScoringProtocol(model.contract.feature_names, settings.max_batch),
+        scoring_protocol=ScoringProtocol(model.contract.feature_names, settings.max_batch, model.contract.inputs),
         settings=settings,
         metrics=metrics,
         keys=keys,

@@ -65,8 +65,8 @@ class UnknownEntityError(ServiceError):
     status = 404
     code = "unknown_<entity>"
 
-    def __init__(self, entity: str, join_key: str, model: dict[str, str] | None = None) -> None:
-        super().__init__(f"no features are stored for this {entity}", field=join_key, model=model)
+    def __init__(self, entity: str, join_keys: str, model: dict[str, str] | None = None) -> None:
+        super().__init__(f"no features are stored for this {entity}", field=join_keys, model=model)
         self.code = self.code.replace("<entity>", entity)
 
 

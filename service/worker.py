@@ -23,7 +23,7 @@ from service.inference_log.writer import InferenceLog
 from service.own_threads import in_own_thread
 from service.release import Release
 from service.settings import ServiceSettings
-from service.telemetry.metrics import ServiceMetrics
+from service.telemetry.metrics import LiveRuntime, ServiceMetrics
 
 logger = logging.getLogger("service")
 
@@ -165,6 +165,8 @@ class Worker:
         self._slot.serving = self._serving
         challenger = self._parts.challenger
         self._metrics.live(self._parts.model.identity, *([challenger.identity] if challenger else []))
+        live = filter(None, (self._parts.model, challenger))
+        self._metrics.runtimes(*(LiveRuntime(model.identity, model.runtime_name, model.reason) for model in live))
         self._metrics.breaker(False)  # the new models come with a new breaker, which is closed
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

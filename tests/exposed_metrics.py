@@ -45,6 +45,7 @@ _VALUES: dict[str, dict[str, set[str]]] = {
     "model_service_predictions_total": {"status": _STATUSES},
     "model_service_feature_issues_total": {"state": {state.name.lower() for state in FeatureState} - {"fresh"}},
     "model_service_model_live": {"role": {"champion", "challenger"}},
+    "model_service_model_runtime_info": {"role": {"champion", "challenger"}, "runtime": {"onnx", "scikit-learn"}},
     "model_service_model_switches_total": {"outcome": {"done", "failed"}},
     "model_service_challenger_rows_total": {"outcome": set(get_args(ChallengerOutcome))},
     "model_service_log_rows_total": {"outcome": set(get_args(LogOutcome))},

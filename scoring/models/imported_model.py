@@ -87,6 +87,11 @@ class ImportedModel:
         """Name, version and role, as in every response."""
         return {"name": self.contract.model_name, "version": self.contract.model_version, "role": self.role}
 
+    @property
+    def runtime_name(self) -> str:
+        """What scores it, as people call it."""
+        return {"sklearn": "scikit-learn"}.get(self.runtime, self.runtime)
+
     def packed(self) -> PackedScorer:
         """Read and verify the scoring file again, to send it to processes on other machines.
 

@@ -7,28 +7,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, StrictStr, StringConstraints, create_model
+from pydantic import BaseModel, Field, create_model
 from pydantic.json_schema import SkipJsonSchema
 
 from contract import ModelContract, MulticlassTask
-from contract.feature_schema import KeyDtype
+from contract.feature_union import FeatureUnion
 from scoring.explanation import Space
 from scoring.outcomes import statuses_of
 from service.api.explanations import names_space
+from service.api.feature_members import FeatureMembers
+from service.api.key_types import KEY_TYPES
+from service.api.request_bodies import RequestBodies
 from service.api.schemas import (
-    Contribution,
-    FeatureIssueBody,
     Model,
     ModelResponse,
     RequestId,
+    RuntimeBody,
     without_default,
 )
 from service.api.task_answers import TaskAnswers, task_answers
 from service.prediction.predictions import row_members
-
-TextKey = Annotated[StrictStr, StringConstraints(min_length=1, max_length=256)]
-_KEYS: dict[KeyDtype, tuple[Any, list[str]]] = {"string": (TextKey, ["00042", "00007"])}
-"""Type of a join key → its JSON type, and examples."""
 
 _Model = Model | SkipJsonSchema[None]
 _LIST: Any = list
@@ -36,53 +34,31 @@ _ONE_OF: Any = Literal
 """Of types and values that are known only when the contract has been read."""
 
 
-class RequestBody(BaseModel):
-    """A JSON body. Unknown members are refused by `parse`, one at a time: pydantic would collect an error for each."""
-
-    model_config = ConfigDict(extra="allow", json_schema_extra={"additionalProperties": False})
-
-
-class PredictRequest(RequestBody):
-    """Body of `POST /predict`. `key` has the name and type of the contract's join key."""
-
-    key: Any
-    features: dict[StrictStr, Any] | None = Field(
-        default=None, description="feature reference (view__feature) → value to use instead of the looked-up one"
-    )
-
-
-class PredictBatchRequest(RequestBody):
-    """Body of `POST /predict_batch`. `keys` is named after the contract's join key."""
-
-    keys: Any
-
-
-class ExplainRequest(PredictRequest):
-    """As a prediction is asked for."""
-
-
 @dataclass(frozen=True)
 class Bodies:
     """The bodies of one contract.
 
-    requests: call → what its JSON body is parsed into, for the calls that have one.
+    requests: what the calls take.
     answers: call → body of its 200.
     members: of one prediction, in its order.
-    keys: name of a batch's list of join keys.
     task: what the answers of the contract's task look like.
     """
 
-    requests: Mapping[str, type[RequestBody]]
+    requests: RequestBodies
     answers: Mapping[str, type[BaseModel]]
     members: tuple[str, ...]
-    keys: str
     task: TaskAnswers
 
     @classmethod
-    def of(cls, contract: ModelContract) -> "Bodies":
-        """Make them."""
-        task, keys = task_answers(contract.task), f"{contract.join_key}s"
-        prediction = _prediction(contract, task)
+    def of(cls, contract: ModelContract, union: FeatureUnion | None = None, max_batch: int = 1000) -> "Bodies":
+        """Make them.
+
+        Args:
+            union: what all live models read; None: what this one does.
+        """
+        union = union or FeatureUnion.of(contract)
+        task, features = task_answers(contract.task), FeatureMembers.of(union.features)
+        prediction = _prediction(contract, task, features)
         answers = {
             "predict": _made("PredictResponse", prediction, "Answer of `POST /predict`.", **_IDENTIFIED),
             "predict_batch": _predict_batch(contract, prediction),
@@ -91,8 +67,8 @@ class Bodies:
             ),
             "model": _model(contract),
         }
-        answers["explain"] = _explain(contract, answers["predict"], task)
-        return cls(_requests(contract, keys), answers, row_members(contract), keys, task)
+        answers["explain"] = _explain(contract, answers["predict"], task, features)
+        return cls(RequestBodies.of(contract, union, max_batch), answers, row_members(contract), task)
 
 
 _IDENTIFIED: dict[str, Any] = {"request_id": (RequestId, ...), "model": (Model, ...)}
@@ -102,26 +78,11 @@ def _made(name: str, base: type[BaseModel], words: str | None, **fields: Any) ->
     return create_model(name, __base__=base, __doc__=words, __module__=__name__, **fields)
 
 
-def _requests(contract: ModelContract, keys: str) -> dict[str, type[RequestBody]]:
-    entity, (key,) = contract.entity, contract.feature_schema.entity_keys
-    kind, examples = _KEYS[key.dtype]
-    one = (kind, Field(alias=key.join_key, examples=examples[:1]))
-    words = f"One {entity}, optionally with values that replace looked-up features."
-    # The first wrong key ends it: collecting half a million errors of one body would hold up all others for seconds.
-    many = (Annotated[_LIST[kind], FailFast()], Field(alias=keys, examples=[examples]))
-    return {
-        "predict": _made("PredictRequest", PredictRequest, words, key=one),
-        "predict_batch": _made(
-            "PredictBatchRequest",
-            PredictBatchRequest,
-            f"Many {entity}s; the answer has one row each, in this order.",
-            keys=many,
-        ),
-        "explain": _made("ExplainRequest", ExplainRequest, ExplainRequest.__doc__, key=one),
+def _prediction(contract: ModelContract, task: TaskAnswers, features: FeatureMembers) -> Any:
+    keys = {
+        f"key_{at}": (KEY_TYPES[key.dtype].answered, Field(alias=key.join_key))
+        for at, key in enumerate(contract.feature_schema.entity_keys)
     }
-
-
-def _prediction(contract: ModelContract, task: TaskAnswers) -> Any:
     outputs = {
         f"output_{at}": (kind | None, Field(alias=output.name))
         for at, (output, kind) in enumerate(zip(contract.outputs, task.outputs, strict=True))
@@ -131,10 +92,10 @@ def _prediction(contract: ModelContract, task: TaskAnswers) -> Any:
         "PredictionBody",
         BaseModel,
         f"The answer for one {contract.entity}.",
-        key=(str, Field(alias=contract.join_key)),
+        **keys,
         **outputs,
         status=(_ONE_OF[statuses_of(contract)], ...),
-        feature_issues=(list[FeatureIssueBody], ...),
+        feature_issues=(_LIST[features.issue], ...),
         cached_seconds=(Annotated[float, Field(ge=0)] | None, cached),
     )
 
@@ -156,9 +117,9 @@ def _predict_batch(contract: ModelContract, prediction: Any) -> Any:
     )
 
 
-def _explain(contract: ModelContract, predict: Any, task: TaskAnswers) -> Any:
+def _explain(contract: ModelContract, predict: Any, task: TaskAnswers, features: FeatureMembers) -> Any:
     words = "Answer of `POST /explain`: `base_value` and all contributions add up to "
-    members: dict[str, Any] = {"base_value": (float, ...), "contributions": (list[Contribution], ...)}
+    members: dict[str, Any] = {"base_value": (float, ...), "contributions": (_LIST[features.contribution], ...)}
     if not names_space(contract):
         return _made("ExplainResponse", predict, f"{words}the log-odds of `{contract.outputs[0].name}`.", **members)
     members["space"] = (Space, Field(description="what they add up to, by the model's own arithmetic"))
@@ -169,4 +130,10 @@ def _explain(contract: ModelContract, predict: Any, task: TaskAnswers) -> Any:
 
 def _model(contract: ModelContract) -> Any:
     written: Any = (type(contract.written), ...)  # the version of the document that `GET /model` answers
-    return _made("ModelResponse", ModelResponse, ModelResponse.__doc__, contract=written)
+    members = {"runtime": (RuntimeBody, ...)} if names_runtime(contract) else {}
+    return _made("ModelResponse", ModelResponse, ModelResponse.__doc__, contract=written, **members)
+
+
+def names_runtime(contract: ModelContract) -> bool:
+    """True if `GET /model` says what the model runs on. Under version 1 it does not."""
+    return contract.written.schema_version > 1

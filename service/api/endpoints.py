@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.api.authentication import ApiKeys
-from service.api.bodies import Bodies, ExplainRequest, PredictBatchRequest, PredictRequest
+from service.api.bodies import Bodies, names_runtime
 from service.api.explanations import explained_classes, explanation_members
 from service.api.in_flight_limits import InFlightLimit
 from service.api.mlflow_protocol import ScoringProtocol
@@ -79,30 +79,30 @@ class Serving:
         )
 
 
-async def predict(serving: Serving, body: PredictRequest, as_of_unix_us: int, request_id: str) -> dict[str, Any]:
+async def predict(serving: Serving, body: Any, as_of_unix_us: int, request_id: str) -> dict[str, Any]:
     """`POST /predict`."""
+    asked = serving.bodies.requests
+    key, given = asked.key(body), asked.given(body)
     with serving.rows.take():
-        prediction = await serving.predictor.predict_one(body.key, as_of_unix_us, body.features, request_id)
+        prediction = await serving.predictor.predict_one(key, as_of_unix_us, body.features, request_id, given)
     return _only_row(serving, prediction)
 
 
-async def predict_batch(
-    serving: Serving, body: PredictBatchRequest, as_of_unix_us: int, request_id: str
-) -> dict[str, Any]:
+async def predict_batch(serving: Serving, body: Any, as_of_unix_us: int, request_id: str) -> dict[str, Any]:
     """`POST /predict_batch`."""
-    bodies, keys, most = serving.bodies, body.keys, serving.settings.max_batch
-    if len(keys) > most:
-        raise RequestTooLargeError(f"{bodies.keys}: at most {most} ids in one batch", field=bodies.keys)
+    keys, given = serving.bodies.requests.batch(body, serving.settings.max_batch)
     with serving.rows.take(len(keys)):
-        predictions = await serving.predictor.predict(keys, as_of_unix_us, None, request_id)
-    members = bodies.members
+        predictions = await serving.predictor.predict(keys, as_of_unix_us, None, request_id, given)
+    members = serving.bodies.members
     return {"predictions": [prediction.row(members) for prediction in predictions]}
 
 
-async def explain(serving: Serving, body: ExplainRequest, as_of_unix_us: int, request_id: str) -> dict[str, Any]:
+async def explain(serving: Serving, body: Any, as_of_unix_us: int, request_id: str) -> dict[str, Any]:
     """`POST /explain`."""
+    asked = serving.bodies.requests
+    key, given = asked.key(body), asked.given(body)
     with serving.explanations.take():
-        looked_up = await serving.predictor.look_up(body.key, as_of_unix_us, body.features, request_id)
+        looked_up = await serving.predictor.look_up(key, as_of_unix_us, body.features, request_id, given)
         prediction = looked_up.prediction
         row = _only_row(serving, prediction)
         explainer = serving.explainer
@@ -136,13 +136,16 @@ async def model(serving: Serving, _body: None, _as_of_unix_us: int, _request_id:
             "mode": challenger.mode,
             "share": challenger.share if challenger.mode == "canary" else None,
         }
-    return {
+    answered = {
         "tag": served.tag,
         "contract_sha256": served.contract_sha256,
         "contract": serving.contract_body,
         "challenger": beside,
         "release": asdict(serving.release),
     }
+    if names_runtime(served.contract):
+        answered["runtime"] = {"name": served.runtime_name, "reason": served.reason or None}
+    return answered
 
 
 def _only_row(serving: Serving, prediction: Prediction) -> dict[str, Any]:
@@ -153,7 +156,8 @@ def _only_row(serving: Serving, prediction: Prediction) -> dict[str, Any]:
     """
     contract = serving.predictor.model.contract
     if prediction.status == contract.unknown_status:
-        raise UnknownEntityError(contract.entity, contract.join_key, model=prediction.model)
+        keys = ", ".join(key.join_key for key in contract.feature_schema.entity_keys)
+        raise UnknownEntityError(contract.entity, keys, model=prediction.model)
     if prediction.status == "refused":
         refusing = [f"{issue.feature} is {issue.state}" for issue in prediction.feature_issues if issue.used is None]
         what = f"the model has no {serving.bodies.task.score} for values as far out as these"

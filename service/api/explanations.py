@@ -2,7 +2,11 @@
 
 from typing import Any
 
-from contract import ModelContract, MulticlassTask
+import numpy as np
+
+from contract import FeatureInput, ModelContract, MulticlassTask
+from contract.resolved import STATE_WORDS
+from contract.vocabulary import MISSING_CODE
 from scoring.explanation import Explanation
 from scoring.models.imported_model import ImportedModel
 from service.errors import NotExplainableError
@@ -33,20 +37,18 @@ def explanation_members(
     Raises:
         NotExplainableError: they add up to no log-odds, and the answer cannot say so.
     """
-    issues = {issue.feature: issue for issue in lookup.prediction.feature_issues}
     resolved = lookup.resolved
     contributions = []
     for column, feature in enumerate(model.contract.inputs):
-        issue = issues.get(feature.name)
-        age = float(resolved.ages[0, column]) if issue is None else issue.age_seconds
+        state = STATE_WORDS.get(int(resolved.states[0, column]), "fresh")
         contributions.append(
             {
                 "feature": feature.name,
                 "view": feature.view,
                 "contribution": float(explanation.contributions[0, column]),
-                "value": float(resolved.matrix[0, column]),
-                "age_seconds": age,
-                "state": "fresh" if issue is None else issue.state,
+                "value": _seen(float(resolved.matrix[0, column]), feature),
+                "age_seconds": None if state == "overridden" else float(resolved.ages[0, column]),
+                "state": state,
             }
         )
     members: dict[str, Any] = {"base_value": explanation.base_value, "contributions": contributions}
@@ -61,3 +63,10 @@ def explanation_members(
     if isinstance(served.task, MulticlassTask):
         members["explained_class"] = lookup.prediction.outputs[1]
     return members
+
+
+def _seen(value: float, feature: FeatureInput) -> float | str | None:
+    """What the model saw of a feature: a category's text, null for a kept null."""
+    if feature.codes is None:
+        return value  # JSON has null for NaN
+    return None if value == MISSING_CODE else str(feature.codes.texts(np.array([value]))[0])

@@ -6,7 +6,7 @@ pandas is not used: it fills every row up to the width of the header, so one meg
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from service.api.body_work import MOST_BLANK_LINES, MOST_COLUMNS
 from service.errors import InvalidRequestError, RequestTooLargeError
@@ -15,7 +15,13 @@ _NUMBER = re.compile(r"[ \t\v\f]*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?[ \t\v\f
 _BOOLEAN = {"true": "1", "false": "0"}
 
 
-def read_csv(raw: bytes, names: Sequence[str], max_rows: int) -> list[tuple[str, ...]]:
+def read_csv(
+    raw: bytes,
+    names: Sequence[str],
+    max_rows: int,
+    texts: Container[str] = (),
+    nullable: Container[str] = (),
+) -> list[tuple[str | None, ...]]:
     """Pick the named columns from a CSV with a header.
 
     If the first row has more fields than the header, the surplus at its start is an index without a name; a named
@@ -24,9 +30,11 @@ def read_csv(raw: bytes, names: Sequence[str], max_rows: int) -> list[tuple[str,
 
     Args:
         names: the model's inputs, in model order.
+        texts: those that hold any text.
+        nullable: those in which an empty field is null.
 
     Returns:
-        n rows of k numbers as text, n ≥ 1.
+        n rows of k texts, n ≥ 1; other inputs' are numbers.
 
     Raises:
         RequestTooLargeError: more than `max_rows` rows, `MOST_COLUMNS` columns or `MOST_BLANK_LINES` blank lines.
@@ -45,7 +53,14 @@ def read_csv(raw: bytes, names: Sequence[str], max_rows: int) -> list[tuple[str,
         rows = _rows(lines, header, names, max_rows)
     except (UnicodeDecodeError, csv.Error):
         raise InvalidRequestError("body is not valid CSV") from None
-    columns = [_numbers(column, name) for column, name in zip(zip(*rows, strict=True), names, strict=True)]
+    columns: list[Sequence[str | None]] = [
+        _with_nulls(column)
+        if name in texts and name in nullable
+        else column
+        if name in texts
+        else _numbers(column, name, name in nullable)
+        for column, name in zip(zip(*rows, strict=True), names, strict=True)
+    ]
     return list(zip(*columns, strict=True))
 
 
@@ -79,11 +94,16 @@ def _rows(lines: Iterator[list[str]], header: list[str], names: Sequence[str], m
     return rows
 
 
-def _numbers(column: Sequence[str], name: str) -> Sequence[str]:
-    if all(text.lower() in _BOOLEAN for text in column):
-        return [_BOOLEAN[text.lower()] for text in column]
+def _with_nulls(column: Sequence[str]) -> list[str | None]:
+    return [text or None for text in column]
+
+
+def _numbers(column: Sequence[str], name: str, nullable: bool) -> Sequence[str | None]:
+    there = list(filter(None, column)) if nullable else column
+    if all(text.lower() in _BOOLEAN for text in there):
+        return [_BOOLEAN[text.lower()] if text else None for text in column]
     for row, text in enumerate(column):
-        # pandas knows more than ten ways to write null, and the model takes none of them.
-        if _NUMBER.fullmatch(text) is None:
+        # pandas knows more than ten ways to write null; where the model takes nulls, an empty field is one.
+        if _NUMBER.fullmatch(text) is None and not (nullable and not text):
             raise InvalidRequestError.at(f"csv.{row}.{name}", "must be a finite number")
-    return column
+    return _with_nulls(column) if nullable else column

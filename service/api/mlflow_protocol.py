@@ -1,47 +1,42 @@
 """MLflow's scoring protocol: turns a request that carries the features into model input."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from contract import FeatureInput
 from service.api.body_work import MOST_COLUMNS, refuse_many_parts
+from service.api.mlflow_cells import CellReader, Cells
 from service.api.mlflow_csv import read_csv
 from service.errors import InvalidRequestError, RequestTooLargeError, UnsupportedMediaTypeError
 
 JSON_FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _CHAT_MEMBERS = frozenset({"messages", "prompt", "input"})
 """MLflow takes a body with one of these members for a chat."""
-_NOT_FINITE = "must be a finite number within the range of float32"
-
-
-@dataclass(frozen=True, slots=True)
-class _Cells:
-    """The cells of a request for the model's inputs, not yet converted.
-
-    rows: n rows of k cells in model order, n ≥ 1; a cell is a JSON value or CSV text.
-    locate: row, input → path of the cell in the request.
-    """
-
-    rows: Sequence[Sequence[Any]]
-    locate: Callable[[int, str], str]
 
 
 class ScoringProtocol:
     """Reads requests for one model.
 
-    It accepts and refuses what `mlflow models serve` does for a signature of named float columns and a pipeline that
-    takes no nulls: extra columns and `params` are ignored, columns come in any order, text that reads as a number is
-    one. It is narrower than MLflow on purpose: at most `max_rows` rows and `MOST_COLUMNS` columns; no null or infinity,
-    even if the pipeline could take it; no chat bodies, no Parquet; `dataframe_split` has a list of lists and one label
-    per row; every instance has all inputs (MLflow makes one row of two instances with half of the inputs each).
+    It accepts and refuses what `mlflow models serve` does for a signature of named columns of floats or texts and a
+    pipeline that takes no nulls: extra columns and `params` are ignored, columns come in any order, text that reads as
+    a number is one. It is narrower than MLflow on purpose: at most `max_rows` rows and `MOST_COLUMNS` columns; no
+    infinity, and null only where the contract keeps it; a category is text; no chat bodies, no Parquet;
+    `dataframe_split` has a list of lists and one label per row; every instance has all inputs (MLflow makes one row of
+    two instances with half of the inputs each). A null category becomes `MISSING_TEXT`; `on_unseen` of the contract
+    says what becomes of an unknown one.
+
+    Args:
+        names: the model's inputs, in model order.
+        inputs: what the contract says of those that are categories or keep nulls.
     """
 
-    def __init__(self, names: Sequence[str], max_rows: int) -> None:
+    def __init__(self, names: Sequence[str], max_rows: int, inputs: Iterable[FeatureInput] = ()) -> None:
         self._names = list(names)
+        self._reader = CellReader(names, inputs)
         self._known = frozenset(names)
         self._max_rows = max_rows
 
@@ -52,7 +47,7 @@ class ScoringProtocol:
             content_type: the header; None if there was none.
 
         Returns:
-            float32 (n, k) in model order, n ≥ 1, every value finite.
+            float32 (n, k) in model order, n ≥ 1; see `CellReader.matrix`.
 
         Raises:
             UnsupportedMediaTypeError: neither JSON nor CSV, or not in UTF-8.
@@ -60,15 +55,15 @@ class ScoringProtocol:
             InvalidRequestError: anything else; `field` is the path of the first cell or member that is wrong.
         """
         if _media_type(content_type) == "text/csv":
-            rows = read_csv(raw, self._names, self._max_rows)
-            return self._matrix(_Cells(rows, lambda row, name: f"csv.{row}.{name}"))
+            rows = read_csv(raw, self._names, self._max_rows, self._reader.texts, self._reader.nullable)
+            return self._reader.matrix(Cells(rows, lambda row, name: f"csv.{row}.{name}"))
         # A list or an object for each row, and as many again in up to fifteen columns that the model does not take.
         text = _decoded(raw)
         refuse_many_parts(text.encode("utf-8", "surrogatepass"), 16 * self._max_rows + MOST_COLUMNS)
         form, content = _json_form(text)
-        return self._matrix(self._cells(form, content))
+        return self._reader.matrix(self._cells(form, content))
 
-    def _cells(self, form: str, content: Any) -> _Cells:
+    def _cells(self, form: str, content: Any) -> Cells:
         if form == "dataframe_split":
             return self._split(content, form)
         if form == "dataframe_records":
@@ -82,7 +77,7 @@ class ScoringProtocol:
             raise InvalidRequestError.at(form, "must name its columns: a list of objects, or an object of lists")
         return self._columns(content, form)
 
-    def _split(self, frame: Any, form: str) -> _Cells:
+    def _split(self, frame: Any, form: str) -> Cells:
         """Rows as lists, and once the names of their columns."""
         if not isinstance(frame, dict) or "data" not in frame or frame.keys() - {"columns", "data", "index"}:
             raise InvalidRequestError.at(form, "must be an object of columns, data and optionally index")
@@ -105,9 +100,9 @@ class ScoringProtocol:
             raise InvalidRequestError.at(f"{form}.data", "has fewer cells in every row than there are columns")
         # A short row ends in nulls, which only matters if one of them is an input of the model.
         rows = [[cells[at] if at < len(cells) else None for at in positions] for cells in data]
-        return _Cells(rows, lambda row, name: f"{form}.data.{row}.{name}")
+        return Cells(rows, lambda row, name: f"{form}.data.{row}.{name}")
 
-    def _records(self, records: Any, form: str) -> _Cells:
+    def _records(self, records: Any, form: str) -> Cells:
         """Rows as objects of column and value."""
         if not isinstance(records, list):
             raise InvalidRequestError.at(form, "must be a list of objects")
@@ -120,9 +115,9 @@ class ScoringProtocol:
                 if name not in record:
                     raise _missing(f"{form}.{row}.{name}")
         rows = [[record[name] for name in self._names] for record in records]
-        return _Cells(rows, lambda row, name: f"{form}.{row}.{name}")
+        return Cells(rows, lambda row, name: f"{form}.{row}.{name}")
 
-    def _regular_records(self, records: list[Any], form: str) -> _Cells:
+    def _regular_records(self, records: list[Any], form: str) -> Cells:
         """Records whose extra values MLflow turns into arrays before it ignores them."""
         cells = self._records(records, form)
         if form == "inputs":
@@ -139,7 +134,7 @@ class ScoringProtocol:
             raise InvalidRequestError.at(form, "has a column of lists of different lengths")
         return cells
 
-    def _columns(self, content: dict[str, Any], form: str) -> _Cells:
+    def _columns(self, content: dict[str, Any], form: str) -> Cells:
         """Columns as lists; a single value stands for a column of it."""
         _limit_columns(len(content), form)
         for name in self._names:
@@ -160,7 +155,7 @@ class ScoringProtocol:
         def locate(row: int, name: str) -> str:
             return f"{form}.{name}.{row}" if isinstance(content[name], list) else f"{form}.{name}"
 
-        return _Cells(rows, locate)
+        return Cells(rows, locate)
 
     def _positions(self, columns: Any, path: str) -> list[int]:
         """Where the model's inputs are among the columns of a request."""
@@ -182,32 +177,6 @@ class ScoringProtocol:
             raise RequestTooLargeError(f"{path}: at most {self._max_rows} rows in one request", field=path)
         if rows == 0:
             raise InvalidRequestError.at(path, "must hold at least one row")
-
-    def _matrix(self, cells: _Cells) -> NDArray[np.float32]:
-        try:
-            with np.errstate(over="ignore"):
-                # The conversion that MLflow makes: null becomes NaN, text is read as a number.
-                matrix = np.array(cells.rows, dtype=np.float32)
-        except (TypeError, ValueError, OverflowError):
-            raise self._unreadable(cells) from None
-        if matrix.shape != (len(cells.rows), len(self._names)):
-            raise self._unreadable(cells)
-        if not np.isfinite(matrix).all():
-            row, column = np.argwhere(~np.isfinite(matrix))[0]
-            raise InvalidRequestError.at(cells.locate(int(row), self._names[column]), _NOT_FINITE)
-        return matrix
-
-    def _unreadable(self, cells: _Cells) -> InvalidRequestError:
-        """Names the first cell that cannot be converted."""
-        for row, values in enumerate(cells.rows):
-            for name, cell in zip(self._names, values, strict=True):
-                try:
-                    float(0 if cell is None else cell)
-                except OverflowError:
-                    return InvalidRequestError.at(cells.locate(row, name), _NOT_FINITE)
-                except (TypeError, ValueError):
-                    return InvalidRequestError.at(cells.locate(row, name), "must be a number")
-        return InvalidRequestError("the values cannot be read as numbers")
 
 
 def _media_type(content_type: str | None) -> str:

@@ -10,10 +10,12 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from contract import FeatureInput, ModelContract
+from contract import ModelContract
+from contract.request_values import WHERE
 from service.api.bodies import Bodies
 from service.api.endpoints import ENDPOINTS, Endpoint, Errors
 from service.api.exchange import REQUEST_ID
+from service.api.input_types import column_type, override_type, request_type
 from service.api.schemas import ErrorResponse
 from service.errors import MethodNotAllowedError, UnauthenticatedError
 
@@ -21,6 +23,7 @@ Json = dict[str, Any]
 _PREFIX = "#/components/schemas/"
 _INVOCATIONS = "InvocationsRequest"
 _OVERRIDES = "FeatureOverrides"
+_INPUTS = "RequestInputs"
 
 
 _EVERYWHERE: Errors = (UnauthenticatedError, MethodNotAllowedError)
@@ -88,8 +91,9 @@ def openapi_document(contract: ModelContract, bodies: Bodies, max_batch: int, *,
 
 
 def _key_in_words(contract: ModelContract) -> str:
-    key = contract.join_key.replace("_", " ")
-    return f"{'An' if key[0].lower() in 'aeiou' else 'A'} {key}"
+    keys = [key.join_key.replace("_", " ") for key in contract.feature_schema.entity_keys]
+    words = " and ".join(f"{'an' if key[0].lower() in 'aeiou' else 'a'} {key}" for key in keys)
+    return words[0].upper() + words[1:]
 
 
 def _worded(text: str, words: Mapping[str, str]) -> str:
@@ -122,7 +126,7 @@ def _operation(endpoint: Endpoint, bodies: Bodies, guarded: list[Json], words: M
             **{str(status): _error(status, codes[status], words) for status in sorted(codes)},
         },
     }
-    body = bodies.requests.get(endpoint.name)
+    body = bodies.requests.of_call.get(endpoint.name)
     if endpoint.mlflow or body is not None:
         name = _INVOCATIONS if body is None else body.__name__
         content: Json = {"application/json": {"schema": {"$ref": _PREFIX + name}}}
@@ -164,55 +168,60 @@ def _plain(path: str, summary: str, outcomes: dict[int, str]) -> Json:
 
 
 def _schemas(contract: ModelContract, bodies: Bodies, max_batch: int) -> Json:
+    requests = bodies.requests
     answers: list[type[BaseModel]] = [*bodies.answers.values(), ErrorResponse]
     _, found = models_json_schema(
         [
-            *((model, "validation") for model in bodies.requests.values()),
+            *((model, "validation") for model in requests.of_call.values()),
             *((model, "serialization") for model in answers),
         ],
         ref_template=_PREFIX + "{model}",
     )
     schemas: Json = found["$defs"]
-    numbers = {feature.name: _number(feature) for feature in contract.inputs}
     schemas[_OVERRIDES] = {
         "description": "Feature reference (view__feature) → value to use instead of the looked-up one.",
         "type": "object",
-        "properties": numbers,
+        "properties": {feature.name: override_type(feature) for feature in contract.inputs},
         "additionalProperties": False,
     }
     for call in ("predict", "explain"):
-        schemas[bodies.requests[call].__name__]["properties"]["features"] = {
+        schemas[requests.of_call[call].__name__]["properties"]["features"] = {
             "anyOf": [{"$ref": _PREFIX + _OVERRIDES}, {"type": "null"}],
             "default": None,
         }
-    schemas[bodies.requests["predict_batch"].__name__]["properties"][bodies.keys]["maxItems"] = max_batch
-    schemas[_INVOCATIONS] = _invocations(contract.feature_names, max_batch)
+    if requests.asked:
+        schemas[_INPUTS] = _record({given.name: request_type(given) for given in requests.asked})
+        schemas[_INPUTS]["required"] = [given.name for given in requests.asked if given.default is None]
+        for body in [schemas[requests.of_call[call].__name__] for call in ("predict", "explain")] + [
+            schemas["BatchRow"]
+        ]:
+            _ask_for_inputs(body, required=bool(schemas[_INPUTS]["required"]))
+    batch = schemas[requests.of_call["predict_batch"].__name__]["properties"]
+    for rows in {requests.keys, "rows"} & batch.keys():
+        batch[rows]["maxItems"] = max_batch
+    schemas[_INVOCATIONS] = _invocations({given.name: column_type(given) for given in contract.inputs}, max_batch)
     return schemas
 
 
-_FLOAT32 = {"type": "number", "exclusiveMinimum": -(2.0**128 - 2.0**103), "exclusiveMaximum": 2.0**128 - 2.0**103}
-"""What rounds to a finite float32, in which the model computes."""
+def _ask_for_inputs(body: Json, *, required: bool) -> None:
+    values = {"$ref": _PREFIX + _INPUTS}
+    body["properties"][WHERE] = values if required else {"anyOf": [values, {"type": "null"}], "default": None}
+    if required:
+        body["required"].append(WHERE)
 
 
-def _number(feature: FeatureInput) -> Json:
-    if feature.dtype == "bool":
-        return {"type": "boolean"}
-    if feature.dtype in ("float32", "float64"):
-        return _FLOAT32
-    limit = 2 ** (int(feature.dtype.removeprefix("int")) - 1)
-    return {"type": "integer", "minimum": -limit, "maximum": limit - 1}
-
-
-def _invocations(names: list[str], max_batch: int) -> Json:
+def _invocations(cells: Mapping[str, Json], max_batch: int) -> Json:
     """MLflow's four JSON forms, as they are meant. What MLflow takes beyond them, `mlflow_protocol` says."""
-    rows = {"minItems": 1, "maxItems": max_batch}
-    record = _record({name: _FLOAT32 for name in names})
-    columns = _record({name: {"type": "array", "items": _FLOAT32, **rows} for name in names})
+    names, rows = list(cells), {"minItems": 1, "maxItems": max_batch}
+    record = _record(dict(cells))
+    columns = _record({name: {"type": "array", "items": cell, **rows} for name, cell in cells.items()})
     width = {"minItems": len(names), "maxItems": len(names)}
+    several = [cell for at, cell in enumerate(cells.values()) if cell not in list(cells.values())[:at]]
+    any_cell = several[0] if len(several) == 1 else {"anyOf": several}
     split = _record(
         {
             "columns": {"type": "array", "items": {"enum": names}, "uniqueItems": True, **width},
-            "data": {"type": "array", "items": {"type": "array", "items": _FLOAT32, **width}, **rows},
+            "data": {"type": "array", "items": {"type": "array", "items": any_cell, **width}, **rows},
         }
     )
     records = {"type": "array", "items": record, **rows}

@@ -154,7 +154,7 @@ async def _answer(serving: Serving, endpoint: Endpoint, scope: Scope, receive: R
             with serving.requests.take():
                 as_of_unix_us = serving.clock() // 1000
                 body: Any = None
-                expected = serving.bodies.requests.get(endpoint.name)
+                expected = serving.bodies.requests.of_call.get(endpoint.name)
                 if expected is not None:
                     body = parse(expected, raw)
                 elif endpoint.mlflow:

@@ -1,8 +1,8 @@
 """Bodies that are the same for every contract, and how a request body is parsed; `bodies.py` has the others."""
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
 from contract import ModelContract
@@ -12,10 +12,7 @@ from service.api.exchange import REQUEST_ID
 from service.api.task_answers import Probability
 from service.errors import InvalidRequestError
 
-_MOST_PARTS = 1000
-"""Lists and objects of one body: two are enough, and what is wrong is still named where there are some more."""
-
-Body = TypeVar("Body", bound=BaseModel)
+Body = TypeVar("Body", bound="RequestBody")
 RequestId = Annotated[str, StringConstraints(pattern=f"^{REQUEST_ID}$")]
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 
@@ -23,6 +20,21 @@ Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 def without_default(schema: dict[str, Any]) -> None:
     """For a member that is left out rather than null."""
     del schema["default"]
+
+
+class RequestBody(BaseModel):
+    """A JSON body. Unknown members are refused by `parse`, one at a time: pydantic would collect an error for each.
+
+    most_parts: lists and objects that it may hold; more are not parsed. Most bodies have two, and what is wrong is
+        still named where there are some more.
+    """
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"additionalProperties": False})
+    most_parts: ClassVar[int] = 1000
+
+    def unknown_member(self) -> str | None:
+        """Path of the first member that the body does not have."""
+        return next(iter(self.model_extra)) if self.model_extra else None
 
 
 class Model(BaseModel):
@@ -61,6 +73,13 @@ class ChallengerBody(BaseModel):
     contract_sha256: Sha256
     mode: Literal["shadow", "canary"]
     share: Probability | None = Field(description="of a canary")
+
+
+class RuntimeBody(BaseModel):
+    """What the model runs on: `onnx`, or `scikit-learn` and why it could not be compiled."""
+
+    name: Literal["onnx", "scikit-learn"]
+    reason: str | None
 
 
 class ReleaseBody(BaseModel):
@@ -110,7 +129,7 @@ def parse(body: type[Body], raw: bytes) -> Body:
         InvalidRequestError: names the first member that is wrong, and never repeats its value; or says that the
             body holds more lists and objects than any right one.
     """
-    refuse_many_parts(raw, _MOST_PARTS)
+    refuse_many_parts(raw, body.most_parts)
     try:
         parsed = body.model_validate_json(raw)
     except ValidationError as error:
@@ -118,7 +137,7 @@ def parse(body: type[Body], raw: bytes) -> Body:
         where = problem.where[:200]  # a member's name is the client's own text
         what = problem.what.replace("Invalid JSON: ", "body is not valid JSON: ", 1)  # with line and column
         raise InvalidRequestError(f"{where}: {what}" if where else what, field=where or None) from None
-    if parsed.model_extra:
-        unknown = next(iter(parsed.model_extra))[:200]
+    if (unknown := parsed.unknown_member()) is not None:
+        unknown = unknown[:200]
         raise InvalidRequestError(f"{unknown}: Extra inputs are not permitted", field=unknown)
     return parsed

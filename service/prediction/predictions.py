@@ -96,6 +96,8 @@ def predictions(
     """
     made = scored.outcomes
     usual = made.statuses == OK
+    if scored.resolved.kept is not None:  # kept nulls are issues, although they do not degrade an answer
+        usual &= ~scored.resolved.kept.any(axis=1)
     metrics.rows_ok(int(np.count_nonzero(usual)))
     return [
         Prediction(key, outputs, "ok", (), None, model)  # by position: keywords cost a third of it

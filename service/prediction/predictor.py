@@ -90,12 +90,12 @@ class Predictor:
         self.challenger = challenger
         self._features = features
         self._metrics = metrics
-        self._union = union or FeatureUnion.of(model.contract)
-        self.champion = LiveModel(model, self._union, metrics, log)
+        self.union = union or FeatureUnion.of(model.contract)
+        self.champion = LiveModel(model, self.union, metrics, log)
         self._canary: Canary | None = None
         if challenger is not None and challenger.mode == "canary":
             self._canary = Canary(challenger, self.champion)
-        self._views = [view.name for view in self._union.views]
+        self._views = [view.name for view in self.union.views]
         self._log = log
         self._coalescer: Coalescer[_SingleRequest, Prediction | PendingCanary] = Coalescer(
             self._predict_together, _LARGEST_COALESCED
@@ -250,7 +250,7 @@ class Predictor:
     async def can_read(self, as_of_unix_us: int) -> bool:
         """True if the online store answers a look-up within the deadline."""
         try:
-            await self._features.read([key_of_no_entity(self._union)], as_of_unix_us, values_of_no_request(self._union))
+            await self._features.read([key_of_no_entity(self.union)], as_of_unix_us, values_of_no_request(self.union))
         except ServiceError:
             return False
         except Exception:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Literal, NamedTuple
 
 from artefacts.process.file_locks import take_lock
 from contract import FeatureIssue
@@ -25,7 +25,16 @@ _UNREADABLE_HELP = "Files of workers' metrics that are damaged and left out"
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 _HOUR, _DAY = 3600.0, 86_400.0
+_LONGEST_REASON = 200
 _AGES = (60.0, 600.0, _HOUR, 6 * _HOUR, 12 * _HOUR, _DAY, 2 * _DAY, 3 * _DAY, 7 * _DAY, 30 * _DAY, 180 * _DAY)
+
+
+class LiveRuntime(NamedTuple):
+    """What a live model runs on, and why, if that is not ONNX."""
+
+    identity: dict[str, str]
+    runtime: str
+    reason: str
 
 
 class ServiceMetrics:
@@ -90,6 +99,12 @@ class ServiceMetrics:
             "contract_mismatch", "1 if the live feature registry no longer keeps what the contract promises", "livemax"
         )
         self._live = gauge("model_live", "1 for the model version that answers", "livemax", "version", "role")
+        self._runtime = gauge(
+            "model_runtime_info",
+            "1 for each live model, by what it runs on: onnx, or scikit-learn and why",
+            "livemax",
+            *("version", "role", "runtime", "reason"),
+        )
         self._challenger = counter(
             "challenger_rows", "Rows that the challenger should score, by what came of it", "outcome"
         )
@@ -107,6 +122,7 @@ class ServiceMetrics:
         # This one stays 0: `_EveryWorker` exposes the number.
         self._unreadable_files = Gauge(_UNREADABLE, _UNREADABLE_HELP, multiprocess_mode="livemax", registry=to)
         self._identities: tuple[dict[str, str], ...] = ()
+        self._runtimes: tuple[LiveRuntime, ...] = ()
         states = self._breaker, self._mismatch, self._switch_failing, self._log_waiting, self._log_failing
         self._states: dict[Gauge, float] = dict.fromkeys(states, 0)
         self._bind(model)
@@ -153,7 +169,7 @@ class ServiceMetrics:
         self._rows_ok.inc(rows)
 
     def row(self, status: str) -> None:
-        """Count one row with another status."""
+        """Count one row by its status."""
         self._rows.labels(self._model, status).inc()
 
     def issues(self, issues: Iterable[FeatureIssue]) -> None:
@@ -215,6 +231,14 @@ class ServiceMetrics:
         self._identities = champion, *others
         for identity in self._identities:
             self._of(identity).set(1)
+
+    def runtimes(self, *live: LiveRuntime) -> None:
+        """Set what the live models run on."""
+        for model, value in [(gone, 0) for gone in self._runtimes] + [(here, 1) for here in live]:
+            identity, reason = model.identity, model.reason[:_LONGEST_REASON]
+            labels = identity["name"], identity["version"], identity["role"], model.runtime, reason
+            self._runtime.labels(*labels).set(value)
+        self._runtimes = live
 
     def _of(self, identity: dict[str, str]) -> "Gauge":
         return self._live.labels(identity["name"], identity["version"], identity["role"])

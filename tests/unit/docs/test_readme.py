@@ -22,7 +22,7 @@ def test_the_curl_in_the_readme_is_a_request() -> None:
     body = re.search(r"curl -s http://127\.0\.0\.1:3000/predict .* -d '(.*)'", README)
     assert body
 
-    request = Bodies.of(contract()).requests["predict"].model_validate_json(body.group(1))
+    request = Bodies.of(contract()).requests.of_call["predict"].model_validate_json(body.group(1))
     assert not request.model_extra
 
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from contract.tasks import TaskKind
+from scoring.models.imported_model import ImportedModel
 from service.api.authentication import ApiKeys
 from service.api.endpoints import Serving
 from service.api.exchange import send_bytes
@@ -100,16 +102,28 @@ async def open_api(tmp_path: Path) -> AsyncIterator[OpenApi]:
             inputs = small_contract(policies=policies).inputs
             contract = contract_of(kind).model_copy(update={"inputs": inputs})
             store = FakeOnlineFeatures(contract, rows, gate=gate, failure=failure)
-            chosen = ServiceSettings.model_validate({"deadline_ms": 2500, **settings})
-            registry = CollectorRegistry()
-            metrics = ServiceMetrics("small_churn", registry)
-            cache = LastKnownGood(chosen.cache_rows, chosen.cache_max_age_seconds) if chosen.cache_rows else None
-            features = GuardedFeatures(store, chosen.deadline_ms / 1000, metrics, cache)
-            predictor = Predictor(store_model(tmp_path / "model", contract).load(), features, metrics)
-            serving = serving_of(predictor, chosen, metrics, ApiKeys.of(chosen.api_keys, chosen.api_keys_file))
-            app = HttpApi(bentoml_app, ServingSlot(serving))
-            client = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://service")
-            opened.push_async_callback(client.aclose)
-            return Api(client, store, serving, registry)
+            api = opened_api(store, store_model(tmp_path / "model", contract).load(), settings)
+            opened.push_async_callback(api.client.aclose)
+            return api
 
         yield open_api
+
+
+def opened_api(
+    store: FakeOnlineFeatures,
+    model: ImportedModel,
+    settings: Mapping[str, object],
+    clock: Callable[[], int] = time.time_ns,
+) -> Api:
+    """The API over a store and a model; its client has to be closed."""
+    chosen = ServiceSettings.model_validate({"deadline_ms": 2500, **settings})
+    registry = CollectorRegistry()
+    metrics = ServiceMetrics("small_churn", registry)
+    cache = LastKnownGood(chosen.cache_rows, chosen.cache_max_age_seconds) if chosen.cache_rows else None
+    features = GuardedFeatures(store, chosen.deadline_ms / 1000, metrics, cache)
+    predictor = Predictor(model, features, metrics)
+    serving = serving_of(predictor, chosen, metrics, ApiKeys.of(chosen.api_keys, chosen.api_keys_file))
+    serving = replace(serving, clock=clock)
+    app = HttpApi(bentoml_app, ServingSlot(serving))
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://service")
+    return Api(client, store, serving, registry)

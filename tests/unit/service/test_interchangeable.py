@@ -15,6 +15,7 @@ from contract import (
     ModelContract,
     MulticlassTask,
     RegressionTask,
+    RequestInput,
     outputs_of,
 )
 from contract.feature_union import FeatureUnion
@@ -132,3 +133,35 @@ async def test_a_champion_or_challenger_of_another_task_is_refused_by_name_and_t
 
     assert "small_churn:v3" == live()
     await running.close()
+
+
+def with_inputs(*request_inputs: RequestInput) -> ModelContract:
+    schema = SERVED.feature_schema.model_copy(update={"request_inputs": request_inputs})
+    return SERVED.model_copy(update={"feature_schema": schema})
+
+
+NEEDED = RequestInput(name="amount", dtype="float64", filled_by="request")
+OPTIONAL = RequestInput(name="amount", dtype="float64", filled_by="request", default=1.0)
+OTHER = RequestInput(name="amount", dtype="string", filled_by="request", default="1")
+REQUIRED = "request input 'amount' is required, and clients need not send it so far. Start the service anew to serve it"
+
+
+@pytest.mark.parametrize(
+    ("served", "other", "why", "why_beside"),
+    [
+        (with_inputs(NEEDED), with_inputs(NEEDED), "", ""),
+        (with_inputs(NEEDED), with_inputs(OPTIONAL), "", ""),
+        (with_inputs(), with_inputs(OPTIONAL), "", ""),
+        (with_inputs(), with_inputs(NEEDED), REQUIRED, REQUIRED),
+        (with_inputs(OPTIONAL), with_inputs(NEEDED), REQUIRED, REQUIRED),
+        (with_inputs(OPTIONAL), with_inputs(OTHER), "request input 'amount' is string, and float64", "request input"),
+        (with_inputs(NEEDED), with_inputs(), "request input 'amount' is not taken, and clients may send it", ""),
+    ],
+)
+def test_clients_never_have_to_send_more_than_before(
+    served: ModelContract, other: ModelContract, why: str, why_beside: str
+) -> None:
+    assert why_not_in_place(served, other).startswith(why)
+    assert bool(why) == bool(why_not_in_place(served, other))
+    assert why_not_in_place(served, other, beside=True).startswith(why_beside)
+    assert bool(why_beside) == bool(why_not_in_place(served, other, beside=True))

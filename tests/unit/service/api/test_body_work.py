@@ -136,14 +136,16 @@ def test_a_body_that_is_dear_to_parse_is_refused_at_the_price_of_a_right_one(kin
 )
 def test_a_request_of_very_many_lists_is_refused_before_they_are_made(call: str, body: bytes) -> None:
     with pytest.raises(InvalidRequestError, match="lists and objects"):
-        parse(BODIES.requests[call], body)
+        parse(BODIES.requests.of_call[call], body)
 
 
 @pytest.mark.parametrize("text", ["[" * 250, "{[" * 125, '\\"[' * 60, "\\\\" * 50 + "[" * 90, '[\\\\\\"{' * 30])
 def test_brackets_in_a_customers_id_are_not_counted(text: str) -> None:
     body = b'{"customer_ids":[%s]}' % b",".join([b'"%s"' % text.encode()] * 1000)
 
-    assert [json.loads(f'"{text}"')] * 1000 == parse(BODIES.requests["predict_batch"], body).model_dump()["keys"]
+    assert [json.loads(f'"{text}"')] * 1000 == parse(BODIES.requests.of_call["predict_batch"], body).model_dump()[
+        "keys"
+    ]
 
 
 def test_lists_and_objects_are_counted_exactly() -> None:

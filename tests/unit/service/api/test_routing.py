@@ -111,6 +111,7 @@ async def test_model_answers_with_the_live_contract(open_api: OpenApi) -> None:
         "contract": contract.model_dump(mode="json"),
         "challenger": None,
         "release": {"version": None, "commit": None, "bento": None, "image": None},
+        "runtime": {"name": "onnx", "reason": None},
     } == body
 
 

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry
 
-from service.telemetry.metrics import ServiceMetrics
+from service.telemetry.metrics import LiveRuntime, ServiceMetrics
 from tests.models.fakes import DAY, ORDERS_30D, SPEND
 from tests.unit.service.api.test_routing import live_customer
 from tests.unit.service.conftest import Api, OpenApi
@@ -96,3 +96,17 @@ def test_a_champion_of_another_name_has_series_of_its_own_and_takes_the_state_ov
     assert [0, None] == counted("model_live", version="1", role="champion")
     assert [1, None] == counted("model_live", version="2", role="challenger")
     assert [None, 1] == counted("model_live", version="7", role="champion")
+
+
+def test_what_a_live_model_runs_on_is_there_until_it_is_replaced() -> None:
+    metrics = ServiceMetrics("small_churn", CollectorRegistry())
+    first, second = ({"name": "small_churn", "version": version, "role": "champion"} for version in "12")
+
+    metrics.runtimes(LiveRuntime(first, "scikit-learn", "its trees split categories"))
+    metrics.runtimes(LiveRuntime(second, "onnx", ""))
+
+    named = 'model_service_model_runtime_info{model="small_churn"'
+    assert {
+        named + ',reason="its trees split categories",role="champion",runtime="scikit-learn",version="1"} 0.0',
+        named + ',reason="",role="champion",runtime="onnx",version="2"} 1.0',
+    } == {line for line in metrics.exposition().decode().splitlines() if line.startswith(named)}
