@@ -12,6 +12,7 @@ import pandas as pd
 
 from artefacts.addresses import Artefacts
 from contract import FeatureInput, FeatureSchema
+from contract.vocabulary import Category
 from scoring.evaluation import Floats, Labels
 from training.data.dataset import TrainingData, built_from
 from training.fit import Split, check_labels
@@ -116,7 +117,7 @@ def rows_of(splits: Splits) -> pd.DataFrame:
 
     Returns:
         `split`, the join keys, `event_timestamp`, `label` (as the task's metrics take it), and the model's inputs,
-        float32, in its order.
+        float32, in its order; categories as codes, see `vocabularies_of`.
     """
     parts = []
     for name, split in splits.by_name.items():
@@ -124,3 +125,8 @@ def rows_of(splits: Splits) -> pd.DataFrame:
         before.insert(0, SPLIT, name)
         parts.append(pd.concat([before.reset_index(drop=True), split.matrix], axis=1))
     return pd.concat(parts, ignore_index=True)
+
+
+def vocabularies_of(splits: Splits) -> dict[str, tuple[Category, ...]]:
+    """Input → the values of a category by code, for those who train elsewhere."""
+    return {given.name: tuple(given.vocabulary) for given in splits.inputs if given.vocabulary is not None}

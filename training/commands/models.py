@@ -1,5 +1,6 @@
 """Commands that train, move and import model versions."""
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,19 +79,25 @@ def retrain_command(force: bool) -> None:
 def rows(out: Path) -> None:
     """Write the rows of all splits, for a model that is trained elsewhere.
 
-    Columns: split, the join keys, event_timestamp, label, and the model's inputs in their order.
+    Columns: split, the join keys, event_timestamp, label, and the model's inputs in their order. A category is its
+    code; its values by code are beside, in <name>.vocabularies.json.
     """
     opened = _opened()
-    from training.splits import read_splits, rows_of
+    from training.splits import read_splits, rows_of, vocabularies_of
     from training.target import follow_champion, with_settings
     from training.use_case_folder import load_use_case
 
     settings = follow_champion(opened.client, opened.settings)
     case = with_settings(load_use_case(opened.artefacts.use_case), settings)
-    written = rows_of(read_splits(opened.artefacts, case, settings, fits=False))
+    splits = read_splits(opened.artefacts, case, settings, fits=False)
+    written, vocabularies = rows_of(splits), vocabularies_of(splits)
     out.parent.mkdir(parents=True, exist_ok=True)
     written.to_parquet(out, index=False)
     print(f"{len(written):,} rows are in {out}; train on those whose split is training, and score the others")
+    if vocabularies:
+        beside = out.with_suffix(".vocabularies.json")
+        beside.write_text(json.dumps(vocabularies, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"the values of {len(vocabularies)} categories by code are in {beside}")
 
 
 @COMMANDS.command("register-onnx")

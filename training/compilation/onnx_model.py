@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from skl2onnx import to_onnx
 from sklearn.pipeline import Pipeline
 
@@ -196,10 +197,19 @@ def difference_at_thresholds(
     unit: float = 1.0,
 ) -> tuple[int, float]:
     """Number of rows made at the model's own thresholds from these rows, and the largest difference on them."""
-    real = matrix.to_numpy(dtype=np.float32)
+    real = _without_nulls(matrix.to_numpy(dtype=np.float32), coded)
     real = real[np.isfinite(real).all(axis=1)]
     near = proof_rows(pipeline, real, coded=coded) if len(real) else real
     return _difference(pipeline, onnx_model, pd.DataFrame(near, columns=matrix.columns), task, coded, unit)
+
+
+def _without_nulls(rows: NDArray[np.float32], coded: CodedColumns) -> NDArray[np.float32]:
+    """The rows with the median in place of nulls that reach the model, because these have no threshold."""
+    filled = rows.copy()
+    for at in coded.kept:
+        there = np.isfinite(rows[:, at])
+        filled[~there, at] = np.median(rows[there, at]) if there.any() else 0.0
+    return filled
 
 
 def difference_on_planted(

@@ -25,13 +25,13 @@ def planted_rows(rows: Rows, coded: CodedColumns, seed: int = 0) -> Iterator[tup
         rows: real rows, (n, k), n ≥ 1.
 
     Yields:
-        The position of the input whose value is unseen or null, None for all other rows; and the changed rows.
+        The position of the input whose value was changed, None if it is several; and the changed rows.
     """
     random = np.random.default_rng(seed)
     for at, codes in coded.categories.items():
         every = rows[random.integers(len(rows), size=len(codes))].copy()
         every[:, at] = np.arange(len(codes))
-        yield None, every
+        yield at, every
     absent = [(at, UNSEEN_CODE) for at in sorted(coded.unseen)]
     absent += [(at, MISSING_CODE if at in coded.categories else np.nan) for at in sorted(coded.kept)]
     together = rows[random.integers(len(rows), size=_OF_EACH)].copy()

@@ -10,7 +10,7 @@ import skops.io
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
-from contract.vocabulary import UNSEEN_CODE
+from contract.vocabulary import MISSING_CODE, UNSEEN_CODE
 from scoring.agreement import spread_of
 from scoring.errors import ModelError
 from scoring.evaluation import Labels
@@ -57,16 +57,22 @@ def check_candidate(
             pipeline = made().fit(coded.frame(rows.to_numpy(dtype=np.float32), list(rows.columns)), of_rows)
     except Exception:  # whatever the estimator raises
         return
-    check_registrable(pipeline, rows, task, f"candidate {name!r}", coded)
+    check_registrable(pipeline, rows, task, f"candidate {name!r}", coded, saw_all=False)
 
 
 def check_registrable(
-    pipeline: Pipeline, rows: pd.DataFrame, task: PredictedTask, what: str, coded: CodedColumns = NUMBERS
+    pipeline: Pipeline,
+    rows: pd.DataFrame,
+    task: PredictedTask,
+    what: str,
+    coded: CodedColumns = NUMBERS,
+    saw_all: bool = True,
 ) -> tuple[str, ...]:
     """Check that a fitted pipeline can be registered and served.
 
     Args:
         rows, coded: as of `check_candidate`.
+        saw_all: it was fitted on all rows, so it must take each value of each category.
 
     Returns:
         Its types that are not on our list, for its contract.
@@ -82,7 +88,7 @@ def check_registrable(
         own.check_outputs([answered], len(rows))
     except ModelError as error:
         raise TrainingError(f"{what} cannot be served: {error}") from None
-    _check_planted(pipeline, rows, task, what, coded)
+    _check_planted(pipeline, rows, task, what, coded, saw_all)
     types = _types(pipeline, what)
     if library := booster_in(pipeline):
         try:
@@ -102,23 +108,31 @@ def check_registrable(
     return types
 
 
-def _check_planted(pipeline: Pipeline, rows: pd.DataFrame, task: PredictedTask, what: str, coded: CodedColumns) -> None:
-    """Check that the pipeline takes the nulls and unseen values that would reach it."""
+def _check_planted(
+    pipeline: Pipeline, rows: pd.DataFrame, task: PredictedTask, what: str, coded: CodedColumns, saw_all: bool
+) -> None:
+    """Check that the pipeline takes the nulls, the unseen values and the categories that would reach it."""
     names, own = list(rows.columns), task_model(task)
     for at, planted in planted_rows(rows.to_numpy(dtype=np.float32), coded):
-        if at is None:
+        if at is None or not (saw_all or _is_absent(planted[:, at])):
             continue
         try:
             own.answered_by(pipeline, coded.frame(planted, names))
         except Exception as error:  # whatever the estimator raises
             said = (str(error).splitlines() or [type(error).__name__])[0]
-            raise TrainingError(
-                f"{what} cannot be served: {_what_it_lacks(names[at], at, planted, coded)}: {said}"
-            ) from None
+            lacking = _what_it_lacks(names[at], planted[:, at])
+            raise TrainingError(f"{what} cannot be served: {lacking}: {said}") from None
 
 
-def _what_it_lacks(name: str, at: int, planted: NDArray[np.float32], coded: CodedColumns) -> str:
-    if at in coded.categories and planted[0, at] == UNSEEN_CODE:
+def _is_absent(values: NDArray[np.float32]) -> bool:
+    """True if they are null or unseen."""
+    return bool(np.isnan(values[0]) or ((values == values[0]).all() and values[0] in (MISSING_CODE, UNSEEN_CODE)))
+
+
+def _what_it_lacks(name: str, values: NDArray[np.float32]) -> str:
+    if not _is_absent(values):
+        return f"it does not take every value of {name!r} that its contract names; give its encoder handle_unknown"
+    if values[0] == UNSEEN_CODE:
         return (
             f"it takes no value of {name!r} that training did not see; give its encoder handle_unknown, "
             'or the feature the tag on_unseen: "use_default" or "refuse"'

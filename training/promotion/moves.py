@@ -4,6 +4,8 @@ The order is always: verify, store the model, append to the ledger, set the alia
 ledger entry leaves alias and pin unchanged.
 """
 
+import logging
+
 from mlflow.entities.model_registry import ModelVersion
 
 from artefacts.model_record import FILE_SHA256
@@ -17,6 +19,8 @@ from training.promotion.registry_moves import OpenedRegistry
 from training.target import refuse_other_setting
 from training.tracking import registry
 from training.tracking.registry import CHALLENGER, CHAMPION
+
+_LOG = logging.getLogger(__name__)
 
 
 def _begun(opened: OpenedRegistry) -> Chain:
@@ -43,6 +47,8 @@ def promote_trained(opened: OpenedRegistry, version: ModelVersion) -> Recorded:
     """
     chain = _begun(opened)
     servable = prepare(opened.client, version)
+    if servable.reason:
+        _LOG.warning(f"{servable}")
     metrics = servable.contract.metrics
     headline = servable.contract.headline
     judged = f"{headline.population}_{headline.metric}"

@@ -61,6 +61,8 @@ def retrain(opened: OpenedRegistry, force: bool = False) -> Recorded | None:
             return None
         chain = opened.settled()
         servable = prepare(opened.client, version)
+        if servable.reason:
+            print(servable)
         judgement = judge(opened.client, settings, servable)
         print(judgement)
         if judgement.objections:

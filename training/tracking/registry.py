@@ -31,6 +31,7 @@ from training.errors import ModelImportError, TrainingError
 from training.tracking.model_form import MLMODEL_FILE, REGISTERED_META, refuse_foreign_code
 from training.tracking.moved_artifacts import follow_moved_database
 from training.tracking.redirections import ignore_redirections, take_out_redirections
+from training.tracking.test_rows import refuse_other_codes
 
 _LOG = logging.getLogger(__name__)
 
@@ -216,6 +217,8 @@ def download(version: ModelVersion, folder: Path) -> RegisteredModel:
             raise ModelImportError(
                 f"{what}: {tag} is {found}, {version.tags.get(tag)} was registered; it was altered since"
             )
+    test_set = pd.read_parquet(test_file)
+    refuse_other_codes(test_set, contract.inputs, what)
     model_document = (model / model_file).read_bytes()
     return RegisteredModel(
         version=version,
@@ -223,7 +226,7 @@ def download(version: ModelVersion, folder: Path) -> RegisteredModel:
         model_document=model_document,
         contract=contract,
         contract_document=document,
-        test_set=pd.read_parquet(test_file),
+        test_set=test_set,
     )
 
 

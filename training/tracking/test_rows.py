@@ -1,15 +1,17 @@
 """The test rows beside a registered version: what the import, the gate and the champion's comparison score again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from contract import FeatureInput
 from contract.model_contract import EVERYONE
+from contract.vocabulary import MISSING_CODE
 from scoring.evaluation import Bools, Floats, Labels
-from training.errors import TrainingError
+from training.errors import ModelImportError, TrainingError
 from training.row_splits.split_rows import REQUESTED_AT
 
 LABEL = "label"
@@ -54,6 +56,25 @@ def scores_in(rows: pd.DataFrame, width: int | None) -> Floats:
         raise TrainingError(f"there is no column {missing[0]!r}; expected are {', '.join(names)}")
     scores: Floats = rows[names].to_numpy(dtype=np.float64)
     return scores[:, 0] if width is None else scores
+
+
+def refuse_other_codes(rows: pd.DataFrame, inputs: Sequence[FeatureInput], what: str) -> None:
+    """Refuse test rows with codes that the contract's vocabularies do not have.
+
+    Args:
+        what: the version, for the message.
+
+    Raises:
+        ModelImportError: names the input.
+    """
+    for given in inputs:
+        if given.codes is None or given.name not in rows:
+            continue
+        if not rows[given.name].isin(np.arange(MISSING_CODE, len(given.codes))).all():
+            raise ModelImportError(
+                f"{what}: its test rows have codes of {given.name!r} that are not in the contract's vocabulary of "
+                f"{len(given.codes)} values; train it again"
+            )
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from training.errors import TrainingError
-from training.tracking.test_rows import JudgedRows
+from tests.models.mixed_model import STORE, mixed_inputs, mixed_rows
+from training.errors import ModelImportError, TrainingError
+from training.tracking.test_rows import JudgedRows, refuse_other_codes
 from training.tracking.test_rows import test_rows as written
 
 ROWS = pd.DataFrame({"visits__days": [1.0, 2.0, 3.0]}, dtype=np.float32)
@@ -45,3 +46,14 @@ def test_rows_of_version_1_are_read() -> None:
 def test_rows_without_labels_are_refused_by_the_column() -> None:
     with pytest.raises(TrainingError, match="its test rows lack the column label"):
         JudgedRows.of(ROWS.assign(event_timestamp=AT))
+
+
+def test_codes_that_the_vocabulary_does_not_have_are_refused_by_the_input() -> None:
+    rows, inputs = mixed_rows("binary", 1)[0], mixed_inputs()
+    refuse_other_codes(rows, inputs, "version 3")
+    rows.loc[4, STORE] = 4
+
+    with pytest.raises(
+        ModelImportError, match=f"version 3: its test rows have codes of '{STORE}' that .* of 4 values; train it again"
+    ):
+        refuse_other_codes(rows, inputs, "version 3")

@@ -45,7 +45,7 @@ from tests.models.mixed_model import (
     mixed_rows,
 )
 from training.compilation.onnx_model import MAX_DIFFERENCE, OnnxComparison, compare, compile_to_onnx
-from training.compilation.preflight import check_candidate
+from training.compilation.preflight import check_candidate, check_registrable
 from training.errors import ModelImportError, TrainingError
 
 KINDS: list[TaskKind] = ["binary", "multiclass", "regression"]
@@ -341,3 +341,16 @@ def test_numbers_by_name_in_another_order_are_compiled() -> None:
     found = compare(pipeline, compile_to_onnx(pipeline, 3, task), matrix, task)
 
     assert found.equal, str(found)
+
+
+def test_a_value_that_the_contract_names_and_the_rows_lack_is_refused_before_it_is_asked_for() -> None:
+    known = {"on_unseen": "use_default"}
+    coded = CodedColumns.of(mixed_inputs(plan=known, region=known, store=known))
+    matrix, labels = mixed_rows("binary", 1)
+    matrix[REGION] = matrix[REGION].replace(UNSEEN_CODE, 0)
+    without = matrix.replace({STORE: {3: 0}})
+    pipeline = make_pipeline(columns(OneHotEncoder(sparse_output=False)), linear("binary"))
+    pipeline.fit(coded.frame(without.to_numpy(), NAMES), labels)
+
+    with pytest.raises(TrainingError, match=f"not take every value of '{STORE}' that its contract names"):
+        check_registrable(pipeline, without, contract_of("binary").task, "model 'x'", coded)
