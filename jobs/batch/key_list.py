@@ -80,6 +80,8 @@ def read_key_list(path: Path, contract: ModelContract, resolver: Resolver) -> Ke
         schema=pa.schema(key_fields(contract)),
     )
     columns = {name: table[name].to_pylist() for name in table.column_names if name not in names}
+    if path.suffix == ".csv":  # an empty cell gives no value, of a category either
+        columns = {name: [None if value == "" else value for value in values] for name, values in columns.items()}
     values = {given.name: columns.pop(given.name) for given in asked if given.name in columns}
     every = KeyList(
         keys,
