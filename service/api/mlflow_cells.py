@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import FeatureInput
-from contract.vocabulary import MISSING_CODE, MISSING_TEXT, UNSEEN_CODE, UNSEEN_TEXT
+from contract.vocabulary import MISSING_CODE, MISSING_TEXT, UNSEEN_CODE, UNSEEN_TEXT, Vocabulary
 from service.errors import InvalidRequestError
 
 _NOT_FINITE = "must be a finite number within the range of float32"
@@ -40,7 +40,7 @@ class CellReader:
     def __init__(self, names: Sequence[str], inputs: Iterable[FeatureInput] = ()) -> None:
         self._names = list(names)
         inputs = list(inputs)
-        self._categories = [(names.index(i.name), _Category(i)) for i in inputs if i.codes is not None]
+        self._categories = [(names.index(i.name), _Category(i, i.codes)) for i in inputs if i.codes is not None]
         self.texts = frozenset(i.name for i in inputs if i.codes is not None)
         self.nullable = frozenset(i.name for i in inputs if i.on_missing == "keep")
         self._keeps = np.array([name in self.nullable for name in names])
@@ -95,14 +95,14 @@ class CellReader:
 class _Category:
     """The texts of one input. What a pipeline gets for unseen and missing values is a text too."""
 
-    def __init__(self, given: FeatureInput) -> None:
+    def __init__(self, given: FeatureInput, vocabulary: Vocabulary) -> None:
         self._codes = {str(value): float(code) for code, value in enumerate(given.vocabulary or ())}
         self._null = MISSING_CODE if given.on_missing == "keep" else None
         if self._null is not None:
             self._codes[MISSING_TEXT] = self._null
         self._unseen: float | None = UNSEEN_CODE
         if given.on_unseen == "use_default":
-            self._unseen = self._null if given.default is None else self._codes[str(given.default)]
+            self._unseen = self._null if given.default is None else vocabulary.code(given.default)
         elif given.on_unseen == "refuse":
             self._unseen = None
         if self._unseen is not None:
