@@ -53,6 +53,8 @@ def _start(url_file: Path, folder: Path) -> str:
             *("--port", str(port)),
             *("--dir", str(folder)),
             *("--save", "60 1"),
+            # As Redis' own default; Valkey's is 512. An HMGET searches a longer list once for each field.
+            *("--hash-max-listpack-entries", "128"),
             *("--logfile", str(log)),
             *("--pidfile", str(folder / "valkey.pid")),
             *("--daemonize", "yes"),

@@ -73,8 +73,9 @@ class Categories:
 
     def fill(self, values: NDArray[np.float64], fields: Fields) -> None:
         """See `StoredInputs.fill`."""
-        codes = [looked_up(memo, fields[position]) for position, memo in self._memos]
-        values[:, self._columns] = np.array(codes, dtype=np.float64).T
+        flat = [code for position, memo in self._memos for code in looked_up(memo, fields[position])]
+        codes = np.array(flat, dtype=np.float64)
+        values[:, self._columns] = codes.reshape(len(self._memos), len(values)).T
 
     def readings(self) -> Iterator[Reading]:
         """See `StoredInputs.readings`."""
