@@ -135,7 +135,10 @@ def _broken(view: Any, promised: set[str]) -> list[str]:
     except SystemExit:
         runs = False
     if not runs:
-        return [f"{name}: its source does not run by itself; import what it needs inside the function"]
+        return [
+            f"{name}: its source does not run by itself; import what it needs inside the function, and write no quotes "
+            "or parentheses into comments of its decorator, which Feast takes for code"
+        ]
     return []
 
 

@@ -192,7 +192,7 @@ def household_recency(inputs: dict[str, Any]) -> dict[str, Any]:
     schema=[
         Field(name="coupon_offered", dtype=Float64),
         Field(name="coupon_over_usual_spend", dtype=Float64),  # coupon ÷ money of 28 days; the coupon without money
-        Field(name="days_since_department", dtype=Float64),  # 84, the window's length, if it is longer ago
+        Field(name="days_since_department", dtype=Float64),  # 84, the length of the window, if it is longer ago
     ],
     mode="python",
 )
