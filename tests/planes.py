@@ -24,7 +24,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import uvicorn
 
-from artefacts.addresses import PROJECT_ROOT, Artefacts
+from artefacts.addresses import Artefacts
 from jobs.batch.score_batch import BatchRequest, score_batch
 from jobs.batch.score_batch_spark import score_batch_on_spark
 from jobs.feature_store import apply
@@ -85,7 +85,7 @@ class World:
 def over_http(world: World, model: ImportedModel, ids: list[str], overrides: Mapping[str, float], at: datetime) -> Rows:
     """`POST /predict_batch`, and `POST /predict` for customers with overrides."""
     found: Rows = {}
-    with _serving(world, model, at) as url:
+    with serving(world.artefacts, model, at) as url:
         plain = [customer for customer in ids if customer not in overrides]
         for start in range(0, len(plain), 1000):
             answer = call(url, "POST", "/predict_batch", {"customer_ids": plain[start : start + 1000]})
@@ -99,12 +99,13 @@ def over_http(world: World, model: ImportedModel, ids: list[str], overrides: Map
 
 
 @contextmanager
-def _serving(world: World, model: ImportedModel, at: datetime) -> Iterator[str]:
-    feast = open_feast(PROJECT_ROOT / "feature_repo", world.artefacts, model.contract, stall_seconds=30)
-    settings, metrics = ServiceSettings(), _metrics()
-    serving = serving_of(Predictor(model, feast.features, metrics), settings, metrics, ApiKeys.of("", ""))
+def serving(artefacts: Artefacts, model: ImportedModel, at: datetime) -> Iterator[str]:
+    """A server whose clock stands still; gives its URL."""
+    feast = open_feast(artefacts.feature_repo, artefacts, model.contract, stall_seconds=30)
+    settings, metrics = ServiceSettings(), _metrics(model.contract.model_name)
+    made = serving_of(Predictor(model, feast.features, metrics), settings, metrics, ApiKeys.of("", ""))
     slot = ServingSlot()
-    slot.serving = replace(serving, clock=lambda: int(at.timestamp()) * 1_000_000_000)
+    slot.serving = replace(made, clock=lambda: int(at.timestamp()) * 1_000_000_000)
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(HttpApi(_nothing, slot), port=port, log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run)
@@ -119,8 +120,8 @@ def _serving(world: World, model: ImportedModel, at: datetime) -> Iterator[str]:
 
 
 @functools.cache
-def _metrics() -> ServiceMetrics:
-    return ServiceMetrics("test_churn")  # registers itself, which a process can do once
+def _metrics(model: str) -> ServiceMetrics:
+    return ServiceMetrics(model)  # registers itself, which a process can do once
 
 
 async def _nothing(*_: object) -> None:
