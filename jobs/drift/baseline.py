@@ -5,8 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from artefacts.process.command_line import parse_utc
-from contract import ModelContract
+from contract import FeatureInput, ModelContract
+from contract.category_counts import CategoryCounts
 from contract.histogram import Histogram
 from contract.inputs import COUNTED_AT
 from jobs.drift.class_counts import Counts
@@ -76,6 +80,11 @@ class Baseline:
     what: str
     rows: int
     oldest: float | None
+
+
+def counts_of(values: NDArray[np.float64], given: FeatureInput) -> Counts:
+    """Counts of n values of an input, of a category its codes."""
+    return Histogram.of(values) if given.vocabulary is None else CategoryCounts.of(values, len(given.vocabulary))
 
 
 def trained_baseline(contract: ModelContract, age_feature: str) -> Baseline:

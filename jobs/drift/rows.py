@@ -12,8 +12,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from contract import ContractError, FeatureState, ModelContract
+from contract.vocabulary import UNSEEN_CODE
 from jobs.drift.score_columns import score_columns
 from jobs.inference_log.reading import LoggedRows, LogReading, Opener, logged_keys, refuse_other_contract
+from jobs.offline_store.key_tables import key_hashes
 from scoring.errors import ModelError
 from scoring.models.imported_model import ImportedModel
 from scoring.models.other_inputs import by_inputs_of, seen_by
@@ -28,7 +30,7 @@ class LatestRows:
     """The latest row of each of at most `MOST_ENTITIES` entities that were known online.
 
     contract: of the model to compare, with k inputs and m columns of scores.
-    values: float64 (n, k), NaN where a default stood in.
+    values: float64 (n, k), codes of categories; NaN where a default stood in for a missing or stale value.
     scores: float64 (n, m), NaN where the row was not scored.
     """
 
@@ -50,12 +52,13 @@ class LatestRows:
         """
         rows = rows.take(np.flatnonzero(rows.known & ~(rows.states == FeatureState.OVERRIDDEN).any(axis=1)))
         values = np.where(rows.defaulted, np.nan, rows.inputs.astype(np.float64))
+        values[rows.defaulted & (rows.states == FeatureState.UNSEEN)] = UNSEEN_CODE
         outputs = rows.outputs
         if by.tag != to.tag:
             values, outputs = _seen_by(to, by, values, rows.scored)
         made = [column.values(outputs) for column in self._scores.values()]
         scores = np.where(rows.scored[:, None], np.stack(made, axis=1), np.nan)
-        identities = np.append(self.identities, pd.util.hash_array(rows.keys.to_numpy(zero_copy_only=False)))
+        identities = np.append(self.identities, key_hashes(rows.keys))
         times = np.append(self.times, rows.as_of_us)
         values = np.concatenate([self.values.reshape(-1, values.shape[1]), values])
         scores = np.concatenate([self.scores.reshape(-1, scores.shape[1]), scores])

@@ -13,8 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from contract import ModelContract
-from contract.histogram import Histogram
-from jobs.drift.baseline import Baseline, BaselineChoice, trained_baseline
+from jobs.drift.baseline import Baseline, BaselineChoice, counts_of, trained_baseline
 from jobs.drift.page import drift_page, metrics_of
 from jobs.drift.rows import DriftLog, LatestRows
 from jobs.drift.score_columns import score_columns
@@ -245,7 +244,9 @@ def _compared(version: _VersionRows, watch: DriftWatch, models: int) -> tuple[di
         "page": f"drift-{contract.model_version}.html",
     }
     counts = {name: counted.count(values_of(live, name, scores)) for name, counted in baseline.counts.items()}
-    return told, drift_page(told, baseline.counts, counts)
+    return told, drift_page(
+        told, baseline.counts, counts, {of.name: of.vocabulary for of in contract.inputs if of.vocabulary}
+    )
 
 
 def _logged_baseline(version: _VersionRows, window: tuple[datetime, datetime], watch: DriftWatch) -> Baseline:
@@ -263,7 +264,7 @@ def _logged_baseline(version: _VersionRows, window: tuple[datetime, datetime], w
     ages = rows[age_feature].to_numpy() if age_feature in rows else np.empty(0)
     ages = ages[np.isfinite(ages)]
     scores = score_columns(contract)
-    counted = {name: Histogram.of(rows[name].to_numpy()) for name in contract.feature_names}
+    counted = {given.name: counts_of(rows[given.name].to_numpy(), given) for given in contract.inputs}
     return Baseline(
         counts=counted | {name: column.counted(values_of(rows, name, scores)) for name, column in scores.items()},
         what=what,

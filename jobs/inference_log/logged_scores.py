@@ -65,14 +65,15 @@ class LoggedScores:
         it. If a client repeated a request id, the first row counts. The table `reused` has the rows (`request_id`,
         `row`) whose request id was used for different keys; `scores` has none of them. Columns of `scores`:
         - `request_id`, `row`, `as_of`, `model_tag`, `model_version`, `role`, `answered`, as they are logged
-        - `key`: the entity key, or its pseudonym
+        - `key`: the entity key or its pseudonym, as text; of several join keys a list of them, VARCHAR[]
         - `score`: the first output, the probability or value (DOUBLE) or the probabilities (DOUBLE[]); null if the row
           was not scored
         - `answer`: the last output, the decision (BOOLEAN), the class (VARCHAR) or the value (DOUBLE)
         - `population_<name>` (BOOLEAN) for each of `populations`; null where the model lacks the feature, does not
           have the population, or did not know the value
     task: of the models, as the columns of their outputs tell; binary for a log without rows.
-    key_name: the log's column of the entity key; empty for a log without rows.
+    keys: the log's columns of the join keys, of their types, or text where rows have pseudonyms; none for a log
+        without rows.
     populations: names of the populations of any model, without `all`.
     contracts: model tag → contract, without models that cannot be opened.
     problems: one line for each model that cannot be opened, or whose rows have other outputs than those before.
@@ -80,7 +81,7 @@ class LoggedScores:
 
     connection: duckdb.DuckDBPyConnection
     task: TaskKind = "binary"
-    key_name: str = ""
+    keys: list[pa.Field] = field(default_factory=list)
     populations: list[str] = field(default_factory=list)
     contracts: dict[str, ModelContract] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -151,15 +152,19 @@ def _load(scores: LoggedScores, reading: LogReading, populations: Populations | 
     refused = set[str]()
     opened = cache(opened)
     for tag, table in reading.chunks():
-        own = [*keys_of(table.schema), *outputs_of_log(table.schema)]
+        keys = keys_of(table.schema)
+        own = [*(pa.field(key.name, pa.string()) for key in keys), *outputs_of_log(table.schema)]
         if columns is None:
-            columns, scores.key_name, scores.task = own, own[0].name, _TASKS[own[-1].type]
-            _make_table(connection, outputs_of_log(table.schema))
+            columns, scores.keys, scores.task = own, keys, _TASKS[own[-1].type]
+            _make_table(connection, len(keys), outputs_of_log(table.schema))
         if own != columns:
             refused.add(tag)
             problem = f"rows of model {tag} have {_named(own)}, the rows before them {_named(columns)}"
             scores.problems += [problem] if problem not in scores.problems else []
             continue
+        scores.keys = [
+            one if one == other else one.with_type(pa.string()) for one, other in zip(scores.keys, keys, strict=True)
+        ]
         members = dict[str, pa.Array]()
         if populations and tag not in refused:
             try:
@@ -176,7 +181,7 @@ def _load(scores: LoggedScores, reading: LogReading, populations: Populations | 
                 scores.populations.append(name)
         chunk = {
             **{name: table[name] for name in _OF_EVERY_LOG},
-            "key": table[own[0].name],
+            "key": _keys(table, keys),
             "score": table[outputs_of_log(table.schema)[0].name],
             "answer": table[own[-1].name],
             **{population_column(name): rows for name, rows in members.items()},
@@ -185,7 +190,7 @@ def _load(scores: LoggedScores, reading: LogReading, populations: Populations | 
         connection.execute("INSERT INTO logged BY NAME FROM chunk")
         connection.unregister("chunk")
     if columns is None:
-        _make_table(connection, [pa.field("score", pa.float64()), pa.field("answer", pa.bool_())])
+        _make_table(connection, 1, [pa.field("score", pa.float64()), pa.field("answer", pa.bool_())])
     connection.execute(
         "CREATE TABLE reused AS SELECT request_id, row FROM logged GROUP BY request_id, row HAVING min(key) <> max(key)"
     )
@@ -196,12 +201,22 @@ def _load(scores: LoggedScores, reading: LogReading, populations: Populations | 
     connection.execute("DROP TABLE logged")
 
 
-def _make_table(connection: duckdb.DuckDBPyConnection, outputs: Sequence[pa.Field]) -> None:
+def _keys(table: pa.Table, keys: Sequence[pa.Field]) -> pa.Array:
+    """The column `key` of the rows of a log."""
+    columns = [table[key.name].combine_chunks().cast(pa.string()) for key in keys]
+    if len(columns) == 1:
+        return columns[0]
+    flat = pa.array(np.column_stack([column.to_numpy(zero_copy_only=False) for column in columns]).ravel(), pa.string())
+    ends = np.arange(len(table) + 1, dtype=np.int32) * np.int32(len(columns))
+    return pa.ListArray.from_arrays(pa.array(ends), flat)
+
+
+def _make_table(connection: duckdb.DuckDBPyConnection, keys: int, outputs: Sequence[pa.Field]) -> None:
     """Make the empty table `logged` for rows with these outputs."""
     empty = pa.schema(
         [
             *(FIXED_COLUMNS.field(name) for name in _OF_EVERY_LOG),
-            pa.field("key", pa.string()),
+            pa.field("key", pa.string() if keys == 1 else pa.list_(pa.string())),
             pa.field("score", outputs[0].type),
             pa.field("answer", outputs[-1].type),
         ]

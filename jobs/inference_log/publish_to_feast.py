@@ -2,7 +2,7 @@
 
 import copy
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from artefacts.addresses import Artefacts
 from artefacts.log_rows import COMPLETE_SUFFIX, STATES, log_files
-from contract import FeatureState, ModelContract
+from contract import FeatureInput, FeatureState, ModelContract
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
-from jobs.inference_log.reading import explain_nothing_found, logged_keys, refuse_other_contract
+from jobs.inference_log.reading import explain_nothing_found, given_values, logged_keys, refuse_other_contract
 from jobs.times import format_range
 from scoring.errors import ModelError
 from scoring.inference_log import read_log
@@ -110,7 +110,9 @@ def _publish(store: "FeatureStore", contract: ModelContract, served: pa.Table, n
 def feast_rows(served: pa.Table, contract: ModelContract, schema: pa.Schema) -> pa.Table:
     """Rows of the log in the form in which Feast logs served features.
 
-    A value is null if the model did not see it from the store, because a default or an override stood in.
+    A value is null if the model did not see it from the store, because a default or an override stood in, or if it is
+    a category that the model does not know. Values have the feature's type: texts of categories, and times to the
+    precision of the float32 that their age has.
 
     Args:
         served: n rows of one model, all with inputs.
@@ -120,14 +122,14 @@ def feast_rows(served: pa.Table, contract: ModelContract, schema: pa.Schema) -> 
     values = _matrix(served["inputs"], n, k)
     defaulted = _matrix(served["defaulted"], n, k)
     states = _matrix(pc.index_in(pc.list_flatten(served["states"]), STATES), n, k)
-    seen = ~defaulted & (states != FeatureState.OVERRIDDEN)
+    seen = ~defaulted & (states != FeatureState.OVERRIDDEN) & (states != FeatureState.MISSING)
     event_us = pc.list_flatten(served["event_timestamps"]).cast(pa.int64())
     has_row = _matrix(event_us.is_valid(), n, k)
     # Feast logs event times in whole seconds.
     seconds, in_seconds = _matrix(event_us.fill_null(0), n, k) // 1_000_000, pa.timestamp("s", tz="UTC")
     statuses = np.select(
         [
-            states == FeatureState.OVERRIDDEN,
+            (states == FeatureState.OVERRIDDEN) | (states == FeatureState.UNSEEN),
             states == FeatureState.STALE,
             (states == FeatureState.MISSING) & has_row,
             states == FeatureState.MISSING,
@@ -135,22 +137,61 @@ def feast_rows(served: pa.Table, contract: ModelContract, schema: pa.Schema) -> 
         [_INVALID, _OUTSIDE_MAX_AGE, _NULL_VALUE, _NOT_FOUND],
         _PRESENT,
     )
-    as_of = served["as_of"]
+    as_of, keys = served["as_of"], logged_keys(served, contract)
     made: dict[str, pa.Array | pa.ChunkedArray] = {
-        contract.join_key: logged_keys(served, contract),
+        **{name: keys[name] for name in keys.column_names},
         "__log_timestamp": as_of,
         "__log_date": as_of.cast(pa.date32()),
         "__request_id": served["request_id"],
     }
-    made |= {given.name: as_of.cast(pa.int64()) for given in contract.feature_schema.request_inputs}
-    for column, name in enumerate(contract.feature_names):
-        made[name] = pa.array(values[:, column].astype(np.float64), mask=~seen[:, column])
+    asked = given_values(served, contract)
+    made |= {name: pa.array(given) for name, given in asked.items()}
+    made |= {
+        given.name: as_of.cast(pa.int64())
+        for given in contract.feature_schema.request_inputs
+        if given.filled_by == "request_time_unix_us"
+    }
+    as_of_seconds = as_of.combine_chunks().cast(pa.int64()).to_numpy() / 1e6
+    for name, columns in _by_reference(contract).items():
+        column = columns[0]
+        made[name] = _stored(values, seen, contract.inputs, columns, as_of_seconds)
         made[f"{name}__timestamp"] = pa.array(seconds[:, column], mask=~has_row[:, column]).cast(in_seconds)
         made[f"{name}__status"] = pa.array(statuses[:, column])
     return pa.table(
         [made[field.name].cast(field.type) if field.name in made else pa.nulls(n, field.type) for field in schema],
         schema=schema,
     )
+
+
+def _by_reference(contract: ModelContract) -> dict[str, list[int]]:
+    """Feature reference → columns of its inputs, several for an array."""
+    found: dict[str, list[int]] = {}
+    for column, given in enumerate(contract.inputs):
+        found.setdefault(given.reference, []).append(column)
+    return found
+
+
+def _stored(
+    values: NDArray[np.float32],
+    seen: NDArray[np.bool_],
+    inputs: Sequence[FeatureInput],
+    columns: Sequence[int],
+    as_of: NDArray[np.float64],
+) -> pa.Array:
+    """The values of one feature as the store has them, n of them."""
+    first = columns[0]
+    given, there = inputs[first], np.logical_and.reduce(seen[:, columns], axis=1)
+    if given.element is not None:
+        rows = values[:, sorted(columns, key=lambda column: inputs[column].element or 0)].astype(np.float64)
+        return pa.array([row.tolist() if held else None for row, held in zip(rows, there.tolist(), strict=True)])
+    if given.vocabulary is not None:
+        known = there & (values[:, first] >= 0)
+        codes = pa.array(np.where(known, values[:, first], 0).astype(np.int64), mask=~known)
+        return pa.array(given.vocabulary).take(codes)
+    if given.kind == "age":
+        unix = np.round(as_of - values[:, first])
+        return pa.array(np.where(there, unix, 0).astype(np.int64), mask=~there).cast(pa.timestamp("s", tz="UTC"))
+    return pa.array(values[:, first].astype(np.float64), mask=~there)
 
 
 def _matrix(cells: pa.ChunkedArray, rows: int, columns: int) -> NDArray[Any]:

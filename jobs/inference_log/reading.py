@@ -1,19 +1,22 @@
 """Reads rows of the inference log for jobs: of a time range, by model, in chunks of bounded size."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from artefacts.log_rows import FIXED_COLUMNS, STATES, TIMESTAMP, log_files
-from artefacts.output_columns import read_outputs
-from contract import ContractError, FeatureState, ModelContract
+from artefacts.log_rows import FIXED_COLUMNS, REQUEST_INPUTS, STATES, TIMESTAMP, log_files
+from artefacts.output_columns import key_fields, read_outputs
+from contract import ContractError, FeatureState, ModelContract, OverrideError
+from contract.request_values import asked_of, checked_inputs
 from scoring.errors import ModelError
 from scoring.inference_log import read_log
 from scoring.models.imported_model import ImportedModel
@@ -32,16 +35,16 @@ class LoggedRows:
     """n rows that one model answered, with k inputs.
 
     table: as logged.
-    keys: string (n,), as in the offline store.
+    keys: a column per join key, as in the offline store.
     as_of_us: int64 (n,).
     known: bool (n,), the key was known online. Other rows have no inputs: NaN or False in the arrays below.
-    inputs, states, defaulted, event_us: (n, k).
+    inputs, states, defaulted, event_us: (n, k). An input is NaN for a kept null of a number.
     scored: bool (n,), the row has outputs.
     outputs: as in `scoring.task_outputs.Outputs`; NaN, false or −1 where the row was not scored.
     """
 
     table: pa.Table
-    keys: pa.Array
+    keys: pa.Table
     as_of_us: NDArray[np.int64]
     known: NDArray[np.bool_]
     inputs: NDArray[np.float32]
@@ -53,7 +56,7 @@ class LoggedRows:
     outputs: Outputs
 
     @classmethod
-    def of(cls, table: pa.Table, keys: pa.Array, contract: ModelContract) -> "LoggedRows":
+    def of(cls, table: pa.Table, keys: pa.Table, contract: ModelContract) -> "LoggedRows":
         """Unpack rows of the log.
 
         Raises:
@@ -127,17 +130,39 @@ def refuse_other_contract(table: pa.Table, model: ImportedModel) -> None:
         raise ModelError(f"model {model.tag} has another contract than the rows were logged with")
 
 
-def logged_keys(table: pa.Table, contract: ModelContract) -> pa.Array:
-    """The keys of n rows, as they are logged; string (n,).
+def logged_keys(table: pa.Table, contract: ModelContract) -> pa.Table:
+    """The keys of n rows, as they are logged: a column per join key, of its type, or text if it is a pseudonym.
 
     Raises:
         ModelError: the rows have another key than the contract.
     """
-    if contract.join_key not in table.column_names:
-        raise ModelError(
-            f"the rows have no column {contract.join_key!r}, the contract's join key; {_columns_between(table)}"
-        )
-    return table[contract.join_key].combine_chunks()
+    columns = {}
+    for key in key_fields(contract):
+        if key.name not in table.column_names:
+            raise ModelError(
+                f"the rows have no column {key.name!r}, the contract's join key; {_columns_between(table)}"
+            )
+        columns[key.name] = table[key.name].combine_chunks()
+    return pa.table(columns)
+
+
+def given_values(table: pa.Table, contract: ModelContract) -> dict[str, list[Any]]:
+    """The values that the requests of n rows gave for on-demand views: request input → n values.
+
+    Raises:
+        ModelError: the rows do not have the values that the contract asks for; the message names none of them.
+    """
+    asked = asked_of(contract.feature_schema.request_inputs)
+    if not asked:
+        return {}
+    if REQUEST_INPUTS not in table.column_names:
+        raise ModelError(f"the rows have no column {REQUEST_INPUTS!r}, and the contract takes values of requests")
+    try:
+        rows = [checked_inputs(json.loads(text or "{}"), asked) for text in table[REQUEST_INPUTS].to_pylist()]
+    except (ValueError, OverrideError) as error:
+        what = f"{error.field} {error}" if isinstance(error, OverrideError) else "they are no JSON"
+        raise ModelError(f"the requests' values are not what the contract asks for: {what}") from None
+    return {request_input.name: [row[request_input.name] for row in rows] for request_input in asked}
 
 
 def logged_outputs(table: pa.Table, contract: ModelContract) -> Outputs:
@@ -153,7 +178,7 @@ def logged_outputs(table: pa.Table, contract: ModelContract) -> Outputs:
 
 
 def _columns_between(table: pa.Table) -> str:
-    own = [name for name in table.column_names if name not in FIXED_COLUMNS.names]
+    own = [name for name in table.column_names if name not in (*FIXED_COLUMNS.names, REQUEST_INPUTS)]
     return f"their keys and outputs are {', '.join(own)}"
 
 
@@ -199,11 +224,11 @@ class LogReading:
         for (tag, _), tables in waiting.items():
             yield tag, pa.concat_tables(tables).combine_chunks()
 
-    def keys(self, join_key: str) -> set[str]:
-        """All keys of the rows, as they are logged."""
+    def texts_of(self, join_key: str) -> set[str]:
+        """All texts that the rows have for a join key: text keys and pseudonyms."""
         found: set[str] = set()
         for table in self._tables():
-            if join_key in table.column_names:
+            if join_key in table.column_names and pa.types.is_string(table[join_key].type):
                 found.update(pc.unique(table[join_key]).to_pylist())
         return found
 

@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from artefacts.log_rows import keys_of, log_files
+from artefacts.log_rows import REQUEST_INPUTS, keys_of, log_files
 from artefacts.process.printable import printable
 from artefacts.process.tables import table_lines
 from contract import FeatureInput, ModelContract, MulticlassTask
 from jobs.errors import ArgumentError, JobError
 from jobs.inference_log.answer_words import answer_words
+from jobs.inference_log.input_values import in_words, told
 from jobs.inference_log.reading import explain_nothing_found, logged_outputs
 from scoring.agreement import reproduced, same_answers
 from scoring.errors import ModelError
@@ -103,6 +104,8 @@ def _describe(row: pa.Table) -> Iterator[str]:
     yield f"model       {logged['model_name']} version {logged['model_version']}, {logged['role']}, {answered}"
     yield f"tag         {logged['model_tag']}"
     yield f"contract    {logged['contract_sha256']}"
+    if logged.get(REQUEST_INPUTS) is not None:
+        yield f"inputs      {logged[REQUEST_INPUTS]}"
     cached = "" if logged["cached_seconds"] is None else f", features read {logged['cached_seconds']:.1f} s before"
     yield f"status      {logged['status']}{cached}"
     if logged["inputs"] is None:
@@ -119,7 +122,7 @@ def _describe(row: pa.Table) -> Iterator[str]:
     if scored:
         yield from words.lines(outputs, again)
     yield ""
-    yield from _inputs(logged, contract, _explained(model, vector, outputs))
+    yield from _inputs(logged, vector, contract, _explained(model, vector, outputs))
     if scored and not reproduced(outputs, again, contract)[0]:
         raise NotReproducedError(f"model {model.tag} {words.unlike(outputs, again)}")
     if scored and not same_answers(outputs, task.of(outputs[0]), contract)[0]:
@@ -151,7 +154,9 @@ def _explained(model: ImportedModel, vector: NDArray[np.float32], logged: Output
         return str(error)
 
 
-def _inputs(logged: dict[str, Any], contract: ModelContract, explained: Explanation | str) -> Iterator[str]:
+def _inputs(
+    logged: dict[str, Any], vector: NDArray[np.float32], contract: ModelContract, explained: Explanation | str
+) -> Iterator[str]:
     ttl = {view.name: view.ttl_seconds for view in contract.feature_schema.views}
     cells = [("input", "value", "contribution", "state", "used", "event time", "age", "policy")]
     for column, feature in enumerate(contract.inputs):
@@ -161,10 +166,10 @@ def _inputs(logged: dict[str, Any], contract: ModelContract, explained: Explanat
         cells.append(
             (
                 feature.name,
-                f"{logged['inputs'][column]:.9g}",
+                in_words(float(vector[0, column]), feature),
                 "–" if isinstance(explained, str) else f"{explained.contributions[0, column]:+.6f}",
                 logged["states"][column],
-                "default" if logged["defaulted"][column] else "value",
+                _used(feature, float(vector[0, column]), logged["defaulted"][column]),
                 "–" if at is None else at.isoformat(),
                 age,
                 _policy(feature, ttl),
@@ -180,8 +185,17 @@ def _inputs(logged: dict[str, Any], contract: ModelContract, explained: Explanat
         yield f"{explained.space} {score:+.6f}: {base}"
 
 
+def _used(feature: FeatureInput, value: float, defaulted: bool) -> str:
+    if defaulted:
+        return "default"
+    return "null" if told(value, feature) is None else "value"
+
+
 def _policy(feature: FeatureInput, ttl: dict[str, float | None]) -> str:
-    """The contract's policy for a stale or missing value."""
+    """The contract's policy for a value that is stale, missing or unseen."""
     shortest = min((seconds for source in feature.sources if (seconds := ttl[source]) is not None), default=None)
     stale = "never stale" if shortest is None else f"stale after {timedelta(seconds=shortest)}: {feature.on_stale}"
-    return f"{stale}; missing: {feature.on_missing} ({feature.default:g} from {feature.default_from})"
+    default = feature.default if isinstance(feature.default, str | None) else f"{feature.default:.6g}"
+    stands_in = "" if default is None else f" ({default} from {feature.default_from})"
+    unseen = "" if feature.codes is None else f"; unseen: {feature.on_unseen}"
+    return f"{stale}; missing: {feature.on_missing}{stands_in}{unseen}"

@@ -38,5 +38,13 @@ def first_of_each(keys: pa.Table) -> NDArray[np.bool_]:
     return differs
 
 
+def key_hashes(keys: pa.Table) -> NDArray[np.uint64]:
+    """A hash of each of n keys, equal for equal keys in every process."""
+    values = [column.to_pandas().to_numpy() for column in keys.columns]
+    if len(values) == 1:
+        return np.asarray(pd.util.hash_array(values[0]))
+    return np.asarray(pd.util.hash_pandas_object(pd.DataFrame(dict(enumerate(values))), index=False), dtype=np.uint64)
+
+
 def _index(keys: pa.Table, join_keys: Sequence[str]) -> pd.MultiIndex:
     return pd.MultiIndex.from_arrays([keys[name].to_pandas() for name in join_keys])

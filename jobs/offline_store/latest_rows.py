@@ -91,6 +91,10 @@ class ViewSource:
         names, dtypes = ([of[at] for at in order] for of in (self.join_keys, self.key_dtypes))
         return replace(self, join_keys=tuple(names), key_dtypes=tuple(dtypes))
 
+    def read_by(self, join_key: str) -> "ViewSource":
+        """The same rows by one of the view's join keys; a value may then have rows of several entities."""
+        return replace(self, join_keys=(join_key,), key_dtypes=(self.key_dtypes[self.join_keys.index(join_key)],))
+
     @property
     def join_key(self) -> str:
         """The name of the only join key; raises ValueError where there are several."""

@@ -218,7 +218,7 @@ def _find_keys(scores: LoggedScores, offline_store: Path, id_key_file: Path | No
     if id_key_file is None:
         return "the log's ids are pseudonyms; name the file of their key: --id-key-file"
     pseudonyms, found = Pseudonyms.from_file(id_key_file), 0
-    for keys in stored_keys(connection, offline_store, scores.key_name):
+    for keys in stored_keys(connection, offline_store, scores.keys[0].name):
         made = pa.table({"logged_as": pseudonyms.of(keys.to_pylist()), "key": keys})
         connection.register("made", made)
         changed = connection.execute("UPDATE names SET key = made.key FROM made WHERE names.logged_as = made.logged_as")
@@ -252,7 +252,7 @@ def _entities(scores: LoggedScores, days: int) -> Iterator[pd.DataFrame]:
     )
     with scores.connection.cursor() as cursor:
         reader = cursor.execute(query, [days]).to_arrow_reader(_ROWS_AT_ONCE)
-        yield from (batch.to_pandas().rename(columns={"key": scores.key_name}) for batch in reader)
+        yield from (batch.to_pandas().rename(columns={"key": scores.keys[0].name}) for batch in reader)
 
 
 def _not_yet(scores: LoggedScores, answers: int, days: Sequence[int]) -> str:
@@ -273,7 +273,7 @@ def _positive(scores: LoggedScores) -> int | None:
 
 
 def _write(scores: LoggedScores, out: Path) -> None:
-    columns = f"request_id, row, key AS {quoted(scores.key_name)}, as_of, label, days AS label_days"
+    columns = f"request_id, row, key AS {quoted(scores.keys[0].name)}, as_of, label, days AS label_days"
     try:
         with replaced_file(out) as partial:
             rows = scores.connection.sql(f"SELECT {columns} FROM due ORDER BY as_of, request_id, row")  # noqa: S608

@@ -40,10 +40,12 @@ def register_outcomes(scores: LoggedScores, told: pd.DataFrame) -> None:
         JobError: a column is missing, or a label does not fit the log's task.
     """
     connection, kind = scores.connection, LABEL_VALUES[scores.task]
-    for name in (scores.key_name, "event_timestamp", "label"):
+    for name in (scores.keys[0].name, "event_timestamp", "label"):
         if name not in told:
             raise JobError(f"the use case's outcomes have no column {name!r}; they have {', '.join(map(str, told))}")
-    columns = told[[scores.key_name, "event_timestamp", "label"]].set_axis(["key", "event_timestamp", "told"], axis=1)
+    columns = told[[scores.keys[0].name, "event_timestamp", "label"]].set_axis(
+        ["key", "event_timestamp", "told"], axis=1
+    )
     try:
         table = pa.Table.from_pandas(columns, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError):

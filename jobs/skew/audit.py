@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from artefacts.addresses import Artefacts
-from contract import ContractError, ModelContract
+from artefacts.output_columns import key_fields
+from contract import ContractError, KeyValue, ModelContract
 from jobs.errors import ArgumentError, JobError
 from jobs.feature_store import open_feature_store
 from jobs.inference_log.reading import LoggedRows, LogReading, Opener, explain_nothing_found, logged_keys
@@ -178,36 +179,50 @@ class _Identities:
         self._connection = connection
         self._reading = reading
         self._pseudonyms = Pseudonyms.from_file(key_file) if key_file else None
-        self._found: dict[str, str] | None = None
+        self._found: dict[str, dict[str, KeyValue]] = {}
 
-    def of(self, table: pa.Table, contract: ModelContract, sources: Sequence[ViewSource]) -> pa.Array:
-        """Return the keys of n rows. A pseudonym of no entity in the offline store stays as it is.
+    def of(self, table: pa.Table, contract: ModelContract, sources: Sequence[ViewSource]) -> pa.Table:
+        """Return the keys of n rows, a column per join key. A pseudonym of nobody in the offline store is null.
 
         Raises:
             ModelError: the rows have another key than the contract.
             JobError: the log has pseudonyms, and the key is missing or not the one that made them.
         """
         logged = logged_keys(table, contract)
+        columns = {
+            field.name: self._known(logged[field.name].combine_chunks(), field, contract, sources)
+            for field in key_fields(contract)
+        }
+        return pa.table(columns, schema=pa.schema(key_fields(contract)))
+
+    def _known(
+        self, logged: pa.Array, field: pa.Field, contract: ModelContract, sources: Sequence[ViewSource]
+    ) -> pa.Array:
+        if not pa.types.is_string(logged.type):
+            return logged.cast(field.type)
         hidden = pc.starts_with(logged, PREFIX)
-        if not pc.any(hidden).as_py():
+        if pa.types.is_string(field.type) and not pc.any(hidden).as_py():
             return logged
         if self._pseudonyms is None:
             raise JobError("the log's keys are pseudonyms; name the file of their secret key: --id-key-file")
-        if self._found is None:
-            wanted = self._reading.keys(contract.join_key)
-            self._found = self._among(wanted, sources, self._pseudonyms)
-            if not self._found:
-                raise JobError(
-                    f"no {contract.entity} of the offline store has a pseudonym of the log; is it the service's key?"
-                )
-        return pa.array([self._found.get(key, key) for key in logged.to_pylist()], pa.string())
+        if field.name not in self._found:
+            self._found[field.name] = self._among(field.name, sources, self._pseudonyms)
+        found = self._found[field.name]
+        if not found:
+            raise JobError(
+                f"no {contract.entity} of the offline store has a pseudonym of the log; is it the service's key?"
+            )
+        pairs = zip(logged.to_pylist(), hidden.to_pylist(), strict=True)
+        return pa.array([found.get(key) if is_hidden else key for key, is_hidden in pairs], field.type)
 
-    def _among(self, wanted: set[str], sources: Sequence[ViewSource], pseudonyms: Pseudonyms) -> dict[str, str]:
-        found = dict[str, str]()
+    def _among(self, join_key: str, sources: Sequence[ViewSource], pseudonyms: Pseudonyms) -> dict[str, KeyValue]:
+        """Pseudonym → the value of this join key, for those of the log that some view has."""
+        wanted, found = self._reading.texts_of(join_key), dict[str, KeyValue]()
         latest = datetime.max.replace(tzinfo=UTC)
-        for key_range in key_ranges(self._connection, sources, KEYS_PER_RANGE):
-            for source in sources:
-                keys = changed_keys(self._connection, source, latest, key_range)[source.join_key].to_pylist()
+        holding = [source.read_by(join_key) for source in sources if join_key in source.join_keys]
+        for key_range in key_ranges(self._connection, holding, KEYS_PER_RANGE):
+            for source in holding:
+                keys = changed_keys(self._connection, source, latest, key_range)[join_key].to_pylist()
                 made = zip(pseudonyms.of(keys), keys, strict=True)
                 found.update((pseudonym, key) for pseudonym, key in made if pseudonym in wanted)
         return found

@@ -4,18 +4,22 @@ Pure: arrays in, arrays out. Each class needs proof by stored rows; without proo
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.skew.evidence import Bools, Evidence, Floats, Replayed, Served, Vectors, Zeroed
+from contract.vocabulary import MISSING_CODE, Category
+from jobs.skew.evidence import Bools, Evidence, Floats, Replayed, Served, Vectors, Zeroed, equal
 from jobs.skew.findings import Finding, code
 
 
 def differing(served: Served, valid: Vectors) -> Bools:
-    """Bool (n, k): values that are not equal as float32 and were not given by the request. There is no tolerance."""
-    return np.not_equal(served.values, valid.values) & ~served.overridden
+    """Bool (n, k): values that are not equal as float32 and were not given by the request. There is no tolerance.
+
+    Kept nulls are equal, and so are two categories that the vocabulary lacks: no more is known of them.
+    """
+    return ~equal(served.values, valid.values) & ~served.overridden
 
 
 def classify(evidence: Evidence) -> NDArray[np.uint8]:
@@ -35,9 +39,9 @@ def classify(evidence: Evidence) -> NDArray[np.uint8]:
 
     as_of = served.as_of_us[:, None]
     same_row = _same(served.event_us, valid.event_us)
-    as_known = np.equal(served.values, known.values) & _same(served.event_us, known.event_us)
+    as_known = equal(served.values, known.values) & _same(served.event_us, known.event_us)
     versions = [
-        (np.equal(served.values, of.values) & np.equal(served.event_us, of.event_us), of) for of in evidence.served_rows
+        (equal(served.values, of.values) & np.equal(served.event_us, of.event_us), of) for of in evidence.served_rows
     ]
     other_code = _any([says & _differ(of.made_by, valid.made_by) & same_row for says, of in versions], same_row)
     as_stored = _any([says for says, _ in versions], same_row)
@@ -61,23 +65,29 @@ def classify(evidence: Evidence) -> NDArray[np.uint8]:
     take(Finding.LAG, as_stored & np.less(served.event_us, valid.event_us))
     take(Finding.LAG_OF_VERSION, as_stored & same_row)
     take(Finding.DEFAULT_USED, served.missing & served.defaulted & ~valid.missing)
+    take(Finding.NULL_SEEN, served.missing & ~served.defaulted & ~valid.missing)
 
     # From here on rows do not explain the value. It is compared with the stored version of the row that was served.
     reference = _of_the_served_row(evidence)
     comparable = ~served.defaulted & ~reference.missing
     # A writer that swaps or truncates values keeps their times. With another time, likeness may be chance.
-    same_event = comparable & np.equal(served.event_us, reference.event_us)
+    served_row = np.equal(served.event_us, reference.event_us)
+    same_event = comparable & served_row
+    numbers = same_event & ~np.isin(np.arange(served.values.shape[1]), [*evidence.vocabularies, *evidence.ages])
     for zeroed in evidence.zeroed:
         take(Finding.ZEROED_SOURCES, same_event & _as_if(zeroed, served))
-    take(Finding.SWAPPED, _swapped(served.values, reference.values, unexplained & same_event))
-    cut = same_event & np.equal(served.values, np.trunc(reference.values))
+    seen, expected = (_comparable_across_columns(of.values, evidence.vocabularies) for of in (served, reference))
+    take(Finding.SWAPPED, _swapped(seen, expected, unexplained & same_event))
+    take(Finding.UNSEEN_FOR_NULL, served.unseen & served_row & reference.missing)
+    take(Finding.UNSEEN_SERVED, served.unseen & served_row)
+    cut = numbers & np.equal(served.values, np.trunc(reference.values))
     # 0.3 truncated is 0, too. It counts as truncated if other values of the same feature were.
     cut_elsewhere = (unexplained & cut & np.not_equal(served.values, 0)).any(axis=0)
-    take(Finding.ZEROED, same_event & np.equal(served.values, 0) & ~(cut & cut_elsewhere))
+    take(Finding.ZEROED, numbers & np.equal(served.values, 0) & ~(cut & cut_elsewhere))
     with np.errstate(over="ignore"):
         half = reference.values.astype(np.float16).astype(np.float32)
     take(Finding.TRUNCATED, cut)
-    take(Finding.HALF_PRECISION, same_event & np.equal(served.values, half))
+    take(Finding.HALF_PRECISION, numbers & np.equal(served.values, half))
 
     on_demand = np.isin(np.arange(served.values.shape[1]), list(evidence.computed_from))
     no_newer = ~np.greater(reference.created_us, as_of)
@@ -109,7 +119,21 @@ def _of_the_served_row(evidence: Evidence) -> Replayed:
     )
 
 
-def _swapped(served: NDArray[np.float32], reference: NDArray[np.float32], candidates: Bools) -> Bools:
+def _comparable_across_columns(values: NDArray[np.float32], vocabularies: Mapping[int, Sequence[Category]]) -> Floats:
+    """The values, with one number for each known category, whatever its column; NaN for the others.
+
+    The numbers are beyond those of float32, so none is taken for a number of another column.
+    """
+    numbers: dict[Category, float] = {}
+    found = values.astype(np.float64)
+    for column, vocabulary in vocabularies.items():
+        of_code = [numbers.setdefault(value, 1e100 * (1 + len(numbers))) for value in vocabulary]
+        codes = np.nan_to_num(found[:, column], nan=MISSING_CODE).astype(np.intp)
+        found[:, column] = np.array([np.nan, np.nan, *of_code])[codes + 2]
+    return found
+
+
+def _swapped(served: Floats, reference: Floats, candidates: Bools) -> Bools:
     """Cells of a row whose served values are a permutation of what the same cells should hold."""
     swapped = np.zeros_like(candidates)
     for row in np.flatnonzero(candidates.sum(axis=1) > 1):
@@ -126,7 +150,7 @@ def _swapped(served: NDArray[np.float32], reference: NDArray[np.float32], candid
 
 def _as_if(zeroed: Zeroed, served: Served) -> Bools:
     """Bool (n, k): the outputs of a view, in rows where all of them are what it computes from zeros."""
-    alike: Bools = np.equal(served.values, zeroed.values) | served.overridden
+    alike: Bools = equal(served.values, zeroed.values) | served.overridden
     columns = np.isin(np.arange(alike.shape[1]), zeroed.columns)
     every: Bools = np.logical_and.reduce(alike | ~columns, axis=1)
     return every[:, None] & columns
@@ -135,7 +159,7 @@ def _as_if(zeroed: Zeroed, served: Served) -> Bools:
 def _inputs_agree(evidence: Evidence, reference: Replayed) -> Bools:
     """Bool (n, k): all stored features behind an on-demand value are right."""
     served = evidence.served
-    agrees = np.equal(served.values, reference.values) | served.overridden
+    agrees = equal(served.values, reference.values) | served.overridden
     inputs = np.ones_like(agrees)
     for column, sources in evidence.computed_from.items():
         inputs[:, column] = agrees[:, list(sources)].all(axis=1)

@@ -3,11 +3,14 @@
 `view_evidence` computes the facts, `model_audit` puts them together, `classify` reads them.
 """
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from contract.vocabulary import Category
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -17,7 +20,7 @@ Bools = NDArray[np.bool_]
 class Vectors:
     """n vectors of k inputs and the rows they come from; times in microseconds since 1970, NaN for none.
 
-    values: float32 (n, k).
+    values: float32 (n, k), as the model sees them: codes of categories, NaN for a kept null of a number.
     event_us: (n, k), event time of the oldest row behind the value.
     missing: bool (n, k), there was no value.
     """
@@ -36,12 +39,14 @@ class Served(Vectors):
     """The vectors that the model saw.
 
     stale: bool (n, k), a row was older than its TTL.
+    unseen: bool (n, k), a category that is not in the vocabulary.
     overridden, defaulted: bool (n, k).
     cached: bool (n,).
     as_of_us: float64 (n,).
     """
 
     stale: Bools
+    unseen: Bools
     overridden: Bools
     defaulted: Bools
     cached: Bools
@@ -91,6 +96,8 @@ class Evidence:
         decision.
     overdue: bool (n, k), the build in place at the decision was older than builds may become.
     zeroed: one for each on-demand view and each tried set of zeros.
+    vocabularies: column of a category → its values by code.
+    ages: columns of what is seconds since a timestamp. They and codes cannot be zeroed, cut or rounded numbers.
     """
 
     served: Served
@@ -104,3 +111,10 @@ class Evidence:
     unbuilt: Bools
     overdue: Bools
     zeroed: tuple[Zeroed, ...] = ()
+    vocabularies: Mapping[int, Sequence[Category]] = field(default_factory=dict)
+    ages: tuple[int, ...] = ()
+
+
+def equal(one: NDArray[np.float32], other: NDArray[np.float32]) -> Bools:
+    """True if the model saw the same: equal as float32, or kept nulls."""
+    return np.equal(one, other) | (np.isnan(one) & np.isnan(other))

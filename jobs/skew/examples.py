@@ -1,5 +1,6 @@
 """Examples of what differs, with the values of the row."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from artefacts.log_rows import keys_of
+from contract import FeatureInput
+from jobs.inference_log.input_values import told
 from jobs.inference_log.reading import LoggedRows
 from jobs.skew.audit_result import AuditResult
 from jobs.skew.evidence import Replayed, Served
@@ -17,7 +20,7 @@ from jobs.skew.past_rows import TIMESTAMP
 def add_examples(
     result: AuditResult,
     rows: LoggedRows,
-    names: list[str],
+    inputs: Sequence[FeatureInput],
     codes: NDArray[np.uint8],
     served: Served,
     valid: Replayed,
@@ -25,7 +28,7 @@ def add_examples(
     """Add examples of n rows while there is room for them.
 
     Args:
-        names: of the k inputs.
+        inputs: the k inputs.
         codes: uint8 (n, k), the findings.
         served, valid: the vectors that were served, and those of the point-in-time join.
     """
@@ -34,15 +37,17 @@ def add_examples(
         for row, column in np.argwhere(codes == number)[:3].tolist():
             if result.wants_example(finding):
                 values = {
-                    "served": float(served.values[row, column]),
-                    "offline": None if valid.missing[row, column] else float(valid.values[row, column]),
+                    "served": told(float(served.values[row, column]), inputs[column]),
+                    "offline": None
+                    if valid.missing[row, column]
+                    else told(float(valid.values[row, column]), inputs[column]),
                     "served_event_time": _time(served.event_us[row, column]),
                     "offline_event_time": _time(valid.event_us[row, column]),
                     "lag_seconds": _seconds(valid.event_us[row, column] - served.event_us[row, column])
                     if finding is Finding.LAG
                     else None,
                 }
-                result.examples.append({**example_of(rows, row, names[column], finding), **values})
+                result.examples.append({**example_of(rows, row, inputs[column].name, finding), **values})
 
 
 def example_of(rows: LoggedRows, row: int, feature: str, finding: Finding) -> dict[str, Any]:

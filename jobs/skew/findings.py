@@ -24,11 +24,17 @@ class Finding(Enum):
     LAG_OF_VERSION = ("materialization_lag", "an earlier version of the row was served, just as it is stored offline")
     NO_ROW_ONLINE = ("materialization_lag", "the key was unknown online and has a row offline")
     DEFAULT_USED = ("default_used", "the value was missing online and is there offline; the default stood in")
+    NULL_SEEN = ("default_used", "the value was missing online and is there offline; the model took the null")
     ZEROED = ("zeroed_input", "0 was served; the offline value is another")
     ZEROED_SOURCES = ("zeroed_input", "computed on demand as if stored values that it is made of were 0")
     SWAPPED = ("type_or_order_fault", "the values of these features are each other's")
     TRUNCATED = ("type_or_order_fault", "the offline value cut to a whole number")
     HALF_PRECISION = ("type_or_order_fault", "the offline value rounded to float16")
+    UNSEEN_FOR_NULL = ("type_or_order_fault", "a category that the model does not know was served; offline it is null")
+    UNSEEN_SERVED = (
+        "type_or_order_fault",
+        "a category that the model does not know was served in place of a known one",
+    )
     OTHER_CODE = ("transformation_changed", "the row served was built by other code than the offline row")
     COMPUTED = ("transformation_changed", "computed otherwise from stored rows that agree")
     STORED = ("transformation_changed", "stored otherwise under the same event time, by a row that is no newer")

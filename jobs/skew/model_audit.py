@@ -71,7 +71,7 @@ class ModelAudit:
         seconds = np.where(lag, (valid.vectors.event_us - served.event_us) / 1e6, 0.0)
         result.largest_lag_seconds = max(result.largest_lag_seconds, float(seconds.max(initial=0.0)))
         _count_by_day(rows, codes, result)
-        add_examples(result, rows, names, codes, served, valid.vectors)
+        add_examples(result, rows, self.contract.inputs, codes, served, valid.vectors)
         appeared = self._count_unknown(rows, valid.resolved.known, result)
         result.differing_rows += len(different) + len(appeared)
         dropped = (codes == code(Finding.NO_LONGER_STORED)).any(axis=1)
@@ -106,6 +106,8 @@ class ModelAudit:
                 unbuilt=self.replay.any_view(unbuilt_views(valid, served.as_of_us, in_place_us)),
                 overdue=self.replay.any_view(overdue),
                 zeroed=tuple(zeroed),
+                vocabularies={c: of.vocabulary for c, of in enumerate(self.contract.inputs) if of.vocabulary},
+                ages=tuple(c for c, of in enumerate(self.contract.inputs) if of.kind == "age"),
             )
         )
 

@@ -50,21 +50,22 @@ class RowChoice(Enum):
 class Decisions:
     """n decisions; times in microseconds since 1970.
 
+    keys: a column per join key, or more.
     as_of_us: int64 (n,).
     served_us: float64 (n,), event time of the served row; NaN for none.
     """
 
-    keys: pa.Array
+    keys: pa.Table
     as_of_us: NDArray[np.int64]
     served_us: NDArray[np.float64]
 
-    def table(self) -> pa.Table:
-        """One numbered row for each decision, for a query."""
+    def table(self, join_keys: Sequence[str]) -> pa.Table:
+        """One numbered row for each decision, with these keys, for a query."""
         served = pa.array(np.nan_to_num(self.served_us).astype(np.int64), mask=np.isnan(self.served_us))
         return pa.table(
             {
                 "__n": np.arange(len(self.as_of_us)),
-                "__key": self.keys,
+                **{f"__key_{n}": self.keys[name] for n, name in enumerate(join_keys)},
                 "__as_of": pa.array(self.as_of_us).cast(TIMESTAMP),
                 "__served": served.cast(TIMESTAMP),
             }
@@ -131,7 +132,7 @@ class ViewHistory:
             JobError: files cannot be read.
         """
         n = len(decisions.as_of_us)
-        connection.register("decisions", decisions.table())
+        connection.register("decisions", decisions.table(self._source.join_keys))
         connection.register("written", self._written)
         connection.register("built", pa.table({"at": pa.array(self._built, TIMESTAMP)}))
         found = run_query(connection, [self._source], self._query(which), [])
@@ -155,7 +156,10 @@ class ViewHistory:
 
     def _query(self, which: RowChoice) -> str:
         source = self._source
-        key, event = quoted(source.join_key), quoted(source.timestamp_field)
+        event = quoted(source.timestamp_field)
+        keys = [f"__key_{n}" for n in range(len(source.join_keys))]
+        key, asked = ", ".join(map(quoted, source.join_keys)), ", ".join(keys)
+        same_key = " AND ".join(f"{quoted(name)} = {of}" for name, of in zip(source.join_keys, keys, strict=True))
         created = quoted(source.created_timestamp_field) if source.created_timestamp_field else "NULL::TIMESTAMPTZ"
         columns = ", ".join(map(quoted, source.columns))
         condition, order = (part.format(event=event, created=created, columns=columns) for part in which.value)
@@ -171,14 +175,14 @@ class ViewHistory:
                 END) AS __known
                 FROM {rows_of(files, "__file")} AS rows JOIN written ON __file = written.file
                 ASOF LEFT JOIN built ON rows.{event} <= built.at
-                WHERE {key} IN (SELECT __key FROM decisions)
+                WHERE ({key}) IN (SELECT {asked} FROM decisions)
             ), newest AS (
-                SELECT __n, __key, __as_of, __served, max({event}) AS __at
-                FROM seen JOIN decisions ON {key} = __key AND {condition} GROUP BY ALL
+                SELECT __n, {asked}, __as_of, __served, max({event}) AS __at
+                FROM seen JOIN decisions ON {same_key} AND {condition} GROUP BY ALL
             )
             SELECT __n, {event}::TIMESTAMPTZ AS __event_time, epoch_us({event}) AS __event_us,
                 epoch_us({created}) AS __created_us, epoch_us(__known) AS __known_us, __made_by, {declared(source)}
-            FROM seen JOIN newest ON {key} = __key AND {event} = __at AND {condition}
+            FROM seen JOIN newest ON {same_key} AND {event} = __at AND {condition}
             QUALIFY row_number() OVER (PARTITION BY __n ORDER BY {order}) = 1
             ORDER BY __n
         """  # noqa: S608  # names are quoted

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import numpy as np
-import pyarrow as pa
 
 from contract import FeatureState, ModelContract, ResolvedFeatures, Resolver
-from jobs.inference_log.reading import LoggedRows
+from contract.overrides import KEPT_NULL
+from jobs.inference_log.reading import LoggedRows, given_values
 from jobs.offline_store.column_types import check_columns
 from jobs.offline_store.latest_rows import ViewSource
 from jobs.offline_store.offline_features import FeaturePlan, StoredRows, live_schema
@@ -30,6 +30,7 @@ class OfflineReplay:
     n is the number of decisions, v of stored views, k of the model's inputs.
 
     Attributes:
+        contract: the given one, but for the code of on-demand views.
         sources: the views that are read, in the build in place.
         plan: how stored columns become the model's inputs.
         own_columns: for each view the columns of inputs that are made from it alone.
@@ -43,6 +44,7 @@ class OfflineReplay:
 
     def __init__(self, store: "FeatureStore", contract: ModelContract, connection: duckdb.DuckDBPyConnection) -> None:
         contract, self.notes = _with_live_transformations(store, contract)
+        self.contract = contract
         self._connection = connection
         self.plan = FeaturePlan.of(store, contract)
         self._resolver = Resolver.of(contract)
@@ -110,11 +112,11 @@ class OfflineReplay:
 
     def resolve(self, past: Mapping[str, StoredRows], rows: LoggedRows) -> ResolvedFeatures:
         """What the model would see, given a row of every view and the values that the requests gave."""
-        (join_key,) = self.plan.join_keys
-        raw = self.plan.assemble(pa.table({join_key: rows.keys}), past, rows.as_of_us)
+        raw = self.plan.assemble(rows.keys, past, rows.as_of_us, given_values(rows.table, self.contract))
         overridden = rows.states == FeatureState.OVERRIDDEN
+        given = np.where(np.isnan(rows.inputs), KEPT_NULL, rows.inputs.astype(np.float64))
         overrides = {
-            int(column): np.where(overridden[:, column], rows.inputs[:, column].astype(np.float64), np.nan)
+            int(column): np.where(overridden[:, column], given[:, column], np.nan)
             for column in np.flatnonzero(overridden.any(axis=0))
         }
         return self._resolver.resolve(raw, rows.as_of_us / 1e6, overrides)

@@ -12,7 +12,7 @@ from contract import FeatureState, ResolvedFeatures
 from contract.resolve import CLOCK_SKEW_SECONDS
 from jobs.inference_log.reading import LoggedRows
 from jobs.offline_store.offline_features import FeaturePlan, StoredField, StoredRows
-from jobs.skew.evidence import Bools, Floats, Replayed, Served, Zeroed
+from jobs.skew.evidence import Bools, Floats, Replayed, Served, Zeroed, equal
 
 _MOST_SUBSETS_OF = 4
 """Up to so many stored values every subset is tried; of more, each alone and all together."""
@@ -43,6 +43,7 @@ def served_of(rows: LoggedRows) -> Served:
         event_us=rows.event_us,
         missing=rows.states == FeatureState.MISSING,
         stale=rows.states == FeatureState.STALE,
+        unseen=rows.states == FeatureState.UNSEEN,
         overridden=rows.states == FeatureState.OVERRIDDEN,
         defaulted=rows.defaulted,
         cached=rows.cached,
@@ -78,8 +79,8 @@ def mistimed_views(
             continue
         of_view = list(columns)
         for replay in replays:
-            equal = np.equal(served.values, replay.vectors.values) | served.overridden
-            alike[:, view] |= equal[:, of_view].all(axis=1)
+            as_replayed = equal(served.values, replay.vectors.values) | served.overridden
+            alike[:, view] |= as_replayed[:, of_view].all(axis=1)
         stale[:, view] = served.stale[:, of_view].any(axis=1)
     return unknown & held & (alike | stale), future
 
@@ -111,11 +112,16 @@ def zeroed_views(
         columns = tuple(column for output in computing.outputs.values() for column in output.columns)
         if not differs[:, list(columns)].any():
             continue
-        for fields in _subsets(list(computing.inputs)):
+        numbers = [at for at in computing.inputs if _is_number(rows[at.view].fields[at.field].type)]
+        for fields in _subsets(numbers):
             try:
                 yield Zeroed(columns, values_of(_with_zeros(rows, fields)))
             except Exception:  # noqa: S112  # a view's own code may fail on zeros; then it did not serve them
                 continue
+
+
+def _is_number(column: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(column) or pa.types.is_floating(column) or pa.types.is_boolean(column))
 
 
 def _subsets(fields: list[StoredField]) -> Iterator[Sequence[StoredField]]:

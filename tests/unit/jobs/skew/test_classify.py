@@ -1,11 +1,13 @@
 """The classifier alone: of every class, the evidence that it takes, and evidence that looks like it and is not."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from contract.vocabulary import Category
 from jobs.skew.classify import classify, differing
 from jobs.skew.evidence import Bools, Evidence, Replayed, Served, Zeroed
 from jobs.skew.findings import AGREES, CLASSES, FINDINGS, Finding
@@ -48,6 +50,7 @@ def served(vector: NDArray[np.float32] = TRUE_VALUES, event_us: float = VALID, *
         event_us=np.full(vector.shape, event_us),
         missing=flag("missing"),
         stale=flag("stale"),
+        unseen=flag("unseen"),
         overridden=flag("overridden"),
         defaulted=flag("defaulted"),
         cached=np.array(["cached" in flags] * len(vector)),
@@ -318,3 +321,81 @@ def test_every_class_of_the_audit_is_named() -> None:
         "unexplained",
     } == set(CLASSES)
     assert len({finding.proof for finding in Finding}) == len(FINDINGS)
+
+
+TEXTS: Mapping[int, Sequence[Category]] = {
+    A: ("beach", "family", "student"),
+    B: ("family", "senior", "student"),
+    C: (10, 20, 2**53),
+}
+CODED = values(1.0, 1.0, 2.0, 0.7)
+"""family, senior and 2**53."""
+
+
+def found_of_categories(of: Served, valid: Replayed, **which: Any) -> list[Finding | None]:
+    no = np.zeros(of.values.shape, dtype=bool)
+    evidence = Evidence(of, valid, valid, (valid, valid), no, {}, no, no, no, no, vocabularies=TEXTS, **which)
+    return [None if code == AGREES else FINDINGS[code - 1] for code in classify(evidence)[0].tolist()]
+
+
+def test_codes_are_equal_or_not_and_never_zeroed_cut_or_rounded() -> None:
+    assert [None] * 4 == found_of_categories(served(CODED), rows(CODED))
+    assert [Finding.STORED, None, None, None] == found_of_categories(served(cell(A, 0.0, CODED)), rows(CODED))
+    assert [None, None, Finding.STORED, None] == found_of_categories(served(cell(C, 0.0, CODED)), rows(CODED))
+
+
+def test_categories_are_swapped_if_their_texts_are_whatever_their_codes() -> None:
+    stored = values(1.0, 2.0, 2.0, 0.7)  # family, student
+    swapped = values(2.0, 0.0, 2.0, 0.7)  # student, family
+
+    assert [Finding.SWAPPED, Finding.SWAPPED, None, None] == found_of_categories(served(swapped), rows(stored))
+    # As codes these were each other's; as texts they are beach and student instead of student and beach.
+    assert [Finding.STORED] * 2 == found_of_categories(served(values(0.0, 2.0, 2.0, 0.7)), rows(values(2, 0, 2, 0.7)))[
+        :2
+    ]
+
+
+def test_a_known_category_that_is_served_as_an_unknown_one_is_of_another_vocabulary() -> None:
+    of = served(cell(A, -1.0, CODED), unseen=[A])
+
+    assert [Finding.UNSEEN_SERVED, None, None, None] == found_of_categories(of, rows(CODED))
+
+
+def test_two_categories_that_the_model_does_not_know_are_equal() -> None:
+    unseen = cell(A, -1.0, CODED)
+
+    assert [None] * 4 == found_of_categories(served(unseen, unseen=[A]), rows(unseen))
+
+
+def test_a_null_that_is_served_as_text_is_named() -> None:
+    null = np.isin(np.arange(4), [A])[None]
+    kept = rows(cell(A, -2.0, CODED), missing=null)
+
+    assert Finding.UNSEEN_FOR_NULL is found_of_categories(served(cell(A, -1.0, CODED), unseen=[A]), kept)[A]
+
+
+def test_kept_nulls_are_equal_and_a_null_instead_of_a_value_is_named() -> None:
+    nulls = values(-2.0, 1.0, 2.0, NAN)
+    missing = np.isin(np.arange(4), [A, COMPUTED])[None]
+    of = served(nulls, missing=[A, COMPUTED])
+
+    assert [None] * 4 == found_of_categories(of, rows(nulls, missing=missing))
+    assert [Finding.NULL_SEEN, None, None, Finding.NULL_SEEN] == found_of_categories(of, rows(CODED))
+
+
+def test_an_older_category_or_null_that_is_stored_as_it_was_served_is_lag() -> None:
+    older = rows(values(-2.0, 0.0, 2.0, NAN), event_us=OLD, missing=np.isin(np.arange(4), [A, COMPUTED])[None])
+    no = np.zeros((1, 4), dtype=bool)
+    of = served(older.values, event_us=OLD, missing=[A, COMPUTED])
+    evidence = Evidence(of, rows(CODED), rows(CODED), (older, older), no, {}, no, no, no, no, vocabularies=TEXTS)
+
+    assert [Finding.LAG, Finding.LAG, None, Finding.LAG] == [
+        None if code == AGREES else FINDINGS[code - 1] for code in classify(evidence)[0].tolist()
+    ]
+
+
+def test_ages_are_no_numbers_that_a_writer_could_cut() -> None:
+    of = served(cell(COMPUTED, 0.0, CODED))
+
+    assert [None, None, None, Finding.ZEROED] == found_of_categories(of, rows(CODED))
+    assert [None, None, None, Finding.STORED] == found_of_categories(of, rows(CODED), ages=(COMPUTED,))

@@ -53,7 +53,7 @@ def counts(view: ViewSource, which: RowChoice, asked: Sequence[tuple[str, float,
     """asked: customer, time of the decision and event time that was served, in days."""
     customers, as_of, served = zip(*asked, strict=True)
     decisions = Decisions(
-        pa.array(customers, pa.string()),
+        pa.table({"customer_id": pa.array(customers, pa.string())}),
         np.array([unix_us(T0) + round(day * DAY_US) for day in as_of]),
         np.array([np.nan if day is None else unix_us(T0) + day * DAY_US for day in served]),
     )
@@ -130,7 +130,7 @@ def test_it_is_known_whether_two_builds_were_made_by_the_same_code(
 ) -> None:
     build(tmp_path, 0.5, "code", {"2026-01": [row("a", 0.25, 1)]})
     view = build(tmp_path, 1.5, definition, {"2026-01": [row("a", 0.25, 2, created=1)]})
-    decisions = Decisions(pa.array(["a"]), np.array([unix_us(T0) + DAY_US]), np.array([np.nan]))
+    decisions = Decisions(pa.table({"customer_id": ["a"]}), np.array([unix_us(T0) + DAY_US]), np.array([np.nan]))
 
     with connect() as connection:
         made_by = [
