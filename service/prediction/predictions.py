@@ -39,9 +39,10 @@ class Prediction(NamedTuple):
             members: `row_members` of the contract.
         """
         key, outputs, status, issues, cached_seconds, model = self
-        keys = (key,) if isinstance(key, str) else _in_json(key)
-        # `strict` costs a third
-        row = dict(zip(members, (*keys, *outputs, status, issues, cached_seconds)))  # noqa: B905
+        if isinstance(key, str):  # `strict` costs a third
+            row = dict(zip(members, (key, *outputs, status, issues, cached_seconds)))  # noqa: B905
+        else:
+            row = dict(zip(members, (*_in_json(key), *outputs, status, issues, cached_seconds), strict=True))
         if model is not None:
             row["model"] = model
         return row

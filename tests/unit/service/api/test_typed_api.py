@@ -1,5 +1,6 @@
 """The HTTP API of a contract with several keys, categories, kept nulls, ages, arrays and values of the request."""
 
+import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -9,10 +10,12 @@ import httpx
 import numpy as np
 import pytest
 
-from contract import ModelContract
+from contract import ModelContract, RequestInput
+from contract.feature_union import FeatureUnion
 from scoring.explanation import Explanation
 from service.api.bodies import Bodies
 from service.api.openapi import openapi_document
+from service.api.schemas import parse
 from tests.models.fakes import DAY, NOW_US, Rows, small_contract
 from tests.models.typed import (
     BALANCE,
@@ -33,8 +36,10 @@ from tests.models.typed import (
 )
 from tests.unit.service.api.test_openapi import check, validator
 from tests.unit.service.conftest import Api, error_of, opened_api, without_request_id
+from tests.unit.service.telemetry.test_tracing import Spans, spans
 
 OpenTyped = Callable[..., Api]
+__all__ = ["spans"]  # a fixture
 PRIVATE = "private-4711"
 ASKED = {"customer_id": 7, "merchant_id": "m1", "inputs": {"amount": 12.5}}
 
@@ -419,3 +424,35 @@ async def test_values_that_the_model_needs_cannot_come_with_a_list_of_keys(open_
     error = error_of(await post(api, "/predict_batch", {"customer_ids": [7]}), 400, "invalid_request")
 
     assert "rows" == error["field"]
+
+
+async def test_what_either_live_model_asks_for_is_taken_and_required_only_by_the_champion() -> None:
+    champion = typed_contract()
+    own, (amount, *others) = champion.feature_schema, champion.feature_schema.request_inputs
+    coupon = RequestInput(name="coupon", dtype="string", default="none", filled_by="request")
+    schema = own.model_copy(update={"request_inputs": (coupon, *others)})
+    challenger = champion.model_copy(update={"feature_schema": schema, "model_version": "8"})
+    union = FeatureUnion.of(champion, challenger)
+
+    bodies = Bodies.of(champion, union)
+
+    predict = bodies.requests.of_call["predict"]
+    plain, more = (
+        bodies.requests.given(parse(predict, json.dumps({**ASKED, "inputs": inputs}).encode()))
+        for inputs in ({"amount": 1.5}, {"amount": 1.5, "coupon": "half"})
+    )
+    assert (1.5, "none", "half") == ((plain or {})["amount"], (plain or {})["coupon"], (more or {})["coupon"])
+    stated = openapi_document(champion, bodies, 10, keys_configured=False)["components"]["schemas"]["RequestInputs"]
+    assert ([amount.name], True) == (stated["required"], "coupon" in stated["properties"])
+
+
+async def test_no_text_of_a_category_reaches_a_trace(open_typed: OpenTyped, spans: Spans) -> None:
+    api = open_typed({KEY: purchase(segment=PRIVATE)})
+
+    await post(api, "/predict", ASKED)
+    await post(api, "/predict", {**ASKED, "features": {SEGMENT: PRIVATE}})
+    await post(api, "/predict", {**ASKED, "features": {REGION: PRIVATE}})
+
+    recorded = " ".join(span.to_json() for span in spans.all())
+    assert "predict" in recorded
+    assert PRIVATE not in recorded
