@@ -1,5 +1,6 @@
 """Model inputs: features with their default values, vocabularies and training distributions."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -107,6 +108,12 @@ class FeatureInput(FeatureSpec):
         } != {len(values)}:
             raise ValueError("distribution: one count per value of the vocabulary is needed")
         return self
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's. The codes of a copy are those of its own vocabulary."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("codes", None)
+        return copied
 
     @cached_property
     def codes(self) -> Vocabulary | None:

@@ -21,6 +21,8 @@ from contract.validation import first_problem
 
 _TAGS = ("on_stale", "on_missing", "default", "kind", "on_unseen")
 """Tags of a field that are members of `FeatureSpec`."""
+_WITHOUT_ENTITY = "__dummy"
+"""What Feast names as the entity of a view without one."""
 _ARRAYS: Mapping[str, Dtype] = {"array(float32)": "float32", "array(float64)": "float64"}
 
 
@@ -71,6 +73,9 @@ def read_feature_schema(registry: FeatureRegistry, project: str, feature_service
                     f"on-demand view {name!r} reads {projection.name!r}, which feature service "
                     f"{feature_service!r} does not list: the age of its values could not be known"
                 )
+    for name, view in stored.items():
+        if not view.entities or _WITHOUT_ENTITY in view.entities:
+            raise ContractError(f"feature view {name!r} has no entity, so no key tells which row is meant; give it one")
     entity_keys = _entity_keys(stored.values())
     return FeatureSchema(
         project=project,

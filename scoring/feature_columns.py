@@ -72,13 +72,13 @@ def categories_of(column: "pd.Series[Any]", given: FeatureSpec) -> list[str | in
 
 
 def _unix_seconds(column: "pd.Series[Any]") -> Floats:
-    """Whole seconds since 1970: the online store keeps no more of a timestamp."""
+    """Whole seconds since 1970, as Feast stores them online: without their fraction, before 1970 too."""
     if not pd.api.types.is_datetime64_any_dtype(column):
         column = pd.to_datetime(column, utc=True)
     if column.dt.tz is None:
         column = column.dt.tz_localize("UTC")
     at_us = column.dt.as_unit("us").astype("int64").to_numpy()
-    seconds: Floats = np.floor_divide(at_us, 1_000_000).astype(np.float64)
+    seconds: Floats = np.sign(at_us) * (np.abs(at_us) // 1_000_000).astype(np.float64)
     seconds[column.isna().to_numpy()] = np.nan
     return seconds
 
@@ -86,5 +86,7 @@ def _unix_seconds(column: "pd.Series[Any]") -> Floats:
 def _element(value: Any, at: int) -> float:
     if value is None or (isinstance(value, float) and value != value):
         return np.nan
-    element = value[at]
-    return np.nan if element is None else float(element)
+    element = float("nan") if value[at] is None else float(value[at])
+    if element != element:
+        raise ValueError("an array has a null or NaN element, and Feast stores a null one as 0")
+    return element

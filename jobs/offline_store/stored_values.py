@@ -29,7 +29,9 @@ def raw_values(column: pa.Array, given: FeatureInput) -> Floats:
     if given.kind == "age":
         return _floats(_whole_seconds(column).cast(pa.int64()))
     if given.element is not None:
-        column = pc.list_element(column, given.element)
+        elements = pc.list_element(column, given.element)
+        # As Feast stores it online, a null element is 0; without a list there is none.
+        column = pc.if_else(column.is_valid(), elements.fill_null(0), None)
     return _floats(column)
 
 
@@ -39,8 +41,9 @@ def python_values(column: pa.Array) -> list[Any]:
 
 
 def _whole_seconds(column: pa.Array) -> pa.Array:
-    """The online store keeps no more of a timestamp."""
-    return pc.floor_temporal(column.cast(pa.timestamp("us", tz="UTC")), unit="second").cast(pa.timestamp("s", tz="UTC"))
+    """As Feast stores times online: without their fraction, before 1970 too."""
+    unix_us = column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
+    return pc.divide(unix_us, 1_000_000).cast(pa.timestamp("s", tz="UTC"))  # towards zero
 
 
 def _floats(column: pa.Array) -> Floats:
