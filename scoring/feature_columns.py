@@ -59,16 +59,27 @@ def categories_of(column: "pd.Series[Any]", given: FeatureSpec) -> list[str | in
     Raises:
         FeatureColumnError: see `encoded`.
     """
-    values: list[Any] = [None if value is None or value != value else value for value in column.tolist()]
-    expected = str if given.dtype == "string" else (int, float, np.integer)
-    wrong = next((value for value in values if value is not None and not isinstance(value, expected)), None)
-    if wrong is not None or (given.dtype != "string" and any(isinstance(value, bool) for value in values)):
+    values: list[Any] = [None if null else value for value, null in zip(column.tolist(), column.isna(), strict=True)]
+    fits = _is_text if given.dtype == "string" else _is_whole
+    wrong = next((value for value in values if value is not None and not fits(value)), None)
+    if wrong is not None:
         raise FeatureColumnError(
             f"feature {given.reference!r}: its values are not {given.dtype}, but {type(wrong).__name__}"
         )
     if given.dtype == "string":
         return values
     return [None if value is None else int(value) for value in values]
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_whole(value: Any) -> bool:
+    """Beside a null, pandas makes floats of whole numbers."""
+    if isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _unix_seconds(column: "pd.Series[Any]") -> Floats:

@@ -22,6 +22,7 @@ from contract import (
 from contract.category_counts import CategoryCounts
 from contract.histogram import Histogram
 from contract.inputs import QUANTILES
+from contract.keys import EXACT_IN_JSON
 from contract.vocabulary import MISSING_TEXT, MOST_CATEGORIES, UNSEEN_TEXT, Category
 from scoring.errors import FeatureColumnError
 from scoring.feature_columns import categories_of, numbers_of
@@ -88,6 +89,10 @@ def _category(spec: FeatureSpec, training: LabelledRows, test: LabelledRows) -> 
         raise DatasetError(
             f"feature {spec.name!r} has {len(counted):,} different values in the training rows; a category has at most "
             f"{MOST_CATEGORIES:,}: group them in an on-demand view, or leave the feature out if it is an id"
+        )
+    if any(abs(value) > EXACT_IN_JSON for value in counted if isinstance(value, int)):
+        raise DatasetError(
+            f"feature {spec.name!r} has a value beyond 2^53, which would be rounded: make text of it, a String feature"
         )
     if reserved := {UNSEEN_TEXT, MISSING_TEXT}.intersection(map(str, counted)):
         raise DatasetError(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from artefacts.output_columns import key_fields
 from artefacts.process.printable import printable
-from contract import ModelContract, OverrideError, RequestInput, Resolver
+from contract import FeatureInput, ModelContract, OverrideError, RequestInput, Resolver
 from contract.feature_schema import EntityKey
 from contract.keys import Key, key_of, key_values
 from contract.request_values import asked_of, checked_inputs
@@ -70,7 +70,7 @@ def read_key_list(path: Path, contract: ModelContract, resolver: Resolver) -> Ke
             feature, or a key occurs twice with different values. The message names file, column and row.
     """
     join_keys, asked = contract.feature_schema.entity_keys, asked_of(contract.feature_schema.request_inputs)
-    table = _read(path, join_keys, asked)
+    table = _read(path, join_keys, asked, contract.inputs)
     names = [key.join_key for key in join_keys]
     for name in names:
         if name not in table.column_names:
@@ -131,11 +131,14 @@ def _fits(value: str, of_type: pa.DataType) -> bool:
     return True
 
 
-def _read(path: Path, join_keys: Sequence[EntityKey], asked: Sequence[RequestInput]) -> pa.Table:
+def _read(
+    path: Path, join_keys: Sequence[EntityKey], asked: Sequence[RequestInput], inputs: Sequence[FeatureInput]
+) -> pa.Table:
     if not path.is_file():
         raise JobError(f"{path}: no such file")
     as_text = [key.join_key for key in join_keys]
     as_text += [given.name for given in asked if given.dtype in ("string", "unixtimestamp")]
+    as_text += [given.name for given in inputs if given.dtype == "string"]  # also of digits alone
     try:
         if path.suffix == ".csv":
             options = pyarrow.csv.ConvertOptions(

@@ -43,6 +43,13 @@ def test_an_empty_cell_gives_no_value_of_a_category_either(tmp_path: Path) -> No
     np.testing.assert_array_equal([1.0, np.nan, -1.0], values)
 
 
+def test_a_category_of_texts_may_be_of_digits(tmp_path: Path) -> None:
+    found = read(tmp_path, f"customer_id,merchant_id,amount,{SEGMENT}\n1,a,1,007\n2,a,1,7\n")
+
+    (values,) = found.overrides.values()
+    np.testing.assert_array_equal([-1.0, -1.0], values)
+
+
 def test_a_range_of_keys_is_by_the_first_value_that_differs(tmp_path: Path) -> None:
     found = read(tmp_path, "customer_id,merchant_id,amount\n1,b,1\n1,c,1\n2,a,1\n-5,z,1\n")
 
