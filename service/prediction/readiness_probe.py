@@ -6,6 +6,7 @@ from typing import Any
 from contract import Key, key_of
 from contract.feature_schema import Dtype, KeyDtype
 from contract.feature_union import FeatureUnion
+from contract.request_values import asked_of, python_value
 
 _KEYS: dict[KeyDtype, str | int] = {"string": "readiness-probe", "int32": -(2**31), "int64": -(2**63)}
 _VALUES: dict[Dtype, Any] = {
@@ -26,6 +27,9 @@ def key_of_no_entity(union: FeatureUnion) -> Key:
 
 
 def values_of_no_request(union: FeatureUnion) -> dict[str, list[Any]] | None:
-    """One row of the values that the port asks for."""
-    asked = [given for given in union.request_inputs if given.filled_by == "request"]
-    return {given.name: [_VALUES[given.dtype]] for given in asked} if asked else None
+    """One row of the values that the port asks for: defaults, or made-up ones. None if it asks for none."""
+    values = {
+        given.name: [_VALUES[given.dtype] if given.default is None else python_value(given.default, given.dtype)]
+        for given in asked_of(union.request_inputs)
+    }
+    return values or None

@@ -123,6 +123,23 @@ async def test_a_readiness_probe_asks_for_a_key_and_values_of_the_contracts_type
     assert ["float", "str", "int", "bool", "datetime"] == [type(value).__name__ for (value,) in given.values()]
 
 
+async def test_the_store_can_be_read_although_on_demand_code_takes_no_made_up_values(tmp_path: Path) -> None:
+    predictor, store = built(tmp_path)
+    store.failure = ValueError("math domain error")
+
+    assert await predictor.can_read(NOW_US)
+
+
+async def test_a_readiness_probe_gives_the_defaults_that_a_request_may_leave_out(tmp_path: Path) -> None:
+    predictor, store = built(tmp_path)
+
+    await predictor.can_read(NOW_US)
+
+    ((given,),) = [store.given]
+    assert given is not None
+    assert ["web"] == given["channel"]
+
+
 async def test_the_cache_keeps_a_row_for_each_value_of_a_request(tmp_path: Path) -> None:
     contract = typed_contract()
     store = typed_store({KEY: purchase()}, contract)
