@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from artefacts.output_columns import key_fields, output_fields
 from contract import FeatureState, ModelContract
+from contract.request_values import asked_of
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 _REQUEST = [
@@ -57,12 +58,9 @@ def inference_log_schema(contract: ModelContract) -> pa.Schema:
     The keys come after `row`, by name and type; pseudonyms, which may stand in for them, are text. The outputs come
     after `status`; they are null unless the status is `ok` or `degraded`.
     """
-    return _schema(key_fields(contract), output_fields(contract), bool(request_inputs_of(contract)))
-
-
-def request_inputs_of(contract: ModelContract) -> list[str]:
-    """Names of the inputs that requests give values for."""
-    return [given.name for given in contract.feature_schema.request_inputs if given.filled_by == "request"]
+    return _schema(
+        key_fields(contract), output_fields(contract), bool(asked_of(contract.feature_schema.request_inputs))
+    )
 
 
 def log_schema_of(found: pa.Schema) -> pa.Schema:

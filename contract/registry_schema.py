@@ -17,6 +17,7 @@ from contract.feature_schema import (
     RequestInput,
     SourceView,
 )
+from contract.request_values import python_value
 from contract.validation import first_problem
 
 _TAGS = ("on_stale", "on_missing", "default", "kind", "on_unseen")
@@ -195,13 +196,17 @@ def _request_input(view: str, field: Any) -> RequestInput:
 def _typed_default(name: str, dtype: str, tag: str) -> bool | int | float | str:
     try:
         match dtype:
-            case "string":
-                return tag
+            case "string" | "unixtimestamp":
+                default: bool | int | float | str = tag
             case "bool":
-                return {"true": True, "false": False}[tag.lower()]
+                default = {"true": True, "false": False}[tag.lower()]
             case "float32" | "float64":
-                return float(tag)
+                default = float(tag)
             case _:
-                return int(tag)
-    except (KeyError, ValueError):
-        raise ContractError(f"request input {name!r}: default: {tag!r} is not of type {dtype}") from None
+                default = int(tag)
+        python_value(default, dtype)  # else every request that leaves it out would be refused
+    except KeyError:
+        raise ContractError(f"request input {name!r}: default: must be true or false (got {tag!r})") from None
+    except ValueError as error:
+        raise ContractError(f"request input {name!r}: default: {tag!r} is not of type {dtype}: {error}") from None
+    return default

@@ -23,10 +23,10 @@ from artefacts.log_rows import (
     flushed,
     inference_log_schema,
     log_schema_of,
-    request_inputs_of,
 )
 from artefacts.output_columns import key_fields, output_columns
 from contract import Key, ModelContract, ResolvedFeatures, key_values
+from contract.request_values import asked_of
 from scoring.errors import ModelError
 from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import Outcomes, statuses_of
@@ -138,7 +138,7 @@ def log_table(answers: Answers) -> pa.Table:
         if answers.cached_seconds is None
         else pa.array(answers.cached_seconds, from_pandas=True),
     }
-    if asked := request_inputs_of(contract):
+    if asked := [given.name for given in asked_of(contract.feature_schema.request_inputs)]:
         columns[REQUEST_INPUTS] = pa.array(_request_values(answers.given or {}, asked), pa.string())
     return pa.table(columns, schema=inference_log_schema(contract))
 

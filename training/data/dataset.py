@@ -18,6 +18,7 @@ from artefacts.offline_place import another_store, is_built, refusal
 from artefacts.process.redaction import redacted
 from contract import FeatureInput, FeatureSchema, RawFeatures, RequestInput
 from contract.registry_schema import read_feature_schema
+from contract.request_values import asked_of, python_value
 from scoring.errors import FeatureColumnError, FeatureSourceError
 from scoring.evaluation import Bools, Labels
 from scoring.feature_columns import encoded
@@ -148,9 +149,9 @@ class TrainingData:
         return _filled(self._store, self.schema)
 
     @property
-    def _given(self) -> list[RequestInput]:
+    def _given(self) -> tuple[RequestInput, ...]:
         """The values that a request brings."""
-        return [each for each in self.schema.request_inputs if each.filled_by == "request"]
+        return asked_of(self.schema.request_inputs)
 
     def features_at(self, entities: pd.DataFrame) -> pd.DataFrame:
         """Point-in-time join: n rows in the order of `entities`, a column per feature reference.
@@ -166,7 +167,7 @@ class TrainingData:
         entity_rows = entities[keys].copy()
         for each in self.schema.request_inputs:
             if each.filled_by == "request":
-                entity_rows[each.name] = entities.get(each.name, each.default)
+                entity_rows[each.name] = _given_values(entities, each)
             else:
                 entity_rows[each.name] = entity_rows[REQUESTED_AT].astype("int64")
         try:
@@ -222,6 +223,16 @@ class TrainingData:
                     "USE_CASE, TRAINING_LABEL_DAYS, TRAINING_TRAINING_CUTOFFS, TRAINING_CUTOFF_SPACING_DAYS and "
                     "TRAINING_REQUEST_HOURS as training"
                 )
+
+
+def _given_values(entities: pd.DataFrame, given: RequestInput) -> Any:
+    """The values of a request input for n rows: where there is none, its default, as in a request."""
+    if given.default is None:
+        return entities.get(given.name)
+    default = python_value(given.default, given.dtype)
+    if given.name not in entities:
+        return default
+    return entities[given.name].map(lambda value: default if pd.isna(value) else value)
 
 
 def live_schema(artefacts: Artefacts, feature_service: str) -> FeatureSchema:
