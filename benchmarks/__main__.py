@@ -102,6 +102,17 @@ def width(results: Path, rounds: int) -> None:
     width.run(rounds, results)
 
 
+@BENCHMARKS.command("types")
+@click.option("--seconds", type=float, default=2.0, show_default=True, help="Length of each measurement.")
+@click.option("--rounds", type=int, default=2, show_default=True, help="Measurements of each server.")
+@click.pass_obj
+def types(results: Path, seconds: float, rounds: int) -> None:
+    """Measure households' categories and nulls beside churn's numbers and the plain stack."""
+    from benchmarks.online import types_compared
+
+    types_compared.run(seconds, rounds, results)
+
+
 @BENCHMARKS.command("capacity")
 @click.pass_obj
 def capacity(results: Path) -> None:

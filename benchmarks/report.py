@@ -10,6 +10,7 @@ from benchmarks.jobs.report import jobs_section
 from benchmarks.jobs.scale import scale_figures
 from benchmarks.markdown import NOT_MEASURED, between, machine, number, number_of, prose, table, verdicts, with_spread
 from benchmarks.online.capacity_guide import capacity_guide
+from benchmarks.online.types_compared import types_section
 from benchmarks.online.width_report import width_section
 from benchmarks.results import load_all
 from benchmarks.summaries import FEWEST_FOR_P99
@@ -33,6 +34,8 @@ LOG_PAGE = PROJECT_ROOT / "docs" / "inference-log.md"
 LOG_BEGIN, LOG_END = "<!-- log: written by `python -m benchmarks report` -->", "<!-- log: end -->"
 FIGURE = "figures/online.svg"
 _BUSY = 0.8
+_OTHER = "online_"
+"""Of the sections of use cases that are not the default one, see `section_of`."""
 
 _SCENARIOS = {
     "single_1": "single ids, 1 connection",
@@ -140,7 +143,9 @@ def page(document: Mapping[str, Any]) -> str:
     parts.append(_breakdown(document.get("breakdown")))
     parts.append(_soak(document.get("soak")))
     parts.append(_beside(document.get("beside")))
+    parts.append(types_section(document.get("types")))
     parts.append(width_section(document.get("width")))
+    parts += [_other_use_case(name, found) for name, found in document.items() if name.startswith(_OTHER)]
     parts.append(jobs_section(document.get("jobs")))
     return "\n".join(parts)
 
@@ -154,6 +159,13 @@ def _online(online: Mapping[str, Any]) -> list[str]:
         _tables(online["peers"]),
         _notes(online["peers"]),
     ]
+
+
+def _other_use_case(name: str, online: Mapping[str, Any]) -> str:
+    title = f"## The same for {name.removeprefix(_OTHER)}\n"
+    command = f"`make bench USE_CASE=use_cases/{name.removeprefix(_OTHER)}`, {online['customers']:,} entities."
+    tables = _tables(online["peers"]).removeprefix("## Results\n\n")
+    return "\n".join([title, prose(command), verdicts(online["targets"]), tables, machine(online)])
 
 
 def _method(online: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from artefacts.addresses import PROJECT_ROOT
+from artefacts.addresses import DEFAULT_USE_CASE, PROJECT_ROOT, Artefacts
 from artefacts.process.atomic_files import write_atomically
 
 RESULTS = PROJECT_ROOT / "benchmarks" / "results" / "online.json"
@@ -23,6 +23,12 @@ def load(file: Path = RESULTS) -> dict[str, Any]:
 def load_all(file: Path = RESULTS) -> dict[str, Any]:
     """All sections of this file and of the others in its folder."""
     return load(file) | load(file.with_name(JOBS_FILE)) | load(file.with_name(GATE_FILE))
+
+
+def section_of(name: str, artefacts: Artefacts) -> str:
+    """Name of the section of a use case: `online`, and `online_<use case>` of those that are not the default one."""
+    case = artefacts.use_case
+    return name if case == PROJECT_ROOT / DEFAULT_USE_CASE else f"{name}_{case.name}"
 
 
 def store(file: Path, section: str, content: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ No validation, authentication, metrics, staleness or defaults: a limit for Pytho
 import json
 import os
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,34 +17,41 @@ import redis.asyncio
 from feast import FeatureStore
 from feast.protos.feast.types.Value_pb2 import Value
 
-from artefacts.addresses import PROJECT_ROOT
-from contract import ModelContract
+from contract import FeatureInput, ModelContract
+from contract.tasks import TaskKind
+from contract.vocabulary import MISSING_CODE
 from scoring.feast.redis_layout import KeyLayout, feature_field
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+_SCORES: Mapping[TaskKind, Callable[[Any], Any]] = {
+    "binary": lambda output: output[:, 1],
+    "multiclass": lambda output: output,
+    "regression": np.ravel,
+}
+
 
 class Limit:
-    """Scores customers; prepares once what does not depend on them."""
+    """Scores entities; prepares once what does not depend on them."""
 
     def __init__(self) -> None:
         stored = bentoml.models.get(os.environ["BENCHMARKS_MODEL_TAG"])
         contract = ModelContract.from_json(Path(stored.path_of("contract.json")).read_bytes())
-        store = FeatureStore(repo_path=str(PROJECT_ROOT / "feature_repo"))
+        store = FeatureStore(repo_path=os.environ["BENCHMARKS_FEATURE_REPO"])
         fields: dict[bytes, int] = {}
 
         def position(view: str, feature: str) -> int:
             return fields.setdefault(feature_field(view, feature), len(fields))
 
         stored_views = {view.name for view in contract.feature_schema.views}
-        self._stored: list[tuple[int, int]] = []
+        self._stored: list[tuple[int, int, FeatureInput]] = []
         computed: dict[str, list[tuple[str, int]]] = {}
         for column, feature in enumerate(contract.inputs):
             bare = feature.name.removeprefix(f"{feature.view}__")
             if feature.view in stored_views:
-                self._stored.append((column, position(feature.view, bare)))
+                self._stored.append((column, position(feature.view, bare), feature))
             else:
                 computed.setdefault(feature.view, []).append((bare, column))
         self._on_demand: list[tuple[Any, list[tuple[str, int]], list[tuple[str, int]]]] = []
@@ -60,18 +67,20 @@ class Limit:
         self._fields = list(fields)
         self._columns = len(contract.inputs)
         (key,) = contract.feature_schema.entity_keys
+        self._join_key = key.join_key
         self._key = KeyLayout.of(store.project, {key.join_key: key.dtype}).key
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(stored.path_of("model.onnx"), options)
         self._input = self._session.get_inputs()[0].name
-        self._output = self._session.get_outputs()[1].name
+        self._output = self._session.get_outputs()[-1].name  # a classifier's first is the class
+        self._scores = _SCORES[contract.task.kind]
         self._redis: Any = redis.asyncio.Redis.from_url(os.environ["BENCHMARKS_REDIS_URL"])
 
-    async def score(self, customer_ids: Sequence[str]) -> list[float]:
-        """One probability per id, same order."""
+    async def score(self, entity_rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """One score per row, same order."""
         as_of = time.time_ns() // 1000
-        keys = list(map(self._key, customer_ids))
+        keys = [self._key(row[self._join_key]) for row in entity_rows]
         if len(keys) == 1:
             replies = [await self._redis.hmget(keys[0], self._fields)]
         else:
@@ -82,25 +91,32 @@ class Limit:
         parse = Value.FromString
         rows = []
         for reply in replies:
-            values = [parse(value) for value in reply]
-            rows.append([getattr(value, value.WhichOneof("val")) for value in values])
+            values = [parse(value or b"") for value in reply]
+            rows.append([getattr(value, kind) if (kind := value.WhichOneof("val")) else None for value in values])
         matrix = np.empty((len(rows), self._columns), dtype=np.float32)
         fields = list(zip(*rows, strict=True))
-        for column, position in self._stored:
-            matrix[:, column] = fields[position]
+        for column, position, feature in self._stored:
+            found = fields[position]
+            if feature.codes is not None:
+                codes = feature.codes.codes(found)
+                matrix[:, column] = np.where(np.isnan(codes), MISSING_CODE, codes)
+            elif feature.kind == "age":
+                matrix[:, column] = as_of / 1e6 - np.array(found, dtype=np.float64)
+            else:
+                matrix[:, column] = found
         for transform, inputs, outputs in self._on_demand:
             given: dict[str, Any] = {name: [as_of] * len(rows) for name in self._request_inputs}
             given.update((name, fields[position]) for name, position in inputs)
             results = transform(given)
             for name, column in outputs:
                 matrix[:, column] = results[name]
-        (both,) = self._session.run([self._output], {self._input: matrix})
-        probabilities: list[float] = both[:, 1].tolist()
-        return probabilities
+        (output,) = self._session.run([self._output], {self._input: matrix})
+        scores: list[Any] = self._scores(output).tolist()
+        return scores
 
 
 class LimitApp:
-    """`{"customer_id": …}` or `{"customer_ids": […]}` at any path → probabilities."""
+    """`{"entity_row": …}` or `{"entity_rows": […]}` at any path → scores."""
 
     def __init__(self) -> None:
         self._limit: Limit
@@ -121,10 +137,10 @@ class LimitApp:
             if not message.get("more_body"):
                 break
         asked = json.loads(b"".join(parts))
-        if "customer_id" in asked:
-            answer = json.dumps((await self._limit.score([asked["customer_id"]]))[0]).encode()
+        if "entity_row" in asked:
+            answer = json.dumps((await self._limit.score([asked["entity_row"]]))[0]).encode()
         else:
-            answer = json.dumps(await self._limit.score(asked["customer_ids"])).encode()
+            answer = json.dumps(await self._limit.score(asked["entity_rows"])).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})

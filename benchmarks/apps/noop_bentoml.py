@@ -1,5 +1,7 @@
 """F: BentoML's own HTTP path with an endpoint that does nothing, with our service's settings."""
 
+from typing import Any
+
 import bentoml
 
 
@@ -16,6 +18,6 @@ class Noop:
     """Repeats the request."""
 
     @bentoml.api  # type: ignore[untyped-decorator]  # bentoml publishes no types for it
-    async def noop(self, customer_id: str) -> dict[str, str]:
+    async def noop(self, entity_row: dict[str, Any]) -> dict[str, Any]:
         """No features, no model."""
-        return {"customer_id": customer_id}
+        return entity_row

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Request
 
@@ -20,14 +20,14 @@ app = FastAPI(lifespan=lifespan)
 
 
 @app.post("/predict")
-def predict(request: Request, customer_id: Annotated[str, Body(embed=True)]) -> float:
-    """The probability of one customer."""
+def predict(request: Request, entity_row: Annotated[dict[str, Any], Body(embed=True)]) -> Any:
+    """The score of one entity."""
     scoring: PlainScoring = request.app.state.scoring
-    return scoring.score([customer_id])[0]
+    return scoring.score([entity_row])[0]
 
 
 @app.post("/predict_batch")
-def predict_batch(request: Request, customer_ids: Annotated[list[str], Body(embed=True)]) -> list[float]:
-    """The probabilities of many."""
+def predict_batch(request: Request, entity_rows: Annotated[list[dict[str, Any]], Body(embed=True)]) -> list[Any]:
+    """The scores of many."""
     scoring: PlainScoring = request.app.state.scoring
-    return scoring.score(customer_ids)
+    return scoring.score(entity_rows)

@@ -87,7 +87,7 @@ def run(output: Path) -> None:
             if ready.cores.load is not None:
                 os.sched_setaffinity(0, {ready.cores.load})
             wire = _over_the_wire(ready, peers.all_peers(ready.workload)["ours"])
-        results.store(output, "breakdown", {**about, "in_process": found, "wire": wire})
+        results.store(output, results.section_of("breakdown", artefacts), {**about, "in_process": found, "wire": wire})
 
 
 def _in_process(workload: "Workload", artefacts: Any) -> list[dict[str, Any]]:

@@ -29,12 +29,14 @@ from benchmarks.online.servers import (
 )
 from benchmarks.online.targets import verdicts
 from benchmarks.online.workload import Workload
-from benchmarks.results import store
+from benchmarks.results import section_of, store
 from benchmarks.summaries import of_rounds, summary
+from scoring.task_outputs import task_outputs
 
 SEED = 17
 _TOLERANCE = 1e-3
-"""Largest difference between a peer's probabilities and the expected ones; recency grows while the benchmark runs."""
+"""Largest difference between a peer's scores and the expected ones, for values of a regression beside as much of the
+value; recency grows while the benchmark runs."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def bench(artefacts: Artefacts) -> Iterator[tuple[Bench, dict[str, Any]]]:
             about |= {
                 "versions": versions(workload.redis_url),
                 "model": workload.model_tag,
-                "customers": len(workload.customer_ids),
+                "customers": len(workload.keys),
                 "cores": {"server": cores.server, "load": cores.load, "redis_pinned": redis_is_pinned},
             }
             yield Bench(workload, generator, cores, workload.environment(artefacts, home), folder), about
@@ -142,7 +144,7 @@ def run(seconds: float, warm_up: float, rounds: int, only: set[str] | None, outp
     }
     store(
         output,
-        "online",
+        section_of("online", artefacts),
         {
             **about,
             "settings": settings,
@@ -156,7 +158,7 @@ def run(seconds: float, warm_up: float, rounds: int, only: set[str] | None, outp
 def _measure(ready: Bench, peer: Peer, seconds: float, warm_up: float) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     with ready.serving(peer) as server:
-        _check_answers(ready.workload, peer, server)
+        check_answers(ready.workload, peer, server)
         for scenario in SCENARIOS:
             call = peer.single if scenario.rows == 1 else peer.batch
             if call is None:
@@ -192,22 +194,25 @@ def figures_of(ready: Bench, server: Server, plan: LoadPlan, rows: int) -> dict[
     }
 
 
-def _check_answers(workload: Workload, peer: Peer, server: Server) -> None:
+def check_answers(workload: Workload, peer: Peer, server: Server) -> None:
     """Check that a peer's answers are right before it is compared.
 
     Raises:
-        ServerError: its probabilities differ from the model's on these features.
+        ServerError: its scores differ from the model's on these features.
     """
+    rules = task_outputs(workload.contract)
+    relative = _TOLERANCE if workload.contract.task.kind == "regression" else 0
     for call, chunk in ((peer.single, range(1)), (peer.single, range(7, 8)), (peer.batch, range(100))):
-        if call is None or call.probabilities is None:
+        if call is None or call.scores is None:
             continue
         status, body = ask(server.port, call.request(workload, chunk, server.port))
         if status != 200:
             raise ServerError(f"{peer.name}: {call.path} answered {status}: {body[:300]!r}")
-        found = np.array(call.probabilities(json.loads(body)), dtype=np.float64)
-        expected = workload.probabilities[chunk.start : chunk.stop]
-        if found.shape != expected.shape or not np.allclose(found, expected, rtol=0, atol=_TOLERANCE):
-            raise ServerError(f"{peer.name}: {call.path} gives other probabilities than the model on these features")
+        scores = np.array(call.scores(json.loads(body)), dtype=np.float64)
+        # Peers know no bounds of a regression.
+        found, expected = (rules.of(each)[0] for each in (scores, workload.scores[chunk.start : chunk.stop]))
+        if found.shape != expected.shape or not np.allclose(found, expected, rtol=relative, atol=_TOLERANCE):
+            raise ServerError(f"{peer.name}: {call.path} gives other scores than the model on these features")
 
 
 def _one_line(figures: dict[str, Any]) -> str:

@@ -119,6 +119,23 @@ def width_verdicts(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [target.verdict(list(rounds)) for target in WIDTH]
 
 
+TYPES = (
+    Target(
+        "households, 32 connections, requests/s: ours ÷ plain",
+        ">=",
+        10,
+        _ratio("requests_per_second", "single_32", "plain", of="households"),
+    ),
+    Target("1 connection, p50: households ÷ churn", "<=", 1.5, _ratio("p50_ms", "single_1", "churn", of="households")),
+)
+"""Targets for a model with categories and nulls."""
+
+
+def types_verdicts(contenders: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Check `TYPES` against the measurements of all contenders."""
+    return _verdicts(TYPES, contenders)
+
+
 def verdicts(peers: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Check every target against the measurements of all peers, as in `online.json`."""
     return _verdicts(TARGETS, peers)
