@@ -4,6 +4,7 @@ No validation, authentication, metrics, staleness or defaults: a limit for Pytho
 """
 
 import json
+import math
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
@@ -26,6 +27,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+_NO_TIME = (None, -(2**63))
+"""The second is what Feast stores for a null of a `UnixTimestamp`."""
 _SCORES: Mapping[TaskKind, Callable[[Any], Any]] = {
     "binary": lambda output: output[:, 1],
     "multiclass": lambda output: output,
@@ -101,7 +104,7 @@ class Limit:
                 codes = feature.codes.codes(found)
                 matrix[:, column] = np.where(np.isnan(codes), MISSING_CODE, codes)
             elif feature.kind == "age":
-                matrix[:, column] = as_of / 1e6 - np.array(found, dtype=np.float64)
+                matrix[:, column] = [math.nan if at in _NO_TIME else as_of / 1e6 - at for at in found]
             else:
                 matrix[:, column] = found
         for transform, inputs, outputs in self._on_demand:

@@ -16,7 +16,7 @@ from feast import FeatureStore
 
 from contract import ModelContract
 from contract.tasks import TaskKind
-from contract.vocabulary import MISSING_TEXT
+from contract.vocabulary import MISSING_TEXT, UNSEEN_TEXT
 
 _SCORES: Mapping[TaskKind, Callable[[Any, pd.DataFrame], Any]] = {
     "binary": lambda pipeline, frame: pipeline.predict_proba(frame)[:, 1],
@@ -40,7 +40,7 @@ class PlainScoring:
         self._request_inputs = [given.name for given in contract.feature_schema.request_inputs]
         self._scores = _SCORES[contract.task.kind]
         kinds = {each.name: each.kind for each in contract.inputs}
-        self._categories = [name for name, kind in kinds.items() if kind == "categorical"]
+        self._categories = {each.name: {*map(str, each.vocabulary)} for each in contract.inputs if each.vocabulary}
         self._times = [name for name, kind in kinds.items() if kind == "age"]
         kept = any(each.on_missing == "keep" for each in contract.inputs)
         self._numbers = [name for name, kind in kinds.items() if kept and kind == "numeric"]
@@ -53,8 +53,8 @@ class PlainScoring:
         frame = self._store.get_online_features(features=self._service, entity_rows=rows).to_df()
         matrix = frame[self._bare].set_axis(self._names, axis="columns")
         # What the pipeline was trained on: categories as text, ages for times, NaN for nulls.
-        for name in self._categories:
-            matrix[name] = [_text(value) for value in matrix[name].tolist()]
+        for name, known in self._categories.items():
+            matrix[name] = [_text(value, known) for value in matrix[name].tolist()]
         for name in self._times:
             seconds = pd.Timestamp(as_of, unit="us", tz="UTC") - pd.to_datetime(matrix[name], utc=True)
             matrix[name] = seconds.dt.total_seconds()
@@ -64,7 +64,8 @@ class PlainScoring:
         return scores
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return MISSING_TEXT if pd.isna(value) else str(int(value))
+def _text(value: Any, known: set[str]) -> str:
+    if pd.isna(value):
+        return MISSING_TEXT
+    text = value if isinstance(value, str) else str(int(value))
+    return text if text in known else UNSEEN_TEXT

@@ -31,7 +31,7 @@ class Workload:
     feature_repo: folder of `feature_store.yaml`.
     keys: of n entities, shuffled; all have features.
     vectors: float32 (n, k), features at `as_of_unix_us`, for peers that take features in the request.
-    scores: (n,), or (n, c) for a multi-class model; the model's.
+    scores: float64 (n,), or (n, c) for a multi-class model; the model's.
     """
 
     contract: ModelContract
@@ -41,7 +41,7 @@ class Workload:
     keys: list[Key]
     as_of_unix_us: int
     vectors: NDArray[np.float32]
-    scores: NDArray[np.floating[Any]]
+    scores: NDArray[np.float64]
 
     @classmethod
     def read(cls, artefacts: Artefacts, seed: int, as_of_unix_us: int) -> Self:
@@ -82,7 +82,7 @@ class Workload:
             keys=keys,
             as_of_unix_us=as_of_unix_us,
             vectors=vectors,
-            scores=model.score(vectors),
+            scores=model.score(vectors).astype(np.float64),
         )
 
     def chunks(self, rows: int) -> list[range]:
