@@ -25,7 +25,8 @@ def checked_override(value: object, feature: FeatureInput) -> float:
     try:
         return number_of(value, "float64" if feature.kind == "age" else feature.dtype)
     except ValueError as error:
-        raise OverrideError(where, str(error)) from None
+        what = f"is the age of a time, in seconds; it {error}" if feature.kind == "age" else str(error)
+        raise OverrideError(where, what) from None
 
 
 def _code(value: object, feature: FeatureInput, codes: Vocabulary) -> float:

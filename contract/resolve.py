@@ -156,8 +156,10 @@ class Resolver:
             overridden = ~np.isnan(given)
             matrix[overridden, column] = np.where(given == KEPT_NULL, self._null[column], given)[overridden]
             states[overridden, column] = FeatureState.OVERRIDDEN
-            for cells in (defaulted, refused_cells) if kept is None else (defaulted, refused_cells, kept):
+            for cells in (defaulted, refused_cells):
                 cells[overridden, column] = False
+            if kept is not None:
+                kept[overridden, column] = (given == KEPT_NULL)[overridden]
         return ResolvedFeatures(
             matrix=matrix,
             states=states,

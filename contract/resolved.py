@@ -45,7 +45,7 @@ class ResolvedFeatures:
         `contract.vocabulary`.
     states: uint8 (n, k) of `FeatureState`.
     defaulted: bool (n, k), the contract's default was used.
-    kept: bool (n, k), the model takes the null, which does not degrade an answer; None if no input keeps nulls.
+    kept: bool (n, k), the model takes the null, of the store or of an override; None if no input keeps nulls.
     arrays: columns of each input that is an array.
     ages: float64 (n, k) seconds; NaN: no row, or the age is unknown.
     known: bool (n,), the store has at least one row of this key.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from contract import ModelContract, ResolvedFeatures
+from contract import FeatureState, ModelContract, ResolvedFeatures
 from scoring.task_outputs import Outputs, TaskOutputs
 
 OK, DEGRADED, REFUSED, UNKNOWN = range(4)
@@ -52,7 +52,9 @@ def outcomes(resolved: ResolvedFeatures, scores: NDArray[np.float32], task: Task
     # Compared in float64, as answered, so that a decision never contradicts its probability.
     answered = scores.astype(np.float64)
     finite = np.isfinite(answered if answered.ndim == 1 else answered.sum(axis=1))  # a sum is as finite as its terms
-    states = resolved.states if resolved.kept is None else np.where(resolved.kept, np.uint8(0), resolved.states)
+    states = resolved.states
+    if resolved.kept is not None:
+        states = np.where(resolved.kept & (states == FeatureState.MISSING), np.uint8(0), states)
     statuses: NDArray[np.uint8] = np.any(states, axis=1).astype(np.uint8)
     statuses[resolved.refused | ~finite] = REFUSED
     statuses[~resolved.known] = UNKNOWN

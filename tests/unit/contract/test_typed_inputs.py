@@ -154,9 +154,20 @@ def test_an_override_is_of_the_inputs_own_type(given: FeatureInput, value: objec
     assert [[FeatureState.OVERRIDDEN]] == done.states.tolist()
 
 
+@pytest.mark.parametrize("given", [category(on_missing="keep"), number(on_missing="keep")])
+def test_an_override_by_null_says_that_the_model_saw_the_null(given: FeatureInput) -> None:
+    resolver = Resolver([given], VIEWS)
+    raw = RawFeatures(np.array([[0.0]]), np.array([[NOW]]))
+
+    done = resolver.resolve(raw, NOW, resolver.check_overrides({given.name: None}))
+
+    assert [("overridden", "null")] == [(i.state, i.used) for i in done.issues(0)]
+
+
 @pytest.mark.parametrize(
     ("given", "value", "said"),
     [
+        (number(dtype="unixtimestamp", kind="age"), "2026-01-01T00:00:00Z", "age of a time, in seconds"),
         (category(), 1, "must be text"),
         (category(), None, "must be text"),
         (category(on_unseen="refuse"), "mauve", "not one of the model's categories"),

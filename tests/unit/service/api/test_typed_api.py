@@ -277,7 +277,8 @@ async def test_an_override_has_the_inputs_own_type(label: str, open_typed: OpenT
 
     assert 200 == await check(api, response)
     (issue,) = without_request_id(response)["feature_issues"]
-    assert (name.removesuffix("__1"), "overridden", "value") == (issue["feature"], issue["state"], issue["used"])
+    used = "null" if value is None else "value"
+    assert (name.removesuffix("__1"), "overridden", used) == (issue["feature"], issue["state"], issue["used"])
     found = await api.serving.predictor.look_up(KEY, 1, {name: value}, given={"amount": 1.0, "items": 1, "gift": False})
     np.testing.assert_equal(found.resolved.matrix[0, list(DEFAULTS).index(name)], np.float32(seen))
 
