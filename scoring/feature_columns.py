@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from contract import FeatureInput, FeatureSpec
+from contract.feature_schema import array_widths
 from scoring.errors import FeatureColumnError
 
 Floats = NDArray[np.float64]
@@ -26,18 +27,21 @@ def encoded(columns: Mapping[str, "pd.Series[Any]"] | pd.DataFrame, inputs: Sequ
     Raises:
         FeatureColumnError: a column holds values of another type than the input.
     """
-    made = []
+    made, widths = [], array_widths(inputs)
     for given in inputs:
         column = columns[given.reference]
         if given.codes is None:
-            made.append(numbers_of(column, given))
+            made.append(numbers_of(column, given, widths.get(given.reference)))
         else:
             made.append(given.codes.codes(categories_of(column, given)))
     return np.column_stack(made)
 
 
-def numbers_of(column: "pd.Series[Any]", given: FeatureSpec) -> Floats:
+def numbers_of(column: "pd.Series[Any]", given: FeatureSpec, width: int | None = None) -> Floats:
     """A column of n numbers, times (unix seconds) or arrays (one of their elements): float64 (n,), NaN for null.
+
+    Args:
+        width: length of every array.
 
     Raises:
         FeatureColumnError: see `encoded`.
@@ -47,7 +51,7 @@ def numbers_of(column: "pd.Series[Any]", given: FeatureSpec) -> Floats:
             return _unix_seconds(column)
         if given.element is None:
             return np.asarray(column.astype(np.float64))
-        return np.array([_element(value, given.element) for value in column], dtype=np.float64)
+        return np.array([_element(value, given.element, width) for value in column], dtype=np.float64)
     except (TypeError, ValueError, IndexError) as error:
         said = (str(error).splitlines() or [""])[0]
         raise FeatureColumnError(f"feature {given.reference!r}: its values are not {given.dtype}: {said}") from None
@@ -94,9 +98,11 @@ def _unix_seconds(column: "pd.Series[Any]") -> Floats:
     return seconds
 
 
-def _element(value: Any, at: int) -> float:
+def _element(value: Any, at: int, width: int | None) -> float:
     if value is None or (isinstance(value, float) and value != value):
         return np.nan
+    if len(value) != width:
+        raise ValueError(f"an array has {len(value)} elements, not {width}")
     element = float("nan") if value[at] is None else float(value[at])
     if element != element:
         raise ValueError("an array has a null or NaN element, and Feast stores a null one as 0")

@@ -20,6 +20,7 @@ from contract import (
     Vocabulary,
 )
 from contract.category_counts import CategoryCounts
+from contract.feature_schema import array_widths
 from contract.histogram import Histogram
 from contract.inputs import QUANTILES
 from contract.keys import EXACT_IN_JSON
@@ -44,14 +45,15 @@ def describe_inputs(schema: FeatureSchema, training: LabelledRows, test: Labelle
             values for a category.
     """
     try:
-        return tuple(_described(spec, training, test) for spec in schema.features)
+        widths = array_widths(schema.features)
+        return tuple(_described(spec, training, test, widths.get(spec.reference)) for spec in schema.features)
     except FeatureColumnError as error:
         raise DatasetError(str(error)) from None
 
 
-def _described(spec: FeatureSpec, training: LabelledRows, test: LabelledRows) -> FeatureInput:
-    describe = _category if spec.kind == "categorical" else _number
-    described = {**spec.model_dump(), **describe(spec, training, test)}
+def _described(spec: FeatureSpec, training: LabelledRows, test: LabelledRows, width: int | None) -> FeatureInput:
+    of_kind = _category(spec, training, test) if spec.kind == "categorical" else _number(spec, training, test, width)
+    described = {**spec.model_dump(), **of_kind}
     if spec.default is not None:
         described |= {"default": spec.default, "default_from": "feature_repo"}
     elif spec.on_missing == "keep":
@@ -59,11 +61,11 @@ def _described(spec: FeatureSpec, training: LabelledRows, test: LabelledRows) ->
     return FeatureInput.model_validate(described)
 
 
-def _number(spec: FeatureSpec, training: LabelledRows, test: LabelledRows) -> dict[str, Any]:
+def _number(spec: FeatureSpec, training: LabelledRows, test: LabelledRows, width: int | None) -> dict[str, Any]:
     values, tested = (
         rows.as_of - found if spec.kind == "age" else found
         for rows in (training, test)
-        for found in (numbers_of(rows.columns[spec.reference], spec),)
+        for found in (numbers_of(rows.columns[spec.reference], spec, width),)
     )
     present = values[np.isfinite(values)]
     if not len(present):

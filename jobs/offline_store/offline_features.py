@@ -150,7 +150,7 @@ class FeaturePlan:
         """
         values = np.full((len(keys), len(self.inputs)), np.nan)
         for column, (view, field) in self.stored.items():
-            values[:, column] = raw_values(rows[view].fields[field], self.inputs[column])
+            values[:, column] = self._raw_values(column, rows[view].fields[field])
         if self.on_demand:
             beside: dict[str, list[Any]] = {name: keys[name].to_pylist() for name in self.join_keys}
             times = np.broadcast_to(np.asarray(as_of_unix_us, dtype=np.int64), len(keys)).tolist()
@@ -163,6 +163,10 @@ class FeaturePlan:
                 computing.compute(columns, values)
         event_times = [_unix_seconds(rows[view].event_times) for view in self.views]
         return RawFeatures(values=values, event_times=np.column_stack(event_times))
+
+    def _raw_values(self, column: int, stored: pa.Array) -> NDArray[np.float64]:
+        given = self.inputs[column]
+        return raw_values(stored, given, array_widths(self.inputs).get(given.reference))
 
 
 def live_schema(store: "FeatureStore", contract: ModelContract) -> FeatureSchema:

@@ -11,12 +11,20 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from contract import FeatureInput
+from jobs.errors import JobError
 
 Floats = NDArray[np.float64]
 
 
-def raw_values(column: pa.Array, given: FeatureInput) -> Floats:
-    """float64 (n,), NaN for null: numbers, codes of categories, unix seconds of timestamps, or an array's element."""
+def raw_values(column: pa.Array, given: FeatureInput, width: int | None = None) -> Floats:
+    """float64 (n,), NaN for null: numbers, codes of categories, unix seconds of timestamps, or an array's element.
+
+    Args:
+        width: length of every array.
+
+    Raises:
+        JobError: an array has another length.
+    """
     if given.codes is not None:
         found = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
         codes = given.codes.codes(found.dictionary.to_pylist())
@@ -29,6 +37,9 @@ def raw_values(column: pa.Array, given: FeatureInput) -> Floats:
     if given.kind == "age":
         return _floats(_whole_seconds(column).cast(pa.int64()))
     if given.element is not None:
+        lengths = set(pc.unique(pc.list_value_length(column.drop_null())).to_pylist())
+        if other := sorted(lengths - {width}):
+            raise JobError(f"feature {given.reference!r}: an array has {other[0]} elements, not {width}")
         elements = pc.list_element(column, given.element)
         # As Feast stores it online, a null element is 0; without a list there is none.
         column = pc.if_else(column.is_valid(), elements.fill_null(0), None)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artefacts.challenger_file import Mode
-from contract import Key, RawFeatures, key_text
+from contract import Key, OverrideError, RawFeatures, key_text
 from contract.feature_union import FeatureUnion
 from scoring.models.imported_model import ImportedModel
 from service.prediction.batch import AnswerLog, Batch, Scored
@@ -108,9 +108,11 @@ class Challenger:
         self._jobs.put(_Job(batch, self.live.part.of(raw), None))
 
     async def answer(self, batch: Batch, part: RawFeatures) -> Scored | None:
-        """Score these rows now; None if that fails or takes longer than the budget."""
+        """Score these rows now; None if that fails, takes too long, or has overrides that only the champion takes."""
         if self._behind:  # still busy with rows that it was too late for
             self._metrics.challenger("late", len(batch.keys))
+            return None
+        if not self._takes(batch):
             return None
         done: asyncio.Future[Scored] = asyncio.get_running_loop().create_future()
         self._jobs.put(_Job(batch, part, done))
@@ -177,6 +179,7 @@ class Challenger:
 
     def _shadow(self, jobs: list[_Job]) -> None:
         self._rows_taken += sum(len(job.batch.keys) for job in jobs)
+        jobs = [job for job in jobs if self._takes(job.batch)]
         plain = [job for job in jobs if not job.batch.overrides]
         for together in [[job] for job in jobs if job.batch.overrides] + ([plain] if plain else []):
             rows = sum(len(job.batch.keys) for job in together)
@@ -188,6 +191,20 @@ class Challenger:
             else:
                 self._metrics.challenger("scored", rows)
 
+    def _takes(self, batch: Batch) -> bool:
+        """False for overrides that only the champion takes, of another vocabulary or a null: no fault of this model."""
+        try:
+            self._overrides(batch)
+        except OverrideError:
+            self._metrics.challenger("dropped", len(batch.keys))
+            return False
+        return True
+
+    def _overrides(self, batch: Batch) -> dict[int, float]:
+        # The champion's contract has checked them. They may name inputs that this model does not take.
+        resolver = self.live.resolver
+        return resolver.check_overrides({k: v for k, v in (batch.overrides or {}).items() if k in resolver.names})
+
     def _score_and_log(self, jobs: list[_Job]) -> None:
         batch, part = jobs[0].batch, jobs[0].part
         if len(jobs) > 1:
@@ -198,10 +215,7 @@ class Challenger:
 
     def _score(self, batch: Batch, part: RawFeatures) -> Scored:
         started = time.perf_counter()
-        resolver = self.live.resolver
-        # The champion's contract has checked them. They may name inputs that this model does not take.
-        known = {name: value for name, value in (batch.overrides or {}).items() if name in resolver.names}
-        overrides = resolver.check_overrides(known)
+        overrides = self._overrides(batch)
         scored = self.live.decide(part, batch.as_of_seconds, overrides, self.live.model.score)
         self._metrics.stage("challenger", time.perf_counter() - started)
         self._failing = False

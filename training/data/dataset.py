@@ -123,6 +123,11 @@ class TrainingData:
             if missing := [n for n in (*self._keys, REQUESTED_AT, task.target, *given) if n not in part.rows]:
                 when = f" of {part.cutoff:%Y-%m-%d}" if part.cutoff else ""
                 raise DatasetError(f"labels: the rows{when} have no column {missing[0]!r}")
+            if nulls := [name for name in given if part.rows[name].isna().any()]:
+                raise DatasetError(
+                    f"labels: column {nulls[0]!r} has nulls, and a request must give this value; fill them, or give "
+                    "the field of the RequestSource the tag default=…"
+                )
             if part.cutoff is not None:
                 self._check_snapshots(part.cutoff, part.rows)
         labelled = pd.concat([part.rows for part in parts], ignore_index=True)

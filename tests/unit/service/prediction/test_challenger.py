@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from sklearn.pipeline import Pipeline
 
 from artefacts.challenger_file import Mode
-from contract import Key, ModelContract, RawFeatures
+from contract import Key, ModelContract, OverrideError, RawFeatures
 from contract.feature_union import FeatureUnion, UnionPart
 from scoring.inference_log import Answers
 from scoring.models.imported_model import ImportedModel
@@ -353,6 +353,21 @@ async def test_who_cannot_be_read_at_all_does_not_hide_what_only_the_canary_cann
     assert ("ok", None) == (ann.status, ann.model)
     assert isinstance(bob, OnlineStoreUnavailableError)
     assert live.count("failed") == 2  # Ann's, twice; nobody answers for Bob
+
+
+@pytest.mark.parametrize("mode", ["canary", "shadow"])
+async def test_an_override_that_only_the_champion_takes_is_no_failure_of_the_challenger(both: Open, mode: Mode) -> None:
+    live = both({ANN: customer()}, mode)
+
+    def refused(overrides: Mapping[str, object]) -> dict[int, float]:
+        raise OverrideError(f"features.{SPEND}", "is not one of the model's categories")
+
+    live.challenger.live.resolver.check_overrides = refused  # type: ignore[method-assign]
+
+    prediction = await live.predictor.predict_one(ANN, NOW_US, {SPEND: 1.0})
+    await live.until(lambda: live.count("dropped") == 1)
+
+    assert (None, 0) == (prediction.model, live.count("failed"))
 
 
 async def test_a_late_answer_of_the_canary_is_counted_once(both: Open) -> None:
