@@ -174,6 +174,9 @@ def compare(planes: Planes, *, spark: bool) -> dict[str, Any]:
         rows["spark"] = _rows(planes.spark().to_pylist(), planes)
     http = _rows(predicted, planes)
     scores = np.asarray(model.score(compiled.matrix), dtype=np.float64)
+    if model.contract.task.kind == "binary":
+        scores = np.column_stack([1 - scores, scores])  # MLflow's protocol answers both
+    assert scores.shape == np.shape(invoked)
     return {
         "rows": len(planes.asked.keys),
         "values": int(compiled.matrix.size),
@@ -192,7 +195,7 @@ def compare(planes: Planes, *, spark: bool) -> dict[str, Any]:
             for plane, found in rows.items()
         },
         "rows of planes": {plane: len(found) for plane, found in {"http": http, **rows}.items()},
-        "invoked": float(np.max(np.abs(np.asarray(invoked, dtype=np.float64).reshape(scores.shape) - scores))),
+        "invoked": float(np.max(np.abs(invoked - scores))),
     }
 
 
@@ -228,7 +231,7 @@ def _rows(found: list[dict[str, Any]], planes: Planes) -> dict[tuple[str, ...], 
 
 
 def _value(found: Any) -> Any:
-    return dict(found) if isinstance(found, list) else found  # of a map in Parquet
+    return list(found.values()) if isinstance(found, dict) else found  # files hold probabilities as lists, by class
 
 
 def _rounded(age: float | None) -> float | None:
@@ -238,6 +241,8 @@ def _rounded(age: float | None) -> float | None:
 def _same(one: Any, other: Any) -> bool:
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, float) and isinstance(other, float):
         return abs(one - other) <= TOLERANCE * max(1.0, abs(one))
     return bool(one == other)
