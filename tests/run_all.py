@@ -19,6 +19,7 @@ LOOP_OF_THE_SECOND = (
     "tests/e2e/test_least_privilege.py",
     "tests/e2e/test_planes.py",
     "tests/e2e/test_stream.py",
+    "tests/e2e/test_use_cases_on_households.py",
 )
 JOBS = ("tests/integration/jobs", "tests/integration/deploy")
 MEASURED_LAST = "tests/faults"

@@ -235,7 +235,7 @@ class ServiceMetrics:
     def runtimes(self, *live: LiveRuntime) -> None:
         """Set what the live models run on."""
         for model, value in [(gone, 0) for gone in self._runtimes] + [(here, 1) for here in live]:
-            identity, reason = model.identity, model.reason[:_LONGEST_REASON]
+            identity, reason = model.identity, model.reason[:_LONGEST_REASON] or "none"
             labels = identity["name"], identity["version"], identity["role"], model.runtime, reason
             self._runtime.labels(*labels).set(value)
         self._runtimes = live

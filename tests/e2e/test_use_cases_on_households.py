@@ -127,11 +127,6 @@ def test_each_is_trained_imported_and_scored_and_answers_in_its_own_words(place:
 
 SEEDS = ("0", "4242")
 KNOWN_AT = END - timedelta(hours=16.5)
-DIFFER_WHERE_A_VIEW_HAS_EXPIRED = [
-    f"coupon_offer__{name}" for name in ("coupon_offered", "coupon_over_usual_spend", "days_since_department")
-]
-"""Known and not mended: the join of training gives an on-demand view nulls in the place of expired values, and takes
-what it makes of them; every other plane replaces its outputs by their defaults, as its source is stale."""
 
 
 def _asked(place: Place, case: str) -> Path:
@@ -155,7 +150,7 @@ def test_every_plane_sees_the_same_values_and_gives_the_same_answers_under_any_h
 ) -> None:
     """Join of training = Feast's SDK = compiled reader = batch = HTTP = `/invocations`, and once Spark."""
     asked = _asked(place, trained)
-    for seed in SEEDS:
+    for seed in SEEDS if trained == CASES[0] else SEEDS[:1]:
         seeded = replace(place, environment={**place.environment, "PYTHONHASHSEED": seed})
         folder = place.root / f"planes-{Path(trained).name}-{seed}"
         arguments = [f"--folder={folder}", f"--asked={asked}", f"--at={KNOWN_AT.isoformat()}"]
@@ -165,8 +160,7 @@ def test_every_plane_sees_the_same_values_and_gives_the_same_answers_under_any_h
 
         assert found["rows"] >= 1500
         shifted = found["features"].pop("a day off")
-        join = DIFFER_WHERE_A_VIEW_HAS_EXPIRED if trained == CASES[2] else []
-        assert {"join": join, "sdk": [], "compiled": [], "batch": []} == found["features"]
+        assert {"join": [], "sdk": [], "compiled": [], "batch": []} == found["features"]
         assert "household_windowed__spend_28d" in shifted, "a check that cannot fail proves nothing"
         assert {"batch": [], **({"spark": []} if spark else {})} == found["differing"]
         assert {found["rows"]} == set(found["rows of planes"].values())

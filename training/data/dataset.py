@@ -190,7 +190,30 @@ class TrainingData:
         ordered = entity_rows[keys].merge(joined, on=keys, how="left", validate="one_to_one")
         if len(joined) != len(entity_rows):
             raise DatasetError(f"the point-in-time join returned {len(joined)} rows for {len(entity_rows)}")
-        return ordered[list(dict.fromkeys(feature.reference for feature in self.schema.features))]
+        columns = ordered[list(dict.fromkeys(feature.reference for feature in self.schema.features))]
+        return self._without_expired(columns, entities)
+
+    def _without_expired(self, columns: pd.DataFrame, entities: pd.DataFrame) -> pd.DataFrame:
+        """Make on-demand features null where a row that they read is older than its TTL, as serving replaces them.
+
+        The join gives on-demand code nulls of such rows. Serving gives it their values, and takes the default then.
+        """
+        stored = {view.name for view in self.schema.views}
+        ttls = {view.name: view.ttl_seconds for view in self.schema.views if view.ttl_seconds is not None}
+        computed = [
+            feature
+            for feature in self.schema.features
+            if feature.view not in stored and feature.on_stale != "use_value" and ttls.keys() & set(feature.sources)
+        ]
+        moments = entities[REQUESTED_AT].dt.tz_localize(None).to_numpy()
+        expired = {
+            view: (moments - self._row_times(view, entities)) / np.timedelta64(1, "s") > ttls[view]  # NaT: no row
+            for view in sorted({source for feature in computed for source in feature.sources} & ttls.keys())
+        }
+        for feature in computed:
+            gone = np.any([expired[source] for source in feature.sources if source in expired], axis=0)
+            columns = columns.assign(**{feature.reference: columns[feature.reference].mask(gone)})
+        return columns
 
     def view_ages(self, entities: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
         """View → age of the row that `features_at` uses: hours (n,), NaN without a row.

@@ -108,5 +108,5 @@ def test_what_a_live_model_runs_on_is_there_until_it_is_replaced() -> None:
     named = 'model_service_model_runtime_info{model="small_churn"'
     assert {
         named + ',reason="its trees split categories",role="champion",runtime="scikit-learn",version="1"} 0.0',
-        named + ',reason="",role="champion",runtime="onnx",version="2"} 1.0',
+        named + ',reason="none",role="champion",runtime="onnx",version="2"} 1.0',
     } == {line for line in metrics.exposition().decode().splitlines() if line.startswith(named)}
