@@ -113,13 +113,21 @@ def make_labels(
     """
     reading = LogReading(artefacts.inference_log, request.since, request.until)
     with open_scores(reading) as scores:
+        if len(scores.keys) > 1:
+            names = ", ".join(key.name for key in scores.keys)
+            raise JobError(
+                f"labels are made of answers to one key; these have {names}: label them yourself, "
+                "make live-quality LABELS=<file>"
+            )
         lengths = label_lengths(artefacts, _answered_by(scores), request.days, opened)
         days = tuple(sorted(set(lengths.values())))
         _ask(scores, lengths)
         outcomes = outcomes or outcomes_of_use_case()
-        refusal = _find_keys(scores, artefacts.offline_store, request.id_key_file)
+        refusal, key_type = _find_keys(scores, artefacts.offline_store, request.id_key_file)
+        if refusal and pa.types.is_integer(key_type):
+            raise JobError(refusal)
         for length in days:
-            _label(scores, length, environ, outcomes)
+            _label(scores, length, environ, outcomes, key_type)
         if days:
             refuse_unknown_classes(scores, opened)
         due = scores.count("SELECT count(*) FROM due") if days else 0
@@ -204,35 +212,40 @@ def _ask(scores: LoggedScores, lengths: Mapping[str, int]) -> None:
     )
 
 
-def _find_keys(scores: LoggedScores, offline_store: Path, id_key_file: Path | None) -> str | None:
-    """Make the table `names`: logged key → key. A pseudonym that cannot be resolved stands for itself.
+def _find_keys(scores: LoggedScores, offline_store: Path, id_key_file: Path | None) -> tuple[str | None, pa.DataType]:
+    """Make the table `names`: logged key → key, as text. A pseudonym that cannot be resolved stands for itself.
 
     Returns:
-        Why no pseudonym could be resolved; None if there is none, or some were.
+        Why no pseudonym could be resolved; None if there is none, or some were. And the keys' own type.
     """
+    key_type = scores.keys[0].type if scores.keys else pa.string()
     connection = scores.connection
     connection.execute("CREATE TABLE names AS SELECT DISTINCT key AS logged_as, key FROM asked")
     hidden = scores.count("SELECT count(*) FROM names WHERE starts_with(logged_as, ?)", PREFIX)
     if not hidden:
-        return None
+        return None, key_type
     if id_key_file is None:
-        return "the log's ids are pseudonyms; name the file of their key: --id-key-file"
+        return "the log's ids are pseudonyms; name the file of their key: --id-key-file", key_type
     pseudonyms, found = Pseudonyms.from_file(id_key_file), 0
     for keys in stored_keys(connection, offline_store, scores.keys[0].name):
-        made = pa.table({"logged_as": pseudonyms.of(keys.to_pylist()), "key": keys})
+        key_type = keys.type
+        made = pa.table({"logged_as": pseudonyms.of(keys.to_pylist()), "key": keys.cast(pa.string())})
         connection.register("made", made)
         changed = connection.execute("UPDATE names SET key = made.key FROM made WHERE names.logged_as = made.logged_as")
         found += changed.fetchall()[0][0]
         connection.unregister("made")
     if found:
-        return None
-    return f"{id_key_file}: no id of the offline store has one of the log's {hidden:,} pseudonyms under this key"
+        return None, key_type
+    refusal = f"{id_key_file}: no id of the offline store has one of the log's {hidden:,} pseudonyms under this key"
+    return refusal, key_type
 
 
-def _label(scores: LoggedScores, days: int, environ: Mapping[str, str], outcomes: Outcomes) -> None:
+def _label(
+    scores: LoggedScores, days: int, environ: Mapping[str, str], outcomes: Outcomes, key_type: pa.DataType
+) -> None:
     """Add the rows that have a label to the table `due`."""
     connection, value = scores.connection, LABEL_VALUES[scores.task].value
-    for entities in _entities(scores, days):
+    for entities in _entities(scores, days, key_type):
         register_outcomes(scores, outcomes(entities, environ, days))
         known = (
             f"SELECT request_id, row, asked.key, as_of, {value} AS label, days, model_tag FROM asked "  # noqa: S608
@@ -244,15 +257,19 @@ def _label(scores: LoggedScores, days: int, environ: Mapping[str, str], outcomes
         connection.execute(f"INSERT INTO due {known}", [days])
 
 
-def _entities(scores: LoggedScores, days: int) -> Iterator[pd.DataFrame]:
-    """Keys and moments that are asked for with labels of this length."""
+def _entities(scores: LoggedScores, days: int, key_type: pa.DataType) -> Iterator[pd.DataFrame]:
+    """Keys, of their own type, and moments that are asked for with labels of this length."""
+    numbers = pa.types.is_integer(key_type)
+    unresolved = f" AND NOT starts_with(names.key, '{PREFIX}')" if numbers else ""
     query = (
-        "SELECT DISTINCT names.key, as_of AS event_timestamp "
-        "FROM asked JOIN names ON asked.key = logged_as WHERE days = ?"
+        "SELECT DISTINCT names.key, as_of AS event_timestamp "  # noqa: S608  # a constant
+        f"FROM asked JOIN names ON asked.key = logged_as WHERE days = ?{unresolved}"
     )
     with scores.connection.cursor() as cursor:
         reader = cursor.execute(query, [days]).to_arrow_reader(_ROWS_AT_ONCE)
-        yield from (batch.to_pandas().rename(columns={"key": scores.keys[0].name}) for batch in reader)
+        for batch in reader:
+            found = batch.set_column(0, scores.keys[0].name, batch["key"].cast(key_type) if numbers else batch["key"])
+            yield found.to_pandas()
 
 
 def _not_yet(scores: LoggedScores, answers: int, days: Sequence[int]) -> str:
@@ -273,7 +290,8 @@ def _positive(scores: LoggedScores) -> int | None:
 
 
 def _write(scores: LoggedScores, out: Path) -> None:
-    columns = f"request_id, row, key AS {quoted(scores.keys[0].name)}, as_of, label, days AS label_days"
+    name, of_type = scores.keys[0].name, "BIGINT" if pa.types.is_integer(scores.keys[0].type) else "VARCHAR"
+    columns = f"request_id, row, key::{of_type} AS {quoted(name)}, as_of, label, days AS label_days"
     try:
         with replaced_file(out) as partial:
             rows = scores.connection.sql(f"SELECT {columns} FROM due ORDER BY as_of, request_id, row")  # noqa: S608

@@ -52,7 +52,8 @@ def register_outcomes(scores: LoggedScores, told: pd.DataFrame) -> None:
         raise JobError("the use case's outcomes have labels of several types; expected " + kind.expected) from None
     connection.register("told", table)
     connection.execute(
-        "CREATE OR REPLACE TEMP TABLE labelled AS SELECT key, event_timestamp, told::VARCHAR AS label FROM told"
+        "CREATE OR REPLACE TEMP TABLE labelled AS "
+        "SELECT key::VARCHAR AS key, event_timestamp, told::VARCHAR AS label FROM told"
     )
     connection.unregister("told")
     wrong = connection.execute(

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from contract import Label
+from contract import EntityKey, Label
+from contract.feature_schema import KeyDtype
 from contract.tasks import TaskKind
 from jobs.__main__ import main
 from jobs.errors import JobError
@@ -57,6 +58,40 @@ def test_labels_have_the_tasks_type_and_are_judged(tmp_path: Path, kind: TaskKin
     check = QualityCheck(tmp_path / "labels.parquet", tmp_path / "out", resamples=20)
     report = live_quality(log.artefacts, check, opened={model.tag: model}.__getitem__)
     assert 399 == report["quality"][0]["rows"]
+
+
+def keyed_by(model: ImportedModel, **keys: KeyDtype) -> ImportedModel:
+    """The model with other join keys."""
+    entity_keys = tuple(EntityKey(join_key=name, dtype=dtype) for name, dtype in keys.items())
+    schema = model.contract.feature_schema.model_copy(update={"entity_keys": entity_keys})
+    return replace(model, contract=model.contract.model_copy(update={"feature_schema": schema}))
+
+
+def test_a_use_case_gets_whole_numbers_as_whole_numbers(tmp_path: Path) -> None:
+    log, model = LabelledLog(tmp_path), keyed_by(model_of(tmp_path, "binary"), customer_id="int64")
+    asked = Asked.some(40, MONDAY, seed=1)
+    numbers = [2**53 + 1 + n for n in range(len(asked.customer_ids))]
+    log.serve(model, replace(asked, customer_ids=numbers))  # type: ignore[arg-type]
+    truth = dict(zip(numbers, asked.labels.tolist(), strict=True))
+
+    made = label(log, model, lambda entities: entities["customer_id"].map(truth))
+
+    table = pq.read_table(tmp_path / "labels.parquet")
+    assert (40, pa.int64()) == (made.labels, table.schema.field("customer_id").type)
+    assert truth == {row["customer_id"]: row["label"] for row in table.to_pylist()}
+    check = QualityCheck(tmp_path / "labels.parquet", tmp_path / "out", resamples=20)
+    assert 40 == live_quality(log.artefacts, check, opened={model.tag: model}.__getitem__)["quality"][0]["rows"]
+
+
+def test_labels_of_answers_to_several_keys_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    log = LabelledLog(tmp_path)
+    model = keyed_by(model_of(tmp_path, "binary"), customer_id="string", merchant_id="string")
+    asked = Asked.some(20, MONDAY, seed=1)
+    pairs = [(customer, "m1") for customer in asked.customer_ids]
+    log.serve(model, replace(asked, customer_ids=pairs))  # type: ignore[arg-type]
+
+    with pytest.raises(JobError, match=r"one key; these have customer_id, merchant_id: .*make live-quality LABELS="):
+        label(log, model, lambda _: True)
 
 
 @pytest.mark.parametrize(
