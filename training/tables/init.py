@@ -72,6 +72,9 @@ def write_use_case(asked: Asked, environ: Mapping[str, str], root: Path = PROJEC
         UseCaseError: the folder is there already, or the name is no name.
         DatasetError: the table cannot be used; names the column and the way out.
     """
+    needed = {"NAME": asked.name, "TABLE": asked.table, "KEY": asked.keys, "TARGET": asked.target}
+    if lacking := [f"{variable}=" for variable, value in needed.items() if not value]:
+        raise UseCaseError(f"{', '.join(lacking)}: needed by make init")
     folder = root / "use_cases" / asked.name
     if not asked.name.isidentifier() or asked.name != asked.name.lower() or not asked.name.isascii():
         raise UseCaseError(f"NAME: {asked.name!r} is no name; use small letters, digits and _")

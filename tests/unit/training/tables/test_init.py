@@ -357,3 +357,14 @@ def test_every_feature_of_a_proposal_is_written(tmp_path: Path) -> None:
 
     text = (made.folder / "feature_repo" / "feature_views.py").read_text()
     assert all(f'Field(name="{each.name}"' in text for each in made.proposal.columns if isinstance(each, Feature))
+
+
+@pytest.mark.parametrize(
+    ("variable", "asked"),
+    [("NAME", {"name": ""}), ("TABLE", {"table": ""}), ("KEY", {"keys": ()}), ("TARGET", {"target": ""})],
+)
+def test_a_variable_that_is_not_given_is_named(tmp_path: Path, variable: str, asked: dict[str, Any]) -> None:
+    with pytest.raises(UseCaseError) as refused:
+        written(tmp_path, customers(100), **asked)
+
+    assert f"{variable}=: needed by make init" == str(refused.value)
