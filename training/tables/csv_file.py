@@ -1,17 +1,19 @@
 """Reads a CSV file into a typed Parquet file, with times in UTC."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from artefacts.process.atomic_files import replaced_file
 from training.errors import DatasetError
+from training.tables.labels import check_rows
 from training.tables.table import quoted
 
 NO_TIME = "event_timestamp"
@@ -61,26 +63,53 @@ def zoneless(file: Path, column: str) -> str | None:
     return None if found is None else str(found[0])
 
 
-def some_value(file: Path, column: str) -> str | None:
-    """A value of the column; None if it is empty."""
+def no_time_in(file: Path, column: str) -> str:
+    """The first value of the column that is no ISO time, in words."""
     with _opened(file) as connection:
-        found = connection.execute(f"SELECT any_value({quoted(column)}) FROM texts").fetchone()  # noqa: S608
-    return None if found is None or found[0] is None else str(found[0])
+        found = connection.execute(
+            f"SELECT row, value FROM (SELECT row_number() OVER () AS row, {quoted(column)} AS value FROM texts) "  # noqa: S608
+            "WHERE TRY_CAST(value AS TIMESTAMPTZ) IS NULL OR NOT regexp_full_match(value, ?) "
+            "ORDER BY value IS NULL, row LIMIT 1",
+            [_TYPES["TIMESTAMPTZ"]],
+        ).fetchone()
+    if found is None or found[1] is None:
+        return "has no value, which is no ISO time"
+    return f"has {str(found[1])!r}, which is no ISO time, in row {found[0]:,}"
 
 
-def import_csv(file: Path, out: Path, columns: Mapping[str, str], zone: str = "UTC", stamped: bool = False) -> int:
+def is_empty(file: Path) -> bool:
+    """True without a row below the header."""
+    if not file.stat().st_size:
+        return True
+    with _opened(file) as connection:
+        return connection.execute("FROM texts LIMIT 1").fetchone() is None
+
+
+def import_csv(
+    file: Path,
+    out: Path,
+    columns: Mapping[str, str],
+    zone: str = "UTC",
+    stamped: bool = False,
+    *,
+    keys: Sequence[str] = (),
+    time: str = "",
+    now: datetime | None = None,
+) -> int:
     """Write a CSV file as Parquet.
 
     Args:
         columns: header → type, as `types_of` gives them.
         zone: of times that name none.
         stamped: the file has no time: every row gets that of the file, as `event_timestamp`.
+        keys, time, now: check that every row has its key and its time, once, and none is later than `now`.
 
     Returns:
         Number of rows.
 
     Raises:
-        DatasetError: the file cannot be read, lacks a column, or holds a value of another type; it is named.
+        DatasetError: the file cannot be read, lacks a column, holds a value of another type, or rows fail the check; it
+            is named, and what was written before stays.
     """
     with _opened(file, zone) as connection:
         for name, kind in columns.items():
@@ -90,6 +119,14 @@ def import_csv(file: Path, out: Path, columns: Mapping[str, str], zone: str = "U
             at = datetime.fromtimestamp(int(file.stat().st_mtime), UTC).isoformat()
             selected.append(f"'{at}'::TIMESTAMPTZ AS {NO_TIME}")
         rows = connection.execute(f"SELECT {', '.join(selected)} FROM texts").to_arrow_table()  # noqa: S608
+    if keys:
+        check_rows(str(file), rows, keys, time)
+        latest = pc.max(rows[time]).as_py()
+        if now is not None and latest > now:
+            raise DatasetError(
+                f"{file}: time {time!r} goes until {latest.isoformat()}, after now; "
+                "a row says what was known at its time"
+            )
     out.parent.mkdir(parents=True, exist_ok=True)
     with replaced_file(out) as made:
         pq.write_table(rows.cast(_in_utc(rows.schema)), made)

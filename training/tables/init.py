@@ -98,6 +98,10 @@ def write_use_case(asked: Asked, environ: Mapping[str, str], root: Path = PROJEC
 
 def _proposed(asked: Asked, opened: OpenedTable, root: Path) -> tuple[Proposal, list[str]]:
     """The proposal, and what to say of it."""
+    if opened.stamped and opened.rows.num_rows > len(opened.rows.group_by(list(opened.keys)).aggregate([])):
+        raise DatasetError(
+            f"TIME: {opened.words} has several rows of a key; name the column with the time of a row, TIME=…"
+        )
     check_rows(opened.words, opened.rows, opened.keys, opened.time)
     rows = _known(opened, asked.label_days)
     outcome = outcome_of(opened.target, rows[opened.target].to_pandas(), asked.task)

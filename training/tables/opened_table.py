@@ -84,6 +84,8 @@ def open_table(
 def _from_csv(
     path: Path, address: str, keys: Sequence[str], time: str | None, target: str, zone: str | None
 ) -> OpenedTable:
+    if csv_file.is_empty(path):
+        raise DatasetError(f"TABLE: {path} has no rows")
     types = csv_file.types_of(path)
     names = {header: csv_file.identifier(header) for header in types}
     either = [*types, *names.values()]
@@ -96,7 +98,7 @@ def _from_csv(
         header = headers[time]
         if types[header] != "TIMESTAMPTZ":
             raise DatasetError(
-                f"TIME: column {header!r} of {path} has {_some(path, header)}, which is no ISO time; write it as "
+                f"TIME: column {header!r} of {path} {csv_file.no_time_in(path, header)}; write it as "
                 "2026-01-31 or 2026-01-31T10:00:00+01:00"
             )
         if zone is None and (naive := csv_file.zoneless(path, header)):
@@ -120,11 +122,6 @@ def _from_csv(
         time is None,
         notes,
     )
-
-
-def _some(path: Path, header: str) -> str:
-    value = csv_file.some_value(path, header)
-    return "no value" if value is None else repr(value)
 
 
 def _from_postgres(

@@ -194,8 +194,8 @@ def _names(outcome: Outcome) -> list[str]:
 
 def _data(proposal: Proposal) -> str:
     columns = [f'    {json.dumps(name, ensure_ascii=False)}: "{kind}",' for name, kind in proposal.imported.items()]
-    zone = f', zone="{proposal.zone}"' if proposal.zone != "UTC" else ""
-    stamped = ", stamped=True" if proposal.stamped else ""
+    zone = [f'        zone="{proposal.zone}",'] if proposal.zone != "UTC" else []
+    stamped = ["        stamped=True,"] if proposal.stamped else []
     address = proposal.location.address
     file = f"Path({json.dumps(address)})" if address.startswith("/") else f"PROJECT_ROOT / {json.dumps(address)}"
     root = "" if address.startswith("/") else "from artefacts.addresses import PROJECT_ROOT\n"
@@ -217,10 +217,18 @@ def _data(proposal: Proposal) -> str:
             "",
             "def fetch(environ: Mapping[str, str], now: datetime, follow_today: bool) -> str | None:",
             '    """Read the CSV file again. Its rows keep their times, so none follow today."""',
-            "    del now",
             "    if follow_today:",
             "        return None",
-            f"    rows = import_csv(FILE, ImportedTable().path(environ), COLUMNS{zone}{stamped})",
+            "    rows = import_csv(",
+            "        FILE,",
+            "        ImportedTable().path(environ),",
+            "        COLUMNS,",
+            *zone,
+            *stamped,
+            f"        keys=[{', '.join(json.dumps(key) for key in proposal.keys)}],",
+            f"        time={json.dumps(proposal.time)},",
+            "        now=now,",
+            "    )",
             '    return f"{rows:,} rows of {FILE}"',
             "",
         ]

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from artefacts.addresses import PROJECT_ROOT
 from tests.unit.training.tables.shop import customers, written
 from training.errors import DatasetError, UseCaseError
 from training.tables.columns import Feature, LeftOut
+from training.tables.csv_file import import_csv
 from training.tables.init import Written
 
 
@@ -222,7 +224,7 @@ def test_a_table_without_a_time_has_entities_drawn(tmp_path: Path) -> None:
 
     assert (False, "event_timestamp") == (made.proposal.by_time, made.proposal.time)
     assert "splits=RandomSplit()" in (made.folder / "use_case.py").read_text()
-    assert "COLUMNS, stamped=True)" in (made.folder / "data.py").read_text()
+    assert "        stamped=True,\n" in (made.folder / "data.py").read_text()
 
 
 def test_a_project_gets_a_name_that_does_not_end_with_anothers(tmp_path: Path) -> None:
@@ -234,8 +236,25 @@ def test_a_project_gets_a_name_that_does_not_end_with_anothers(tmp_path: Path) -
     assert "shop" == written(tmp_path, customers()).proposal.project
 
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
 REFUSED: list[tuple[str, str, Callable[[pd.DataFrame], pd.DataFrame], dict[str, Any], str]] = [
     ("an empty table", "parquet", lambda rows: rows.head(0), {}, "has no rows"),
+    ("a CSV file of a header", "csv", lambda rows: rows.head(0), {}, "customers.csv has no rows"),
+    (
+        "one broken time",
+        "csv",
+        lambda rows: rows.assign(at=["n/a?" if row == 2 else at.isoformat() for row, at in enumerate(rows["at"])]),
+        {},
+        "TIME: column 'at' of .* has 'n/a\\?', which is no ISO time, in row 3",
+    ),
+    (
+        "a time that was not named",
+        "csv",
+        lambda rows: pd.concat([rows, rows]),
+        {"time": None},
+        "TIME: .* has several rows of a key; name the column with the time of a row, TIME=",
+    ),
     (
         "without the key",
         "csv",
@@ -341,6 +360,36 @@ def test_bad_input_is_refused_in_one_line_that_names_it_and_nothing_is_written(
 
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "use_cases").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda rows: pd.concat([rows, rows.head(1)]), "1 rows repeat the customer_id and at of another"),
+        (
+            lambda rows: rows.assign(customer_id=rows["customer_id"].astype(object).where(rows.index > 0)),
+            "key 'customer_id' is null in 1",
+        ),
+        (lambda rows: rows.head(0), "has no rows"),
+        (lambda rows: rows.assign(at=rows["at"].where(rows.index > 0, NOW + pd.Timedelta(days=400))), "after now"),
+    ],
+)
+def test_rows_of_another_day_are_checked_as_those_of_the_first(
+    tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame], said: str
+) -> None:
+    file, out = tmp_path / "customers.csv", tmp_path / "customers.parquet"
+    columns = {"customer_id": "VARCHAR", "at": "TIMESTAMPTZ", "plan": "VARCHAR"}
+    checks: dict[str, Any] = {"keys": ["customer_id"], "time": "at", "now": NOW}
+    rows = customers().reset_index(drop=True)[list(columns)]
+    rows.to_csv(file, index=False)
+    assert len(rows) == import_csv(file, out, columns, **checks)
+    before = out.read_bytes()
+
+    change(rows).to_csv(file, index=False)
+    with pytest.raises(DatasetError, match=said):
+        import_csv(file, out, columns, **checks)
+
+    assert before == out.read_bytes()
 
 
 def test_a_folder_that_is_there_is_refused(tmp_path: Path) -> None:
