@@ -18,7 +18,7 @@ _SHORTEST_KEY = 32
 class Pseudonyms:
     """Entity key → `p:` and the first 32 hex digits (128 bits) of HMAC-SHA256 (RFC 2104) under one secret key.
 
-    A log has one pseudonym per join key, so that one customer's rows can be told whatever the merchant.
+    A log has one pseudonym per join key, so that all rows of one of its values can be told.
     """
 
     def __init__(self, key: bytes) -> None:

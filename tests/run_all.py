@@ -21,6 +21,7 @@ LOOP_OF_THE_SECOND = (
     "tests/e2e/test_stream.py",
     "tests/e2e/test_use_cases_on_households.py",
 )
+PROMOTION = "tests/integration/training/promotion"
 JOBS = ("tests/integration/jobs", "tests/integration/deploy")
 MEASURED_LAST = "tests/faults"
 BESIDE = "TESTS_BESIDE"
@@ -44,9 +45,9 @@ def processes() -> list[list[str]]:
 
     return [
         [*LOOP_OF_THE_FIRST, MEASURED_LAST, *without(*LOOP_OF_THE_SECOND)],
-        [*LOOP_OF_THE_SECOND],
+        [*LOOP_OF_THE_SECOND, PROMOTION],
         [*JOBS],
-        ["tests", *without(*LOOP_OF_THE_FIRST, *JOBS, MEASURED_LAST)],
+        ["tests", *without(*LOOP_OF_THE_FIRST, *JOBS, PROMOTION, MEASURED_LAST)],
     ]
 
 

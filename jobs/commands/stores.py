@@ -62,7 +62,9 @@ def _own_features(artefacts: Artefacts, engine: str, now: datetime) -> None:
         print(f"features: {artefacts.features_of.name} builds none; its rows come from the sources of its views")
         return
     if engine != "duckdb":
-        raise click.UsageError(f"--engine {engine} is for orders; features.py computes {artefacts.features_of.name}")
+        raise click.UsageError(
+            f"--engine {engine} is for builds of events; features.py computes {artefacts.features_of.name}"
+        )
     build = build_own(artefacts, rows, JobsSettings(), now)
     print(f"{artefacts.offline_store}: features up to {build.newest_snapshot or build.observed_until}")
 

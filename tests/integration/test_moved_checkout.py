@@ -92,7 +92,7 @@ def test_a_copied_checkout_reads_and_writes_what_is_its_own(place: Path) -> None
     told = copy.job("materialize", code=1)
     assert "REDIS_URL is not set and no embedded server runs; `make redis` starts one" in told
     copy.job("redis-up")
-    told = copy.job("materialize")
+    told += copy.job("materialize")
 
     assert f"names {original.root}/var/offline_store; applying it again for {copy.root}/var/offline_store" in told
     assert "applying" not in copy.job("materialize")

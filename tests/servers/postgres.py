@@ -91,10 +91,14 @@ class PostgresServer:
             self.process.wait(timeout=10)
 
     def _signal(self, number: int) -> None:
-        # Each connection has a process and a session of its own. The parent first: then no child can be added.
+        # Each connection has a process and a session of its own. The parent first: then no child can be added. And the
+        # children are asked for before, too: those of a killed parent are nobody's.
         parent = psutil.Process(self.process.pid)
+        children = set(parent.children(recursive=True))
         parent.send_signal(number)
-        for child in parent.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            children.update(parent.children(recursive=True))
+        for child in children:
             with suppress(psutil.NoSuchProcess):
                 child.send_signal(number)
 

@@ -128,6 +128,7 @@ def trained(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
 
     cutoffs = Cutoffs((NOW - timedelta(days=273),), NOW - timedelta(days=182), NOW - timedelta(days=91))
     monkeypatch.setattr(splits, "TrainingData", Data)
+    monkeypatch.setattr(time_splits, "_events", lambda labels: labels)
     monkeypatch.setattr(time_splits, "cutoffs_of", lambda *_: cutoffs)
     monkeypatch.setattr(time_splits, "parts_at", lambda _, times, *__: [Part(pd.DataFrame(), at) for at in times])
     store = tmp_path / "bentoml" / "models"
