@@ -45,7 +45,8 @@ def read_feature_schema(registry: FeatureRegistry, project: str, feature_service
 
     Raises:
         ContractError: a feature's type is not supported; an on-demand view reads a stored view that the service does
-            not list, so its age is unknown; a field's tag is invalid; or a request input lacks its `filled_by` tag.
+            not list, so its age is unknown; a field's tag is invalid; a request input
+            cannot be given by a request; or a view has no entity.
     """
     service = registry.get_feature_service(feature_service, project)
     stored: dict[str, Any] = {}

@@ -9,7 +9,7 @@ import numpy as np
 
 from contract.errors import OverrideError
 from contract.feature_schema import RequestInput
-from contract.json_values import INTEGER_RANGE
+from contract.json_values import boolean_of, typed_number
 
 WHERE = "inputs"
 """The member of a request that holds the values."""
@@ -18,6 +18,11 @@ WHERE = "inputs"
 def asked_of(request_inputs: Sequence[RequestInput]) -> tuple[RequestInput, ...]:
     """Those that the request fills."""
     return tuple(given for given in request_inputs if given.filled_by == "request")
+
+
+def times_of(request_inputs: Sequence[RequestInput]) -> tuple[str, ...]:
+    """Names of those that are the request's time."""
+    return tuple(given.name for given in request_inputs if given.filled_by == "request_time_unix_us")
 
 
 def checked_inputs(values: Mapping[str, object], asked: Sequence[RequestInput]) -> dict[str, Any]:
@@ -57,27 +62,14 @@ def python_value(value: object, dtype: str) -> Any:
     """
     match dtype:
         case "bool":
-            if not isinstance(value, bool):
-                raise ValueError("must be true or false")
-            return value
+            return boolean_of(value)
         case "string":
             if not isinstance(value, str):
                 raise ValueError("must be text")
             return value
         case "unixtimestamp":
             return _time(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"must be a number ({dtype})")
-    if dtype in INTEGER_RANGE:
-        if isinstance(value, float) and not value.is_integer():  # infinity is none either
-            raise ValueError(f"must be a whole number ({dtype})")
-        if not -INTEGER_RANGE[dtype] <= value < INTEGER_RANGE[dtype]:
-            raise ValueError(f"is out of range for {dtype}")
-        return int(value)
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
+    number = typed_number(value, dtype)
     if dtype == "float32":
         with np.errstate(over="ignore"):
             number = float(np.float32(number))

@@ -22,6 +22,7 @@ from contract import (
 )
 from contract.feature_schema import array_widths
 from contract.registry_schema import read_feature_schema
+from contract.request_values import times_of
 from jobs.errors import JobError
 from jobs.offline_store.key_tables import positions
 from jobs.offline_store.latest_rows import ViewSource
@@ -78,6 +79,7 @@ class FeaturePlan:
     stored: input column → its stored field.
     on_demand: the views that compute the other inputs.
     request_inputs: those that are the time of scoring.
+    widths: see `contract.feature_schema.array_widths`.
     """
 
     join_keys: tuple[str, ...]
@@ -87,6 +89,7 @@ class FeaturePlan:
     stored: Mapping[int, StoredField]
     on_demand: tuple[OnDemandView[StoredField], ...]
     request_inputs: tuple[str, ...]
+    widths: Mapping[str, int]
 
     @classmethod
     def of(cls, store: "FeatureStore", contract: ModelContract) -> Self:
@@ -129,8 +132,9 @@ class FeaturePlan:
                 )
                 for name, inputs in computed.items()
             ),
-            request_inputs=tuple(r.name for r in contract.feature_schema.request_inputs if r.filled_by != "request"),
+            request_inputs=times_of(contract.feature_schema.request_inputs),
             views={view: tuple(fields) for view, fields in views.items()},
+            widths=widths,
         )
 
     def assemble(
@@ -150,7 +154,8 @@ class FeaturePlan:
         """
         values = np.full((len(keys), len(self.inputs)), np.nan)
         for column, (view, field) in self.stored.items():
-            values[:, column] = self._raw_values(column, rows[view].fields[field])
+            of = self.inputs[column]
+            values[:, column] = raw_values(rows[view].fields[field], of, self.widths.get(of.reference))
         if self.on_demand:
             beside: dict[str, list[Any]] = {name: keys[name].to_pylist() for name in self.join_keys}
             times = np.broadcast_to(np.asarray(as_of_unix_us, dtype=np.int64), len(keys)).tolist()
@@ -163,10 +168,6 @@ class FeaturePlan:
                 computing.compute(columns, values)
         event_times = [_unix_seconds(rows[view].event_times) for view in self.views]
         return RawFeatures(values=values, event_times=np.column_stack(event_times))
-
-    def _raw_values(self, column: int, stored: pa.Array) -> NDArray[np.float64]:
-        given = self.inputs[column]
-        return raw_values(stored, given, array_widths(self.inputs).get(given.reference))
 
 
 def live_schema(store: "FeatureStore", contract: ModelContract) -> FeatureSchema:

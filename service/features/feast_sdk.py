@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from contract import Key, RawFeatures, key_values
 from contract.feature_schema import FeatureSpec, array_widths
 from contract.feature_union import FeatureUnion
+from contract.request_values import asked_of, times_of
 from service.errors import OnlineStoreUnavailableError
 from service.features.compiled.decoding import UnreadableValueError
 from service.features.feast_calls import FeastCalls
@@ -72,8 +73,8 @@ class FeastOnlineFeatures:
         (service,) = union.feature_services
         self._service = store.get_feature_service(service)
         self._join_keys = [key.join_key for key in union.entity_keys]
-        self._times = [r.name for r in union.request_inputs if r.filled_by != "request"]
-        self._given = {r.name: _GIVEN.get(r.dtype) for r in union.request_inputs if r.filled_by == "request"}
+        self._times = times_of(union.request_inputs)
+        self._given = {r.name: _GIVEN.get(r.dtype) for r in asked_of(union.request_inputs)}
         self._views = {view.name: position for position, view in enumerate(union.views)}
         stored = {p.name_to_use(): p.name for p in self._service.feature_view_projections if p.name in self._views}
         self._full_names = len(stored) == len(self._service.feature_view_projections)

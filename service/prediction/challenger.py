@@ -193,6 +193,8 @@ class Challenger:
 
     def _takes(self, batch: Batch) -> bool:
         """False for overrides that only the champion takes, of another vocabulary or a null: no fault of this model."""
+        if not batch.overrides:
+            return True
         try:
             self._overrides(batch)
         except OverrideError:

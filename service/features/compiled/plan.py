@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from contract import FeatureInput, KeyValue, key_of
 from contract.feature_schema import KeyDtype, array_widths
 from contract.feature_union import FeatureUnion, InputGroup
+from contract.request_values import times_of
 from scoring.feast.on_demand import OnDemandView, compile_on_demand, is_renamed, obstacles
 from service.errors import StartupError
 from service.features.compiled.decoding import ArrayDecoder, TimeDecoder, TimestampDecoder, ValueDecoder
@@ -131,7 +132,7 @@ def compile_plan(store: "FeatureStore", union: FeatureUnion, connection_string: 
         times=times,
         columns=len(union.features),
         groups=groups,
-        request_inputs=tuple(r.name for r in union.request_inputs if r.filled_by != "request"),
+        request_inputs=times_of(union.request_inputs),
         values=values,
         timestamps=TimestampDecoder(read_timestamp),
     )
