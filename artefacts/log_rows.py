@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from artefacts.output_columns import key_fields, output_fields
 from contract import FeatureState, ModelContract
-from contract.request_values import asked_of
+from contract.values.request_values import asked_of
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 _REQUEST = [

@@ -39,7 +39,7 @@ from contract.tasks import (
     Task,
     outputs_of,
 )
-from contract.vocabulary import Vocabulary
+from contract.values.vocabulary import Vocabulary
 
 __all__ = [
     "BinaryTask",

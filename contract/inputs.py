@@ -15,10 +15,10 @@ from pydantic import (
     model_validator,
 )
 
-from contract.category_counts import CategoryCounts
 from contract.feature_schema import FeatureSpec, Frozen
-from contract.histogram import Histogram
-from contract.vocabulary import MISSING_TEXT, MOST_CATEGORIES, UNSEEN_TEXT, Vocabulary
+from contract.values.category_counts import CategoryCounts
+from contract.values.histogram import Histogram
+from contract.values.vocabulary import MISSING_TEXT, MOST_CATEGORIES, UNSEEN_TEXT, Vocabulary
 
 COUNTED_AT = "counted_at"
 """Key in `training_window`: the cut-off whose rows the histograms of inputs and scores count."""

@@ -13,10 +13,10 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from contract import version_1
 from contract.errors import ContractError, ContractVersionError
 from contract.feature_schema import FeatureSchema, Frozen, content_sha256
-from contract.histogram import Histogram
 from contract.inputs import FeatureInput
 from contract.tasks import OUTPUT_KINDS, RESERVED_NAMES, BinaryTask, MulticlassTask, Output, Task
 from contract.validation import first_problem
+from contract.values.histogram import Histogram
 
 SCHEMA_VERSION: Literal[2] = 2
 EVERYONE = "all"

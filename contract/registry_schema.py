@@ -17,8 +17,8 @@ from contract.feature_schema import (
     RequestInput,
     SourceView,
 )
-from contract.request_values import python_value
 from contract.validation import first_problem
+from contract.values.request_values import python_value
 
 _TAGS = ("on_stale", "on_missing", "default", "kind", "on_unseen")
 """Tags of a field that are members of `FeatureSpec`."""

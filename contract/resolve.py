@@ -15,10 +15,10 @@ from contract.errors import ContractError, OverrideError
 from contract.feature_schema import SourceView
 from contract.inputs import FeatureInput
 from contract.model_contract import ModelContract
-from contract.overrides import KEPT_NULL, checked_override
 from contract.raw_features import RawFeatures
 from contract.resolved import FeatureState, ResolvedFeatures
-from contract.vocabulary import MISSING_CODE, UNSEEN_CODE
+from contract.values.overrides import KEPT_NULL, checked_override
+from contract.values.vocabulary import MISSING_CODE, UNSEEN_CODE
 
 CLOCK_SKEW_SECONDS = 300.0
 """Allowed difference between the clocks of feature writers and readers. An event time further in the future is invalid:

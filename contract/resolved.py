@@ -42,7 +42,7 @@ class ResolvedFeatures:
     """Model input of n rows, with the state of each of the k features.
 
     matrix: float32 (n, k); finite but for NaN where the contract keeps the null of a number. Categories are codes, see
-        `contract.vocabulary`.
+        `contract.values.vocabulary`.
     states: uint8 (n, k) of `FeatureState`.
     defaulted: bool (n, k), the contract's default was used.
     kept: bool (n, k), the model takes the null, of the store or of an override; None if no input keeps nulls.

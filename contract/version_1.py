@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from contract.feature_schema import EntityKey, Frozen
-from contract.histogram import Histogram
 from contract.inputs import TrainingDistribution
 from contract.tasks import DecisionThreshold
+from contract.values.histogram import Histogram
 
 _ACTIVE = "active"
 _RECENCY = "customer_recency__days_since_last_order"

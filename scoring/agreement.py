@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from contract import ModelContract
-from contract.histogram import Histogram
 from contract.tasks import TaskKind
+from contract.values.histogram import Histogram
 from scoring.task_outputs import Outputs
 
 CONVERTED = 1e-5

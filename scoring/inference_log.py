@@ -26,7 +26,7 @@ from artefacts.log_rows import (
 )
 from artefacts.output_columns import key_fields, output_columns
 from contract import Key, ModelContract, ResolvedFeatures, key_values
-from contract.request_values import asked_of
+from contract.values.request_values import asked_of
 from scoring.errors import ModelError
 from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import Outcomes, statuses_of

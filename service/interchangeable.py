@@ -1,7 +1,7 @@
 """Whether one model may answer in another's place, which a canary and a change of the champion make it do."""
 
 from contract import BinaryTask, ModelContract, MulticlassTask, RegressionTask, RequestInput
-from contract.request_values import asked_of
+from contract.values.request_values import asked_of
 
 _ANEW = "Start the service anew to serve it"
 

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from artefacts.addresses import Artefacts
 from contract import Key, RawFeatures, ResolvedFeatures, Resolver
 from contract.keys import key_of
-from contract.request_values import asked_of
-from contract.vocabulary import MISSING_CODE, MISSING_TEXT
+from contract.values.request_values import asked_of
+from contract.values.vocabulary import MISSING_CODE, MISSING_TEXT
 from jobs.batch.score_batch import BatchRequest, score_batch
 from jobs.batch.score_batch_spark import score_batch_on_spark
 from jobs.local import embedded_redis

@@ -19,12 +19,12 @@ from contract import (
     TrainingDistribution,
     Vocabulary,
 )
-from contract.category_counts import CategoryCounts
 from contract.feature_schema import array_widths
-from contract.histogram import Histogram
 from contract.inputs import QUANTILES
 from contract.keys import EXACT_IN_JSON
-from contract.vocabulary import MISSING_TEXT, MOST_CATEGORIES, UNSEEN_TEXT, Category
+from contract.values.category_counts import CategoryCounts
+from contract.values.histogram import Histogram
+from contract.values.vocabulary import MISSING_TEXT, MOST_CATEGORIES, UNSEEN_TEXT, Category
 from scoring.errors import FeatureColumnError
 from scoring.feature_columns import categories_of, numbers_of
 from training.data.dataset import LabelledRows

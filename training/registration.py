@@ -11,7 +11,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
 from contract import ClassScores, Headline, ModelContract, Task, outputs_of
-from contract.histogram import Histogram
+from contract.values.histogram import Histogram
 from scoring.evaluation import Floats, metrics_of
 from training.errors import GateError
 from training.evaluate import calibration_of_all, evaluate_test_rows, log_ages, log_groups

@@ -12,7 +12,7 @@ import pandas as pd
 
 from artefacts.addresses import Artefacts
 from contract import FeatureInput, FeatureSchema
-from contract.vocabulary import Category
+from contract.values.vocabulary import Category
 from scoring.evaluation import Floats, Labels
 from training.data.dataset import TrainingData, built_from
 from training.fit import Split, check_labels

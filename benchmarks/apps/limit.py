@@ -20,7 +20,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 
 from contract import FeatureInput, ModelContract
 from contract.tasks import TaskKind
-from contract.vocabulary import MISSING_CODE
+from contract.values.vocabulary import MISSING_CODE
 from scoring.feast.redis_layout import KeyLayout, feature_field
 
 Scope = MutableMapping[str, Any]

@@ -16,7 +16,7 @@ from feast import FeatureStore
 
 from contract import ModelContract
 from contract.tasks import TaskKind
-from contract.vocabulary import MISSING_TEXT, UNSEEN_TEXT
+from contract.values.vocabulary import MISSING_TEXT, UNSEEN_TEXT
 
 _SCORES: Mapping[TaskKind, Callable[[Any, pd.DataFrame], Any]] = {
     "binary": lambda pipeline, frame: pipeline.predict_proba(frame)[:, 1],

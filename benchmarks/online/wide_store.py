@@ -13,10 +13,10 @@ from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, File
 from feast.types import Bool, Float32, Float64, Int64, String, UnixTimestamp
 
 from contract import CategoryDistribution, FeatureInput, FeatureSpec, TrainingDistribution
-from contract.category_counts import CategoryCounts
 from contract.feature_union import FeatureUnion, InputGroup
 from contract.inputs import QUANTILES
 from contract.registry_schema import read_feature_schema
+from contract.values.category_counts import CategoryCounts
 
 ENTITIES = 1_000
 _CATEGORIES = ("bakery", "dairy", "fish", "fruit", "meat", "vegetables", "wine")

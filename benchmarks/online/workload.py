@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from artefacts.addresses import PROJECT_ROOT, Artefacts
 from contract import FeatureState, Key, ModelContract, Resolver
-from contract.request_values import asked_of
+from contract.values.request_values import asked_of
 from jobs.offline_store.latest_rows import connect
 from jobs.offline_store.stored_keys import stored_keys
 from scoring.models.model_frame import model_frame

@@ -16,7 +16,7 @@ from benchmarks.machine import provenance
 from benchmarks.markdown import NOT_MEASURED, prose, table
 from benchmarks.results import store
 from contract import RawFeatures
-from contract.histogram import Histogram
+from contract.values.histogram import Histogram
 from jobs.drift.statistics import Thresholds, compare_columns, drift
 from jobs.settings import JobsSettings
 from scoring.models.model_store import open_model, pinned_tag

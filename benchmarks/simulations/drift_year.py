@@ -25,8 +25,8 @@ from benchmarks.machine import provenance
 from benchmarks.markdown import NOT_MEASURED, prose, table
 from benchmarks.results import store
 from contract import BinaryTask, DecisionThreshold, Headline, ModelContract, RawFeatures, Resolver, outputs_of
-from contract.histogram import Histogram
 from contract.inputs import COUNTED_AT
+from contract.values.histogram import Histogram
 from jobs.drift.watch import DriftError, DriftWatch, watch_drift
 from jobs.feature_store import apply
 from jobs.features.build import build_features

@@ -17,7 +17,7 @@ from artefacts.process.printable import printable
 from contract import FeatureInput, ModelContract, OverrideError, RequestInput, Resolver
 from contract.feature_schema import EntityKey
 from contract.keys import Key, key_of, key_values
-from contract.request_values import asked_of, checked_inputs
+from contract.values.request_values import asked_of, checked_inputs
 from jobs.errors import JobError
 from jobs.offline_store.key_tables import first_of_each
 from scoring.entity_ids import text_ids

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from artefacts.process.command_line import parse_utc
 from contract import FeatureInput, ModelContract
-from contract.category_counts import CategoryCounts
-from contract.histogram import Histogram
 from contract.inputs import COUNTED_AT
+from contract.values.category_counts import CategoryCounts
+from contract.values.histogram import Histogram
 from jobs.drift.class_counts import Counts
 from jobs.drift.score_columns import trained_scores
 from jobs.errors import ArgumentError, JobError

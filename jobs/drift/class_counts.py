@@ -7,8 +7,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from contract.category_counts import CategoryCounts
-from contract.histogram import Histogram
+from contract.values.category_counts import CategoryCounts
+from contract.values.histogram import Histogram
 
 
 @dataclass(frozen=True)

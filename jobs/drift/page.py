@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Gauge
 
 from artefacts.process.printable import printable
-from contract.category_counts import CategoryCounts
-from contract.histogram import Histogram
-from contract.vocabulary import Category
+from contract.values.category_counts import CategoryCounts
+from contract.values.histogram import Histogram
+from contract.values.vocabulary import Category
 from jobs.drift.class_counts import ClassCounts, Counts
 from jobs.reports.charts import Axis, Series, columns
 from jobs.reports.pages import render

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from contract import ContractError, FeatureState, ModelContract
-from contract.vocabulary import UNSEEN_CODE
+from contract.values.vocabulary import UNSEEN_CODE
 from jobs.drift.score_columns import score_columns
 from jobs.inference_log.reading import LoggedRows, LogReading, Opener, logged_keys, refuse_other_contract
 from jobs.offline_store.key_tables import key_hashes

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import ClassScores, ModelContract, MulticlassTask
-from contract.histogram import Histogram
+from contract.values.histogram import Histogram
 from jobs.drift.class_counts import ClassCounts, Counts
 from scoring.task_outputs import Outputs
 

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from contract.histogram import Histogram
+from contract.values.histogram import Histogram
 from jobs.drift.class_counts import Counts
 
 _FEWEST_EXPECTED = 5.0  # Cochran's rule for the chi-squared approximation

@@ -5,7 +5,7 @@ import math
 from datetime import timedelta
 
 from contract import FeatureInput
-from contract.vocabulary import MISSING_CODE, UNSEEN_CODE, UNSEEN_TEXT, Category
+from contract.values.vocabulary import MISSING_CODE, UNSEEN_CODE, UNSEEN_TEXT, Category
 
 
 def told(value: float, given: FeatureInput) -> float | Category | None:

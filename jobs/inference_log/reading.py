@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from artefacts.log_rows import FIXED_COLUMNS, REQUEST_INPUTS, STATES, TIMESTAMP, log_files
 from artefacts.output_columns import key_fields, read_outputs
 from contract import ContractError, FeatureState, ModelContract, OverrideError
-from contract.request_values import asked_of, checked_inputs
+from contract.values.request_values import asked_of, checked_inputs
 from scoring.errors import ModelError
 from scoring.inference_log import read_log
 from scoring.models.imported_model import ImportedModel

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import JobError
-from jobs.materialization.encoding import OtherFormatError, StoredFormat
 from jobs.materialization.locks import FAILURES
-from jobs.materialization.redis_writer import MOST_FIELDS
+from jobs.materialization.redis_store.encoding import OtherFormatError, StoredFormat
+from jobs.materialization.redis_store.redis_writer import MOST_FIELDS
 from jobs.offline_store.foreign_sources import first_line
 
 if TYPE_CHECKING:

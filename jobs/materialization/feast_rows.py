@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 
 from artefacts.offline_place import is_built
 from jobs.errors import JobError
-from jobs.materialization.encoding import FeastFormat
 from jobs.materialization.feast_fallback import BEGINNING, engine_of, is_in_files, why_no_files
-from jobs.materialization.read_back import mismatches
+from jobs.materialization.redis_store.encoding import FeastFormat
+from jobs.materialization.redis_store.read_back import mismatches
 from jobs.materialization.run_records import UnverifiedError, ViewRecord
 from jobs.offline_store.column_types import check_columns
 from jobs.offline_store.foreign_sources import check_columns_of, described, first_line, no_rows, odd_rows

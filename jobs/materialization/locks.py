@@ -14,7 +14,7 @@ import redis
 from redis.lock import Lock
 
 from jobs.errors import JobError
-from jobs.materialization.redis_writer import Fence
+from jobs.materialization.redis_store.redis_writer import Fence
 
 _LOG = logging.getLogger(__name__)
 

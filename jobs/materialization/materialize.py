@@ -21,11 +21,11 @@ from jobs.materialization.locks import FAILURES, LockedError, RunLock
 from jobs.materialization.newest_snapshot import note_newest_snapshot
 from jobs.materialization.owners import OtherOwnerError, claim
 from jobs.materialization.progress import Materialized
-from jobs.materialization.read_back import eviction
-from jobs.materialization.redis_client import client_beside
-from jobs.materialization.redis_writer import ANY_TIME
+from jobs.materialization.redis_store.read_back import eviction
+from jobs.materialization.redis_store.redis_client import client_beside
+from jobs.materialization.redis_store.redis_writer import ANY_TIME
+from jobs.materialization.redis_store.vanished_rows import Removal
 from jobs.materialization.run_records import Outcome, PartlyError, RunRecord, UnverifiedError, ViewRecord
-from jobs.materialization.vanished_rows import Removal
 from jobs.materialization.view_runs import ViewRuns
 from jobs.offline_store.builds import check_whole, read_build
 from jobs.offline_store.foreign_sources import described

@@ -14,16 +14,16 @@ from artefacts.addresses import Artefacts
 from contract.resolve import CLOCK_SKEW_SECONDS
 from jobs.errors import JobError
 from jobs.feature_store import tell_materialized
-from jobs.materialization.chunks import BuildView, ChunkReader, Progress
-from jobs.materialization.encoding import StoredFormat, encode_times
 from jobs.materialization.feast_fallback import materialize_by_feast, why_not_here
 from jobs.materialization.feast_rows import read_back, sample_of, tell_odd_rows
 from jobs.materialization.locks import LockedError, RunLock, online_writer
 from jobs.materialization.progress import MaterializationPass, Materialized, SourceState, changed_files, next_pass
-from jobs.materialization.read_back import gone, mismatches, some_rows
-from jobs.materialization.redis_writer import Fence, OnlineRows
+from jobs.materialization.redis_store.chunks import BuildView, ChunkReader, Progress
+from jobs.materialization.redis_store.encoding import StoredFormat, encode_times
+from jobs.materialization.redis_store.read_back import gone, mismatches, some_rows
+from jobs.materialization.redis_store.redis_writer import Fence, OnlineRows
+from jobs.materialization.redis_store.vanished_rows import Removal
 from jobs.materialization.run_records import UnverifiedError, ViewRecord
-from jobs.materialization.vanished_rows import Removal
 from jobs.offline_store.builds import check_whole
 from jobs.offline_store.column_types import check_columns
 from jobs.offline_store.latest_rows import ViewSource, connect, key_ranges, newest_time

@@ -22,7 +22,7 @@ from contract import (
 )
 from contract.feature_schema import array_widths
 from contract.registry_schema import read_feature_schema
-from contract.request_values import times_of
+from contract.values.request_values import times_of
 from jobs.errors import JobError
 from jobs.offline_store.key_tables import positions
 from jobs.offline_store.latest_rows import ViewSource

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.vocabulary import MISSING_CODE, Category
+from contract.values.vocabulary import MISSING_CODE, Category
 from jobs.skew.evidence import Bools, Evidence, Floats, Replayed, Served, Vectors, Zeroed, equal
 from jobs.skew.findings import Finding, code
 

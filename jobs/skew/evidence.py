@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.vocabulary import Category
+from contract.values.vocabulary import Category
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

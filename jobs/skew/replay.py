@@ -7,7 +7,7 @@ import duckdb
 import numpy as np
 
 from contract import FeatureState, ModelContract, ResolvedFeatures, Resolver
-from contract.overrides import KEPT_NULL
+from contract.values.overrides import KEPT_NULL
 from jobs.inference_log.reading import LoggedRows, given_values
 from jobs.offline_store.column_types import check_columns
 from jobs.offline_store.latest_rows import ViewSource

@@ -24,11 +24,11 @@ from contract import Resolver
 from jobs.batch.prediction_rows import counts, feature_issues, predictions
 from jobs.errors import JobError
 from jobs.features.source import EventSource
-from jobs.materialization.encoding import StoredFormat
 from jobs.materialization.locks import FAILURES, online_writer
 from jobs.materialization.owners import claim
 from jobs.materialization.progress import Materialized
-from jobs.materialization.redis_writer import OnlineRows
+from jobs.materialization.redis_store.encoding import StoredFormat
+from jobs.materialization.redis_store.redis_writer import OnlineRows
 from jobs.offline_store.builds import check_whole, read_build, switching
 from jobs.offline_store.latest_rows import ViewSource, connect, latest_rows, rows_of, text
 from jobs.offline_store.offline_features import FeaturePlan, StoredRows

@@ -19,7 +19,7 @@ from artefacts.errors import SourceError
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
 from jobs.features.source import EventSource
-from jobs.materialization.redis_client import client_beside
+from jobs.materialization.redis_store.redis_client import client_beside
 from jobs.settings import JobsSettings
 from jobs.spark import spark_path, spark_session
 from jobs.stream.checkpoint import batch_number, spark_checkpoint, stream_lock

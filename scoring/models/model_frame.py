@@ -42,7 +42,7 @@ class CodedColumns:
 
         Returns:
             n rows, one column per input, named after it: numbers as in the matrix, NaN for a kept null; or the text of
-            a category, see `contract.vocabulary`.
+            a category, see `contract.values.vocabulary`.
         """
         import pandas as pd  # a process that scores with ONNX does not need it
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import FeatureInput, ModelContract, RawFeatures, Resolver
-from contract.vocabulary import MISSING_CODE, UNSEEN_CODE
+from contract.values.vocabulary import MISSING_CODE, UNSEEN_CODE
 from scoring.errors import ModelError
 
 Floats = NDArray[np.float64]

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.api.authentication import ApiKeys
-from service.api.bodies import Bodies, names_runtime
-from service.api.explanations import explained_classes, explanation_members
 from service.api.in_flight_limits import InFlightLimit
-from service.api.mlflow_protocol import ScoringProtocol
+from service.api.invocations.mlflow_protocol import ScoringProtocol
+from service.api.members.bodies import Bodies, names_runtime
+from service.api.members.explanations import explained_classes, explanation_members
 from service.asgi import Headers
 from service.errors import (
     DeadlineExceededError,

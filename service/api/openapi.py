@@ -11,12 +11,12 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from contract import ModelContract
-from contract.request_values import WHERE
-from service.api.bodies import Bodies
+from contract.values.request_values import WHERE
 from service.api.endpoints import ENDPOINTS, Endpoint, Errors
 from service.api.exchange import REQUEST_ID
-from service.api.input_types import column_type, override_type, request_type
-from service.api.schemas import ErrorResponse
+from service.api.members.bodies import Bodies
+from service.api.members.input_types import column_type, override_type, request_type
+from service.api.members.schemas import ErrorResponse
 from service.errors import MethodNotAllowedError, UnauthenticatedError
 
 Json = dict[str, Any]

@@ -25,7 +25,7 @@ from service.api.exchange import (
     request_id_of,
     send_bytes,
 )
-from service.api.schemas import parse
+from service.api.members.schemas import parse
 from service.asgi import Headers, Receive, Scope, Send
 from service.errors import (
     EncodedBodyError,

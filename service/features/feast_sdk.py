@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from contract import Key, RawFeatures, key_values
 from contract.feature_schema import FeatureSpec, array_widths
 from contract.feature_union import FeatureUnion
-from contract.request_values import asked_of, times_of
+from contract.values.request_values import asked_of, times_of
 from service.errors import OnlineStoreUnavailableError
 from service.features.compiled.decoding import UnreadableValueError
 from service.features.feast_calls import FeastCalls

@@ -6,7 +6,7 @@ from typing import Any
 from contract import Key, key_of
 from contract.feature_schema import Dtype, KeyDtype
 from contract.feature_union import FeatureUnion
-from contract.request_values import asked_of, python_value
+from contract.values.request_values import asked_of, python_value
 
 _KEYS: dict[KeyDtype, str | int] = {"string": "readiness-probe", "int32": -(2**31), "int64": -(2**63)}
 _VALUES: dict[Dtype, Any] = {

@@ -16,10 +16,10 @@ from contract import (
     SourceView,
     TrainingDistribution,
 )
-from contract.category_counts import CategoryCounts
 from contract.inputs import QUANTILES
 from contract.tasks import TaskKind
-from contract.vocabulary import Category
+from contract.values.category_counts import CategoryCounts
+from contract.values.vocabulary import Category
 from tests.models.fakes import contract_of
 
 PLAN, AGE, SPEND, REGION, VISITS, STORE = (

@@ -31,8 +31,8 @@ from contract import (
     TrainingDistribution,
     outputs_of,
 )
-from contract.category_counts import CategoryCounts
 from contract.inputs import QUANTILES
+from contract.values.category_counts import CategoryCounts
 from scoring.models.imported_model import ImportedModel
 from scoring.models.model_frame import model_frame
 from tests.models.fakes import DAY, NOW, FakeOnlineFeatures, OnDemand, Rows, StoredRow

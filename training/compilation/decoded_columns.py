@@ -15,7 +15,7 @@ from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from sklearn.compose import ColumnTransformer
 
 from contract import Vocabulary
-from contract.vocabulary import MISSING_CODE, MISSING_TEXT, UNSEEN_CODE, UNSEEN_TEXT
+from contract.values.vocabulary import MISSING_CODE, MISSING_TEXT, UNSEEN_CODE, UNSEEN_TEXT
 from scoring.models.pipeline_parts import chosen_columns, parts
 
 FEATURES = "features"

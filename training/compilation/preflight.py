@@ -10,7 +10,7 @@ import skops.io
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
-from contract.vocabulary import MISSING_CODE, UNSEEN_CODE
+from contract.values.vocabulary import MISSING_CODE, UNSEEN_CODE
 from scoring.agreement import spread_of
 from scoring.errors import ModelError
 from scoring.evaluation import Labels

@@ -18,7 +18,7 @@ from artefacts.offline_place import another_store, is_built, refusal
 from artefacts.process.redaction import redacted
 from contract import FeatureInput, FeatureSchema, RawFeatures, RequestInput
 from contract.registry_schema import read_feature_schema
-from contract.request_values import asked_of, python_value
+from contract.values.request_values import asked_of, python_value
 from scoring.errors import FeatureColumnError, FeatureSourceError
 from scoring.evaluation import Bools, Labels
 from scoring.feature_columns import encoded

@@ -11,7 +11,7 @@ import pandas as pd
 
 from contract import FeatureInput
 from contract.model_contract import EVERYONE
-from contract.vocabulary import MISSING_CODE, UNSEEN_CODE
+from contract.values.vocabulary import MISSING_CODE, UNSEEN_CODE
 from scoring.evaluation import (
     Bools,
     Floats,

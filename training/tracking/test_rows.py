@@ -9,7 +9,7 @@ import pandas as pd
 
 from contract import FeatureInput
 from contract.model_contract import EVERYONE
-from contract.vocabulary import MISSING_CODE
+from contract.values.vocabulary import MISSING_CODE
 from scoring.evaluation import Bools, Floats, Labels
 from training.errors import ModelImportError, TrainingError
 from training.row_splits.split_rows import REQUESTED_AT

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from contract import FeatureInput, KeyValue, key_of
 from contract.feature_schema import KeyDtype, array_widths
 from contract.feature_union import FeatureUnion, InputGroup
-from contract.request_values import times_of
+from contract.values.request_values import times_of
 from scoring.feast.on_demand import OnDemandView, compile_on_demand, is_renamed, obstacles
 from service.errors import StartupError
 from service.features.compiled.decoding import ArrayDecoder, TimeDecoder, TimestampDecoder, ValueDecoder

@@ -16,7 +16,7 @@ from jobs.feature_store import apply, open_feature_store
 from jobs.features.build import build_features
 from jobs.local import embedded_redis
 from jobs.materialization.materialize import materialize
-from jobs.materialization.redis_client import client_beside
+from jobs.materialization.redis_store.redis_client import client_beside
 from jobs.settings import JobsSettings
 from jobs.stream.micro_batch import BatchRecord, StreamBatches, StreamFolders
 from jobs.stream.order_events import RefusedEvent

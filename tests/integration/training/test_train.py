@@ -12,8 +12,8 @@ import pytest
 
 from artefacts.cutoffs import Cutoffs
 from contract import ModelContract
-from contract.histogram import Histogram
 from contract.inputs import COUNTED_AT
+from contract.values.histogram import Histogram
 from tests.integration.training.conftest import NAME, Registry, customers
 from training import splits
 from training.data.dataset import LabelledRows, built_from

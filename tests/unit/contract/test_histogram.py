@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from contract.histogram import MOST_BINS, Histogram
+from contract.values.histogram import MOST_BINS, Histogram
 
 ANY = st.one_of(st.just(float("nan")), st.floats(-1e6, 1e6, width=32), st.integers(0, 4).map(float))
 

@@ -21,7 +21,7 @@ from contract import (
     RegressionTask,
     outputs_of,
 )
-from contract.histogram import Histogram
+from contract.values.histogram import Histogram
 from tests.unit.contract.builders import contract, feature, schema
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from contract import OverrideError, RequestInput
-from contract.request_values import asked_of, checked_inputs
+from contract.values.request_values import asked_of, checked_inputs
 
 AMOUNT = RequestInput(name="amount", dtype="float32", filled_by="request")
 COUNTRY = RequestInput(name="country", dtype="string", filled_by="request", default="FR")

@@ -18,8 +18,8 @@ from contract import (
     SourceView,
     Vocabulary,
 )
-from contract.category_counts import CategoryCounts
-from contract.vocabulary import MISSING_CODE, MISSING_TEXT, UNSEEN_CODE, UNSEEN_TEXT
+from contract.values.category_counts import CategoryCounts
+from contract.values.vocabulary import MISSING_CODE, MISSING_TEXT, UNSEEN_CODE, UNSEEN_TEXT
 from tests.unit.contract.builders import feature
 
 NOW = 1_700_000_000.0

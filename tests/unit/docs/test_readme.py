@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from service.api.bodies import Bodies
+from service.api.members.bodies import Bodies
 from tests.fixtures.v1.record import contract
 from tests.loop import SOURCE
 from tests.unit.docs.pages import text_of

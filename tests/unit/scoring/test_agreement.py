@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from contract import ModelContract
-from contract.histogram import Histogram
+from contract.values.histogram import Histogram
 from scoring.agreement import deviations, reproduced, spread_of, unit_of
 from tests.models.fakes import contract_of
 

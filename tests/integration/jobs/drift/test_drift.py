@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from contract import FeatureInput, ModelContract, RawFeatures, Resolver
-from contract.histogram import Histogram
 from contract.inputs import COUNTED_AT
+from contract.values.histogram import Histogram
 from jobs.__main__ import main
 from jobs.drift.baseline import BaselineChoice
 from jobs.drift.statistics import Thresholds

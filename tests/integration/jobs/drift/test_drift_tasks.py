@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from contract import ClassScores
-from contract.histogram import Histogram
 from contract.tasks import TaskKind
+from contract.values.histogram import Histogram
 from jobs.drift.baseline import BaselineChoice
 from jobs.drift.watch import DriftError, DriftWatch, watch_drift
 from jobs.errors import JobError

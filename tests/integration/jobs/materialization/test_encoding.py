@@ -11,10 +11,10 @@ import pytest
 import redis
 
 from jobs.errors import JobError
-from jobs.materialization.encoding import StoredFormat
-from jobs.materialization.read_back import mismatches
-from jobs.materialization.redis_client import client_beside
-from jobs.materialization.redis_writer import OnlineRows
+from jobs.materialization.redis_store.encoding import StoredFormat
+from jobs.materialization.redis_store.read_back import mismatches
+from jobs.materialization.redis_store.redis_client import client_beside
+from jobs.materialization.redis_store.redis_writer import OnlineRows
 from jobs.offline_store.latest_rows import connect, latest_rows
 from tests.integration.service.conftest import TinyFeast, tiny_feast
 from tests.integration.service.features.typed_values import DEFINITIONS

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.materialization.encoding import StoredFormat
 from jobs.materialization.feast_fallback import why_not_here
-from jobs.materialization.read_back import mismatches
-from jobs.materialization.redis_client import client_beside
-from jobs.materialization.redis_writer import OnlineRows
+from jobs.materialization.redis_store.encoding import StoredFormat
+from jobs.materialization.redis_store.read_back import mismatches
+from jobs.materialization.redis_store.redis_client import client_beside
+from jobs.materialization.redis_store.redis_writer import OnlineRows
 from jobs.offline_store.latest_rows import connect, key_ranges, latest_rows
 from tests.integration.jobs.materialization.test_encoding import TIMESTAMP, everything, opened
 from tests.integration.service.conftest import TinyFeast, tiny_feast

@@ -19,7 +19,7 @@ from jobs.feature_store import open_feature_store
 from jobs.materialization import view_runs
 from jobs.materialization.locks import LockedError, RunLock, online_writer
 from jobs.materialization.materialize import materialize
-from jobs.materialization.redis_writer import OnlineRows
+from jobs.materialization.redis_store.redis_writer import OnlineRows
 from jobs.materialization.run_records import PartlyError, UnverifiedError
 from tests.integration.jobs.materialized_shop import NOW, VIEWS, Shop, every
 from tests.loop import SOURCE

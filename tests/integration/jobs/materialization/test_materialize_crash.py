@@ -17,9 +17,9 @@ import redis
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
 from jobs.materialization import view_runs
-from jobs.materialization.encoding import StoredFormat, StoredHashes, encode_values
 from jobs.materialization.locks import LockedError
-from jobs.materialization.redis_writer import OnlineRows
+from jobs.materialization.redis_store.encoding import StoredFormat, StoredHashes, encode_values
+from jobs.materialization.redis_store.redis_writer import OnlineRows
 from tests.integration.jobs.materialized_shop import NOW, VIEWS, Shop, every
 from tests.servers import forked
 from tests.servers.forked import Forked

@@ -9,7 +9,7 @@ from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreCo
 from artefacts.redis_address import RedisAddress
 from jobs.errors import JobError
 from jobs.feature_store import REDIS_OPTIONS
-from jobs.materialization.redis_client import client_beside, connect
+from jobs.materialization.redis_store.redis_client import client_beside, connect
 
 TLS = "ssl_ca_certs=/etc/ca.pem&ssl_certfile=/etc/own.pem&ssl_keyfile=/etc/own.key"
 

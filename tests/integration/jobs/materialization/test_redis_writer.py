@@ -15,9 +15,9 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
 from jobs.errors import JobError
-from jobs.materialization.encoding import StoredHashes, encode_times
 from jobs.materialization.locks import online_writer
-from jobs.materialization.redis_writer import ANY_TIME, Fence, FencedError, OnlineRows, stored_keys
+from jobs.materialization.redis_store.encoding import StoredHashes, encode_times
+from jobs.materialization.redis_store.redis_writer import ANY_TIME, Fence, FencedError, OnlineRows, stored_keys
 from tests.servers.redis_servers import RunningServer, valkey, valkey_cluster
 
 T = datetime(2026, 3, 1, 12, tzinfo=UTC)

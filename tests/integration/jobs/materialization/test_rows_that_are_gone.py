@@ -10,8 +10,8 @@ import redis
 
 from jobs.errors import JobError
 from jobs.materialization import view_runs
-from jobs.materialization.encoding import StoredHashes, encode_times
-from jobs.materialization.redis_writer import OnlineRows
+from jobs.materialization.redis_store.encoding import StoredHashes, encode_times
+from jobs.materialization.redis_store.redis_writer import OnlineRows
 from tests.integration.jobs.materialization.test_materialize import two_views
 from tests.integration.jobs.materialization.test_materialize_crash import CUSTOMERS, Reader
 from tests.integration.jobs.materialized_shop import NOW, VIEWS, Shop, every

@@ -15,7 +15,7 @@ from mlflow.types import ColSpec, Schema
 from mlflow.utils.proto_json_utils import dataframe_from_parsed_json, parse_tf_serving_input
 from numpy.typing import NDArray
 
-from service.api.mlflow_protocol import ScoringProtocol
+from service.api.invocations.mlflow_protocol import ScoringProtocol
 from service.errors import InvalidRequestError
 from tests.models.scoring_requests import JSON, columns, records, split
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from contract import Resolver
-from contract.overrides import KEPT_NULL
+from contract.values.overrides import KEPT_NULL
 from jobs.batch.key_list import KeyList, read_key_list, without_values
 from jobs.errors import JobError
 from tests.models.typed import BALANCE, DEFAULTS, REGION, SEGMENT, typed_contract

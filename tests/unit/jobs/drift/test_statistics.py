@@ -3,7 +3,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from contract.histogram import Histogram
+from contract.values.histogram import Histogram
 from jobs.drift.class_counts import ClassCounts
 from jobs.drift.statistics import drift, p_value_of, psi_of
 

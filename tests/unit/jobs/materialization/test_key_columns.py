@@ -6,7 +6,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.materialization.key_columns import KeyColumns
+from jobs.materialization.redis_store.key_columns import KeyColumns
 from scoring.feast.redis_layout import KeyLayout
 from tests.unit.scoring.feast.test_redis_layout import JOIN_KEYS, VALUES
 

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from jobs.materialization import read_back as online_check
+from jobs.materialization.redis_store import read_back as online_check
 from jobs.offline_store.latest_rows import latest_rows
 from tests.unit.jobs.offline_store.test_latest_rows import day, row, source, write
 

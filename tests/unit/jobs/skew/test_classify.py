@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from contract.vocabulary import Category
+from contract.values.vocabulary import Category
 from jobs.skew.classify import classify, differing
 from jobs.skew.evidence import Bools, Evidence, Replayed, Served, Zeroed
 from jobs.skew.findings import AGREES, CLASSES, FINDINGS, Finding

@@ -18,7 +18,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
 
 from contract.tasks import TaskKind
-from contract.vocabulary import MISSING_CODE, UNSEEN_CODE
+from contract.values.vocabulary import MISSING_CODE, UNSEEN_CODE
 from scoring.errors import ExplanationError
 from scoring.explanation.explainer import TOLERANCE, Explainer
 from scoring.models.model_frame import CodedColumns

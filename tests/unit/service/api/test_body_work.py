@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from service.api.bodies import Bodies
 from service.api.body_work import MOST_BLANK_LINES, MOST_COLUMNS, refuse_many_parts
-from service.api.mlflow_protocol import ScoringProtocol
-from service.api.schemas import parse
+from service.api.invocations.mlflow_protocol import ScoringProtocol
+from service.api.members.bodies import Bodies
+from service.api.members.schemas import parse
 from service.errors import InvalidRequestError, ServiceError
 from tests.models.fakes import small_contract
 

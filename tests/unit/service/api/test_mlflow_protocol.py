@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from service.api.mlflow_protocol import ScoringProtocol
+from service.api.invocations.mlflow_protocol import ScoringProtocol
 from service.errors import InvalidRequestError, RequestTooLargeError, ServiceError, UnsupportedMediaTypeError
 from tests.models.scoring_requests import (
     CSV,

@@ -10,8 +10,8 @@ import httpx
 import jsonschema_rs
 import pytest
 
-from service.api.bodies import Bodies
 from service.api.exchange import request_id_of
+from service.api.members.bodies import Bodies
 from service.api.openapi import openapi_document
 from service.api.routing import ROUTES
 from service.errors import OnlineStoreUnavailableError

@@ -10,7 +10,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
 
 from contract import ModelContract, content_sha256
-from service.api.bodies import Bodies
+from service.api.members.bodies import Bodies
 from service.api.openapi import openapi_document
 from tests.fixtures.v1.record import FOLDER, contract, opened
 from tests.models.fakes import training_rows

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from contract import BinaryTask, DecisionThreshold, MulticlassTask, RegressionTask
-from service.api.task_answers import task_answers
+from service.api.members.task_answers import task_answers
 from service.errors import InvalidRequestError
 
 BINARY = BinaryTask(classes=("no", "yes"), threshold=DecisionThreshold(value=0.5, rule="given by the test"))

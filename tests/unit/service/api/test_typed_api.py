@@ -13,9 +13,9 @@ import pytest
 from contract import ModelContract, RequestInput
 from contract.feature_union import FeatureUnion
 from scoring.explanation import Explanation
-from service.api.bodies import Bodies
+from service.api.members.bodies import Bodies
+from service.api.members.schemas import parse
 from service.api.openapi import openapi_document
-from service.api.schemas import parse
 from tests.models.fakes import DAY, NOW_US, Rows, small_contract
 from tests.models.typed import (
     BALANCE,

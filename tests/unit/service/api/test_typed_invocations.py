@@ -13,7 +13,7 @@ from mlflow.types import ColSpec, Schema, TensorSpec
 
 from contract import FeatureInput
 from scoring.models.model_frame import model_frame
-from service.api.mlflow_protocol import ScoringProtocol
+from service.api.invocations.mlflow_protocol import ScoringProtocol
 from service.errors import InvalidRequestError
 from tests.models.typed import BALANCE, DEFAULTS, REGION, SEGMENT, TASTE, typed_contract, typed_pipeline
 

@@ -25,7 +25,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEnc
 from xgboost import XGBClassifier, XGBRegressor
 
 from contract.tasks import TaskKind
-from contract.vocabulary import MISSING_CODE, UNSEEN_CODE
+from contract.values.vocabulary import MISSING_CODE, UNSEEN_CODE
 from scoring.models.model_frame import CodedColumns
 from scoring.models.onnx_scorer import onnx_scorer
 from scoring.models.task_models import task_model

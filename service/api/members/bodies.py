@@ -14,18 +14,18 @@ from contract import ModelContract, MulticlassTask
 from contract.feature_union import FeatureUnion
 from scoring.explanation import Space
 from scoring.outcomes import statuses_of
-from service.api.explanations import names_space
-from service.api.feature_members import FeatureMembers
-from service.api.key_types import KEY_TYPES
-from service.api.request_bodies import RequestBodies
-from service.api.schemas import (
+from service.api.members.explanations import names_space
+from service.api.members.feature_members import FeatureMembers
+from service.api.members.key_types import KEY_TYPES
+from service.api.members.request_bodies import RequestBodies
+from service.api.members.schemas import (
     Model,
     ModelResponse,
     RequestId,
     RuntimeBody,
     without_default,
 )
-from service.api.task_answers import TaskAnswers, task_answers
+from service.api.members.task_answers import TaskAnswers, task_answers
 from service.prediction.predictions import row_members
 
 _Model = Model | SkipJsonSchema[None]

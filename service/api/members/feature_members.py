@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import create_model
 
 from contract import FeatureInput
-from service.api.schemas import Contribution, FeatureIssueBody
+from service.api.members.schemas import Contribution, FeatureIssueBody
 
 _ONE_OF: Any = Literal
 """Of words that are known only when the contract has been read."""

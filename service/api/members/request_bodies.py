@@ -9,9 +9,9 @@ from pydantic import FailFast, Field, StrictStr, create_model
 
 from contract import Key, ModelContract, OverrideError, RequestInput
 from contract.feature_union import FeatureUnion
-from contract.request_values import WHERE, asked_of, checked_inputs
-from service.api.key_types import KEY_TYPES
-from service.api.schemas import RequestBody, without_default
+from contract.values.request_values import WHERE, asked_of, checked_inputs
+from service.api.members.key_types import KEY_TYPES
+from service.api.members.schemas import RequestBody, without_default
 from service.errors import InvalidRequestError, RequestTooLargeError
 
 _LIST: Any = list

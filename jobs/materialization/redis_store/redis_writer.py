@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import redis
 
 from jobs.errors import JobError
-from jobs.materialization.encoding import StoredHashes
+from jobs.materialization.redis_store.encoding import StoredHashes
 
 _ROWS_PER_CALL = 16
 """Entities per call of the script. Redis answers no other client meanwhile, for about 0.2 ms."""

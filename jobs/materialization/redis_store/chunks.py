@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.materialization.encoding import StoredFormat, StoredHashes
+from jobs.materialization.redis_store.encoding import StoredFormat, StoredHashes
 from jobs.offline_store.latest_rows import KeyRange, ViewSource, changed_keys, latest_rows
 from jobs.offline_store.view_files import identities
 

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from jobs.errors import JobError
-from jobs.materialization.encoding import FeastFormat, StoredFormat, encode_times
+from jobs.materialization.redis_store.encoding import FeastFormat, StoredFormat, encode_times
 from jobs.offline_store.latest_rows import KeyRange, ViewSource, connect, key_ranges, latest_rows
 
 if TYPE_CHECKING:

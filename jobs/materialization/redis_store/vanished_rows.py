@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 
-from jobs.materialization.chunks import BuildView
-from jobs.materialization.encoding import fields_of_view
 from jobs.materialization.locks import RunLock, online_writer
 from jobs.materialization.progress import SourceState
-from jobs.materialization.redis_writer import ANY_TIME, Fence, OnlineRows, stored_keys
+from jobs.materialization.redis_store.chunks import BuildView
+from jobs.materialization.redis_store.encoding import fields_of_view
+from jobs.materialization.redis_store.redis_writer import ANY_TIME, Fence, OnlineRows, stored_keys
 from jobs.offline_store.latest_rows import ViewSource, connect, event_time, quoted, rows_of, run_query
 from jobs.offline_store.view_files import identities, replaced
 

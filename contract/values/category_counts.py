@@ -1,4 +1,4 @@
-"""Counts of a category's codes, to compare later values with; the counterpart of `contract.histogram` for numbers."""
+"""Counts of a category's codes, to compare later values with; for numbers: `contract.values.histogram`."""
 
 from typing import Annotated, Self
 
@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
 from contract.feature_schema import Frozen
-from contract.vocabulary import MISSING_CODE, UNSEEN_CODE
+from contract.values.vocabulary import MISSING_CODE, UNSEEN_CODE
 
 
 class CategoryCounts(Frozen):

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from jobs.errors import JobError
-from jobs.materialization.byte_columns import (
+from jobs.materialization.redis_store.byte_columns import (
     NO_VALUE,
     binary,
     concatenate,
@@ -30,7 +30,7 @@ from jobs.materialization.byte_columns import (
     varint,
     varints,
 )
-from jobs.materialization.key_columns import KeyColumns
+from jobs.materialization.redis_store.key_columns import KeyColumns
 from jobs.offline_store.latest_rows import ViewSource
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 
 from contract.errors import OverrideError
 from contract.feature_schema import RequestInput
-from contract.json_values import boolean_of, typed_number
+from contract.values.json_values import boolean_of, typed_number
 
 WHERE = "inputs"
 """The member of a request that holds the values."""

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from contract import FeatureInput
 from service.api.body_work import MOST_COLUMNS, refuse_many_parts
-from service.api.mlflow_cells import CellReader, Cells
-from service.api.mlflow_csv import read_csv
+from service.api.invocations.mlflow_cells import CellReader, Cells
+from service.api.invocations.mlflow_csv import read_csv
 from service.errors import InvalidRequestError, RequestTooLargeError, UnsupportedMediaTypeError
 
 JSON_FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")

@@ -6,7 +6,7 @@ import numpy as np
 
 from contract import FeatureInput, ModelContract, MulticlassTask
 from contract.resolved import STATE_WORDS
-from contract.vocabulary import MISSING_CODE
+from contract.values.vocabulary import MISSING_CODE
 from scoring.explanation import Explanation
 from scoring.models.imported_model import ImportedModel
 from service.errors import NotExplainableError

@@ -9,7 +9,7 @@ from contract import ModelContract
 from contract.validation import first_problem
 from service.api.body_work import refuse_many_parts
 from service.api.exchange import REQUEST_ID
-from service.api.task_answers import Probability
+from service.api.members.task_answers import Probability
 from service.errors import InvalidRequestError
 
 Body = TypeVar("Body", bound="RequestBody")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import FeatureInput
-from contract.vocabulary import MISSING_CODE, MISSING_TEXT, UNSEEN_CODE, UNSEEN_TEXT, Vocabulary
+from contract.values.vocabulary import MISSING_CODE, MISSING_TEXT, UNSEEN_CODE, UNSEEN_TEXT, Vocabulary
 from service.errors import InvalidRequestError
 
 _NOT_FINITE = "must be a finite number within the range of float32"

@@ -5,8 +5,8 @@ from typing import Any
 
 from contract import FeatureInput, RequestInput
 from contract.feature_schema import Dtype
-from contract.json_values import INTEGER_RANGE
-from contract.vocabulary import MISSING_TEXT, UNSEEN_TEXT
+from contract.values.json_values import INTEGER_RANGE
+from contract.values.vocabulary import MISSING_TEXT, UNSEEN_TEXT
 
 Json = dict[str, Any]
 

@@ -4,8 +4,8 @@ import math
 
 from contract.errors import OverrideError
 from contract.inputs import FeatureInput
-from contract.json_values import number_of
-from contract.vocabulary import UNSEEN_CODE, Vocabulary
+from contract.values.json_values import number_of
+from contract.values.vocabulary import UNSEEN_CODE, Vocabulary
 
 KEPT_NULL = -math.inf
 """An override by null, of an input that keeps nulls."""

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.materialization.byte_columns import NO_VALUE, fixed_width, for_each_length
+from jobs.materialization.redis_store.byte_columns import NO_VALUE, fixed_width, for_each_length
 
 if TYPE_CHECKING:
     from scoring.feast.redis_layout import KeyLayout, KeyType

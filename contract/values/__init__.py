@@ -1,0 +1,1 @@
+"""Values of inputs and requests: vocabularies, counts, and checks of what a caller gives."""
