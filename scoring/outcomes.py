@@ -52,10 +52,19 @@ def outcomes(resolved: ResolvedFeatures, scores: NDArray[np.float32], task: Task
     # Compared in float64, as answered, so that a decision never contradicts its probability.
     answered = scores.astype(np.float64)
     finite = np.isfinite(answered if answered.ndim == 1 else answered.sum(axis=1))  # a sum is as finite as its terms
+    return Outcomes(task.of(answered), statuses(resolved, finite))
+
+
+def statuses(resolved: ResolvedFeatures, finite: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
+    """The statuses of n resolved rows, uint8 (n,); see `outcomes`.
+
+    Args:
+        finite: bool (n,), the row's score is; None: no model has scored the rows.
+    """
     states = resolved.states
     if resolved.kept is not None:
         states = np.where(resolved.kept & (states == FeatureState.MISSING), np.uint8(0), states)
-    statuses: NDArray[np.uint8] = np.any(states, axis=1).astype(np.uint8)
-    statuses[resolved.refused | ~finite] = REFUSED
-    statuses[~resolved.known] = UNKNOWN
-    return Outcomes(task.of(answered), statuses)
+    found: NDArray[np.uint8] = np.any(states, axis=1).astype(np.uint8)
+    found[resolved.refused if finite is None else resolved.refused | ~finite] = REFUSED
+    found[~resolved.known] = UNKNOWN
+    return found

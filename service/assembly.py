@@ -10,13 +10,13 @@ from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import open_model, pinned_tag
 from scoring.models.other_inputs import row_without_values
 from service.api.authentication import ApiKeys
-from service.api.endpoints import Serving
 from service.api.exchange import model_headers
 from service.api.exposure import refuse_exposure
 from service.api.in_flight_limits import InFlightLimit
 from service.api.invocations.mlflow_protocol import ScoringProtocol
 from service.api.members.bodies import Bodies
 from service.api.openapi import openapi_document
+from service.api.serving import Serving
 from service.desired_models import DesiredModels, desired_models_at_start
 from service.errors import StartupError
 from service.features.guard import GuardedFeatures, LastKnownGood

@@ -12,8 +12,8 @@ from artefacts.model_tag import is_exact
 from contract import ContractError
 from scoring.errors import ModelError
 from scoring.models.model_store import pinned_tag
-from service.api.endpoints import Serving
 from service.api.routing import ServingSlot
+from service.api.serving import Serving
 from service.assembly import OpenedParts, assemble, cache_of, open_parts, served_tag
 from service.desired_models import DesiredModels, desired_models, desired_models_at_start, follow
 from service.errors import StartupError

@@ -1,21 +1,18 @@
 """The calls of the API, and the table that lists them for routing and for the OpenAPI document."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.api.authentication import ApiKeys
-from service.api.in_flight_limits import InFlightLimit
-from service.api.invocations.mlflow_protocol import ScoringProtocol
-from service.api.members.bodies import Bodies, names_runtime
+from service.api.members.bodies import names_runtime
 from service.api.members.explanations import explained_classes, explanation_members
-from service.asgi import Headers
+from service.api.read_features import features
+from service.api.serving import Serving
 from service.errors import (
     DeadlineExceededError,
     ExplainerUnavailableError,
@@ -29,54 +26,8 @@ from service.errors import (
     UnknownEntityError,
     UnsupportedMediaTypeError,
 )
-from service.prediction.lazy_explainer import LazyExplainer
 from service.prediction.predictions import Prediction
-from service.prediction.predictor import Predictor
-from service.release import Release
-from service.settings import ServiceSettings
-from service.telemetry.metrics import ServiceMetrics
 from service.telemetry.tracing import span
-
-
-@dataclass(frozen=True)
-class Serving:
-    """What the calls work with.
-
-    bodies: of the champion's contract, which is `contract_body` as JSON values.
-    document: the OpenAPI document.
-    identity, model_headers: what every body and every response's headers say about the champion.
-    requests, rows, explanations: limits on what is in flight.
-    clock: nanoseconds since 1970; read once per request.
-    """
-
-    predictor: Predictor
-    explainer: LazyExplainer
-    challenger_explainer: LazyExplainer | None
-    scoring_protocol: ScoringProtocol
-    settings: ServiceSettings
-    metrics: ServiceMetrics
-    keys: ApiKeys
-    bodies: Bodies
-    contract_body: dict[str, Any]
-    document: dict[str, Any]
-    identity: dict[str, str]
-    model_headers: Headers
-    requests: InFlightLimit
-    rows: InFlightLimit
-    explanations: InFlightLimit
-    clock: Callable[[], int] = time.time_ns
-    release: Release = field(default_factory=Release)
-
-    def with_models_of(self, other: "Serving") -> "Serving":
-        """Take the other's models. The limits stay, so that they hold for requests to old and new models together."""
-        return replace(
-            other,
-            requests=self.requests,
-            rows=self.rows,
-            explanations=self.explanations,
-            clock=self.clock,
-            release=self.release,
-        )
 
 
 async def predict(serving: Serving, body: Any, as_of_unix_us: int, request_id: str) -> dict[str, Any]:
@@ -229,6 +180,14 @@ ENDPOINTS = (
         summary="Score one <entity> and say what each feature adds",
         call=explain,
         errors=(*_SINGLE, NotExplainableError, ExplainerUnavailableError),
+    ),
+    Endpoint(
+        name="features",
+        method="POST",
+        path="/features",
+        summary="Read the features of many <entity>s, without a prediction",
+        call=features,
+        errors=(*_BODY, *_STORE),
     ),
     Endpoint(
         name="invocations",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from service.api.authentication import UNAUTHENTICATED
-from service.api.endpoints import ENDPOINTS, Endpoint, Serving
+from service.api.endpoints import ENDPOINTS, Endpoint
 from service.api.exchange import (
     ClientGoneError,
     SlowBodyError,
@@ -26,6 +26,7 @@ from service.api.exchange import (
     send_bytes,
 )
 from service.api.members.schemas import parse
+from service.api.serving import Serving
 from service.asgi import Headers, Receive, Scope, Send
 from service.errors import (
     EncodedBodyError,

@@ -1,18 +1,33 @@
 """One of the models that are live together: it scores rows, answers them and logs what it answered."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contract import RawFeatures, Resolver
+from contract import RawFeatures, ResolvedFeatures, Resolver
 from contract.feature_union import FeatureUnion
 from scoring.models.imported_model import ImportedModel
 from scoring.models.task_models import Scorer
-from scoring.outcomes import DEGRADED, OK, outcomes
+from scoring.outcomes import DEGRADED, OK, outcomes, statuses
 from service.prediction.batch import AnswerLog, Batch, Scored, answers_of
 from service.prediction.predictions import AnswerRules, Prediction, predictions
 from service.telemetry.metrics import ServiceMetrics
+
+
+@dataclass(frozen=True)
+class ReadFeatures:
+    """A model's inputs of n rows, as they were read and as the model would take them.
+
+    statuses: of each row, as of an answer.
+    as_of: unix seconds, (n,) or ().
+    """
+
+    raw: RawFeatures
+    resolved: ResolvedFeatures
+    statuses: Sequence[str]
+    as_of: NDArray[np.float64]
 
 
 class LiveModel:
@@ -53,9 +68,15 @@ class LiveModel:
         """
         resolved = self.resolver.resolve(part, as_of, overrides)
         made = outcomes(resolved, score(resolved.matrix), self._rules.task)
-        if part.cached_seconds is not None:
-            made.statuses[(made.statuses == OK) & ~np.isnan(part.cached_seconds)] = DEGRADED
+        _degrade_cached(made.statuses, part)
         return Scored(resolved, made)
+
+    def features(self, part: RawFeatures, as_of: NDArray[np.float64]) -> ReadFeatures:
+        """Resolve n rows, without scoring them. Arguments as of `decide`."""
+        resolved = self.resolver.resolve(part, as_of)
+        found = statuses(resolved)
+        _degrade_cached(found, part)
+        return ReadFeatures(part, resolved, [self._rules.statuses[status] for status in found], as_of)
 
     def answer(self, batch: Batch, part: RawFeatures, scored: Scored) -> list[Prediction]:
         """Make this model's answers, counted and logged."""
@@ -71,3 +92,8 @@ class LiveModel:
         """
         if self._log is not None:
             self._log.put(answers_of(batch, part, self.model, scored, answered))
+
+
+def _degrade_cached(statuses: NDArray[np.uint8], part: RawFeatures) -> None:
+    if part.cached_seconds is not None:
+        statuses[(statuses == OK) & ~np.isnan(part.cached_seconds)] = DEGRADED

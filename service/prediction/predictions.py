@@ -42,7 +42,7 @@ class Prediction(NamedTuple):
         if isinstance(key, str):  # `strict` costs a third
             row = dict(zip(members, (key, *outputs, status, issues, cached_seconds)))  # noqa: B905
         else:
-            row = dict(zip(members, (*_in_json(key), *outputs, status, issues, cached_seconds), strict=True))
+            row = dict(zip(members, (*key_in_json(key), *outputs, status, issues, cached_seconds), strict=True))
         if model is not None:
             row["model"] = model
         return row
@@ -55,7 +55,7 @@ def row_members(contract: ModelContract) -> tuple[str, ...]:
     return *keys, *outputs, "status", "feature_issues", "cached_seconds"
 
 
-def _in_json(key: Key) -> tuple[KeyValue, ...]:
+def key_in_json(key: Key) -> tuple[KeyValue, ...]:
     """A key's values as every JSON reader has them."""
     return tuple(
         value if isinstance(value, str) or abs(value) <= EXACT_IN_JSON else str(value) for value in key_values(key)

@@ -19,7 +19,7 @@ from service.prediction.batch import AnswerLog, Batch, Scored
 from service.prediction.canary import Canary, PendingCanary, all_answered
 from service.prediction.challenger import Challenger
 from service.prediction.coalescing import Coalescer
-from service.prediction.live_model import LiveModel
+from service.prediction.live_model import LiveModel, ReadFeatures
 from service.prediction.predictions import Prediction
 from service.prediction.readiness_probe import key_of_no_entity, values_of_no_request
 from service.telemetry.metrics import ServiceMetrics
@@ -155,14 +155,11 @@ class Predictor:
         checked = self._checked(overrides)
         if not keys:
             return []
-        # Look each row up once, unless every answered row has to be logged.
         asked = rows_asked(keys, given)
+        # Look each row up once, unless every answered row has to be logged.
         once: Sequence[Any] = list(dict.fromkeys(asked)) if self._log is None else asked
         n = len(once)
-        once_keys, once_given = once, None
-        if given:
-            once_keys, *columns = zip(*once, strict=True)
-            once_given = dict(zip(given, columns, strict=True))
+        once_keys, once_given = _parted(once, given)
         batch = Batch(once_keys, as_of_unix_us, (request_id,) * n, range(n), overrides, once_given)
         worked = await self._work(batch, checked, whole=True)  # an incomplete batch would look like an answer
         made = await all_answered(worked.answers)
@@ -187,6 +184,27 @@ class Predictor:
             return Lookup(found, worked.champion.resolved)
         scored, prediction = await found.answer()
         return Lookup(prediction, scored.resolved)
+
+    async def read_features(
+        self, keys: Sequence[Key], as_of_unix_us: int, given: Mapping[str, Sequence[Any]] | None = None
+    ) -> tuple[ReadFeatures, list[int]]:
+        """Read the champion's inputs of n entities; nothing is scored, and nothing logged. Arguments as of `predict`.
+
+        Returns:
+            the distinct rows that were read, and where each of the n rows is among them.
+
+        Raises:
+            DeadlineExceededError, OnlineStoreUnavailableError: features could not be read.
+        """
+        asked = rows_asked(keys, given)
+        at = {row: position for position, row in enumerate(dict.fromkeys(asked))}
+        once_keys, once_given = _parted(list(at), given)
+        batch = Batch(once_keys, as_of_unix_us, (), (), None, once_given)
+        as_of = batch.as_of_seconds
+        part = self.champion.part.of(await self._read(batch, as_of))
+        if part.unread_rows is not None:
+            raise self._unread()
+        return self.champion.features(part, as_of), [at[row] for row in asked]
 
     def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the champion's scores of n model inputs, float32 (n, k)."""
@@ -266,6 +284,16 @@ class Predictor:
         if self.challenger is not None:
             await asyncio.to_thread(self.challenger.close)
         await self._features.close()
+
+
+def _parted(
+    rows: Sequence[Any], given: Mapping[str, Sequence[Any]] | None
+) -> tuple[Sequence[Key], Mapping[str, Sequence[Any]] | None]:
+    """The keys and the requests' values of `rows_asked`."""
+    if not given:
+        return rows, None
+    keys, *columns = zip(*rows, strict=True)
+    return keys, dict(zip(given, columns, strict=True))
 
 
 def _of_one_row(given: Mapping[str, Any] | None) -> dict[str, list[Any]] | None:

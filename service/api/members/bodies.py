@@ -16,6 +16,7 @@ from scoring.explanation import Space
 from scoring.outcomes import statuses_of
 from service.api.members.explanations import names_space
 from service.api.members.feature_members import FeatureMembers
+from service.api.members.feature_rows import FeatureRows
 from service.api.members.key_types import KEY_TYPES
 from service.api.members.request_bodies import RequestBodies
 from service.api.members.schemas import (
@@ -42,12 +43,14 @@ class Bodies:
     answers: call → body of its 200.
     members: of one prediction, in its order.
     task: what the answers of the contract's task look like.
+    features: writes the rows of `POST /features`.
     """
 
     requests: RequestBodies
     answers: Mapping[str, type[BaseModel]]
     members: tuple[str, ...]
     task: TaskAnswers
+    features: FeatureRows
 
     @classmethod
     def of(cls, contract: ModelContract, union: FeatureUnion | None = None, max_batch: int = 1000) -> "Bodies":
@@ -58,17 +61,24 @@ class Bodies:
         """
         union = union or FeatureUnion.of(contract)
         task, features = task_answers(contract.task), FeatureMembers.of(union.features)
-        prediction = _prediction(contract, task, features)
+        prediction, rows = _prediction(contract, task, features), FeatureRows(contract)
         answers = {
             "predict": _made("PredictResponse", prediction, "Answer of `POST /predict`.", **_IDENTIFIED),
             "predict_batch": _predict_batch(contract, prediction),
+            "features": _made(
+                "FeaturesResponse",
+                BaseModel,
+                "Answer of `POST /features`.",
+                **_IDENTIFIED,
+                rows=(_LIST[rows.body], ...),
+            ),
             "invocations": _made(
                 "InvocationsResponse", BaseModel, task.invocations, predictions=(_LIST[task.invocation], ...)
             ),
             "model": _model(contract),
         }
         answers["explain"] = _explain(contract, answers["predict"], task, features)
-        return cls(RequestBodies.of(contract, union, max_batch), answers, row_members(contract), task)
+        return cls(RequestBodies.of(contract, union, max_batch), answers, row_members(contract), task, rows)
 
 
 _IDENTIFIED: dict[str, Any] = {"request_id": (RequestId, ...), "model": (Model, ...)}

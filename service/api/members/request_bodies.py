@@ -89,6 +89,7 @@ class RequestBodies:
             {
                 "predict": _made("PredictRequest", RequestBody, words, **one, **features),
                 "predict_batch": batch,
+                "features": batch,
                 "explain": _made("ExplainRequest", RequestBody, "As a prediction is asked for.", **one, **features),
             },
             attrgetter(*fields),

@@ -16,9 +16,9 @@ from prometheus_client import CollectorRegistry
 from contract.tasks import TaskKind
 from scoring.models.imported_model import ImportedModel
 from service.api.authentication import ApiKeys
-from service.api.endpoints import Serving
 from service.api.exchange import send_bytes
 from service.api.routing import HttpApi, ServingSlot
+from service.api.serving import Serving
 from service.asgi import Receive, Scope, Send
 from service.assembly import serving_of
 from service.features.guard import GuardedFeatures, LastKnownGood

@@ -68,6 +68,7 @@ def test_every_call_is_there_with_its_outcomes() -> None:
     assert {
         "/predict": single,
         "/predict_batch": {*always, *body, *store},
+        "/features": {*always, *body, *store},
         "/explain": {*single, "501"},
         "/invocations": {*always, *body},
         "/model": always,

@@ -187,3 +187,14 @@ async def test_the_log_has_a_column_of_each_key_and_one_of_the_requests_values(t
     text = '{"amount":12.5,"at":null,"channel":"web","gift":false,"items":1}'
     assert text == rows[1]["request_inputs"]
     assert 12.5 == json.loads(text)["amount"]
+
+
+async def test_features_without_a_prediction_are_read_together_and_not_logged(tmp_path: Path) -> None:
+    log = Log()
+    predictor, store = built(tmp_path, log)
+
+    read, at = await predictor.read_features([KEY, OTHER, KEY, KEY], NOW_US, columns(10.0, 10.0, 10.0, 20.0))
+
+    assert ([[KEY, OTHER, KEY]], [0, 1, 0, 2]) == (store.asked, at)
+    assert ["ok", "ok", "ok"] == list(read.statuses)
+    assert [] == log.kept
