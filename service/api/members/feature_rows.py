@@ -126,7 +126,7 @@ class _Feature:
         """Type of its cells."""
         value = _LIST[self.type.value | None] if self.is_array else self.type.value | None
         used = _LIST[self.type.used | None] if self.is_array else self.type.used | None
-        unseen = ["unseen"] if self.type.name == "CategoryFeature" else []
+        states = ("fresh", "stale", "missing", *(("unseen",) if self.type.name == "CategoryFeature" else ()))
         words = "age from which it is stale; null if there is none, or not one for all its views"
         left_out = Field(
             default=None,
@@ -138,7 +138,7 @@ class _Feature:
             __doc__="A feature as it was read.",
             __module__=__name__,
             value=(value, Field(description="null if it is missing")),
-            state=(_ONE_OF["fresh", "stale", "missing", *unseen], ...),
+            state=(_ONE_OF[states], ...),
             age_seconds=(float | None, Field(description="of its oldest row; null if there is none")),
             ttl_seconds=(float | None, Field(description=words)),
             used=(used, left_out),
