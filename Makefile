@@ -23,7 +23,7 @@ GOALS := $(MAKECMDGOALS)
 VALUES_OF := AS_OF BASELINE BENTO BUILDER COMPLETE CONTRACTS DAYS ENGINE ENTITIES EXTRA FEAST_REGISTRY FORCE FULL GOALS HOST ID_KEY_FILE IMAGE INCOMING JOBS_IMAGE KEY KEYS_FILE \
 	LABELS LARGEST LINES MAX_AUC_LOSS MAX_FAULTS MAX_LOSS MAX_MOVED MAX_UNEXPLAINED MLFLOW_PORT MODE MODEL MODEL_TAG_PATH NAME NAMESPACE OFFLINE_STORE_DIR \
 	OFFLINE_STORE_TYPE ONCE OPTIONS ORDERS ORDERS_PATH OUT OUTCOME_AFTER PORT PYTHON REASON REFERENCE_DATE RELEASE REPLACE REQUEST ROUNDS ROW SAMPLE SCORES SECONDS SEED SHARE SINCE SIZES \
-	SOURCE STREAMED_ORDERS_DIR SYNTHETIC TABLE TAKE_OVER TARGET TASK TESTS TIME TO TRAINING_LABEL_DAYS UNTIL USE_CASE VALUES VENV VERSION ZONE
+	SOURCE STREAMED_ORDERS_DIR SYNTHETIC TABLE TAKE_OVER TARGET TASK TESTS TIME TO TRAINING_LABEL_DAYS UI_PORT UNTIL USE_CASE VALUES VENV VERSION ZONE
 # A name that no target and no setting has is probably misspelt. Said here, before the next lines change the origin of names.
 SETTINGS := BENTOML_% FEAST_% INFERENCE_% JOBS_% KAFKA_% MLFLOW_% MODEL_% OTEL_% PROMOTION_% REDIS_% REGISTRY_% SERVICE_% TRAINING_%
 UNKNOWN := $(strip $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(filter-out $(VALUES_OF) $(SETTINGS),$(name)))))
@@ -169,7 +169,7 @@ $(FEATURES): $(ORDERED) $(PLACE) $(MAKES_FEATURES)
 	@$(MAKE) --no-print-directory features
 
 ## Feast
-.PHONY: apply check-contracts redis materialize feast-env
+.PHONY: apply check-contracts redis materialize feast-env feast-ui
 apply: installed $(PLACE) ## register the definitions of the feature repository
 	@$(PY) -m jobs apply && mkdir -p $(STAMPS) && touch $(APPLIED)
 check-contracts: installed ## would the definitions of the feature repository break a live model? [CONTRACTS="answer-of-get-model.json …"]
@@ -181,7 +181,9 @@ redis: installed ## start the embedded Redis, or reuse it; nothing where REDIS_U
 materialize: redis $(FEATURES) $(APPLIED) ## offline store → Redis: what changed [FULL=1] [UNTIL=2026-01-31T00:00] [REPLACE=1] [TAKE_OVER=1]
 	@echo "materialize:"; [ -z "$$ORDERS" ] || UNTIL=; $(PY) -m jobs materialize $(call options,UNTIL FULL REPLACE TAKE_OVER)
 
-feast-env: installed ## what feast's own commands need: eval "$(make -s feast-env)"
+feast-env: installed ## what feast's own commands need at other addresses than the local ones: eval "$(make -s feast-env)"
+feast-ui: $(APPLIED) ## the feature registry in a browser, on loopback; Ctrl-C ends it [UI_PORT=8888]
+feast-ui_takes := UI_PORT
 
 $(APPLIED): $(DEFINITIONS) $(PLACE) | installed
 	@echo "apply:"; $(MAKE) --no-print-directory apply
@@ -303,7 +305,7 @@ live-quality_takes := LABELS=$(OWN)/labels.parquet SINCE UNTIL OUT=$(OWN)/live_q
 compare-live: installed ## champion and challenger on rows that both scored → var/live_quality [LABELS=file.parquet|csv] [SINCE=2026-01-31] [UNTIL=…] [OUT=…]
 compare-live_takes := LABELS SINCE UNTIL OUT=$(OWN)/live_quality
 
-feast-env score-batch score-stream why publish-log audit-skew drift labels live-quality compare-live:
+feast-env feast-ui score-batch score-stream why publish-log audit-skew drift labels live-quality compare-live:
 	@$(PY) -m jobs $@ $(own_options)
 
 ## Measure

@@ -6,6 +6,7 @@ from glob import escape
 from pathlib import Path
 
 from feast import FileSource
+from feast.data_format import ParquetFormat
 from feast.feature_logging import LoggingConfig
 from feast.infra.offline_stores.file_source import FileLoggingDestination
 from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
@@ -31,7 +32,9 @@ def _source_of(feature_view: str) -> FileSource | SparkSource:
         # event timestamp, the one created last counts.
         "created_timestamp_column": "created_timestamp",
     }
-    return SparkSource(path=rows, file_format="parquet", **fields) if _USES_SPARK else FileSource(path=rows, **fields)
+    if _USES_SPARK:
+        return SparkSource(path=rows, file_format="parquet", **fields)
+    return FileSource(path=rows, file_format=ParquetFormat(), **fields)  # `feast monitor` asks for the format
 
 
 customer_lifetime_rows = _source_of("customer_lifetime")

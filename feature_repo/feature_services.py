@@ -1,6 +1,7 @@
 """One feature service per model generation: the model's inputs, in the model's order."""
 
 from data_sources import logging_of
+from entities import OWNER
 from feast import FeatureService
 from feature_views import customer_lifetime, customer_orders_windowed
 from on_demand_feature_views import customer_recency
@@ -28,6 +29,7 @@ churn_v1 = FeatureService(
     ],
     description="Inputs of customer_churn from version 1 on.",
     logging_config=logging_of("churn_v1"),
+    owner=OWNER,
 )
 
 spend_v1 = FeatureService(
@@ -56,6 +58,7 @@ spend_v1 = FeatureService(
     ],
     description="Inputs of customer_spend from version 1 on.",
     logging_config=logging_of("spend_v1"),
+    owner=OWNER,
 )
 
 order_count_v1 = FeatureService(
@@ -69,4 +72,5 @@ order_count_v1 = FeatureService(
     ],
     description="Inputs of order_count from version 1 on.",
     logging_config=logging_of("order_count_v1"),
+    owner=OWNER,
 )

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from data_sources import customer_lifetime_rows, customer_orders_windowed_rows
-from entities import customer
+from entities import OWNER, customer
 from feast import FeatureView, Field
 from feast.types import Float64, Int64
 
@@ -29,6 +29,8 @@ customer_lifetime = FeatureView(
     ],
     source=customer_lifetime_rows,
     online=True,
+    tags={"rows": "one after each order"},
+    owner=OWNER,
 )
 
 WINDOW_DAYS = (7, 30, 90, 180)
@@ -49,4 +51,6 @@ customer_orders_windowed = FeatureView(
     ],
     source=customer_orders_windowed_rows,
     online=True,
+    tags={"rows": "one a day"},
+    owner=OWNER,
 )

@@ -5,8 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ import yaml
 
 from artefacts.addresses import PROJECT_ROOT, Artefacts
 from artefacts.offline_place import another_store, refusal
-from artefacts.process.atomic_files import replaced_file
+from artefacts.process.atomic_files import replaced_file, write_atomically
 from artefacts.process.file_locks import locked
 from artefacts.process.redaction import redacted
 from jobs.errors import JobError
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 _FEAST_FILE = "feature_store.yaml"
+_FEAST_FILE_VARIABLE = "FEAST_FS_YAML_FILE_PATH"
+_BASELINES = ("data_quality_monitoring",)
+"""Feast computes baselines after `feast apply`, and writes them into the repository: for a person, not for jobs."""
 REDIS_OPTIONS = {"socket_connect_timeout": "2", "socket_timeout": "20"}
 
 
@@ -117,18 +121,41 @@ def _apply_to_a_copy(artefacts: Artefacts, registry: Path) -> None:
 
 
 def _apply(artefacts: Artefacts) -> None:
-    done = subprocess.run(
-        # Not the `feast` script: its first line names a Python that may have been moved or copied since.
-        [sys.executable, "-c", "from feast.cli.cli import cli; cli()", "apply"],
-        cwd=artefacts.feature_repo,
-        env={**os.environ, **artefacts.feast_environment()},
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-    )
+    with tempfile.TemporaryDirectory(prefix="feast-") as folder:
+        done = subprocess.run(
+            # Not the `feast` script: its first line names a Python that may have been moved or copied since.
+            [sys.executable, "-c", "from feast.cli.cli import cli; cli()", "apply"],
+            cwd=artefacts.feature_repo,
+            env={**os.environ, **feast_variables(artefacts, Path(folder, _FEAST_FILE), without=_BASELINES)},
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+        )
     if done.returncode:
         last_lines = (done.stderr or done.stdout).strip().splitlines()[-5:] or ["no output"]
         raise JobError("feast apply failed:\n  " + "\n  ".join(map(redacted, last_lines)))
+
+
+def feast_variables(artefacts: Artefacts, copy: Path, without: Collection[str] = ()) -> dict[str, str]:
+    """Variables with which Feast's own commands use the project's addresses.
+
+    Args:
+        copy: where to write the YAML with variables in the place of its local defaults, if it has such.
+        without: members of the YAML that the copy has not.
+
+    Raises:
+        OSError: the YAML cannot be read, or the copy written.
+        ContractError: as `Artefacts.feast_environment`.
+    """
+    from scoring.feast.addresses_in_yaml import yaml_with_variables
+
+    said = Path(artefacts.feature_repo, os.environ.get(_FEAST_FILE_VARIABLE) or _FEAST_FILE)
+    variables = artefacts.feast_environment()
+    with suppress(FileNotFoundError):  # Feast says so
+        if (text := yaml_with_variables(said.read_text("utf-8"), without)) is not None:
+            write_atomically(copy, text)
+            variables[_FEAST_FILE_VARIABLE] = str(copy)
+    return variables
 
 
 def open_feature_store(artefacts: Artefacts) -> "FeatureStore":

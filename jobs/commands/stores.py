@@ -2,7 +2,9 @@
 
 import os
 import shlex
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 
@@ -93,6 +95,27 @@ def materialize_views(until: datetime | None, replace: bool, take_over: bool, fu
 
 @COMMANDS.command("feast-env")
 def feast_env() -> None:
-    """Print the variables that Feast's own commands need, as shell exports."""
-    for name, value in Artefacts.of(os.environ).feast_environment().items():
+    """Print the variables with which Feast's own commands use the project's addresses, as shell exports."""
+    from jobs.feature_store import feast_variables
+
+    artefacts = Artefacts.of(os.environ)
+    for name, value in feast_variables(artefacts, _feast_copy(artefacts)).items():
         print(f"export {name}={shlex.quote(value)}")
+
+
+@COMMANDS.command("feast-ui")
+@click.option("--ui-port", type=int, default=8888, show_default=True, help="On 127.0.0.1.")
+def feast_ui(ui_port: int) -> None:
+    """Show the feature registry in a browser with Feast's own page, until Ctrl-C."""
+    from jobs.feature_store import feast_variables
+
+    artefacts = Artefacts.of(os.environ)
+    variables = {**os.environ, **feast_variables(artefacts, _feast_copy(artefacts))}
+    os.chdir(artefacts.feature_repo)
+    command = "from feast.cli.cli import cli; cli()"
+    at = ("ui", "--host", "127.0.0.1", "--port", str(ui_port))
+    os.execve(sys.executable, [sys.executable, "-c", command, *at], variables)  # noqa: S606  # no shell is wanted
+
+
+def _feast_copy(artefacts: Artefacts) -> Path:
+    return PROJECT_ROOT / "var" / "feast" / f"{artefacts.features_of.name}.yaml"

@@ -18,6 +18,8 @@ from artefacts.process.file_locks import locked
 from jobs.errors import JobError
 
 _START_SECONDS = 10.0
+SOCKET = "valkey.sock"
+"""In the folder of the server's data."""
 
 
 def start(root: Path = PROJECT_ROOT) -> str:
@@ -51,6 +53,8 @@ def _start(url_file: Path, folder: Path) -> str:
             str(get_binary_path()),
             *("--bind", "127.0.0.1"),
             *("--port", str(port)),
+            # For Feast's own commands: its path, from the feature repository, is the same in every checkout.
+            *("--unixsocket", SOCKET, "--unixsocketperm", "700"),
             *("--dir", str(folder)),
             *("--save", "60 1"),
             # As Redis' own default; Valkey's is 512. An HMGET searches a longer list once for each field.
@@ -60,6 +64,7 @@ def _start(url_file: Path, folder: Path) -> str:
             *("--daemonize", "yes"),
         ],
         check=True,
+        cwd=folder,  # a socket's whole path may be too long
         stdout=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + _START_SECONDS

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from artefacts.addresses import Artefacts
 from artefacts.process.small_files import read_small_text
 from contract.validation import first_problem
+from scoring.feast.addresses_in_yaml import at_addresses
 
 __all__ = [
     "FeastConfigError",
@@ -89,7 +90,8 @@ def read_config(
 
     Args:
         repo: folder of `feature_store.yaml`; `FEAST_FS_YAML_FILE_PATH` names another file, as it does for Feast.
-        addresses: values of variables in the YAML; the environment has the others.
+        addresses: values of variables in the YAML, of which the environment has the others; they also replace its
+            local defaults, see `scoring.feast.addresses_in_yaml`.
         reads_offline: False leaves the offline store out.
         registry: replaces the YAML's registry.
         online_store: replaces the YAML's online store.
@@ -103,6 +105,8 @@ def read_config(
     os.environ.setdefault("PGTZ", "UTC")
     file = get_default_yaml_file_path(repo)
     said: dict[str, Any] = yaml.safe_load(_expanded(read_small_text(file), {**os.environ, **addresses}))
+    if isinstance(said, dict):
+        said = at_addresses(said, addresses)
     if not reads_offline:
         said["offline_store"] = NoOfflineStoreConfig()
     if registry is not None:

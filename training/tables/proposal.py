@@ -20,6 +20,11 @@ class Location:
     address: str
     is_folder: bool = False
 
+    @property
+    def is_pushed_to(self) -> bool:
+        """True if Feast can add rows: to a single Parquet file, which no `make data` replaces."""
+        return self.kind == "parquet" and not self.is_folder
+
 
 @dataclass(frozen=True)
 class Proposal:

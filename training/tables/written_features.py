@@ -8,23 +8,20 @@ from training.tables.proposal import Proposal
 
 _WIDTH = 120
 _STORE_YAML = """\
-# `make` and the jobs set the variables in ${...}; docs/settings.md lists them. `|-` keeps values literally, quotes too.
+# The paths are for Feast's own commands in this folder: the project's registry, and its embedded Redis at the socket.
+# FEAST_REGISTRY and REDIS_URL replace them everywhere else (docs/feast.md).
 project: %s
 provider: local
 registry:
   registry_type: file
-  path: |-
-    ${FEAST_REGISTRY}
+  path: ../../../var/feast/registry.db
   cache_ttl_seconds: 60
   cache_mode: thread
   serve_features_while_materializing: true
 %s
 online_store:
   type: redis
-  redis_type: '${REDIS_TYPE}'
-  sentinel_master: '${REDIS_SENTINEL_MASTER}'
-  connection_string: |-
-    ${REDIS_CONNECTION_STRING}
+  connection_string: localhost:6379,unix_socket_path=../../../var/redis/valkey.sock
 entity_key_serialization_version: 3
 """
 _OFFLINE = {
@@ -69,6 +66,7 @@ def _csv_source(proposal: Proposal) -> str:
         from pathlib import Path
 
         from feast import FileSource
+        from feast.data_format import ParquetFormat
 
         _DEFAULT = Path(__file__).resolve().parents[3] / "var" / "use_cases" / "{proposal.name}" / "offline_store"
         _OFFLINE_STORE = Path(os.environ.get("OFFLINE_STORE_DIR") or _DEFAULT)
@@ -76,6 +74,7 @@ def _csv_source(proposal: Proposal) -> str:
         {proposal.name}_rows = FileSource(
             name="{proposal.name}_rows",
             path=str(_OFFLINE_STORE / "table.parquet"),
+            file_format=ParquetFormat(),
             timestamp_field="{proposal.time}",
         )
         ''')
@@ -87,14 +86,23 @@ def _parquet_source(proposal: Proposal) -> str:
         imported, path = "", f'"{address}"'
     else:
         imported, path = "from pathlib import Path\n\n", f'str(Path(__file__).resolve().parents[3] / "{address}")'
-    return (
+    rows = f"{proposal.name}_rows"
+    sources = "FileSource, PushSource" if proposal.location.is_pushed_to else "FileSource"
+    text = (
         '"""The table that features come from; somebody else fills it."""\n\n'
-        f"{imported}from feast import FileSource\n\n"
-        f"{proposal.name}_rows = FileSource(\n"
-        f'    name="{proposal.name}_rows",\n'
+        f"{imported}from feast import {sources}\nfrom feast.data_format import ParquetFormat\n\n"
+        f"{rows} = FileSource(\n"
+        f'    name="{rows}",\n'
         f"    path={path},\n"
+        "    file_format=ParquetFormat(),\n"
         f'    timestamp_field="{proposal.time}",\n)\n'
     )
+    if proposal.location.is_pushed_to:
+        text += (
+            "# For whoever has rows before the table has them: docs/feast.md.\n"
+            f'{proposal.name}_push = PushSource(name="{proposal.name}_push", batch_source={rows})\n'
+        )
+    return text
 
 
 def _postgres_source(proposal: Proposal) -> str:
@@ -121,11 +129,12 @@ def _entities(proposal: Proposal) -> str:
 
 def _views(proposal: Proposal) -> str:
     entities = list(proposal.entities.values())
+    source = f"{proposal.name}_{'push' if proposal.location.is_pushed_to else 'rows'}"
     types = sorted({name for each in proposal.features for name in each.dtype.rstrip(")").split("(")})
     lines = [
         '"""The features: columns of the table."""',
         "",
-        f"from data_sources import {proposal.name}_rows",
+        f"from data_sources import {source}",
         f"from entities import {', '.join(sorted(entities))}",
         "from feast import FeatureView, Field",
         *imports("feast.types", types),
@@ -138,7 +147,7 @@ def _views(proposal: Proposal) -> str:
     ]
     for each in proposal.columns:
         lines += _field(each) if isinstance(each, Feature) else wrapped(f"Left out: {each.name}: {each.why}.", " " * 8)
-    lines += ["    ],", f"    source={proposal.name}_rows,", "    online=True,", ")"]
+    lines += ["    ],", f"    source={source},", "    online=True,", ")"]
     return "\n".join(lines) + "\n"
 
 

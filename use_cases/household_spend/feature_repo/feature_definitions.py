@@ -10,7 +10,8 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from feast import Entity, FeatureService, FeatureView, Field, FileSource, RequestSource, ValueType
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, Project, RequestSource, ValueType
+from feast.data_format import ParquetFormat
 from feast.feature_logging import LoggingConfig
 from feast.infra.offline_stores.file_source import FileLoggingDestination
 from feast.on_demand_feature_view import on_demand_feature_view
@@ -29,18 +30,36 @@ _SNAPSHOTS = timedelta(days=2)
 def _rows(feature_view: str) -> FileSource:
     # `current` is a link that `make features` moves in one step from one complete build to the next.
     path = str(Path(escape(str(_OFFLINE_STORE))) / "current" / feature_view / "*" / "*.parquet")
-    return FileSource(name=feature_view, path=path, timestamp_field="event_timestamp")
+    # `feast monitor` asks for the format.
+    return FileSource(name=feature_view, path=path, file_format=ParquetFormat(), timestamp_field="event_timestamp")
 
 
 def _logging(feature_service: str) -> LoggingConfig:
     return LoggingConfig(destination=FileLoggingDestination(path=str(_OFFLINE_STORE / "feature_log" / feature_service)))
 
 
+_OWNER = "customer-analytics@example.com"
+
+households = Project(
+    name="household",
+    description="What a grocer knows of the households of its panel.",
+    tags={"domain": "purchases"},
+    owner=_OWNER,
+)
+
 household = Entity(
-    name="household", join_keys=["household_id"], value_type=ValueType.INT64, description="One household of the panel."
+    name="household",
+    join_keys=["household_id"],
+    value_type=ValueType.INT64,
+    description="One household of the panel.",
+    owner=_OWNER,
 )
 department = Entity(
-    name="department", join_keys=["department"], value_type=ValueType.STRING, description="A department of the stores."
+    name="department",
+    join_keys=["department"],
+    value_type=ValueType.STRING,
+    description="A department of the stores.",
+    owner=_OWNER,
 )
 
 household_windowed = FeatureView(
@@ -79,6 +98,8 @@ household_windowed = FeatureView(
         ),
     ],
     source=_rows("household_windowed"),
+    tags={"rows": "one a day"},
+    owner=_OWNER,
 )
 
 household_lifetime = FeatureView(
@@ -103,6 +124,8 @@ household_lifetime = FeatureView(
         ),
     ],
     source=_rows("household_lifetime"),
+    tags={"rows": "one after each trip"},
+    owner=_OWNER,
 )
 
 household_demographics = FeatureView(
@@ -118,6 +141,8 @@ household_demographics = FeatureView(
         )
     ],
     source=_rows("household_demographics"),
+    tags={"rows": "one a household"},
+    owner=_OWNER,
 )
 
 household_department = FeatureView(
@@ -133,6 +158,8 @@ household_department = FeatureView(
         Field(name="last_bought_unix_us", dtype=Int64, tags=_KEEP, description="microseconds since 1970"),
     ],
     source=_rows("household_department"),
+    tags={"rows": "one a day"},
+    owner=_OWNER,
 )
 
 request_time = RequestSource(
@@ -231,6 +258,7 @@ household_spend_v1 = FeatureService(
     features=[household_windowed, household_lifetime[_LIFETIME], household_demographics, household_recency],
     description="Inputs of household_spend from version 1 on.",
     logging_config=_logging("household_spend_v1"),
+    owner=_OWNER,
 )
 
 next_department_v1 = FeatureService(
@@ -238,6 +266,7 @@ next_department_v1 = FeatureService(
     features=[household_windowed, household_lifetime[_LIFETIME], household_demographics, household_recency],
     description="Inputs of next_department from version 1 on.",
     logging_config=_logging("next_department_v1"),
+    owner=_OWNER,
 )
 
 coupon_purchase_v1 = FeatureService(
@@ -249,4 +278,5 @@ coupon_purchase_v1 = FeatureService(
     ],
     description="Household and department: will it buy there, given a coupon?",
     logging_config=_logging("coupon_purchase_v1"),
+    owner=_OWNER,
 )
