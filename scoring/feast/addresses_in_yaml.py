@@ -58,7 +58,7 @@ def yaml_with_variables(text: str, without: Collection[str] = ()) -> str | None:
         said, root = yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader)
     except yaml.YAMLError:
         return None
-    if not isinstance(said, dict) or (found := at_addresses(said, _VARIABLES)) == said:
+    if root is None or not isinstance(said, dict) or (found := at_addresses(said, _VARIABLES)) == said:
         return None
     # Only what changes is written anew: elsewhere quotes around a variable decide what its value may hold.
     root.value = [
