@@ -28,7 +28,7 @@ _LOG = logging.getLogger(__name__)
 
 _FEAST_FILE = "feature_store.yaml"
 _FEAST_FILE_VARIABLE = "FEAST_FS_YAML_FILE_PATH"
-_BASELINES = ("data_quality_monitoring",)
+BASELINES = ("data_quality_monitoring",)
 """Feast computes baselines after `feast apply`, and writes them into the repository: for a person, not for jobs."""
 REDIS_OPTIONS = {"socket_connect_timeout": "2", "socket_timeout": "20"}
 
@@ -126,7 +126,7 @@ def _apply(artefacts: Artefacts) -> None:
             # Not the `feast` script: its first line names a Python that may have been moved or copied since.
             [sys.executable, "-c", "from feast.cli.cli import cli; cli()", "apply"],
             cwd=artefacts.feature_repo,
-            env={**os.environ, **feast_variables(artefacts, Path(folder, _FEAST_FILE), without=_BASELINES)},
+            env={**os.environ, **feast_variables(artefacts, Path(folder, _FEAST_FILE), without=BASELINES)},
             capture_output=True,
             encoding="utf-8",
             errors="replace",

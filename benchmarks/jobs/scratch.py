@@ -14,6 +14,7 @@ import redis
 
 from artefacts.addresses import Artefacts
 from benchmarks.load.process_usage import StepError, Usage, usage_of
+from jobs.feature_store import BASELINES, feast_variables
 from jobs.local import embedded_redis
 from training.churn.source.addresses import OrderAddresses
 
@@ -118,5 +119,5 @@ def _own_artefacts(environ: Mapping[str, str], folder: Path, redis_url: str) -> 
     }
     kept = {name: value for name, value in environ.items() if not name.startswith("JOBS_")}
     artefacts = Artefacts.of(addresses, root=folder)
-    feast = artefacts.feast_environment()  # for Feast's own commands
+    feast = feast_variables(artefacts, folder / "feature_store.yaml", without=BASELINES)  # for Feast's own commands
     return artefacts, {**kept, **feast, **addresses, **JOBS_SETTINGS, "BENTOML_DO_NOT_TRACK": "True"}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from artefacts.addresses import PROJECT_ROOT, Artefacts
 from contract import FeatureState, Key, ModelContract, Resolver
 from contract.values.request_values import asked_of
+from jobs.feature_store import feast_variables
 from jobs.offline_store.latest_rows import connect
 from jobs.offline_store.stored_keys import stored_keys
 from scoring.models.model_frame import model_frame
@@ -111,7 +112,7 @@ class Workload:
         path = f"{PROJECT_ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
         return {
             **{name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"},
-            **artefacts.feast_environment(),
+            **feast_variables(artefacts, bentoml_home / "feature_store.yaml"),
             "PATH": path,
             "USE_CASE": str(artefacts.use_case),
             "REDIS_URL": self.redis_url,

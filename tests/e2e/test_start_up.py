@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from artefacts.addresses import Artefacts
+from jobs.feature_store import feast_variables
 from tests.loop import SOURCE, Loop, call, free_port
 
 
@@ -44,10 +45,11 @@ def test_a_registry_that_breaks_the_contract_is_named(loop: Loop, tmp_path: Path
     assert old in text
     (changed / file).write_text(text.replace(old, new))
     registry = str(tmp_path / "registry.db")
+    artefacts = Artefacts.of({"FEAST_REGISTRY": registry}, root=tmp_path)
     subprocess.run(
         [f"{loop.environment['VENV']}/bin/feast", "apply"],
         cwd=changed,
-        env={**loop.environment, **Artefacts.of({"FEAST_REGISTRY": registry}, root=tmp_path).feast_environment()},
+        env={**loop.environment, **feast_variables(artefacts, tmp_path / "feature_store.yaml")},
         capture_output=True,
         timeout=120,
         check=True,

@@ -15,6 +15,7 @@ import pytest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from artefacts.addresses import Artefacts
+from jobs.feature_store import feast_variables
 from tests.loop import Loop
 from tests.servers.serving import Service, samples, serving, wait_until
 
@@ -144,7 +145,7 @@ def apply(loop: Loop, folder: Path, old: str, new: str) -> None:
     subprocess.run(
         [f"{loop.environment['VENV']}/bin/feast", "apply"],
         cwd=changed,
-        env={**loop.environment, **artefacts.feast_environment()},
+        env={**loop.environment, **feast_variables(artefacts, folder / "feature_store.yaml")},
         capture_output=True,
         timeout=120,
         check=True,

@@ -21,7 +21,7 @@ from bentoml._internal.models import ModelStore
 from artefacts.addresses import Artefacts
 from contract import RawFeatures, Resolver
 from jobs.errors import JobError
-from jobs.feature_store import apply, open_feature_store
+from jobs.feature_store import apply, feast_variables, open_feature_store
 from jobs.inference_log import publish_to_feast as feast_log
 from jobs.inference_log.publish_to_feast import publish_log
 from scoring.inference_log import Answers, log_table
@@ -233,7 +233,7 @@ def test_feast_monitor_runs_on_what_was_published(shop: Shop, tmp_path: Path) ->
             *("monitor", "run", "--source-type", "log", "--feature-service", "churn_v1"),
         ],
         cwd=repository,
-        env={**os.environ, **shop.artefacts.feast_environment()},
+        env={**os.environ, **feast_variables(shop.artefacts, tmp_path / "feature_store.yaml")},
         capture_output=True,
         text=True,
     )
