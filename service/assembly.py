@@ -17,6 +17,7 @@ from service.api.invocations.mlflow_protocol import ScoringProtocol
 from service.api.members.bodies import Bodies
 from service.api.openapi import openapi_document
 from service.api.serving import Serving
+from service.console.pages import pages
 from service.desired_models import DesiredModels, desired_models_at_start
 from service.errors import StartupError
 from service.features.guard import GuardedFeatures, LastKnownGood
@@ -168,6 +169,7 @@ def serving_of(predictor: Predictor, settings: ServiceSettings, metrics: Service
         bodies=bodies,
         contract_body=model.contract.document,
         document=openapi_document(model.contract, bodies, settings.max_batch, keys_configured=keys.configured),
+        pages=pages(console=settings.console),
         identity=model.identity,
         model_headers=model_headers(model.identity),
         requests=InFlightLimit(settings.max_concurrency, "requests"),

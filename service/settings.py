@@ -64,6 +64,9 @@ class ServiceSettings(BaseSettings):
     allow_anonymous: bool = False
     """Serve other machines without API keys. It has no effect if there are keys."""
 
+    console: bool = True
+    """Serve the console at `/` (docs/console.md). The page holds no data; its calls need an API key like all others."""
+
     max_snapshot_age_hours: float | None = Field(default=None, gt=0)
     """Hours after which an old newest windowed snapshot makes `/readyz` answer 503 (docs/materialization.md#records).
     None serves a snapshot of any age; answers are `degraded` once it is stale.

@@ -78,9 +78,9 @@ def openapi_document(contract: ModelContract, bodies: Bodies, max_batch: int, *,
             "title": contract.model_name,
             "version": "1",
             "description": f"{_key_in_words(contract)} in, a prediction out. Whatever answers GET answers HEAD. Not "
-            "listed are `/docs.json`, which is this document, and BentoML's own `/`, with the files that it loads, "
-            "`/healthz` and `/schema.json`. Every other path is 404 with the code `not_found`, in the form of "
-            "`ErrorResponse`.",
+            "listed are `/docs.json`, which is this document, `/docs`, which shows it, the console at `/`, and "
+            "BentoML's own `/healthz`, `/schema.json` and `/static_content/`. Every other path is 404 with the code "
+            "`not_found`, in the form of `ErrorResponse`.",
         },
         "paths": paths,
         "components": {

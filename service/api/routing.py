@@ -28,6 +28,7 @@ from service.api.exchange import (
 from service.api.members.schemas import parse
 from service.api.serving import Serving
 from service.asgi import Headers, Receive, Scope, Send
+from service.console.pages import CONTENT_TYPE
 from service.errors import (
     EncodedBodyError,
     MethodNotAllowedError,
@@ -45,7 +46,7 @@ ROUTES = {endpoint.path: endpoint for endpoint in ENDPOINTS}
 _METRICS, _DOCUMENT = _PAGES = "/metrics", "/docs.json"
 _BENTOML = ("/livez", "/readyz", "/healthz", "/schema.json")
 _STATIC = "/static_content/"
-"""BentoML answers these paths, the page at `/`, and everything below `_STATIC`."""
+"""BentoML answers these paths, and everything below `_STATIC`, which Swagger's page loads."""
 
 
 @dataclass
@@ -77,9 +78,9 @@ class HttpApi:
         endpoint = ROUTES.get(path)
         if endpoint is not None:
             await _answer(serving, endpoint, scope, receive, send)
-        elif path in _PAGES:
+        elif path in _PAGES or path in serving.pages:
             await _page(serving, scope, receive, send)
-        elif path == "/" or path in _BENTOML or path.startswith(_STATIC):
+        elif path in _BENTOML or path.startswith(_STATIC):
             await self._app(scope, receive, send)
         else:
             await _answer(serving, _UNKNOWN, scope, receive, send)
@@ -113,12 +114,15 @@ _PAGE = replace(_UNKNOWN, name="page", method="GET")
 
 
 async def _page(serving: Serving, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer `/metrics` or `/docs.json`: without an API key, and not counted."""
+    """Answer `/metrics`, `/docs.json` or a page for people: without an API key, and not counted."""
     if scope["method"] not in _PAGE.methods:
         await _answer(serving, _PAGE, scope, receive, send)
         return
     headers = answer_headers(request_id_of(scope), serving.model_headers)
-    if scope["path"] == _METRICS:
+    page = serving.pages.get(scope["path"])
+    if page is not None:
+        await send_bytes(send, 200, page.body, CONTENT_TYPE, [*headers, *page.headers])
+    elif scope["path"] == _METRICS:
         body = await serving.metrics.scrape()
         await send_bytes(send, 200, body, b"text/plain; version=0.0.4; charset=utf-8", headers)
     else:

@@ -1,7 +1,7 @@
 """What the calls of the API work with."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from service.api.in_flight_limits import InFlightLimit
 from service.api.invocations.mlflow_protocol import ScoringProtocol
 from service.api.members.bodies import Bodies
 from service.asgi import Headers
+from service.console.pages import Page
 from service.prediction.lazy_explainer import LazyExplainer
 from service.prediction.predictor import Predictor
 from service.release import Release
@@ -23,6 +24,7 @@ class Serving:
 
     bodies: of the champion's contract, which is `contract_body` as JSON values.
     document: the OpenAPI document.
+    pages: by path, what people open in a browser.
     identity, model_headers: what every body and every response's headers say about the champion.
     requests, rows, explanations: limits on what is in flight.
     clock: nanoseconds since 1970; read once per request.
@@ -38,6 +40,7 @@ class Serving:
     bodies: Bodies
     contract_body: dict[str, Any]
     document: dict[str, Any]
+    pages: Mapping[str, Page]
     identity: dict[str, str]
     model_headers: Headers
     requests: InFlightLimit

@@ -243,7 +243,7 @@ async def test_a_path_that_is_not_there_is_404_in_the_designed_body(open_api: Op
         error_of(await open_api({}).client.request(method, "/predictions"), 404, "not_found")
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/", "/static_content/x.js", "/schema.json"])
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/static_content/x.js", "/schema.json"])
 async def test_health_and_pages_are_bentomls_and_need_no_key(open_api: OpenApi, path: str) -> None:
     assert "bentoml" == (await open_api({}, api_keys=f"shop:{'0' * 64}").client.get(path)).text
 

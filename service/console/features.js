@@ -1,0 +1,120 @@
+// Every feature of one entity, and what-if: a changed value is sent as an override.
+
+const sheet = { rows: [], overrides: {}, changed: null };
+const COLUMNS = [["feature"], ["value", "number"], ["state"], ["age of TTL"], ["in training"], ["adds", "number"], ["what if", "what-if"]];
+
+// seen: what is known of each feature by name: {value, state, age_seconds, contribution}; `changed` is called after a
+// change with the overrides.
+function openFeatures(service, seen, changed) {
+  sheet.overrides = {};
+  sheet.changed = changed;
+  const weight = (input) => Math.abs(seen.get(input.name)?.contribution ?? 0);
+  const inputs = [...service.inputs].sort((one, other) => weight(other) - weight(one));
+  sheet.rows = inputs.map((input, at) => featureRow(input, at));
+  const listed = table(`${inputs.length} features of ${service.featureService}`, COLUMNS, []);
+  listed.querySelector("tbody").append(...sheet.rows.map((row) => row.element));
+  byId("features-body").replaceChildren(listed);
+  byId("features").hidden = false;
+  filterFeatures();
+  updateFeatures(seen);
+}
+
+function featureRow(input, at) {
+  const name = el("div", {}, el("span", { class: "name" }, input.short), el("div", { class: "muted small" }, input.view));
+  const cells = { value: el("div"), state: el("div"), age: el("div"), training: el("div"), adds: el("div") };
+  const whatIf = whatIfField(input, `what-if-${at}`);
+  const shown = [name, cells.value, cells.state, cells.age, cells.training, cells.adds, whatIf.element];
+  return { input, cells, whatIf, element: tableRow(COLUMNS, shown) };
+}
+
+function updateFeatures(seen) {
+  for (const { input, cells } of sheet.rows) {
+    const known = seen.get(input.name);
+    const value = known === undefined ? undefined : known.value;
+    const { sentence, chart } = distributionOf(input, value);
+    cells.value.replaceChildren(value === undefined ? "–" : valueWords(value));
+    cells.state.replaceChildren(known?.state ? stateMark(known.state) : "–");
+    cells.age.replaceChildren(...ageOf(known?.age_seconds, input.ttl));
+    cells.training.replaceChildren(...[chart, el("div", { class: "small" }, sentence)].filter(Boolean));
+    cells.adds.replaceChildren(known?.contribution === undefined ? "–" : signedWords(known.contribution));
+  }
+}
+
+function ageOf(age, ttl) {
+  const limit = ttl === null ? "no TTL" : durationWords(ttl);
+  if (age === null || age === undefined) return [ttl === null ? limit : `TTL ${limit}`];
+  if (ttl === null) return [`${durationWords(age)}, ${limit}`];
+  return [`${durationWords(age)} of ${limit}`, shareBar(age / ttl)];
+}
+
+function whatIfField(input, id) {
+  const about = `New value of ${input.short} of ${input.view}`;
+  const bool = input.dtype === "bool" && input.kind === "numeric";
+  const listed = input.vocabulary ? el("datalist", { id: `${id}-list` }, input.vocabulary.slice(0, 500).map((value) => el("option", { value }))) : "";
+  const control = bool
+    ? el("select", { id, "aria-label": about }, ["", "true", "false"].map((value) => el("option", { value }, value || "unchanged")))
+    : el("input", { id, type: "text", "aria-label": about, "aria-describedby": `${id}-problem`, autocomplete: "off", spellcheck: "false",
+      placeholder: input.kind === "age" ? "seconds" : "unchanged", list: listed ? `${id}-list` : null, inputmode: input.vocabulary ? null : "decimal" });
+  const problem = el("div", { class: "field-problem", id: `${id}-problem` });
+  const none = input.nullable ? el("input", { type: "checkbox" }) : null;
+  const field = { name: input.name, control, problem, none };
+  const change = () => changeFeature(input, field);
+  control.addEventListener("input", later(change, 350));
+  none?.addEventListener("change", change);
+  field.element = el("div", {}, control, listed, none ? el("label", { class: "small" }, none, "null") : "", problem);
+  return field;
+}
+
+// Calls `action` once typing has paused.
+function later(action, milliseconds) {
+  let waiting = 0;
+  return () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(action, milliseconds);
+  };
+}
+
+function changeFeature(input, field) {
+  const before = JSON.stringify(sheet.overrides);
+  markField(field, "");
+  const isNull = field.none?.checked ?? false;
+  field.control.disabled = isNull;
+  try {
+    if (isNull) sheet.overrides[input.name] = null;
+    else if (field.control.value === "") delete sheet.overrides[input.name];
+    else sheet.overrides[input.name] = overrideValue(input, field.control.value);
+  } catch (error) {
+    if (!(error instanceof ValueError)) throw error;
+    markField(field, error.message);
+    return;
+  }
+  if (JSON.stringify(sheet.overrides) !== before) changedFeatures();
+}
+
+function changedFeatures() {
+  byId("reset").disabled = Object.keys(sheet.overrides).length === 0;
+  sheet.changed(sheet.overrides);
+}
+
+function resetFeatures() {
+  for (const { whatIf } of sheet.rows) {
+    whatIf.control.value = "";
+    whatIf.control.disabled = false;
+    if (whatIf.none) whatIf.none.checked = false;
+    markField(whatIf, "");
+  }
+  sheet.overrides = {};
+  byId("filter").focus();
+  changedFeatures();
+}
+
+function filterFeatures() {
+  const wanted = byId("filter").value.trim().toLowerCase();
+  for (const { input, element } of sheet.rows) element.hidden = !input.name.toLowerCase().includes(wanted);
+}
+
+// Marks the value that an error of the API names: `features.<feature>`.
+function markOverride(error) {
+  const row = sheet.rows.find(({ input }) => error.field === `features.${input.name}`);
+  if (row) markField(row.whatIf, error.message);
+}
