@@ -1,5 +1,6 @@
 """Settings of the jobs: environment variables with the prefix JOBS_."""
 
+from pathlib import Path
 from typing import Self
 
 from pydantic import DirectoryPath, Field, model_validator
@@ -44,6 +45,11 @@ class JobsSettings(JobsLogSettings):
     owner: str = Field(default="", max_length=200)
     """Name of the owner of the rows online, for jobs whose disk is not kept; compose and the chart set it. Empty takes
     the offline store's own id (docs/materialization.md).
+    """
+
+    metrics_dir: Path | None = None
+    """Folder for the metrics of all jobs and use cases, a file for each, where the node exporter reads one folder only.
+    None writes each beside its report.
     """
 
     stream_watermark_days: int = Field(default=30, ge=0)

@@ -23,6 +23,7 @@ from service.errors import StartupError
 from service.release import Release
 from service.settings import ServiceSettings
 from service.telemetry.logs import start_logging
+from service.telemetry.metrics_folder import use_own_folder
 from service.telemetry.tracing import start_tracing, stop_tracing
 from service.use_case import refuse_another_use_case, with_use_case
 from service.worker import Worker
@@ -98,6 +99,7 @@ class ModelService:
             raise SystemExit(f"not starting: {error}") from None
 
     def __init__(self) -> None:
+        use_own_folder()
         settings = ServiceSettings()
         start_logging(settings)
         if settings.tracing:

@@ -1,19 +1,19 @@
 """Records of materializations: one JSON object per line, and the latest as metrics for Prometheus."""
 
+import fcntl
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+from prometheus_client import CollectorRegistry, Gauge
 
 from jobs.errors import JobError
+from jobs.metrics_file import write_metrics
 
 Outcome = Literal["done", "failed", "locked", "partly", "unverified", "refused"]
-
-METRICS_FILE = "materialize.prom"
-"""Metrics beside the records, for the node exporter's textfile collector."""
 
 
 class PartlyError(JobError):
@@ -110,8 +110,10 @@ class RunRecord:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("a", encoding="utf-8") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)  # another project's run may end now; the last metrics know both
                 file.write(line + "\n")
-            write_to_textfile(str(path.with_name(METRICS_FILE)), metrics_of(path))
+                file.flush()
+                write_metrics(metrics_of(path), path.parent, "materialize", of_features=True)
         except OSError as error:
             raise JobError(f"{path}: the run cannot be recorded: {error.strerror}") from None
 
@@ -125,46 +127,55 @@ def _shown(value: object) -> str:
 def metrics_of(records: Path) -> CollectorRegistry:
     """Prometheus metrics of the runs in a file, labelled with the Feast project: a run serves all its models."""
     registry = CollectorRegistry()
-    last, success, project = _last_runs(records)
+    last, success = _last_runs(records)
 
-    def gauge(name: str, meaning: str, value: float) -> None:
-        made = Gauge(f"model_jobs_materialize_{name}", meaning, ["project"], registry=registry)
-        made.labels(project).set(value)
+    def gauge(name: str, meaning: str, values: Mapping[str, float]) -> None:
+        if values:
+            made = Gauge(f"model_jobs_materialize_{name}", meaning, ["project"], registry=registry)
+            for project, value in values.items():
+                made.labels(project).set(value)
 
-    if last is not None:
-        gauge("last_run_timestamp_seconds", "When the last run ended", _ended(last))
-        gauge("last_run_seconds", "How long the last run took", last["seconds"])
-        gauge("last_exit_code", "Of the last run, see docs/materialization.md", last["exit_code"])
+    gauge("last_run_timestamp_seconds", "When the last run ended", {of: _ended(run) for of, run in last.items()})
+    gauge("last_run_seconds", "How long the last run took", {of: run["seconds"] for of, run in last.items()})
+    codes = {of: run["exit_code"] for of, run in last.items()}
+    gauge("last_exit_code", "Of the last run, see docs/materialization.md", codes)
+    if last:
         written = Gauge(
             "model_jobs_materialize_written_rows",
             "Rows that the last run wrote",
             ["project", "view"],
             registry=registry,
         )
-        for view in last["views"]:
-            written.labels(project, view["view"]).set(view["written"])
-    if success is not None:
-        gauge("last_success_timestamp_seconds", "When the last run that did everything ended", _ended(success))
-        if snapshot := success.get("newest_snapshot"):
-            newest = datetime.fromisoformat(snapshot).timestamp()
-            gauge("newest_snapshot_timestamp_seconds", "Time of the newest snapshot that it found", newest)
+        for project, run in last.items():
+            for view in run["views"]:
+                written.labels(project, view["view"]).set(view["written"])
+    ended = {of: _ended(run) for of, run in success.items()}
+    gauge("last_success_timestamp_seconds", "When the last run that did everything ended", ended)
+    found = {of: run["newest_snapshot"] for of, run in success.items() if run.get("newest_snapshot")}
+    newest = {of: datetime.fromisoformat(snapshot).timestamp() for of, snapshot in found.items()}
+    gauge("newest_snapshot_timestamp_seconds", "Time of the newest snapshot that it found", newest)
     return registry
 
 
-def _last_runs(records: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None, str]:
-    """The last run, the last complete one, and their project; runs that found another run active are ignored."""
-    last, project = None, ""
-    for line in reversed(records.read_text(encoding="utf-8").splitlines()):
+def _last_runs(records: Path) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """The last run and the last complete one of each project; runs that found another run active are ignored.
+
+    A run that did not name its project, because Feast's files could not be read, counts for that of the run before.
+    """
+    last, success, project = dict[str, dict[str, Any]](), dict[str, dict[str, Any]](), ""
+    for line in records.read_text(encoding="utf-8").splitlines():
         try:
             run = json.loads(line)
         except ValueError:  # a crash cut it off
             continue
-        project = project or run.get("project", "")
+        project = run.get("project") or project
         if run["outcome"] != "locked":
-            last = last or run
+            last[project] = run
             if run["outcome"] == "done":
-                return last, run, project
-    return last, None, project
+                success[project] = run
+    if len(last) > 1:
+        last.pop("", None)
+    return last, success
 
 
 def _ended(run: dict[str, Any]) -> float:

@@ -6,10 +6,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, write_to_textfile
+from prometheus_client import CollectorRegistry
 
 from artefacts.process.atomic_files import write_atomically
 from jobs.errors import JobError
+from jobs.metrics_file import write_metrics
 
 
 def write_report(
@@ -23,7 +24,7 @@ def write_report(
 
     Args:
         pages: name of the file → HTML.
-        metrics: for the node exporter's textfile collector.
+        metrics: for the node exporter's textfile collector, see `write_metrics`.
 
     Raises:
         JobError: the folder cannot be written to.
@@ -36,7 +37,7 @@ def write_report(
             folder / f"{name}.json", json.dumps(report, indent=2, ensure_ascii=False, default=_to_json) + "\n"
         )
         if metrics is not None:
-            write_to_textfile(str(folder / f"{name}.prom"), metrics)
+            write_metrics(metrics, folder, name)
     except OSError as error:
         raise JobError(f"{folder}: the report cannot be written: {error.strerror}") from None
 

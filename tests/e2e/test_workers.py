@@ -51,10 +51,11 @@ def workers(service: Service) -> set[int]:
 
 def counted(folder: Path, worker: int) -> int | None:
     """Requests that one worker has counted; None before it has started."""
-    metrics = folder / "bentoml" / "prometheus_multiproc_dir"
-    if not (metrics / f"gauge_livemax_{worker}.db").exists():
+    metrics = folder / "bentoml" / "metrics_of_servers"
+    if not any(metrics.glob(f"*/gauge_livemax_{worker}.db")):
         return None
-    of_worker = MultiProcessCollector.merge([str(metrics / f"counter_{worker}.db")])  # type: ignore[no-untyped-call]
+    (counters,) = metrics.glob(f"*/counter_{worker}.db")
+    of_worker = MultiProcessCollector.merge([str(counters)])  # type: ignore[no-untyped-call]
     return sum(
         int(sample.value)
         for metric in of_worker

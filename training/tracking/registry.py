@@ -6,6 +6,7 @@ import os
 import re
 import sqlite3
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError  # which mlflow lets through
 
 from artefacts.model_record import PIPELINE_FILE
+from artefacts.process.file_locks import locked
 from artefacts.process.redaction import redacted
 from contract import ContractError, ModelContract, content_sha256
 from scoring.errors import ModelError
@@ -80,27 +82,40 @@ def open_registry(uri: str, experiment: str) -> MlflowClient:
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # our own messages report progress
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     ignore_redirections()
-    location = database = None
+    database = None
     if uri.startswith("sqlite:///"):
         database = Path(uri.removeprefix("sqlite:///").partition("?")[0])
         database.parent.mkdir(parents=True, exist_ok=True)
-        location = (database.parent / "artifacts").resolve().as_uri()
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     try:
-        _ask_database(uri)
-        if database is not None and (before := follow_moved_database(database, experiment)):
-            _LOG.info(f"MLflow's artifacts were in {before} when they were written; here they are beside {database}")
-        client = MlflowClient(uri, uri)
-        if client.get_experiment_by_name(experiment) is None:
-            client.create_experiment(experiment, artifact_location=location)
-        mlflow.set_experiment(experiment)
+        # MLflow makes the tables one by one: another process would find some of them.
+        with _lock(database) if database and os.access(database.parent, os.W_OK) else nullcontext():
+            client = _opened(uri, experiment, database)
     # The last two come from the URL or its driver.
     except (MlflowException, SQLAlchemyError, sqlite3.Error, ImportError, ValueError) as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise TrainingError(f"the MLflow registry at {redacted(uri)} cannot be opened: {redacted(said)}") from None
     finally:
         take_out_redirections()
+    return client
+
+
+def _lock(database: Path) -> AbstractContextManager[None]:
+    return locked(database.with_name(f"{database.name}.lock"))
+
+
+def _opened(uri: str, experiment: str, database: Path | None) -> MlflowClient:
+    _ask_database(uri)
+    location = None
+    if database is not None:
+        location = (database.parent / "artifacts").resolve().as_uri()
+        if before := follow_moved_database(database, experiment):
+            _LOG.info(f"MLflow's artifacts were in {before} when they were written; here they are beside {database}")
+    client = MlflowClient(uri, uri)
+    if client.get_experiment_by_name(experiment) is None:
+        client.create_experiment(experiment, artifact_location=location)
+    mlflow.set_experiment(experiment)
     return client
 
 

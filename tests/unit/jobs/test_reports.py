@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from jinja2 import UndefinedError
+from prometheus_client import CollectorRegistry
 
 from artefacts.process.tables import table_lines
 from jobs.errors import JobError
+from jobs.metrics_file import write_metrics
 from jobs.reports.charts import Axis, Curve, Estimates, Interval, Series, columns, curves, intervals, stacked_rows
 from jobs.reports.files import write_report
 from jobs.reports.pages import environment, render
@@ -83,6 +85,20 @@ def test_a_report_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path)
 
     with pytest.raises(JobError, match="file/out: the report cannot be written: Not a directory"):
         write_report(tmp_path / "file" / "out", "name", {}, {})
+
+
+def test_metrics_of_several_use_cases_fit_into_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian's node exporter reads a single one, and fails if two files hold the same series."""
+    monkeypatch.setenv("JOBS_METRICS_DIR", str(tmp_path / "metrics"))
+    for use_case in ("training/churn", "use_cases/household_spend", "use_cases/next_department"):
+        monkeypatch.setenv("USE_CASE", use_case)
+        write_report(tmp_path / "out", "drift", {}, {}, CollectorRegistry())
+        write_metrics(CollectorRegistry(), tmp_path / "out", "materialize", of_features=True)
+
+    reports = {f"{case}.drift.prom" for case in ("churn", "household_spend", "next_department")}
+    of_features = {"churn.materialize.prom", "household_spend.materialize.prom"}
+    assert reports | of_features == {file.name for file in (tmp_path / "metrics").iterdir()}
+    assert ["drift.json"] == [file.name for file in (tmp_path / "out").iterdir()]
 
 
 def test_a_table_of_text_shows_a_line_for_a_row() -> None:
