@@ -4,7 +4,7 @@ Complete files are Parquet, `date=<YYYY-MM-DD>/<start>-<process>.parquet`. The f
 stream beside them, `….arrows`; its flushed batches stay readable if the process ends.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -103,16 +103,23 @@ def _between(found: pa.Schema, before: str, after: str) -> list[pa.Field]:
 
 def log_files(folder: Path, since: datetime | None = None, until: datetime | None = None) -> list[Path]:
     """Files that may hold answers of [since, until), UTC, oldest first, including open ones."""
-    first = None if since is None else since.date()
-    last = None if until is None else (until + WRITTEN_WITHIN).date()
+    first = date.min if since is None else since.date()
+    last = date.max if until is None else (until + WRITTEN_WITHIN).date()
+    return files_of(day for named, day in log_days(folder) if first <= named <= last)
+
+
+def log_days(folder: Path) -> list[tuple[date, Path]]:
+    """The days on which rows were written, UTC, and their folders, oldest first."""
     days = []
     for day in folder.glob("date=*"):
-        try:
-            named = date.fromisoformat(day.name.removeprefix("date="))
-        except ValueError:
-            continue
-        if (first is None or named >= first) and (last is None or named <= last):
-            days.append(day)
+        with suppress(ValueError):
+            days.append((date.fromisoformat(day.name.removeprefix("date=")), day))
+    return sorted(days)
+
+
+def files_of(folders: Iterable[Path]) -> list[Path]:
+    """The files of some days, oldest first, including open ones."""
+    days = list(folders)
     # Streams first: one that becomes Parquet meanwhile is then found at least once. Both files hold the same rows.
     streams = [file for day in days for file in day.glob(f"*{OPEN_SUFFIX}")]
     complete = {file for day in days for file in day.glob(f"*{COMPLETE_SUFFIX}")}

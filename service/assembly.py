@@ -1,6 +1,6 @@
 """Opens the models, Feast and the API keys, checks them against each other, and assembles what a worker serves with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from artefacts.addresses import Artefacts
 from artefacts.challenger_file import Challenge
@@ -10,6 +10,7 @@ from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import open_model, pinned_tag
 from scoring.models.other_inputs import row_without_values
 from service.api.authentication import ApiKeys
+from service.api.endpoints import offered
 from service.api.exchange import model_headers
 from service.api.exposure import refuse_exposure
 from service.api.in_flight_limits import InFlightLimit
@@ -22,6 +23,7 @@ from service.desired_models import DesiredModels, desired_models_at_start
 from service.errors import StartupError
 from service.features.guard import GuardedFeatures, LastKnownGood
 from service.features.opening import OpenedFeast, open_feast
+from service.inference_log.history import AnswerHistory
 from service.inference_log.writer import pseudonyms_of
 from service.interchangeable import why_not_in_place
 from service.prediction.batch import AnswerLog
@@ -138,11 +140,13 @@ def assemble(
     metrics: ServiceMetrics,
     log: AnswerLog | None = None,
     cache: LastKnownGood | None = None,
+    history: AnswerHistory | None = None,
 ) -> Serving:
     """Assemble the parts.
 
     Args:
         cache: rows of the parts' union.
+        history: of the same folder as the log.
     """
     deadline_seconds = settings.deadline_ms / 1000
     features = GuardedFeatures(parts.feast.features, deadline_seconds, metrics, cache, parts.feast.union)
@@ -151,7 +155,7 @@ def assemble(
         budget = settings.challenger_budget_ms / 1000
         challenger = Challenger(parts.challenger, union, challenge.mode, challenge.share, metrics, budget, log)
     predictor = Predictor(parts.model, features, metrics, union, challenger, log)
-    return serving_of(predictor, settings, metrics, parts.keys)
+    return replace(serving_of(predictor, settings, metrics, parts.keys), history=history)
 
 
 def serving_of(predictor: Predictor, settings: ServiceSettings, metrics: ServiceMetrics, keys: ApiKeys) -> Serving:
@@ -168,8 +172,10 @@ def serving_of(predictor: Predictor, settings: ServiceSettings, metrics: Service
         keys=keys,
         bodies=bodies,
         contract_body=model.contract.document,
-        document=openapi_document(model.contract, bodies, settings.max_batch, keys_configured=keys.configured),
         pages=pages(console=settings.console),
+        document=openapi_document(
+            model.contract, bodies, settings.max_batch, keys_configured=keys.configured, endpoints=offered(settings)
+        ),
         identity=model.identity,
         model_headers=model_headers(model.identity),
         requests=InFlightLimit(settings.max_concurrency, "requests"),

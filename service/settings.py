@@ -121,6 +121,11 @@ class ServiceSettings(BaseSettings):
     inference_log_id_key_file: str = ""
     """File with a key that turns the entity keys in the log into pseudonyms. None keeps the ids."""
 
+    history: bool = False
+    """Offer `GET /history`, which answers what was last answered for a key (docs/api.md#what-was-answered-before). It
+    needs `SERVICE_INFERENCE_LOG`.
+    """
+
     tracing: bool = False
     """OpenTelemetry spans, sent to where OpenTelemetry's own `OTEL_*` variables say (docs/logs_and_traces.md)."""
 
@@ -128,6 +133,12 @@ class ServiceSettings(BaseSettings):
     def _a_batch_fits(self) -> Self:
         if self.max_rows < self.max_batch:
             raise ValueError(f"SERVICE_MAX_ROWS must be at least SERVICE_MAX_BATCH ({self.max_batch})")
+        return self
+
+    @model_validator(mode="after")
+    def _history_is_logged(self) -> Self:
+        if self.history and not self.inference_log:
+            raise ValueError("SERVICE_HISTORY reads the inference log; set SERVICE_INFERENCE_LOG=true too")
         return self
 
     @model_validator(mode="after")

@@ -19,7 +19,8 @@ from service.desired_models import DesiredModels, desired_models, desired_models
 from service.errors import StartupError
 from service.features.contract_watch import watch_contract
 from service.features.snapshot_age import SnapshotAge
-from service.inference_log.writer import InferenceLog
+from service.inference_log.history import AnswerHistory
+from service.inference_log.writer import InferenceLog, pseudonyms_of
 from service.own_threads import in_own_thread
 from service.release import Release
 from service.settings import ServiceSettings
@@ -47,9 +48,13 @@ class Worker:
         # Last, so that only a worker that can serve has metrics.
         self._metrics = metrics = ServiceMetrics(self._parts.model.identity["name"])
         self._log = InferenceLog(artefacts.inference_log, settings, metrics) if settings.inference_log else None
+        self._history = None
+        if settings.history:
+            self._history = AnswerHistory(artefacts.inference_log, pseudonyms_of(settings))
         self._cache = cache_of(settings)
         self._snapshot_age = SnapshotAge(settings.max_snapshot_age_hours, settings.deadline_ms / 1000)
-        self._serving = replace(assemble(self._parts, settings, metrics, self._log, self._cache), release=release)
+        serving = assemble(self._parts, settings, metrics, self._log, self._cache, self._history)
+        self._serving = replace(serving, release=release)
         self._tasks: set[asyncio.Task[None]] = set()
         self._go_live()
 
@@ -133,7 +138,7 @@ class Worker:
                 self._metrics.switched("failed")
                 return parts.refusal
             cache = self._cache if parts.feast.union == before.feast.union else cache_of(self._settings)
-            serving = assemble(parts, self._settings, self._metrics, self._log, cache)
+            serving = assemble(parts, self._settings, self._metrics, self._log, cache, self._history)
             if not await serving.predictor.can_read(time.time_ns() // 1000):
                 await serving.predictor.close()
                 raise StartupError("the online store does not answer; the models are changed when it does")

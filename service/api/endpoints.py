@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.api.history import history
 from service.api.members.bodies import names_runtime
 from service.api.members.explanations import explained_classes, explanation_members
 from service.api.read_features import features
@@ -27,6 +28,7 @@ from service.errors import (
     UnsupportedMediaTypeError,
 )
 from service.prediction.predictions import Prediction
+from service.settings import ServiceSettings
 from service.telemetry.tracing import span
 
 
@@ -135,6 +137,7 @@ class Endpoint:
     mlflow: body and answer follow MLflow's scoring protocol: JSON or CSV in, and no `request_id` and `model` in the
         answer.
     guarded: it asks for an API key, if there are keys.
+    offered: whether these settings have it; where they do not, its path is unknown. None: they all have it.
     """
 
     name: str
@@ -145,6 +148,7 @@ class Endpoint:
     errors: Errors
     mlflow: bool = False
     guarded: bool = True
+    offered: Callable[[ServiceSettings], bool] | None = None
 
     @cached_property
     def methods(self) -> tuple[str, ...]:
@@ -199,6 +203,15 @@ ENDPOINTS = (
         mlflow=True,
     ),
     Endpoint(
+        name="history",
+        method="GET",
+        path="/history",
+        summary="The last logged answers for one <entity>",
+        call=history,
+        errors=(InvalidRequestError, OverloadedError),
+        offered=lambda settings: settings.history,
+    ),
+    Endpoint(
         name="model",
         method="GET",
         path="/model",
@@ -207,3 +220,8 @@ ENDPOINTS = (
         errors=(OverloadedError,),
     ),
 )
+
+
+def offered(settings: ServiceSettings) -> list[Endpoint]:
+    """The calls that a service with these settings has."""
+    return [endpoint for endpoint in ENDPOINTS if endpoint.offered is None or endpoint.offered(settings)]

@@ -4,7 +4,7 @@ The live contract adds the features that a request may override and those that `
 tests/e2e/test_openapi.py compares the running service with the document.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -26,6 +26,7 @@ _OVERRIDES = "FeatureOverrides"
 _INPUTS = "RequestInputs"
 
 
+EVERYWHERE_OFFERED = [endpoint for endpoint in ENDPOINTS if endpoint.offered is None]
 _EVERYWHERE: Errors = (UnauthenticatedError, MethodNotAllowedError)
 _OUTCOMES = {
     400: "the body, an id or an override is wrong; `field` names it",
@@ -57,18 +58,26 @@ _PLAIN = (
 )
 
 
-def openapi_document(contract: ModelContract, bodies: Bodies, max_batch: int, *, keys_configured: bool) -> Json:
+def openapi_document(
+    contract: ModelContract,
+    bodies: Bodies,
+    max_batch: int,
+    *,
+    keys_configured: bool,
+    endpoints: Sequence[Endpoint] = EVERYWHERE_OFFERED,
+) -> Json:
     """OpenAPI 3.1, as JSON values.
 
     Args:
         bodies: of this contract.
         max_batch: most keys or rows in one request.
         keys_configured: every call asks for an API key.
+        endpoints: the calls.
     """
     guarded: list[Json] = [{"api_key": []}] if keys_configured else []
     words = {"<entity>": contract.entity, "<score>": bodies.task.score}
     paths: Json = {
-        endpoint.path: {endpoint.method.lower(): _operation(endpoint, bodies, guarded, words)} for endpoint in ENDPOINTS
+        endpoint.path: {endpoint.method.lower(): _operation(endpoint, bodies, guarded, words)} for endpoint in endpoints
     }
     for path, summary, outcomes in _PLAIN:
         paths[path] = {"get": _plain(path, summary, outcomes)}
@@ -84,7 +93,7 @@ def openapi_document(contract: ModelContract, bodies: Bodies, max_batch: int, *,
         },
         "paths": paths,
         "components": {
-            "schemas": _schemas(contract, bodies, max_batch),
+            "schemas": _schemas(contract, bodies, max_batch, endpoints),
             "securitySchemes": {"api_key": {"type": "http", "scheme": "bearer"}},
         },
     }
@@ -119,7 +128,8 @@ def _operation(endpoint: Endpoint, bodies: Bodies, guarded: list[Json], words: M
                 "description": "repeated in the answer and in logs, unless it is longer than 128 or holds anything but "
                 "letters and digits of ASCII and ._:/@+=-; then, or if it is absent, one is made",
                 "schema": {"type": "string"},
-            }
+            },
+            *_query(bodies.requests.of_query.get(endpoint.name)),
         ],
         "responses": {
             "200": _response("the answer", {"$ref": _PREFIX + bodies.answers[endpoint.name].__name__}, {}),
@@ -136,6 +146,17 @@ def _operation(endpoint: Endpoint, bodies: Bodies, guarded: list[Json], words: M
             }
         document["requestBody"] = {"required": True, "content": content}
     return document
+
+
+def _query(asked: type[BaseModel] | None) -> list[Json]:
+    if asked is None:
+        return []
+    stated = asked.model_json_schema()
+    required = set(stated["required"])
+    return [
+        {"name": name, "in": "query", "required": name in required, "schema": schema}
+        for name, schema in stated["properties"].items()
+    ]
 
 
 def _error(status: int, codes: list[str], words: Mapping[str, str]) -> Json:
@@ -167,9 +188,9 @@ def _plain(path: str, summary: str, outcomes: dict[int, str]) -> Json:
     }
 
 
-def _schemas(contract: ModelContract, bodies: Bodies, max_batch: int) -> Json:
+def _schemas(contract: ModelContract, bodies: Bodies, max_batch: int, endpoints: Sequence[Endpoint]) -> Json:
     requests = bodies.requests
-    answers: list[type[BaseModel]] = [*bodies.answers.values(), ErrorResponse]
+    answers: list[type[BaseModel]] = [*(bodies.answers[endpoint.name] for endpoint in endpoints), ErrorResponse]
     _, found = models_json_schema(
         [
             *((model, "validation") for model in requests.of_call.values()),

@@ -25,6 +25,7 @@ from service.api.exchange import (
     request_id_of,
     send_bytes,
 )
+from service.api.members.queries import parse_query
 from service.api.members.schemas import parse
 from service.api.serving import Serving
 from service.asgi import Headers, Receive, Scope, Send
@@ -76,7 +77,7 @@ class HttpApi:
             return
         path = scope["path"]
         endpoint = ROUTES.get(path)
-        if endpoint is not None:
+        if endpoint is not None and (endpoint.offered is None or endpoint.offered(serving.settings)):
             await _answer(serving, endpoint, scope, receive, send)
         elif path in _PAGES or path in serving.pages:
             await _page(serving, scope, receive, send)
@@ -162,6 +163,8 @@ async def _answer(serving: Serving, endpoint: Endpoint, scope: Scope, receive: R
                 expected = serving.bodies.requests.of_call.get(endpoint.name)
                 if expected is not None:
                     body = parse(expected, raw)
+                elif (query := serving.bodies.requests.of_query.get(endpoint.name)) is not None:
+                    body = parse_query(query, scope["query_string"])
                 elif endpoint.mlflow:
                     media_type = None if content_type is None else content_type.decode("latin-1")
                     body = serving.scoring_protocol.parse(media_type, raw)

@@ -11,6 +11,7 @@ from service.api.invocations.mlflow_protocol import ScoringProtocol
 from service.api.members.bodies import Bodies
 from service.asgi import Headers
 from service.console.pages import Page
+from service.inference_log.history import AnswerHistory
 from service.prediction.lazy_explainer import LazyExplainer
 from service.prediction.predictor import Predictor
 from service.release import Release
@@ -25,6 +26,7 @@ class Serving:
     bodies: of the champion's contract, which is `contract_body` as JSON values.
     document: the OpenAPI document.
     pages: by path, what people open in a browser.
+    history: finds what was logged; None unless the settings offer it.
     identity, model_headers: what every body and every response's headers say about the champion.
     requests, rows, explanations: limits on what is in flight.
     clock: nanoseconds since 1970; read once per request.
@@ -46,6 +48,7 @@ class Serving:
     requests: InFlightLimit
     rows: InFlightLimit
     explanations: InFlightLimit
+    history: AnswerHistory | None = None
     clock: Callable[[], int] = time.time_ns
     release: Release = field(default_factory=Release)
 

@@ -18,6 +18,7 @@ from service.api.members.explanations import names_space
 from service.api.members.feature_members import FeatureMembers
 from service.api.members.feature_rows import FeatureRows
 from service.api.members.key_types import KEY_TYPES
+from service.api.members.queries import history_answer
 from service.api.members.request_bodies import RequestBodies
 from service.api.members.schemas import (
     Model,
@@ -77,6 +78,7 @@ class Bodies:
             ),
             "model": _model(contract),
         }
+        answers["history"] = history_answer(contract, task, _IDENTIFIED)
         answers["explain"] = _explain(contract, answers["predict"], task, features)
         return cls(RequestBodies.of(contract, union, max_batch), answers, row_members(contract), task, rows)
 

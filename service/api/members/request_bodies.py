@@ -11,6 +11,7 @@ from contract import Key, ModelContract, OverrideError, RequestInput
 from contract.feature_union import FeatureUnion
 from contract.values.request_values import WHERE, asked_of, checked_inputs
 from service.api.members.key_types import KEY_TYPES
+from service.api.members.queries import history_query
 from service.api.members.schemas import RequestBody, without_default
 from service.errors import InvalidRequestError, RequestTooLargeError
 
@@ -44,13 +45,15 @@ class RequestBodies:
     """The bodies of requests to one contract's model.
 
     of_call: call → what its JSON body is parsed into, for the calls that have one.
-    key: body or row of one entity → its key.
+    of_query: call → what its query is parsed into, for the calls that have one.
+    key: body, row or query of one entity → its key.
     asked: values that requests give for on-demand views.
     keys: name of a batch's list of keys; empty if a list of keys does not say enough.
     has_rows: a batch may hold `rows`.
     """
 
     of_call: Mapping[str, type[RequestBody]]
+    of_query: Mapping[str, type[RequestBody]]
     key: Callable[[Any], Key]
     asked: tuple[RequestInput, ...]
     keys: str
@@ -92,6 +95,7 @@ class RequestBodies:
                 "features": batch,
                 "explain": _made("ExplainRequest", RequestBody, "As a prediction is asked for.", **one, **features),
             },
+            {"history": history_query(contract)},
             attrgetter(*fields),
             asked,
             keys,

@@ -1,5 +1,6 @@
 """Bodies that are the same for every contract, and how a request body is parsed; `bodies.py` has the others."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -130,8 +131,13 @@ def parse(body: type[Body], raw: bytes) -> Body:
             body holds more lists and objects than any right one.
     """
     refuse_many_parts(raw, body.most_parts)
+    return validated(lambda: body.model_validate_json(raw))
+
+
+def validated(read: Callable[[], Body]) -> Body:
+    """What a request holds. Raises as `parse`."""
     try:
-        parsed = body.model_validate_json(raw)
+        parsed = read()
     except ValidationError as error:
         problem = first_problem(error)
         where = problem.where[:200]  # a member's name is the client's own text

@@ -22,6 +22,7 @@ from service.api.serving import Serving
 from service.asgi import Receive, Scope, Send
 from service.assembly import serving_of
 from service.features.guard import GuardedFeatures, LastKnownGood
+from service.inference_log.history import AnswerHistory
 from service.prediction.predictor import Predictor
 from service.settings import ServiceSettings
 from service.telemetry.metrics import ServiceMetrics
@@ -114,6 +115,7 @@ def opened_api(
     model: ImportedModel,
     settings: Mapping[str, object],
     clock: Callable[[], int] = time.time_ns,
+    history: AnswerHistory | None = None,
 ) -> Api:
     """The API over a store and a model; its client has to be closed."""
     chosen = ServiceSettings.model_validate({"deadline_ms": 2500, **settings})
@@ -123,7 +125,7 @@ def opened_api(
     features = GuardedFeatures(store, chosen.deadline_ms / 1000, metrics, cache)
     predictor = Predictor(model, features, metrics)
     serving = serving_of(predictor, chosen, metrics, ApiKeys.of(chosen.api_keys, chosen.api_keys_file))
-    serving = replace(serving, clock=clock)
+    serving = replace(serving, clock=clock, history=history)
     app = HttpApi(bentoml_app, ServingSlot(serving))
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://service")
     return Api(client, store, serving, registry)

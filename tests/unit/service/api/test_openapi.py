@@ -10,6 +10,7 @@ import httpx
 import jsonschema_rs
 import pytest
 
+from service.api.endpoints import ENDPOINTS
 from service.api.exchange import request_id_of
 from service.api.members.bodies import Bodies
 from service.api.openapi import openapi_document
@@ -24,8 +25,10 @@ REQUESTS = {"PredictRequest", "PredictBatchRequest", "ExplainRequest", "Invocati
 
 
 def document(max_batch: int = 1000, *, keys_configured: bool = False) -> dict[str, Any]:
+    """With all calls, also those that a setting offers."""
     contract = small_contract()
-    return openapi_document(contract, Bodies.of(contract), max_batch, keys_configured=keys_configured)
+    bodies = Bodies.of(contract)
+    return openapi_document(contract, bodies, max_batch, keys_configured=keys_configured, endpoints=ENDPOINTS)
 
 
 def validator(schema: dict[str, Any], stated: dict[str, Any]) -> jsonschema_rs.Draft202012Validator:
@@ -71,6 +74,7 @@ def test_every_call_is_there_with_its_outcomes() -> None:
         "/features": {*always, *body, *store},
         "/explain": {*single, "501"},
         "/invocations": {*always, *body},
+        "/history": {*always, "400"},
         "/model": always,
     } == {path: set(next(iter(paths[path].values()))["responses"]) for path in ROUTES}
 
@@ -190,6 +194,8 @@ async def test_every_answer_of_a_healthy_service_is_as_documented(open_api: Open
         max_batch=3,
         max_body_bytes=1000,
         cache_rows=10,
+        history=True,
+        inference_log=True,
     )
     post = api.client.post
 

@@ -1,0 +1,90 @@
+"""Queries of calls without a body, and the answers to them."""
+
+from typing import Annotated, Any, TypeVar
+from urllib.parse import parse_qsl
+
+from pydantic import AwareDatetime, BaseModel, Field, create_model
+
+from contract import ModelContract
+from service.api.members.key_types import KEY_TYPES
+from service.api.members.schemas import RequestBody, RequestId, validated
+from service.api.members.task_answers import TaskAnswers
+from service.errors import InvalidRequestError
+
+Query = TypeVar("Query", bound=RequestBody)
+MOST_ANSWERS = 100
+"""Most answers of `GET /history`."""
+_MOST_PARAMETERS = 50
+_LIST: Any = list
+"""Of a type that is known only when the contract has been read."""
+
+
+def parse_query(expected: type[Query], query: bytes) -> Query:
+    """Read the part of a URL behind the question mark.
+
+    Raises:
+        InvalidRequestError: names the first parameter that is wrong, and never repeats its value.
+    """
+    try:
+        pairs = parse_qsl(
+            query.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=True,
+            errors="strict",
+            max_num_fields=_MOST_PARAMETERS,
+        )
+    except ValueError:  # also of bytes that are no text
+        raise InvalidRequestError("the query is not name=value pairs between &, percent-encoded UTF-8") from None
+    values: dict[str, str] = {}
+    for name, value in pairs:
+        if name in values:
+            raise InvalidRequestError.at(name[:200], "is given twice")
+        values[name] = value
+    return validated(lambda: expected.model_validate(values))
+
+
+def history_query(contract: ModelContract) -> Any:
+    """The query of `GET /history`: every join key, and how many answers."""
+    keys: dict[str, Any] = {
+        f"key_{at}": (KEY_TYPES[key.dtype].asked, Field(alias=key.join_key, examples=KEY_TYPES[key.dtype].examples[:1]))
+        for at, key in enumerate(contract.feature_schema.entity_keys)
+    }
+    most = Field(default=20, ge=1, le=MOST_ANSWERS, description="most answers")
+    words = f"Asks what was answered for one {contract.entity}."
+    return create_model(
+        "HistoryQuery", __base__=RequestBody, __doc__=words, __module__=__name__, **keys, limit=(int, most)
+    )
+
+
+def history_answer(contract: ModelContract, task: TaskAnswers, identified: dict[str, Any]) -> Any:
+    """The answer of `GET /history`.
+
+    Args:
+        identified: members that every answer has.
+    """
+    outputs: dict[str, Any] = {
+        f"output_{at}": (kind | None, Field(alias=output.name))
+        for at, (output, kind) in enumerate(zip(contract.outputs, task.outputs, strict=True))
+    }
+    answered = create_model(
+        "LoggedAnswer",
+        __doc__=f"What was answered for the {contract.entity} before.",
+        __module__=__name__,
+        time=(AwareDatetime, Field(description="of the request")),
+        request_id=(RequestId, ...),
+        model_version=(str, ...),
+        **outputs,
+        status=(str, ...),
+        role=(str, ...),
+    )
+    newest = Field(description="newest first")
+    complete = Field(description="false if the log was not searched to its end, or a part of it cannot be read")
+    return create_model(
+        "HistoryResponse",
+        __base__=BaseModel,
+        __doc__="Answer of `GET /history`.",
+        __module__=__name__,
+        **identified,
+        answers=(Annotated[_LIST[answered], newest], ...),
+        complete=(Annotated[bool, complete], ...),
+    )
