@@ -25,14 +25,14 @@ class AdditiveScores:
     """An estimator with s scores: one per class of a multi-class task, else one.
 
     base_values: (s,).
-    contributions: columns (n, m) → (n, m, s).
-    scores: columns (n, m), as the step before passes them → (n, s), computed by the estimator itself.
+    contributions: columns (n, m), as the step before passes them → (n, m, s).
+    scores: the same → (n, s), computed by the estimator itself.
     in_float32: whether the estimator was trained on thresholds of float32 columns.
     """
 
     space: Space
     base_values: Floats
-    contributions: Callable[[Floats], Floats]
+    contributions: Callable[[Any], Floats]
     scores: Callable[[Any], Floats]
     in_float32: bool
 
@@ -44,7 +44,7 @@ def of_both_classes(positive: AdditiveScores) -> AdditiveScores:
     def both(scores: Floats) -> Floats:
         return np.concatenate([whole - scores, scores], axis=-1)
 
-    def contributions(columns: Floats) -> Floats:
+    def contributions(columns: Any) -> Floats:
         found = positive.contributions(columns)
         return np.concatenate([-found, found], axis=-1)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from contract.tasks import TaskKind
 from scoring.errors import ExplanationError
-from scoring.explanation.additive_scores import AdditiveScores, Floats, Space, dense, of_both_classes
+from scoring.explanation.additive_scores import AdditiveScores, Floats, Space, of_both_classes
 from scoring.explanation.linear_models import linear_scores
 from scoring.explanation.made_columns import Column, columns_after
 from scoring.explanation.tree_models import tree_scores
@@ -70,12 +70,12 @@ class Explainer:
     def of(
         cls, pipeline: "Pipeline", names: Sequence[str], task: TaskKind = "binary", coded: CodedColumns = NUMBERS
     ) -> "Explainer":
-        """Make an explainer for a fitted pipeline. For trees it takes about a second, so call it in a thread.
+        """Make an explainer for a fitted pipeline. For large forests it takes seconds, so call it in a thread.
 
         Supported are transforms that make each column of one input (see `made_columns`), followed by
 
         - a linear model on centred or one-hot columns (see `linear_models`); or
-        - a tree, a forest or gradient boosting, without categorical splits (see `tree_models`).
+        - a tree, a forest or gradient boosting (see `tree_models`).
 
         Args:
             names: the model's k inputs in contract order.
@@ -118,7 +118,7 @@ class Explainer:
                 scores = self._estimator.scores(columns)
             except ValueError:  # scikit-learn: a step passed an infinity to the estimator
                 raise _too_far() from None
-            contributions = self._estimator.contributions(dense(columns))
+            contributions = self._estimator.contributions(columns)
         rows, several = np.arange(len(matrix)), scores.shape[1] > 1
         chosen = np.zeros(len(matrix), dtype=np.intp)
         if several:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from scoring.errors import ExplanationError
-from scoring.explanation.additive_scores import AdditiveScores, Floats, Space, two_dimensional
+from scoring.explanation.additive_scores import AdditiveScores, Floats, Space, dense, two_dimensional
 from scoring.explanation.made_columns import Column
 
 
@@ -33,8 +33,8 @@ def linear_scores(estimator: Any, columns: Sequence[Column], names: Sequence[str
     coefficients: Floats = np.atleast_2d(np.asarray(estimator.coef_, dtype=np.float64))
     intercepts = np.asarray(estimator.intercept_, dtype=np.float64).ravel()
 
-    def contributions(values: Floats) -> Floats:
-        return np.multiply(values[:, :, np.newaxis], coefficients.T)
+    def contributions(values: Any) -> Floats:
+        return np.multiply(dense(values)[:, :, np.newaxis], coefficients.T)
 
     return AdditiveScores(
         space=space,

@@ -1,4 +1,4 @@
-"""Trees and their ensembles as additive scores, by path-dependent TreeSHAP (Lundberg et al., 2020).
+"""Trees and their ensembles as additive scores, by path-dependent TreeSHAP (see `tree_shap`).
 
 The expectation over an input that is not known follows the training rows of each branch. A forest's trees count the
 rows of their own bootstrap samples.
@@ -8,16 +8,21 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scoring.errors import ExplanationError
-from scoring.explanation.additive_scores import AdditiveScores, Floats, Space, two_dimensional
+from scoring.explanation.additive_scores import AdditiveScores, Floats, Space, dense, two_dimensional
+from scoring.explanation.tree_shap import Nodes, TreeShap
+
+CODES = 256
+"""How many categories a column of histogram boosting has at most."""
 
 
 def tree_scores(estimator: Any) -> AdditiveScores | None:
     """The scores of a tree or an ensemble of trees; None for any other estimator.
 
     Raises:
-        ExplanationError: it splits by categories, its first stage is a model of its own, or shap is not installed.
+        ExplanationError: its first stage is a model of its own.
     """
     from sklearn import ensemble, tree
 
@@ -35,17 +40,35 @@ def tree_scores(estimator: Any) -> AdditiveScores | None:
 def _histogram_boosting(estimator: Any) -> AdditiveScores:
     from sklearn.base import is_regressor
 
-    if estimator.is_categorical_ is not None and estimator.is_categorical_.any():
-        # shap treats a categorical split as a threshold: its values are wrong and do not add up (shap issue 3436).
-        raise ExplanationError("there is no exact explanation of trees with categorical splits")
+    space: Space
     if not is_regressor(estimator):
-        return _shap_scores(estimator, _class_space(estimator), estimator.decision_function)
-    if estimator.loss in ("gamma", "poisson"):
-        return _shap_scores(estimator, "log of value", lambda columns: np.log(estimator.predict(columns)))
-    return _shap_scores(estimator, "value", estimator.predict)
+        space, score = _class_space(estimator), estimator.decision_function
+    elif estimator.loss in ("gamma", "poisson"):
+        space, score = "log of value", lambda columns: np.log(estimator.predict(columns))
+    else:
+        space, score = "value", estimator.predict
+    with_codes = estimator._preprocessor is not None
+    # It puts the columns of its categories before those of its numbers.
+    places = (
+        np.argsort(~estimator.is_categorical_, kind="stable") if with_codes else np.arange(estimator.n_features_in_)
+    )
+
+    def coded(columns: Any) -> Floats:
+        found = np.empty(columns.shape)
+        found[:, places] = estimator._preprocessor.transform(columns)
+        return found
+
+    trees = [
+        _histogram_nodes(predictor, _one_of(number, len(stage)), places, with_codes)
+        for stage in estimator._predictors
+        for number, predictor in enumerate(stage)
+    ]
+    start = estimator._baseline_prediction.ravel()
+    return _additive(TreeShap(trees), space, score, coded if with_codes else dense, start)
 
 
 def _gradient_boosting(estimator: Any) -> AdditiveScores:
+    import pandas as pd
     from sklearn.base import is_regressor
 
     if estimator.init not in (None, "zero"):
@@ -54,85 +77,112 @@ def _gradient_boosting(estimator: Any) -> AdditiveScores:
         )
     # With the exponential loss, the raw score is half the log-odds.
     scale = 2.0 if estimator.loss == "exponential" else 1.0
-    if is_regressor(estimator):
-        return _shap_scores(_raw_trees(estimator, estimator.predict, scale), "value", estimator.predict)
-    score = estimator.decision_function
-    return _shap_scores(
-        _raw_trees(estimator, score, scale), _class_space(estimator), lambda columns: scale * score(columns)
+    own = estimator.predict if is_regressor(estimator) else estimator.decision_function
+
+    def score(columns: Any) -> Any:
+        return scale * own(columns)
+
+    factor = scale * estimator.learning_rate
+    found = TreeShap(
+        [
+            _nodes(tree.tree_, factor * tree.tree_.value[:, 0, :] * _one_of(number, len(stage)))
+            for stage in estimator.estimators_
+            for number, tree in enumerate(stage)
+        ]
     )
+    # The value before the first stage is a row's score less what the trees give it.
+    row = np.zeros((1, estimator.n_features_in_), dtype=np.float32)
+    names = getattr(estimator, "feature_names_in_", None)
+    of_row = two_dimensional(score(row if names is None else pd.DataFrame(row, columns=names)))[0]
+    start = of_row - found.base_values - found.contributions(row)[0].sum(axis=0)
+    space: Space = "value" if is_regressor(estimator) else _class_space(estimator)
+    return _additive(found, space, score, _in_float32, start)
 
 
 def _probabilities(estimator: Any) -> AdditiveScores:
-    of_all = _shap_scores(estimator, "probability", estimator.predict_proba)
-    if len(estimator.classes_) != 2:
-        return of_all
-    return AdditiveScores(
-        space="probability",
-        base_values=of_all.base_values[1:],
-        contributions=lambda columns: of_all.contributions(columns)[:, :, 1:],
-        scores=lambda columns: of_all.scores(columns)[:, 1:],
-        in_float32=True,
+    classes = slice(1 if len(estimator.classes_) == 2 else 0, None)
+    return _additive(
+        _mean_of_trees(estimator, classes),
+        "probability",
+        lambda columns: estimator.predict_proba(columns)[:, classes],
+        _in_float32,
     )
 
 
 def _values(estimator: Any) -> AdditiveScores:
-    return _shap_scores(estimator, "value", estimator.predict)
+    return _additive(_mean_of_trees(estimator, slice(None)), "value", estimator.predict, _in_float32)
+
+
+def _mean_of_trees(estimator: Any, scores: slice) -> TreeShap:
+    trees = getattr(estimator, "estimators_", [estimator])
+    return TreeShap([_nodes(tree.tree_, tree.tree_.value[:, 0, scores] / len(trees)) for tree in trees])
 
 
 def _class_space(estimator: Any) -> Space:
     return "log-odds" if len(estimator.classes_) == 2 else "class score"
 
 
-def _raw_trees(estimator: Any, score: Callable[[Any], Any], scale: float) -> dict[str, Any]:
-    """Gradient boosting in shap's own form of a tree model; shap itself reads only one tree per stage.
+def _one_of(number: int, count: int) -> Floats:
+    """(1, count), to make the values of one of several scores of a column of values."""
+    return np.eye(count)[[number]]
 
-    The value before the first stage is the score of a row less what the trees give it.
+
+def _nodes(tree: Any, values: Floats) -> Nodes:
+    """Those of `sklearn.tree`."""
+    return Nodes(
+        left=tree.children_left,
+        right=tree.children_right,
+        columns=np.maximum(tree.feature, 0),  # -2 in a leaf
+        thresholds=tree.threshold,
+        nulls_go_left=tree.missing_go_to_left.astype(bool),
+        weights=tree.weighted_n_node_samples,
+        values=values,
+    )
+
+
+def _histogram_nodes(predictor: Any, of_scores: Floats, places: NDArray[np.intp], with_codes: bool) -> Nodes:
     """
-    import pandas as pd
-
-    row = np.zeros((1, estimator.n_features_in_), dtype=np.float32)
-    names = getattr(estimator, "feature_names_in_", None)
-    start = two_dimensional(score(row if names is None else pd.DataFrame(row, columns=names)))[0]
-    trees = []
-    for stage in estimator.estimators_:
-        for number, regressor in enumerate(stage):
-            start[number] -= estimator.learning_rate * regressor.predict(row)[0]
-            fitted = regressor.tree_
-            values = np.zeros((fitted.node_count, len(stage)))
-            values[:, number] = scale * estimator.learning_rate * fitted.value[:, 0, 0]
-            trees.append(
-                {
-                    "children_left": fitted.children_left,
-                    "children_right": fitted.children_right,
-                    "children_default": np.where(
-                        fitted.missing_go_to_left, fitted.children_left, fitted.children_right
-                    ),
-                    "features": fitted.feature,
-                    "thresholds": fitted.threshold,
-                    "values": values,
-                    "node_sample_weight": fitted.weighted_n_node_samples,
-                }
-            )
-    return {"trees": trees, "base_offset": scale * start, "input_dtype": np.float32}
+    Args:
+        places: (m,), of the columns that its splits name among those that the estimator takes.
+    """
+    nodes = predictor.nodes
+    is_leaf, by_code = nodes["is_leaf"].astype(bool), nodes["is_categorical"].astype(bool)
+    return Nodes(
+        left=np.where(is_leaf, -1, nodes["left"].astype(np.intp)),
+        right=np.where(is_leaf, -1, nodes["right"].astype(np.intp)),
+        columns=places[nodes["feature_idx"]],
+        thresholds=np.where(by_code, np.nan, nodes["num_threshold"]),
+        nulls_go_left=nodes["missing_go_to_left"].astype(bool),
+        weights=nodes["count"].astype(np.float64),
+        values=nodes["value"][:, np.newaxis] * of_scores,
+        categories=_categories(predictor, by_code) if with_codes else None,
+    )
 
 
-def _shap_scores(model: Any, space: Space, score: Callable[[Any], Any]) -> AdditiveScores:
-    try:
-        import shap  # imported here: with numba it takes most of a second and 95 MB
-    except ModuleNotFoundError as error:
-        raise ExplanationError("shap, with which tree ensembles are explained, cannot be imported") from error
+def _categories(predictor: Any, by_code: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which codes go left, (nodes, 256), from one bit for each."""
+    found = np.zeros((len(by_code), CODES), dtype=bool)
+    bits = predictor.raw_left_cat_bitsets[predictor.nodes["bitset_idx"][by_code]].astype("<u4")
+    found[by_code] = np.unpackbits(bits.view(np.uint8), axis=1, bitorder="little").astype(bool)
+    return found
 
-    explainer = shap.TreeExplainer(model, feature_perturbation="tree_path_dependent")
 
-    def contributions(columns: Floats) -> Floats:
-        # shap's own check tolerates 1 %; the explainer's is stricter.
-        found = np.asarray(explainer.shap_values(columns, check_additivity=False), dtype=np.float64)
-        return found.reshape(*columns.shape, -1)
+def _in_float32(columns: Any) -> NDArray[np.float32]:
+    return dense(columns).astype(np.float32)  # as `sklearn.tree` compares them
 
+
+def _additive(
+    trees: TreeShap, space: Space, score: Callable[[Any], Any], taken: Callable[[Any], Any], start: Any = 0.0
+) -> AdditiveScores:
+    """
+    Args:
+        taken: columns as the step before passes them → as the trees compare them.
+        start: what the scores have besides the trees.
+    """
     return AdditiveScores(
         space=space,
-        base_values=np.atleast_1d(np.asarray(explainer.expected_value, dtype=np.float64)).ravel(),
-        contributions=contributions,
+        base_values=start + trees.base_values,
+        contributions=lambda columns: trees.contributions(taken(columns)),
         scores=lambda columns: two_dimensional(score(columns)),
         # Training transformed in float32; in float64 a row on a threshold could take the other branch.
         in_float32=True,

@@ -107,7 +107,7 @@ ZOO = {
     "LightGBM": Case(lambda: LGBMClassifier(n_estimators=10, verbose=-1), trusted=LIGHTGBM),
     "XGBoost": Case(lambda: XGBClassifier(n_estimators=10), trusted=XGBOOST),
     # what is converted without an error, and wrongly
-    "splits by categories": Case(lambda: boosted(categorical_features=[0]), "sklearn", BY_CATEGORY),
+    "splits by categories": Case(lambda: boosted(categorical_features=[0]), "sklearn", BY_CATEGORY, explained=True),
     "a scaler before boosted trees": Case(lambda: scaled(boosted()), "sklearn", explained=True),
     "a scaler before a tree": Case(lambda: scaled(tree()), "sklearn", explained=True),
     "linear discriminant": Case(lambda: scaled(LinearDiscriminantAnalysis()), "sklearn", explained=True),

@@ -42,6 +42,10 @@ def scaled_trees() -> Pipeline:
     return Pipeline([("scale", StandardScaler()), *trees().steps])
 
 
+def categorical_trees() -> Pipeline:
+    return trees(categorical_features=[MEMBER])
+
+
 def twice_transformed() -> Pipeline:
     return Pipeline(
         [
@@ -158,6 +162,10 @@ def test_rows_that_lie_on_the_trees_thresholds_add_up_too(kind: Callable[[], Pip
     check_additivity(pipeline, matrix)
 
 
+def test_trees_that_split_by_categories_add_up_too() -> None:
+    check_additivity(fitted(categorical_trees), float32(training_rows(seed=8)[0]))
+
+
 def test_trees_that_never_split_give_everyone_the_base_value() -> None:
     pipeline = trees(min_samples_leaf=ROWS).fit(*training_rows(rows=ROWS))
 
@@ -260,15 +268,10 @@ def neighbours() -> Pipeline:
     return Pipeline([("classifier", KNeighborsClassifier())])
 
 
-def categorical_trees() -> Pipeline:
-    return trees(categorical_features=[MEMBER])
-
-
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
         (neighbours, "KNeighborsClassifier"),
-        (categorical_trees, "categorical"),
         (mixed_inputs, "PCA"),
         (bare_logistic, "not centred"),
         (uncentred_logistic, "not centred"),
@@ -320,9 +323,8 @@ def test_a_row_that_overflows_is_refused_without_its_values() -> None:
     assert "3.25" not in str(refused.value)
 
 
-def test_without_shap_trees_are_refused_and_linear_models_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neither_trees_nor_linear_models_need_shap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "shap", None)
 
-    Explainer.of(fitted(linear), NAMES)
-    with pytest.raises(ExplanationError, match="shap"):
-        Explainer.of(fitted(trees), NAMES)
+    for kind in (linear, trees):
+        check_additivity(fitted(kind), float32(training_rows(seed=8)[0]))

@@ -68,6 +68,10 @@ def pipelines(kind: TaskKind) -> dict[str, Pipeline]:
             by_name(make_pipeline(TargetEncoder(cv=KFold(5)), StandardScaler()), scaled()), linear()
         ),
         "boosting with nulls": make_pipeline(by_name(ordinal()), boosting(max_iter=8, random_state=1)),
+        "boosting of codes": make_pipeline(
+            by_name(ordinal()), boosting(max_iter=8, categorical_features=[0], random_state=1)
+        ),
+        "boosting of texts": make_pipeline(boosting(max_iter=8, categorical_features=CATEGORIES, random_state=1)),
         "boosting after one-hot": make_pipeline(by_name(one_hot()), boosting(max_iter=8, random_state=1)),
         "a forest": make_pipeline(
             by_name(one_hot(), SimpleImputer()), forest(n_estimators=8, max_depth=6, random_state=1)
@@ -128,10 +132,6 @@ def test_the_columns_of_a_category_are_one_contribution() -> None:
     ("pipeline", "said"),
     [
         (make_pipeline(by_name(ordinal(), scaled()), LogisticRegression()), "not centred .* made of household__plan"),
-        (
-            make_pipeline(by_name(ordinal()), HistGradientBoostingClassifier(max_iter=4, categorical_features=[0])),
-            "trees with categorical splits",
-        ),
     ],
 )
 def test_what_has_no_exact_explanation_is_refused(pipeline: Pipeline, said: str) -> None:
