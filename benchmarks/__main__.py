@@ -113,6 +113,15 @@ def types(results: Path, seconds: float, rounds: int) -> None:
     types_compared.run(seconds, rounds, results)
 
 
+@BENCHMARKS.command("explanations")
+@click.option("--rounds", type=int, default=40, show_default=True, help="Explanations of one row by each.")
+def explanations(rounds: int) -> None:
+    """Print what one row's explanation by trees takes, beside shap's."""
+    from benchmarks.explanations import measured
+
+    click.echo(measured(rounds))
+
+
 @BENCHMARKS.command("capacity")
 @click.pass_obj
 def capacity(results: Path) -> None:
