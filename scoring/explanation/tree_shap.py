@@ -119,12 +119,10 @@ class _Group:
     def __init__(self, nodes: Nodes) -> None:
         leaves = np.flatnonzero(nodes.left < 0)
         leaf, split, is_left, share = _paths(nodes, leaves)
-        order = np.lexsort((nodes.columns[split], leaf))
-        leaf, column = leaf[order], nodes.columns[split[order]]
-        part = _numbered((leaf[1:] != leaf[:-1]) | (column[1:] != column[:-1]), len(leaf))
-        first = _starts(part)
-        leaf_of = leaf[first]
-        rank = np.arange(len(first)) - _starts(leaf_of)[_numbered(leaf_of[1:] != leaf_of[:-1], len(first))]
+        width = int(nodes.columns.max()) + 1
+        parts, part = np.unique(leaf * width + nodes.columns[split], return_inverse=True)
+        leaf_of, column = np.divmod(parts, width)
+        rank = np.arange(len(parts)) - np.searchsorted(leaf_of, leaf_of)  # of a part among those of its leaf
         blocks = _blocks(np.bincount(leaf_of, minlength=len(leaves)))
         block_of = np.full(len(leaves), -1)
         for number, (_, few) in enumerate(blocks):
@@ -132,23 +130,21 @@ class _Group:
 
         # From here on, parts are in the order of the blocks.
         placed = np.lexsort((leaf_of, rank, block_of[leaf_of]))
-        place = np.empty_like(placed)
-        place[placed] = np.arange(len(placed))
-        part = place[part]
-        order = order[np.argsort(part, kind="stable")]
+        part = np.argsort(placed)[part]
+        order = np.argsort(part, kind="stable")
         self._nodes = nodes
         self._split, self._is_left = split[order].astype(np.int32), is_left[order]
-        self._starts = _starts(np.sort(part))
+        self._starts = np.searchsorted(part[order], np.arange(len(parts)))
         shares = np.multiply.reduceat(share[order], self._starts) if len(order) else share  # z
-        columns = column[first][placed]
+        columns = column[placed]
         self._blocks: list[_Block] = []
         reached, start = np.ones(len(leaves)), 0
         for d, few in blocks:
-            parts = slice(start, start := start + d * len(few))
-            of_block = shares[parts].reshape(d, len(few))
+            place = slice(start, start := start + d * len(few))
+            of_block = shares[place].reshape(d, len(few))
             reached[few] = of_block.prod(axis=0)
             values = np.ascontiguousarray(nodes.values[leaves[few]].T)
-            self._blocks.append(_Block(parts, of_block, columns[parts], values, *_quadrature(d)))
+            self._blocks.append(_Block(place, of_block, columns[place], values, *_quadrature(d)))
         self.base_values: Floats = reached @ nodes.values[leaves]
 
     def add_to(self, contributions: Floats, row: NDArray[np.floating[Any]]) -> None:
@@ -220,13 +216,3 @@ def _paths(nodes: Nodes, leaves: NDArray[np.intp]) -> tuple[Any, Any, Any, Any]:
         at = above
     leaf, split, is_left, share = (np.concatenate(column) for column in zip(*found, strict=True))
     return leaf, split, is_left, share
-
-
-def _numbered(differs: NDArray[np.bool_], length: int) -> NDArray[np.intp]:
-    """Numbers of runs, from whether each but the first of `length` members differs from that before it."""
-    return np.concatenate([np.zeros(min(1, length), dtype=np.intp), np.cumsum(differs)])
-
-
-def _starts(sorted_members: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Where runs of equal members begin."""
-    return np.unique(sorted_members, return_index=True)[1]

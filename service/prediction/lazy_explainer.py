@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 class LazyExplainer:
     """The explainer of a served model, made by the first call and kept; calls may come from several threads.
 
-    A service that never explains neither loads the pipeline nor imports scikit-learn and shap.
+    A service that never explains neither loads the pipeline nor imports scikit-learn.
     """
 
     def __init__(self, model: ImportedModel) -> None:
