@@ -64,14 +64,17 @@ class OpenedParts:
     refusal: str = ""
 
 
-def open_keys(settings: ServiceSettings) -> ApiKeys:
+def open_keys(settings: ServiceSettings, *, bound: bool = True) -> ApiKeys:
     """Open the API keys. Call it in the thread that starts the process: only there the address is known.
+
+    Args:
+        bound: False if only callers in this process are served.
 
     Raises:
         StartupError: there are no keys, and other machines can reach the service.
     """
     keys = ApiKeys.of(settings.api_keys, settings.api_keys_file)
-    refuse_exposure(keys_configured=keys.configured, allow_anonymous=settings.allow_anonymous)
+    refuse_exposure(keys_configured=keys.configured, allow_anonymous=settings.allow_anonymous or not bound)
     return keys
 
 
@@ -81,6 +84,8 @@ def open_parts(
     asked: DesiredModels | None = None,
     keys: ApiKeys | None = None,
     served: ModelContract | None = None,
+    *,
+    bound: bool = True,
 ) -> OpenedParts:
     """Open the models and Feast, and check the contracts against the live registry.
 
@@ -88,12 +93,13 @@ def open_parts(
         asked: the desired models; None reads them from settings, pin and challenger file.
         keys: those of a worker that serves already; None opens them.
         served: the contract that the worker serves already: a champion with another API is refused. None: it starts.
+        bound: as `open_keys`.
 
     Raises:
         StartupError, ModelError, ContractError: why this process must not serve. A challenger is never the reason.
     """
     if keys is None:
-        keys = open_keys(settings)
+        keys = open_keys(settings, bound=bound)
         if settings.inference_log:
             pseudonyms_of(settings)
     asked = asked or desired_models_at_start(served_tag(settings, artefacts), artefacts.challenger)

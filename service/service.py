@@ -3,7 +3,9 @@
 import gc
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import PurePath
+from typing import Any
 
 import bentoml
 from bentoml._internal.utils.analytics import usage_stats
@@ -13,13 +15,17 @@ from pydantic import ValidationError
 
 from artefacts.addresses import DEFAULT_USE_CASE, Artefacts
 from artefacts.process.settings import unknown_variables
-from contract import ContractError
+from contract import ContractError, ModelContract
 from contract.validation import setting_problem
 from scoring.errors import ModelError
+from scoring.models.model_store import read_contract
 from service.api.connection_limits import bound_request_heads
+from service.api.endpoints import Endpoint
 from service.api.routing import BeforeBentoML, ServingSlot
 from service.assembly import open_parts, served_tag
+from service.bento_methods import with_bento_methods
 from service.errors import StartupError
+from service.in_process import CallsInProcess
 from service.release import Release
 from service.settings import ServiceSettings
 from service.telemetry.logs import start_logging
@@ -45,18 +51,17 @@ def settings_at_import() -> ServiceSettings | None:
         return None
 
 
-def pinned_model(settings: ServiceSettings | None) -> BentoModel | None:
-    """Find the model that `bentoml build` packs. The hook below reports if there is none."""
-    if settings is None:
-        return None
+def pinned_model(settings: ServiceSettings) -> tuple[BentoModel | None, ModelContract | None]:
+    """Find the model that `bentoml build` packs, and its contract. The hook below reports if there is none."""
     try:
-        stored = bentoml.models.get(served_tag(settings, Artefacts.of(environment)))
+        tag = served_tag(settings, Artefacts.of(environment))
+        return BentoModel(bentoml.models.get(tag).tag), read_contract(tag)
     except (StartupError, ModelError, ContractError, NotFound):
-        return None
-    return BentoModel(stored.tag)
+        return None, None
 
 
 at_import = settings_at_import()
+pinned, contract = (None, None) if at_import is None else pinned_model(at_import)
 
 
 @bentoml.service(
@@ -73,11 +78,12 @@ at_import = settings_at_import()
     # BentoML would make a span per request even where nobody collects them; ours are in service/telemetry/tracing.py.
     tracing={"excluded_urls": [".*"]},
 )
+@with_bento_methods(contract, 1000 if at_import is None else at_import.max_batch)
 class ModelService:
     """Answers an entity key with the prediction of the use case's model."""
 
     # BentoML packs the models it finds as class attributes.
-    model = pinned_model(at_import)
+    model = pinned
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]  # bentoml publishes no types for it
     @staticmethod
@@ -106,6 +112,7 @@ class ModelService:
             start_tracing(ModelService.name)  # type: ignore[attr-defined]  # as below, a Service
         release = Release.of(ModelService.bento, settings.image)  # type: ignore[attr-defined]  # as below, a Service
         self._worker = Worker(settings, Artefacts.of(environment), slot, release)
+        self._calls = CallsInProcess(slot, self._worker.close)
         gc.collect()
         gc.freeze()  # the start-up heap is never garbage; scanning it would stall requests for 0.1 s
         self._worker.log_startup()
@@ -113,19 +120,26 @@ class ModelService:
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def watch(self) -> None:
         """Follow the desired models, and check the live contracts against the registry."""
+        self._calls.use_running_loop()
         self._worker.watch()
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def close(self) -> None:
         """Close the worker. Runs when the last request has been answered."""
-        await self._worker.close()
+        await self._calls.close()
         stop_tracing()
+
+    def answer_in_process(self, endpoint: Endpoint, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Run a call for the methods that `with_bento_methods` makes. Raises as `CallsInProcess.answer`."""
+        return self._calls.answer(endpoint, arguments)
 
     async def __is_ready__(self) -> bool:
         return await self._worker.is_ready()
 
 
-ModelService.add_asgi_middleware(BeforeBentoML, slot=slot)  # type: ignore[attr-defined]  # the decorator made it a Service
+ModelService.add_asgi_middleware(  # type: ignore[attr-defined]  # the decorator made it a Service
+    BeforeBentoML, slot=slot, has_dependents=lambda: bentoml.server_context.service_type == "service"
+)
 bound_request_heads(None if at_import is None else at_import.keep_alive_seconds)
 # BentoML decides about usage statistics before it loads this module, and keeps the decision. Clear it, so that what
 # scoring/no_telemetry.py sets counts. There is no public way.

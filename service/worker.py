@@ -44,7 +44,7 @@ class Worker:
         self._artefacts = artefacts
         self._slot = slot
         self._first = desired_models_at_start(served_tag(settings, artefacts), artefacts.challenger)
-        self._parts = open_parts(settings, artefacts, self._first)
+        self._parts = open_parts(settings, artefacts, self._first, bound=slot.bound)
         # Last, so that only a worker that can serve has metrics.
         self._metrics = metrics = ServiceMetrics(self._parts.model.identity["name"])
         self._log = InferenceLog(artefacts.inference_log, settings, metrics) if settings.inference_log else None

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from service.api.history import history
 from service.api.members.bodies import names_runtime
 from service.api.members.explanations import explained_classes, explanation_members
+from service.api.members.queries import parse_query
+from service.api.members.schemas import parse
 from service.api.read_features import features
 from service.api.serving import Serving
 from service.errors import (
@@ -154,6 +156,33 @@ class Endpoint:
     def methods(self) -> tuple[str, ...]:
         """What the path takes. A path that takes GET takes HEAD too: the server leaves the body out."""
         return ("GET", "HEAD") if self.method == "GET" else (self.method,)
+
+    async def answer(self, serving: Serving, content_type: bytes | None, raw: bytes, request_id: str) -> dict[str, Any]:
+        """Parse one request, run the call, and say whose answer it is.
+
+        Args:
+            content_type: the header; None if there was none.
+            raw: the body; of a call that takes none, the query.
+
+        Returns:
+            The body of the answer.
+
+        Raises:
+            ServiceError: what the client is told instead.
+        """
+        with serving.requests.take():
+            as_of_unix_us = serving.clock() // 1000
+            body: Any = None
+            expected = serving.bodies.requests.of_call.get(self.name)
+            if expected is not None:
+                body = parse(expected, raw)
+            elif (query := serving.bodies.requests.of_query.get(self.name)) is not None:
+                body = parse_query(query, raw)
+            elif self.mlflow:
+                media_type = None if content_type is None else content_type.decode("latin-1")
+                body = serving.scoring_protocol.parse(media_type, raw)
+            content = await self.call(serving, body, as_of_unix_us, request_id)
+        return content if self.mlflow else {"request_id": request_id, "model": serving.identity, **content}
 
 
 _BODY: Errors = (InvalidRequestError, RequestTooLargeError, UnsupportedMediaTypeError, OverloadedError)

@@ -220,7 +220,11 @@ def _schemas(contract: ModelContract, bodies: Bodies, max_batch: int, endpoints:
     batch = schemas[requests.of_call["predict_batch"].__name__]["properties"]
     for rows in {requests.keys, "rows"} & batch.keys():
         batch[rows]["maxItems"] = max_batch
-    schemas[_INVOCATIONS] = _invocations({given.name: column_type(given) for given in contract.inputs}, max_batch)
+    schemas[_INVOCATIONS] = {
+        "description": "One of MLflow's four JSON forms. Columns come in any order; further ones, and members beside "
+        "the form such as `params`, are ignored; text that reads as a number is one.",
+        "oneOf": [_record({form: schema}) for form, schema in invocation_forms(contract, max_batch).items()],
+    }
     return schemas
 
 
@@ -231,8 +235,9 @@ def _ask_for_inputs(body: Json, *, required: bool) -> None:
         body["required"].append(WHERE)
 
 
-def _invocations(cells: Mapping[str, Json], max_batch: int) -> Json:
+def invocation_forms(contract: ModelContract, max_batch: int) -> dict[str, Json]:
     """MLflow's four JSON forms, as they are meant. What MLflow takes beyond them, `mlflow_protocol` says."""
+    cells = {given.name: column_type(given) for given in contract.inputs}
     names, rows = list(cells), {"minItems": 1, "maxItems": max_batch}
     record = _record(dict(cells))
     columns = _record({name: {"type": "array", "items": cell, **rows} for name, cell in cells.items()})
@@ -246,16 +251,11 @@ def _invocations(cells: Mapping[str, Json], max_batch: int) -> Json:
         }
     )
     records = {"type": "array", "items": record, **rows}
-    forms = {
+    return {
         "dataframe_split": split,
         "dataframe_records": records,
         "instances": records,
         "inputs": {"anyOf": [records, record, {**columns, "description": "columns of equal length"}]},
-    }
-    return {
-        "description": "One of MLflow's four JSON forms. Columns come in any order; further ones, and members beside "
-        "the form such as `params`, are ignored; text that reads as a number is one.",
-        "oneOf": [_record({form: schema}) for form, schema in forms.items()],
     }
 
 

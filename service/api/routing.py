@@ -7,10 +7,11 @@ validation. Why: docs/adr/0007.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from service.api.answers_to_dependents import AnswersToDependents
 from service.api.authentication import UNAUTHENTICATED
 from service.api.endpoints import ENDPOINTS, Endpoint
 from service.api.exchange import (
@@ -25,10 +26,8 @@ from service.api.exchange import (
     request_id_of,
     send_bytes,
 )
-from service.api.members.queries import parse_query
-from service.api.members.schemas import parse
 from service.api.serving import Serving
-from service.asgi import Headers, Receive, Scope, Send
+from service.asgi import App, Headers, Receive, Scope, Send
 from service.console.pages import CONTENT_TYPE
 from service.errors import (
     EncodedBodyError,
@@ -41,8 +40,6 @@ from service.telemetry.tracing import note_answer, request_span
 
 logger = logging.getLogger(__name__)
 
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
 ROUTES = {endpoint.path: endpoint for endpoint in ENDPOINTS}
 _METRICS, _DOCUMENT = _PAGES = "/metrics", "/docs.json"
 _BENTOML = ("/livez", "/readyz", "/healthz", "/schema.json")
@@ -52,9 +49,13 @@ _STATIC = "/static_content/"
 
 @dataclass
 class ServingSlot:
-    """Holds what the API works with; the worker fills it when it has started."""
+    """Holds what the API works with; the worker fills it when it has started.
+
+    bound: a server has started this process's application, so that clients reach it over the network.
+    """
 
     serving: Serving | None = None
+    bound: bool = False
 
 
 class HttpApi:
@@ -92,17 +93,31 @@ class BeforeBentoML:
 
     Middleware added to a service comes after BentoML's. Its `TimeoutMiddleware` cannot be left out and keeps every
     finished request in memory until the timeout; its spans cost as much as a whole prediction.
+
+    Args:
+        has_dependents: True if another service runs this one beside it, as one that it depends on.
     """
 
-    def __init__(self, app: App, slot: ServingSlot) -> None:
+    def __init__(self, app: App, slot: ServingSlot, has_dependents: Callable[[], bool] = lambda: False) -> None:
         self._app = app
         self._slot = slot
+        self._has_dependents = has_dependents
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See the ASGI specification; a server starts an application once, with the scope `lifespan`."""
+        """See the ASGI specification; a server starts an application once, with the scope `lifespan`.
+
+        Raises:
+            RuntimeError: a request has come without such a start, to BentoML's routes, which ask for no API key.
+        """
         if scope["type"] == "lifespan":
+            self._slot.bound = True
             server = scope["app"]  # Starlette's application, which passes each request to its `middleware_stack`
-            server.middleware_stack = HttpApi(server.middleware_stack, self._slot)
+            front: App = HttpApi(server.middleware_stack, self._slot)
+            if self._has_dependents():
+                front = AnswersToDependents(front, ROUTES)
+            server.middleware_stack = front
+        elif not self._slot.bound:
+            raise RuntimeError("the application's lifespan has not begun; a test client begins it as context manager")
         await self._app(scope, receive, send)
 
 
@@ -146,7 +161,7 @@ async def _answer(serving: Serving, endpoint: Endpoint, scope: Scope, receive: R
                 client = serving.keys.authenticate(header(scope, b"authorization"))
             if endpoint.method and scope["method"] not in endpoint.methods:
                 raise MethodNotAllowedError(f"{scope['method'][:20]} is not offered here; {endpoint.method} is")
-            content_type, raw = None, b""
+            content_type, raw = None, scope.get("query_string", b"")
             if endpoint.method == "POST":
                 content_type = header(scope, b"content-type")
                 if not endpoint.mlflow:
@@ -157,22 +172,9 @@ async def _answer(serving: Serving, endpoint: Endpoint, scope: Scope, receive: R
                     )
                 raw = await read_body(receive, serving.settings.body_timeout_ms / 1000, serving.settings.max_body_bytes)
                 started = time.perf_counter()  # a slow client is not our latency, and its body counts towards no limit
-            with serving.requests.take():
-                as_of_unix_us = serving.clock() // 1000
-                body: Any = None
-                expected = serving.bodies.requests.of_call.get(endpoint.name)
-                if expected is not None:
-                    body = parse(expected, raw)
-                elif (query := serving.bodies.requests.of_query.get(endpoint.name)) is not None:
-                    body = parse_query(query, scope["query_string"])
-                elif endpoint.mlflow:
-                    media_type = None if content_type is None else content_type.decode("latin-1")
-                    body = serving.scoring_protocol.parse(media_type, raw)
-                content = await endpoint.call(serving, body, as_of_unix_us, request_id)
-            if not endpoint.mlflow:
-                content = {"request_id": request_id, "model": identity, **content}
-                if content["model"] is not identity:
-                    model = model_headers(content["model"])
+            content = await endpoint.answer(serving, content_type, raw, request_id)
+            if not endpoint.mlflow and content["model"] is not identity:
+                model = model_headers(content["model"])
         except ServiceError as error:
             outcome, status = error.code, error.status
             if error.model is not None:
