@@ -46,7 +46,7 @@ class _Arguments(BaseModel):
     model_config = ConfigDict(extra="allow", populate_by_name=True)
 
     def model_dump(self, **_options: Any) -> bytes:  # type: ignore[override]
-        """As JSON. A client sends bytes as they are, and would pickle anything else for a service that runs beside it."""
+        """As JSON. BentoML's client sends bytes as they are; a service that runs beside it would get a pickle else."""
         return self.model_dump_json(by_alias=True, exclude_unset=True).encode()
 
     @classmethod

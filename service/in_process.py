@@ -73,12 +73,13 @@ class CallsInProcess:
         atexit.unregister(self._end)
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._close(), self._loop))
         self._loop.call_soon_threadsafe(self._loop.stop)
+        await asyncio.to_thread(self._thread.join)
 
     def _start(self) -> asyncio.AbstractEventLoop:
         with self._starting:
             if self._loop is None:
                 self._loop = loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=loop.run_forever, name="calls in process", daemon=True)
+                self._thread = threading.Thread(target=_run, args=(loop,), name="calls in process", daemon=True)
                 self._thread.start()
                 atexit.register(self._end)  # what waits for the inference log shall be written
             return self._loop
@@ -86,6 +87,11 @@ class CallsInProcess:
     def _end(self) -> None:
         if self._loop is not None:
             asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(_CLOSING_SECONDS)
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    loop.run_forever()
+    loop.close()
 
 
 def _plain(value: Any) -> Any:

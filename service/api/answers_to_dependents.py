@@ -1,7 +1,7 @@
 """Answers for a BentoML service that has this one run beside it (`bentoml.depends` without a url).
 
-Its client asks in JSON, since our methods' arguments write themselves so, but reads every answer as a pickle. Nothing is
-unpickled here.
+Its client asks in JSON, since our methods' arguments write themselves so, but reads every answer as a pickle. Nothing
+is unpickled here.
 """
 
 import pickle
