@@ -136,7 +136,7 @@ async function storedFeatures(row, signal) {
   if (absent.has("features")) return new Map();
   try {
     const [found] = (await post("features", batchBody([row]), signal)).rows;
-    return new Map(Object.entries(found.features ?? {}));
+    return new Map(Object.entries(found.features ?? {}).flatMap(([name, feature]) => elementsOf(name, feature)));
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     if (error.code === "not_found") absent.add("features");
@@ -144,13 +144,27 @@ async function storedFeatures(row, signal) {
   }
 }
 
+// An array has its values in one list; the model's inputs are its elements.
+function elementsOf(name, feature) {
+  const of = (values, at) => (Array.isArray(values) ? values[at] : values);
+  const inputs = page.service.inputs.filter((input) => input.name === name || (input.element !== undefined && input.name === `${name}__${input.element}`));
+  return inputs.map((input) => {
+    const stored = of(feature.value, input.element ?? 0);
+    const value = "used" in feature ? of(feature.used, input.element ?? 0) : stored;
+    return [input.name, { ...feature, stored, value }];
+  });
+}
+
 // What is known of each feature: of an explanation what the model saw, else what is stored and what the issues say.
 function seenFeatures(prediction) {
-  if (prediction.contributions) return new Map(prediction.contributions.map((each) => [each.feature, each]));
+  if (prediction.contributions) {
+    return new Map(prediction.contributions.map((each) => [each.feature, { ...each, stored: page.stored.get(each.feature)?.stored }]));
+  }
   const seen = new Map(page.stored);
   for (const issue of prediction.feature_issues) {
-    const { value } = issue.state === "overridden" ? { value: sheet.overrides[issue.feature] } : seen.get(issue.feature) ?? {};
-    seen.set(issue.feature, { value, state: issue.state, age_seconds: issue.age_seconds });
+    const { value, stored } = seen.get(issue.feature) ?? {};
+    const changed = issue.state === "overridden";
+    seen.set(issue.feature, { value: changed ? sheet.overrides[issue.feature] : value, stored, state: issue.state, age_seconds: issue.age_seconds });
   }
   return seen;
 }

@@ -27,14 +27,9 @@ function serviceOf(body) {
       short: input.name.startsWith(`${input.view}__`) ? input.name.slice(input.view.length + 2) : input.name,
       kind: input.kind ?? "numeric",
       nullable: input.on_missing === "keep",
-      ttl: shortest(input.sources.map((view) => ttls.get(view) ?? null)),
+      ttls: [...new Set(input.sources.map((view) => ttls.get(view) ?? null))],
     })),
   };
-}
-
-function shortest(ttls) {
-  const limited = ttls.filter((ttl) => ttl !== null);
-  return limited.length ? Math.min(...limited) : null;
 }
 
 class ValueError extends Error {}

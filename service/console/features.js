@@ -3,8 +3,8 @@
 const sheet = { rows: [], overrides: {}, changed: null };
 const COLUMNS = [["feature"], ["value", "number"], ["state"], ["age of TTL"], ["in training"], ["adds", "number"], ["what if", "what-if"]];
 
-// seen: what is known of each feature by name: {value, state, age_seconds, contribution}; `changed` is called after a
-// change with the overrides.
+// seen: what is known of each feature by name: {value, stored, state, age_seconds, contribution}; `value` is what the model
+// saw. `changed` is called after a change, with the overrides.
 function openFeatures(service, seen, changed) {
   sheet.overrides = {};
   sheet.changed = changed;
@@ -29,22 +29,29 @@ function featureRow(input, at) {
 
 function updateFeatures(seen) {
   for (const { input, cells } of sheet.rows) {
-    const known = seen.get(input.name);
-    const value = known === undefined ? undefined : known.value;
+    const { value, stored, state, age_seconds: age, contribution } = seen.get(input.name) ?? {};
     const { sentence, chart } = distributionOf(input, value);
-    cells.value.replaceChildren(value === undefined ? "–" : valueWords(value));
-    cells.state.replaceChildren(known?.state ? stateMark(known.state) : "–");
-    cells.age.replaceChildren(...ageOf(known?.age_seconds, input.ttl));
+    const differs = stored !== undefined && featureWords(input, stored) !== featureWords(input, value);
+    cells.value.replaceChildren(el("span", {}, value === undefined ? "–" : featureWords(input, value)),
+      differs ? el("div", { class: "muted small" }, `stored: ${featureWords(input, stored)}`) : "");
+    cells.state.replaceChildren(state ? stateMark(state) : "–");
+    cells.age.replaceChildren(...ageOf(age, input.ttls));
     cells.training.replaceChildren(...[chart, el("div", { class: "small" }, sentence)].filter(Boolean));
-    cells.adds.replaceChildren(known?.contribution === undefined ? "–" : signedWords(known.contribution));
+    cells.adds.replaceChildren(contribution === undefined ? "–" : signedWords(contribution));
   }
 }
 
-function ageOf(age, ttl) {
-  const limit = ttl === null ? "no TTL" : durationWords(ttl);
-  if (age === null || age === undefined) return [ttl === null ? limit : `TTL ${limit}`];
-  if (ttl === null) return [`${durationWords(age)}, ${limit}`];
-  return [`${durationWords(age)} of ${limit}`, shareBar(age / ttl)];
+function featureWords(input, value) {
+  return input.dtype === "bool" && value !== null ? String(Boolean(value)) : valueWords(value);
+}
+
+// An input of several views can have several TTLs: then its age is beside none of them.
+function ageOf(age, ttls) {
+  const limits = ttls.map((ttl) => (ttl === null ? "no TTL" : durationWords(ttl))).join(" and ");
+  const one = ttls.length === 1 ? ttls[0] : null;
+  if (age === null || age === undefined) return [one === null ? limits : `TTL ${limits}`];
+  if (one === null) return [`${durationWords(age)}, ${limits}`];
+  return [`${durationWords(age)} of ${limits}`, shareBar(age / one)];
 }
 
 function whatIfField(input, id) {

@@ -25,7 +25,7 @@ function percentWords(share) {
 function valueWords(value) {
   if (value === null || value === undefined) return "null";
   if (typeof value === "number") return numberWords(value);
-  return value === "" ? "(empty text)" : String(value);
+  return { "": "(empty text)", __unseen__: "unseen in training" }[value] ?? String(value);
 }
 
 function durationWords(seconds) {
