@@ -1,6 +1,7 @@
 """What `Resolver` decides: the model's input, the state of every feature, and the issues that answers name."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Literal
@@ -61,6 +62,21 @@ class ResolvedFeatures:
     names: tuple[str, ...]
     kept: NDArray[np.bool_] | None = None
     arrays: tuple[range, ...] = ()
+
+    @classmethod
+    def joined(cls, parts: Sequence["ResolvedFeatures"]) -> "ResolvedFeatures":
+        """Concatenate rows of one model."""
+        kept = [part.kept for part in parts if part.kept is not None]
+        return replace(
+            parts[0],
+            matrix=np.concatenate([part.matrix for part in parts]),
+            states=np.concatenate([part.states for part in parts]),
+            defaulted=np.concatenate([part.defaulted for part in parts]),
+            ages=np.concatenate([part.ages for part in parts]),
+            known=np.concatenate([part.known for part in parts]),
+            refused=np.concatenate([part.refused for part in parts]),
+            kept=np.concatenate(kept) if kept else None,
+        )
 
     def take(self, rows: NDArray[np.intp]) -> "ResolvedFeatures":
         """Some of the rows."""

@@ -67,7 +67,6 @@ def together(batches: Sequence[Answers]) -> Answers:
 
     if len(batches) == 1:
         return batches[0]
-    resolved = [batch.resolved for batch in batches]
     made = [batch.outcomes for batch in batches]
     cached = [np.nan if batch.cached_seconds is None else batch.cached_seconds for batch in batches]
     return Answers(
@@ -77,15 +76,7 @@ def together(batches: Sequence[Answers]) -> Answers:
         as_of_unix_us=np.concatenate([whole(batch, batch.as_of_unix_us) for batch in batches], dtype=np.int64),
         model=batches[0].model,
         answered=np.concatenate([batch.answered for batch in batches]),
-        resolved=ResolvedFeatures(
-            matrix=np.concatenate([r.matrix for r in resolved]),
-            states=np.concatenate([r.states for r in resolved]),
-            defaulted=np.concatenate([r.defaulted for r in resolved]),
-            ages=np.concatenate([r.ages for r in resolved]),
-            known=np.concatenate([r.known for r in resolved]),
-            refused=np.concatenate([r.refused for r in resolved]),
-            names=resolved[0].names,
-        ),
+        resolved=ResolvedFeatures.joined([batch.resolved for batch in batches]),
         outcomes=Outcomes(
             tuple(np.concatenate(parts) for parts in zip(*(m.outputs for m in made), strict=True)),
             np.concatenate([m.statuses for m in made]),

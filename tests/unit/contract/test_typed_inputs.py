@@ -219,3 +219,16 @@ def test_codes_are_counted_with_unseen_and_missing_ones() -> None:
 
     assert ((1, 0, 2), 1, 2) == (found.counts, found.unseen, found.missing)
     assert found.all_counts.tolist() == found.count([0, 2, 2, UNSEEN_CODE, MISSING_CODE, NAN]).tolist()
+
+
+def test_rows_that_are_joined_keep_their_nulls_and_arrays() -> None:
+    given = [number(f"v__e__{i}", element=i) for i in range(2)] + [number(on_missing="keep"), category()]
+    values = [[NAN, 1.0, NAN, UNSEEN_CODE], [1.0, 2.0, 3.0, 0.0]]
+
+    joined = ResolvedFeatures.joined([resolve(given, row) for row in values])
+
+    together = Resolver(given, VIEWS).resolve(RawFeatures(np.array(values), np.full((2, 1), NOW - 1)), NOW)
+    for column in ("matrix", "states", "defaulted", "ages", "known", "refused", "kept"):
+        assert np.array_equal(getattr(together, column), getattr(joined, column), equal_nan=True)
+    assert (together.names, together.arrays) == (joined.names, joined.arrays)
+    assert together.issues(0) == joined.issues(0)
