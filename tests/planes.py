@@ -6,6 +6,7 @@ plane is also run a day off on purpose: a check that cannot fail proves nothing.
 """
 
 import argparse
+import asyncio
 import functools
 import json
 import os
@@ -40,6 +41,7 @@ from service.api.authentication import ApiKeys
 from service.api.routing import HttpApi, ServingSlot
 from service.assembly import serving_of
 from service.features.opening import open_feast
+from service.prediction.batch import AnswerLog
 from service.prediction.predictor import Predictor
 from service.settings import ServiceSettings
 from service.telemetry.metrics import ServiceMetrics
@@ -99,24 +101,32 @@ def over_http(world: World, model: ImportedModel, ids: list[str], overrides: Map
 
 
 @contextmanager
-def serving(artefacts: Artefacts, model: ImportedModel, at: datetime) -> Iterator[str]:
+def serving(artefacts: Artefacts, model: ImportedModel, at: datetime, log: AnswerLog | None = None) -> Iterator[str]:
     """A server whose clock stands still; gives its URL."""
     feast = open_feast(artefacts.feature_repo, artefacts, model.contract, stall_seconds=30)
     settings, metrics = ServiceSettings(), _metrics(model.contract.model_name)
-    made = serving_of(Predictor(model, feast.features, metrics), settings, metrics, ApiKeys.of("", ""))
+    predictor = Predictor(model, feast.features, metrics, log=log)
+    made = serving_of(predictor, settings, metrics, ApiKeys.of("", ""))
     slot = ServingSlot()
     slot.serving = replace(made, clock=lambda: int(at.timestamp()) * 1_000_000_000)
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(HttpApi(_nothing, slot), port=port, log_level="error", lifespan="off"))
-    thread = threading.Thread(target=server.run)
+
+    async def serve() -> None:
+        await server.serve()
+        await predictor.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     deadline = time.monotonic() + 20
     while not server.started:
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 @functools.cache

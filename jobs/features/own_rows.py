@@ -7,7 +7,7 @@ materialization reads only what changed.
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -78,9 +78,12 @@ def build_own(artefacts: Artefacts, feature_rows: Callable[..., Rows], settings:
         partitions: dict[str, dict[str, Partition]] = {}
         files: dict[str, dict[str, dict[str, Written]]] = {}
         for view, rows in views.items():
-            counted = _write(_checked(view, rows, now), partial / view)
-            partitions[view] = {name: Partition(rows=rows, build=partial.stem) for name, rows in counted.items()}
+            counted = _write(_checked(view, rows, now), snapshots, partial / view)
             files[view] = {name: files_of(partial / view / name) for name in counted}
+            partitions[view] = {
+                name: Partition(rows=count, build=_first_build(in_place, view, name, files[view][name], partial.stem))
+                for name, count in counted.items()
+            }
             _LOG.info(f"  {view}: {rows.num_rows:,} rows")
         _link_unchanged(artefacts.offline_store / "current", in_place, partial, files)
         owner = artefacts.features_of
@@ -124,17 +127,29 @@ def _checked(view: str, rows: pa.Table, now: datetime) -> pa.Table:
     return rows
 
 
-def _write(rows: pa.Table, folder: Path) -> dict[str, int]:
-    """Write a folder for each month, sorted by the columns before the time and by it; returns rows by month."""
+def _write(rows: pa.Table, snapshots: Sequence[datetime], folder: Path) -> dict[str, int]:
+    """Write a folder for each day of a view of snapshots, else for each month; returns rows by folder.
+
+    Rows are sorted by the columns before the time and by it. A dropped snapshot is told by its folder.
+    """
     keys = rows.column_names[: rows.column_names.index(_TIME)]
-    months = pc.strftime(rows[_TIME], "%Y-%m")
+    taken_at = pa.array(snapshots, TIMESTAMP)
+    of_snapshots = pc.all(pc.is_in(rows[_TIME], taken_at)).as_py()
+    periods = pc.strftime(rows[_TIME], "%Y-%m-%d" if of_snapshots else "%Y-%m")
     counted: dict[str, int] = {}
-    for month in sorted(pc.unique(months).to_pylist()) or ["none"]:  # a view without rows needs a file with its columns
-        of_month = rows.filter(pc.equal(months, month)).sort_by([(name, "ascending") for name in (*keys, _TIME)])
-        (folder / month).mkdir(parents=True)
-        pq.write_table(of_month, folder / month / "part-0.parquet", row_group_size=100_000)
-        counted[month] = of_month.num_rows
+    for period in sorted(pc.unique(periods).to_pylist()) or ["none"]:  # a view needs a file with its columns
+        of_period = rows.filter(pc.equal(periods, period)).sort_by([(name, "ascending") for name in (*keys, _TIME)])
+        (folder / period).mkdir(parents=True)
+        pq.write_table(of_period, folder / period / "part-0.parquet", row_group_size=100_000)
+        counted[period] = of_period.num_rows
     return counted
+
+
+def _first_build(previous: Build | None, view: str, name: str, files: Mapping[str, Written], current: str) -> str:
+    """The build that first wrote these files: the previous one's, where they are equal."""
+    if previous is None or previous.files.get(view, {}).get(name) != files:
+        return current
+    return previous.partitions[view][name]["build"]
 
 
 def _link_unchanged(

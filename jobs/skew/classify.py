@@ -73,13 +73,16 @@ def classify(evidence: Evidence) -> NDArray[np.uint8]:
     # A writer that swaps or truncates values keeps their times. With another time, likeness may be chance.
     served_row = np.equal(served.event_us, reference.event_us)
     same_event = comparable & served_row
-    numbers = same_event & ~np.isin(np.arange(served.values.shape[1]), [*evidence.vocabularies, *evidence.ages])
+    is_number = ~np.isin(np.arange(served.values.shape[1]), [*evidence.vocabularies, *evidence.ages])
+    numbers = same_event & is_number
+    in_place_of_none = served_row & reference.missing & ~served.missing & ~served.defaulted
     for zeroed in evidence.zeroed:
         take(Finding.ZEROED_SOURCES, same_event & _as_if(zeroed, served))
     seen, expected = (_comparable_across_columns(of.values, evidence.vocabularies) for of in (served, reference))
     take(Finding.SWAPPED, _swapped(seen, expected, unexplained & same_event))
     take(Finding.UNSEEN_FOR_NULL, served.unseen & served_row & reference.missing)
     take(Finding.UNSEEN_SERVED, served.unseen & served_row)
+    take(Finding.ZERO_FOR_NULL, in_place_of_none & is_number & np.equal(served.values, 0))
     cut = numbers & np.equal(served.values, np.trunc(reference.values))
     # 0.3 truncated is 0, too. It counts as truncated if other values of the same feature were.
     cut_elsewhere = (unexplained & cut & np.not_equal(served.values, 0)).any(axis=0)
@@ -91,8 +94,9 @@ def classify(evidence: Evidence) -> NDArray[np.uint8]:
 
     on_demand = np.isin(np.arange(served.values.shape[1]), list(evidence.computed_from))
     no_newer = ~np.greater(reference.created_us, as_of)
-    take(Finding.COMPUTED, same_event & _inputs_agree(evidence, reference) & on_demand)
-    take(Finding.STORED, same_event & no_newer & ~on_demand)
+    otherwise = same_event | in_place_of_none
+    take(Finding.COMPUTED, otherwise & _inputs_agree(evidence, reference) & on_demand)
+    take(Finding.STORED, otherwise & no_newer & ~on_demand)
     for column, sources in evidence.computed_from.items():
         _inherit(found, unexplained, column, sources)
 

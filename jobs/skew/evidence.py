@@ -88,8 +88,9 @@ class Evidence:
     served_rows: vectors of the rows with the served event times, in each stored version.
     dropped: bool (n, k), the build in place has no partition for the served event time.
     computed_from: on-demand column → columns of the stored features that it is computed from.
-    mistimed: bool (n, k), no stored row has the served event time; and the view's values are those of the valid or the
-        known row, or the row was past its TTL.
+    mistimed: bool (n, k), no stored row has the served event time, or the one that has it had other values at the
+        decision; and the view's values are those of the valid or the known row. Or no row has it, and the row was past
+        its TTL.
     future: bool (n, k), no stored row has the served event time, and it is later than the decision by more than clocks
         may differ.
     unbuilt: bool (n, k), the valid row was written by a build, and no build was made between its event time and the

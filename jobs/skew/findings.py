@@ -11,7 +11,10 @@ class Finding(Enum):
 
     OVERRIDE = ("override", "the request gave the value; it is compared with nothing")
     CACHED = ("cached", "the row came from the last known good values")
-    MISTIMED = ("event_time_fault", "no stored row has the event time that was served; its values are another row's")
+    MISTIMED = (
+        "event_time_fault",
+        "no stored row has the event time and the values that were served; the values are another row's",
+    )
     MISTIMED_STALE = ("event_time_fault", "past its TTL by an event time that no stored row has")
     FUTURE = ("event_time_fault", "no stored row has the event time that was served; it lies after the decision")
     MISSED_BUILD = ("missed_build", "no build was made between the row's event time and the decision, for too long")
@@ -26,6 +29,7 @@ class Finding(Enum):
     DEFAULT_USED = ("default_used", "the value was missing online and is there offline; the default stood in")
     NULL_SEEN = ("default_used", "the value was missing online and is there offline; the model took the null")
     ZEROED = ("zeroed_input", "0 was served; the offline value is another")
+    ZERO_FOR_NULL = ("zeroed_input", "0 was served; offline there is no value")
     ZEROED_SOURCES = ("zeroed_input", "computed on demand as if stored values that it is made of were 0")
     SWAPPED = ("type_or_order_fault", "the values of these features are each other's")
     TRUNCATED = ("type_or_order_fault", "the offline value cut to a whole number")

@@ -164,14 +164,16 @@ class ViewHistory:
         columns = ", ".join(map(quoted, source.columns))
         condition, order = (part.format(event=event, created=created, columns=columns) for part in which.value)
         files = self._current if which is RowChoice.VALID else self._files
-        # A build stamps its rows with the midnight before it. If its name is of another day, its clock was set.
+        # A build stamps its rows with the midnight before it, or not. If its name is of another day, its clock was set.
         # No row was known before the first build after its event time, even if a later build wrote it again.
         return f"""
             WITH seen AS NOT MATERIALIZED (
                 SELECT rows.*, written.made_by AS __made_by, greatest({created}, CASE
-                    WHEN written.since >= {created} AND written.since < {created} + INTERVAL 1 DAY THEN written.since
+                    WHEN coalesce(written.since >= {created} AND written.since < {created} + INTERVAL 1 DAY, true)
+                    THEN written.since
                 END, CASE
-                    WHEN built.at < {created} + INTERVAL 1 DAY AND written.made_by IS NOT NULL THEN built.at
+                    WHEN coalesce(built.at < {created} + INTERVAL 1 DAY, true) AND written.made_by IS NOT NULL
+                    THEN built.at
                 END) AS __known
                 FROM {rows_of(files, "__file")} AS rows JOIN written ON __file = written.file
                 ASOF LEFT JOIN built ON rows.{event} <= built.at

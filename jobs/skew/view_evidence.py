@@ -59,7 +59,7 @@ def mistimed_views(
     stored: Replay,
     own: Sequence[Sequence[int]],
 ) -> tuple[Bools, Bools]:
-    """Find served event times that no stored row has.
+    """Find served event times that are not those of the values: no stored row has them, or one with other values.
 
     Args:
         served_us: (n, v), event time of the served row of each view.
@@ -73,16 +73,24 @@ def mistimed_views(
     """
     unknown = np.isfinite(served_us) & np.not_equal(stored.event_us, served_us)
     future = unknown & (served_us > served.as_of_us[:, None] + CLOCK_SKEW_SECONDS * 1e6)
-    alike, stale = np.zeros_like(unknown), np.zeros_like(unknown)
+    # A row that was written anew since the decision may have had the served values before.
+    as_then = np.equal(stored.event_us, served_us) & ~np.greater(stored.known_us, served.as_of_us[:, None])
+    alike, stale, otherwise = (np.zeros_like(unknown) for _ in range(3))
+
+    def as_served(replay: Replay, of_view: list[int]) -> Bools:
+        same: Bools = (equal(served.values, replay.vectors.values) | served.overridden)[:, of_view].all(axis=1)
+        return same
+
     for view, columns in enumerate(own):
         if not columns:
             continue
         of_view = list(columns)
         for replay in replays:
-            as_replayed = equal(served.values, replay.vectors.values) | served.overridden
-            alike[:, view] |= as_replayed[:, of_view].all(axis=1)
+            another = np.not_equal(replay.event_us[:, view], served_us[:, view])
+            alike[:, view] |= another & as_served(replay, of_view)
         stale[:, view] = served.stale[:, of_view].any(axis=1)
-    return unknown & held & (alike | stale), future
+        otherwise[:, view] = ~as_served(stored, of_view)
+    return (unknown & held & (alike | stale)) | (as_then & otherwise & alike), future
 
 
 def unbuilt_views(valid: Replay, as_of_us: Floats, in_place_us: Floats) -> Bools:

@@ -43,6 +43,7 @@ from contract.feature_schema import Dtype
 from contract.inputs import QUANTILES
 from contract.tasks import TaskKind
 from scoring.models.imported_model import ImportedModel, load_model
+from scoring.models.model_frame import CodedColumns
 from training.churn.candidates import logistic
 from training.compilation.onnx_model import compile_to_onnx
 
@@ -188,7 +189,9 @@ def store_model(
     files = {"contract.json": contract.to_json().encode(), "model.skops": dumped}
     served = dumped
     if runtime == "onnx":
-        served = files["model.onnx"] = compile_to_onnx(pipeline, len(contract.inputs), contract.task)
+        served = files["model.onnx"] = compile_to_onnx(
+            pipeline, len(contract.inputs), contract.task, CodedColumns.of(contract.inputs)
+        )
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (folder / name).write_bytes(content)

@@ -64,9 +64,11 @@ def test_rows_lie_in_a_build_that_every_reader_takes_for_whole(artefacts: Artefa
     current = artefacts.offline_store / "current"
     assert build == Build.read(current)
     assert damage(current.resolve()) is None
-    found = pq.read_table(sorted(current.glob("tins/*/*.parquet"))[-1]).to_pylist()
-    assert found == sorted(found, key=lambda row: (row["tin_id"], row["event_timestamp"]))
-    assert {MIDNIGHT, MIDNIGHT - timedelta(days=1)} <= {row["event_timestamp"] for row in found}
+    found = {file.parent.name: pq.read_table(file).to_pylist() for file in current.glob("tins/*/*.parquet")}
+    for rows in found.values():
+        assert rows == sorted(rows, key=lambda row: (row["tin_id"], row["event_timestamp"]))
+    times = {day: {row["event_timestamp"] for row in rows} for day, rows in found.items()}
+    assert {"2026-03-10": {MIDNIGHT}, "2026-03-09": {MIDNIGHT - timedelta(days=1)}}.items() <= times.items()
     assert MIDNIGHT.isoformat() == build.newest_snapshot == build.observed_until
 
 
@@ -89,6 +91,25 @@ def test_a_file_that_is_equal_to_the_one_before_stays_the_same_file(artefacts: A
     assert first.files == second.files
     assert inode in {file.stat().st_ino for file in (artefacts.offline_store / "current").glob("tins/*/*.parquet")}
     assert [first.name] == second.history
+
+
+def test_rows_that_are_no_snapshots_lie_by_month(artefacts: Artefacts) -> None:
+    text = FEATURES.replace("*snapshots]", "*(at.replace(month=1, hour=5) for at in snapshots)]")
+    (artefacts.use_case / "features.py").write_text(text)
+    built(artefacts)
+
+    assert "2026-01" in {file.parent.name for file in (artefacts.offline_store / "current").glob("tins/*/*.parquet")}
+
+
+def test_a_snapshot_that_did_not_change_is_of_the_build_that_made_it(artefacts: Artefacts) -> None:
+    first = built(artefacts)
+    text = FEATURES.replace("pa.array(range(len(keys)))", "pa.array([*range(len(keys) - 1), 77])")
+    (artefacts.use_case / "features.py").write_text(text)
+    second = built(artefacts, NOW + timedelta(hours=1))
+
+    made_by = {day: partition["build"] for day, partition in second.partitions["tins"].items()}
+    assert {"2026-03-10"} == {day for day, name in made_by.items() if name == second.name}
+    assert {first.name, second.name} == set(made_by.values())
 
 
 def test_other_rows_and_other_code_count_as_new_for_training(artefacts: Artefacts) -> None:
