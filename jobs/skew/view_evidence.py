@@ -78,8 +78,8 @@ def mistimed_views(
     alike, stale, otherwise = (np.zeros_like(unknown) for _ in range(3))
 
     def as_served(replay: Replay, of_view: list[int]) -> Bools:
-        same: Bools = (equal(served.values, replay.vectors.values) | served.overridden)[:, of_view].all(axis=1)
-        return same
+        same = equal(served.values, replay.vectors.values) | served.overridden
+        return np.logical_and.reduce(same[:, of_view], axis=1)
 
     for view, columns in enumerate(own):
         if not columns:

@@ -158,7 +158,7 @@ def test_a_changed_category_age_or_array_under_the_same_event_time_is_a_changed_
     with households.in_redis(household_id=with_coupon) as stored:
         favourite = stored.get(FAVOURITE).string_val
         known = next(given.vocabulary for given in households.model.contract.inputs if given.name == FAVOURITE)
-        stored.put(FAVOURITE, string_val=next(text for text in known if text != favourite))
+        stored.put(FAVOURITE, string_val=next(text for text in known or () if text != favourite))
         stored.put(LAST_COUPON, unix_timestamp_val=stored.get(LAST_COUPON).unix_timestamp_val - 86_400)
         taste = stored.get(f"{TASTE}__taste")
         taste.float_list_val.val[1] = 0.75

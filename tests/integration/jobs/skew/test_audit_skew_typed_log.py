@@ -128,7 +128,9 @@ def test_another_request_value_than_the_one_that_was_computed_with_is_found(hous
 def test_a_vocabulary_in_another_order_is_found(households: Households) -> None:
     """The model that answers has other codes than the one whose contract the audit reads."""
     inputs = [
-        given.model_copy(update={"vocabulary": tuple(reversed(given.vocabulary))}) if given.name == FAVOURITE else given
+        given.model_copy(update={"vocabulary": tuple(reversed(given.vocabulary or ()))})
+        if given.name == FAVOURITE
+        else given
         for given in households.model.contract.inputs
     ]
     contract = households.model.contract.model_copy(update={"inputs": tuple(inputs)})
