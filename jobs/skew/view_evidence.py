@@ -79,7 +79,8 @@ def mistimed_views(
 
     def as_served(replay: Replay, of_view: list[int]) -> Bools:
         same = equal(served.values, replay.vectors.values) | served.overridden
-        return np.logical_and.reduce(same[:, of_view], axis=1)
+        whole: Bools = np.logical_and.reduce(same[:, of_view], axis=1)
+        return whole
 
     for view, columns in enumerate(own):
         if not columns:
