@@ -222,6 +222,7 @@ def made_use_case(root: Path, redis_url: str) -> Artefacts:
     repo = folder / "feature_repo"
     repo.mkdir(parents=True)
     definitions = (shipped / "feature_definitions.py").read_text()
+    definitions = definitions.replace('Project(\n    name="household"', 'Project(\n    name="audited"')
     (repo / "feature_definitions.py").write_text(definitions + _MORE_DEFINITIONS)
     described = yaml.safe_load((shipped / "feature_store.yaml").read_text())
     (repo / "feature_store.yaml").write_text(yaml.safe_dump({**described, "project": "audited"}))
