@@ -17,6 +17,7 @@ from service.api.in_flight_limits import InFlightLimit
 from service.api.invocations.mlflow_protocol import ScoringProtocol
 from service.api.members.bodies import Bodies
 from service.api.openapi import openapi_document
+from service.api.quotas import parse_quotas
 from service.api.serving import Serving
 from service.console.pages import pages
 from service.desired_models import DesiredModels, desired_models_at_start
@@ -100,6 +101,7 @@ def open_parts(
     """
     if keys is None:
         keys = open_keys(settings, bound=bound)
+        parse_quotas(settings.quotas)
         if settings.inference_log:
             pseudonyms_of(settings)
     asked = asked or desired_models_at_start(served_tag(settings, artefacts), artefacts.challenger)
@@ -180,7 +182,12 @@ def serving_of(predictor: Predictor, settings: ServiceSettings, metrics: Service
         contract_body=model.contract.document,
         pages=pages(console=settings.console),
         document=openapi_document(
-            model.contract, bodies, settings.max_batch, keys_configured=keys.configured, endpoints=offered(settings)
+            model.contract,
+            bodies,
+            settings.max_batch,
+            keys_configured=keys.configured,
+            endpoints=offered(settings),
+            quotas=bool(settings.quotas),
         ),
         identity=model.identity,
         model_headers=model_headers(model.identity),

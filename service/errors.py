@@ -10,6 +10,7 @@ ServiceError
 ├── UnsupportedMediaTypeError    415  a content type that this call does not read
 ├── FeaturesRefusedError         422  the contract forbids scoring with features in this state
 ├── OverloadedError              429  over the concurrency limit
+├── QuotaExceededError           429  over the quota of its API key
 ├── NotExplainableError          501  predictions of this model cannot be taken apart exactly
 ├── ExplainerUnavailableError    503  what explanations need cannot be read just now
 ├── OnlineStoreUnavailableError  503  the online store refused, broke off or answered nonsense
@@ -31,7 +32,7 @@ class ServiceError(Exception):
 
     status: ClassVar[int]
     code: str
-    retry_after_seconds: ClassVar[int | None] = None
+    retry_after_seconds: int | None = None
 
     def __init__(self, message: str, field: str | None = None, model: dict[str, str] | None = None) -> None:
         self.message = message
@@ -115,6 +116,17 @@ class OverloadedError(ServiceError):
     status = 429
     code = "overloaded"
     retry_after_seconds = 1
+
+
+class QuotaExceededError(ServiceError):
+    """The quota of the API key is used up."""
+
+    status = 429
+    code = "quota_exceeded"
+
+    def __init__(self, message: str, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class NotExplainableError(ServiceError):

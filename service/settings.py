@@ -61,6 +61,12 @@ class ServiceSettings(BaseSettings):
     minute, its keys are no longer valid.
     """
 
+    quotas: str = ""
+    """Requests and rows a minute that API keys may use, as `name=requests/rows` entries, separated by commas or white
+    space; `-` is no limit, `*` every other key: `shop=600/60000 *=60/-`. They hold for all workers of a server together
+    (docs/security.md#quotas).
+    """
+
     allow_anonymous: bool = False
     """Serve other machines without API keys. It has no effect if there are keys."""
 

@@ -12,6 +12,7 @@ from artefacts.model_tag import is_exact
 from contract import ContractError
 from scoring.errors import ModelError
 from scoring.models.model_store import pinned_tag
+from service.api.quotas import Quotas, parse_quotas
 from service.api.routing import ServingSlot
 from service.api.serving import Serving
 from service.assembly import OpenedParts, assemble, cache_of, open_parts, served_tag
@@ -54,7 +55,9 @@ class Worker:
         self._cache = cache_of(settings)
         self._snapshot_age = SnapshotAge(settings.max_snapshot_age_hours, settings.deadline_ms / 1000)
         serving = assemble(self._parts, settings, metrics, self._log, self._cache, self._history)
-        self._serving = replace(serving, release=release)
+        quotas = parse_quotas(settings.quotas)
+        self._quotas = Quotas(quotas, metrics.quotas, metrics.folder) if quotas else None
+        self._serving = replace(serving, release=release, quotas=self._quotas)
         self._tasks: set[asyncio.Task[None]] = set()
         self._go_live()
 
@@ -70,6 +73,8 @@ class Worker:
             "off" if self._log is None else "on",
             "followed" if self._settings.follow_store else "not followed",
         )
+        if self._quotas is not None and (without := self._quotas.without_key(parts.keys.names)):
+            logger.warning("quotas of SERVICE_QUOTAS without an API key (misspelt?): %s", ", ".join(without))
         for model in filter(None, (parts.model, parts.challenger)):
             if model.reason:
                 logger.info("model %s is served by scikit-learn: %s", model.tag, model.reason)

@@ -21,6 +21,7 @@ from jobs.stream.metrics import StreamMetrics
 from service.api.routing import ROUTES
 from service.errors import ServiceError
 from service.telemetry.metrics import ChallengerOutcome, LogOutcome, ServiceMetrics, Stage
+from service.telemetry.quota_metrics import QuotaKind, QuotaOutcome
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 OF_TARGETS = ("job", "instance")
@@ -49,6 +50,8 @@ _VALUES: dict[str, dict[str, set[str]]] = {
     "model_service_model_switches_total": {"outcome": {"done", "failed"}},
     "model_service_challenger_rows_total": {"outcome": set(get_args(ChallengerOutcome))},
     "model_service_log_rows_total": {"outcome": set(get_args(LogOutcome))},
+    "model_service_quota_total": {"kind": set(get_args(QuotaKind)), "outcome": set(get_args(QuotaOutcome))},
+    "model_service_quota_limit": {"kind": set(get_args(QuotaKind))},
     "model_jobs_skew_differences": {"class": set(CLASSES)},
     "model_jobs_stream_events_total": {"outcome": {"new", "late", "repeated", "refused"}},
     "model_jobs_stream_predictions_total": {"status": _STATUSES},
@@ -70,7 +73,8 @@ class Exposed:
 
 def of_service() -> dict[str, Exposed]:
     """By the names that Prometheus sees."""
-    made = vars(ServiceMetrics("small_churn", CollectorRegistry())).values()
+    metrics = ServiceMetrics("small_churn", CollectorRegistry())
+    made = [*vars(metrics).values(), *vars(metrics.quotas).values()]
     return dict(_exposed(metric) for metric in made if isinstance(metric, MetricWrapperBase))
 
 

@@ -139,6 +139,7 @@ class Endpoint:
     mlflow: body and answer follow MLflow's scoring protocol: JSON or CSV in, and no `request_id` and `model` in the
         answer.
     guarded: it asks for an API key, if there are keys.
+    rows: how many rows a parsed body asks for; None: it asks for none.
     offered: whether these settings have it; where they do not, its path is unknown. None: they all have it.
     """
 
@@ -150,6 +151,7 @@ class Endpoint:
     errors: Errors
     mlflow: bool = False
     guarded: bool = True
+    rows: Callable[[Serving, Any], int] | None = None
     offered: Callable[[ServiceSettings], bool] | None = None
 
     @cached_property
@@ -157,12 +159,15 @@ class Endpoint:
         """What the path takes. A path that takes GET takes HEAD too: the server leaves the body out."""
         return ("GET", "HEAD") if self.method == "GET" else (self.method,)
 
-    async def answer(self, serving: Serving, content_type: bytes | None, raw: bytes, request_id: str) -> dict[str, Any]:
+    async def answer(
+        self, serving: Serving, content_type: bytes | None, raw: bytes, request_id: str, client: str | None = None
+    ) -> dict[str, Any]:
         """Parse one request, run the call, and say whose answer it is.
 
         Args:
             content_type: the header; None if there was none.
             raw: the body; of a call that takes none, the query.
+            client: name of the API key whose quota of rows holds; None: none does.
 
         Returns:
             The body of the answer.
@@ -181,8 +186,20 @@ class Endpoint:
             elif self.mlflow:
                 media_type = None if content_type is None else content_type.decode("latin-1")
                 body = serving.scoring_protocol.parse(media_type, raw)
+            if serving.quotas is not None and self.rows is not None and client is not None:
+                serving.quotas.take_rows(client, self.rows(serving, body))
             content = await self.call(serving, body, as_of_unix_us, request_id)
         return content if self.mlflow else {"request_id": request_id, "model": serving.identity, **content}
+
+
+def _one_row(_serving: Serving, _body: Any) -> int:
+    return 1
+
+
+def _rows_of_batch(serving: Serving, body: Any) -> int:
+    """Rows that will be looked up: none of a batch that is refused."""
+    count = serving.bodies.requests.count(body)
+    return count if count <= serving.settings.max_batch else 0
 
 
 _BODY: Errors = (InvalidRequestError, RequestTooLargeError, UnsupportedMediaTypeError, OverloadedError)
@@ -197,6 +214,7 @@ ENDPOINTS = (
         summary="Score one <entity>",
         call=predict,
         errors=_SINGLE,
+        rows=_one_row,
     ),
     Endpoint(
         name="predict_batch",
@@ -205,6 +223,7 @@ ENDPOINTS = (
         summary="Score many <entity>s",
         call=predict_batch,
         errors=(*_BODY, *_STORE),
+        rows=_rows_of_batch,
     ),
     Endpoint(
         name="explain",
@@ -213,6 +232,7 @@ ENDPOINTS = (
         summary="Score one <entity> and say what each feature adds",
         call=explain,
         errors=(*_SINGLE, NotExplainableError, ExplainerUnavailableError),
+        rows=_one_row,
     ),
     Endpoint(
         name="features",
@@ -221,6 +241,7 @@ ENDPOINTS = (
         summary="Read the features of many <entity>s, without a prediction",
         call=features,
         errors=(*_BODY, *_STORE),
+        rows=_rows_of_batch,
     ),
     Endpoint(
         name="invocations",
@@ -230,6 +251,7 @@ ENDPOINTS = (
         call=invocations,
         errors=_BODY,
         mlflow=True,
+        rows=lambda _serving, matrix: len(matrix),
     ),
     Endpoint(
         name="history",

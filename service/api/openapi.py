@@ -17,7 +17,7 @@ from service.api.exchange import REQUEST_ID
 from service.api.members.bodies import Bodies
 from service.api.members.input_types import column_type, override_type, request_type
 from service.api.members.schemas import ErrorResponse
-from service.errors import MethodNotAllowedError, UnauthenticatedError
+from service.errors import MethodNotAllowedError, QuotaExceededError, UnauthenticatedError
 
 Json = dict[str, Any]
 _PREFIX = "#/components/schemas/"
@@ -36,7 +36,7 @@ _OUTCOMES = {
     413: "the body or the batch is over its limit",
     415: "a content type that this call does not read",
     422: "the contract forbids scoring with features in this state, or the model has no <score> for such values",
-    429: "too much at once",
+    429: "too much at once, or more than the quota of the API key",
     500: "the service failed; its log has the request id",
     501: "predictions of this model cannot be taken apart exactly",
     503: "the online store, or what explanations need, cannot be read, or not in time",
@@ -65,6 +65,7 @@ def openapi_document(
     *,
     keys_configured: bool,
     endpoints: Sequence[Endpoint] = EVERYWHERE_OFFERED,
+    quotas: bool = False,
 ) -> Json:
     """OpenAPI 3.1, as JSON values.
 
@@ -73,11 +74,14 @@ def openapi_document(
         max_batch: most keys or rows in one request.
         keys_configured: every call asks for an API key.
         endpoints: the calls.
+        quotas: API keys may have some.
     """
     guarded: list[Json] = [{"api_key": []}] if keys_configured else []
     words = {"<entity>": contract.entity, "<score>": bodies.task.score}
+    everywhere = (*_EVERYWHERE, QuotaExceededError) if quotas else _EVERYWHERE
     paths: Json = {
-        endpoint.path: {endpoint.method.lower(): _operation(endpoint, bodies, guarded, words)} for endpoint in endpoints
+        endpoint.path: {endpoint.method.lower(): _operation(endpoint, bodies, guarded, words, everywhere)}
+        for endpoint in endpoints
     }
     for path, summary, outcomes in _PLAIN:
         paths[path] = {"get": _plain(path, summary, outcomes)}
@@ -112,9 +116,11 @@ def _worded(text: str, words: Mapping[str, str]) -> str:
     return text
 
 
-def _operation(endpoint: Endpoint, bodies: Bodies, guarded: list[Json], words: Mapping[str, str]) -> Json:
+def _operation(
+    endpoint: Endpoint, bodies: Bodies, guarded: list[Json], words: Mapping[str, str], everywhere: Errors
+) -> Json:
     codes: dict[int, list[str]] = {500: ["internal"]}
-    for error in (*endpoint.errors, *_EVERYWHERE):
+    for error in (*endpoint.errors, *everywhere):
         codes.setdefault(error.status, []).append(_worded(error.code, words))
     document: Json = {
         "operationId": endpoint.name,

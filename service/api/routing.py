@@ -159,6 +159,8 @@ async def _answer(serving: Serving, endpoint: Endpoint, scope: Scope, receive: R
         try:
             if endpoint.guarded:
                 client = serving.keys.authenticate(header(scope, b"authorization"))
+                if serving.quotas is not None:
+                    serving.quotas.take_request(client)
             if endpoint.method and scope["method"] not in endpoint.methods:
                 raise MethodNotAllowedError(f"{scope['method'][:20]} is not offered here; {endpoint.method} is")
             content_type, raw = None, scope.get("query_string", b"")
@@ -172,7 +174,7 @@ async def _answer(serving: Serving, endpoint: Endpoint, scope: Scope, receive: R
                     )
                 raw = await read_body(receive, serving.settings.body_timeout_ms / 1000, serving.settings.max_body_bytes)
                 started = time.perf_counter()  # a slow client is not our latency, and its body counts towards no limit
-            content = await endpoint.answer(serving, content_type, raw, request_id)
+            content = await endpoint.answer(serving, content_type, raw, request_id, client)
             if not endpoint.mlflow and content["model"] is not identity:
                 model = model_headers(content["model"])
         except ServiceError as error:

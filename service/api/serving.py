@@ -9,6 +9,7 @@ from service.api.authentication import ApiKeys
 from service.api.in_flight_limits import InFlightLimit
 from service.api.invocations.mlflow_protocol import ScoringProtocol
 from service.api.members.bodies import Bodies
+from service.api.quotas import Quotas
 from service.asgi import Headers
 from service.console.pages import Page
 from service.inference_log.history import AnswerHistory
@@ -29,6 +30,7 @@ class Serving:
     history: finds what was logged; None unless the settings offer it.
     identity, model_headers: what every body and every response's headers say about the champion.
     requests, rows, explanations: limits on what is in flight.
+    quotas: of API keys; None: there are none.
     clock: nanoseconds since 1970; read once per request.
     """
 
@@ -49,6 +51,7 @@ class Serving:
     rows: InFlightLimit
     explanations: InFlightLimit
     history: AnswerHistory | None = None
+    quotas: Quotas | None = None
     clock: Callable[[], int] = time.time_ns
     release: Release = field(default_factory=Release)
 
@@ -59,6 +62,7 @@ class Serving:
             requests=self.requests,
             rows=self.rows,
             explanations=self.explanations,
+            quotas=self.quotas,
             clock=self.clock,
             release=self.release,
         )

@@ -12,6 +12,7 @@ from artefacts.process.file_locks import take_lock
 from contract import FeatureIssue
 from service.own_threads import in_own_thread
 from service.telemetry.metrics_files import merged
+from service.telemetry.quota_metrics import QuotaMetrics
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
@@ -43,6 +44,10 @@ class ServiceMetrics:
     Args:
         model: the champion's registered name, their label `model`; `live` changes it.
         registry: where they are registered; None: the process's own.
+
+    Attributes:
+        folder: where the workers of one server keep theirs; None: this process is the only one.
+        quotas: of API keys.
     """
 
     def __init__(self, model: str, registry: "CollectorRegistry | None" = None) -> None:
@@ -52,8 +57,8 @@ class ServiceMetrics:
         to = registry or REGISTRY
         self._registry = to
         folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-        self._folder = None if registry is not None or folder is None else Path(folder)
-        self._alive = self._folder and _announce(self._folder)
+        self.folder = None if registry is not None or folder is None else Path(folder)
+        self._alive = self.folder and _announce(self.folder)
         self._scraping: asyncio.Future[bytes] | None = None
 
         def counter(name: str, meaning: str, *labels: str) -> Counter:
@@ -114,6 +119,7 @@ class ServiceMetrics:
         self._switch_failing = gauge(
             "model_switch_failing", "1 while the models that should be live cannot be", "livemax"
         )
+        self.quotas = QuotaMetrics(counter, gauge)
         self._logged = counter("log_rows", "Rows for the inference log, by what became of them", "outcome")
         self._log_waiting = gauge(
             "log_waiting_rows", "Rows that the last write to the inference log took from the queue", "livesum"
@@ -141,6 +147,7 @@ class ServiceMetrics:
         self._cached_rows = self._cached.labels(model)
         for gauge, value in self._states.items():
             gauge.labels(model).set(value)
+        self.quotas.bind(model)
 
     def _set(self, gauge: "Gauge", value: float) -> None:
         self._states[gauge] = value
@@ -262,11 +269,11 @@ class ServiceMetrics:
         """All workers' metrics in Prometheus' text format."""
         from prometheus_client import CollectorRegistry, generate_latest
 
-        if self._folder is None:
+        if self.folder is None:
             return generate_latest(self._registry)
-        _forget_dead_workers(self._folder)
+        _forget_dead_workers(self.folder)
         every_worker = CollectorRegistry()
-        every_worker.register(_EveryWorker(self._folder))
+        every_worker.register(_EveryWorker(self.folder))
         return generate_latest(every_worker)
 
 

@@ -110,6 +110,12 @@ class RequestBodies:
         """
         return self._checked(body.inputs, "") if self.asked else None
 
+    def count(self, body: Any) -> int:
+        """How many entities a batch has; 0 if `batch` refuses it for holding both lists or neither."""
+        rows: Any = body.rows if self.has_rows else None
+        listed: Any = body.keys if self.keys else None
+        return 0 if (rows is None) == (listed is None) else len(rows if listed is None else listed)
+
     def batch(self, body: Any, most: int) -> Asked:
         """The entities of a batch.
 

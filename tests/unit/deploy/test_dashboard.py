@@ -117,7 +117,10 @@ def test_everything_that_had_an_old_name_is_still_found_by_it(known: dict[str, E
         for selector in selectors(rule["expr"])
     }
 
-    new = {"model_service_online_store_errors_total", "model_service_model_runtime_info"}  # made after the old names
+    new = {  # made after the old names
+        *("model_service_online_store_errors_total", "model_service_model_runtime_info"),
+        *("model_service_quota_total", "model_service_quota_limit"),
+    }
     assert new == known.keys() - old - {"up", "ALERTS"} - {name for name in recorded() if "churn_" in name}
 
 
