@@ -23,6 +23,7 @@ from jobs.times import format_range
 from scoring.errors import ModelError
 from scoring.inference_log import read_log
 from scoring.models.model_store import open_model
+from scoring.pseudonyms import PREFIX
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -114,6 +115,8 @@ def feast_rows(served: pa.Table, contract: ModelContract, schema: pa.Schema) -> 
     a category that the model does not know. Values have the feature's type: texts of categories, and times to the
     precision of the float32 that their age has.
 
+    A join key of numbers is null where the log has pseudonyms, which are text.
+
     Args:
         served: n rows of one model, all with inputs.
         schema: Feast's schema of the contract's feature service. Columns that the model does not read are null.
@@ -139,7 +142,7 @@ def feast_rows(served: pa.Table, contract: ModelContract, schema: pa.Schema) -> 
     )
     as_of, keys = served["as_of"], logged_keys(served, contract)
     made: dict[str, pa.Array | pa.ChunkedArray] = {
-        **{name: keys[name] for name in keys.column_names},
+        **{name: _key(keys[name], schema.field(name).type) for name in keys.column_names},
         "__log_timestamp": as_of,
         "__log_date": as_of.cast(pa.date32()),
         "__request_id": served["request_id"],
@@ -161,6 +164,13 @@ def feast_rows(served: pa.Table, contract: ModelContract, schema: pa.Schema) -> 
         [made[field.name].cast(field.type) if field.name in made else pa.nulls(n, field.type) for field in schema],
         schema=schema,
     )
+
+
+def _key(logged: pa.ChunkedArray, of_feast: pa.DataType) -> pa.ChunkedArray:
+    """A join key of n rows; null where the log has the pseudonym of a number."""
+    if pa.types.is_string(logged.type) and not pa.types.is_string(of_feast):
+        return pc.if_else(pc.starts_with(logged, PREFIX), pa.scalar(None, pa.string()), logged)
+    return logged
 
 
 def _by_reference(contract: ModelContract) -> dict[str, list[int]]:

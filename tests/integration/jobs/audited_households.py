@@ -170,8 +170,8 @@ class Households:
             {"household_id": household, "department": name, "inputs": {"coupon_value": n % 7 / 4}}
             for n, (household, name) in enumerate(self.few if pairs is None else pairs)
         ]
-        chosen = ServiceSettings.model_validate(settings)
-        log = InferenceLog(self.artefacts.inference_log, chosen, ServiceMetrics("audited", CollectorRegistry()))
+        chosen, metrics = ServiceSettings.model_validate(settings), ServiceMetrics("audited", CollectorRegistry())
+        log = InferenceLog(self.artefacts.inference_log, chosen, metrics, clock=lambda: at)
         answered: list[dict[str, Any]] = []
         with serving(self.artefacts, model or self.model, at, log) as url:
             if features is None:
