@@ -7,7 +7,6 @@ also a day off on purpose: a check that cannot fail proves nothing.
 """
 
 import argparse
-import asyncio
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from artefacts.addresses import Artefacts
-from contract import Key, RawFeatures, ResolvedFeatures, Resolver
+from contract import Key, ResolvedFeatures, Resolver
 from contract.keys import key_of
 from contract.values.request_values import asked_of
 from contract.values.vocabulary import MISSING_CODE, MISSING_TEXT
@@ -32,13 +31,11 @@ from jobs.batch.score_batch import BatchRequest, score_batch
 from jobs.batch.score_batch_spark import score_batch_on_spark
 from jobs.local import embedded_redis
 from jobs.materialization.materialize import materialize
-from scoring.feature_columns import encoded
 from scoring.models.imported_model import ImportedModel
 from scoring.models.model_store import open_model, pinned_tag
-from service.features.opening import open_feast
 from tests.loop import call
+from tests.parity import read_join, read_online
 from tests.planes import JOBS, serving
-from training.data.dataset import TrainingData
 
 AT_ONCE = 500
 TOLERANCE = 1e-6
@@ -77,27 +74,13 @@ class Planes:
     def join(self, at: datetime) -> Matrix:
         """What training would see at that time."""
         contract = self.model.contract
-        entities = self.asked.table.to_pandas().assign(event_timestamp=pd.Timestamp(at).as_unit("us"))
-        columns = TrainingData(self.artefacts, contract.feature_service).features_at(entities)
-        raw = RawFeatures(encoded(columns, contract.inputs), None)
+        raw = read_join(self.artefacts, contract, self.asked.table.to_pandas(), at)
         return Resolver.of(contract).resolve(raw, at.timestamp()).matrix
 
     def read(self, *, compiled: bool) -> ResolvedFeatures:
         """What the service sees, through one of its readers."""
-        contract = self.model.contract
-        opened = open_feast(self.artefacts.feature_repo, self.artefacts, contract, compiled=compiled, stall_seconds=30)
-
-        async def read() -> RawFeatures:
-            as_of_us = int(self.at.timestamp()) * 1_000_000
-            parts = []
-            for start in range(0, len(self.asked.keys), AT_ONCE):
-                part = slice(start, start + AT_ONCE)
-                given = {name: values[part] for name, values in (self.asked.given or {}).items()}
-                parts.append(await opened.features.read(self.asked.keys[part], as_of_us, given or None))
-            await opened.features.close()
-            return RawFeatures.joined(parts)
-
-        raw = asyncio.run(read())
+        contract, asked = self.model.contract, self.asked
+        raw, _ = read_online(self.artefacts, contract, asked.keys, self.at, asked.given, compiled=compiled)
         assert raw.unread_rows is None
         return Resolver.of(contract).resolve(raw, self.at.timestamp())
 

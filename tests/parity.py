@@ -8,19 +8,20 @@ import argparse
 import asyncio
 import json
 import os
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from artefacts.addresses import PROJECT_ROOT, Artefacts
-from contract import ModelContract, RawFeatures, Resolver
+from artefacts.addresses import Artefacts
+from contract import Key, ModelContract, RawFeatures, Resolver
 from scoring.feature_columns import encoded
 from service.features.opening import open_feast
-from service.features.port import OnlineFeatures
 from training.churn.source.addresses import OrderAddresses
 from training.data.dataset import TrainingData
 
@@ -50,25 +51,18 @@ def compare(
     if plant == "changed-default":
         changed = tuple(f.model_copy(update={"default": float(f.default or 0) + 1}) for f in contract.inputs)
         served = contract.model_copy(update={"inputs": changed})
-    features = open_feast(
-        PROJECT_ROOT / "feature_repo", artefacts, served, compiled=compiled, stall_seconds=30
-    ).features
-    raw = asyncio.run(_read(features, ids, at))
+    raw, reader = read_online(artefacts, served, ids, at, compiled=compiled)
     online = Resolver.of(served).resolve(raw, at.timestamp())
 
     cutoff = at - timedelta(days=1) if plant == "one-day-shift" else at
-    data = TrainingData(artefacts, contract.feature_service)
-    entities = pd.DataFrame({"customer_id": ids, "event_timestamp": pd.Timestamp(cutoff)})
-    entities["event_timestamp"] = entities["event_timestamp"].astype("datetime64[us, UTC]")
-    joined = data.features_at(entities)
-    values = encoded(joined, contract.inputs)
-    offline = Resolver.of(contract).resolve(RawFeatures(values, None), float("nan"))
+    joined = read_join(artefacts, contract, pd.DataFrame({"customer_id": ids}), cutoff)
+    offline = Resolver.of(contract).resolve(joined, float("nan"))
 
     differs: NDArray[np.bool_] = np.not_equal(online.matrix, offline.matrix)
     fresh = online.states == 0
-    raw_differs: NDArray[np.bool_] = fresh & np.not_equal(raw.values, values)
+    raw_differs: NDArray[np.bool_] = fresh & np.not_equal(raw.values, joined.values)
     return {
-        "reader": type(features).__name__,
+        "reader": reader,
         "rows": len(ids),
         "values": int(differs.size),
         "differing": int(differs.sum()),
@@ -79,12 +73,41 @@ def compare(
     }
 
 
-async def _read(features: OnlineFeatures, ids: list[str], at: datetime) -> RawFeatures:
-    as_of = int(at.timestamp()) * 1_000_000
-    parts = [await features.read(ids[start : start + CHUNK], as_of) for start in range(0, len(ids), CHUNK)]
-    await features.close()
-    times = [part.event_times for part in parts if part.event_times is not None]
-    return RawFeatures(np.concatenate([part.values for part in parts]), np.concatenate(times))
+def read_online(
+    artefacts: Artefacts,
+    contract: ModelContract,
+    keys: Sequence[Key],
+    at: datetime,
+    given: Mapping[str, Sequence[Any]] | None = None,
+    *,
+    compiled: bool,
+) -> tuple[RawFeatures, str]:
+    """What the service reads for n keys, and the class that read it.
+
+    Args:
+        given: request input → n values.
+        compiled: by the compiled plan, else through Feast's SDK.
+    """
+    opened = open_feast(artefacts.feature_repo, artefacts, contract, compiled=compiled, stall_seconds=30)
+    as_of_us = int(at.timestamp()) * 1_000_000
+
+    async def read() -> RawFeatures:
+        parts = []
+        for start in range(0, len(keys), CHUNK):
+            part = slice(start, start + CHUNK)
+            of_part = {name: values[part] for name, values in (given or {}).items()}
+            parts.append(await opened.features.read(keys[part], as_of_us, of_part or None))
+        await opened.features.close()
+        return RawFeatures.joined(parts)
+
+    return asyncio.run(read()), type(opened.features).__name__
+
+
+def read_join(artefacts: Artefacts, contract: ModelContract, entities: pd.DataFrame, at: datetime) -> RawFeatures:
+    """What training reads at a time for n rows of keys and request values."""
+    times = pd.Series([pd.Timestamp(at)] * len(entities), entities.index).astype("datetime64[us, UTC]")
+    columns = TrainingData(artefacts, contract.feature_service).features_at(entities.assign(event_timestamp=times))
+    return RawFeatures(encoded(columns, contract.inputs), None)
 
 
 def _customers(orders: Path, at: datetime, count: int) -> list[str]:
