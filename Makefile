@@ -189,7 +189,7 @@ $(APPLIED): $(DEFINITIONS) $(PLACE) | installed
 	@echo "apply:"; $(MAKE) --no-print-directory apply
 
 ## Model
-.PHONY: train enough-orders rows register-onnx import-model retrain promote rollback challenge models
+.PHONY: train enough-orders rows register-onnx import-model retrain promote rollback challenge models mlflow-ui
 train: enough-orders $(APPLIED) ## train, evaluate, register, promote through the gate
 	@$(MAKE) --no-print-directory features && $(PY) -m training train
 enough-orders: $(ORDERED) ## are there enough orders to train on? Said before the minutes of features
@@ -209,8 +209,10 @@ rollback_takes := REASON= TO
 challenge: installed ## a second model beside the champion: MODE=shadow|canary|off [VERSION=challenger] [SHARE=0.1]
 challenge_takes := MODE= VERSION SHARE
 models: installed ## versions, aliases, verdicts, figures, and the ledger of what was moved
+mlflow-ui: installed ## runs, figures, model cards and versions in a browser, on loopback; Ctrl-C ends it [UI_PORT=5000]
+mlflow-ui_takes := UI_PORT
 
-rows register-onnx import-model promote rollback challenge models:
+rows register-onnx import-model mlflow-ui promote rollback challenge models:
 	@$(PY) -m training $@ $(own_options)
 
 label-fits: installed  # a label's length that is set and is not the champion's; said before the minutes of features

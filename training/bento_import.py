@@ -3,6 +3,7 @@
 import hashlib
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import bentoml
 import numpy as np
 from bentoml.exceptions import NotFound
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sklearn.pipeline import Pipeline
 
@@ -136,6 +138,8 @@ def import_model(artefacts: Artefacts, name: str, alias_or_version: str, trackin
 def prepare(client: MlflowClient, version: ModelVersion, served_sha256: str | None = None) -> Servable:
     """Download and verify a version, compile it to ONNX, and compare ONNX with the pipeline on the test rows.
 
+    The version's tag `registry.BENTOML_TAG` then names it in the model store.
+
     A compiled model that the run already keeps is used again. If ONNX cannot express the pipeline, or scores
     differently, scikit-learn serves the version. A version that was registered as ONNX has no pipeline: it is compared
     with the scores in its test rows.
@@ -148,6 +152,14 @@ def prepare(client: MlflowClient, version: ModelVersion, served_sha256: str | No
             cannot express a booster, which scikit-learn may not serve; or required file and pipeline, or a registered
             ONNX file and its recorded scores, differ.
     """
+    servable = _prepared(client, version, served_sha256)
+    if version.tags.get(registry.BENTOML_TAG) != servable.tag:
+        with suppress(MlflowException):  # who may only read the registry may import, too
+            client.set_model_version_tag(version.name, version.version, registry.BENTOML_TAG, servable.tag)
+    return servable
+
+
+def _prepared(client: MlflowClient, version: ModelVersion, served_sha256: str | None) -> Servable:
     with tempfile.TemporaryDirectory() as folder:
         registered = registry.download(version, Path(folder))
     pipeline = registered.pipeline

@@ -8,6 +8,7 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
+from mlflow.tracking import MlflowClient
 
 from contract import FeatureInput, Population
 from contract.model_contract import EVERYONE
@@ -17,6 +18,7 @@ from training.data.dataset import LabelledRows
 from training.errors import DatasetError, TrainingError
 from training.settings import TrainingSettings
 from training.tasks import Task
+from training.tracking.run_log import candidate_run
 from training.use_case import Candidate, UseCase
 
 _LOG = logging.getLogger(__name__)
@@ -88,9 +90,12 @@ def check_classes(training: Split, task: Task) -> None:
 
 
 def choose_candidate(
-    case: UseCase, training: Split, validation: Split, settings: TrainingSettings
+    client: MlflowClient, case: UseCase, training: Split, validation: Split, settings: TrainingSettings
 ) -> tuple[str, Floats]:
-    """Choose the candidate with the best headline metric at the validation cut-off; its name and its scores there."""
+    """Choose the candidate with the best headline metric at the validation cut-off; its name and its scores there.
+
+    Each candidate has a run of its own below the active one.
+    """
     population, name_of_metric = case.judged_by
     metric = metrics_of(case.task.kind).metric(name_of_metric)
     chosen = validation.populations[population]
@@ -98,9 +103,11 @@ def choose_candidate(
     values: dict[str, float] = {}
     for name, candidate in case.candidates.items():
         _LOG.info(f"fitting candidate {name}")
-        fitted = fit_candidate(name, candidate, settings.seed, training.frame, training.labels)
-        scores[name] = case.task.scores(fitted, validation.frame)
-        values[name] = metric(validation.labels[chosen], scores[name][chosen])
+        with candidate_run(client, name) as run:
+            fitted = fit_candidate(name, candidate, settings.seed, training.frame, training.labels)
+            scores[name] = case.task.scores(fitted, validation.frame)
+            values[name] = metric(validation.labels[chosen], scores[name][chosen])
+            run.log(fitted, f"validation_{population}_{name_of_metric}", values[name])
         mlflow.log_metric(f"validation_{population}_{name_of_metric}_{name}", values[name])
         _LOG.info(f"candidate {name}: validation {metric.title}, population {population!r}: {values[name]:.4f}")
     best = (max if metric.higher_is_better else min)(values, key=values.__getitem__)

@@ -75,12 +75,12 @@ def register_onnx(
         _refuse_other_answers(document, "test", test, of_test, task)
     except (ModelError, TrainingError) as error:
         raise TrainingError(f"{model}: {error}") from None
-    with run_log.new_run(client, settings.model_name):
+    with run_log.new_run(client, settings.model_name, f"register {model.name}"):
         scored = ScoredModel(model.stem, task, rules_of(task).of(of_test)[0], _LIBRARIES)
         evaluated = evaluate_scores(case, splits, scored, settings)
         test_set = test_rows(test.matrix, splits.test_times, test.labels, test.populations, of_test)
         registered = run_log.register_onnx(client, document, test_set, evaluated.contract, splits.built)
-    return judge_registered(client, registered, evaluated.measured, owner, settings)
+    return judge_registered(client, registered, evaluated, owner, settings)
 
 
 def _read_scores(file: Path) -> pd.DataFrame:

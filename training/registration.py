@@ -10,7 +10,7 @@ import numpy as np
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
-from contract import ClassScores, Headline, ModelContract, Task, outputs_of
+from contract import BinaryTask, ClassScores, Headline, ModelContract, Task, outputs_of
 from contract.values.histogram import Histogram
 from scoring.evaluation import Floats, metrics_of
 from training.errors import GateError
@@ -21,6 +21,8 @@ from training.settings import TrainingLogSettings, TrainingSettings
 from training.splits import Splits
 from training.target import label_of
 from training.tracking import run_log
+from training.tracking.data_sets import log_data_set
+from training.tracking.model_card import MODEL_CARD_PATH, Card, description
 from training.tracking.owner import USE_CASE
 from training.tracking.plots import ScoredPopulation
 from training.use_case import UseCase
@@ -46,10 +48,16 @@ class ScoredModel:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """measured: for the gate. contract: without `model_version` and `run_id`."""
+    """What the test rows say of a model.
+
+    measured: for the gate.
+    contract: without `model_version` and `run_id`.
+    card: all that a model card says but the version and the verdict.
+    """
 
     measured: GateMetrics
     contract: ModelContract
+    card: Card
 
 
 def evaluate_scores(case: UseCase, splits: Splits, model: ScoredModel, settings: TrainingSettings) -> Evaluated:
@@ -64,6 +72,9 @@ def evaluate_scores(case: UseCase, splits: Splits, model: ScoredModel, settings:
     measured = measure(case, test.labels, test.populations, baseline, scores, settings)
     estimates |= measured.estimates
     _LOG.info(str(measured))
+    for split, rows in splits.by_name.items():
+        sha256 = fingerprint(splits.inputs, rows.rows)
+        log_data_set(split, rows.frame, case.task.target, rows.labels, sha256, splits.schema, splits.built)
     parameters = settings.model_dump(exclude=set(TrainingLogSettings.model_fields))
     mlflow.log_params({"candidate": model.name, **parameters, **splits.labelled.parameters})
     run_log.log_metrics(estimates)
@@ -75,6 +86,7 @@ def evaluate_scores(case: UseCase, splits: Splits, model: ScoredModel, settings:
             classes=case.task.class_names,
             target=case.task.target,
             baseline=(f"{case.baseline.name} only", baseline[chosen]),
+            threshold=model.task.threshold.value if isinstance(model.task, BinaryTask) else None,
         )
         run_log.log_figures(case.task.kind, drawn)
     population, metric = case.judged_by
@@ -97,17 +109,25 @@ def evaluate_scores(case: UseCase, splits: Splits, model: ScoredModel, settings:
         headline=Headline(population=population, metric=metric),
         age_feature=case.age_feature,
     )
-    return Evaluated(measured, drafted)
+    card = Card(
+        intended_use=case.intended_use,
+        limits=case.limits,
+        estimates=estimates,
+        baseline=case.baseline.name,
+        rows={split: len(rows.labels) for split, rows in splits.by_name.items()},
+        populations={name: int(mask.sum()) for name, mask in test.populations.items()},
+    )
+    return Evaluated(measured, drafted, card)
 
 
 def judge_registered(
     client: MlflowClient,
     registered: run_log.Registered,
-    measured: GateMetrics,
+    evaluated: Evaluated,
     owner: str,
     settings: TrainingSettings,
 ) -> ModelVersion:
-    """Apply the gate to a registered version on its own, and record the verdict.
+    """Apply the gate to a registered version on its own; record the verdict, and describe the version by its card.
 
     Args:
         owner: name of the use case's folder.
@@ -119,12 +139,16 @@ def judge_registered(
     client.set_registered_model_tag(version.name, USE_CASE, owner)
     _LOG.info(f"registered {settings.model_name} version {version.version}")
     evidence = Evidence(
-        measured=measured,
+        measured=evaluated.measured,
         has_signature=registered.has_signature,
         contract=registered.contract,
     )
     found = objections(evidence, settings)
-    client.set_model_version_tag(version.name, version.version, GATE, "; ".join(found) or PASSED)
+    verdict = "; ".join(found) or PASSED
+    client.set_model_version_tag(version.name, version.version, GATE, verdict)
+    contract = registered.contract
+    client.log_text(contract.run_id, evaluated.card.text(contract, version, verdict), MODEL_CARD_PATH)
+    client.update_model_version(version.name, version.version, description(evaluated.card, contract, version, verdict))
     if found:
         raise GateError(
             f"version {version.version} of {version.name!r} is registered without an alias, the served model stays: "

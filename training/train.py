@@ -15,6 +15,7 @@ from training.settings import TrainingSettings
 from training.splits import read_splits
 from training.target import with_settings
 from training.tracking import run_log
+from training.tracking.importance import log_importance
 from training.tracking.owner import refuse_other_owner
 from training.tracking.test_rows import test_rows
 from training.use_case_folder import load_use_case, name_of_folder
@@ -45,7 +46,7 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
         made = partial(candidate, settings.seed)
         check_candidate(name, made, training.matrix, training.labels, case.task, CodedColumns.of(splits.inputs))
     with run_log.new_run(client, settings.model_name):
-        name, validated = choose_candidate(case, training, validation, settings)
+        name, validated = choose_candidate(client, case, training, validation, settings)
         both, labels = splits.fitted_on
         _LOG.info(f"{name} is best; fitting it again on training and validation, {len(both):,} rows")
         fitted_on = model_frame(splits.inputs, both.to_numpy())
@@ -53,6 +54,7 @@ def train_version(client: MlflowClient, artefacts: Artefacts, settings: Training
         scores = case.task.scores(pipeline, test.frame)
         scored = ScoredModel(name, case.task.promised(validation.labels, validated), scores, _LIBRARIES)
         evaluated = evaluate_scores(case, splits, scored, settings)
+        log_importance(pipeline, splits.inputs, case.task.kind, test.matrix, settings.seed)
         test_set = test_rows(test.matrix, splits.test_times, test.labels, test.populations, scores)
         registered = run_log.register(client, pipeline, test_set, evaluated.contract, splits.built)
-    return judge_registered(client, registered, evaluated.measured, owner, settings)
+    return judge_registered(client, registered, evaluated, owner, settings)

@@ -200,6 +200,7 @@ class UseCase:
     segments: parts of the rows that are compared one by one: a feature for its terciles, or `feature:edge:edge`; a
         category for its values.
     age_feature: input that says for how long an entity has been known; drift is looked for among entities of like age.
+    intended_use, limits: sentences for the model card: what the answers are for, and what they are not.
     outcomes: (entities, environment variables, days) → the same rows with the column `label`, null where it cannot be
         known yet. Entities have the join keys and `event_timestamp`. None: predictions cannot be labelled later.
     """
@@ -217,6 +218,8 @@ class UseCase:
     segments: tuple[str, ...] = ()
     gate: Gate = Gate()
     age_feature: str | None = None
+    intended_use: str = ""
+    limits: tuple[str, ...] = ()
     outcomes: Callable[[pd.DataFrame, Mapping[str, str], int], pd.DataFrame] | None = None
 
     @property

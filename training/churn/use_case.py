@@ -27,6 +27,12 @@ USE_CASE = UseCase(
     headline=("active", "roc_auc"),  # whoever has been away for long is easily told
     segments=(_RECENCY, "customer_lifetime__order_count:2:4"),  # terciles; and 1, 2–3, 4 or more orders
     age_feature="customer_recency__tenure_days",
+    intended_use="Whom to write to before they are gone: rank customers, or take those at or above the threshold.",
+    limits=(
+        "Trained on one shop's customers who all came in one quarter; others behave otherwise.",
+        "It says who will not order, not whom a letter would bring back.",
+        "Not for decisions about credit, prices or rights of a person.",
+    ),
     gate=Gate(max_loss=0.01, max_segment_loss=0.01, max_calibration_error=0.05, max_calibration_loss=0.02),
     outcomes=labels,
 )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,6 +11,7 @@ import click
 
 from artefacts.addresses import Artefacts
 from artefacts.process.command_line import Commands, whole_number
+from artefacts.process.redaction import redacted
 from training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -123,6 +125,18 @@ def import_model_command(model: str) -> None:
 
     artefacts = Artefacts.of(os.environ)
     print(f"imported {import_model(artefacts, settings.model_name, model, artefacts.mlflow_tracking_uri)}")
+
+
+@COMMANDS.command("mlflow-ui")
+@click.option("--ui-port", type=int, default=5000, show_default=True, help="On 127.0.0.1.")
+def mlflow_ui(ui_port: int) -> None:
+    """Show runs, models and versions in a browser with MLflow's own page, until Ctrl-C."""
+    uri = Artefacts.of(os.environ).mlflow_tracking_uri
+    if uri.startswith(("http://", "https://")):
+        print(f"MLflow's server shows them: {redacted(uri)}")
+        return
+    place = ("--host", "127.0.0.1", "--port", str(ui_port), "--backend-store-uri", uri)
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *place])  # noqa: S606  # no shell is wanted
 
 
 def _force_needs_a_reason(given: dict[str, Any]) -> None:

@@ -94,6 +94,10 @@ class Ledger:
     def __init__(self, client: MlflowClient, model_name: str) -> None:
         self._client = client
         self.name = f"{model_name}.ledger"
+        self._description = (
+            f"No model: the ledger of {model_name}. Each version is a move of an alias; its tag `entry` says when, who "
+            "and why. `make models` shows it"
+        )
 
     def read(self) -> Chain:
         """Read every entry and hold each against the one that it follows."""
@@ -158,7 +162,7 @@ class Ledger:
 
     def _create(self) -> None:
         try:
-            self._client.create_registered_model(self.name, description="What was moved, when, by whom and why")
+            self._client.create_registered_model(self.name, description=self._description)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

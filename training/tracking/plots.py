@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import confusion_matrix, roc_curve
+from sklearn.metrics import confusion_matrix, precision_recall_curve, roc_curve
 
 from contract.tasks import TaskKind
 from scoring.evaluation import Floats, Labels, lift_at, metrics_of
@@ -26,6 +27,7 @@ class ScoredPopulation:
     classes: their names, in the order of the codes; the positive class of a binary task is the second.
     target: what a regression predicts, with its unit.
     baseline: name and scores, (n,), of a binary task's baseline.
+    threshold: of a binary task's decision.
     """
 
     name: str
@@ -34,6 +36,7 @@ class ScoredPopulation:
     classes: Sequence[str] = ()
     target: str = "target"
     baseline: tuple[str, Floats] | None = None
+    threshold: float | None = None
 
 
 def figures(task: TaskKind, population: ScoredPopulation) -> dict[str, Figure]:
@@ -62,6 +65,16 @@ def _roc(drawn: ScoredPopulation) -> Figure:
     return figure
 
 
+def _precision_recall(drawn: ScoredPopulation) -> Figure:
+    figure, axes = _figure(f"Precision and recall, {drawn.name}", "recall", f"precision, {drawn.classes[1]}")
+    for name, score in _model_and_baseline(drawn).items():
+        precision, recall, _ = precision_recall_curve(drawn.labels, score)
+        axes.plot(recall, precision, label=name)
+    axes.axhline(np.mean(drawn.labels), color="grey", linestyle="--", label="rate of all rows")
+    axes.legend()
+    return figure
+
+
 def _lift(drawn: ScoredPopulation) -> Figure:
     figure, axes = _figure(
         f"Lift, {drawn.name}", "share of rows with the highest scores", f"rate over base rate, {drawn.classes[1]}"
@@ -82,7 +95,7 @@ def _confusion(drawn: ScoredPopulation) -> Figure:
     """Rows are the labels; colours are shares of a row, numbers are counts."""
     figure, axes = _figure(f"Confusion, {drawn.name}", "predicted class", "class")
     codes = np.arange(len(drawn.classes))
-    counts = confusion_matrix(drawn.labels, drawn.scores.argmax(axis=1), labels=codes)
+    counts = confusion_matrix(drawn.labels, _decided(drawn), labels=codes)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure.colorbar(axes.imshow(shares, vmin=0, vmax=1, cmap="Blues"), label="share of the class")
     axes.set_xticks(codes, drawn.classes, rotation=45, ha="right")
@@ -92,6 +105,11 @@ def _confusion(drawn: ScoredPopulation) -> Figure:
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, f"{count:,}", ha="center", va="center", color=colour)
     return figure
+
+
+def _decided(drawn: ScoredPopulation) -> NDArray[np.intp]:
+    likeliest: NDArray[np.intp] = np.argmax(drawn.scores.reshape(len(drawn.scores), -1), axis=1)
+    return likeliest if drawn.threshold is None else (drawn.scores >= drawn.threshold).astype(np.intp)
 
 
 def _top_class_calibration(drawn: ScoredPopulation) -> Figure:
@@ -142,7 +160,13 @@ def _figure(title: str, x: str, y: str) -> tuple[Figure, Any]:
 
 _FIGURES: Mapping[TaskKind, Mapping[str, Callable[[ScoredPopulation], Figure]]] = MappingProxyType(
     {
-        "binary": {"calibration": _binary_calibration, "roc": _roc, "lift": _lift},
+        "binary": {
+            "calibration": _binary_calibration,
+            "roc": _roc,
+            "precision_recall": _precision_recall,
+            "lift": _lift,
+            "confusion": _confusion,
+        },
         "multiclass": {"confusion": _confusion, "calibration": _top_class_calibration},
         "regression": {"deciles": _predicted_and_observed, "residuals": _residuals},
     }

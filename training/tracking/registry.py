@@ -50,6 +50,9 @@ LABEL_DAYS = "label_days"
 FEATURE_SERVICE = "feast.feature_service"
 """Tag of a run and its version: name of the feature service. Feast's `store.mlflow.resolve_features` reads it."""
 
+BENTOML_TAG = "bentoml.tag"
+"""Tag of a version: its tag in the BentoML model store, on every machine that imports it."""
+
 FEATURES_SHA256 = "features_sha256"
 """Tag of a version: what the features were built from that it was trained on, see `dataset.built_from`."""
 

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
@@ -38,13 +39,52 @@ from training.tracking.plots import ScoredPopulation, figures
 
 
 @contextmanager
-def new_run(client: MlflowClient, experiment: str) -> Iterator[None]:
-    """Start a new run that is active within the block, whatever the environment says."""
+def new_run(client: MlflowClient, experiment: str, what: str = "train") -> Iterator[None]:
+    """Start a new run that is active within the block, whatever the environment says. It is named by `what` and when.
+
+    CPU, memory, disk and network of the process are logged beside it.
+    """
     found = client.get_experiment_by_name(experiment) or client.get_experiment(client.create_experiment(experiment))
-    tags = {"mlflow.user": actor(), "mlflow.source.name": "training"}
-    made = client.create_run(found.experiment_id, tags=tags)
-    with mlflow.start_run(run_id=made.info.run_id):
+    name = f"{what} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+    made = client.create_run(found.experiment_id, tags=_source_tags(), run_name=name)
+    with mlflow.start_run(run_id=made.info.run_id, log_system_metrics=True):
         yield
+
+
+@dataclass(frozen=True)
+class CandidateRun:
+    """The run of one candidate, a child of the active run."""
+
+    client: MlflowClient
+    run_id: str
+
+    def log(self, pipeline: object, metric: str, value: float) -> None:
+        """Log what the candidate is made of, and how it was judged."""
+        parameters = {} if not hasattr(pipeline, "get_params") else pipeline.get_params()
+        for name, setting in sorted(parameters.items()):
+            if setting is None or isinstance(setting, (bool, int, float, str)):
+                self.client.log_param(self.run_id, name, setting)
+        self.client.log_metric(self.run_id, metric, value)
+
+
+@contextmanager
+def candidate_run(client: MlflowClient, name: str) -> Iterator[CandidateRun]:
+    """A child of the active run for the candidate that is fitted within the block; failed if the block is."""
+    parent = mlflow.active_run()
+    if parent is None:
+        raise ValueError("a candidate belongs to a run of training")
+    tags = {**_source_tags(), "mlflow.parentRunId": parent.info.run_id}
+    made = client.create_run(parent.info.experiment_id, tags=tags, run_name=name)
+    try:
+        yield CandidateRun(client, made.info.run_id)
+    except BaseException:
+        client.set_terminated(made.info.run_id, "FAILED")
+        raise
+    client.set_terminated(made.info.run_id)
+
+
+def _source_tags() -> dict[str, str]:
+    return {"mlflow.user": actor(), "mlflow.source.name": "training"}
 
 
 def log_metrics(estimates: Mapping[str, Estimate]) -> None:

@@ -53,6 +53,8 @@ USE_CASE = UseCase(
     headline=("all", "rmse"),
     segments=("household_windowed__spend_84d", "household_recency__days_since_last_trip:7:28"),
     age_feature="household_recency__tenure_days",
+    intended_use="Planning: sums over many households are right on average; a single household's figure is uncertain.",
+    limits=("One year of one grocer's panel: no model of it has seen two Decembers.",),
     # Errors in $. Of 2,469 households a few spend ten times the mean, so intervals are wide; December's spending is
     # above what the months before it taught.
     gate=Gate(

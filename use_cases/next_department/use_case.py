@@ -55,5 +55,7 @@ USE_CASE = UseCase(
     headline=("all", "log_loss"),
     segments=("household_windowed__spend_84d", "household_recency__days_since_last_trip:7:28"),
     age_feature="household_recency__tenure_days",
+    intended_use="Which department's offers to show first.",
+    limits=("Groceries are left out: nearly every household buys them.", "One year of one grocer's panel."),
     gate=Gate(max_loss=0.03, max_segment_loss=0.06, max_calibration_error=0.05, max_calibration_loss=0.02),
 )

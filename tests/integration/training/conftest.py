@@ -139,7 +139,7 @@ def customers(names: list[str], seed: int) -> tuple[pd.DataFrame, "np.ndarray[An
 def promoted(registered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same after versions 1, 2 and 3 were made champion, by entries 1, 2 and 3, the last by force."""
     root = tmp_path_factory.mktemp("promoted")
-    with _copied(registered, root) as models:
+    with copied(registered, root) as models:
         trained(models)
         promote(models.opened, ALIKE)
         promote(models.opened, WORSE, reason="a mistake", force=True)
@@ -149,14 +149,14 @@ def promoted(registered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture
 def models(registered: Path, tmp_path: Path) -> Iterator[Registry]:
     """A copy that may be broken; nothing is champion yet."""
-    with _copied(registered, tmp_path) as copy:
+    with copied(registered, tmp_path) as copy:
         yield copy
 
 
 @pytest.fixture
 def three(promoted: Path, tmp_path: Path) -> Iterator[Registry]:
     """A copy that may be broken; versions 1, 2 and 3 were made champion one after the other."""
-    with _copied(promoted, tmp_path) as copy:
+    with copied(promoted, tmp_path) as copy:
         yield copy
 
 
@@ -167,7 +167,7 @@ def trained(models: Registry, version: str = GOOD) -> None:
 
 
 @contextmanager
-def _copied(origin: Path, root: Path) -> Iterator[Registry]:
+def copied(origin: Path, root: Path) -> Iterator[Registry]:
     """A registry of its own, which opening it makes one of the copy, and a BentoML model store of its own."""
     shutil.copytree(origin, root, dirs_exist_ok=True)
     _artifact_repos_cache.clear()  # by run id, which every copy has in common

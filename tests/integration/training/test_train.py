@@ -33,9 +33,8 @@ def build(models: Registry, definition: str) -> str:
     return built_from(models.opened.artefacts)
 
 
-def test_a_build_that_comes_while_a_model_is_trained_is_still_new_data(
-    models: Registry, contract: ModelContract, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def with_made_up_rows(models: Registry, contract: ModelContract, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training reads made-up customers at three cut-offs."""
     schema = contract.feature_schema
     names = [feature.name for feature in schema.features]
 
@@ -59,6 +58,12 @@ def test_a_build_that_comes_while_a_model_is_trained_is_still_new_data(
     monkeypatch.setattr(splits, "TrainingData", Data)
     monkeypatch.setattr(time_splits, "cutoffs_of", lambda *_: cutoffs)
     monkeypatch.setattr(time_splits, "parts_at", lambda _, times, *__: [Part(pd.DataFrame(), at) for at in times])
+
+
+def test_a_build_that_comes_while_a_model_is_trained_is_still_new_data(
+    models: Registry, contract: ModelContract, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with_made_up_rows(models, contract, monkeypatch)
     was_built = build(models, "before")
 
     version = train_version(models.opened.client, models.opened.artefacts, models.opened.settings)
