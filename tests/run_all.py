@@ -13,6 +13,7 @@ from contextlib import ExitStack
 
 LOOP_OF_THE_FIRST = ("tests/e2e", "tests/integration/test_parity.py", "tests/integration/test_feast_commands.py")
 LOOP_OF_THE_SECOND = (
+    "tests/e2e/console/test_households.py",
     "tests/e2e/test_alerts.py",
     "tests/e2e/test_container.py",
     "tests/e2e/test_daily_life.py",

@@ -6,7 +6,7 @@ const TASKS = {
     score: (service, row) => row[service.outputs.probability],
     words: (service, score) => percentWords(score),
     change: (service, difference) => `${difference < 0 ? "−" : "+"}${(100 * Math.abs(difference)).toFixed(2)} points`,
-    headline: (service, row) => row[service.outputs.decision] ? service.task.classes[1] : service.task.classes[0],
+    headline: (service, row) => service.task.classes[Number(row[service.outputs.decision])],
     facts: (service, row) => [
       [service.outputs.probability, exact(row[service.outputs.probability])],
       [service.outputs.decision, String(row[service.outputs.decision])],
@@ -44,8 +44,8 @@ function exact(number) {
 function scoreWords(service, row) {
   const task = TASKS[service.task.kind];
   const score = task.score(service, row);
-  if (score === null || score === undefined) return "no score";
-  return [task.headline(service, row), task.words(service, score)].filter(Boolean).join(" · ");
+  if (score !== null && score !== undefined) return [task.headline(service, row), task.words(service, score)].filter(Boolean).join(" · ");
+  return row[service.outputs.class] ?? "no score"; // an older log does not have the probability of a class
 }
 
 function keyWords(service, row) {

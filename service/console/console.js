@@ -37,10 +37,15 @@ async function loadModel() {
   page.notExplained = "";
   document.title = `${page.service.name} – console`;
   byId("title").textContent = page.service.name;
-  showAbout("");
+  showAbout();
 }
 
-function showAbout(challengerSaid) {
+const CHALLENGER_ANSWERS = {
+  shadow: "in the inference log alone, where make compare-live compares them",
+  canary: "to its share of the keys; \"answered by\" says who answered",
+};
+
+function showAbout() {
   const { service } = page;
   const { challenger, label, release, runtime } = service;
   const share = challenger?.share ? `, ${percentWords(challenger.share)} of the keys` : "";
@@ -54,7 +59,7 @@ function showAbout(challengerSaid) {
     ["runs on", runtime ? [runtime.name, runtime.reason].filter(Boolean).join(": ") : ""],
     ["release", [release.version, release.commit, release.image].filter(Boolean).join(", ")],
     ["challenger", challenger ? `${challenger.tag} (${challenger.mode}${share})` : "none"],
-    ["its answer", challenger ? challengerSaid || "not known: the log has it, where GET /history is on" : ""],
+    ["its answers", challenger ? CHALLENGER_ANSWERS[challenger.mode] : ""],
   ]);
 }
 
@@ -66,8 +71,9 @@ async function askRows() {
   }
   for (const id of ["batch", "answer", "explanation", "features", "history"]) byId(id).hidden = true;
   await during("Scoring…", async (signal) => {
-    if (rows.length === 1) await openEntity(rows[0], signal);
-    else await askBatch(rows, signal);
+    if (rows.length > 1) return askBatch(rows, signal);
+    await openEntity(rows[0], signal);
+    return showLogged(signal);
   });
 }
 
@@ -85,7 +91,8 @@ async function askBatch(rows, signal) {
   const predictions = body.predictions.map((row) => ({ request_id: body.request_id, model: body.model, ...row }));
   showBatch(page.service, predictions, (at) => during("Scoring…", async (later) => {
     await openEntity(rows[at], later);
-    byId("answer").scrollIntoView({ block: "start" });
+    byId("answer-heading").focus();
+    await showLogged(later);
   }));
   say(`${predictions.length} rows answered.`);
 }
@@ -97,7 +104,6 @@ async function openEntity(row, signal) {
   openFeatures(page.service, seenFeatures(answer.prediction), (overrides) => during("Scoring…", (later) => whatIf(overrides, later)));
   byId("reset").disabled = true;
   showAll(answer, null);
-  await showLogged(answer.prediction, signal);
 }
 
 async function whatIf(overrides, signal) {
@@ -105,6 +111,7 @@ async function whatIf(overrides, signal) {
   const answer = await answerOf(page.row, overrides, signal);
   updateFeatures(seenFeatures(answer.prediction));
   showAll(answer, changed ? page.first : null);
+  await showLogged(signal);
 }
 
 function showAll({ prediction, why }, first) {
@@ -169,11 +176,10 @@ function seenFeatures(prediction) {
   return seen;
 }
 
-async function showLogged(prediction, signal) {
+async function showLogged(signal) {
   await new Promise((resolve) => setTimeout(resolve, 1000 * LOG_SECONDS));
   if (signal.aborted) return;
-  const answers = await showHistory(page.service, page.row.keys);
-  showAbout(challengerWords(page.service, answers, prediction.request_id));
+  await showHistory(page.service, page.row.keys);
 }
 
 let health = "";

@@ -1,10 +1,7 @@
 """Use cases on households: whole numbers and two keys, categories, nulls and a request's value, by the commands."""
 
 import json
-import os
-import subprocess
-import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,62 +13,16 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from tests.loop import SOURCE, bare_environment
-from tests.models.households import END, write_households
+from tests.e2e.household_place import CASES, Place, household_place
+from tests.models.households import END
 from tests.servers.spark import needs_spark
 from use_cases.household_spend.labels import DEPARTMENTS, NONE, OTHER
 from use_cases.household_spend.source import Source
 
-CASES = ("use_cases/household_spend", "use_cases/next_department", "tests/use_cases/coupon_purchase")
-
-
-@dataclass(frozen=True)
-class Place:
-    """Purchases, features, registry and models below one folder; each use case with its own pin."""
-
-    environment: dict[str, str]
-    root: Path
-
-    def run(self, *arguments: str, case: str, codes: tuple[int, ...] = (0,)) -> str:
-        own = {"USE_CASE": case, "MODEL_TAG_PATH": str(self.root / Path(case).name / "model_tag")}
-        done = subprocess.run(
-            [sys.executable, "-m", *arguments],
-            cwd=SOURCE,
-            env={**self.environment, **own},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode in codes, f"{arguments}: {done.stdout}{done.stderr}"
-        return done.stdout + done.stderr
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    root = tmp_path_factory.mktemp("households")
-    (root / "home").mkdir()
-    write_households(root / "data", households=1600)
-    _make_unusual(Source(root / "data"))
-    addresses = {
-        "HOUSEHOLD_DATA_DIR": root / "data",
-        "OFFLINE_STORE_DIR": root / "offline_store",
-        "MATERIALIZE_RUNS_PATH": root / "materialize.jsonl",
-        "FEAST_REGISTRY": root / "registry.db",
-        "BENTOML_HOME": root / "bentoml",
-    }
-    environment = {
-        **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
-        **bare_environment(root / "home"),
-        **{name: str(path) for name, path in addresses.items()},
-        "MLFLOW_TRACKING_URI": f"sqlite:///{root}/mlflow.db",
-        "TRAINING_BOOTSTRAP_RESAMPLES": "20",
-        "TRAINING_TRAINING_CUTOFFS": "1",
-    }
-    made = Place(environment, root)
-    made.run("jobs", "features", case=CASES[0])
-    made.run("jobs", "apply", case=CASES[1])  # the same repository
-    return made
+    return household_place(tmp_path_factory.mktemp("households"), households=1600, change=_make_unusual)
 
 
 def _make_unusual(source: Source) -> None:
@@ -96,10 +47,7 @@ def _make_unusual(source: Source) -> None:
 @pytest.fixture(scope="module", params=CASES)
 def trained(request: pytest.FixtureRequest, place: Place) -> str:
     case = str(request.param)
-    said = place.run("training", "train", case=case, codes=(0, 4))
-    if "version 1 is champion" not in said:  # the gate decides by how good it is, which made-up households cannot tell
-        place.run("training", "promote", "--version=1", "--force", "--reason=made-up households", case=case)
-    place.run("training", "import-model", case=case)
+    place.train(case)
     return case
 
 

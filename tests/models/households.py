@@ -15,8 +15,10 @@ END = datetime(2026, 3, 1, tzinfo=UTC)
 _DEPARTMENTS = ("GROCERY", "MEAT", "DELI", "DRUG GM", "FUEL", "PRODUCE", "MEAT-PCKGD", "TOYS", None)
 
 
-def write_households(folder: Path, households: int = 40, days: int = 365, seed: int = 1) -> pd.DataFrame:
-    """Write purchases of the `days` before `END` and some demographics; returns the purchases, unsorted."""
+def write_households(
+    folder: Path, households: int = 40, days: int = 365, seed: int = 1, end: datetime = END
+) -> pd.DataFrame:
+    """Write purchases of the `days` before `end` and some demographics; returns the purchases, unsorted."""
     random = Random(seed)
     rows: list[tuple[int, int, int, str | None, datetime, int, int, int]] = []
     for household in range(1, households + 1):
@@ -26,7 +28,7 @@ def write_households(folder: Path, households: int = 40, days: int = 365, seed: 
         for day in range(first, days):
             if random.random() > busy:
                 continue
-            at = END - timedelta(days=days - day) + timedelta(seconds=random.randrange(86_400))
+            at = end - timedelta(days=days - day) + timedelta(seconds=random.randrange(86_400))
             for basket in range(random.choice([1, 1, 2])):
                 number = len(rows) * 10 + basket
                 store = random.choice([3, 3, 40, 11])
@@ -38,7 +40,7 @@ def write_households(folder: Path, households: int = 40, days: int = 365, seed: 
     purchases = pd.DataFrame(rows, columns=PURCHASES.names)
     source = Source(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    described = Description(0, purchases["bought_at"].min().to_pydatetime(), END)
+    described = Description(0, purchases["bought_at"].min().to_pydatetime(), end)
     schema = PURCHASES.with_metadata({DESCRIPTION: described.to_json()})
     shuffled = purchases.sample(frac=1, random_state=seed)
     pq.write_table(

@@ -5,17 +5,22 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 PROGRAM = shutil.which("chromium")
 WIDE, PHONE = (1100, 900), (360, 740)
 ANSWER_SECONDS = 30
 """The first explanation loads scikit-learn."""
+FIGURES = "CONSOLE_FIGURES"
+"""Variable with the folder in which tests leave pictures of the console."""
 
 needs_chromium = pytest.mark.skipif(
     PROGRAM is None and os.environ.get("CI") != "true", reason="chromium is not installed"
@@ -124,6 +129,15 @@ class Console:
         """What axe-core finds against WCAG 2.1 AA and its good practices."""
         found: list[dict[str, Any]] = Axe().run(self.page).response["violations"]
         return [f"{fault['impact']}: {fault['id']} at {[node['target'] for node in fault['nodes']]}" for fault in found]
+
+    def figure(self, name: str) -> None:
+        """Keep what is seen as a figure of the docs, if this run makes figures (docs/console.md)."""
+        if not (folder := os.environ.get(FIGURES)):
+            return
+        self.page.evaluate("window.scrollTo(0, 0)")
+        shot = self.page.screenshot()
+        image = Image.open(BytesIO(shot)).convert("RGB").quantize(64)
+        image.save(Path(folder) / f"console-{name}.png", optimize=True)
 
     def check(self) -> None:
         """What must hold of the page at any time."""
