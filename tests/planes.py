@@ -41,6 +41,7 @@ from service.api.authentication import ApiKeys
 from service.api.routing import HttpApi, ServingSlot
 from service.assembly import serving_of
 from service.features.opening import open_feast
+from service.features.port import OnlineFeatures
 from service.prediction.batch import AnswerLog
 from service.prediction.predictor import Predictor
 from service.settings import ServiceSettings
@@ -101,11 +102,17 @@ def over_http(world: World, model: ImportedModel, ids: list[str], overrides: Map
 
 
 @contextmanager
-def serving(artefacts: Artefacts, model: ImportedModel, at: datetime, log: AnswerLog | None = None) -> Iterator[str]:
+def serving(
+    artefacts: Artefacts,
+    model: ImportedModel,
+    at: datetime,
+    log: AnswerLog | None = None,
+    through: Callable[[OnlineFeatures], OnlineFeatures] = lambda features: features,
+) -> Iterator[str]:
     """A server whose clock stands still; gives its URL."""
     feast = open_feast(artefacts.feature_repo, artefacts, model.contract, stall_seconds=30)
     settings, metrics = ServiceSettings(), _metrics(model.contract.model_name)
-    predictor = Predictor(model, feast.features, metrics, log=log)
+    predictor = Predictor(model, through(feast.features), metrics, log=log)
     made = serving_of(predictor, settings, metrics, ApiKeys.of("", ""))
     slot = ServingSlot()
     slot.serving = replace(made, clock=lambda: int(at.timestamp()) * 1_000_000_000)

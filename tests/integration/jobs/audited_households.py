@@ -6,7 +6,7 @@ of numbers, nulls that the model takes, a timestamp's age and a request's value;
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -38,6 +38,7 @@ from jobs.settings import JobsSettings
 from jobs.skew.audit import Audit, audit_skew
 from scoring.models.imported_model import ImportedModel
 from scoring.models.model_frame import model_frame
+from service.features.port import OnlineFeatures
 from service.inference_log.writer import InferenceLog
 from service.settings import ServiceSettings
 from service.telemetry.metrics import ServiceMetrics
@@ -163,9 +164,11 @@ class Households:
         at: datetime = MADE + LATER,
         model: ImportedModel | None = None,
         features: dict[str, object] | None = None,
+        through: Callable[[OnlineFeatures], OnlineFeatures] = lambda features: features,
+        requests: int = 1,
         **settings: object,
     ) -> list[dict[str, Any]]:
-        """Answers over HTTP to all pairs in one request, or with overrides in one for each; coupons of 0 to 1.5."""
+        """Answers over HTTP to all pairs in each request, or with overrides in one for each; coupons of 0 to 1.5."""
         rows: list[dict[str, Any]] = [
             {"household_id": household, "department": name, "inputs": {"coupon_value": n % 7 / 4}}
             for n, (household, name) in enumerate(self.few if pairs is None else pairs)
@@ -173,16 +176,15 @@ class Households:
         chosen, metrics = ServiceSettings.model_validate(settings), ServiceMetrics("audited", CollectorRegistry())
         log = InferenceLog(self.artefacts.inference_log, chosen, metrics, clock=lambda: at)
         answered: list[dict[str, Any]] = []
-        with serving(self.artefacts, model or self.model, at, log) as url:
-            if features is None:
+        with serving(self.artefacts, model or self.model, at, log, through) as url:
+            for _ in range(requests if features is None else 0):
                 answer = call(url, "POST", "/predict_batch", {"rows": rows})
                 assert answer.status == 200, answer.body
-                answered = answer.body["predictions"]
-            else:
-                for row in rows:
-                    answer = call(url, "POST", "/predict", {**row, "features": features})
-                    assert answer.status == 200, answer.body
-                    answered.append(answer.body)
+                answered += answer.body["predictions"]
+            for row in rows if features is not None else ():
+                answer = call(url, "POST", "/predict", {**row, "features": features})
+                assert answer.status == 200, answer.body
+                answered.append(answer.body)
         log.close(30)
         return answered
 

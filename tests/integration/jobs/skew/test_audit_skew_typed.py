@@ -10,8 +10,12 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 import pytest
+from prometheus_client import CollectorRegistry
 
 from jobs.skew.audit import SkewError
+from service.features.guard import GuardedFeatures, LastKnownGood
+from service.features.port import OnlineFeatures
+from service.telemetry.metrics import ServiceMetrics
 from tests.integration.jobs.audited_households import (
     DEPARTMENT,
     FAVOURITE,
@@ -30,7 +34,7 @@ from tests.integration.jobs.audited_households import (
     Households,
     proofs,
 )
-from tests.integration.jobs.audited_shop import of_class
+from tests.integration.jobs.audited_shop import FailsLater, of_class
 from tests.models.households import END
 
 SPEND_7D = f"{WINDOWED}__spend_7d"
@@ -49,6 +53,30 @@ def test_rows_that_were_not_materialized_yet_are_lag_in_each_view_and_type(house
     views = {name.split("__")[0] for name in report["features"]}
     assert {DEPARTMENT, WINDOWED, LIFETIME, "household_recency", "coupon_offer"} <= views
     assert OFFERED not in report["features"], "it is the request's value alone"
+
+
+def test_a_default_or_null_for_a_row_past_its_ttl_is_told_apart_from_lag(households: Households) -> None:
+    households.fill(END - timedelta(days=4))
+    households.serve()
+
+    report = households.audit()
+
+    assert {"expired_defaulted"} == set(report["features"][SPEND]) == set(report["features"][FAVOURITE])
+    assert {"expired_defaulted", "materialization_lag", "default_used"} >= set(of_class(report))
+
+
+def test_last_known_good_values_are_named_cached(households: Households) -> None:
+    households.fill(END - timedelta(days=1) + LATER)
+
+    def through(features: OnlineFeatures) -> OnlineFeatures:
+        metrics = ServiceMetrics("audited", CollectorRegistry())
+        return GuardedFeatures(FailsLater(features), 5.0, metrics, LastKnownGood(100, 60.0))
+
+    answered = households.serve(through=through, requests=2)
+
+    report = households.audit()
+    assert [False] * 20 + [True] * 20 == [row["cached_seconds"] is not None for row in answered]
+    assert report["features"][SPEND]["cached"] == report["features"][SPEND]["materialization_lag"] > 0
 
 
 def test_a_value_that_is_missing_online_only_is_named_whatever_stands_in(households: Households) -> None:
