@@ -20,7 +20,7 @@ ROUNDS ?= 3
 SECONDS ?= 2
 USE_CASE ?= training/churn
 GOALS := $(MAKECMDGOALS)
-VALUES_OF := AS_OF BASELINE BENTO BUILDER COMPLETE CONTRACTS DAYS ENGINE ENTITIES EXTRA FEAST_REGISTRY FORCE FULL GOALS HOST ID_KEY_FILE IMAGE INCOMING JOBS_IMAGE KEY KEYS_FILE \
+VALUES_OF := ALSO AS_OF BASELINE BENTO BUILDER COMPLETE CONTRACTS DAYS DRY_RUN ENGINE ENTITIES EXTRA FEAST_REGISTRY FORCE FULL GOALS HOST ID_KEY_FILE IMAGE INCOMING JOBS_IMAGE KEY KEYS_FILE \
 	LABELS LARGEST LINES MAX_AUC_LOSS MAX_FAULTS MAX_LOSS MAX_MOVED MAX_UNEXPLAINED MLFLOW_PORT MODE MODEL MODEL_TAG_PATH NAME NAMESPACE OFFLINE_STORE_DIR \
 	OFFLINE_STORE_TYPE ONCE OPTIONS ORDERS ORDERS_PATH OUT OUTCOME_AFTER PORT PYTHON REASON REFERENCE_DATE RELEASE REPLACE REQUEST ROUNDS ROW SAMPLE SCORES SECONDS SEED SHARE SINCE SIZES \
 	SOURCE STREAMED_ORDERS_DIR SYNTHETIC TABLE TAKE_OVER TARGET TASK TESTS TIME TO TRAINING_LABEL_DAYS UI_PORT UNTIL USE_CASE VALUES VENV VERSION ZONE
@@ -38,7 +38,7 @@ MAKEOVERRIDES =
 # The one rule that forwards variables as options. AS_OF becomes "--as-of=$$AS_OF" if it is set; OUT=folder is always forwarded, as that
 # folder if OUT is not set; one of SWITCHES becomes its option without a value, unless it is 0, no, false or off. <target>_takes lists a
 # target's variables, and counts only if it was set in this file.
-SWITCHES := COMPLETE FORCE FULL LINES ONCE REPLACE TAKE_OVER
+SWITCHES := COMPLETE DRY_RUN FORCE FULL LINES ONCE REPLACE TAKE_OVER
 $(foreach name,$(SWITCHES),$(if $(filter 0 no false off,$(value $(name))),$(eval override $(name) :=)))
 lower_a_to_m = $(subst A,a,$(subst B,b,$(subst C,c,$(subst D,d,$(subst E,e,$(subst F,f,$(subst G,g,$(subst H,h,$(subst I,i,$(subst J,j,$(subst K,k,$(subst L,l,$(subst M,m,$(1))))))))))))))
 lower_n_to_z = $(subst N,n,$(subst O,o,$(subst P,p,$(subst Q,q,$(subst R,r,$(subst S,s,$(subst T,t,$(subst U,u,$(subst V,v,$(subst W,w,$(subst X,x,$(subst Y,y,$(subst Z,z,$(1))))))))))))))
@@ -291,7 +291,7 @@ score-stream: imported redis ## follow new orders [INCOMING=var/stream/incoming]
 score-stream_takes := INCOMING=$(OWN)/stream/incoming OUT=$(OWN)/stream SOURCE ONCE
 
 ## Look after what was answered
-.PHONY: why publish-log audit-skew drift labels live-quality compare-live
+.PHONY: why publish-log audit-skew drift labels live-quality compare-live erase
 why: installed ## a logged decision, rebuilt: REQUEST=<request_id> [ROW=0] [SINCE=2026-01-31] [UNTIL=2026-02-01]
 why_takes := REQUEST= ROW SINCE UNTIL
 publish-log: installed ## inference log → Feast's log of served features, each file once [SINCE=2026-01-31] [UNTIL=2026-02-01]
@@ -306,8 +306,10 @@ live-quality: installed ## answers held against labels, by model and week → va
 live-quality_takes := LABELS=$(OWN)/labels.parquet SINCE UNTIL OUT=$(OWN)/live_quality MAX_LOSS MAX_AUC_LOSS
 compare-live: installed ## champion and challenger on rows that both scored → var/live_quality [LABELS=file.parquet|csv] [SINCE=2026-01-31] [UNTIL=…] [OUT=…]
 compare-live_takes := LABELS SINCE UNTIL OUT=$(OWN)/live_quality
+erase: installed ## one customer, from the stores, the log and what was made of them: KEY=00042|a=1,b=2 [DRY_RUN=1] [ALSO=folder,file] [ID_KEY_FILE=…] [OUT=var/erasures]
+erase_takes := KEY= OUT=$(OWN)/erasures ALSO ID_KEY_FILE DRY_RUN
 
-feast-env feast-ui score-batch score-stream why publish-log audit-skew drift labels live-quality compare-live:
+feast-env feast-ui score-batch score-stream why publish-log audit-skew drift labels live-quality compare-live erase:
 	@$(PY) -m jobs $@ $(own_options)
 
 ## Measure

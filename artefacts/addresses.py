@@ -157,6 +157,17 @@ def features_of(use_case: Path) -> Path:
     return owner
 
 
+def var_folders(use_case: Path, root: Path = PROJECT_ROOT) -> list[Path]:
+    """Folders below `root`/var of all use cases that use the same features as this one, itself included.
+
+    Raises:
+        ContractError: as `features_of`.
+    """
+    owner = features_of(use_case)
+    cases = [PROJECT_ROOT / DEFAULT_USE_CASE, *sorted(PROJECT_ROOT.glob("use_cases/*/")), use_case]
+    return list(dict.fromkeys(_own_var(root / "var", case) for case in cases if features_of(case) == owner))
+
+
 def _own_var(var: Path, use_case: Path) -> Path:
     return var if use_case == PROJECT_ROOT / DEFAULT_USE_CASE else var / "use_cases" / use_case.name
 

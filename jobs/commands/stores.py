@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from artefacts.addresses import DEFAULT_USE_CASE, PROJECT_ROOT, Artefacts
+from artefacts.addresses import DEFAULT_USE_CASE, PROJECT_ROOT, Artefacts, var_folders
 from artefacts.process.command_line import Commands, utc_time
 from artefacts.process.redaction import redacted
 from jobs.commands.options import ENGINES
@@ -119,3 +119,22 @@ def feast_ui(ui_port: int) -> None:
 
 def _feast_copy(artefacts: Artefacts) -> Path:
     return PROJECT_ROOT / "var" / "feast" / f"{artefacts.features_of.name}.yaml"
+
+
+@COMMANDS.command("erase")
+@click.option("--key", required=True, help="Of the entity; as name=value,name=value where there are several join keys.")
+@click.option("--out", type=Path, required=True, help="Folder of receipts.")
+@click.option("--also", help="Further files and folders that jobs have written to, separated by commas.")
+@click.option("--id-key-file", help="Keys of the log's pseudonyms, the present and former ones, separated by commas.")
+@click.option("--dry-run", is_flag=True, help="Only count what would be erased.")
+def erase_entity(key: str, out: Path, also: str | None, id_key_file: str | None, dry_run: bool) -> None:
+    """Erase one entity from the stores, the inference log and what was made of them; write a receipt."""
+    from jobs.erasure.erase import Erasure, erase
+    from jobs.features.source import EventSource
+
+    artefacts = Artefacts.of(os.environ)
+    of_orders = artefacts.features_of == PROJECT_ROOT / DEFAULT_USE_CASE
+    folders = (*var_folders(artefacts.use_case), *map(Path, (also or "").split(",") if also else ()))
+    id_keys = tuple(map(Path, id_key_file.split(","))) if id_key_file else ()
+    source = EventSource.of(os.environ) if of_orders else None
+    print(erase(artefacts, source, Erasure(key, out, folders, id_keys, dry_run), JobsSettings()))

@@ -30,6 +30,7 @@ from jobs.offline_store.owner import owner_of
 from jobs.settings import JobsSettings
 from jobs.times import unix_us
 from jobs.use_case import function_of, known_from_to
+from scoring.erased_keys import ErasedKeys
 
 _LOG = logging.getLogger(__name__)
 
@@ -74,7 +75,8 @@ def build_own(artefacts: Artefacts, feature_rows: Callable[..., Rows], settings:
             cutoffs.model_copy(update=chosen),
         )
         snapshots = [time for time in times if time > first]
-        views = feature_rows(os.environ, snapshots)
+        erased = ErasedKeys.of(artefacts.offline_store)
+        views = {view: erased.without(rows) for view, rows in feature_rows(os.environ, snapshots).items()}
         partitions: dict[str, dict[str, Partition]] = {}
         files: dict[str, dict[str, dict[str, Written]]] = {}
         for view, rows in views.items():

