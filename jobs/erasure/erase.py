@@ -25,9 +25,9 @@ from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
 from jobs.features.source import EventSource
 from jobs.materialization.locks import FAILURES, RunLock
-from jobs.materialization.online_entity import OnlineEntity
 from jobs.materialization.owners import claim
-from jobs.materialization.redis_client import client_beside
+from jobs.materialization.redis_store.online_entity import OnlineEntity
+from jobs.materialization.redis_store.redis_client import client_beside
 from jobs.offline_store.foreign_sources import described
 from jobs.offline_store.latest_rows import ViewSource
 from jobs.offline_store.owner import owner_of

@@ -7,9 +7,9 @@ import pyarrow as pa
 
 from contract import KeyValue, key_of
 from jobs.errors import JobError
-from jobs.materialization.key_columns import KeyColumns
 from jobs.materialization.locks import FAILURES, RunLock, online_writer
-from jobs.materialization.redis_writer import ANY_TIME, OnlineRows, stored_keys
+from jobs.materialization.redis_store.key_columns import KeyColumns
+from jobs.materialization.redis_store.redis_writer import ANY_TIME, OnlineRows, stored_keys
 from jobs.offline_store.latest_rows import ViewSource
 
 if TYPE_CHECKING:
