@@ -70,7 +70,7 @@ class ErasedKeys:
             if not secret.exists():
                 with replaced_file(secret, durable=True) as partial:
                     partial.touch(mode=0o600)
-                    partial.write_text(secrets.token_hex(32) + "\n")
+                    partial.write_text(secrets.token_hex(32) + "\n", encoding="ascii")
             digest = self._digest(names, _joined(key, names))
             noted = {"keys": names, "digest": digest, "since": datetime.now(UTC).isoformat(timespec="seconds")}
             lines = [*_lines(self._folder), json.dumps(noted)]
