@@ -20,6 +20,7 @@ LOOP_OF_THE_SECOND = (
     "tests/e2e/test_least_privilege.py",
     "tests/e2e/test_planes.py",
     "tests/e2e/test_stream.py",
+    "tests/e2e/test_two_use_cases.py",
     "tests/e2e/test_use_cases_on_households.py",
 )
 PROMOTION = "tests/integration/training/promotion"
