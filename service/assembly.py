@@ -188,6 +188,7 @@ def serving_of(predictor: Predictor, settings: ServiceSettings, metrics: Service
             keys_configured=keys.configured,
             endpoints=offered(settings),
             quotas=bool(settings.quotas),
+            path_prefix=settings.path_prefix,
         ),
         identity=model.identity,
         model_headers=model_headers(model.identity),

@@ -13,15 +13,16 @@ from bentoml.exceptions import NotFound
 from bentoml.models import BentoModel
 from pydantic import ValidationError
 
-from artefacts.addresses import DEFAULT_USE_CASE, Artefacts
+from artefacts.addresses import DEFAULT_USE_CASE, PROJECT_ROOT, Artefacts
 from artefacts.process.settings import unknown_variables
 from contract import ContractError, ModelContract
 from contract.validation import setting_problem
 from scoring.errors import ModelError
 from scoring.models.model_store import read_contract
+from service.api.before_bentoml import BeforeBentoML
 from service.api.connection_limits import bound_request_heads
 from service.api.endpoints import Endpoint
-from service.api.routing import BeforeBentoML, ServingSlot
+from service.api.routing import ServingSlot
 from service.assembly import open_parts, served_tag
 from service.bento_methods import with_bento_methods
 from service.errors import StartupError
@@ -62,12 +63,14 @@ def pinned_model(settings: ServiceSettings) -> tuple[BentoModel | None, ModelCon
 
 at_import = settings_at_import()
 pinned, contract = (None, None) if at_import is None else pinned_model(at_import)
+served = ServiceSettings.model_construct() if at_import is None else at_import
 
 
 @bentoml.service(
     name=PurePath(environment.get("USE_CASE") or DEFAULT_USE_CASE).name,
     # BentoML's own default is 0.0.0.0. `--host` or BENTOML_HOST opens it, and then API keys are asked for.
     http={"host": "127.0.0.1"},
+    path_prefix=served.path_prefix,
     # For BentoML's own paths only, see `BeforeBentoML`. Our calls have their own deadline.
     traffic={"timeout": 5},
     # One access-log line per request costs about 15 % of the throughput; the metrics tell the same.
@@ -78,7 +81,7 @@ pinned, contract = (None, None) if at_import is None else pinned_model(at_import
     # BentoML would make a span per request even where nobody collects them; ours are in service/telemetry/tracing.py.
     tracing={"excluded_urls": [".*"]},
 )
-@with_bento_methods(contract, 1000 if at_import is None else at_import.max_batch)
+@with_bento_methods(contract, served.max_batch)
 class ModelService:
     """Answers an entity key with the prediction of the use case's model."""
 
@@ -89,7 +92,7 @@ class ModelService:
     @staticmethod
     def refuse_to_start_on_mismatch() -> None:
         """End the process if it cannot serve. Runs once, before the workers: a failing worker is restarted for ever."""
-        from service.supervisor import close_to_everybody  # the workers need no ZeroMQ
+        from service.supervisor import close_to_everybody, reload_on_changes  # the workers need no ZeroMQ
 
         try:
             close_to_everybody()
@@ -99,6 +102,7 @@ class ModelService:
                 logger.warning("unknown SERVICE_ variables are ignored, see docs/settings.md: %s", ", ".join(unknown))
             refuse_another_use_case(os.environ, recorded_use_case)
             open_parts(settings, Artefacts.of(environment))
+            reload_on_changes(*(PROJECT_ROOT / room for room in ("artefacts", "contract", "scoring", "service")))
         except ValidationError as error:
             raise SystemExit(f"not starting: {setting_problem(error, 'SERVICE_')}") from None
         except (StartupError, ModelError, ContractError) as error:
@@ -138,7 +142,11 @@ class ModelService:
 
 
 ModelService.add_asgi_middleware(  # type: ignore[attr-defined]  # the decorator made it a Service
-    BeforeBentoML, slot=slot, has_dependents=lambda: bentoml.server_context.service_type == "service"
+    BeforeBentoML,
+    slot=slot,
+    path_prefix=served.path_prefix,
+    cors_origins=served.allowed_origins,
+    has_dependents=lambda: bentoml.server_context.service_type == "service",
 )
 bound_request_heads(None if at_import is None else at_import.keep_alive_seconds)
 # BentoML decides about usage statistics before it loads this module, and keeps the decision. Clear it, so that what

@@ -1,8 +1,9 @@
 """Settings of the service: environment variables with the prefix SERVICE_."""
 
+import re
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -65,6 +66,16 @@ class ServiceSettings(BaseSettings):
     """Requests and rows a minute that API keys may use, as `name=requests/rows` entries, separated by commas or white
     space; `-` is no limit, `*` every other key: `shop=600/60000 *=60/-`. They hold for all workers of a server together
     (docs/security.md#quotas).
+    """
+
+    cors_origins: str = ""
+    """Origins whose pages may call the service from a browser, as `https://shop.example.com`, between commas or white
+    space; `*` for any. Empty answers no preflight (docs/bentoml.md#calls-from-a-browser).
+    """
+
+    path_prefix: str = Field(default="", pattern=r"^((/[A-Za-z0-9._~-]+)+)?$")
+    """Path below which everything is answered, as `/churn`, where a gateway passes paths on as they came. `/livez`,
+    `/readyz` and `/metrics` are answered without it too.
     """
 
     allow_anonymous: bool = False
@@ -134,6 +145,19 @@ class ServiceSettings(BaseSettings):
 
     tracing: bool = False
     """OpenTelemetry spans, sent to where OpenTelemetry's own `OTEL_*` variables say (docs/logs_and_traces.md)."""
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """The origins of `cors_origins`."""
+        return tuple(re.findall(r"[^\s,]+", self.cors_origins))
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, origins: str) -> str:
+        for origin in re.findall(r"[^\s,]+", origins):
+            if origin != "*" and not re.fullmatch(r"https?://[^/?#@]+", origin):
+                raise ValueError("must be origins, as https://shop.example.com, with neither path nor slash at the end")
+        return origins
 
     @model_validator(mode="after")
     def _a_batch_fits(self) -> Self:

@@ -66,6 +66,7 @@ def openapi_document(
     keys_configured: bool,
     endpoints: Sequence[Endpoint] = EVERYWHERE_OFFERED,
     quotas: bool = False,
+    path_prefix: str = "",
 ) -> Json:
     """OpenAPI 3.1, as JSON values.
 
@@ -75,6 +76,7 @@ def openapi_document(
         keys_configured: every call asks for an API key.
         endpoints: the calls.
         quotas: API keys may have some.
+        path_prefix: of all paths; empty for none.
     """
     guarded: list[Json] = [{"api_key": []}] if keys_configured else []
     words = {"<entity>": contract.entity, "<score>": bodies.task.score}
@@ -95,6 +97,7 @@ def openapi_document(
             "BentoML's own `/healthz`, `/schema.json` and `/static_content/`. Every other path is 404 with the code "
             "`not_found`, in the form of `ErrorResponse`.",
         },
+        **({"servers": [{"url": path_prefix}]} if path_prefix else {}),
         "paths": paths,
         "components": {
             "schemas": _schemas(contract, bodies, max_batch, endpoints),

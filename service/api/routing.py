@@ -7,11 +7,10 @@ validation. Why: docs/adr/0007.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from service.api.answers_to_dependents import AnswersToDependents
 from service.api.authentication import UNAUTHENTICATED
 from service.api.endpoints import ENDPOINTS, Endpoint
 from service.api.exchange import (
@@ -86,39 +85,6 @@ class HttpApi:
             await self._app(scope, receive, send)
         else:
             await _answer(serving, _UNKNOWN, scope, receive, send)
-
-
-class BeforeBentoML:
-    """BentoML middleware that puts `HttpApi` before all of BentoML's own middleware when the server starts.
-
-    Middleware added to a service comes after BentoML's. Its `TimeoutMiddleware` cannot be left out and keeps every
-    finished request in memory until the timeout; its spans cost as much as a whole prediction.
-
-    Args:
-        has_dependents: True if another service runs this one beside it, as one that it depends on.
-    """
-
-    def __init__(self, app: App, slot: ServingSlot, has_dependents: Callable[[], bool] = lambda: False) -> None:
-        self._app = app
-        self._slot = slot
-        self._has_dependents = has_dependents
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See the ASGI specification; a server starts an application once, with the scope `lifespan`.
-
-        Raises:
-            RuntimeError: a request has come without such a start, to BentoML's routes, which ask for no API key.
-        """
-        if scope["type"] == "lifespan":
-            self._slot.bound = True
-            server = scope["app"]  # Starlette's application, which passes each request to its `middleware_stack`
-            front: App = HttpApi(server.middleware_stack, self._slot)
-            if self._has_dependents():
-                front = AnswersToDependents(front, ROUTES)
-            server.middleware_stack = front
-        elif not self._slot.bound:
-            raise RuntimeError("the application's lifespan has not begun; a test client begins it as context manager")
-        await self._app(scope, receive, send)
 
 
 async def _no_such_path(_serving: Serving, _body: None, _as_of_unix_us: int, _request_id: str) -> dict[str, Any]:
