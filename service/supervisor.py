@@ -6,8 +6,6 @@ they take the context's default socket options.
 """
 
 import logging
-import os
-import signal
 import threading
 from pathlib import Path
 
@@ -17,6 +15,9 @@ import zmq
 from service.errors import StartupError
 
 logger = logging.getLogger("service")
+
+_WORKER = "_bentoml_impl.worker.service"
+"""The module that BentoML runs as a worker."""
 
 
 def close_to_everybody() -> None:
@@ -42,7 +43,8 @@ def close_to_everybody() -> None:
 def reload_on_changes(*folders: Path) -> None:
     """Restart the workers whenever Python code changes, if `bentoml serve` was called with `--reload`.
 
-    Call it in the supervisor's main thread, before it starts the workers. Its signal for that is SIGHUP.
+    Call it in the supervisor's main thread. It ends the workers, and circus starts those that have ended again. Circus'
+    own signal for that, SIGHUP, would leave it deaf for half a minute, until BentoML's own watcher has been killed.
 
     Args:
         folders: of code.
@@ -53,8 +55,11 @@ def reload_on_changes(*folders: Path) -> None:
 
 
 def _watch(*folders: Path) -> None:
-    from watchfiles import PythonFilter, watch  # only a developer needs it
+    import psutil  # only a developer needs these
+    from watchfiles import PythonFilter, watch
 
     for changes in watch(*folders, watch_filter=PythonFilter()):
         logger.warning("reloading, changed: %s", ", ".join(sorted(path for _, path in changes)))
-        os.kill(os.getpid(), signal.SIGHUP)
+        for child in psutil.Process().children():
+            if _WORKER in child.cmdline():
+                child.terminate()
