@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from contract.tasks import TaskKind
 from scoring.models.imported_model import ImportedModel
 from service.api.connection_limits import BoundedHttpProtocol
 from service.api.routing import HttpApi, ServingSlot
+from service.asgi import Receive, Scope, Send
+from tests.fixtures.v1.record import contract as contract_of_version_1
 from tests.integration.service.api.test_tasks import household_contract
 from tests.models.fakes import DAY, NOW_US, FakeOnlineFeatures, store_model
 from tests.models.typed import KEY, purchase, typed_contract, typed_model, typed_store
@@ -21,6 +23,8 @@ from tests.unit.service.api.test_routing import live_customer
 from tests.unit.service.conftest import bentoml_app, opened_api
 
 START_SECONDS = 20.0
+PREFIX = "/models/churn"
+"""Below it the server answers as without, as behind a proxy that takes it away."""
 
 
 @contextmanager
@@ -43,11 +47,20 @@ def typed_server(folder: Path, contract: ModelContract | None = None, **settings
 
 
 @contextmanager
+def version_1_server(folder: Path) -> Iterator[str]:
+    """A churn model whose contract is the recorded one of version 1."""
+    contract = contract_of_version_1()
+    model = store_model(folder, contract).load()
+    with _server(FakeOnlineFeatures(contract, {"h1": live_customer()}), model, {}, time.time_ns) as url:
+        yield url
+
+
+@contextmanager
 def _server(
     store: FakeOnlineFeatures, model: ImportedModel, settings: Mapping[str, object], clock: Callable[[], int]
 ) -> Iterator[str]:
     made = opened_api(store, model, settings, clock)
-    app: Any = HttpApi(bentoml_app, ServingSlot(made.serving))
+    app: Any = _below_a_prefix(HttpApi(bentoml_app, ServingSlot(made.serving)))
     config = uvicorn.Config(app, port=0, http=BoundedHttpProtocol, lifespan="off", log_config=None)
     server = uvicorn.Server(config)
     running = threading.Thread(target=server.run)
@@ -61,3 +74,10 @@ def _server(
     finally:
         server.should_exit = True
         running.join()
+
+
+def _below_a_prefix(app: HttpApi) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "path": scope["path"].removeprefix(PREFIX)}, receive, send)
+
+    return answer

@@ -5,13 +5,15 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import urlsplit
 
 import pytest
+from playwright.sync_api import Browser, Route
 
 from contract.tasks import TaskKind
-from tests.e2e.console.browser import PHONE, needs_chromium
+from tests.e2e.console.browser import PHONE, Console, needs_chromium
 from tests.e2e.console.conftest import OpenConsole
-from tests.e2e.console.servers import task_server, typed_server
+from tests.e2e.console.servers import PREFIX, task_server, typed_server, version_1_server
 from tests.models.typed import BALANCE
 
 pytestmark = needs_chromium
@@ -295,3 +297,48 @@ def test_features_can_be_filtered(open_console: OpenConsole, urls: dict[str, str
 
     visible = console.page.locator("#features tbody tr").locator("visible=true")
     assert 1 == visible.count()
+
+
+def test_it_works_below_a_prefix(open_console: OpenConsole, urls: dict[str, str]) -> None:
+    console = open_console(urls["binary"], path=f"{PREFIX}/")
+    console.ask(H1)
+
+    assert console.score
+    paths = {urlsplit(url).path for url in console.requested if url.startswith("http")}
+    assert {PREFIX} == {path[: len(PREFIX)] for path in paths}
+    console.check()
+
+
+def test_a_model_with_a_contract_of_version_1_is_shown_too(open_console: OpenConsole, tmp_path: Path) -> None:
+    with version_1_server(tmp_path) as url:
+        console = open_console(url)
+        console.ask({"customer_id": "h1"})
+        console.page.locator("#features").wait_for()
+
+        assert re.fullmatch(r"(retained|churned) · \d+\.\d %", console.score)
+        assert console.text("#explanation p").startswith("In log-odds.")
+        console.what_if("spend", "profile", 0)
+        console.check()
+
+
+@pytest.mark.parametrize(
+    ("challenger", "said"),
+    [
+        ({"mode": "shadow", "share": None}, "small_churn:v8 (shadow)\nits answers\nin the inference log alone"),
+        ({"mode": "canary", "share": 0.1}, "small_churn:v8 (canary, 10.0 % of the keys)\nits answers\nto its share"),
+    ],
+)
+def test_a_challenger_is_shown_with_its_mode(
+    browser: Browser, urls: dict[str, str], challenger: dict[str, Any], said: str
+) -> None:
+    def with_challenger(route: Route) -> None:
+        body = route.fetch().json()
+        other = {"tag": "small_churn:v8", "version": "8", "contract_sha256": "0" * 64}
+        route.fulfill(json={**body, "challenger": {**other, **challenger}})
+
+    with Console.opened(browser, "about:blank", path="") as console:
+        console.page.route("**/model", with_challenger)
+        console.page.goto(urls["binary"])
+        console.page.locator("#rows fieldset").wait_for()
+
+        assert said in console.text("#about")
