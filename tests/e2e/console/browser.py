@@ -13,12 +13,13 @@ from urllib.parse import urlsplit
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, FloatRect, Locator, Page, sync_playwright
 
 PROGRAM = shutil.which("chromium")
 WIDE, PHONE = (1100, 900), (360, 740)
 ANSWER_SECONDS = 30
 """The first explanation loads scikit-learn."""
+FIGURE_HEIGHT = 1700
 FIGURES = "CONSOLE_FIGURES"
 """Variable with the folder in which tests leave pictures of the console."""
 
@@ -134,8 +135,11 @@ class Console:
         """Keep what is seen as a figure of the docs, if this run makes figures (docs/console.md)."""
         if not (folder := os.environ.get(FIGURES)):
             return
-        self.page.evaluate("window.scrollTo(0, 0)")
-        shot = self.page.screenshot()
+        tall = self.page.evaluate("document.documentElement.scrollHeight")
+        size = self.page.viewport_size
+        assert size is not None
+        shown = FloatRect(x=0, y=0, width=size["width"], height=min(tall, FIGURE_HEIGHT))
+        shot = self.page.screenshot(full_page=True, clip=shown)
         image = Image.open(BytesIO(shot)).convert("RGB").quantize(64)
         image.save(Path(folder) / f"console-{name}.png", optimize=True)
 

@@ -57,7 +57,6 @@ def test_a_changed_value_is_shown_as_a_figure(open_console: OpenConsole, service
 
     assert "9" == console.feature("order_count_90d")["value"].split("\n")[0]
     console.check()
-    console.page.locator("#explanation").scroll_into_view_if_needed()
     console.figure("churn-what-if")
 
 

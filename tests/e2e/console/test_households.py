@@ -27,7 +27,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     root = tmp_path_factory.mktemp("console")
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     with valkey(root / "redis") as redis:
-        made = household_place(root, households=150, end=today)
+        made = household_place(root, households=250, end=today)
         made = replace(made, environment={**made.environment, "REDIS_URL": redis.url})
         made.run("jobs", "materialize", case=CASES[0])
         yield made
