@@ -18,6 +18,7 @@ from training.data.dataset import TrainingData, built_from
 from training.fit import Split, check_labels
 from training.model_inputs import describe_inputs, resolve_inputs
 from training.row_splits.split_rows import REQUESTED_AT, SplitRows
+from training.row_splits.table_splits import LabelTable, labelled_sha256
 from training.settings import TrainingSettings
 from training.tracking.test_rows import LABEL
 from training.use_case import UseCase
@@ -35,7 +36,7 @@ class Splits:
 
     inputs: of the model, in its order.
     labelled: the rows before their features were looked up.
-    built: what the rows were made of, see `training.data.dataset.made_of`.
+    built: what the rows were made of: the labelled rows of a table, else see `training.data.dataset.made_of`.
     data: where the rows were read.
     """
 
@@ -90,7 +91,10 @@ def read_splits(artefacts: Artefacts, case: UseCase, settings: TrainingSettings,
     # Known before the rows are read, so that others that come meanwhile count as new data.
     built = built_from(artefacts) or data.filled
     check_before_reading(case, data.schema, settings, fits)
-    labelled = case.splits.read(case.labels(os.environ), settings, settings.seed)
+    labels = case.labels(os.environ)
+    if isinstance(labels, LabelTable):
+        built = labelled_sha256(labels, settings.label)
+    labelled = case.splits.read(labels, settings, settings.seed)
     read = {}
     for split, parts in labelled.by_name.items():
         _LOG.info(f"point-in-time join of the {split} rows")

@@ -16,6 +16,7 @@ from training.gate.rules import GATE, PASSED, gate_advice, recorded_verdict
 from training.promotion.judgement import AGAINST_CHAMPION, fitted_after, judge
 from training.promotion.ledger import Recorded
 from training.promotion.registry_moves import OpenedRegistry
+from training.row_splits.table_splits import LabelTable, labelled_sha256
 from training.settings import TrainingSettings
 from training.target import champion_contract, follow_contract, refuse_other_setting
 from training.tracking import registry
@@ -44,7 +45,11 @@ def retrain(opened: OpenedRegistry, force: bool = False) -> Recorded | None:
     with _one_at_a_time(opened.artefacts.model_tag.with_name("retrain.lock")):
         opened.settled()  # fails before the minutes of training, not after
         settings, champion = _target(opened)
-        built = made_of(opened.artefacts, settings.feature_service)
+        labels = current_use_case().labels(os.environ)
+        if isinstance(labels, LabelTable):
+            built = labelled_sha256(labels, settings.label)
+        else:
+            built = made_of(opened.artefacts, settings.feature_service)
         if not built:
             raise DatasetError(
                 f"{opened.artefacts.offline_store}: no features; run `make features` first, or fill the views' sources"

@@ -1,8 +1,10 @@
 """Splits of a table whose rows are labelled already: by time, or by entity where there is no time."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -13,6 +15,12 @@ from artefacts.cutoffs import CutoffSettings
 from contract.inputs import COUNTED_AT
 from training.errors import DatasetError, UseCaseError
 from training.row_splits.split_rows import HELD_OUT, REQUESTED_AT, Part, SplitRows
+
+_LOG = logging.getLogger(__name__)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 @runtime_checkable
@@ -47,13 +55,15 @@ class TableSplits:
     """The latest rows test, those before them validate, and the rest is fitted on.
 
     label_days: the target is known this many days after a row's time; 0: at that time. No such window reaches into a
-        later split: rows in between are left out. Rows so young that their target cannot be known yet may have none.
+        later split: rows in between are left out. So are rows so young that their target cannot be known yet.
     validation, test: their shares of the rows, about; rows of one time stay together.
+    now: the clock that says what is known.
     """
 
     label_days: int = 0
     validation: float = 0.15
     test: float = 0.15
+    now: Callable[[], datetime] = field(default=_utc_now, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_shares(self.validation, self.test)
@@ -66,13 +76,18 @@ class TableSplits:
     def read(self, labels: Any, settings: CutoffSettings, seed: int) -> SplitRows:
         """See `RowSplits`."""
         del seed  # nothing is drawn
-        rows = _known(labels, settings.label)
+        rows = known_rows(labels, settings.label, self.now())
         times = rows[REQUESTED_AT]
         validation_from, test_from = bounds(times, settings.label, self.validation, self.test)
         until = times + settings.label
         training = rows[(times < validation_from) & (until <= validation_from)]
         validation = rows[(times >= validation_from) & (times < test_from) & (until <= test_from)]
         test = rows[times >= test_from]
+        if between := len(rows) - len(training) - len(validation) - len(test):
+            _LOG.info(
+                f"rows: {between:,} of {len(rows):,} are in no split: what became of them was known only after the "
+                "next split began"
+            )
         fitted = validation[REQUESTED_AT].max()
         return SplitRows(
             training=[Part(training)],
@@ -89,7 +104,7 @@ class TableSplits:
 
     def test_from(self, labels: Any, settings: CutoffSettings) -> datetime | None:
         """See `RowSplits`."""
-        rows = _known(labels, settings.label)
+        rows = known_rows(labels, settings.label, self.now())
         at: datetime = bounds(rows[REQUESTED_AT], settings.label, self.validation, self.test)[1].to_pydatetime()
         return at
 
@@ -100,13 +115,14 @@ class RandomSplit:
 
     An entity is drawn by its keys and the seed alone, so it stays where it is when others come.
 
-    label_days: as of `TableSplits`.
+    label_days, now: as of `TableSplits`.
     validation, test: their shares of the entities.
     """
 
     label_days: int = 0
     validation: float = 0.15
     test: float = 0.15
+    now: Callable[[], datetime] = field(default=_utc_now, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_shares(self.validation, self.test)
@@ -118,7 +134,7 @@ class RandomSplit:
 
     def read(self, labels: Any, settings: CutoffSettings, seed: int) -> SplitRows:
         """See `RowSplits`."""
-        rows = _known(labels, settings.label)
+        rows = known_rows(labels, settings.label, self.now())
         drawn = _drawn(rows[list(labels.keys)], seed)
         fitted = drawn >= self.test
         validates = fitted & (drawn < self.test + self.validation)
@@ -171,15 +187,45 @@ def _check_shares(validation: float, test: float) -> None:
         )
 
 
-def _known(labels: Any, label: timedelta) -> pd.DataFrame:
-    """The labelled rows, without those whose target is null because it cannot be known yet."""
+def known_rows(labels: Any, label: timedelta, now: datetime) -> pd.DataFrame:
+    """The labelled rows, without those so young that their target cannot be known yet, whatever it says.
+
+    Rows of the table's last days may have no target: the table may be older than `now`.
+
+    Raises:
+        UseCaseError: the labels are no table of labelled rows.
+        DatasetError: no row is old enough.
+    """
     if not isinstance(labels, LabelTable):
         raise UseCaseError(
             f"labels: {type(labels).__name__} has no table of labelled rows; TimeSplits take rows at cut-offs"
         )
     rows = labels.labelled()
-    not_yet = rows[REQUESTED_AT] > rows[REQUESTED_AT].max() - label
-    return rows[~(not_yet & rows[labels.target].isna())] if label else rows
+    if not label:
+        return rows
+    times = rows[REQUESTED_AT]
+    young, given = times > pd.Timestamp(now) - label, rows[labels.target].notna()
+    if early := int((young & given).sum()):
+        _LOG.info(
+            f"rows: {early:,} of {len(rows):,} are not used: they are younger than {label.days} days, so what becomes "
+            "of them is not known yet"
+        )
+    known: pd.DataFrame = rows[~young & (given | (times <= times.max() - label))]
+    if known.empty:
+        raise DatasetError(f"labels: no row is {label.days} days old, so what became of them is not known yet")
+    return known
+
+
+def labelled_sha256(labels: LabelTable, label: timedelta, now: datetime | None = None) -> str:
+    """sha256 of keys, times and targets of the rows whose target is known; in any order of the rows.
+
+    Args:
+        now: the clock's time by default.
+    """
+    rows = known_rows(labels, label, now or _utc_now())
+    rows = rows[rows[labels.target].notna()]
+    hashed = pd.util.hash_pandas_object(rows[[*labels.keys, REQUESTED_AT, labels.target]].astype(str), index=False)
+    return hashlib.sha256(np.sort(hashed.to_numpy(np.uint64)).tobytes()).hexdigest()
 
 
 def _drawn(keys: pd.DataFrame, seed: int) -> NDArray[np.float64]:

@@ -77,6 +77,21 @@ def no_time_in(file: Path, column: str) -> str:
     return f"has {str(found[1])!r}, which is no ISO time, in row {found[0]:,}"
 
 
+def not_whole_in(file: Path, column: str) -> tuple[str, int] | None:
+    """The first text of a column of ids that is no whole number of 64 bits, and its row; None if most are texts."""
+    with _opened(file) as connection:
+        numbers, texts = connection.execute(
+            f"SELECT count(TRY_CAST({quoted(column)} AS BIGINT)), count({quoted(column)}) FROM texts"  # noqa: S608
+        ).fetchone() or (0, 0)
+        if 2 * numbers < texts:
+            return None
+        found = connection.execute(
+            f"SELECT value, row FROM (SELECT row_number() OVER () AS row, {quoted(column)} AS value FROM texts) "  # noqa: S608
+            "WHERE value IS NOT NULL AND TRY_CAST(value AS BIGINT) IS NULL ORDER BY row LIMIT 1"
+        ).fetchone()
+    return None if found is None else (str(found[0]), int(found[1]))
+
+
 def is_empty(file: Path) -> bool:
     """True without a row below the header."""
     if not file.stat().st_size:
@@ -166,6 +181,8 @@ def _type_of(connection: duckdb.DuckDBPyConnection, name: str) -> str:
 @contextmanager
 def _opened(file: Path, zone: str = "UTC") -> Iterator[duckdb.DuckDBPyConnection]:
     """DuckDB with all of the file as the view `texts`."""
+    if not file.exists():
+        raise DatasetError(f"{file}: does not exist; `make data TABLE=…` names another file")
     with duckdb.connect() as connection:
         try:
             connection.execute("SET TimeZone = ?", [zone])

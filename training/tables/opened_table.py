@@ -103,6 +103,9 @@ def _from_csv(
             )
         if zone is None and (naive := csv_file.zoneless(path, header)):
             notes.append(f"times as {naive!r} name no zone and are read as UTC; ZONE=Europe/Berlin reads them as local")
+    for header in (headers[key] for key in keys):
+        if types[header] == "VARCHAR" and (found := csv_file.not_whole_in(path, header)):
+            notes.append(f"key {header!r} is text, not a number, because of {found[0]!r} in row {found[1]:,}")
     changed = [f"{header!r} is {name!r}" for header, name in names.items() if header != name]
     if changed:
         notes.append("columns are renamed: " + ", ".join(changed))

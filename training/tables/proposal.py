@@ -21,6 +21,11 @@ class Location:
     is_folder: bool = False
 
     @property
+    def is_elsewhere(self) -> bool:
+        """True for files that are not below the project."""
+        return self.kind != "postgres" and self.address.startswith("/")
+
+    @property
     def is_pushed_to(self) -> bool:
         """True if Feast can add rows: to a single Parquet file, which no `make data` replaces."""
         return self.kind == "parquet" and not self.is_folder
@@ -55,6 +60,11 @@ class Proposal:
     by_time: bool
     label_days: int
     max_calibration_error: float
+
+    @property
+    def table_variable(self) -> str:
+        """Environment variable that says where a Parquet table is, if it is not below the project."""
+        return f"{self.name.upper()}_TABLE"
 
     @property
     def features(self) -> list[Feature]:

@@ -24,6 +24,10 @@ online_store:
   connection_string: localhost:6379,unix_socket_path=../../../var/redis/valkey.sock
 entity_key_serialization_version: 3
 """
+_AGES = (
+    "A time is an age: training sees how long before the row's own time it was, serving how long before the request. "
+    "Where rows are seldom renewed these differ: give the view a ttl, or train on rows of the age that requests find."
+)
 _OFFLINE = {
     "postgres": """\
 # PostgreSQL's own variables say where the rows are. For each join Feast makes a table, so the user must be allowed to.
@@ -82,8 +86,9 @@ def _csv_source(proposal: Proposal) -> str:
 
 def _parquet_source(proposal: Proposal) -> str:
     address = proposal.location.address + ("/**/*.parquet" if proposal.location.is_folder else "")
-    if address.startswith("/"):
-        imported, path = "", f'"{address}"'
+    if proposal.location.is_elsewhere:
+        imported = "import os\n\n"
+        path = f'os.environ.get("{proposal.table_variable}") or "{address}"'
     else:
         imported, path = "from pathlib import Path\n\n", f'str(Path(__file__).resolve().parents[3] / "{address}")'
     rows = f"{proposal.name}_rows"
@@ -145,6 +150,8 @@ def _views(proposal: Proposal) -> str:
         "    ttl=None,  # a row is valid until the next one; timedelta(days=2) refuses what is older",
         "    schema=[",
     ]
+    if any(each.kind == "age" for each in proposal.features):
+        lines += wrapped(_AGES, " " * 8)
     for each in proposal.columns:
         lines += _field(each) if isinstance(each, Feature) else wrapped(f"Left out: {each.name}: {each.why}.", " " * 8)
     lines += ["    ],", f"    source={source},", "    online=True,", ")"]

@@ -59,8 +59,8 @@ def _doc(proposal: Proposal) -> str:
 def _library_imports(proposal: Proposal) -> str:
     boosting, linear = _ESTIMATORS[proposal.outcome.kind]
     categories = _categories(proposal)
-    absolute = proposal.location.kind == "parquet" and not _below_project(proposal)
-    lines = ["from pathlib import Path", ""] if absolute else []
+    named = proposal.location.kind == "parquet" and proposal.location.is_elsewhere
+    lines = ["import os", "from pathlib import Path", ""] if named else []
     if categories:
         lines.append("from sklearn.compose import ColumnTransformer")
     lines.append(f"from sklearn.ensemble import {boosting}")
@@ -74,7 +74,7 @@ def _library_imports(proposal: Proposal) -> str:
 
 
 def _below_project(proposal: Proposal) -> bool:
-    return proposal.location.kind == "parquet" and not proposal.location.address.startswith("/")
+    return proposal.location.kind == "parquet" and not proposal.location.is_elsewhere
 
 
 def _categories(proposal: Proposal) -> list[str]:
@@ -87,10 +87,11 @@ def _numbers(proposal: Proposal) -> list[str]:
 
 def _constants(proposal: Proposal) -> list[str]:
     address = json.dumps(proposal.location.address)
+    elsewhere = f'Path(os.environ.get("{proposal.table_variable}") or {address})'
     made = {
         "csv": "ImportedTable()  # see data.py",
         "postgres": f"PostgresTable({address})",
-        "parquet": f"ParquetTable({f'PROJECT_ROOT / {address}' if _below_project(proposal) else f'Path({address})'})",
+        "parquet": f"ParquetTable({f'PROJECT_ROOT / {address}' if _below_project(proposal) else elsewhere})",
     }[proposal.location.kind]
     lines = [f"TABLE = {made}"]
     if categories := _categories(proposal):
@@ -197,19 +198,22 @@ def _data(proposal: Proposal) -> str:
     zone = [f'        zone="{proposal.zone}",'] if proposal.zone != "UTC" else []
     stamped = ["        stamped=True,"] if proposal.stamped else []
     address = proposal.location.address
-    file = f"Path({json.dumps(address)})" if address.startswith("/") else f"PROJECT_ROOT / {json.dumps(address)}"
-    root = "" if address.startswith("/") else "from artefacts.addresses import PROJECT_ROOT\n"
-    path = "from pathlib import Path\n" if address.startswith("/") else ""
+    elsewhere = proposal.location.is_elsewhere
+    file = f"Path({json.dumps(address)})" if elsewhere else f"PROJECT_ROOT / {json.dumps(address)}"
+    where = "  # elsewhere: make data TABLE=…" if elsewhere else ""
+    root = "" if elsewhere else "from artefacts.addresses import PROJECT_ROOT\n"
     return "\n".join(
         [
             '"""Brings the table here from its CSV file: typed, with times in UTC."""',
             "",
             "from collections.abc import Mapping",
-            f"from datetime import datetime\n{path}",
+            "from datetime import datetime",
+            "from pathlib import Path",
+            "",
             f"{root}from training.tables.csv_file import import_csv",
             "from training.tables.table import ImportedTable",
             "",
-            f"FILE = {file}",
+            f"FILE = {file}{where}",
             "COLUMNS = {",
             *columns,
             "}",
@@ -219,8 +223,9 @@ def _data(proposal: Proposal) -> str:
             '    """Read the CSV file again. Its rows keep their times, so none follow today."""',
             "    if follow_today:",
             "        return None",
+            '    file = Path(environ.get("TABLE") or FILE)',
             "    rows = import_csv(",
-            "        FILE,",
+            "        file,",
             "        ImportedTable().path(environ),",
             "        COLUMNS,",
             *zone,
@@ -229,7 +234,7 @@ def _data(proposal: Proposal) -> str:
             f"        time={json.dumps(proposal.time)},",
             "        now=now,",
             "    )",
-            '    return f"{rows:,} rows of {FILE}"',
+            '    return f"{rows:,} rows of {file}"',
             "",
         ]
     )

@@ -1,6 +1,6 @@
 """Which rows of a table are fitted on, chosen by and judged by."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -15,7 +15,7 @@ from contract.inputs import COUNTED_AT
 from training.errors import DatasetError, UseCaseError
 from training.promotion.judgement import fitted_after
 from training.row_splits.split_rows import HELD_OUT, Part
-from training.row_splits.table_splits import RandomSplit, TableSplits
+from training.row_splits.table_splits import RandomSplit, TableSplits, labelled_sha256
 from training.row_splits.time_splits import TimeSplits
 
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -40,6 +40,11 @@ def rows(days: Sequence[float], customers: Sequence[int] | None = None) -> Rows:
     return Rows(pd.DataFrame({"customer_id": ids, "event_timestamp": times, "left": False}))
 
 
+def years_later() -> datetime:
+    """A clock for which everything is known."""
+    return SINCE + timedelta(days=3650)
+
+
 def settings(label_days: int = 0) -> CutoffSettings:
     return CutoffSettings(label_days=label_days)
 
@@ -61,7 +66,7 @@ def test_the_latest_rows_test_and_those_before_them_validate() -> None:
 @given(days=st.lists(st.integers(0, 300), min_size=3, max_size=60), label_days=st.integers(0, 60))
 def test_no_label_reaches_into_a_later_split_and_no_row_is_in_two(days: list[int], label_days: int) -> None:
     try:
-        split = TableSplits().read(rows(days), settings(label_days), seed=1)
+        split = TableSplits(now=years_later).read(rows(days), settings(label_days), seed=1)
     except DatasetError:
         return  # they span too short a time
 
@@ -79,7 +84,7 @@ def test_no_label_reaches_into_a_later_split_and_no_row_is_in_two(days: list[int
 def test_rows_of_one_time_stay_together() -> None:
     monthly = [month * 30 for month in range(6) for _ in range(50)]
 
-    split = TableSplits(label_days=28).read(rows(monthly), settings(28), seed=1)
+    split = TableSplits(label_days=28, now=years_later).read(rows(monthly), settings(28), seed=1)
 
     times = [frame(parts)["event_timestamp"].nunique() for parts in split.by_name.values()]
     assert [4, 1, 1] == times
@@ -89,7 +94,7 @@ def test_a_target_that_cannot_be_known_yet_may_be_null_and_its_row_is_left_out()
     table = rows(range(100))
     table.frame["left"] = [False] * 80 + [None] * 20
 
-    split = TableSplits(label_days=20).read(table, settings(20), seed=1)
+    split = TableSplits(label_days=20, now=years_later).read(table, settings(20), seed=1)
 
     assert 79 == frame(split.test)["customer_id"].max()
 
@@ -98,7 +103,58 @@ def test_a_target_that_should_be_known_and_is_null_stays_for_the_task_to_refuse(
     table = rows(range(100))
     table.frame["left"] = [None] + [False] * 99
 
-    assert frame(TableSplits(label_days=20).read(table, settings(20), seed=1).training)["left"].isna().any()
+    assert (
+        frame(TableSplits(label_days=20, now=years_later).read(table, settings(20), seed=1).training)["left"]
+        .isna()
+        .any()
+    )
+
+
+@pytest.mark.parametrize("splits", [TableSplits, RandomSplit])
+def test_a_row_whose_outcome_cannot_be_known_yet_is_left_out_and_counted_aloud(
+    splits: Callable[..., TableSplits | RandomSplit], caplog: pytest.LogCaptureFixture
+) -> None:
+    table = rows(range(100))
+
+    def clock() -> datetime:
+        return SINCE + timedelta(days=99)
+
+    with caplog.at_level("INFO", logger="training"):
+        split = splits(label_days=20, now=clock).read(table, settings(20), seed=1)
+
+    assert 79 == max(frame(parts)["customer_id"].max() for parts in split.by_name.values())
+    assert "rows: 20 of 100 are not used: they are younger than 20 days" in caplog.text
+
+
+def test_rows_between_splits_are_counted_aloud(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="training"):
+        split = TableSplits(label_days=10, now=years_later).read(rows(range(100)), settings(10), seed=1)
+
+    left = 100 - sum(len(frame(parts)) for parts in split.by_name.values())
+    assert left > 0
+    assert f"rows: {left} of 100 are in no split" in caplog.text
+
+
+def test_a_table_of_which_nothing_is_known_yet_is_refused() -> None:
+    with pytest.raises(DatasetError, match="no row is 20 days old"):
+        TableSplits(label_days=20, now=lambda: SINCE).read(rows(range(10)), settings(20), seed=1)
+
+
+def test_labelled_rows_are_the_same_data_in_any_order_and_beside_rows_without_outcome() -> None:
+    table = rows(range(50))
+    table.frame["left"] = [False, True] * 25
+    shuffled = replace(table, frame=table.frame.sample(frac=1, random_state=1))
+    longer = rows(range(60))
+    longer.frame["left"] = [False, True] * 25 + [None] * 10
+    corrected = rows(range(50))
+    corrected.frame["left"] = [True, True] + [False, True] * 24
+
+    def data(labels: Rows) -> str:
+        return labelled_sha256(labels, timedelta(days=10), years_later())
+
+    assert labelled_sha256(table, timedelta(0), years_later()) == labelled_sha256(shuffled, timedelta(0), years_later())
+    assert labelled_sha256(table, timedelta(0), years_later()) == labelled_sha256(longer, timedelta(0), years_later())
+    assert data(table) != data(corrected)
 
 
 def test_entities_are_drawn_with_all_their_rows_and_stay_when_others_come() -> None:

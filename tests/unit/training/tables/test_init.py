@@ -17,7 +17,7 @@ from tests.unit.training.tables.shop import customers, written
 from training.errors import DatasetError, UseCaseError
 from training.tables.columns import Feature, LeftOut
 from training.tables.csv_file import import_csv
-from training.tables.init import Written
+from training.tables.init import Asked, Written, write_use_case
 
 
 def features(made: Written) -> dict[str, tuple[str, dict[str, str]]]:
@@ -217,6 +217,51 @@ def written_notes(root: Path) -> list[str]:
     frame = customers()
     frame["at"] = frame["at"].dt.strftime("%Y-%m-%d")
     return list(written(root, frame, name="other").notes)
+
+
+@pytest.mark.parametrize("odd", ["A-17", str(2**63)])
+def test_a_key_that_becomes_text_because_of_one_value_is_told(odd: str, tmp_path: Path) -> None:
+    frame = customers().astype({"customer_id": str})
+    frame.loc[4, "customer_id"] = odd
+
+    made = written(tmp_path, frame)
+
+    assert {"customer_id": "STRING"} == made.proposal.keys
+    assert f"key 'customer_id' is text, not a number, because of {odd!r} in row 5" in made.notes
+
+
+def test_a_key_of_texts_is_told_nothing(tmp_path: Path) -> None:
+    frame = customers()
+
+    made = written(tmp_path, frame.assign(customer_id="c" + frame["customer_id"].astype(str)))
+
+    assert not [note for note in made.notes if "is text" in note]
+
+
+def test_a_table_elsewhere_is_found_elsewhere_on_another_machine(tmp_path: Path) -> None:
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    project.mkdir()
+    elsewhere.mkdir()
+    customers().to_csv(elsewhere / "customers.csv", index=False)
+    customers().to_parquet(elsewhere / "customers.parquet", index=False, coerce_timestamps="us")
+    given: dict[str, Any] = {"keys": ("customer_id",), "time": "at", "target": "left"}
+
+    csv = write_use_case(Asked("of_csv", str(elsewhere / "customers.csv"), **given), {}, project)
+    parquet = write_use_case(Asked("of_parquet", str(elsewhere / "customers.parquet"), **given), {}, project)
+
+    assert 'file = Path(environ.get("TABLE") or FILE)' in (csv.folder / "data.py").read_text()
+    path = f'os.environ.get("OF_PARQUET_TABLE") or "{elsewhere}/customers.parquet"'
+    assert f"ParquetTable(Path({path}))" in (parquet.folder / "use_case.py").read_text()
+    assert f"path={path}," in (parquet.folder / "feature_repo" / "data_sources.py").read_text()
+
+
+def test_a_time_that_becomes_an_age_is_explained(tmp_path: Path) -> None:
+    frame = customers()
+    made = written(tmp_path, frame.assign(joined=frame["at"] - pd.Timedelta(days=30)), "parquet")
+
+    views = (made.folder / "feature_repo" / "feature_views.py").read_text()
+
+    assert "# A time is an age: training sees how long before the row's own time it was" in views
 
 
 def test_a_table_without_a_time_has_entities_drawn(tmp_path: Path) -> None:
