@@ -6,7 +6,9 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
@@ -151,6 +153,27 @@ def apply(loop: Loop, folder: Path, old: str, new: str) -> None:
         timeout=120,
         check=True,
     )
+
+
+def test_both_workers_take_from_one_quota(loop: Loop, tmp_path: Path) -> None:
+    started = time.monotonic()
+    with (
+        serving(loop, tmp_path, **TWO, SERVICE_QUOTAS="anonymous=3/-") as running,
+        ThreadPoolExecutor(8) as clients,
+    ):
+        wait_until(lambda: len(workers(running)) == 2)
+        wait_until(lambda: all(counted(tmp_path, pid) is not None for pid in workers(running)), 60)
+        statuses: list[int] = []
+        for _ in range(50):
+            statuses += clients.map(lambda _: running.call(*ASK).status, range(24))
+            if all(counted(tmp_path, worker) for worker in workers(running)):
+                break
+        both = [counted(tmp_path, worker) for worker in workers(running)]
+
+    assert 0 not in both, "one of the workers never answers"
+    assert {200, 429} == set(statuses)
+    came_back = (time.monotonic() - started) / 20  # one every twenty seconds
+    assert 3 <= statuses.count(200) <= 3 + came_back
 
 
 def test_a_killed_worker_is_replaced_its_counts_stay_and_its_open_breaker_goes(

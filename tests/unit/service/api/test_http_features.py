@@ -188,3 +188,13 @@ async def test_the_model_takes_what_is_said_to_be_used(open_api: OpenApi) -> Non
     found = await api.serving.predictor.look_up("a", api.store.as_of[0])
     used = [row["features"][name].get("used", row["features"][name]["value"]) for name in DEFAULTS]
     np.testing.assert_allclose(found.resolved.matrix[0], np.array(used, dtype=np.float32))
+
+
+async def test_a_large_batch_is_written_beside_other_requests_and_alike(open_api: OpenApi) -> None:
+    known = {f"{number:03}": live_customer(orders=number) for number in range(120)}
+    api = open_api(known)
+
+    rows = await features(api, *known)
+
+    assert list(known) == [row["customer_id"] for row in rows]
+    assert [*range(120)] == [row["features"][ORDERS]["value"] for row in rows]
