@@ -58,9 +58,7 @@ def test_a_household_is_asked_for_and_a_changed_value_moves_the_answer(
             console.figure(f"{name}-{look}")
 
         before = console.score
-        feature = console.page.locator("#features tbody tr").first
-        named = feature.get_by_role("textbox")
-        named.fill("0")
+        console.page.locator("#features tbody tr").first.locator(".what-if input").first.fill("0")
         console.page.locator("#moved").wait_for()
         console.check()
 
