@@ -67,7 +67,7 @@ class ErasedKeys:
         names = tuple(sorted(key))
         with locked(self._folder / ".lock"):
             secret = self._folder / "key"
-            if not secret.exists():
+            if not secret.exists() and not _lines(self._folder):  # another secret would forget every key
                 with replaced_file(secret, durable=True) as partial:
                     partial.touch(mode=0o600)
                     partial.write_text(secrets.token_hex(32) + "\n", encoding="ascii")

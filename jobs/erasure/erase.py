@@ -23,7 +23,7 @@ from jobs.erasure.places import Files, Place, has_pseudonyms, requests_of
 from jobs.erasure.rewriting import OpenLogError
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
-from jobs.features.source import EventSource
+from jobs.features.source import EventSource, event_paths
 from jobs.materialization.locks import FAILURES, RunLock
 from jobs.materialization.owners import claim
 from jobs.materialization.redis_store.online_entity import OnlineEntity
@@ -85,7 +85,7 @@ def erase(artefacts: Artefacts, source: EventSource | None, asked: Erasure, sett
     """Erase the entity and write the receipt.
 
     Args:
-        source: the orders, where the features are built of them; None for a use case with features of its own.
+        source: the events, where builds read them; None for a use case with features of its own.
 
     Returns:
         What was done, in one line without the key.
@@ -139,8 +139,8 @@ def _locks(
 ) -> Iterator[tuple[Any, RunLock] | None]:
     """Keep the stream and materializations away; yields Redis, or None for another online store."""
     with ExitStack() as held:
-        if source is not None and source.streamed_orders.is_dir():  # every stream locks it
-            held.enter_context(stream_lock(source.streamed_orders))
+        if source is not None and (streamed := event_paths(source)[1]).is_dir():  # every stream locks it
+            held.enter_context(stream_lock(streamed))
         if store.config.online_store.type != "redis":
             yield None
             return
@@ -168,14 +168,14 @@ def _places(
     redis: tuple[Any, RunLock] | None,
 ) -> list[Place]:
     """In the order in which they are erased: what others are made of first."""
-    streamed = artefacts.offline_store / "streamed" if source is None else source.streamed_orders
+    events = () if source is None else event_paths(source)
+    streamed = events[1] if events else artefacts.offline_store / "streamed"
     made: list[Place] = [Builds(entity, artefacts.offline_store, streamed)]
     if redis is not None:
         client, lock = redis
         online = OnlineEntity(client, store.project, views, entity.values, lock, settings.lock_seconds)
         made.append(_Online(online))
     logs = _logs(artefacts, asked)
-    events = [] if source is None else [source.orders, source.streamed_orders]
     folders = [*events, *asked.folders, artefacts.offline_store / "feature_log", *logs]
     there = [folder for folder in dict.fromkeys(folders) if folder.exists()]
     return [Files(entity, there, requests_of(logs, entity)), *made]

@@ -1,0 +1,1 @@
+"""Erasing one entity, without stores."""
