@@ -17,6 +17,9 @@ VALUE_SETS = {file.stem: file for file in sorted((PROJECT_ROOT / "deploy/helm/va
 KUBERNETES = "1.31"
 """The oldest that the chart is for, as Chart.yaml says."""
 
+OPERATORS_KINDS = {"ServiceMonitor", "PrometheusRule", "ScaledObject", "HTTPRoute"}
+"""Of definitions that a cluster gets from elsewhere."""
+
 needs_helm = pytest.mark.skipif(
     importlib.util.find_spec("helm_python") is None and os.environ.get("CI") != "true",
     reason="Helm as a library has no wheel for this machine",

@@ -15,6 +15,7 @@ from jobs.__main__ import main as jobs_main
 from tests.integration.deploy.chart import (
     CHART,
     KUBERNETES,
+    OPERATORS_KINDS,
     VALUE_SETS,
     Manifest,
     containers,
@@ -37,7 +38,6 @@ ANOTHER: Final = {
     "jobs": {"image": {"repository": "spend-jobs"}, "env": {"WAREHOUSE": "spend.example.org"}},
 }
 """Values of a use case that knows nothing of the shipped one."""
-OPERATORS_KINDS = {"ServiceMonitor", "PrometheusRule"}
 
 
 @pytest.mark.parametrize("name", [None, *VALUE_SETS])

@@ -17,6 +17,7 @@ from service.settings import ServiceSettings
 from tests.integration.deploy.chart import (
     CHART,
     KUBERNETES,
+    OPERATORS_KINDS,
     Refused,
     environment,
     files_of,
@@ -178,7 +179,7 @@ def test_a_default_can_be_taken_away_or_is_missed_by_name(key: str) -> None:
     assert not refused or key.split(".")[-1] in refused
     assert "nil" not in refused.split(), "a template stumbles instead of saying which value it needs"
     for manifest in rendered:
-        if manifest["apiVersion"] != "monitoring.coreos.com/v1":
+        if manifest["kind"] not in OPERATORS_KINDS:
             kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
 
 

@@ -2,10 +2,11 @@
 {{ .Values.nameOverride | default .Chart.Name }}
 {{- end }}
 
-{{/* <release>-model-service, or the release's name if it contains the chart's or ends in -service. */}}
+{{/* fullnameOverride, else <release>-model-service, or the release's name if it contains the chart's or ends in -service. */}}
 {{- define "model-service.name" -}}
 {{- $name := include "model-service.chartName" . }}
-{{- if or (contains $name .Release.Name) (hasSuffix "-service" .Release.Name) }}{{ .Release.Name | trunc 39 | trimSuffix "-" }}
+{{- if .Values.fullnameOverride }}{{ .Values.fullnameOverride }}
+{{- else if or (contains $name .Release.Name) (hasSuffix "-service" .Release.Name) }}{{ .Release.Name | trunc 39 | trimSuffix "-" }}
 {{- else }}{{ printf "%s-%s" .Release.Name $name | trunc 39 | trimSuffix "-" }}{{ end }}
 {{- end }}
 

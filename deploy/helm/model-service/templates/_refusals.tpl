@@ -46,6 +46,15 @@
 {{- if and $v.service.pseudonyms.existingSecret (not $log) }}
 {{- fail "service.pseudonyms.existingSecret is for the inference log: set service.settings.SERVICE_INFERENCE_LOG: true" }}
 {{- end }}
+{{- if and $v.autoscaling.enabled (eq $v.autoscaling.by "prometheus") (not $v.autoscaling.prometheus.serverAddress) }}
+{{- fail "autoscaling.prometheus.serverAddress: say where Prometheus answers, where autoscaling.by is prometheus" }}
+{{- end }}
+{{- if and $v.ingress.enabled (not $v.ingress.hosts) }}
+{{- fail "ingress.hosts names the hosts of the Ingress, where ingress.enabled is true" }}
+{{- end }}
+{{- if and $v.httpRoute.enabled (not $v.httpRoute.parentRefs) }}
+{{- fail "httpRoute.parentRefs names the gateways of the HTTPRoute, where httpRoute.enabled is true" }}
+{{- end }}
 {{- $images := dict "image" $v.image }}
 {{- if $v.jobs.enabled }}{{ $images = set $images "jobs.image" $v.jobs.image }}{{ end }}
 {{- range $key, $image := $images }}
