@@ -74,7 +74,7 @@ class ServiceSettings(BaseSettings):
     """
 
     path_prefix: str = Field(default="", pattern=r"^((/[A-Za-z0-9._~-]+)+)?$")
-    """Path below which everything is answered, as `/churn`, where a gateway passes paths on as they came. `/livez`,
+    """Path below which everything is answered, as `/scores`, where a gateway passes paths on as they came. `/livez`,
     `/readyz` and `/metrics` are answered without it too.
     """
 
