@@ -263,13 +263,15 @@ sbom: installed ## the image's software bill of materials, CycloneDX → var/sbo
 	@$(PY) -m deploy.image.sbom $(call options,BENTO BUILDER OUT=$(OWN)/sbom.json)
 
 ## Ship
-.PHONY: release scan push deploy chart
+.PHONY: release scan push publish deploy chart
 release: installed ## the registry's champion in an image, with its bill of materials
 	@$(MAKE) --no-print-directory import-model && $(MAKE) --no-print-directory --old-file=imported build containerize sbom
 scan: installed ## known vulnerabilities of the packages in the image; asks the package index
 	@$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement requirements/service.txt
 push: installed ## both images to their registry, as REGISTRY_USER with REGISTRY_PASSWORD if set: IMAGE=registry/<use case>-service:v1.0.0 JOBS_IMAGE=…
 	@$(PY) -m deploy.image.push $(call options,IMAGE= JOBS_IMAGE= BENTO BUILDER)
+publish: installed ## of a release pushed as <name>-amd64 and <name>-arm64: one name, the chart, cosign's signatures: IMAGE=… JOBS_IMAGE=…
+	@$(PY) -m deploy.image.publish $(call options,IMAGE= JOBS_IMAGE=)
 deploy: ## both on a cluster, with helm: IMAGE=… JOBS_IMAGE=… VALUES=values.yaml [RELEASE=<use case>-service] [NAMESPACE=<use case>]
 	@for given in "IMAGE=$$IMAGE" "JOBS_IMAGE=$$JOBS_IMAGE"; do case "$$given" in *@*) printf 'error: %s: a tag, not a digest\n' "$$given" >&2; exit 1;; \
 		*[!A-Za-z0-9=._/:-]*) echo "error: $${given%%=*} holds more than letters, digits and . _ / : -" >&2; exit 1;; \
@@ -340,7 +342,7 @@ ci: ## the same on a bare machine, as root: Debian's packages first
 	@.ci/run
 lint: installed ## style, types, import rules, workflows
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
-	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yaml && $(BIN)/zizmor --quiet --offline --pedantic .github
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yaml && $(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml && $(BIN)/zizmor --quiet --offline --pedantic .github
 format: installed ## rewrite to style
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 generated: installed ## files made from code: docs/settings.md and the chart's values.schema.json of the settings, Grafana's dashboard of its panels

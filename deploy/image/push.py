@@ -24,12 +24,8 @@ def check_name(variable: str, name: str) -> None:
         raise ImageError(f"{variable}={name} is not registry/repository:tag, and never latest")
 
 
-def push(builder: Builder, image: str, name: str, environ: Mapping[str, str]) -> None:
-    """Log in if `REGISTRY_PASSWORD` is set, as `REGISTRY_USER`, and push.
-
-    Args:
-        image: its local name.
-        name: its name in the registry, checked by `check_name`.
+def log_in(builder: Builder, name: str, environ: Mapping[str, str]) -> None:
+    """Log in to an image's registry, as `REGISTRY_USER`, if `REGISTRY_PASSWORD` is set.
 
     Raises:
         ImageError: the builder failed; its output says why.
@@ -39,6 +35,19 @@ def push(builder: Builder, image: str, name: str, environ: Mapping[str, str]) ->
     if password:
         user = environ.get("REGISTRY_USER", "")
         _run(builder, "login", "--username", user, "--password-stdin", registry, input_text=password)
+
+
+def push(builder: Builder, image: str, name: str, environ: Mapping[str, str]) -> None:
+    """Log in, and push.
+
+    Args:
+        image: its local name.
+        name: its name in the registry, checked by `check_name`.
+
+    Raises:
+        ImageError: the builder failed; its output says why.
+    """
+    log_in(builder, name, environ)
     _run(builder, "tag", image, name)
     _run(builder, "push", name)
 

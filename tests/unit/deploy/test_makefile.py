@@ -107,7 +107,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     for room in ("jobs", "training", "service", "benchmarks", "deploy/image"):
         (root / room).mkdir(parents=True)
         (root / room / "__main__.py").write_text(TELL)
-    for module in ("containerize", "jobs_image", "push", "sbom"):
+    for module in ("containerize", "jobs_image", "publish", "push", "sbom"):
         (root / "deploy" / "image" / f"{module}.py").write_text(TELL)
     for file in ("requirements/dev.txt", "venv/.installed", "var/data/orders.parquet", "var/stamps/applied"):
         (root / file).parent.mkdir(parents=True, exist_ok=True)
