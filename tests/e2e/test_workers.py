@@ -156,14 +156,13 @@ def apply(loop: Loop, folder: Path, old: str, new: str) -> None:
 
 
 def test_both_workers_take_from_one_quota(loop: Loop, tmp_path: Path) -> None:
-    started = time.monotonic()
     with (
         serving(loop, tmp_path, **TWO, SERVICE_QUOTAS="anonymous=3/-") as running,
         ThreadPoolExecutor(8) as clients,
     ):
         wait_until(lambda: len(workers(running)) == 2)
         wait_until(lambda: all(counted(tmp_path, pid) is not None for pid in workers(running)), 60)
-        statuses: list[int] = []
+        statuses, started = list[int](), time.monotonic()
         for _ in range(50):
             statuses += clients.map(lambda _: running.call(*ASK).status, range(24))
             if all(counted(tmp_path, worker) for worker in workers(running)):
