@@ -51,7 +51,7 @@ def push_chart(package: Path, folder: str) -> str:
     Raises:
         ImageError: helm failed or named no digest.
     """
-    said = _run("helm", "push", str(package), f"oci://{folder}")
+    said = _run("helm", "push", str(package), f"oci://{folder}", errors_too=True)  # helm 3 names it on stderr
     digest = re.search(r"^Digest: (sha256:[0-9a-f]{64})$", said, re.MULTILINE)
     if not digest:
         raise ImageError("helm push named no digest")
@@ -112,11 +112,17 @@ def publish(
     return outputs
 
 
-def _run(*command: str) -> str:
+def _run(*command: str, errors_too: bool = False) -> str:
+    """What it prints; with `errors_too`, also what it says on stderr, which is then shown when it ends."""
+    stderr = subprocess.STDOUT if errors_too else None
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", errors="replace", check=False)
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=stderr, encoding="utf-8", errors="replace", check=False
+        )
     except FileNotFoundError:
         raise ImageError(f"there is no {command[0]} here") from None
+    if errors_too:
+        sys.stderr.write(done.stdout)
     if done.returncode:
         raise ImageError(f"{' '.join(command[:2])} failed; see its output above")
     return done.stdout

@@ -18,7 +18,8 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     programs.mkdir()
     for name, answer in {"docker": f'{{"digest":"{INDEX}"}}', "helm": f"Digest: {CHART}", "cosign": ""}.items():
         program = programs / name
-        program.write_text(f"#!/bin/sh\necho {name} \"$@\" >> '{told}'\necho '{answer}'\n")
+        stream = 2 if name == "helm" else 1  # as helm 3 does
+        program.write_text(f"#!/bin/sh\necho {name} \"$@\" >> '{told}'\necho '{answer}' >&{stream}\n")
         program.chmod(0o755)
     (tmp_path / "chart").mkdir()
     (tmp_path / "chart/model-service-0.1.0.tgz").touch()
@@ -82,3 +83,13 @@ def test_nothing_is_published_by_half(told: Path, tmp_path: Path, capsys: pytest
 
     assert not told.exists()
     assert f"error: no {tmp_path}/release-arm64/sbom.json" == capsys.readouterr().err.splitlines()[-1]
+
+
+def test_what_a_program_says_when_it_fails_is_shown(
+    told: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bin/helm").write_text("#!/bin/sh\necho 'Error: denied' >&2\nexit 1\n")
+
+    assert 1 == _publish(tmp_path)
+    assert "Error: denied\nerror: helm push failed; see its output above\n" == capsys.readouterr().err
+    assert "cosign" not in (told.read_text() if told.exists() else "")
