@@ -2,16 +2,17 @@
 
 The YAML holds literal defaults, so that Feast's own commands work in its folder: a registry at a relative path, and
 the embedded Redis at its socket. Every plane takes `FEAST_REGISTRY` and `REDIS_URL` instead of them. An address that is
-no such default stays: an absolute path, a database, a host, a variable.
+no such default stays: an absolute path or socket, a database, a host, a variable.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from pathlib import PurePath
 from typing import Any
 
 import yaml
 
-_SOCKET = "unix_socket_path="
+_SOCKET = re.compile(r"unix_socket_path=([^,]*)")
 _VARIABLES = {
     name: "${" + name + "}"
     for name in ("FEAST_REGISTRY", "REDIS_TYPE", "REDIS_SENTINEL_MASTER", "REDIS_CONNECTION_STRING")
@@ -33,7 +34,7 @@ def at_addresses(said: Mapping[str, Any], addresses: Mapping[str, str]) -> dict[
             case {"path": str(path), **others} if _is_local(path) and others.get("registry_type", "file") == "file":
                 found["registry"] = {**others, "path": addresses["FEAST_REGISTRY"]}
     match found.get("online_store"):
-        case {"type": "redis", "connection_string": str(connection), **others} if _SOCKET in connection:
+        case {"type": "redis", "connection_string": str(connection), **others} if _is_local_socket(connection):
             if "REDIS_CONNECTION_STRING" in addresses:
                 found["online_store"] = {
                     **others,
@@ -82,3 +83,8 @@ _Blocks.add_representer(str, _Blocks.represent_str)
 
 def _is_local(path: str) -> bool:
     return "://" not in path and "$" not in path and not PurePath(path).is_absolute()
+
+
+def _is_local_socket(connection: str) -> bool:
+    found = _SOCKET.search(connection)
+    return found is not None and _is_local(found[1])

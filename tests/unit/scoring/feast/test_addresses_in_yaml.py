@@ -52,6 +52,12 @@ def test_local_defaults_give_way_and_their_neighbours_stay() -> None:
         {"registry": {"path": "${FEAST_REGISTRY}"}},
         {"registry": "gs://bucket/registry.db"},
         {"online_store": {"type": "redis", "connection_string": "redis.shop:6379"}},
+        {
+            "online_store": {
+                "type": "redis",
+                "connection_string": "localhost:6379,unix_socket_path=/run/redis.sock,db=3",
+            }
+        },
         {"online_store": {"type": "redis", "connection_string": "${REDIS_CONNECTION_STRING}"}},
         {"online_store": {"type": "sqlite", "path": "data/online_store.db"}},
         {"online_store": "unix_socket_path=x"},
