@@ -8,7 +8,7 @@ import fcntl
 import io
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,9 @@ from jobs.errors import JobError
 
 Rows = Callable[[pa.Table], "pa.Array | None"]
 """Rows of a table that go, boolean (n,); None if the table can have none."""
+
+_AS_THEY_ARE = "surrogateescape"
+"""How bytes that are no UTF-8 are read and written: a file of another encoding keeps them."""
 
 
 class OpenLogError(JobError):
@@ -127,13 +130,10 @@ def erased_text(file: Path, entity: Entity, gone: Rows) -> tuple[int, str]:
     Returns:
         The number of objects or rows, and the new text.
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        return 0, ""
+    text = file.read_text(encoding="utf-8-sig", errors=_AS_THEY_ARE)
     if file.suffix == ".csv":
         return _without_csv(text, gone)
-    lines = text.splitlines(keepends=True)
+    lines = io.StringIO(text).readlines()  # str.splitlines ends lines inside JSON's texts, too
     kept = [line for line in lines if not entity.is_line(line)]
     if len(kept) < len(lines):
         return len(lines) - len(kept), "".join(kept)
@@ -148,17 +148,18 @@ def erased_text(file: Path, entity: Entity, gone: Rows) -> tuple[int, str]:
 def erase_text(file: Path, text: str) -> None:
     """Replace the file."""
     with _replaced(file) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors=_AS_THEY_ARE)
 
 
 def _without_csv(text: str, gone: Rows) -> tuple[int, str]:
     rows = list(csv.reader(io.StringIO(text)))
     if not rows:
         return 0, text
-    names, body = rows[0], [row for row in rows[1:] if len(row) == len(rows[0])]
+    names, body = rows[0], rows[1:]
     if not body or len(set(names)) < len(names):
         return 0, text
-    table = pa.table({name: pa.array([row[at] for row in body], pa.string()) for at, name in enumerate(names)})
+    # Rows that are too short or too long are judged by the cells that they have.
+    table = pa.table({name: [_known(row, at) for row in body] for at, name in enumerate(names)})
     mask = gone(table)
     if not (count := _count(mask)):
         return 0, text
@@ -167,6 +168,10 @@ def _without_csv(text: str, gone: Rows) -> tuple[int, str]:
         [names, *(row for row, goes in zip(body, (mask or pa.array([])).to_pylist(), strict=True) if not goes)]
     )
     return count, written.getvalue()
+
+
+def _known(row: Sequence[str], at: int) -> str:
+    return row[at].encode(errors="replace").decode() if at < len(row) else ""
 
 
 def _pruned(value: Any, entity: Entity) -> tuple[int, Any]:
