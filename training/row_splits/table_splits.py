@@ -224,6 +224,8 @@ def labelled_sha256(labels: LabelTable, label: timedelta, now: datetime | None =
     """
     rows = known_rows(labels, label, now or _utc_now())
     rows = rows[rows[labels.target].notna()]
+    # Whole numbers are read as fractions beside a row without target.
+    rows = rows.assign(**{labels.target: rows[labels.target].convert_dtypes()})
     hashed = pd.util.hash_pandas_object(rows[[*labels.keys, REQUESTED_AT, labels.target]].astype(str), index=False)
     return hashlib.sha256(np.sort(hashed.to_numpy(np.uint64)).tobytes()).hexdigest()
 

@@ -157,6 +157,14 @@ def test_labelled_rows_are_the_same_data_in_any_order_and_beside_rows_without_ou
     assert data(table) != data(corrected)
 
 
+def test_whole_numbers_are_the_same_data_beside_rows_without_outcome() -> None:
+    table, longer = rows(range(50)), rows(range(60))
+    table.frame["left"] = [3, 4] * 25
+    longer.frame["left"] = [3, 4] * 25 + [None] * 10
+
+    assert labelled_sha256(table, timedelta(0), years_later()) == labelled_sha256(longer, timedelta(0), years_later())
+
+
 def test_entities_are_drawn_with_all_their_rows_and_stay_when_others_come() -> None:
     few = rows(range(300), [n // 3 for n in range(300)])
     more = rows(range(600), [n // 3 for n in range(600)])
