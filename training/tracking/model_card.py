@@ -60,7 +60,12 @@ class Card:
         yield f"- Rows: {', '.join(f'{count:,} {split}' for split, count in self.rows.items())}."
         yield from (f"- {name}: {value}" for name, value in contract.training_window.items())
         yield f"- Fitted on rows with the digest `{contract.data_fingerprint}`."
-        yield f"- Features were made of `{version.tags.get('features_sha256') or 'a source that others fill'}`."
+        told = version.tags.get("features_sha256")
+        yield (
+            f"- `make retrain` tells new data by the digest `{told}`."
+            if told
+            else "- Others fill the features' sources."
+        )
 
     def _intro(self, contract: ModelContract) -> str:
         population, metric = contract.headline.population, contract.headline.metric
