@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from artefacts.errors import SourceError
 from artefacts.process.atomic_files import replaced_file
+from scoring.erased_keys import ErasedKeys
 from training.errors import DatasetError
 from training.tables.labels import check_rows
 from training.tables.table import quoted
@@ -117,6 +119,7 @@ def import_csv(
         columns: header → type, as `types_of` gives them.
         zone: of times that name none.
         stamped: the file has no time: every row gets that of the file, as `event_timestamp`.
+        out: in the folder of the offline store; rows of keys that were erased there are left out.
         keys, time, now: check that every row has its key and its time, once, and none is later than `now`.
 
     Returns:
@@ -142,6 +145,10 @@ def import_csv(
                 f"{file}: time {time!r} goes until {latest.isoformat()}, after now; "
                 "a row says what was known at its time"
             )
+    try:
+        rows = ErasedKeys.of(out.parent).without(rows)
+    except SourceError as error:
+        raise DatasetError(str(error)) from None
     out.parent.mkdir(parents=True, exist_ok=True)
     with replaced_file(out) as made:
         pq.write_table(rows.cast(_in_utc(rows.schema)), made)

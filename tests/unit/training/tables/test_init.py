@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from artefacts.addresses import PROJECT_ROOT
+from scoring.erased_keys import ErasedKeys
 from tests.unit.training.tables.shop import customers, written
 from training.errors import DatasetError, UseCaseError
 from training.tables.columns import Feature, LeftOut
-from training.tables.csv_file import import_csv
+from training.tables.csv_file import import_csv, types_of
 from training.tables.init import Asked, Written, write_use_case
 
 
@@ -462,3 +463,17 @@ def test_a_variable_that_is_not_given_is_named(tmp_path: Path, variable: str, as
         written(tmp_path, customers(100), **asked)
 
     assert f"{variable}=: needed by make init" == str(refused.value)
+
+
+def test_rows_of_an_erased_key_are_not_brought_back_by_the_next_import(tmp_path: Path) -> None:
+    frame = customers()
+    frame.to_csv(tmp_path / "customers.csv", index=False)
+    out = tmp_path / "offline_store" / "table.parquet"
+    columns = types_of(tmp_path / "customers.csv")
+    erased = int(frame["customer_id"].iloc[3])
+    ErasedKeys.of(out.parent).add({"customer_id": erased})
+
+    rows = import_csv(tmp_path / "customers.csv", out, columns, keys=["customer_id"], time="at", now=NOW)
+
+    assert len(frame) - 1 == rows
+    assert erased not in pq.read_table(out)["customer_id"].to_pylist()
