@@ -93,7 +93,7 @@ def read_splits(artefacts: Artefacts, case: UseCase, settings: TrainingSettings,
     check_before_reading(case, data.schema, settings, fits)
     labels = case.labels(os.environ)
     if isinstance(labels, LabelTable):
-        built = labelled_sha256(labels, settings.label)
+        built = labelled_sha256(labels, settings.label, built_from(artefacts))
     labelled = case.splits.read(labels, settings, settings.seed)
     read = {}
     for split, parts in labelled.by_name.items():

@@ -10,7 +10,7 @@ from mlflow.entities.model_registry import ModelVersion
 from artefacts.process.file_locks import locked
 from contract import ModelContract
 from training.bento_import import prepare
-from training.data.dataset import made_of
+from training.data.dataset import built_from, made_of
 from training.errors import DatasetError, GateError, LockedError, ModelImportError
 from training.gate.rules import GATE, PASSED, gate_advice, recorded_verdict
 from training.promotion.judgement import AGAINST_CHAMPION, fitted_after, judge
@@ -47,7 +47,7 @@ def retrain(opened: OpenedRegistry, force: bool = False) -> Recorded | None:
         settings, champion = _target(opened)
         labels = current_use_case().labels(os.environ)
         if isinstance(labels, LabelTable):
-            built = labelled_sha256(labels, settings.label)
+            built = labelled_sha256(labels, settings.label, built_from(opened.artefacts))
         else:
             built = made_of(opened.artefacts, settings.feature_service)
         if not built:

@@ -49,6 +49,10 @@ class LabelTable(Protocol):
         """
         ...
 
+    def whole(self) -> pd.DataFrame:
+        """The same rows with all columns that the table has."""
+        ...
+
 
 @dataclass(frozen=True)
 class TableSplits:
@@ -187,10 +191,13 @@ def _check_shares(validation: float, test: float) -> None:
         )
 
 
-def known_rows(labels: Any, label: timedelta, now: datetime) -> pd.DataFrame:
+def known_rows(labels: Any, label: timedelta, now: datetime, whole: bool = False) -> pd.DataFrame:
     """The labelled rows, without those so young that their target cannot be known yet, whatever it says.
 
     Rows of the table's last days may have no target: the table may be older than `now`.
+
+    Args:
+        whole: with all columns.
 
     Raises:
         UseCaseError: the labels are no table of labelled rows.
@@ -200,7 +207,7 @@ def known_rows(labels: Any, label: timedelta, now: datetime) -> pd.DataFrame:
         raise UseCaseError(
             f"labels: {type(labels).__name__} has no table of labelled rows; TimeSplits take rows at cut-offs"
         )
-    rows = labels.labelled()
+    rows = labels.whole() if whole else labels.labelled()
     if not label:
         return rows
     times = rows[REQUESTED_AT]
@@ -216,18 +223,19 @@ def known_rows(labels: Any, label: timedelta, now: datetime) -> pd.DataFrame:
     return known
 
 
-def labelled_sha256(labels: LabelTable, label: timedelta, now: datetime | None = None) -> str:
-    """sha256 of keys, times and targets of the rows whose target is known; in any order of the rows.
+def labelled_sha256(labels: LabelTable, label: timedelta, built: str = "", now: datetime | None = None) -> str:
+    """sha256 of the rows whose target is known, with all their columns and in any order: what a model learns from.
 
     Args:
+        built: digest of features that are built elsewhere.
         now: the clock's time by default.
     """
-    rows = known_rows(labels, label, now or _utc_now())
+    rows = known_rows(labels, label, now or _utc_now(), whole=True)
     rows = rows[rows[labels.target].notna()]
-    # Whole numbers are read as fractions beside a row without target.
-    rows = rows.assign(**{labels.target: rows[labels.target].convert_dtypes()})
-    hashed = pd.util.hash_pandas_object(rows[[*labels.keys, REQUESTED_AT, labels.target]].astype(str), index=False)
-    return hashlib.sha256(np.sort(hashed.to_numpy(np.uint64)).tobytes()).hexdigest()
+    # As text of the narrowest types: rows that are not labelled may have nulls, beside which whole numbers are fractions.
+    texts = rows.convert_dtypes().astype(str)
+    hashed = np.sort(pd.util.hash_pandas_object(texts, index=False).to_numpy(np.uint64))
+    return hashlib.sha256(built.encode() + hashed.tobytes()).hexdigest()
 
 
 def _drawn(keys: pd.DataFrame, seed: int) -> NDArray[np.float64]:

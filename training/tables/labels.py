@@ -50,7 +50,14 @@ class TableLabels:
 
     def labelled(self) -> pd.DataFrame:
         """See `LabelTable`."""
-        columns = list(dict.fromkeys([*self.keys, self.time, self.target, *self.request]))
+        return self._rows(list(dict.fromkeys([*self.keys, self.time, self.target, *self.request])))
+
+    def whole(self) -> pd.DataFrame:
+        """See `LabelTable`."""
+        return self._rows([])
+
+    def _rows(self, columns: Sequence[str]) -> pd.DataFrame:
+        """The columns of all rows; all columns if none is named."""
         found = self.table.read(columns, self.environ)
         check_rows(str(self.table), found, self.keys, self.time)
         rows = found.to_pandas(integer_object_nulls=True)

@@ -17,7 +17,7 @@ class Table(Protocol):
     """A table somewhere."""
 
     def read(self, columns: Sequence[str], environ: Mapping[str, str]) -> pa.Table:
-        """The columns of all rows.
+        """The columns of all rows; all columns if none is named.
 
         Args:
             environ: environment variables; they may hold the address.

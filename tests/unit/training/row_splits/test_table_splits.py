@@ -29,9 +29,13 @@ class Rows:
     frame: pd.DataFrame
     keys: Sequence[str] = ("customer_id",)
     target: str = "left"
+    tenure: int = 7
 
     def labelled(self) -> pd.DataFrame:
         return self.frame
+
+    def whole(self) -> pd.DataFrame:
+        return self.frame.assign(tenure=self.tenure)
 
 
 def rows(days: Sequence[float], customers: Sequence[int] | None = None) -> Rows:
@@ -149,12 +153,12 @@ def test_labelled_rows_are_the_same_data_in_any_order_and_beside_rows_without_ou
     corrected = rows(range(50))
     corrected.frame["left"] = [True, True] + [False, True] * 24
 
-    def data(labels: Rows) -> str:
-        return labelled_sha256(labels, timedelta(days=10), years_later())
+    def data(labels: Rows, built: str = "") -> str:
+        return labelled_sha256(labels, timedelta(0), built, years_later())
 
-    assert labelled_sha256(table, timedelta(0), years_later()) == labelled_sha256(shuffled, timedelta(0), years_later())
-    assert labelled_sha256(table, timedelta(0), years_later()) == labelled_sha256(longer, timedelta(0), years_later())
-    assert data(table) != data(corrected)
+    assert data(table) == data(shuffled) == data(longer)
+    others = [data(corrected), data(replace(table, tenure=8)), data(table, built="of another build")]
+    assert 4 == len({data(table), *others})
 
 
 def test_whole_numbers_are_the_same_data_beside_rows_without_outcome() -> None:
