@@ -25,7 +25,7 @@ from service.inference_log.writer import InferenceLog, pseudonyms_of
 from service.own_threads import in_own_thread
 from service.release import Release
 from service.settings import ServiceSettings
-from service.telemetry.metrics import LiveRuntime, ServiceMetrics
+from service.telemetry.metrics import LiveRuntime, metrics_of_process
 
 logger = logging.getLogger("service")
 
@@ -47,7 +47,7 @@ class Worker:
         self._first = desired_models_at_start(served_tag(settings, artefacts), artefacts.challenger)
         self._parts = open_parts(settings, artefacts, self._first, bound=slot.bound)
         # Last, so that only a worker that can serve has metrics.
-        self._metrics = metrics = ServiceMetrics(self._parts.model.identity["name"])
+        self._metrics = metrics = metrics_of_process(self._parts.model.identity["name"])
         self._log = InferenceLog(artefacts.inference_log, settings, metrics) if settings.inference_log else None
         self._history = None
         if settings.history:

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import pyarrow as pa
@@ -91,6 +92,10 @@ def parsed(text: str, join_keys: Mapping[str, str]) -> dict[str, KeyValue]:
     parts = re.split(rf"(?:^|,)({name})=", text)
     if len(parts) > 1 and not parts[0]:
         named = dict(zip(parts[1::2], parts[2::2], strict=True))
+    elif len(join_keys) == 1 and get_close_matches(text.partition("=")[0], join_keys, cutoff=0.7) and "=" in text:
+        (own,) = join_keys
+        named_so = text.partition("=")[0]
+        raise ArgumentError(f"KEY={text!r}: {named_so!r} is no join key; {own}=… names it, also before such a value")
     elif len(join_keys) == 1:
         named = dict.fromkeys(join_keys, text)
     else:

@@ -114,7 +114,7 @@ def erase(artefacts: Artefacts, source: EventSource | None, asked: Erasure, sett
             raise JobError("nothing was found under this key; nothing was changed")
         if not erased.has(entity.values):
             erased.add(entity.values)
-        left = _erased(places, found) + _not_ours(store, views, entity)
+        left = _erased(places, found) + _not_ours(artefacts, store, views, entity)
         return _receipt(asked.out, found, left)
 
 
@@ -176,7 +176,8 @@ def _places(
         online = OnlineEntity(client, store.project, views, entity.values, lock, settings.lock_seconds)
         made.append(_Online(online))
     logs = _logs(artefacts, asked)
-    folders = [*events, *asked.folders, artefacts.offline_store / "feature_log", *logs]
+    imported = sorted(artefacts.offline_store.glob("*.parquet"))  # a CSV file's table, see training/tables
+    folders = [*events, *asked.folders, *imported, artefacts.offline_store / "feature_log", *logs]
     there = [folder for folder in dict.fromkeys(folders) if folder.exists()]
     return [Files(entity, there, requests_of(logs, entity)), *made]
 
@@ -186,7 +187,7 @@ def _logs(artefacts: Artefacts, asked: Erasure) -> list[Path]:
 
 
 def _erased(places: Sequence[Place], found: dict[str, dict[str, int]]) -> list[str]:
-    """Erase every place and read it again.
+    """Erase every place and read it again; `found` keeps what is gone.
 
     Returns:
         What is left, a sentence each.
@@ -201,14 +202,24 @@ def _erased(places: Sequence[Place], found: dict[str, dict[str, int]]) -> list[s
             left.append(f"{error}; run this again then")
     for place in places:
         known = " ".join(left)
-        left += [f"{where}: {count:,} are left" for where, count in place.count().items() if where not in known]
+        counted = place.count()
+        left += [f"{where}: {count:,} are left" for where, count in counted.items() if where not in known]
+        gone = {where: count - counted.get(where, 0) for where, count in found[place.name].items()}
+        found[place.name] = {where: count for where, count in gone.items() if count > 0}
     return left
 
 
-def _not_ours(store: "FeatureStore", views: "Sequence[FeatureView]", entity: Entity) -> list[str]:
+def _not_ours(artefacts: Artefacts, store: "FeatureStore", views: "Sequence[FeatureView]", entity: Entity) -> list[str]:
     """Rows that somebody else keeps, or that Feast offers no way to remove."""
     left = []
-    foreign = [view for view in views if not is_built(view) and entity.is_in(ViewSource.of(view).join_keys)]
+    own = f"{artefacts.offline_store}/"  # what `make data` imports there is a file of ours
+    foreign = [
+        view
+        for view in views
+        if not is_built(view)
+        and not str(getattr(view.batch_source, "path", "")).startswith(own)
+        and entity.is_in(ViewSource.of(view).join_keys)
+    ]
     if foreign:
         left.append(
             f"{described(foreign)}: somebody else's rows, left as they are; delete the key there, or the next "

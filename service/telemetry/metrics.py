@@ -5,6 +5,7 @@ import fcntl
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, NamedTuple
 
@@ -36,6 +37,12 @@ class LiveRuntime(NamedTuple):
     identity: dict[str, str]
     runtime: str
     reason: str
+
+
+@cache
+def metrics_of_process(model: str) -> "ServiceMetrics":
+    """The metrics of this process: a second service object in it counts in the same ones."""
+    return ServiceMetrics(model)
 
 
 class ServiceMetrics:

@@ -24,7 +24,7 @@ def use_own_folder() -> None:
     Call it in the worker before the first metric is made. Where nothing can be written, BentoML's folder is kept.
     """
     given = os.environ.get(VARIABLE)
-    if given is None:
+    if given is None or Path(given).parent.name == _FOLDER:  # none, or taken by an earlier service object
         return
     servers = Path(given).parent / _FOLDER
     own = servers / _named(psutil.Process(os.getppid()))

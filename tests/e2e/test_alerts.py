@@ -34,7 +34,7 @@ pytestmark = needs_prometheus
 CUSTOMERS = [f"{number:05d}" for number in range(42, 23_500, 469)]
 OF_THE_SERVICE = ("ModelServiceBreakerOpen", "ModelServiceAvailabilityBurnsFast")
 OF_THE_JOB = ("ModelJobsMaterializeFailing", "ModelJobsMaterializeLate")
-NOT_HERE = {"Alerts", "Challenger", "Reports", "Skew", "Drift", "Live quality"} | {
+NOT_HERE = {"Alerts", "Quotas used", "Refused by quotas", "Challenger", "Reports", "Skew", "Drift", "Live quality"} | {
     f"Stream: {what}" for what in ("events", "lag", "entities by status")
 }
 """Panels of what does not run in these tests, or is over."""

@@ -139,9 +139,10 @@ def champion_of(uri: str) -> Champion:
 
 
 def points(champion: Champion) -> dict[str, float]:
-    """The metrics themselves; intervals and corrections depend on the number of resamples, which is kept small here."""
+    """The model's metrics themselves; intervals and corrections depend on the number of resamples, kept small here."""
     resampled = ("_low", "_high", "_corrected")
-    return {name: value for name, value in champion.metrics.items() if not name.endswith(resampled)}
+    own = {name: value for name, value in champion.metrics.items() if not name.startswith("system/")}
+    return {name: value for name, value in own.items() if not name.endswith(resampled)}
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +165,8 @@ def test_the_registered_version_carries_signature_contract_digests_and_plots(cha
     assert {
         *("contract_sha256", "model_sha256", "data_fingerprint", "feature_service_sha256", "git_commit")
     } <= champion.version.tags.keys()
-    assert {f"{p}_{kind}.png" for p in ("all", "active") for kind in ("calibration", "roc", "lift")} == champion.plots
+    kinds = ("calibration", "roc", "precision_recall", "lift", "confusion")
+    assert {"shap.png", *(f"{p}_{kind}.png" for p in ("all", "active") for kind in kinds)} == champion.plots
 
 
 def test_training_again_on_the_same_data_gives_the_same_metrics(loop: Loop, champion: Champion, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_the_document_is_valid_openapi(loop: Loop) -> None:
 def test_no_answer_contradicts_the_document(run: Run) -> None:
     assert ([], []) == (run.report["failures"], run.report["errors"]), run.output
     assert run.report["complete"]
-    assert run.report["operations"]["selected"] == run.report["operations"]["tested"] == 8
+    assert run.report["operations"]["selected"] == run.report["operations"]["tested"] == 9
 
 
 def test_at_least_five_thousand_requests_were_sent(run: Run) -> None:

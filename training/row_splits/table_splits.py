@@ -232,7 +232,7 @@ def labelled_sha256(labels: LabelTable, label: timedelta, built: str = "", now: 
     """
     rows = known_rows(labels, label, now or _utc_now(), whole=True)
     rows = rows[rows[labels.target].notna()]
-    # As text of the narrowest types: rows that are not labelled may have nulls, beside which whole numbers are fractions.
+    # As text of the narrowest types: rows without a label may have nulls, beside which whole numbers are fractions.
     texts = rows.convert_dtypes().astype(str)
     hashed = np.sort(pd.util.hash_pandas_object(texts, index=False).to_numpy(np.uint64))
     return hashlib.sha256(built.encode() + hashed.tobytes()).hexdigest()

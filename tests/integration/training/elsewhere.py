@@ -46,7 +46,7 @@ def use_case(kind: TaskKind) -> UseCase:
         name=NAME,
         feature_service=SETTINGS.feature_service,
         task=TASKS[kind],
-        labels=lambda _: mock.Mock(),
+        labels=lambda _: mock.Mock(spec=[]),
         candidates={},
         baseline=ByFeature(RECENCY),
         populations={"active": Population(feature=RECENCY, at_most=1e6)},

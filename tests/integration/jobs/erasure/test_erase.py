@@ -111,6 +111,9 @@ def test_the_file_that_a_service_writes_is_left_and_said(shop: ErasedShop) -> No
         shop.erase()
     (left,) = shop.places()
     assert left.endswith(".arrows")
+    told = json.loads(max(shop.receipts()).read_text())
+    assert left in str(told["left"])
+    assert not [where for where in told["erased"]["files"] if where.endswith(left)]
 
     files.close()
     shop.erase()

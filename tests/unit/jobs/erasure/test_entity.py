@@ -32,6 +32,7 @@ def test_a_key_is_read_by_the_join_keys(text: str, keys: dict[str, str], values:
         ("7", TWO, "name the join keys, as department=…,household_id=…"),
         ("household_id=x", TWO, "household_id is int64; expected a whole number, found 'x'"),
         ("", ONE, "customer_id has no value"),
+        ("customerid=00042", ONE, "'customerid' is no join key; customer_id=… names it"),
     ],
 )
 def test_a_key_that_does_not_fit_is_refused(text: str, keys: dict[str, str], said: str) -> None:

@@ -1,8 +1,10 @@
 """What is counted of each answer."""
 
+import prometheus_client
+import pytest
 from prometheus_client import CollectorRegistry
 
-from service.telemetry.metrics import LiveRuntime, ServiceMetrics
+from service.telemetry.metrics import LiveRuntime, ServiceMetrics, metrics_of_process
 from tests.models.fakes import DAY, ORDERS_30D, SPEND
 from tests.unit.service.api.test_routing import live_customer
 from tests.unit.service.conftest import Api, OpenApi
@@ -110,3 +112,12 @@ def test_what_a_live_model_runs_on_is_there_until_it_is_replaced() -> None:
         named + ',reason="its trees split categories",role="champion",runtime="scikit-learn",version="1"} 0.0',
         named + ',reason="none",role="champion",runtime="onnx",version="2"} 1.0',
     } == {line for line in metrics.exposition().decode().splitlines() if line.startswith(named)}
+
+
+def test_a_second_service_object_in_a_process_counts_in_the_same_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prometheus_client, "REGISTRY", CollectorRegistry())
+    metrics_of_process.cache_clear()
+    try:
+        assert metrics_of_process("churn") is metrics_of_process("churn")
+    finally:
+        metrics_of_process.cache_clear()

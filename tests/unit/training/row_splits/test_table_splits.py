@@ -166,7 +166,9 @@ def test_whole_numbers_are_the_same_data_beside_rows_without_outcome() -> None:
     table.frame["left"] = [3, 4] * 25
     longer.frame["left"] = [3, 4] * 25 + [None] * 10
 
-    assert labelled_sha256(table, timedelta(0), years_later()) == labelled_sha256(longer, timedelta(0), years_later())
+    assert labelled_sha256(table, timedelta(0), now=years_later()) == labelled_sha256(
+        longer, timedelta(0), now=years_later()
+    )
 
 
 def test_entities_are_drawn_with_all_their_rows_and_stay_when_others_come() -> None:
