@@ -28,7 +28,7 @@ VALUES_OF := ALSO AS_OF BASELINE BENTO BUILDER COMPLETE CONTRACTS DAYS DRY_RUN E
 SETTINGS := BENTOML_% FEAST_% INFERENCE_% JOBS_% KAFKA_% MLFLOW_% MODEL_% OTEL_% PROMOTION_% REDIS_% REGISTRY_% SERVICE_% TRAINING_%
 UNKNOWN := $(strip $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(filter-out $(VALUES_OF) $(SETTINGS),$(name)))))
 $(if $(filter CUSTOMERS,$(UNKNOWN)),$(error CUSTOMERS is called ENTITIES now))
-$(if $(and $(UNKNOWN),$(filter erase,$(GOALS))),$(error no target takes $(UNKNOWN), see make help; nothing was erased))
+$(if $(and $(UNKNOWN),$(filter erase,$(MAKECMDGOALS))),$(error no target takes $(UNKNOWN), see make help; nothing was erased))
 $(if $(UNKNOWN),$(warning no target takes $(UNKNOWN), see make help))
 # make runs a $(shell …) in a value of its command line when it exports that value. This makes every value plain text before.
 as_text = $(eval override $(1) := $$(value $(1)))$(eval export $(1))

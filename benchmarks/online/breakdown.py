@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 STAGES = (
     Stage("read the body", ("service.api.routing:read_body",), awaits=True),
     Stage("authenticate", ("service.api.authentication:ApiKeys.authenticate",)),
-    Stage("parse and validate", ("service.api.routing:parse",)),
+    Stage("parse and validate", ("service.api.endpoints:parse",)),
     Stage("coalesce: one turn of the event loop", ("service.prediction.predictor:Predictor.predict_one",), awaits=True),
     Stage("features: deadline, circuit breaker", ("service.features.guard:GuardedFeatures.read",), awaits=True),
     Stage("features: pack commands", ("service.features.compiled.reader:RedisFeatures.read",), awaits=True),
