@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import confusion_matrix, roc_curve
+from sklearn.metrics import confusion_matrix, precision_recall_curve, roc_curve
 
 from contract.tasks import TaskKind
 from scoring.evaluation import Bools, Floats, lift_at
@@ -20,7 +20,9 @@ TARGET: Floats = RANDOM.gamma(2.0, 10.0, 300)
 PREDICTION: Floats = TARGET + RANDOM.normal(0, 5, 300)
 
 DRAWN: dict[TaskKind, ScoredPopulation] = {
-    "binary": ScoredPopulation("all", POSITIVE, SCORES, ("stayed", "left"), baseline=("one feature", BASELINE)),
+    "binary": ScoredPopulation(
+        "all", POSITIVE, SCORES, ("stayed", "left"), threshold=0.5, baseline=("one feature", BASELINE)
+    ),
     "multiclass": ScoredPopulation("all", CODES, PROBABILITIES, ("none", "one", "more")),
     "regression": ScoredPopulation("all", TARGET, PREDICTION, target="spend in dollars"),
 }
@@ -30,16 +32,19 @@ def lines(figure: Figure) -> dict[str, np.ndarray]:
     return {str(line.get_label()): np.asarray(line.get_xydata()) for line in figure.axes[0].lines}
 
 
-def test_a_binary_model_and_its_baseline_are_drawn_as_calibration_roc_and_lift() -> None:
+def test_a_binary_model_and_its_baseline_are_drawn_as_calibration_roc_precision_lift_and_confusion() -> None:
     found = figures("binary", DRAWN["binary"])
 
-    assert ["plots/all_calibration.png", "plots/all_roc.png", "plots/all_lift.png"] == list(found)
-    calibration, roc, lift = map(lines, found.values())
+    kinds = ("calibration", "roc", "precision_recall", "lift", "confusion")
+    assert [f"plots/all_{kind}.png" for kind in kinds] == list(found)
+    calibration, roc, precision_recall, lift = map(lines, list(found.values())[:4])
     observed, predicted = calibration_curve(POSITIVE, SCORES, n_bins=10, strategy="quantile")
     assert np.array_equal(np.column_stack([predicted, observed]), calibration["model"])
     shares = np.linspace(0.02, 1.0, 50)
     for name, score in (("model", SCORES), ("one feature", BASELINE)):
         assert np.array_equal(np.column_stack(roc_curve(POSITIVE, score)[:2]), roc[name])
+        precision, recall, _ = precision_recall_curve(POSITIVE, score)
+        assert np.array_equal(np.column_stack([recall, precision]), precision_recall[name])
         assert np.array_equal(
             np.column_stack([shares, [lift_at(POSITIVE, score, share) for share in shares]]), lift[name]
         )
