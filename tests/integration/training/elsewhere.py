@@ -27,6 +27,7 @@ from training.data.dataset import LabelledRows
 from training.promotion import judgement
 from training.row_splits import time_splits
 from training.row_splits.split_rows import Part
+from training.row_splits.time_splits import LabelSource
 from training.tasks import Task
 from training.use_case import Binary, ByFeature, Multiclass, Population, Regression, UseCase
 
@@ -46,7 +47,7 @@ def use_case(kind: TaskKind) -> UseCase:
         name=NAME,
         feature_service=SETTINGS.feature_service,
         task=TASKS[kind],
-        labels=lambda _: mock.Mock(spec=[]),
+        labels=lambda _: mock.Mock(spec=LabelSource),
         candidates={},
         baseline=ByFeature(RECENCY),
         populations={"active": Population(feature=RECENCY, at_most=1e6)},
