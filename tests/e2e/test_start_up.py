@@ -119,6 +119,8 @@ def test_a_built_bento_holds_the_rooms_it_needs_and_serves_by_itself(loop: Loop)
     packed = {str(p.relative_to(bento / "src")) for p in (bento / "src").rglob("*") if p.is_file()}
     rooms = ("service", "artefacts", "contract", "scoring")
     code = {str(p.relative_to(loop.root)) for room in rooms for p in (loop.root / room).rglob("*.py")}
+    console = (loop.root / "service" / "console").glob("*.*[sl]")  # .js, .css, .html
+    code |= {str(p.relative_to(loop.root)) for p in console}
     beside = {"feature_repo/feature_store.yaml", "requirements/service.txt", "var/model_tag", "bentofile.yaml"}
     assert code | beside == packed
     lock = bento / "src" / "requirements" / "service.txt"

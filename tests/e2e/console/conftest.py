@@ -1,4 +1,4 @@
-"""One browser for all tests of the console."""
+"""One browser for the tests of each module of the console."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,7 +12,8 @@ from tests.e2e.console.browser import Console, chromium
 OpenConsole = Callable[..., Console]
 
 
-@pytest.fixture(scope="session")
+# As long as Playwright is open, its event loop runs in this thread, and no other test could run one of its own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with chromium() as opened:
         yield opened
