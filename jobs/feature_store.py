@@ -30,6 +30,8 @@ _FEAST_FILE = "feature_store.yaml"
 _FEAST_FILE_VARIABLE = "FEAST_FS_YAML_FILE_PATH"
 BASELINES = ("data_quality_monitoring",)
 """Feast computes baselines after `feast apply`, and writes them into the repository: for a person, not for jobs."""
+FEAST = (sys.executable, "-c", "from feast.cli.cli import cli; cli()")
+"""Feast's command. Not its script, whose first line names a Python that may have been moved or copied since."""
 REDIS_OPTIONS = {"socket_connect_timeout": "2", "socket_timeout": "20"}
 
 
@@ -123,8 +125,7 @@ def _apply_to_a_copy(artefacts: Artefacts, registry: Path) -> None:
 def _apply(artefacts: Artefacts) -> None:
     with tempfile.TemporaryDirectory(prefix="feast-") as folder:
         done = subprocess.run(
-            # Not the `feast` script: its first line names a Python that may have been moved or copied since.
-            [sys.executable, "-c", "from feast.cli.cli import cli; cli()", "apply"],
+            [*FEAST, "apply"],
             cwd=artefacts.feature_repo,
             env={**os.environ, **feast_variables(artefacts, Path(folder, _FEAST_FILE), without=BASELINES)},
             capture_output=True,

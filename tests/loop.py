@@ -99,6 +99,29 @@ def bare_environment(home: Path) -> dict[str, str]:
     return {**kept, "BENTOML_HOME": str(home / "bentoml"), "VENV": sys.prefix, "BENTOML_DO_NOT_TRACK": "True"}
 
 
+def place_environment(root: Path, **addresses: Path) -> dict[str, str]:
+    """A bare environment whose offline store, registry, runs and models lie below a folder; trainings are short.
+
+    Args:
+        addresses: variables with further paths.
+    """
+    (root / "home").mkdir()
+    own = {
+        "OFFLINE_STORE_DIR": root / "offline_store",
+        "MATERIALIZE_RUNS_PATH": root / "materialize.jsonl",
+        "FEAST_REGISTRY": root / "registry.db",
+        "BENTOML_HOME": root / "bentoml",
+        **addresses,
+    }
+    return {
+        **bare_environment(root / "home"),
+        **{name: str(path) for name, path in own.items()},
+        "MLFLOW_TRACKING_URI": f"sqlite:///{root}/mlflow.db",
+        "TRAINING_BOOTSTRAP_RESAMPLES": "20",
+        "TRAINING_TRAINING_CUTOFFS": "1",
+    }
+
+
 def make(
     root: Path, environment: dict[str, str], *arguments: str, timeout: float = 300
 ) -> subprocess.CompletedProcess[str]:

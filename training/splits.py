@@ -36,7 +36,7 @@ class Splits:
 
     inputs: of the model, in its order.
     labelled: the rows before their features were looked up.
-    built: what the rows were made of: the labelled rows of a table, else see `training.data.dataset.made_of`.
+    built: what the rows were made of: `rows_sha256`, else see `training.data.dataset.made_of`.
     data: where the rows were read.
     """
 
@@ -89,11 +89,10 @@ def read_splits(artefacts: Artefacts, case: UseCase, settings: TrainingSettings,
     _LOG.info("opening the feature store")
     data = TrainingData(artefacts, settings.feature_service)
     # Known before the rows are read, so that others that come meanwhile count as new data.
-    built = built_from(artefacts) or data.filled
+    filled = built_from(artefacts) or data.filled
     check_before_reading(case, data.schema, settings, fits)
     labels = case.labels(os.environ)
-    if isinstance(labels, LabelTable):
-        built = labelled_sha256(labels, settings.label, built_from(artefacts))
+    built = rows_sha256(artefacts, labels, settings) or filled
     labelled = case.splits.read(labels, settings, settings.seed)
     read = {}
     for split, parts in labelled.by_name.items():
@@ -109,6 +108,19 @@ def read_splits(artefacts: Artefacts, case: UseCase, settings: TrainingSettings,
         )
         check_labels(split, splits[split], case.task)
     return Splits(data=data, inputs=inputs, labelled=labelled, built=built, **splits)
+
+
+def rows_sha256(artefacts: Artefacts, labels: Any, settings: TrainingSettings) -> str:
+    """sha256 of what is learned from: a table's labelled rows, and the build of features.
+
+    Args:
+        labels: of the use case.
+
+    Returns:
+        Empty if there is neither: then the features are those that others fill in.
+    """
+    built = built_from(artefacts)
+    return labelled_sha256(labels, settings.label, built) if isinstance(labels, LabelTable) else built
 
 
 def _spanned(times: "pd.Series[Any]") -> str:

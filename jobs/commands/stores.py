@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -107,14 +106,13 @@ def feast_env() -> None:
 @click.option("--ui-port", type=int, default=8888, show_default=True, help="On 127.0.0.1.")
 def feast_ui(ui_port: int) -> None:
     """Show the feature registry in a browser with Feast's own page, until Ctrl-C."""
-    from jobs.feature_store import feast_variables
+    from jobs.feature_store import FEAST, feast_variables
 
     artefacts = Artefacts.of(os.environ)
     variables = {**os.environ, **feast_variables(artefacts, _feast_copy(artefacts))}
     os.chdir(artefacts.feature_repo)
-    command = "from feast.cli.cli import cli; cli()"
     at = ("ui", "--host", "127.0.0.1", "--port", str(ui_port))
-    os.execve(sys.executable, [sys.executable, "-c", command, *at], variables)  # noqa: S606  # no shell is wanted
+    os.execve(FEAST[0], [*FEAST, *at], variables)  # noqa: S606  # no shell is wanted
 
 
 def _feast_copy(artefacts: Artefacts) -> Path:

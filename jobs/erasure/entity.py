@@ -90,12 +90,11 @@ def parsed(text: str, join_keys: Mapping[str, str]) -> dict[str, KeyValue]:
     """
     name = "|".join(map(re.escape, sorted(join_keys, key=len, reverse=True)))
     parts = re.split(rf"(?:^|,)({name})=", text)
+    before, equals, _ = text.partition("=")
     if len(parts) > 1 and not parts[0]:
         named = dict(zip(parts[1::2], parts[2::2], strict=True))
-    elif len(join_keys) == 1 and get_close_matches(text.partition("=")[0], join_keys, cutoff=0.7) and "=" in text:
-        (own,) = join_keys
-        named_so = text.partition("=")[0]
-        raise ArgumentError(f"KEY={text!r}: {named_so!r} is no join key; {own}=… names it, also before such a value")
+    elif len(join_keys) == 1 and equals and (meant := get_close_matches(before, join_keys, n=1, cutoff=0.7)):
+        raise ArgumentError(f"KEY={text!r}: {before!r} is no join key; {meant[0]}=… names it, also before such a value")
     elif len(join_keys) == 1:
         named = dict.fromkeys(join_keys, text)
     else:

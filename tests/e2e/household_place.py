@@ -1,6 +1,5 @@
 """Made-up households with features, registry and models of their own; the use cases on them, by the commands."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from tests.loop import SOURCE, bare_environment
+from tests.loop import SOURCE, place_environment
 from tests.models.households import END, write_households
 from use_cases.household_spend.source import Source
 
@@ -57,24 +56,9 @@ def household_place(
     Args:
         change: what is done to the purchases before the features are built.
     """
-    (root / "home").mkdir()
+    environment = place_environment(root, HOUSEHOLD_DATA_DIR=root / "data")
     write_households(root / "data", households=households, end=end)
     change(Source(root / "data"))
-    addresses = {
-        "HOUSEHOLD_DATA_DIR": root / "data",
-        "OFFLINE_STORE_DIR": root / "offline_store",
-        "MATERIALIZE_RUNS_PATH": root / "materialize.jsonl",
-        "FEAST_REGISTRY": root / "registry.db",
-        "BENTOML_HOME": root / "bentoml",
-    }
-    environment = {
-        **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
-        **bare_environment(root / "home"),
-        **{name: str(path) for name, path in addresses.items()},
-        "MLFLOW_TRACKING_URI": f"sqlite:///{root}/mlflow.db",
-        "TRAINING_BOOTSTRAP_RESAMPLES": "20",
-        "TRAINING_TRAINING_CUTOFFS": "1",
-    }
     made = Place(environment, root)
     made.run("jobs", "features", case=CASES[0])
     made.run("jobs", "apply", case=CASES[1])  # the same repository

@@ -1,6 +1,5 @@
 """Churn's neighbours on the same orders: trained, imported and scored by the commands, side by side in one place."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 import pyarrow.dataset as ds
 import pytest
 
-from tests.loop import SOURCE, bare_environment
+from tests.loop import SOURCE, place_environment
 
 CASES = ("customer_spend", "order_count")
 
@@ -43,22 +42,8 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     root = tmp_path_factory.mktemp("use_cases")
-    (root / "home").mkdir()
-    addresses = {
-        "ORDERS_PATH": root / "orders.parquet",
-        "STREAMED_ORDERS_DIR": root / "streamed",
-        "OFFLINE_STORE_DIR": root / "offline_store",
-        "MATERIALIZE_RUNS_PATH": root / "materialize.jsonl",
-        "FEAST_REGISTRY": root / "registry.db",
-        "BENTOML_HOME": root / "bentoml",
-    }
     environment = {
-        **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
-        **bare_environment(root / "home"),
-        **{name: str(path) for name, path in addresses.items()},
-        "MLFLOW_TRACKING_URI": f"sqlite:///{root}/mlflow.db",
-        "TRAINING_BOOTSTRAP_RESAMPLES": "20",
-        "TRAINING_TRAINING_CUTOFFS": "1",
+        **place_environment(root, ORDERS_PATH=root / "orders.parquet", STREAMED_ORDERS_DIR=root / "streamed"),
         "TRAINING_MAX_CALIBRATION_ERROR": "5",  # a few hundred customers cannot tell less
     }
     made = Place(environment, root)

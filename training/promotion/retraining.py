@@ -10,14 +10,14 @@ from mlflow.entities.model_registry import ModelVersion
 from artefacts.process.file_locks import locked
 from contract import ModelContract
 from training.bento_import import prepare
-from training.data.dataset import built_from, made_of
+from training.data.dataset import made_of
 from training.errors import DatasetError, GateError, LockedError, ModelImportError
 from training.gate.rules import GATE, PASSED, gate_advice, recorded_verdict
 from training.promotion.judgement import AGAINST_CHAMPION, fitted_after, judge
 from training.promotion.ledger import Recorded
 from training.promotion.registry_moves import OpenedRegistry
-from training.row_splits.table_splits import LabelTable, labelled_sha256
 from training.settings import TrainingSettings
+from training.splits import rows_sha256
 from training.target import champion_contract, follow_contract, refuse_other_setting
 from training.tracking import registry
 from training.tracking.registry import CHALLENGER, FEATURES_SHA256
@@ -45,11 +45,8 @@ def retrain(opened: OpenedRegistry, force: bool = False) -> Recorded | None:
     with _one_at_a_time(opened.artefacts.model_tag.with_name("retrain.lock")):
         opened.settled()  # fails before the minutes of training, not after
         settings, champion = _target(opened)
-        labels = current_use_case().labels(os.environ)
-        if isinstance(labels, LabelTable):
-            built = labelled_sha256(labels, settings.label, built_from(opened.artefacts))
-        else:
-            built = made_of(opened.artefacts, settings.feature_service)
+        built = rows_sha256(opened.artefacts, current_use_case().labels(os.environ), settings)
+        built = built or made_of(opened.artefacts, settings.feature_service)
         if not built:
             raise DatasetError(
                 f"{opened.artefacts.offline_store}: no features; run `make features` first, or fill the views' sources"

@@ -80,7 +80,7 @@ class TableSplits:
     def read(self, labels: Any, settings: CutoffSettings, seed: int) -> SplitRows:
         """See `RowSplits`."""
         del seed  # nothing is drawn
-        rows = known_rows(labels, settings.label, self.now())
+        rows = known_rows(labels, settings.label, self.now(), tell=_LOG.info)
         times = rows[REQUESTED_AT]
         validation_from, test_from = bounds(times, settings.label, self.validation, self.test)
         until = times + settings.label
@@ -138,7 +138,7 @@ class RandomSplit:
 
     def read(self, labels: Any, settings: CutoffSettings, seed: int) -> SplitRows:
         """See `RowSplits`."""
-        rows = known_rows(labels, settings.label, self.now())
+        rows = known_rows(labels, settings.label, self.now(), tell=_LOG.info)
         drawn = _drawn(rows[list(labels.keys)], seed)
         fitted = drawn >= self.test
         validates = fitted & (drawn < self.test + self.validation)
@@ -191,13 +191,20 @@ def _check_shares(validation: float, test: float) -> None:
         )
 
 
-def known_rows(labels: Any, label: timedelta, now: datetime, whole: bool = False) -> pd.DataFrame:
+def known_rows(
+    labels: Any,
+    label: timedelta,
+    now: datetime,
+    whole: bool = False,
+    tell: Callable[[str], None] = lambda _: None,
+) -> pd.DataFrame:
     """The labelled rows, without those so young that their target cannot be known yet, whatever it says.
 
     Rows of the table's last days may have no target: the table may be older than `now`.
 
     Args:
         whole: with all columns.
+        tell: takes a sentence about rows that have a target and are left out.
 
     Raises:
         UseCaseError: the labels are no table of labelled rows.
@@ -213,7 +220,7 @@ def known_rows(labels: Any, label: timedelta, now: datetime, whole: bool = False
     times = rows[REQUESTED_AT]
     young, given = times > pd.Timestamp(now) - label, rows[labels.target].notna()
     if early := int((young & given).sum()):
-        _LOG.info(
+        tell(
             f"rows: {early:,} of {len(rows):,} are not used: they are younger than {label.days} days, so what becomes "
             "of them is not known yet"
         )
