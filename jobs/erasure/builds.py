@@ -36,6 +36,10 @@ class Builds:
             for file, count in self._rows_of(build).items()
         }
 
+    def left(self) -> list[str]:
+        """See `Place`: nothing."""
+        return []
+
     def erase(self) -> None:
         """Raises JobError if another build is running, or a file that must be written again is damaged."""
         with only_build(self.offline_store) as partial:

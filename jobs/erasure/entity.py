@@ -5,15 +5,20 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from mmap import mmap
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from contract import KeyValue
+from jobs.erasure.key_columns import key_texts, whole_text
 from jobs.errors import ArgumentError
-from scoring.entity_ids import text_ids
 from scoring.pseudonyms import Pseudonyms
+
+_BITS = {"int32": 31, "int64": 63}
+_UNMISTAKABLE = 5
+"""Length from which a value is taken for the key wherever it stands; a shorter one needs the join key's name, too."""
 
 
 @dataclass(frozen=True)
@@ -43,40 +48,77 @@ class Entity:
             return None
         found = None
         for name, forms in self.forms.items():
-            texts = text_ids(table[name])
+            texts = key_texts(table[name], whole=self._is_whole(name))
             if texts is None:
                 return None
             of_one = pc.is_in(texts, pa.array(sorted(forms), pa.string()))
             found = of_one if found is None else pc.and_(found, of_one)
         return found
 
-    def is_event(self, event: Any) -> bool:
-        """True if a JSON object has its key."""
-        return (
-            isinstance(event, Mapping)
-            and self.is_in(event)
-            and all(str(event[name]) in forms for name, forms in self.forms.items())
-        )
+    def is_value(self, name: str, value: Any) -> bool:
+        """True if a value of JSON stands for the one of this join key: 7, 7.0 and "7" are household 7."""
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        text = str(value)
+        return (whole_text(text) if self._is_whole(name) else text) in self.forms[name]
 
-    def is_named_in(self, text: str) -> bool:
-        """True if a text that cannot be parsed has each of its values as a word."""
-        return all(
-            any(re.search(rf"(?<!\w){re.escape(form)}(?!\w)", text) for form in forms) for forms in self.forms.values()
-        )
+    def is_event(self, event: Any, above: Mapping[str, Any] | None = None) -> bool:
+        """True if a JSON object has its key, or is a refused event of the stream that has it.
 
-    def is_line(self, line: str) -> bool:
-        """True if a line of JSON is about it: an event, or a refused event of the stream."""
-        try:
-            found = json.loads(line)
-        except (ValueError, RecursionError):
+        Args:
+            above: join keys of the objects around it: a household's object may hold one per department.
+        """
+        if not isinstance(event, Mapping):
             return False
-        if isinstance(found, Mapping) and found.keys() >= {"event", "reason"}:
-            refused = str(found["event"])
+        if event.keys() >= {"event", "reason"}:
+            refused = str(event["event"])
             try:
                 return self.is_event(json.loads(refused))
             except (ValueError, RecursionError):
                 return self.is_named_in(refused)
-        return self.is_event(found)
+        known = {**(above or {}), **event}
+        return (
+            not self.values.keys().isdisjoint(event)
+            and self.is_in(known)
+            and all(self.is_value(name, known[name]) for name in self.values)
+        )
+
+    def is_named_in(self, text: str) -> bool:
+        """True if a text that cannot be parsed has each of its values as a word."""
+        return all(any(re.search(_word(form), text) for form in forms) for forms in self.forms.values())
+
+    def may_be_in(self, text: str) -> bool:
+        """True if a text of an unknown form may be about it.
+
+        It has each of the values as a word. A short value means much else, so the join keys' names must be there, too.
+        """
+        if not self.is_named_in(text):
+            return False
+        return self._has_unmistakable() or all(re.search(_word(n), text, re.IGNORECASE) for n in self.values)
+
+    def may_be_in_bytes(self, raw: bytes | mmap) -> bool:
+        """As `may_be_in`, of a file that is no text, where nothing need stand between two values."""
+        return all(any(raw.find(form.encode()) >= 0 for form in forms) for forms in self.forms.values()) and (
+            self._has_unmistakable() or all(raw.find(name.encode()) >= 0 for name in self.values)
+        )
+
+    def hidden(self, text: str) -> str:
+        """A text without the values: receipts and messages name files, whose names may hold a key."""
+        for name, forms in self.forms.items():
+            if self.is_unmistakable(name) or re.search(_word(name), text):
+                for form in forms:
+                    text = re.sub(_word(form), "…", text)
+        return text
+
+    def is_unmistakable(self, name: str) -> bool:
+        """True if this value is so long that it means nothing else."""
+        return len(str(self.values[name])) >= _UNMISTAKABLE
+
+    def _is_whole(self, name: str) -> bool:
+        return isinstance(self.values[name], int)
+
+    def _has_unmistakable(self) -> bool:
+        return any(map(self.is_unmistakable, self.values))
 
 
 def parsed(text: str, join_keys: Mapping[str, str]) -> dict[str, KeyValue]:
@@ -109,8 +151,14 @@ def _value(name: str, text: str, dtype: str) -> KeyValue:
         return text
     if not re.fullmatch(r"-?\d{1,19}", text):
         raise ArgumentError(f"KEY: {name} is {dtype}; expected a whole number, found {text!r}")
+    if not -(2 ** _BITS[dtype]) <= int(text) < 2 ** _BITS[dtype]:
+        raise ArgumentError(f"KEY: {name} is {dtype}, which cannot hold {text}")
     return int(text)
 
 
 def _example(names: Sequence[str]) -> str:
     return ",".join(f"{name}=…" for name in names)
+
+
+def _word(text: str) -> str:
+    return rf"(?<!\w){re.escape(text)}(?!\w)"

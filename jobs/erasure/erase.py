@@ -19,11 +19,13 @@ from artefacts.process.atomic_files import write_atomically
 from contract import KeyValue
 from jobs.erasure.builds import Builds
 from jobs.erasure.entity import Entity, parsed
+from jobs.erasure.online import InRedis, in_another_store
 from jobs.erasure.places import Files, Place, has_pseudonyms, requests_of
 from jobs.erasure.rewriting import OpenLogError
 from jobs.errors import JobError
 from jobs.feature_store import open_feature_store
 from jobs.features.source import EventSource, event_paths
+from jobs.materialization.another_store import only_run
 from jobs.materialization.locks import FAILURES, RunLock
 from jobs.materialization.owners import claim
 from jobs.materialization.redis_store.online_entity import OnlineEntity
@@ -67,20 +69,6 @@ class Erasure:
     dry_run: bool = False
 
 
-@dataclass
-class _Online:
-    """Redis as a place."""
-
-    rows: OnlineEntity
-    name: str = "Redis"
-
-    def count(self) -> dict[str, int]:
-        return {"keys": found} if (found := len(self.rows.keys())) else {}
-
-    def erase(self) -> None:
-        self.rows.remove()
-
-
 def erase(artefacts: Artefacts, source: EventSource | None, asked: Erasure, settings: JobsSettings) -> str:
     """Erase the entity and write the receipt.
 
@@ -105,17 +93,21 @@ def erase(artefacts: Artefacts, source: EventSource | None, asked: Erasure, sett
         raise JobError("the inference log holds pseudonyms; give the key that made them, ID_KEY_FILE=…")
     erased = ErasedKeys.of(artefacts.offline_store)
     with _locks(artefacts, source, store, views, settings) as redis:
-        places = _places(artefacts, source, store, views, asked, settings, entity, redis)
+        files, build, online = _places(artefacts, source, store, views, asked, settings, entity, redis)
+        places: list[Place] = [files, build, online]
         found = {place.name: place.count() for place in places}
         total = sum(sum(counts.values()) for counts in found.values())
+        left, not_ours = _left(places), _not_ours(artefacts, views, entity)
         if asked.dry_run:
-            return "\n".join([f"{total:,} would be erased", *_lines(found)])
-        if not total and not erased.has(entity.values):
-            raise JobError("nothing was found under this key; nothing was changed")
+            said = [f"  left: {each}" for each in (*left, *not_ours)] + _unread(files.unread)
+            return "\n".join([f"{total:,} would be erased", *_lines(found), *said])
+        if not total and not left and not erased.has(entity.values):
+            said = [f"; not looked into: {each}" for each in (*not_ours, *files.unread)]
+            raise JobError(f"nothing was found under this key; nothing was changed{''.join(said)}")
         if not erased.has(entity.values):
             erased.add(entity.values)
-        left = _erased(places, found) + _not_ours(artefacts, store, views, entity)
-        return _receipt(asked.out, found, left)
+        left = _erased(places, found) + not_ours
+        return _receipt(asked.out, found, left, files.unread)
 
 
 def _entity(views: "Sequence[FeatureView]", asked: Erasure) -> Entity:
@@ -142,6 +134,7 @@ def _locks(
         if source is not None and (streamed := event_paths(source)[1]).is_dir():  # every stream locks it
             held.enter_context(stream_lock(streamed))
         if store.config.online_store.type != "redis":
+            held.enter_context(only_run(artefacts, store.project))
             yield None
             return
         if artefacts.redis_url is None:
@@ -166,20 +159,20 @@ def _places(
     settings: JobsSettings,
     entity: Entity,
     redis: tuple[Any, RunLock] | None,
-) -> list[Place]:
+) -> tuple[Files, Builds, Place]:
     """In the order in which they are erased: what others are made of first."""
     events = () if source is None else event_paths(source)
     streamed = events[1] if events else artefacts.offline_store / "streamed"
-    made: list[Place] = [Builds(entity, artefacts.offline_store, streamed)]
-    if redis is not None:
+    if redis is None:
+        online = in_another_store(store, views, entity.values)
+    else:
         client, lock = redis
-        online = OnlineEntity(client, store.project, views, entity.values, lock, settings.lock_seconds)
-        made.append(_Online(online))
+        online = InRedis(OnlineEntity(client, store.project, views, entity.values, lock, settings.lock_seconds))
     logs = _logs(artefacts, asked)
     imported = sorted(artefacts.offline_store.glob("*.parquet"))  # a CSV file's table, see training/tables
     folders = [*events, *asked.folders, *imported, artefacts.offline_store / "feature_log", *logs]
     there = [folder for folder in dict.fromkeys(folders) if folder.exists()]
-    return [Files(entity, there, requests_of(logs, entity)), *made]
+    return Files(entity, there, requests_of(logs, entity)), Builds(entity, artefacts.offline_store, streamed), online
 
 
 def _logs(artefacts: Artefacts, asked: Erasure) -> list[Path]:
@@ -204,14 +197,18 @@ def _erased(places: Sequence[Place], found: dict[str, dict[str, int]]) -> list[s
         known = " ".join(left)
         counted = place.count()
         left += [f"{where}: {count:,} are left" for where, count in counted.items() if where not in known]
+        left += place.left()
         gone = {where: count - counted.get(where, 0) for where, count in found[place.name].items()}
         found[place.name] = {where: count for where, count in gone.items() if count > 0}
     return left
 
 
-def _not_ours(artefacts: Artefacts, store: "FeatureStore", views: "Sequence[FeatureView]", entity: Entity) -> list[str]:
-    """Rows that somebody else keeps, or that Feast offers no way to remove."""
-    left = []
+def _left(places: Sequence[Place]) -> list[str]:
+    return [each for place in places for each in place.left()]
+
+
+def _not_ours(artefacts: Artefacts, views: "Sequence[FeatureView]", entity: Entity) -> list[str]:
+    """Rows that somebody else keeps."""
     own = f"{artefacts.offline_store}/"  # what `make data` imports there is a file of ours
     foreign = [
         view
@@ -220,29 +217,28 @@ def _not_ours(artefacts: Artefacts, store: "FeatureStore", views: "Sequence[Feat
         and not str(getattr(view.batch_source, "path", "")).startswith(own)
         and entity.is_in(ViewSource.of(view).join_keys)
     ]
-    if foreign:
-        left.append(
-            f"{described(foreign)}: somebody else's rows, left as they are; delete the key there, or the next "
-            "`make data` or `make materialize` brings it back"
-        )
-    if store.config.online_store.type != "redis":
-        left.append(
-            f"the online store is {store.config.online_store.type}, of which Feast removes no single key: delete it "
-            "there (docs/erasure.md)"
-        )
-    return left
+    if not foreign:
+        return []
+    return [
+        f"{described(foreign)}: somebody else's rows, left as they are; delete the key there, or the next "
+        "`make data` or `make materialize` brings it back"
+    ]
+
+
+def _unread(files: Sequence[str]) -> list[str]:
+    return [f"  not read, look into it yourself: {each}" for each in files]
 
 
 def _lines(found: dict[str, dict[str, int]]) -> list[str]:
     return [f"  {name}: {where}: {count:,}" for name, counts in found.items() for where, count in counts.items()]
 
 
-def _receipt(out: Path, found: dict[str, dict[str, int]], left: list[str]) -> str:
+def _receipt(out: Path, found: dict[str, dict[str, int]], left: list[str], unread: list[str]) -> str:
     now = datetime.now(UTC)
     receipt = out / f"{now:%Y%m%dT%H%M%S%f}.json"
-    told = {"erased_at": now.isoformat(timespec="seconds"), "erased": found, "left": left}
+    told = {"erased_at": now.isoformat(timespec="seconds"), "erased": found, "left": left, "not_read": unread}
     write_atomically(receipt, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
     if left:
         raise LeftError(f"not everything is erased, see {receipt}: {'; '.join(left)}")
     total = sum(sum(counts.values()) for counts in found.values())
-    return "\n".join([f"{total:,} erased, none left; {receipt}", *_lines(found)])
+    return "\n".join([f"{total:,} erased, none left; {receipt}", *_lines(found), *_unread(unread)])

@@ -1,10 +1,12 @@
 """Places that hold rows of an entity. Each counts them and erases them, so that counting again is the proof."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,18 +17,17 @@ from jobs.erasure.rewriting import (
     OpenLogError,
     erase_parquet,
     erase_stream,
-    erase_text,
-    erased_text,
     is_open_log,
     rows_in_parquet,
     rows_in_stream,
+    unreadable_parquet,
 )
+from jobs.erasure.text_files import NotTextError, erase_text, erased_text
 from jobs.errors import JobError
 from scoring.errors import ModelError
 from scoring.inference_log import read_log
 from scoring.pseudonyms import PREFIX
 
-_TEXT = {".csv", ".json", ".jsonl", ".ndjson", ".txt", ""}
 _NOT_HERE = {"mlflow", "redis", "feast", "stamps", "use_cases", "builds", "current", "erasures", "erased_keys", "query"}
 """Folders of which no file is read here: other tools', other use cases', and the offline store's builds."""
 
@@ -39,8 +40,11 @@ class Place(Protocol):
     def count(self) -> dict[str, int]:
         """Where → number of rows of the entity; nothing where there is none."""
 
+    def left(self) -> list[str]:
+        """After `count`: what may be the entity's and cannot be removed here, a sentence each with the way out."""
+
     def erase(self) -> None:
-        """Remove them."""
+        """Remove what was counted."""
 
 
 @dataclass
@@ -48,23 +52,35 @@ class Files:
     """Files below some folders: Parquet, a log's open files, JSON, CSV, and the pages of reports.
 
     requests: (request id, row) of the entity's answers, by which labels are found that have no key.
+    unread: after `count`, files that are of no kind that is read here, with the reason.
     """
 
     entity: Entity
     folders: Sequence[Path]
     requests: frozenset[tuple[str, int]] = frozenset()
     name: str = "files"
+    unread: list[str] = field(default_factory=list)
     _found: dict[Path, int] = field(default_factory=dict)
+    _left: list[str] = field(default_factory=list)
 
     def count(self) -> dict[str, int]:
         """See `Place`; damaged files raise JobError."""
-        self._found = {}
-        for file in self._files():
+        self._found, self._left, self.unread = {}, [], []
+        for file, inside in self._files():
             if count := self._count(file):
                 self._found[file] = count
+            if self.entity.may_be_in(str(inside)):
+                self._tell(file, "its name holds the key", is_its=True)
         for page in self._pages():
             self._found[page] = 1
-        return {str(file): count for file, count in self._found.items()}
+        counted: Counter[str] = Counter()
+        for file, count in self._found.items():
+            counted[self.entity.hidden(str(file))] += count
+        return dict(counted)
+
+    def left(self) -> list[str]:
+        """See `Place`."""
+        return self._left
 
     def erase(self) -> None:
         """Those that were counted, in an order in which the next run finds what a killed one has left.
@@ -94,16 +110,41 @@ class Files:
         elif file.suffix == ".html":
             file.unlink()
         else:
-            erase_text(file, erased_text(file, self.entity, self._gone)[1])
+            erase_text(file, erased_text(file, self.entity, self._gone).text)
 
     def _count(self, file: Path) -> int:
         if file.suffix == COMPLETE_SUFFIX:
-            return rows_in_parquet(file, self._gone, (*self.entity.values, "request_id", "row"))
+            count = rows_in_parquet(file, self._gone, (*self.entity.values, "request_id", "row"))
+            if why := unreadable_parquet(file, self.entity):
+                self._tell(file, why, is_its=False)
+            return count
         if is_open_log(file):
             return rows_in_stream(file, self._gone)
-        if file.suffix in _TEXT:
-            return erased_text(file, self.entity, self._gone)[0]
-        return 0
+        if file.suffix == ".html":
+            if not any(file.parent.glob("*.json")) and self.entity.may_be_in(_read_page(file)):
+                self._tell(file, "it is a page that names the key", is_its=True)
+            return 0
+        try:
+            erased = erased_text(file, self.entity, self._gone)
+        except NotTextError as error:
+            self._tell(file, str(error), is_its=self._is_in_bytes(file))
+            return 0
+        if erased.unclear:
+            self._tell(file, erased.unclear, is_its=True)
+        return erased.count
+
+    def _tell(self, file: Path, why: str, *, is_its: bool) -> None:
+        named = f"{self.entity.hidden(str(file))}: {why}"
+        if is_its:
+            self._left.append(f"{named}; take the key out of it by hand, or remove it, and run this again")
+        else:
+            self.unread.append(named)
+
+    def _is_in_bytes(self, file: Path) -> bool:
+        if not file.stat().st_size:
+            return False
+        with file.open("rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as raw:
+            return self.entity.may_be_in_bytes(raw)
 
     def _gone(self, table: pa.Table) -> pa.Array | None:
         mask = self.entity.rows_of(table)
@@ -111,18 +152,19 @@ class Files:
             return mask
         rows = table["row"].to_pylist() if "row" in table.column_names else [0] * table.num_rows
         asked = zip(table["request_id"].to_pylist(), rows, strict=True)
-        return pa.array([(str(one), int(row or 0)) in self.requests for one, row in asked], pa.bool_())
+        return pa.array([(str(one), _number(row)) in self.requests for one, row in asked], pa.bool_())
 
-    def _files(self) -> Iterator[Path]:
+    def _files(self) -> Iterator[tuple[Path, Path]]:
+        """Each file, and its path below the folder in which it was found."""
         seen: set[Path] = set()
         for folder in self.folders:
             found = [folder] if folder.is_file() else sorted(folder.rglob("*"))
             for file in found:
-                inside = file.relative_to(folder).parts[:-1] if file != folder else ()
-                if file in seen or file.name.startswith(".") or not file.is_file() or {*inside} & _NOT_HERE:
+                inside = file.relative_to(folder) if file != folder else Path(file.name)
+                if file in seen or file.name.startswith(".") or not file.is_file() or {*inside.parts[:-1]} & _NOT_HERE:
                     continue
                 seen.add(file)
-                yield file
+                yield file, inside
 
     def _pages(self) -> list[Path]:
         """Pages of reports whose JSON names the entity: the next report makes them again."""
@@ -131,7 +173,7 @@ class Files:
             page
             for folder in sorted(named)
             for page in sorted(folder.glob("*.html"))
-            if self.entity.is_named_in(re.sub(r"<[^>]*>", " ", page.read_text(encoding="utf-8", errors="replace")))
+            if self.entity.is_named_in(_read_page(page))
         ]
 
 
@@ -168,6 +210,18 @@ def has_pseudonyms(logs: Sequence[Path], names: Sequence[str]) -> bool:
                 if text and pc.any(pc.starts_with(table[name], PREFIX)).as_py():
                     return True
     return False
+
+
+def _read_page(page: Path) -> str:
+    return re.sub(r"<[^>]*>", " ", page.read_text(encoding="utf-8", errors="replace"))
+
+
+def _number(row: Any) -> int:
+    """A row's place in its request; -1 for what is no number."""
+    try:
+        return int(float(row or 0))
+    except ValueError:
+        return -1
 
 
 def _late(file: Path) -> tuple[bool, bool, str]:

@@ -2,6 +2,8 @@
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from artefacts.addresses import Artefacts
@@ -33,20 +35,30 @@ def into_another_store(
     Raises:
         LockedError: another run is active.
     """
-    lock = artefacts.materialize_runs.with_name(f"{store.project}.lock")
+    with only_run(artefacts, store.project):
+        for view in views:
+            record.views.append(made := ViewRecord(view.name, written_by="feast"))
+            clock = time.monotonic()
+            try:
+                sampled = sample_of(store, view, record.until, settings.materialize_verify_rows)
+                materialize_by_feast(store, view, record.until)
+                read_back(store, view, sampled, made)
+            except JobError as error:
+                made.failure, made.unverified = str(error), isinstance(error, UnverifiedError)
+            made.seconds = round(time.monotonic() - clock, 3)
+            said = f"failed: {made.failure}" if made.failure else f"{made.verified} read back, {made.seconds:.1f} s"
+            _LOG.log(logging.ERROR if made.failure else logging.INFO, f"  {view.name}: by Feast's own run, {said}")
+
+
+@contextmanager
+def only_run(artefacts: Artefacts, project: str) -> Iterator[None]:
+    """Keep other runs away that write the store of this Feast project, on this machine.
+
+    Raises:
+        LockedError: another run is active.
+    """
     try:
-        with locked(lock, wait=False):
-            for view in views:
-                record.views.append(made := ViewRecord(view.name, written_by="feast"))
-                clock = time.monotonic()
-                try:
-                    sampled = sample_of(store, view, record.until, settings.materialize_verify_rows)
-                    materialize_by_feast(store, view, record.until)
-                    read_back(store, view, sampled, made)
-                except JobError as error:
-                    made.failure, made.unverified = str(error), isinstance(error, UnverifiedError)
-                made.seconds = round(time.monotonic() - clock, 3)
-                said = f"failed: {made.failure}" if made.failure else f"{made.verified} read back, {made.seconds:.1f} s"
-                _LOG.log(logging.ERROR if made.failure else logging.INFO, f"  {view.name}: by Feast's own run, {said}")
+        with locked(artefacts.materialize_runs.with_name(f"{project}.lock"), wait=False):
+            yield
     except BlockingIOError:
         raise LockedError("another materialization is running") from None

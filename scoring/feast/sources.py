@@ -87,22 +87,9 @@ def _counted(store: FeatureStore, view: FeatureView, source: Any) -> Any:
 
 
 def _counted_by_postgres(store: FeatureStore, source: Any, at: str) -> Any:
-    import psycopg
+    from scoring.feast.postgres import connected
 
-    config = store.config.offline_store
-    with psycopg.connect(
-        host=config.host,
-        port=config.port,
-        dbname=config.database,
-        user=config.user,
-        password=config.password,
-        sslmode=config.sslmode,
-        sslkey=config.sslkey_path,
-        sslcert=config.sslcert_path,
-        sslrootcert=config.sslrootcert_path,
-        connect_timeout=10,
-        options=f"-c search_path={config.db_schema} -c TimeZone=UTC",
-    ) as connection:
+    with connected(store.config.offline_store) as connection:
         query = f"SELECT max({at})::timestamptz, count(*) FROM {source.get_table_query_string()} AS counted"  # noqa: S608
         return connection.execute(query.encode()).fetchone()
 

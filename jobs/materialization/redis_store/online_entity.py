@@ -1,6 +1,6 @@
 """The online rows of one entity, in every feature view that has its join keys: found, and removed."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -82,9 +82,14 @@ class OnlineEntity:
             raise JobError(f"Redis did not answer: {type(error).__name__}") from None
 
     def _scanned(self, names: Sequence[str], layout: "KeyLayout") -> Iterable[bytes]:
-        columns = KeyColumns(layout)
         for some in stored_keys(self._client, self._project, names):
-            for row in zip(*(column.to_pylist() for column in columns.decode(some)), strict=True):
-                values = dict(zip(names, row, strict=True))
-                if all(values[name] == value for name, value in self._values.items()):
-                    yield layout.key(row)
+            yield from keys_with(self._values, layout, some)
+
+
+def keys_with(values: Mapping[str, KeyValue], layout: "KeyLayout", keys: Iterable[bytes]) -> Iterator[bytes]:
+    """Those of a layout's keys that have these values among their join keys."""
+    names = list(layout.join_keys)
+    for row in zip(*(column.to_pylist() for column in KeyColumns(layout).decode(keys)), strict=True):
+        found = dict(zip(names, row, strict=True))
+        if all(found[name] == value for name, value in values.items()):
+            yield layout.key(key_of(row))

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pyarrow.parquet as pq
 import pytest
@@ -18,6 +19,8 @@ from scoring.erased_keys import ErasedKeys
 from service.inference_log.files import Limits, LogFiles
 from tests.integration.jobs.erasure.erased_shop import ERASED, SETTINGS, SOON, ErasedShop, write_log
 from tests.integration.jobs.streaming_shop import NOW, StreamingShop
+from tests.loop import call
+from tests.planes import serving
 from training.churn.own_orders import read_again
 
 
@@ -63,13 +66,19 @@ def test_an_erased_customer_is_nowhere_and_nobody_else_changes(shop: ErasedShop)
 
 
 def test_a_later_delivery_build_materialization_or_event_does_not_bring_it_back(shop: ErasedShop) -> None:
-    shop.erase()
+    with serving(shop.shop.artefacts, shop.shop.model, NOW) as url:
+        asked = partial(call, url, "POST", "/predict", {"customer_id": ERASED})
+        assert 200 == asked().status
+        shop.erase()
+        gone = asked()
 
-    read_again(shop.shop.orders.orders, NOW)
-    build_features(shop.shop.artefacts, shop.shop.orders, SETTINGS, NOW, full=True)
-    materialize(shop.shop.artefacts, NOW, settings=SETTINGS)
-    made = shop.shop.process(1, [("s-9", ERASED, SOON + timedelta(minutes=1), 3.0)])
+        read_again(shop.shop.orders.orders, NOW)
+        build_features(shop.shop.artefacts, shop.shop.orders, SETTINGS, NOW, full=True)
+        materialize(shop.shop.artefacts, NOW, settings=SETTINGS)
+        made = shop.shop.process(1, [("s-9", ERASED, SOON + timedelta(minutes=1), 3.0)])
+        later = asked()
 
+    assert [(404, "unknown_customer")] * 2 == [(each.status, each.body["error"]["code"]) for each in (gone, later)]
     assert 0 == made.orders
     assert [] == shop.places()
     assert [] == [key for key in shop.shop.online() if is_key(key)]

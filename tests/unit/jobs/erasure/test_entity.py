@@ -1,9 +1,12 @@
 """What a key names, and which rows, objects and lines are the entity's."""
 
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 
 from jobs.erasure.entity import Entity, parsed
+from jobs.erasure.text_files import erased_text
 from jobs.errors import ArgumentError
 from scoring.pseudonyms import Pseudonyms
 
@@ -31,6 +34,8 @@ def test_a_key_is_read_by_the_join_keys(text: str, keys: dict[str, str], values:
     [
         ("7", TWO, "name the join keys, as department=…,household_id=…"),
         ("household_id=x", TWO, "household_id is int64; expected a whole number, found 'x'"),
+        ("household_id=9223372036854775808", TWO, "household_id is int64, which cannot hold 9223372036854775808"),
+        ("2147483648", {"shelf_no": "int32"}, "shelf_no is int32, which cannot hold 2147483648"),
         ("", ONE, "customer_id has no value"),
         ("customerid=00042", ONE, "'customerid' is no join key; customer_id=… names it"),
     ],
@@ -75,5 +80,8 @@ def test_a_composite_key_is_found_only_where_all_of_it_stands() -> None:
         ("0004", False),
     ],
 )
-def test_lines_of_json_are_found_also_where_they_hold_a_refused_event(line: str, is_its: bool) -> None:
-    assert is_its == Entity.of({"customer_id": "0004"}).is_line(line)
+def test_lines_of_json_are_found_also_where_they_hold_a_refused_event(line: str, is_its: bool, tmp_path: Path) -> None:
+    entity, file = Entity.of({"customer_id": "0004"}), tmp_path / "lines.json"
+    for others in ("", '{"customer_id": "00042"}\n'):
+        file.write_text(f"{line}\n{others}")
+        assert is_its == bool(erased_text(file, entity, entity.rows_of).count)

@@ -1,0 +1,122 @@
+"""Files of every kind: what is erased, what is left and said, and what could not be read."""
+
+import pickle
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.erasure.entity import Entity
+from jobs.erasure.places import Files
+
+HOUSEHOLD, CUSTOMER = Entity.of({"household_id": 7}), Entity.of({"customer_id": "00042"})
+BY_HAND = "; take the key out of it by hand, or remove it, and run this again"
+
+
+def looked_into(entity: Entity, folder: Path) -> Files:
+    files = Files(entity, [folder])
+    files.count()
+    return files
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([7.0, None, 8.5, float("nan"), 8.0]),
+        pa.array([7.0, None, 8.5, 9.0, 8.0], pa.float32()),
+        pa.array([Decimal("7.00"), None, Decimal("8.50"), Decimal("9.00"), Decimal("8.00")]),
+        pa.array([b"7", None, b"8.5", b"9", b"8"]),
+        pa.array(["7.0", None, "8.5", "x", "8"]),
+        pa.array([7.0, None, 8.5, 9.0, 8.0]).dictionary_encode(),
+    ],
+    ids=["floats", "float32", "decimals", "bytes", "texts", "categories of floats"],
+)
+def test_a_column_of_a_keys_numbers_in_any_type_is_read(column: pa.Array, tmp_path: Path) -> None:
+    file = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"household_id": column, "n": [0, 1, 2, 3, 4]}), file)
+    files = Files(HOUSEHOLD, [tmp_path])
+
+    assert {str(file): 1} == files.count()
+    files.erase()
+
+    assert [1, 2, 3, 4] == pq.read_table(file)["n"].to_pylist()
+    assert ({}, [], []) == (files.count(), files.left(), files.unread)
+
+
+def test_a_text_key_of_digits_is_found_among_floats(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"customer_id": [42.0, None, 43.0]}), tmp_path / "rows.parquet")
+
+    assert [1] == list(Files(Entity.of({"customer_id": "42"}), [tmp_path]).count().values())
+
+
+@pytest.mark.parametrize(
+    ("key", "column", "why"),
+    [
+        (7, pa.array([[7], [8]]), "column 'household_id' is of type list<"),
+        (7, pa.array([date(2026, 1, 7)]), "column 'household_id' is of type date32"),
+        (2**53 + 1, pa.array([float(2**53)]), "column 'household_id' has floats, which cannot tell such large numbers"),
+    ],
+)
+def test_a_column_that_cannot_tell_the_key_is_said(key: int, column: pa.Array, why: str, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"household_id": column}), tmp_path / "rows.parquet")
+
+    files = looked_into(Entity.of({"household_id": key}), tmp_path)
+
+    assert files.unread[0].startswith(f"{tmp_path}/rows.parquet: {why}")
+
+
+def test_a_key_inside_another_column_is_said(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"of": [{"household_id": 7}]}), tmp_path / "rows.parquet")
+
+    expected = [f"{tmp_path}/rows.parquet: the join key is a column inside another one"]
+    assert expected == looked_into(HOUSEHOLD, tmp_path).unread
+
+
+@pytest.mark.parametrize("value", [{"customer_id": "00042"}, ["00042"]])
+def test_a_binary_file_with_the_key_in_it_is_left_and_said(value: Any, tmp_path: Path) -> None:
+    (tmp_path / "rows.pkl").write_bytes(pickle.dumps(value) + b"\0")
+
+    files = looked_into(CUSTOMER, tmp_path)
+
+    assert ([f"{tmp_path}/rows.pkl: it is neither text nor Parquet{BY_HAND}"], []) == (files.left(), files.unread)
+
+
+def test_a_binary_file_without_the_key_in_plain_bytes_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "rows.xlsx").write_bytes(b"PK\3\4\0")
+    (tmp_path / "empty").touch()
+
+    files = looked_into(CUSTOMER, tmp_path)
+
+    assert ([], [f"{tmp_path}/rows.xlsx: it is neither text nor Parquet"]) == (files.left(), files.unread)
+
+
+def test_a_name_with_the_key_is_said_without_it(tmp_path: Path) -> None:
+    folder = tmp_path / "household_id=7"
+    folder.mkdir()
+    (folder / "rows.csv").write_text("n\n1\n")
+    (tmp_path / "part-7.csv").write_text("n\n1\n")
+
+    assert [f"{tmp_path}/household_id=…/rows.csv: its name holds the key{BY_HAND}"] == (
+        looked_into(HOUSEHOLD, tmp_path).left()
+    )
+
+
+def test_a_page_that_stands_alone_is_left_and_said(tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("<td>00042</td>")
+
+    assert [f"{tmp_path}/page.html: it is a page that names the key{BY_HAND}"] == looked_into(CUSTOMER, tmp_path).left()
+
+
+def test_rows_of_a_request_are_told_by_whole_numbers_only(tmp_path: Path) -> None:
+    file = tmp_path / "labels.csv"
+    file.write_text("request_id,row,label\nr-1,0,1\nr-1,1.0,0\nr-1,last,0\nr-2,0,1\n")
+    files = Files(CUSTOMER, [tmp_path], frozenset([("r-1", 0), ("r-1", 1)]))
+
+    assert {str(file): 2} == files.count()
+    files.erase()
+
+    assert "request_id,row,label\nr-1,last,0\nr-2,0,1\n" == file.read_text()
