@@ -131,7 +131,7 @@ class Files:
             return 0
         if erased.unclear:
             self._tell(file, erased.unclear, is_its=True)
-        return erased.count
+        return erased.goes
 
     def _tell(self, file: Path, why: str, *, is_its: bool) -> None:
         named = f"{self.entity.hidden(str(file))}: {why}"

@@ -46,9 +46,9 @@ class NotTextError(Exception):
 
 
 class Erased(NamedTuple):
-    """count: objects, lines or rows that go; text: what remains; unclear: why more of the entity may be in it."""
+    """goes: how many objects, lines or rows; text: what remains; unclear: why more of the entity may be in it."""
 
-    count: int
+    goes: int
     text: str
     unclear: str = ""
 

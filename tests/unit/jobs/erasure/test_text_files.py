@@ -174,7 +174,7 @@ def test_what_names_the_key_and_cannot_be_changed_is_said(name: str, text: str, 
 
     erased = erased_text(file, LONG, LONG.rows_of)
 
-    assert (0, text) == (erased.count, erased.text)
+    assert (0, text) == (erased.goes, erased.text)
     assert erased.unclear.startswith(why)
 
 
