@@ -62,16 +62,3 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> s
     rule = ["---"] * left + ["---:"] * (len(columns) - left)
     lines = [columns, rule, *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def between(page: str, begin: str, end: str, content: str) -> str:
-    """Replace the text between two markers of a page.
-
-    Raises:
-        ValueError: the page lacks a marker.
-    """
-    before, first, rest = page.partition(begin)
-    _, last, after = rest.partition(end)
-    if not first or not last:
-        raise ValueError(f"the page lacks the markers {begin} and {end}")
-    return f"{before}{begin}\n{content}\n{end}{after}"

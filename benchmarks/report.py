@@ -5,33 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from artefacts.addresses import PROJECT_ROOT
+from benchmarks.generated_parts import generated_parts
 from benchmarks.jobs.report import FIGURE as JOBS_FIGURE
 from benchmarks.jobs.report import jobs_section
-from benchmarks.jobs.scale import scale_figures
-from benchmarks.markdown import NOT_MEASURED, between, machine, number, number_of, prose, table, verdicts, with_spread
-from benchmarks.online.capacity_guide import capacity_guide
+from benchmarks.markdown import NOT_MEASURED, machine, number, number_of, prose, table, verdicts, with_spread
 from benchmarks.online.types_compared import types_section
 from benchmarks.online.width_report import width_section
 from benchmarks.results import load_all
 from benchmarks.summaries import FEWEST_FOR_P99
 
 PAGE = PROJECT_ROOT / "docs" / "performance.md"
-SCALE_PAGE = PROJECT_ROOT / "docs" / "scale.md"
-SCALE_BEGIN, SCALE_END = "<!-- figures: written by `python -m benchmarks report` -->", "<!-- figures: end -->"
-MONITORING_PAGE = PROJECT_ROOT / "docs" / "monitoring.md"
-DRIFT_BEGIN, DRIFT_END = "<!-- drift: written by `python -m benchmarks report` -->", "<!-- drift: end -->"
-MODEL_PAGE = PROJECT_ROOT / "docs" / "model.md"
-CASES_BEGIN, CASES_END = "<!-- use cases: written by `python -m benchmarks report` -->", "<!-- use cases: end -->"
-HOUSEHOLDS_BEGIN = "<!-- households: written by `python -m benchmarks report` -->"
-HOUSEHOLDS_END = "<!-- households: end -->"
-HOURS_BEGIN, HOURS_END = "<!-- hours: written by `python -m benchmarks report` -->", "<!-- hours: end -->"
-PROMOTION_PAGE = PROJECT_ROOT / "docs" / "promotion.md"
-GATE_BEGIN, GATE_END = "<!-- gate: written by `python -m benchmarks report` -->", "<!-- gate: end -->"
-YEAR_BEGIN, YEAR_END = "<!-- year: written by `python -m benchmarks report` -->", "<!-- year: end -->"
-CAPACITY_PAGE = PROJECT_ROOT / "docs" / "operations" / "capacity.md"
-CAPACITY_BEGIN, CAPACITY_END = "<!-- capacity: written by `python -m benchmarks report` -->", "<!-- capacity: end -->"
-LOG_PAGE = PROJECT_ROOT / "docs" / "inference-log.md"
-LOG_BEGIN, LOG_END = "<!-- log: written by `python -m benchmarks report` -->", "<!-- log: end -->"
 FIGURE = "figures/online.svg"
 _BUSY = 0.8
 _OTHER = "online_"
@@ -92,14 +75,7 @@ _STAGES = """
 def write(results: Path) -> None:
     """Write docs/performance.md with its figures, and the generated parts of the other pages."""
     from benchmarks.jobs.plot import jobs_figure
-    from benchmarks.online.answer_log import section as log_section
     from benchmarks.plot import figure
-    from benchmarks.simulations.drift_power import section as drift_section
-    from benchmarks.simulations.drift_year import section as year_section
-    from benchmarks.simulations.gate_power import section as gate_section
-    from benchmarks.simulations.hours import section as hours_section
-    from benchmarks.simulations.use_cases import HOUSEHOLDS
-    from benchmarks.simulations.use_cases import section as cases_section
 
     document = load_all(results)
     PAGE.parent.mkdir(parents=True, exist_ok=True)
@@ -108,31 +84,11 @@ def write(results: Path) -> None:
     if "jobs" in document:
         jobs_figure(document["jobs"]["sizes"], PAGE.parent / JOBS_FIGURE)
     PAGE.write_text(page(document), encoding="utf-8")
-    drifted = between(
-        MONITORING_PAGE.read_text(encoding="utf-8"), DRIFT_BEGIN, DRIFT_END, drift_section(document.get("drift"))
-    )
-    drifted = between(drifted, YEAR_BEGIN, YEAR_END, year_section(document.get("drift_year")))
-    MONITORING_PAGE.write_text(drifted, encoding="utf-8")
-    hours = between(
-        MODEL_PAGE.read_text(encoding="utf-8"), HOURS_BEGIN, HOURS_END, hours_section(document.get("hours"))
-    )
-    hours = between(hours, CASES_BEGIN, CASES_END, cases_section(document.get("use_cases")))
-    of_households = cases_section(document.get(HOUSEHOLDS), " --households")
-    hours = between(hours, HOUSEHOLDS_BEGIN, HOUSEHOLDS_END, of_households)
-    MODEL_PAGE.write_text(hours, encoding="utf-8")
-    judged = between(
-        PROMOTION_PAGE.read_text(encoding="utf-8"), GATE_BEGIN, GATE_END, gate_section(document.get("gate"))
-    )
-    PROMOTION_PAGE.write_text(judged, encoding="utf-8")
-    LOG_PAGE.write_text(
-        between(LOG_PAGE.read_text(encoding="utf-8"), LOG_BEGIN, LOG_END, log_section(document.get("answer_log"))),
-        encoding="utf-8",
-    )
-    plan = between(SCALE_PAGE.read_text(encoding="utf-8"), SCALE_BEGIN, SCALE_END, scale_figures(document.get("jobs")))
-    SCALE_PAGE.write_text(plan, encoding="utf-8")
-    guide = between(CAPACITY_PAGE.read_text(encoding="utf-8"), CAPACITY_BEGIN, CAPACITY_END, capacity_guide(document))
-    CAPACITY_PAGE.write_text(guide, encoding="utf-8")
-    print(f"wrote {PAGE.relative_to(PROJECT_ROOT)} and the figures of {SCALE_PAGE.relative_to(PROJECT_ROOT)}")
+    written = generated_parts(document)
+    for part in written:
+        part.write()
+    pages = sorted({PAGE, *(part.page for part in written)})
+    print(f"wrote {', '.join(str(each.relative_to(PROJECT_ROOT)) for each in pages)}")
 
 
 def page(document: Mapping[str, Any]) -> str:

@@ -1,29 +1,23 @@
 """The service's Prometheus metrics; docs/metrics.md explains each. They are made in the worker, after the fork."""
 
 import asyncio
-import fcntl
 import os
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from artefacts.process.file_locks import take_lock
 from contract import FeatureIssue
 from service.own_threads import in_own_thread
-from service.telemetry.metrics_files import merged
 from service.telemetry.quota_metrics import QuotaMetrics
+from service.telemetry.workers import PREFIX, UNREADABLE, UNREADABLE_HELP, announce, registry_of_workers
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+    from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 Stage = Literal["features", "model", "challenger"]
 LogOutcome = Literal["written", "dropped_full", "dropped_failed"]
 ChallengerOutcome = Literal["scored", "late", "failed", "dropped"]
-_PREFIX = "model_service_"
-_UNREADABLE = _PREFIX + "metrics_files_unreadable"
-_UNREADABLE_HELP = "Files of workers' metrics that are damaged and left out"
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 _HOUR, _DAY = 3600.0, 86_400.0
@@ -65,17 +59,17 @@ class ServiceMetrics:
         self._registry = to
         folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         self.folder = None if registry is not None or folder is None else Path(folder)
-        self._alive = self.folder and _announce(self.folder)
+        self._alive = self.folder and announce(self.folder)
         self._scraping: asyncio.Future[bytes] | None = None
 
         def counter(name: str, meaning: str, *labels: str) -> Counter:
-            return Counter(_PREFIX + name, meaning, ["model", *labels], registry=to)
+            return Counter(PREFIX + name, meaning, ["model", *labels], registry=to)
 
         def histogram(name: str, meaning: str, buckets: Sequence[float], *labels: str) -> Histogram:
-            return Histogram(_PREFIX + name, meaning, ["model", *labels], buckets=buckets, registry=to)
+            return Histogram(PREFIX + name, meaning, ["model", *labels], buckets=buckets, registry=to)
 
         def gauge(name: str, meaning: str, mode: Literal["livesum", "livemax"], *labels: str) -> Gauge:
-            return Gauge(_PREFIX + name, meaning, ["model", *labels], multiprocess_mode=mode, registry=to)
+            return Gauge(PREFIX + name, meaning, ["model", *labels], multiprocess_mode=mode, registry=to)
 
         self._requests = counter(
             "requests", "Requests by call, outcome and name of the API key", "call", "outcome", "client"
@@ -132,8 +126,8 @@ class ServiceMetrics:
             "log_waiting_rows", "Rows that the last write to the inference log took from the queue", "livesum"
         )
         self._log_failing = gauge("log_failing", "Workers whose inference log cannot be written", "livesum")
-        # This one stays 0: `_EveryWorker` exposes the number.
-        self._unreadable_files = Gauge(_UNREADABLE, _UNREADABLE_HELP, multiprocess_mode="livemax", registry=to)
+        # This one stays 0: `registry_of_workers` exposes the number.
+        self._unreadable_files = Gauge(UNREADABLE, UNREADABLE_HELP, multiprocess_mode="livemax", registry=to)
         self._identities: tuple[dict[str, str], ...] = ()
         self._runtimes: tuple[LiveRuntime, ...] = ()
         states = self._breaker, self._mismatch, self._switch_failing, self._log_waiting, self._log_failing
@@ -274,50 +268,6 @@ class ServiceMetrics:
 
     def exposition(self) -> bytes:
         """All workers' metrics in Prometheus' text format."""
-        from prometheus_client import CollectorRegistry, generate_latest
+        from prometheus_client import generate_latest
 
-        if self.folder is None:
-            return generate_latest(self._registry)
-        _forget_dead_workers(self.folder)
-        every_worker = CollectorRegistry()
-        every_worker.register(_EveryWorker(self.folder))
-        return generate_latest(every_worker)
-
-
-class _EveryWorker:
-    """Our metrics from the files of all workers. Dead workers count too, because a counter must not decrease.
-
-    The metrics of Feast's own server are left out: importing Feast creates them, and they stay 0.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def collect(self) -> "list[Metric]":
-        """See prometheus_client."""
-        from prometheus_client.core import GaugeMetricFamily
-
-        collected, left_out = merged(self._folder)
-        ours = [metric for metric in collected if metric.name.startswith(_PREFIX) and metric.name != _UNREADABLE]
-        return [*ours, GaugeMetricFamily(_UNREADABLE, _UNREADABLE_HELP, left_out)]
-
-
-def _announce(folder: Path) -> IO[bytes]:
-    """Lock a file while this process lives; the kernel frees the lock however the process ends."""
-    return take_lock(folder / f"{os.getpid()}.alive", wait=False)
-
-
-def _forget_dead_workers(folder: Path) -> None:
-    """Remove the gauges of dead workers. BentoML replaces a killed worker without notice.
-
-    The process id does not tell: it stays in use for seconds after the death, and is given to another process later.
-    """
-    from prometheus_client.multiprocess import mark_process_dead
-
-    for file in folder.glob("*.alive"):
-        if not (file.stem.isascii() and file.stem.isdecimal() and file.is_file()):
-            continue
-        with suppress(OSError), file.open("rb") as lock:  # another process was faster, or the worker is alive
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            mark_process_dead(int(file.stem), str(folder))  # type: ignore[no-untyped-call]
-            file.unlink()
+        return generate_latest(self._registry if self.folder is None else registry_of_workers(self.folder))

@@ -27,27 +27,43 @@ def use_own_folder() -> None:
     if given is None or Path(given).parent.name == _FOLDER:  # none, or taken by an earlier service object
         return
     servers = Path(given).parent / _FOLDER
-    own = servers / _named(psutil.Process(os.getppid()))
     try:
+        own = servers / _named(os.getppid())
         own.mkdir(parents=True, exist_ok=True)
         for folder in servers.iterdir():
             if folder != own and not _is_running(folder):
                 shutil.rmtree(folder, ignore_errors=True)
-    except OSError:
+    except (OSError, psutil.Error):
         return
     os.environ[VARIABLE] = str(own)
 
 
-def _named(server: psutil.Process) -> str:
-    """With its start, because process ids are used again: that of a container's first process is always 1."""
-    return f"{server.pid}-{round(server.create_time() * 1000)}"
+def _named(server: int) -> str:
+    """With its start, because process ids are used again: that of a container's first process is always 1.
+
+    Raises:
+        psutil.Error: there is no process of this id.
+    """
+    return f"{server}-{_started(psutil.Process(server))}"
+
+
+def _started(process: psutil.Process) -> int:
+    """Linux: ticks since boot (field 22 of proc_pid_stat(5)). Elsewhere: milliseconds since 1970, noted at the start.
+
+    Linux derives a process's time of day from its ticks and the system's clock, so that it moves when the clock is set.
+    """
+    stat = Path(f"/proc/{process.pid}/stat")
+    if not stat.exists():
+        return round(process.create_time() * 1000)
+    after_name = stat.read_text().rpartition(")")[2].split()  # from field 3 on
+    return int(after_name[19])
 
 
 def _is_running(folder: Path) -> bool:
     """True if the server lives, or one of its workers, which may survive it or belong to another container."""
     named = _OF_SERVER.fullmatch(folder.name)
-    with suppress(psutil.Error):
-        if named is None or _named(psutil.Process(int(named[1]))) == folder.name:
+    with suppress(psutil.Error, OSError):
+        if named is None or _named(int(named[1])) == folder.name:
             return True
     return any(map(_is_locked, folder.glob("*.alive")))
 

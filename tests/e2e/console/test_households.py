@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 from tests.e2e.console.browser import PHONE, needs_chromium
 from tests.e2e.console.conftest import OpenConsole
-from tests.e2e.household_place import CASES, Place, household_place
+from tests.e2e.household_place import CASES, Place
 from tests.loop import SOURCE, Loop
 from tests.servers.redis_servers import valkey
 from tests.servers.serving import serving
@@ -22,13 +21,10 @@ SHOWN = {"household_spend": r"[\d,.]+ .+", "next_department": r".+ · \d+\.\d %"
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(households: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """Households whose purchases end today, in a Redis of their own."""
-    root = tmp_path_factory.mktemp("console")
-    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    with valkey(root / "redis") as redis:
-        made = household_place(root, households=250, end=today)
-        made = replace(made, environment={**made.environment, "REDIS_URL": redis.url})
+    with valkey(tmp_path_factory.mktemp("console") / "redis") as redis:
+        made = replace(households, environment={**households.environment, "REDIS_URL": redis.url})
         made.run("jobs", "materialize", case=CASES[0])
         yield made
 
@@ -39,7 +35,7 @@ def test_a_household_is_asked_for_and_a_changed_value_moves_the_answer(
 ) -> None:
     name = Path(case).name
     place.train(case)
-    folder = place.root / f"served-{name}"
+    folder = place.root / f"console-{name}"
     environment = {**place.environment, **place.of(case)}
     log = {"SERVICE_INFERENCE_LOG": "true", "SERVICE_HISTORY": "true", "INFERENCE_LOG_DIR": str(folder / "log")}
     with serving(Loop(SOURCE, environment, "", ""), folder, **log) as service:

@@ -14,7 +14,7 @@ import pytest
 
 from artefacts.process.small_files import read_small_file
 from service.telemetry import metrics_files
-from service.telemetry.metrics import _forget_dead_workers
+from service.telemetry.workers import forget_dead_workers
 from tests.loop import SOURCE
 from tests.servers.serving import samples
 
@@ -174,7 +174,7 @@ def test_a_damaged_file_is_left_out_and_counted_and_everybody_elses_metrics_are_
 
     with bounded(20):
         metrics, left_out = metrics_files.merged(tmp_path)
-        _forget_dead_workers(tmp_path)
+        forget_dead_workers(tmp_path)
 
     assert (name.endswith(".db"), []) == (bool(left_out), metrics)
 

@@ -1,9 +1,6 @@
 from typing import Any
 
-from benchmarks.markdown import between
 from benchmarks.online.answer_log import section
-from benchmarks.report import LOG_BEGIN, LOG_END, LOG_PAGE
-from benchmarks.results import load
 
 MEASURED: dict[str, Any] = {
     "measured_at": "2026-11-21T16:00:00+00:00",
@@ -32,9 +29,3 @@ def test_what_writing_costs_and_each_job_are_shown_with_their_units() -> None:
 
 def test_nothing_measured_is_said() -> None:
     assert section(None) == "Not measured yet."
-
-
-def test_the_page_in_the_repository_is_what_the_results_say() -> None:
-    page = LOG_PAGE.read_text()
-
-    assert page == between(page, LOG_BEGIN, LOG_END, section(load().get("answer_log")))

@@ -5,7 +5,6 @@ import yaml
 
 from artefacts.addresses import PROJECT_ROOT
 from benchmarks.online.capacity_guide import BUSY, capacity_guide, planned_rate
-from benchmarks.report import CAPACITY_BEGIN, CAPACITY_END, CAPACITY_PAGE
 from benchmarks.results import load_all
 from tests.unit.benchmarks.test_report import ABOUT
 
@@ -80,9 +79,3 @@ def test_the_chart_s_replicas_are_as_large_and_scaled_as_the_guide_says() -> Non
     assert values["autoscaling"]["targetCPUPercent"] == pytest.approx(100 * BUSY)
     assert (requests["cpu"], requests["memory"]) == ("1", "768Mi")
     assert memory < 768 * 1.048576 * 0.8
-
-
-def test_the_page_shows_what_the_stored_results_give() -> None:
-    page = CAPACITY_PAGE.read_text()
-
-    assert f"{CAPACITY_BEGIN}\n{capacity_guide(load_all())}\n{CAPACITY_END}" in page

@@ -1,8 +1,5 @@
 from typing import Any
 
-from benchmarks.markdown import between
-from benchmarks.report import DRIFT_BEGIN, DRIFT_END, MONITORING_PAGE
-from benchmarks.results import load
 from benchmarks.simulations.drift_power import section
 
 MEASURED: dict[str, Any] = {
@@ -29,9 +26,3 @@ def test_false_alarms_and_power_are_shown_by_number_of_customers() -> None:
 
 def test_nothing_measured_is_said() -> None:
     assert section(None) == "Not measured yet."
-
-
-def test_the_page_in_the_repository_is_what_the_results_say() -> None:
-    page = MONITORING_PAGE.read_text()
-
-    assert page == between(page, DRIFT_BEGIN, DRIFT_END, section(load().get("drift")))

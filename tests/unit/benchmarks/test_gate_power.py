@@ -4,9 +4,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.markdown import between
-from benchmarks.report import GATE_BEGIN, GATE_END, PROMOTION_PAGE
-from benchmarks.results import load_all
 from benchmarks.simulations.gate_power import CHURNED, draw, section
 from scoring.evaluation import expected_calibration_error
 
@@ -45,12 +42,6 @@ def test_what_passes_and_what_cannot_be_told_is_shown_by_number_of_customers() -
 
 def test_nothing_measured_is_said() -> None:
     assert section(None) == "Not measured yet."
-
-
-def test_the_page_in_the_repository_is_what_the_results_say() -> None:
-    page = PROMOTION_PAGE.read_text(encoding="utf-8")
-
-    assert page == between(page, GATE_BEGIN, GATE_END, section(load_all().get("gate")))
 
 
 def test_drawn_models_have_the_roc_auc_that_is_asked_for_and_are_calibrated() -> None:

@@ -1,8 +1,5 @@
 from typing import Any
 
-from benchmarks.markdown import between
-from benchmarks.report import HOURS_BEGIN, HOURS_END, MODEL_PAGE
-from benchmarks.results import load
 from benchmarks.simulations.hours import section
 
 ESTIMATE = {"value": 0.75, "low": 0.7, "high": 0.8}
@@ -39,9 +36,3 @@ def test_both_ways_to_train_are_shown_beside_each_other() -> None:
 
 def test_nothing_measured_is_said() -> None:
     assert section(None) == "Not measured yet."
-
-
-def test_the_page_in_the_repository_is_what_the_results_say() -> None:
-    page = MODEL_PAGE.read_text()
-
-    assert page == between(page, HOURS_BEGIN, HOURS_END, section(load().get("hours")))

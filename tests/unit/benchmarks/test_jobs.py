@@ -13,8 +13,6 @@ from benchmarks.jobs.scratch import JOBS_SETTINGS, _own_artefacts
 from benchmarks.jobs.stream import batch_lines
 from benchmarks.jobs.targets import TARGETS, jobs_verdicts
 from benchmarks.load.process_usage import StepError
-from benchmarks.markdown import between
-from benchmarks.report import SCALE_BEGIN, SCALE_END, SCALE_PAGE
 from jobs.stream.order_events import read_json
 from tests.unit.benchmarks.test_report import ABOUT
 from tests.unit.benchmarks.test_targets import verdict
@@ -149,14 +147,6 @@ def test_the_plan_is_computed_from_the_largest_size() -> None:
         "| features from nothing | 10.0 µs of DuckDB's processor time × 4 for Spark × 10⁹ ÷ 256 cores | 0.04 h |"
         in text
     )
-
-
-def test_the_plan_has_a_place_for_the_figures() -> None:
-    page = SCALE_PAGE.read_text()
-
-    assert between(between(page, SCALE_BEGIN, SCALE_END, "a"), SCALE_BEGIN, SCALE_END, "b").count(SCALE_BEGIN) == 1
-    with pytest.raises(ValueError, match="lacks the markers"):
-        between("no markers", SCALE_BEGIN, SCALE_END, "")
 
 
 def test_the_seconds_of_a_batch_are_read_from_its_last_line() -> None:

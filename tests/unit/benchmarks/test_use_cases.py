@@ -1,9 +1,6 @@
 from typing import Any
 
-from benchmarks.markdown import between
-from benchmarks.report import CASES_BEGIN, CASES_END, HOUSEHOLDS_BEGIN, HOUSEHOLDS_END, MODEL_PAGE
-from benchmarks.results import load
-from benchmarks.simulations.use_cases import HOUSEHOLDS, section
+from benchmarks.simulations.use_cases import section
 
 ROW = {"rmse": {"value": 33.5, "low": 30.2, "high": 37.4}, "calibration": 0.37}
 MEASURED: dict[str, Any] = {
@@ -34,11 +31,3 @@ def test_the_chosen_model_is_shown_beside_the_others_and_how_far_they_are_from_i
 
 def test_nothing_measured_is_said() -> None:
     assert "Not measured yet." == section(None)
-
-
-def test_the_page_holds_the_last_results() -> None:
-    page = MODEL_PAGE.read_text(encoding="utf-8")
-
-    assert page == between(page, CASES_BEGIN, CASES_END, section(load().get("use_cases")))
-    of_households = section(load().get(HOUSEHOLDS), " --households")
-    assert page == between(page, HOUSEHOLDS_BEGIN, HOUSEHOLDS_END, of_households)

@@ -93,7 +93,7 @@ def opened_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
     registry = CollectorRegistry()
     monkeypatch.setattr(assembly, "open_model", lambda tag, role="champion": replace(models[tag], role=role))
     monkeypatch.setattr(assembly, "open_feast", open_feast)
-    monkeypatch.setattr(worker, "ServiceMetrics", lambda name: ServiceMetrics(name, registry))
+    monkeypatch.setattr(worker, "metrics_of_process", lambda name: ServiceMetrics(name, registry))
     return models
 
 

@@ -116,6 +116,7 @@ def test_what_a_live_model_runs_on_is_there_until_it_is_replaced() -> None:
 
 def test_a_second_service_object_in_a_process_counts_in_the_same_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prometheus_client, "REGISTRY", CollectorRegistry())
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)  # Feast sets it when its server is imported
     metrics_of_process.cache_clear()
     try:
         assert metrics_of_process("churn") is metrics_of_process("churn")

@@ -20,7 +20,7 @@ def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def named(pid: int) -> str:
-    return f"{pid}-{round(psutil.Process(pid).create_time() * 1000)}"
+    return f"{pid}-{Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
 
 
 def test_the_workers_of_a_server_have_a_folder_that_bentoml_does_not_empty(given: Path) -> None:
@@ -30,6 +30,20 @@ def test_the_workers_of_a_server_have_a_folder_that_bentoml_does_not_empty(given
     assert own.is_dir()
     assert named(os.getppid()) == own.name
     assert not own.is_relative_to(given)
+
+
+def test_a_worker_that_starts_after_the_clock_was_set_joins_its_siblings(
+    given: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_own_folder()
+    before = os.environ[VARIABLE]
+    create_time = psutil.Process.create_time
+
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: create_time(process) + 3600)
+    monkeypatch.setenv(VARIABLE, str(given))
+    use_own_folder()
+
+    assert before == os.environ[VARIABLE]
 
 
 def test_what_ended_servers_left_is_removed_and_what_living_ones_use_stays(given: Path) -> None:

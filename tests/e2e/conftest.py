@@ -1,0 +1,10 @@
+"""What several modules have together, because it takes minutes to make."""
+
+import pytest
+
+from tests.e2e.household_place import Place, household_place
+
+
+@pytest.fixture(scope="session")
+def households(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return household_place(tmp_path_factory.mktemp("households"))
