@@ -10,7 +10,7 @@ from mlflow.tracking import MlflowClient
 
 from artefacts.addresses import Artefacts
 from contract import ContractError, ModelContract, differences
-from training.data.dataset import live_schema
+from training.data.feature_service import open_feature_service
 from training.errors import BrokenPromisesError, DatasetError, TrainingError
 from training.tracking import registry
 from training.tracking.registry import CHALLENGER, CHAMPION
@@ -72,7 +72,7 @@ def check_contracts(artefacts: Artefacts, live: Sequence[LiveContract]) -> None:
 
 def _broken(artefacts: Artefacts, contract: ModelContract) -> list[str]:
     try:
-        return differences(contract.feature_schema, live_schema(artefacts, contract.feature_service))
+        return differences(contract.feature_schema, open_feature_service(artefacts, contract.feature_service).schema)
     except DatasetError:
         return [f"feature service {contract.feature_service!r} is not in the registry"]
     except ContractError as error:  # a type or tag that no contract supports

@@ -14,7 +14,8 @@ from artefacts.addresses import Artefacts
 from contract import FeatureInput, FeatureSchema
 from contract.values.vocabulary import Category
 from scoring.evaluation import Floats, Labels
-from training.data.dataset import TrainingData, built_from
+from training.data.dataset import TrainingData
+from training.data.feature_service import built_from
 from training.fit import Split, check_labels
 from training.model_inputs import describe_inputs, resolve_inputs
 from training.row_splits.split_rows import REQUESTED_AT, SplitRows
@@ -36,7 +37,7 @@ class Splits:
 
     inputs: of the model, in its order.
     labelled: the rows before their features were looked up.
-    built: what the rows were made of: `rows_sha256`, else see `training.data.dataset.made_of`.
+    built: what the rows were made of: `rows_sha256`, else see `training.data.feature_service.made_of`.
     data: where the rows were read.
     """
 

@@ -1,11 +1,10 @@
 """Makes training rows: labels, and features by the point-in-time join."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,23 +12,19 @@ from numpy.typing import NDArray
 
 from artefacts.addresses import Artefacts
 from artefacts.build_files import damage
-from artefacts.build_record import inputs_sha256
 from artefacts.offline_place import another_store, is_built, refusal
 from artefacts.process.redaction import redacted
-from contract import FeatureInput, FeatureSchema, RawFeatures, RequestInput
-from contract.registry_schema import read_feature_schema
+from contract import FeatureInput, RawFeatures, RequestInput
 from contract.values.request_values import asked_of, python_value
 from scoring.errors import FeatureColumnError, FeatureSourceError
 from scoring.evaluation import Bools, Labels
 from scoring.feature_columns import encoded
 from scoring.servable import why_not_served
+from training.data.feature_service import filled, open_feature_service
 from training.data.view_times import row_times
 from training.errors import DatasetError
 from training.row_splits.split_rows import REQUESTED_AT, Part
 from training.tasks import Task
-
-if TYPE_CHECKING:
-    from feast import FeatureStore
 
 _CHECKED_ROWS = 2_000
 """Entities per cut-off whose rows' age is checked."""
@@ -95,11 +90,9 @@ class TrainingData:
     def __init__(self, artefacts: Artefacts, feature_service: str) -> None:
         if found := damage((artefacts.offline_store / "current").resolve()):
             raise DatasetError(found)
-        self._store = _open_feature_store(artefacts)
+        self._store, self._service, self.schema = open_feature_service(artefacts, feature_service)
         if elsewhere := another_store(self._store.registry, self._store.project, artefacts.offline_store):
             raise DatasetError(refusal(redacted(artefacts.feast_registry), elsewhere, artefacts.offline_store))
-        self._service = _feature_service(self._store, artefacts, feature_service)
-        self.schema: FeatureSchema = read_feature_schema(self._store.registry, self._store.project, feature_service)
         if reasons := why_not_served(self.schema):
             raise DatasetError("; ".join(reasons))
         entities = self._store.get_feature_view(self.schema.views[0].name).entities
@@ -151,7 +144,7 @@ class TrainingData:
         Raises:
             DatasetError: a source cannot be read.
         """
-        return _filled(self._store, self.schema)
+        return filled(self._store, self.schema)
 
     @property
     def _given(self) -> tuple[RequestInput, ...]:
@@ -261,64 +254,3 @@ def _given_values(entities: pd.DataFrame, given: RequestInput) -> Any:
     if given.name not in entities:
         return default
     return entities[given.name].map(lambda value: default if pd.isna(value) else value)
-
-
-def live_schema(artefacts: Artefacts, feature_service: str) -> FeatureSchema:
-    """The schema of a feature service in the live Feast registry; imports feast, which takes seconds.
-
-    Raises:
-        DatasetError: the registry does not have the feature service.
-    """
-    store = _open_feature_store(artefacts)
-    _feature_service(store, artefacts, feature_service)
-    return read_feature_schema(store.registry, store.project, feature_service)
-
-
-def built_from(artefacts: Artefacts) -> str:
-    """sha256 of the inputs of the current offline store build: the events by day, `observed_until`, and the code.
-
-    The same events give the same value on any day. Empty if the build has no record of its inputs, or there is none.
-    """
-    return inputs_sha256(artefacts.offline_store / "current")
-
-
-def made_of(artefacts: Artefacts, feature_service: str) -> str:
-    """sha256 of what the rows of a feature service are made of: `built_from`, or else `TrainingData.filled`.
-
-    Raises:
-        DatasetError: a source cannot be read; or the registry does not have the feature service.
-    """
-    if built := built_from(artefacts):
-        return built
-    store = _open_feature_store(artefacts)
-    _feature_service(store, artefacts, feature_service)
-    return _filled(store, read_feature_schema(store.registry, store.project, feature_service))
-
-
-def _filled(store: "FeatureStore", schema: FeatureSchema) -> str:
-    from scoring.feast.sources import state_of
-
-    views = [store.get_feature_view(view.name) for view in schema.views]
-    try:
-        states = {view.name: state_of(store, view) for view in views if not is_built(view)}
-    except FeatureSourceError as error:
-        raise DatasetError(str(error)) from None
-    if not any(state.rows for state in states.values()):
-        return ""
-    filled = {name: [str(state.newest), state.rows] for name, state in states.items()}
-    return hashlib.sha256(json.dumps(filled, sort_keys=True).encode()).hexdigest()
-
-
-def _feature_service(store: "FeatureStore", artefacts: Artefacts, name: str) -> Any:
-    try:
-        return store.get_feature_service(name)
-    except Exception as error:
-        raise DatasetError(
-            f"feature service {name!r} is not in {redacted(artefacts.feast_registry)}; run `make apply` first"
-        ) from error
-
-
-def _open_feature_store(artefacts: Artefacts) -> "FeatureStore":
-    from scoring.feast.store import open_store
-
-    return open_store(artefacts.feature_repo, artefacts)

@@ -11,7 +11,7 @@ from artefacts.addresses import Artefacts
 from artefacts.local_pin import pin, store_lock
 from contract import differences
 from training.bento_import import Servable
-from training.data.dataset import live_schema
+from training.data.feature_service import open_feature_service
 from training.errors import LedgerError, ModelImportError
 from training.promotion.ledger import Alias, Chain, Entry, Ledger, Move, Recorded
 from training.settings import TrainingSettings
@@ -112,7 +112,8 @@ class OpenedRegistry:
             ModelImportError: the registry no longer offers the features that the model was trained on.
         """
         contract = servable.contract
-        found = differences(contract.feature_schema, live_schema(self.artefacts, contract.feature_service))
+        live = open_feature_service(self.artefacts, contract.feature_service).schema
+        found = differences(contract.feature_schema, live)
         if found:
             version = servable.registered.version
             raise ModelImportError(

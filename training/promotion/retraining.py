@@ -10,7 +10,7 @@ from mlflow.entities.model_registry import ModelVersion
 from artefacts.process.file_locks import locked
 from contract import ModelContract
 from training.bento_import import prepare
-from training.data.dataset import made_of
+from training.data.feature_service import made_of
 from training.errors import DatasetError, GateError, LockedError, ModelImportError
 from training.gate.rules import GATE, PASSED, gate_advice, recorded_verdict
 from training.promotion.judgement import AGAINST_CHAMPION, fitted_after, judge

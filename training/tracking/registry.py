@@ -54,7 +54,7 @@ BENTOML_TAG = "bentoml.tag"
 """Tag of a version: its tag in the BentoML model store, on every machine that imports it."""
 
 FEATURES_SHA256 = "features_sha256"
-"""Tag of a version: what the features were built from that it was trained on, see `dataset.built_from`."""
+"""Tag of a version: what the features were built from that it was trained on, see `feature_service.built_from`."""
 
 
 @dataclass(frozen=True)

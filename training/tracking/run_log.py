@@ -182,7 +182,7 @@ def register(
     Args:
         test_set: as `log_test_set` takes it.
         drafted: the contract without `model_version` and `run_id`, which are known only now.
-        features_sha256: of what the offline store was built from, see `training.data.dataset.built_from`.
+        features_sha256: of what the offline store was built from, see `training.data.feature_service.built_from`.
 
     Raises:
         TrainingError: the model holds a type that is not trusted, or is not of the contract's task or classes.

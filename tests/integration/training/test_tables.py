@@ -17,7 +17,8 @@ from jobs.feature_store import apply, open_feature_store
 from jobs.offline_store.foreign_sources import some_foreign_entity
 from tests.servers.postgres import PASSWORD, USER, PostgresServer, needs_postgres, postgres
 from tests.unit.training.tables.shop import customers
-from training.data.dataset import TrainingData, made_of
+from training.data.dataset import TrainingData
+from training.data.feature_service import made_of
 from training.errors import DatasetError, UseCaseError
 from training.promotion.moves import promote_trained
 from training.promotion.registry_moves import OpenedRegistry

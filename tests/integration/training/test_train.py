@@ -16,7 +16,8 @@ from contract.inputs import COUNTED_AT
 from contract.values.histogram import Histogram
 from tests.integration.training.conftest import NAME, Registry, customers
 from training import splits
-from training.data.dataset import LabelledRows, built_from
+from training.data.dataset import LabelledRows
+from training.data.feature_service import built_from
 from training.row_splits import time_splits
 from training.row_splits.split_rows import Part
 from training.tracking.registry import FEATURES_SHA256, download

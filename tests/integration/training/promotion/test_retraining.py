@@ -17,7 +17,7 @@ from tests.integration.training import conftest
 from tests.integration.training.conftest import ALIKE, GOOD, NAME, WORSE, Registry, trained
 from training.__main__ import main
 from training.churn.source.addresses import OrderAddresses
-from training.data.dataset import built_from
+from training.data.feature_service import built_from
 from training.errors import DatasetError, GateError, LedgerError, LockedError
 from training.promotion import retraining
 from training.promotion.retraining import retrain
