@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.e2e.household_place import Place, household_place
+from tests.e2e.household_place import Households, household_place
 
 
 @pytest.fixture(scope="session")
-def households(tmp_path_factory: pytest.TempPathFactory) -> Place:
+def households(tmp_path_factory: pytest.TempPathFactory) -> Households:
     return household_place(tmp_path_factory.mktemp("households"))

@@ -1,7 +1,5 @@
 """Made-up households with features, registry and models of their own; the use cases on them, by the commands."""
 
-import subprocess
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.loop import SOURCE, place_environment
+from tests.e2e.place import Place
+from tests.loop import place_environment
 from tests.models.households import write_households
 from use_cases.household_spend.source import Source
 
@@ -18,36 +17,17 @@ CASES = ("use_cases/household_spend", "use_cases/next_department", "tests/use_ca
 
 
 @dataclass(frozen=True)
-class Place:
-    """Purchases, features, registry and models below one folder; each use case with its own pin.
+class Households(Place):
+    """A place of made-up households.
 
-    end: of the purchases.
+    end: of their purchases.
     """
 
-    environment: dict[str, str]
-    root: Path
     end: datetime
-
-    def of(self, case: str) -> dict[str, str]:
-        """The variables of one use case."""
-        return {"USE_CASE": case, "MODEL_TAG_PATH": str(self.root / Path(case).name / "model_tag")}
-
-    def run(self, *arguments: str, case: str, codes: tuple[int, ...] = (0,)) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", *arguments],
-            cwd=SOURCE,
-            env={**self.environment, **self.of(case)},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode in codes, f"{arguments}: {done.stdout}{done.stderr}"
-        return done.stdout + done.stderr
 
     def train(self, case: str) -> None:
         """Train, promote and import a model, once."""
-        if (self.root / Path(case).name / "model_tag").exists():
+        if self.pin(case).exists():
             return
         said = self.run("training", "train", case=case, codes=(0, 4))
         if (
@@ -57,12 +37,12 @@ class Place:
         self.run("training", "import-model", case=case)
 
 
-def household_place(root: Path) -> Place:
+def household_place(root: Path) -> Households:
     """Make purchases of 1,600 households until today, their features, and the registry."""
     end = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     write_households(root / "data", households=1600, end=end)
     _make_unusual(Source(root / "data"))
-    made = Place(place_environment(root, HOUSEHOLD_DATA_DIR=root / "data"), root, end)
+    made = Households(place_environment(root, HOUSEHOLD_DATA_DIR=root / "data"), root, end)
     made.run("jobs", "features", case=CASES[0])
     made.run("jobs", "apply", case=CASES[1])  # the same repository
     return made

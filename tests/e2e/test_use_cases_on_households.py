@@ -12,20 +12,20 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from tests.e2e.household_place import CASES, Place
+from tests.e2e.household_place import CASES, Households
 from tests.servers.spark import needs_spark
 from use_cases.household_spend.labels import DEPARTMENTS, NONE, OTHER
 from use_cases.household_spend.source import Source
 
 
 @pytest.fixture(scope="module", params=CASES)
-def trained(request: pytest.FixtureRequest, households: Place) -> str:
+def trained(request: pytest.FixtureRequest, households: Households) -> str:
     case = str(request.param)
     households.train(case)
     return case
 
 
-def test_each_is_trained_imported_and_scored_and_answers_in_its_own_words(households: Place, trained: str) -> None:
+def test_each_is_trained_imported_and_scored_and_answers_in_its_own_words(households: Households, trained: str) -> None:
     name = Path(trained).name
     out, asked = households.root / name / "predictions", households.root / "pairs.parquet"
     pairs = {"household_id": [1, 2, 3], "department": ["MEAT", "DELI", "NOWHERE"], "coupon_value": [0.5, 2.0, 3.0]}
@@ -53,7 +53,7 @@ SEEDS = ("0", "4242")
 KNOWN_FOR = timedelta(hours=16.5)
 
 
-def _asked(households: Place, case: str) -> Path:
+def _asked(households: Households, case: str) -> Path:
     """All households, each with its most frequent department where that is a key, and some of nobody."""
     bought = pd.read_parquet(Source(households.root / "data").purchases, columns=["household_id", "department"])
     if case == CASES[2]:
@@ -70,7 +70,7 @@ def _asked(households: Place, case: str) -> Path:
 
 @needs_spark
 def test_every_plane_sees_the_same_values_and_gives_the_same_answers_under_any_hash_seed(
-    households: Place, trained: str
+    households: Households, trained: str
 ) -> None:
     """Join of training = Feast's SDK = compiled reader = batch = HTTP = `/invocations`, and once Spark."""
     asked = _asked(households, trained)

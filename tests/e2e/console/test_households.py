@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.console.browser import PHONE, needs_chromium
 from tests.e2e.console.conftest import OpenConsole
-from tests.e2e.household_place import CASES, Place
+from tests.e2e.household_place import CASES, Households
 from tests.loop import SOURCE, Loop
 from tests.servers.redis_servers import valkey
 from tests.servers.serving import serving
@@ -21,7 +21,7 @@ SHOWN = {"household_spend": r"[\d,.]+ .+", "next_department": r".+ · \d+\.\d %"
 
 
 @pytest.fixture(scope="module")
-def place(households: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(households: Households, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Households]:
     """Households whose purchases end today, in a Redis of their own."""
     with valkey(tmp_path_factory.mktemp("console") / "redis") as redis:
         made = replace(households, environment={**households.environment, "REDIS_URL": redis.url})
@@ -31,7 +31,7 @@ def place(households: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.mark.parametrize("case", CASES[:2], ids=lambda case: Path(case).name)
 def test_a_household_is_asked_for_and_a_changed_value_moves_the_answer(
-    open_console: OpenConsole, place: Place, case: str
+    open_console: OpenConsole, place: Households, case: str
 ) -> None:
     name = Path(case).name
     place.train(case)
