@@ -106,13 +106,13 @@ class Workload:
         return [list(map(_in_json, row)) for row in columns.itertuples(index=False, name=None)]
 
     def environment(self, artefacts: Artefacts, bentoml_home: Path) -> dict[str, str]:
-        """Environment variables of every server."""
+        """Environment variables of every server; use cases that share a BENTOML_HOME have Feast files of their own."""
         contract = self.contract
         # mlflow starts uvicorn by name
         path = f"{PROJECT_ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
         return {
             **{name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"},
-            **feast_variables(artefacts, bentoml_home / "feature_store.yaml"),
+            **feast_variables(artefacts, bentoml_home / f"{contract.model_name}.yaml"),
             "PATH": path,
             "USE_CASE": str(artefacts.use_case),
             "REDIS_URL": self.redis_url,
