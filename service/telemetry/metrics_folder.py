@@ -55,7 +55,7 @@ def _started(process: psutil.Process) -> int:
     stat = Path(f"/proc/{process.pid}/stat")
     if not stat.exists():
         return round(process.create_time() * 1000)
-    after_name = stat.read_text().rpartition(")")[2].split()  # from field 3 on
+    after_name = stat.read_bytes().rpartition(b")")[2].split()  # from field 3 on
     return int(after_name[19])
 
 

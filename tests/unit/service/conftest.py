@@ -57,6 +57,11 @@ OpenApi = Callable[..., Api]
 IDENTITY = {"name": "small_churn", "version": "7", "role": "champion"}
 
 
+def text_of(response: httpx.Response) -> str:
+    """The body without its request id, whose hexadecimal digits may be any number."""
+    return response.text.replace(response.headers["X-Request-ID"], "")
+
+
 def error_of(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
     """The `error` member of an answer, after checking all that holds for every error."""
     assert (status, code) == (response.status_code, response.json()["error"]["code"]), response.text

@@ -12,7 +12,7 @@ from tests.models.typed import BALANCE, IS_NEW, KEY, RATIO, REGION, SEGMENT, SIG
 from tests.unit.service.api.test_openapi import check
 from tests.unit.service.api.test_routing import live_customer
 from tests.unit.service.api.test_typed_api import ASKED, PRIVATE, OpenTyped, open_typed, post
-from tests.unit.service.conftest import Api, OpenApi, error_of, without_request_id
+from tests.unit.service.conftest import Api, OpenApi, error_of, text_of, without_request_id
 from tests.unit.service.telemetry.test_tracing import Spans, spans
 
 __all__ = ["open_typed", "spans"]  # fixtures
@@ -125,7 +125,7 @@ async def test_an_unseen_category_is_named_as_such_and_its_text_stays_in_the_sto
         taken["features"][SEGMENT]["state"],
     )
     assert ("refused", "unseen") == (refused["status"], refused["features"][REGION]["state"])
-    assert "4711" not in response.text
+    assert "4711" not in text_of(response)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ from tests.models.typed import (
     typed_store,
 )
 from tests.unit.service.api.test_openapi import check, validator
-from tests.unit.service.conftest import Api, error_of, opened_api, without_request_id
+from tests.unit.service.conftest import Api, error_of, opened_api, text_of, without_request_id
 from tests.unit.service.telemetry.test_tracing import Spans, spans
 
 OpenTyped = Callable[..., Api]
@@ -156,7 +156,7 @@ async def test_what_is_wrong_is_named_and_never_repeated(path: str, label: str, 
 
     error = error_of(response, 400, "invalid_request")
     assert (field, True) == (error["field"], said in error["message"]), error
-    assert "4711" not in response.text
+    assert "4711" not in text_of(response)
     assert 400 == await check(api, response)
     assert not api.store.asked
 
@@ -244,7 +244,7 @@ async def test_an_unseen_category_is_a_value_of_its_own_or_refused_by_the_contra
     assert ("degraded", {"feature": SEGMENT, "state": "unseen", "used": "value"}) == (body["status"], issue)
     assert f"{REGION} is unseen" in error_of(refused, 422, "features_refused")["message"]
     assert [200, 422] == [await check(api, response) for response in (taken, refused)]
-    assert "4711" not in taken.text + refused.text
+    assert "4711" not in text_of(taken) + text_of(refused)
 
 
 async def test_the_elements_of_an_array_are_one_issue(open_typed: OpenTyped) -> None:
