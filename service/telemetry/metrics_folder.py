@@ -54,7 +54,7 @@ def _started(process: psutil.Process) -> int:
     """
     stat = Path(f"/proc/{process.pid}/stat")
     if not stat.exists():
-        return round(process.create_time() * 1000)
+        return int(process.create_time() * 1000)
     after_name = stat.read_bytes().rpartition(b")")[2].split()  # from field 3 on
     return int(after_name[19])
 
