@@ -27,6 +27,12 @@ RESERVED_NAMES = frozenset(
 )
 """No output and no join key may have such a name."""
 
+RESERVED_JOIN_KEYS = RESERVED_NAMES | {"limit"}
+"""No join key may have such a name: `GET /history` takes a parameter beside the keys."""
+
+RESERVED_OUTPUTS = RESERVED_NAMES | {"time"}
+"""No output may have such a name: an answer of `GET /history` has its time beside the outputs."""
+
 
 class DecisionThreshold(Frozen):
     """The probability at or above which the decision is the positive class, and the rule that chose it."""

@@ -5,13 +5,17 @@ import hmac
 from collections.abc import Iterable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from artefacts.process.file_access import why_unreadable
 from artefacts.process.small_files import read_small_file
 from contract import Key, key_text
 from scoring.errors import ModelError
 
-PREFIX = "p:"
-_HEX_DIGITS = 32
+_PREFIX, _HEX_DIGITS = "p:", 32
+FORM = f"{_PREFIX}[0-9a-f]{{{_HEX_DIGITS}}}"
+"""Regular expression of a whole pseudonym. Keys that merely begin like one, as `p:17`, are keys."""
 _SHORTEST_KEY = 32
 
 
@@ -49,5 +53,10 @@ class Pseudonyms:
         for entity_key in entity_keys:
             keyed = self._keyed.copy()  # costs half as much as a new one
             keyed.update(key_text(entity_key).encode())
-            found.append(PREFIX + keyed.hexdigest()[:_HEX_DIGITS])
+            found.append(_PREFIX + keyed.hexdigest()[:_HEX_DIGITS])
         return found
+
+
+def are_pseudonyms(logged: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Which of n texts are pseudonyms, by their form."""
+    return pc.match_substring_regex(logged, f"^{FORM}$")

@@ -62,7 +62,7 @@ def _method(endpoint: Endpoint, contract: ModelContract, bodies: Bodies, max_bat
     taken = _arguments(endpoint, contract, bodies, max_batch)
     names = [field.alias or name for name, field in taken.model_fields.items()]
 
-    def call(service: Any, *values: Any, **named: Any) -> Any:
+    def call(service: Any, /, *values: Any, **named: Any) -> Any:  # a join key may be named `service`
         if len(values) > len(names):
             raise TypeError(f"{endpoint.name} takes at most {len(names)} arguments, {', '.join(names)}")
         by_place = dict(zip(names, values, strict=False))

@@ -4,6 +4,7 @@ import asyncio
 import atexit
 import secrets
 import threading
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 from bentoml.exceptions import BentoMLException, InvalidArgument, ServiceUnavailable
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from service.api.authentication import IN_PROCESS
 from service.api.endpoints import Endpoint
 from service.api.routing import ServingSlot
+from service.api.serving import Serving
 from service.errors import ServiceError
 
 _CLOSING_SECONDS = 10.0
@@ -54,7 +57,7 @@ class CallsInProcess:
             body = to_json(arguments, fallback=_plain)
         except PydanticSerializationError as error:
             raise InvalidArgument(f"an argument cannot be written as JSON: {error}") from None
-        work = endpoint.answer(serving, b"application/json", body, secrets.token_hex(16))
+        work = _counted(serving, endpoint, body)
         try:
             content = asyncio.run_coroutine_threadsafe(work, self._loop or self._start()).result()
         except ServiceError as error:
@@ -87,6 +90,24 @@ class CallsInProcess:
     def _end(self) -> None:
         if self._loop is not None:
             asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(_CLOSING_SECONDS)
+
+
+async def _counted(serving: Serving, endpoint: Endpoint, body: bytes) -> dict[str, Any]:
+    """Run a call, and count it as a request over HTTP is counted (`service/api/routing.py`)."""
+    outcome, started = "ok", time.perf_counter()
+    try:
+        return await endpoint.answer(serving, b"application/json", body, secrets.token_hex(16))
+    except ServiceError as error:
+        outcome = error.code
+        raise
+    except asyncio.CancelledError:
+        outcome = "cancelled"
+        raise
+    except Exception:
+        outcome = "internal"
+        raise
+    finally:
+        serving.metrics.answered(endpoint.name, outcome, IN_PROCESS, time.perf_counter() - started)
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:

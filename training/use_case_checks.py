@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 
 from contract import FeatureSchema, outputs_of
 from contract.model_contract import EVERYONE
-from contract.tasks import RESERVED_NAMES
+from contract.tasks import RESERVED_JOIN_KEYS, RESERVED_OUTPUTS
 from scoring.evaluation import LabelsError, metrics_of
 from training.errors import UseCaseError
 from training.settings import TrainingSettings
@@ -105,7 +105,9 @@ def _names(case: UseCase) -> Iterator[tuple[str, str]]:
 
 
 def _of_task(case: UseCase, schema: FeatureSchema) -> Iterator[str]:
-    taken = RESERVED_NAMES | {key.join_key for key in schema.entity_keys}
+    keys = {key.join_key for key in schema.entity_keys}
+    yield from (f"entity: a join key cannot have the name {name!r}" for name in sorted(keys & RESERVED_JOIN_KEYS))
+    taken = keys | RESERVED_OUTPUTS
     if not case.task.target.isidentifier() or not case.task.target.isascii():
         yield f"task: target {case.task.target!r} is no name; use letters, digits and _"
     for output in outputs_of(case.task.kind, "target"):

@@ -26,7 +26,7 @@ from jobs.erasure.text_files import NotTextError, erase_text, erased_text
 from jobs.errors import JobError
 from scoring.errors import ModelError
 from scoring.inference_log import read_log
-from scoring.pseudonyms import PREFIX
+from scoring.pseudonyms import are_pseudonyms
 
 _NOT_HERE = {"mlflow", "redis", "feast", "stamps", "use_cases", "builds", "current", "erasures", "erased_keys", "query"}
 """Folders of which no file is read here: other tools', other use cases', and the offline store's builds."""
@@ -207,7 +207,7 @@ def has_pseudonyms(logs: Sequence[Path], names: Sequence[str]) -> bool:
                 raise JobError(str(error)) from None
             for name in names:
                 text = name in table.column_names and pa.types.is_string(table[name].type)
-                if text and pc.any(pc.starts_with(table[name], PREFIX)).as_py():
+                if text and pc.any(are_pseudonyms(table[name])).as_py():
                     return True
     return False
 

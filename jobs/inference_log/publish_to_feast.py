@@ -23,7 +23,7 @@ from jobs.times import format_range
 from scoring.errors import ModelError
 from scoring.inference_log import read_log
 from scoring.models.model_store import open_model
-from scoring.pseudonyms import PREFIX
+from scoring.pseudonyms import are_pseudonyms
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -169,7 +169,7 @@ def feast_rows(served: pa.Table, contract: ModelContract, schema: pa.Schema) -> 
 def _key(logged: pa.ChunkedArray, of_feast: pa.DataType) -> pa.ChunkedArray:
     """A join key of n rows; null where the log has the pseudonym of a number."""
     if pa.types.is_string(logged.type) and not pa.types.is_string(of_feast):
-        return pc.if_else(pc.starts_with(logged, PREFIX), pa.scalar(None, pa.string()), logged)
+        return pc.if_else(are_pseudonyms(logged), pa.scalar(None, pa.string()), logged)
     return logged
 
 

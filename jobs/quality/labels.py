@@ -25,7 +25,7 @@ from jobs.quality.outcomes import Outcomes, outcomes_of_use_case, refuse_unknown
 from jobs.times import format_range
 from scoring.errors import ModelError
 from scoring.models.model_store import open_model, pinned_tag
-from scoring.pseudonyms import PREFIX, Pseudonyms
+from scoring.pseudonyms import FORM, Pseudonyms
 
 _ROWS_AT_ONCE = 1_000_000
 
@@ -140,7 +140,7 @@ def make_labels(
                 nothing = f"no answered row {format_range(request.since, request.until)}"
                 raise NothingDueError(explain_nothing_found(artefacts.inference_log, nothing))
             raise NothingDueError(f"{artefacts.inference_log}: {_not_yet(scores, not_due, days)}")
-        if refusal and scores.count("SELECT count(*) FROM due WHERE starts_with(key, ?)", PREFIX):
+        if refusal and scores.count("SELECT count(*) FROM due WHERE regexp_full_match(key, ?)", FORM):
             raise JobError(refusal)
         _write(scores, request.out)
         made = LabelSummary(
@@ -221,7 +221,7 @@ def _find_keys(scores: LoggedScores, offline_store: Path, id_key_file: Path | No
     key_type = scores.keys[0].type if scores.keys else pa.string()
     connection = scores.connection
     connection.execute("CREATE TABLE names AS SELECT DISTINCT key AS logged_as, key FROM asked")
-    hidden = scores.count("SELECT count(*) FROM names WHERE starts_with(logged_as, ?)", PREFIX)
+    hidden = scores.count("SELECT count(*) FROM names WHERE regexp_full_match(logged_as, ?)", FORM)
     if not hidden:
         return None, key_type
     if id_key_file is None:
@@ -260,7 +260,7 @@ def _label(
 def _entities(scores: LoggedScores, days: int, key_type: pa.DataType) -> Iterator[pd.DataFrame]:
     """Keys, of their own type, and moments that are asked for with labels of this length."""
     numbers = pa.types.is_integer(key_type)
-    unresolved = f" AND NOT starts_with(names.key, '{PREFIX}')" if numbers else ""
+    unresolved = f" AND NOT regexp_full_match(names.key, '{FORM}')" if numbers else ""
     query = (
         "SELECT DISTINCT names.key, as_of AS event_timestamp "  # noqa: S608  # a constant
         f"FROM asked JOIN names ON asked.key = logged_as WHERE days = ?{unresolved}"

@@ -31,7 +31,7 @@ from jobs.skew.report import write
 from jobs.times import format_range, refuse_empty_range
 from scoring.errors import ModelError
 from scoring.models.model_store import open_model
-from scoring.pseudonyms import PREFIX, Pseudonyms
+from scoring.pseudonyms import Pseudonyms, are_pseudonyms
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -200,7 +200,7 @@ class _Identities:
     ) -> pa.Array:
         if not pa.types.is_string(logged.type):
             return logged.cast(field.type)
-        hidden = pc.starts_with(logged, PREFIX)
+        hidden = are_pseudonyms(logged)
         if pa.types.is_string(field.type) and not pc.any(hidden).as_py():
             return logged
         if self._pseudonyms is None:

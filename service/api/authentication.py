@@ -22,7 +22,10 @@ ANONYMOUS = "anonymous"
 UNAUTHENTICATED = "unauthenticated"
 """The name of a client that has shown no valid key, or needs none."""
 
-_RESERVED = (ANONYMOUS, UNAUTHENTICATED)
+IN_PROCESS = "in_process"
+"""The name of callers in the service's own process, of whom no key is asked."""
+
+_RESERVED = (ANONYMOUS, UNAUTHENTICATED, IN_PROCESS)
 
 KEY_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _ENTRY = re.compile(rf"({KEY_NAME.pattern}):([0-9a-fA-F]{{64}})")

@@ -260,6 +260,7 @@ ENDPOINTS = (
         summary="The last logged answers for one <entity>",
         call=history,
         errors=(InvalidRequestError, OverloadedError),
+        rows=_one_row,
         offered=lambda settings: settings.history,
     ),
     Endpoint(

@@ -3,7 +3,10 @@
 import hashlib
 import hmac
 
-from scoring.pseudonyms import Pseudonyms
+import duckdb
+import pyarrow as pa
+
+from scoring.pseudonyms import FORM, Pseudonyms, are_pseudonyms
 
 KEY = b"0123456789abcdef0123456789abcdef"
 
@@ -25,3 +28,14 @@ def test_a_number_has_the_pseudonym_of_its_decimal_text() -> None:
     pseudonyms = Pseudonyms(KEY)
 
     assert pseudonyms.of(["7", "-9223372036854775808"]) == pseudonyms.of([7, -(2**63)])
+
+
+def test_only_a_whole_pseudonym_is_taken_for_one_by_arrow_and_by_duckdb() -> None:
+    hidden = Pseudonyms(KEY).of(["a", "p:17"])
+    keys = ["p:17", "p:", f"p:{'g' * 32}", f"{hidden[0]}0", f"{hidden[0]}\n", f" {hidden[0]}", "00042"]
+
+    expected = [True] * len(hidden) + [False] * len(keys)
+
+    assert expected == are_pseudonyms(pa.array([*hidden, *keys])).to_pylist()
+    asked = "SELECT list_transform(?::TEXT[], key -> regexp_full_match(key, ?))"
+    assert (expected,) == duckdb.execute(asked, [[*hidden, *keys], FORM]).fetchone()

@@ -4,6 +4,7 @@ import asyncio
 import pickle
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import pytest
 from _bentoml_impl.client.http import AsyncHTTPClient  # type: ignore[import-untyped]  # of `bentoml.depends`
 from bentoml.exceptions import BentoMLException, InvalidArgument, NotFound, ServiceUnavailable, UnprocessableEntity
 
-from contract import ModelContract
+from contract import EntityKey, ModelContract
 from service.api.answers_to_dependents import AnswersToDependents
 from service.api.endpoints import ENDPOINTS, Endpoint
+from service.api.quotas import Quotas, parse_quotas
 from service.api.routing import ROUTES, HttpApi, ServingSlot
 from service.bento_methods import with_bento_methods
 from service.errors import ServiceError, UnknownEntityError
@@ -61,7 +63,7 @@ async def typed_api(tmp_path: Path) -> AsyncIterator[Api]:
         yield api
 
 
-async def in_process(service: Any, name: str, *values: Any, **named: Any) -> dict[str, Any]:
+async def in_process(service: Any, name: str, /, *values: Any, **named: Any) -> dict[str, Any]:
     """Call a method as a script does that has no event loop."""
     async with aclosing(_Closing(service())) as opened:
         answer: dict[str, Any] = await asyncio.to_thread(getattr(opened.instance, name), *values, **named)
@@ -183,6 +185,33 @@ def test_every_status_of_ours_is_one_that_bentoml_can_carry(error: type[ServiceE
 async def test_a_service_that_has_not_started_says_so() -> None:
     with pytest.raises(ServiceUnavailable, match="has not started"):
         await in_process(service_of(small_contract()), "predict", customer_id="a")
+
+
+async def test_a_call_in_the_process_is_counted_as_a_request_of_no_api_key(open_api: OpenApi) -> None:
+    api = open_api({"a": customer()})
+    quotas = Quotas(parse_quotas("*=1/1"), api.serving.metrics.quotas)
+    service = service_of(small_contract(), replace(api, serving=replace(api.serving, quotas=quotas)))
+
+    await in_process(service, "predict", "a")
+    await in_process(service, "predict_batch", ["a", "nobody"])
+    with pytest.raises(NotFound):
+        await in_process(service, "predict", "nobody")
+
+    asked = [("predict", "ok"), ("predict", "unknown_customer"), ("predict_batch", "ok")]
+    assert [1, 1, 1] == [
+        api.metric("model_service_requests_total", call=call, outcome=outcome, client="in_process")
+        for call, outcome in asked
+    ]
+    assert 2 == api.metric("model_service_request_seconds_count", call="predict")
+
+
+async def test_a_join_key_may_have_any_name_of_an_argument() -> None:
+    schema = small_contract().feature_schema
+    keys = {"entity_keys": (EntityKey(join_key="service", dtype="string"),)}
+    contract = small_contract().model_copy(update={"feature_schema": schema.model_copy(update=keys)})
+
+    with pytest.raises(ServiceUnavailable, match="has not started"):
+        await in_process(service_of(contract), "predict", service="a")
 
 
 async def test_many_threads_may_call_at_once(open_api: OpenApi) -> None:

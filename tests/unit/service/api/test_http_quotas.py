@@ -1,5 +1,6 @@
 """Quotas over HTTP: what counts, what is refused, and what the answer says."""
 
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -7,6 +8,7 @@ import pytest
 
 from service.api.authentication import new_key
 from service.api.quotas import Quotas, parse_quotas
+from service.inference_log.history import AnswerHistory
 from tests.models.fakes import DEFAULTS
 from tests.unit.service.api.test_openapi import check
 from tests.unit.service.api.test_quotas import Clock
@@ -85,6 +87,16 @@ async def test_rows_count_however_they_are_asked_for(open_api: OpenApi, path: st
     assert ("12", 429) == (refused.headers["Retry-After"], await check(api, refused))
     clock.now += 24
     assert 200 == (await ask(api, path, body)).status_code
+
+
+async def test_a_look_into_the_history_is_one_row(open_api: OpenApi, tmp_path: Path) -> None:
+    api, _ = with_quotas(open_api, "shop=-/2", history=True, inference_log=True)
+    object.__setattr__(api.serving, "history", AnswerHistory(tmp_path))
+
+    wrong, *asked = [await ask(api, f"/history?customer_id=a&limit={limit}") for limit in (0, 100, 100, 1)]
+
+    assert [400, 200, 200, 429] == [wrong.status_code, *(response.status_code for response in asked)]
+    assert "the quota of this API key is used up: 2 rows a minute" == asked[2].json()["error"]["message"]
 
 
 @pytest.mark.parametrize("path", ["/predict_batch", "/features"])

@@ -164,6 +164,15 @@ async def test_pseudonyms_are_looked_up_by_the_pseudonym_and_never_by_the_key(tm
     assert [] == AnswerHistory(folder, Pseudonyms(b"another key" * 3)).look(model, KEY, 20).answers
 
 
+def test_a_key_may_begin_like_a_pseudonym(tmp_path: Path, model: ImportedModel) -> None:
+    pseudonyms = Pseudonyms(SECRET_KEY.encode())
+    written(tmp_path / "plain", asked_at(model, minutes(0, 1), ["p:17", "c1"]))
+    written(tmp_path / "hidden", asked_at(model, minutes(0, 1), pseudonyms.of(["p:17", "c1"])))
+
+    assert ["01T120000"] == ids(AnswerHistory(tmp_path / "plain"), model, "p:17")
+    assert ["01T120000"] == ids(AnswerHistory(tmp_path / "hidden", pseudonyms), model, "p:17")
+
+
 async def test_keys_of_before_the_pseudonyms_are_not_looked_up(tmp_path: Path) -> None:
     await logged(tmp_path, {KEY: purchase(), (8, "m1"): purchase()})
     model, folder = typed_model(tmp_path, typed_contract()), tmp_path / "log"

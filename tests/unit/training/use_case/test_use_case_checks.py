@@ -76,12 +76,20 @@ def test_a_feature_without_its_views_name_is_answered_with_the_whole_name() -> N
     [
         ("shopper_id", "task: an answer's member would be named 'shopper_id', which is taken"),
         ("status", "task: an answer's member would be named 'status', which is taken"),
+        ("time", "task: an answer's member would be named 'time', which is taken"),
         ("net spend", "task: target 'net spend' is no name; use letters, digits and _"),
         ("", "task: target '' is no name; use letters, digits and _"),
     ],
 )
 def test_a_target_that_cannot_name_an_answers_member_is_refused(target: str, said: str) -> None:
     assert refusal(replace(REGRESSION, task=Regression(target))).startswith(said)
+
+
+def test_a_join_key_that_a_call_has_no_room_for_is_refused_before_a_row_is_read() -> None:
+    schema = SCHEMA.model_copy(update={"entity_keys": (EntityKey(join_key="limit", dtype="string"),)})
+
+    with pytest.raises(UseCaseError, match="'shop': entity: a join key cannot have the name 'limit'"):
+        check_before_reading(CASE, schema, TrainingSettings(segments="visits__days"))
 
 
 @pytest.mark.parametrize(
