@@ -264,9 +264,16 @@ sbom: installed ## the image's software bill of materials, CycloneDX → var/sbo
 	@$(PY) -m deploy.image.sbom $(call options,BENTO BUILDER OUT=$(OWN)/sbom.json)
 
 ## Ship
-.PHONY: release scan push publish deploy chart
+.PHONY: release release-bento release-images scan push publish deploy chart
 release: installed ## the registry's champion in an image, with its bill of materials
 	@$(MAKE) --no-print-directory import-model && $(MAKE) --no-print-directory --old-file=imported build containerize sbom
+release-bento: installed ## the registry's champion, packed once for all processors → var/release/release.bento
+	@$(MAKE) --no-print-directory import-model && $(MAKE) --no-print-directory --old-file=imported build
+	@mkdir -p var/release && rm -f var/release/release.bento && $(BIN)/bentoml export $(NAME_OF_CASE):latest var/release/release.bento
+release-images: installed ## both images of that Bento on this machine's processor, with their bills of materials → var/release
+	@$(BIN)/bentoml import var/release/release.bento
+	@$(MAKE) --no-print-directory containerize jobs-image
+	@$(PY) -m deploy.image.sbom --out=var/release/sbom.json && $(PY) -m deploy.image.sbom --jobs --out=var/release/jobs-sbom.json
 scan: installed ## known vulnerabilities of the packages in the image; asks the package index
 	@$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement requirements/service.txt
 push: installed ## both images to their registry, as REGISTRY_USER with REGISTRY_PASSWORD if set: IMAGE=registry/<use case>-service:v1.0.0 JOBS_IMAGE=…

@@ -75,40 +75,69 @@ def attest(subject: str, bill_of_materials: Path) -> None:
     _run("cosign", "attest", "--yes", "--type", "cyclonedx", "--predicate", str(bill_of_materials), subject)
 
 
+def check_same_bento(bills: Mapping[str, Path]) -> None:
+    """Check that the service's images are of one Bento: a champion can change between two builds.
+
+    Args:
+        bills: processor → its image's bill of materials, which has the image's labels.
+
+    Raises:
+        ImageError: they differ in a label; the message names it. Or a file is no bill of materials.
+    """
+    labels = {one: _labels(file) for one, file in bills.items()}
+    for name in sorted({"model-service.bento"}.union(*labels.values())):
+        found = {one: of_image.get(name) for one, of_image in labels.items()}
+        if len(set(found.values())) > 1 or None in found.values():
+            said = ", ".join(f"{value or 'nothing'} for {one}" for one, value in found.items())
+            raise ImageError(f"the images are not of one Bento: {name} is {said}; make release-bento packs it once")
+
+
+def _labels(bill_of_materials: Path) -> dict[str, str]:
+    try:
+        component = json.loads(bill_of_materials.read_text(encoding="utf-8"))["metadata"]["component"]
+        return {each["name"]: each["value"] for each in component["properties"]}
+    except (ValueError, KeyError, TypeError):
+        raise ImageError(f"{bill_of_materials} is no bill of materials of `make release-images`") from None
+
+
 def publish(
     image: str, jobs_image: str, charts: Sequence[Path], boms: Path, environ: Mapping[str, str]
 ) -> dict[str, str]:
     """Log in, join, push, sign and attest.
 
     Args:
-        boms: folder with `release-<processor>/sbom.json` of the service's image.
+        boms: folder with `release-<processor>/sbom.json` of the service's image, and `jobs-sbom.json` of the jobs'.
 
     Returns:
         Name and digest of each thing, as the workflow's outputs.
 
     Raises:
-        ImageError: a name is none of a release, a file is missing, or a program failed. Nothing is pushed before the
-            names and files are checked.
+        ImageError: a name is none of a release, a file is missing, the service's images are of several Bentos, or a
+            program failed. Nothing is pushed before names, files and Bentos are checked.
     """
     check_name("IMAGE", image)
     check_name("JOBS_IMAGE", jobs_image)
-    needed = {one: boms / f"release-{one}" / "sbom.json" for one in PROCESSORS}
-    missing = [str(file) for file in needed.values() if not file.is_file()]
+    images = {"image": (image, "sbom.json"), "jobs_image": (jobs_image, "jobs-sbom.json")}
+    needed = {
+        output: {one: boms / f"release-{one}" / bill for one in PROCESSORS} for output, (_, bill) in images.items()
+    }
+    missing = [str(file) for files in needed.values() for file in files.values() if not file.is_file()]
     if missing or len(charts) != 1:
         raise ImageError(
             f"no {missing[0]}" if missing else f"var/chart holds {len(charts)} charts, not one: make chart"
         )
+    check_same_bento(needed["image"])
     folder = f"{image.rpartition(':')[0].rpartition('/')[0]}/charts"
     log_in(Builder("docker"), image, environ)
     chart = push_chart(charts[0], folder)
     outputs = {"chart": chart.partition("@")[0], "chart_digest": chart.partition("@")[2]}
     sign(chart)
-    for output, name in {"image": image, "jobs_image": jobs_image}.items():
+    for output, (name, _) in images.items():
         repository, digest = name.rpartition(":")[0], join(name)
         outputs |= {output: repository, f"{output}_digest": digest}
         sign(f"{repository}@{digest}")
-    for one, file in needed.items():
-        attest(f"{outputs['image']}@{digest_of(f'{image}-{one}')}", file)
+        for one, file in needed[output].items():
+            attest(f"{repository}@{digest_of(f'{name}-{one}')}", file)
     return outputs
 
 

@@ -16,6 +16,7 @@ from packageurl import PackageURL
 
 from deploy.image.builder import ImageError, bento_option, builder_option, find_builder, one_line
 from deploy.image.containerize import built_bento, contents, labels
+from deploy.image.jobs_image import image_name
 
 
 def bill_of_materials(image: str, described: dict[str, str], found: Any) -> str:
@@ -23,7 +24,7 @@ def bill_of_materials(image: str, described: dict[str, str], found: Any) -> str:
 
     Args:
         image: tag.
-        described: the image's labels.
+        described: what it is, as the labels of the service's image say it.
         found: inventory by `deploy/image/inventory.py`.
 
     Raises:
@@ -33,7 +34,7 @@ def bill_of_materials(image: str, described: dict[str, str], found: Any) -> str:
     bom.metadata.component = whole = Component(
         name=image,
         type=ComponentType.CONTAINER,
-        version=described["org.opencontainers.image.version"] or None,
+        version=described.get("org.opencontainers.image.version") or None,
         properties=[Property(name=name, value=value) for name, value in described.items() if value],
     )
     for package in found["python"]:
@@ -65,12 +66,19 @@ def _library(package: Any, url: PackageURL, supplier: OrganizationalEntity | Non
 @click.command("python -m deploy.image.sbom", help=__doc__)
 @bento_option
 @builder_option
+@click.option("--jobs", is_flag=True, help="Of the jobs' image.")
 @click.option("--out", type=Path, required=True, help="The file to write.")
-def _command(bento: str, builder: str, out: Path) -> None:
-    found_builder, built = find_builder(builder), built_bento(bento)
-    found = contents(found_builder, str(built.tag))
+def _command(bento: str, builder: str, jobs: bool, out: Path) -> None:
+    found_builder = find_builder(builder)
+    if jobs:
+        image = image_name()
+        described = {"org.opencontainers.image.title": image.partition(":")[0]}
+    else:
+        built = built_bento(bento)
+        image, described = str(built.tag), labels(built)
+    found = contents(found_builder, image)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(bill_of_materials(str(built.tag), labels(built), found), encoding="utf-8")
+    out.write_text(bill_of_materials(image, described, found), encoding="utf-8")
     sys.stdout.write(f"{out}: {len(found['python'])} Python and {len(found['debian'])} Debian packages\n")
 
 

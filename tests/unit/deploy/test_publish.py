@@ -1,13 +1,16 @@
 """What `make publish` tells docker, helm and cosign, which stand-ins on the path write down."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from deploy.image.publish import main
+from deploy.image.sbom import bill_of_materials
 
 INDEX, CHART = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
+BENTO = {"model-service.bento": "churn:a", "model-service.model": "customer_churn:v1-0a"}
 IMAGE, JOBS_IMAGE = "registry.example.org/shop/churn-service:v1", "registry.example.org/shop/churn-jobs:v1"
 
 
@@ -25,10 +28,16 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "chart/model-service-0.1.0.tgz").touch()
     for processor in ("amd64", "arm64"):
         (tmp_path / f"release-{processor}").mkdir()
-        (tmp_path / f"release-{processor}/sbom.json").touch()
+        (tmp_path / f"release-{processor}/sbom.json").write_text(_bill(BENTO, processor))
+        (tmp_path / f"release-{processor}/jobs-sbom.json").touch()
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "outputs"))
     return told
+
+
+def _bill(labels: dict[str, str], architecture: str) -> str:
+    package = {"name": "libc6", "version": "2.36-9", "architecture": architecture, "bytes": 1}
+    return bill_of_materials("churn:a", labels, {"python": [], "debian": [package]})
 
 
 def _publish(folder: Path, image: str = IMAGE) -> int:
@@ -55,9 +64,12 @@ def test_what_is_signed_is_named_by_its_digest(told: Path, tmp_path: Path) -> No
         f"registry.example.org/shop/churn-service@{INDEX}",
         f"registry.example.org/shop/churn-jobs@{INDEX}",
     ] == signed
-    subject = f"registry.example.org/shop/churn-service@{INDEX}"
     assert [
-        f"cosign attest --yes --type cyclonedx --predicate {tmp_path}/release-{one}/sbom.json {subject}"
+        f"cosign attest --yes --type cyclonedx --predicate {tmp_path}/release-{one}/{bill} {subject}@{INDEX}"
+        for bill, subject in (
+            ("sbom.json", "registry.example.org/shop/churn-service"),
+            ("jobs-sbom.json", "registry.example.org/shop/churn-jobs"),
+        )
         for one in ("amd64", "arm64")
     ] == attested
 
@@ -83,6 +95,44 @@ def test_nothing_is_published_by_half(told: Path, tmp_path: Path, capsys: pytest
 
     assert not told.exists()
     assert f"error: no {tmp_path}/release-arm64/sbom.json" == capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ({"model-service.bento": "churn:b"}, "model-service.bento is churn:a for amd64, churn:b for arm64"),
+        (
+            {"model-service.model": "customer_churn:v2-0b"},
+            "model-service.model is customer_churn:v1-0a for amd64, customer_churn:v2-0b for arm64",
+        ),
+        ({"model-service.bento": ""}, "model-service.bento is churn:a for amd64, nothing for arm64"),
+    ],
+)
+def test_images_of_two_bentos_are_no_release(
+    told: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], labels: dict[str, str], said: str
+) -> None:
+    """The champion may have changed between two builds."""
+    (tmp_path / "release-arm64/sbom.json").write_text(_bill(BENTO | labels, "arm64"))
+
+    assert 1 == _publish(tmp_path)
+
+    assert (
+        f"error: the images are not of one Bento: {said}; make release-bento packs it once\n" == capsys.readouterr().err
+    )
+    assert not told.exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", json.dumps({"metadata": {"component": {"name": "churn:a"}}})])
+def test_what_is_no_bill_of_materials_is_said_and_nothing_is_published(
+    told: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    file = tmp_path / "release-amd64/sbom.json"
+    file.write_text(text)
+
+    assert 1 == _publish(tmp_path)
+
+    assert f"error: {file} is no bill of materials of `make release-images`\n" == capsys.readouterr().err
+    assert not told.exists()
 
 
 def test_what_a_program_says_when_it_fails_is_shown(

@@ -13,20 +13,36 @@ from deploy.image.push import check_name, main
 
 def test_a_release_builds_the_registry_s_champion_and_trains_nothing(tmp_path: Path) -> None:
     """In a clean clone no stamp says that a model was trained, and make must not do what is missing."""
-    shutil.copy(PROJECT_ROOT / "Makefile", tmp_path)
-    shutil.copytree(PROJECT_ROOT / "requirements", tmp_path / "requirements")
-
-    told = subprocess.run(
-        ["make", "--dry-run", "release", f"VENV={tmp_path / '.venv'}"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    told = _told(tmp_path, "release")
 
     steps = ["-m training import-model", "bentoml build", "-m deploy.image.containerize", "-m deploy.image.sbom"]
     assert sorted(steps, key=told.index) == steps
     for step in ("training train", "training data", "jobs features"):
+        assert step not in told
+
+
+def _told(folder: Path, target: str) -> str:
+    """The commands of a target in a clean clone."""
+    shutil.copy(PROJECT_ROOT / "Makefile", folder)
+    shutil.copytree(PROJECT_ROOT / "requirements", folder / "requirements")
+    command = ["make", "--dry-run", target, f"VENV={folder / '.venv'}"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_champion_is_packed_once_for_all_processors(tmp_path: Path) -> None:
+    told = _told(tmp_path, "release-bento")
+
+    steps = ["-m training import-model", "bentoml build", "bentoml export churn:latest var/release/release.bento"]
+    assert sorted(steps, key=told.index) == steps
+
+
+def test_the_images_of_a_processor_ask_no_registry_and_build_no_bento(tmp_path: Path) -> None:
+    told = _told(tmp_path, "release-images")
+
+    steps = ["bentoml import var/release/release.bento", "-m deploy.image.containerize", "-m deploy.image.jobs_image"]
+    steps += ["-m deploy.image.sbom --out", "-m deploy.image.sbom --jobs"]
+    assert sorted(steps, key=told.index) == steps
+    for step in ("-m training", "bentoml build"):
         assert step not in told
 
 

@@ -92,6 +92,8 @@ def test_a_release_is_built_for_both_processors_and_deployed_after_it_is_signed(
     assert {"amd64": "ubuntu-24.04", "arm64": "ubuntu-24.04-arm"} == built
     assert built.keys() == set(PROCESSORS)
     assert ("image", "publish") == (jobs["publish"]["needs"], jobs["deploy"]["needs"])
+    assert ("bento", "make release-bento") == (jobs["image"]["needs"], jobs["bento"]["steps"][2]["run"])
+    assert "MLFLOW" not in yaml.safe_dump(jobs["image"]), "the images are of the Bento that was packed before"
     assert [f"${{{{ steps.published.outputs.{name} }}}}" for name in ("image", "jobs_image", "chart")] == attested
 
 
