@@ -1,5 +1,6 @@
 """The chart on somebody's platform: its routes, names, labels and variables, and what they must not replace."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, ClassVar
 
+import jsonschema_rs
 import kubernetes_validate
 import pytest
 import yaml
@@ -27,6 +29,7 @@ from tests.integration.deploy.chart import (
     values_of,
     with_values,
 )
+from tests.integration.deploy.operators_schemas import SCHEMAS
 
 pytestmark = needs_helm
 SERVICE = "demo-churn-service"
@@ -91,6 +94,9 @@ def test_what_the_chart_sets_is_not_replaced(place: str, key: str, value: object
         ("ingress.enabled", True, "ingress.hosts"),
         ("ingress", {"enabled": True, "hosts": ["https://x"]}, "/ingress/hosts/0"),
         ("httpRoute.enabled", True, "httpRoute.parentRefs"),
+        ("httpRoute.parentRefs", [{"gateway": "edge"}], "/httpRoute/parentRefs/0"),
+        ("httpRoute.parentRefs", [{"name": "edge", "port": "443"}], "/httpRoute/parentRefs/0/port"),
+        ("httpRoute.hostnames", ["a..b"], "/httpRoute/hostnames/0"),
         ("httpRoute.timeouts", {"request": "ten seconds"}, "/httpRoute/timeouts/request"),
         ("autoscaling", {"enabled": True, "by": "prometheus"}, "autoscaling.prometheus.serverAddress"),
         ("autoscaling.by", "memory", "/autoscaling/by"),
@@ -138,6 +144,39 @@ def test_prometheus_or_processor_time_scales_and_never_both(platform: list[Manif
     assert "replicas" not in deployment["spec"]
     assert f'sum(rate(model_service_requests_total{{job="{SERVICE}"}}[1m]))' == trigger["metadata"]["query"]
     assert all(isinstance(value, str) for value in trigger["metadata"].values())  # as KEDA's schema says
+
+
+@pytest.mark.parametrize("kind", sorted(SCHEMAS))
+def test_what_operators_read_is_valid_to_the_letter(platform: list[Manifest], kind: str) -> None:
+    (manifest,) = of_kind(platform, kind)
+    valid = jsonschema_rs.Draft202012Validator(SCHEMAS[kind])
+
+    valid.validate(manifest)
+
+    misspelt, half = copy.deepcopy(manifest), copy.deepcopy(manifest)
+    misspelt["spec"]["timeouts"] = {}
+    half["spec"].popitem()
+    assert [False, False] == [valid.is_valid(each) for each in (misspelt, half)]
+
+
+def test_routes_and_scaling_are_valid_with_all_that_values_may_say() -> None:
+    every = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "edge", "namespace": "gateways"}
+    route = {
+        "enabled": True,
+        "annotations": {"example.org/owner": "churn"},
+        "parentRefs": [{**every, "sectionName": "https", "port": 443}, {"name": "inner"}],
+        "hostnames": ["*.example.org", "churn.example.org"],
+        "timeouts": {"request": "1m30s", "backendRequest": "500ms"},
+    }
+    prometheus = {"serverAddress": "https://p.example.org", "query": "sum(up)", "perReplica": 0.5}
+    values = {**values_of("platform"), "httpRoute": route}
+    values["autoscaling"] = {**values["autoscaling"], "minReplicas": 2, "maxReplicas": 9, "prometheus": prometheus}
+
+    made = {m["kind"]: m for m in render(values, release="a" * 53) if m["kind"] in SCHEMAS}
+
+    assert SCHEMAS.keys() == made.keys()
+    for kind, manifest in made.items():
+        jsonschema_rs.Draft202012Validator(SCHEMAS[kind]).validate(manifest)
 
 
 def test_the_dashboard_is_the_project_s_and_the_sidecar_finds_it(platform: list[Manifest]) -> None:
