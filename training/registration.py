@@ -153,7 +153,7 @@ def judge_registered(
         raise GateError(
             f"version {version.version} of {version.name!r} is registered without an alias, the served model stays: "
             + "; ".join(found)
-            + gate_advice(found)
+            + gate_advice(found, contract)
             + ". TRAINING_MIN_AUC_MARGIN, TRAINING_MAX_CALIBRATION_ERROR and TRAINING_GATE_CONFIDENCE set the bar. "
             f'To promote it anyway: make promote VERSION={version.version} FORCE=1 REASON="…"'
         )

@@ -68,7 +68,7 @@ class Binary:
         return self.classes
 
     def labels(self, column: "pd.Series[Any]") -> Labels:
-        if pd.api.types.is_bool_dtype(column) and not column.isna().any():
+        if pd.api.types.is_bool_dtype(column.infer_objects()) and not column.isna().any():
             return column.to_numpy(dtype=bool)
         codes = _codes(column, self.target, self.classes)
         positive: Bools = codes == 1
@@ -133,7 +133,8 @@ class Regression:
         return ()
 
     def labels(self, column: "pd.Series[Any]") -> Labels:
-        if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
+        known = column.dropna().infer_objects()  # whole numbers beside nulls come as objects
+        if len(known) and (pd.api.types.is_bool_dtype(known) or not pd.api.types.is_numeric_dtype(known)):
             raise DatasetError(
                 f"labels: {self.target!r} is {column.dtype}; a regression needs numbers, "
                 "a Binary task takes true and false"

@@ -135,6 +135,7 @@ def mlflow_ui(ui_port: int) -> None:
     if uri.startswith(("http://", "https://")):
         print(f"MLflow's server shows them: {redacted(uri)}")
         return
+    print(f"MLflow's page is on http://127.0.0.1:{ui_port} in some ten seconds; Ctrl-C ends it", flush=True)
     place = ("--host", "127.0.0.1", "--port", str(ui_port), "--backend-store-uri", uri)
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *place])  # noqa: S606  # no shell is wanted
 

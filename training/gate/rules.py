@@ -164,14 +164,20 @@ def _against_gain(measured: GateMetrics, margin: float) -> str:
     )
 
 
-def gate_advice(objections: Iterable[str]) -> str:
-    """What to do about "cannot tell"; empty if no objection says so."""
+def gate_advice(objections: Iterable[str], contract: ModelContract) -> str:
+    """What to do about "cannot tell"; empty if no objection says so.
+
+    Args:
+        contract: of the version; a variable is named only where it widens the headline population.
+    """
     if not any("cannot tell" in objection for objection in objections):
         return ""
-    return (
-        ". Too few rows to tell: use more of them, or a wider headline population, as by TRAINING_ACTIVE_DAYS "
-        "(docs/promotion.md says how many are needed)"
-    )
+    name = contract.headline.population
+    population = contract.populations.get(name)
+    wider = ""
+    if population is not None and population.at_most is not None:
+        wider = f", or a wider population {name!r}, as by a TRAINING_ACTIVE_DAYS above {population.at_most:g}"
+    return f". Too few rows to tell: use more of them{wider} (docs/promotion.md says how many are needed)"
 
 
 def objections_to_replacing(comparison: ChampionComparison, settings: TrainingSettings) -> list[str]:

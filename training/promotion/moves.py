@@ -87,7 +87,7 @@ def promote(opened: OpenedRegistry, wanted: str = CHALLENGER, reason: str = "", 
         raise GateError(
             f"version {version.version} of {opened.name!r} is not promoted, what is served stays: "
             + "; ".join(judgement.objections)
-            + gate_advice(judgement.objections)
+            + gate_advice(judgement.objections, servable.contract)
             + '. FORCE=1 REASON="…" promotes it all the same'
         )
     store(opened.artefacts, servable)

@@ -71,7 +71,7 @@ def retrain(opened: OpenedRegistry, force: bool = False) -> Recorded | None:
             raise GateError(
                 f"version {version.version} of {opened.name!r} is registered without an alias, what is served stays: "
                 + "; ".join(judgement.objections)
-                + gate_advice(judgement.objections)
+                + gate_advice(judgement.objections, servable.contract)
             )
         why = f"trained {'on new data' if new else 'again on the same data'}, and passed the gate"
         entry = opened.entry("retrain", CHALLENGER, version, why, served=servable.identity, evidence=judgement.evidence)

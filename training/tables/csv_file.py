@@ -1,7 +1,7 @@
 """Reads a CSV file into a typed Parquet file, with times in UTC."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +37,16 @@ def identifier(name: str) -> str:
     """The name of a CSV file's column as one that code can use: `Monthly charge ($)` → `Monthly_charge`."""
     letters = re.sub(r"\W+", "_", name.strip(), flags=re.ASCII).strip("_") or "column"
     return f"c_{letters}" if letters[0].isdigit() else letters
+
+
+def headers_of(file: Path) -> list[str]:
+    """Names of a CSV file's columns, as they stand in it.
+
+    Raises:
+        DatasetError: the file cannot be read.
+    """
+    with _opened(file) as connection:
+        return [str(row[0]) for row in connection.execute("DESCRIBE texts").fetchall()]
 
 
 def types_of(file: Path) -> dict[str, str]:
@@ -112,6 +122,7 @@ def import_csv(
     keys: Sequence[str] = (),
     time: str = "",
     now: datetime | None = None,
+    check: Callable[[pa.Table], None] = lambda _: None,
 ) -> int:
     """Write a CSV file as Parquet.
 
@@ -121,6 +132,7 @@ def import_csv(
         stamped: the file has no time: every row gets that of the file, as `event_timestamp`.
         out: in the folder of the offline store; rows of keys that were erased there are left out.
         keys, time, now: check that every row has its key and its time, once, and none is later than `now`.
+        check: refuses the rows by a DatasetError.
 
     Returns:
         Number of rows.
@@ -145,6 +157,7 @@ def import_csv(
                 f"{file}: time {time!r} goes until {latest.isoformat()}, after now; "
                 "a row says what was known at its time"
             )
+    check(rows)
     try:
         rows = ErasedKeys.of(out.parent).without(rows)
     except SourceError as error:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from training.errors import DatasetError
 from training.row_splits.split_rows import REQUESTED_AT
 from training.tables.table import Table
+from training.tasks import Task
 
 _KEY_TYPES = (pa.int32(), pa.int64(), pa.string(), pa.large_string())
 
@@ -55,6 +56,29 @@ class TableLabels:
     def whole(self) -> pd.DataFrame:
         """See `LabelTable`."""
         return self._rows([])
+
+    def check_classes(self, whose: str, rows: pa.Table, task: Task) -> None:
+        """Refuse a class that the task does not know, before the rows take the place of others.
+
+        Args:
+            whose: the rows, for the message.
+            rows: of the table, as they would be written.
+
+        Raises:
+            DatasetError: names the column, the class and the way out.
+        """
+        if task.kind == "regression":
+            return
+        counted = rows[self.target].value_counts().to_pylist()
+        for value, count in ((each["values"], each["counts"]) for each in counted):
+            name = self.names.get(value) if self.names else value
+            if value is None or name in task.class_names or (task.kind == "binary" and isinstance(value, bool)):
+                continue
+            where = "`names` and the task's `classes`" if self.names else "the task's `classes`"
+            raise DatasetError(
+                f"{whose}: column {self.target!r} has {value!r} in {count:,} of {rows.num_rows:,} rows, which is none "
+                f"of the classes {', '.join(task.class_names)}; mend it, or add it to {where} in use_case.py"
+            )
 
     def _rows(self, columns: Sequence[str]) -> pd.DataFrame:
         """The columns of all rows; all columns if none is named."""

@@ -1,6 +1,7 @@
 """Text of `use_case.py`, its test and `data.py` for a table."""
 
 import json
+from pathlib import Path
 
 from training.tables.outcome import Outcome
 from training.tables.proposal import Proposal
@@ -53,7 +54,15 @@ def _use_case(proposal: Proposal) -> str:
 
 def _doc(proposal: Proposal) -> str:
     after = f" {proposal.label_days} days later" if proposal.label_days else ""
-    return f'"""Predicts `{proposal.outcome.target}`{after} from the table {proposal.location.address}."""'
+    return f'"""Predicts `{proposal.outcome.target}`{after} from the table {_named(proposal)}."""'
+
+
+def _named(proposal: Proposal) -> str:
+    """The table, as everybody who has the code can read it."""
+    if not proposal.location.is_elsewhere:
+        return proposal.location.address
+    variable = "make data TABLE=…" if proposal.location.kind == "csv" else f"{proposal.table_variable}=…"
+    return f"{Path(proposal.location.address).name} ({variable} says where it is)"
 
 
 def _library_imports(proposal: Proposal) -> str:
@@ -197,6 +206,7 @@ def _data(proposal: Proposal) -> str:
     columns = [f'    {json.dumps(name, ensure_ascii=False)}: "{kind}",' for name, kind in proposal.imported.items()]
     zone = [f'        zone="{proposal.zone}",'] if proposal.zone != "UTC" else []
     stamped = ["        stamped=True,"] if proposal.stamped else []
+    given = ["file", "COLUMNS", "USE_CASE", "Path(__file__).parent", "environ", "now"]
     address = proposal.location.address
     elsewhere = proposal.location.is_elsewhere
     file = f"Path({json.dumps(address)})" if elsewhere else f"PROJECT_ROOT / {json.dumps(address)}"
@@ -210,8 +220,9 @@ def _data(proposal: Proposal) -> str:
             "from datetime import datetime",
             "from pathlib import Path",
             "",
-            f"{root}from training.tables.csv_file import import_csv",
-            "from training.tables.table import ImportedTable",
+            f"{root}from training.tables.later_rows import import_later_rows",
+            "",
+            "from .use_case import USE_CASE",
             "",
             f"FILE = {file}{where}",
             "COLUMNS = {",
@@ -224,17 +235,11 @@ def _data(proposal: Proposal) -> str:
             "    if follow_today:",
             "        return None",
             '    file = Path(environ.get("TABLE") or FILE)',
-            "    rows = import_csv(",
-            "        file,",
-            "        ImportedTable().path(environ),",
-            "        COLUMNS,",
-            *zone,
-            *stamped,
-            f"        keys=[{', '.join(json.dumps(key) for key in proposal.keys)}],",
-            f"        time={json.dumps(proposal.time)},",
-            "        now=now,",
-            "    )",
-            '    return f"{rows:,} rows of {file}"',
+            *(
+                ["    return import_later_rows(", *(f"        {each}," for each in given), *zone, *stamped, "    )"]
+                if zone or stamped
+                else [f"    return import_later_rows({', '.join(given)})"]
+            ),
             "",
         ]
     )

@@ -10,7 +10,18 @@ from typing import Final
 from mlflow.entities.model_registry import ModelVersion
 
 from contract import ModelContract
+from contract.inputs import COUNTED_AT
 from scoring.evaluation import Estimate, metrics_of
+from training.row_splits.split_rows import HELD_OUT
+
+_WINDOW: Final = {
+    "first_cutoff": "the earliest time of rows that it was fitted on",
+    "last_cutoff": "the latest time of rows that it was fitted on",
+    "labels_until": "when the outcomes of all those rows were known",
+    COUNTED_AT: "the earliest time of rows that only tested it; the contract counts inputs and scores on those",
+    HELD_OUT: "the share of entities that only tested it, and how they were drawn",
+}
+"""Key in a contract's `training_window` → what it says."""
 
 MODEL_CARD_PATH: Final = "model_card.md"
 """Artifact of a run."""
@@ -58,7 +69,8 @@ class Card:
         yield f"- Features: feature service `{schema.feature_service}` of Feast's project `{schema.project}`,"
         yield "  joined as of each row's own time."
         yield f"- Rows: {', '.join(f'{count:,} {split}' for split, count in self.rows.items())}."
-        yield from (f"- {name}: {value}" for name, value in contract.training_window.items())
+        for name, value in contract.training_window.items():
+            yield f"- {name}: {value}" + (f" ({_WINDOW[name]})" if name in _WINDOW else "")
         yield f"- Fitted on rows with the digest `{contract.data_fingerprint}`."
         told = version.tags.get("features_sha256")
         yield (

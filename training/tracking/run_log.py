@@ -36,19 +36,27 @@ from training.tracking import registry
 from training.tracking.actor import actor
 from training.tracking.model_form import MLMODEL_FILE
 from training.tracking.plots import ScoredPopulation, figures
+from training.tracking.stopped_runs import STOPPED, end_runs_of_gone_processes, own_process, stopped_by_signals
 
 
 @contextmanager
 def new_run(client: MlflowClient, experiment: str, what: str = "train") -> Iterator[None]:
     """Start a new run that is active within the block, whatever the environment says. It is named by `what` and when.
 
-    CPU, memory, disk and network of the process are logged beside it.
+    CPU, memory, disk and network of the process are logged beside it. A run that somebody stops is killed, one that
+    fails is failed. Earlier runs of the experiment whose process is gone are ended.
     """
     found = client.get_experiment_by_name(experiment) or client.get_experiment(client.create_experiment(experiment))
     name = f"{what} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
-    made = client.create_run(found.experiment_id, tags=_source_tags(), run_name=name)
-    with mlflow.start_run(run_id=made.info.run_id, log_system_metrics=True):
-        yield
+    end_runs_of_gone_processes(client, found.experiment_id)
+    with stopped_by_signals():
+        made = client.create_run(found.experiment_id, tags=_source_tags(), run_name=name)
+        with mlflow.start_run(run_id=made.info.run_id, log_system_metrics=True):
+            try:
+                yield
+            except STOPPED:
+                mlflow.end_run("KILLED")  # MLflow would say FAILED
+                raise
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,7 @@ class CandidateRun:
 
 @contextmanager
 def candidate_run(client: MlflowClient, name: str) -> Iterator[CandidateRun]:
-    """A child of the active run for the candidate that is fitted within the block; failed if the block is."""
+    """A child of the active run for the candidate that is fitted within the block; it ends as the block does."""
     parent = mlflow.active_run()
     if parent is None:
         raise ValueError("a candidate belongs to a run of training")
@@ -77,14 +85,14 @@ def candidate_run(client: MlflowClient, name: str) -> Iterator[CandidateRun]:
     made = client.create_run(parent.info.experiment_id, tags=tags, run_name=name)
     try:
         yield CandidateRun(client, made.info.run_id)
-    except BaseException:
-        client.set_terminated(made.info.run_id, "FAILED")
+    except BaseException as error:
+        client.set_terminated(made.info.run_id, "KILLED" if isinstance(error, STOPPED) else "FAILED")
         raise
     client.set_terminated(made.info.run_id)
 
 
 def _source_tags() -> dict[str, str]:
-    return {"mlflow.user": actor(), "mlflow.source.name": "training"}
+    return {"mlflow.user": actor(), "mlflow.source.name": "training", **own_process()}
 
 
 def log_metrics(estimates: Mapping[str, Estimate]) -> None:

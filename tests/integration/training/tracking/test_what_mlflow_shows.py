@@ -98,6 +98,9 @@ def test_the_model_card_says_what_the_version_is_and_how_good_it_is(
     value = contract.metrics["active_roc_auc"]
     assert f"| {value:.4g} [" in card
     assert "600 training, 600 validation, 600 test" in card
+    for name, at in contract.training_window.items():
+        assert f"- {name}: {at} (" in card  # and its meaning
+    assert "(the earliest time of rows that it was fitted on)" in card
     assert contract.sha256 in str(version.description)
     assert f"**roc_auc**, population `active`: {value:.4g} [" in str(version.description)
 

@@ -8,6 +8,7 @@ import pytest
 from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
 from pydantic import ValidationError
 
+from contract import Headline, Population
 from scoring.evaluation import BINARY, Estimate, PairedEstimate
 from tests.models.fakes import small_contract
 from training.errors import ModelImportError
@@ -25,6 +26,7 @@ from training.gate.rules import (
 )
 from training.gate.verdicts import JudgedMetric, Verdict, verdict_on
 from training.settings import TrainingSettings
+from training.use_case import at_least, at_most
 
 SETTINGS = TrainingSettings(max_calibration_error=0.05)
 
@@ -106,8 +108,28 @@ def test_a_model_that_is_not_shown_to_be_calibrated_is_objected_to(error: Estima
 
 
 def test_the_ways_out_of_too_few_rows_are_told_where_that_is_the_objection() -> None:
-    assert "use more of them" in gate_advice(judged(gained(0.1, -0.02, 0.22)))
-    assert "" == gate_advice(judged(gained(-0.02, -0.03, -0.01)))
+    assert "use more of them" in gate_advice(judged(gained(0.1, -0.02, 0.22)), small_contract())
+    assert "" == gate_advice(judged(gained(-0.02, -0.03, -0.01)), small_contract())
+
+
+@pytest.mark.parametrize(
+    ("populations", "said"),
+    [
+        ({"active": at_most("days", 90)}, ", or a wider population 'active', as by a TRAINING_ACTIVE_DAYS above 90 ("),
+        ({"active": at_least("spend", 5)}, ": use more of them ("),
+        ({}, ": use more of them ("),
+    ],
+)
+def test_a_variable_that_widens_the_headline_population_is_named_where_there_is_one(
+    populations: dict[str, Population], said: str
+) -> None:
+    headline = Headline(population="active" if populations else "all", metric="roc_auc")
+    contract = small_contract().model_copy(update={"populations": populations, "headline": headline})
+
+    advice = gate_advice(judged(gained(0.1, -0.02, 0.22)), contract)
+
+    assert said in advice
+    assert ("TRAINING_ACTIVE_DAYS" in said) == ("TRAINING_ACTIVE_DAYS" in advice)
 
 
 def test_a_model_without_a_signature_is_objected_to() -> None:

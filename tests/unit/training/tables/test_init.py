@@ -256,6 +256,24 @@ def test_a_table_elsewhere_is_found_elsewhere_on_another_machine(tmp_path: Path)
     assert f"path={path}," in (parquet.folder / "feature_repo" / "data_sources.py").read_text()
 
 
+@pytest.mark.parametrize(
+    ("kind", "way"), [("csv", "make data TABLE=…"), ("parquet", "SHOP_TABLE=…")], ids=["csv", "parquet"]
+)
+def test_the_description_of_a_use_case_has_no_path_of_this_machine(tmp_path: Path, kind: str, way: str) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    if kind == "csv":
+        customers().to_csv(tmp_path / "customers.csv", index=False)
+    else:
+        customers().to_parquet(tmp_path / "customers.parquet", index=False, coerce_timestamps="us")
+
+    asked = Asked("shop", str(tmp_path / f"customers.{kind}"), ("customer_id",), "at", "left")
+    made = write_use_case(asked, {}, project)
+
+    first = (made.folder / "use_case.py").read_text().splitlines()[0]
+    assert f'"""Predicts `left` from the table customers.{kind} ({way} says where it is)."""' == first
+
+
 def test_a_time_that_becomes_an_age_is_explained(tmp_path: Path) -> None:
     frame = customers()
     made = written(tmp_path, frame.assign(joined=frame["at"] - pd.Timedelta(days=30)), "parquet")

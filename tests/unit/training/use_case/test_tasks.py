@@ -33,11 +33,13 @@ class Answers:
     [
         (CHURN, [True, False], [True, False]),
         (CHURN, pd.array([True, False], "boolean"), [True, False]),
+        (CHURN, pd.Series([True, False], dtype=object), [True, False]),  # as beside nulls that were left out
         (CHURN, ["churned", "retained"], [True, False]),
         (CHURN, pd.Categorical(["churned", "retained"]), [True, False]),
         (ORDERS, ["more", "none", "one"], [2, 0, 1]),
         (SPEND, [1, 2], [1.0, 2.0]),
         (SPEND, pd.array([1, 2], "Int64"), [1.0, 2.0]),
+        (SPEND, pd.Series([1, 2], dtype=object), [1.0, 2.0]),
     ],
 )
 def test_a_column_becomes_labels_of_the_tasks_type(task: Task, column: Any, expected: list[Any]) -> None:
@@ -53,6 +55,7 @@ def test_a_column_becomes_labels_of_the_tasks_type(task: Task, column: Any, expe
         (CHURN, ["churned", "left"], "labels: 'churn' has 'left', which is not one of the classes retained, churned"),
         (CHURN, [0, 1], "labels: 'churn' has 0, which is not one of the classes retained, churned"),
         (CHURN, [True, None], "labels: 'churn' has null, which is not one of the classes retained, churned"),
+        (SPEND, pd.Series([1, None], dtype=object), "labels: 'spend' is null or infinite in 1 of 2 rows"),
         (CHURN, pd.array([True, None], "boolean"), "labels: 'churn' has null"),
         (ORDERS, ["none", None], "labels: 'orders' has null, which is not one of the classes none, one, more"),
         (ORDERS, ["none", "four"], "labels: 'orders' has 'four'"),
