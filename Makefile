@@ -25,10 +25,12 @@ VALUES_OF := ALSO AS_OF BASELINE BENTO BUILDER COMPLETE CONTRACTS DAYS DRY_RUN E
 	OFFLINE_STORE_TYPE ONCE OPTIONS ORDERS ORDERS_PATH OUT OUTCOME_AFTER PORT PYTHON REASON REFERENCE_DATE RELEASE REPLACE REQUEST ROUNDS ROW SAMPLE SCORES SECONDS SEED SHARE SINCE SIZES \
 	SOURCE STREAMED_ORDERS_DIR SYNTHETIC TABLE TAKE_OVER TARGET TASK TESTS TIME TO TRAINING_LABEL_DAYS UI_PORT UNTIL USE_CASE VALUES VENV VERSION ZONE
 # A name that no target and no setting has is probably misspelt. Said here, before the next lines change the origin of names.
-SETTINGS := BENTOML_% FEAST_% INFERENCE_% JOBS_% KAFKA_% MLFLOW_% MODEL_% OTEL_% PROMOTION_% REDIS_% REGISTRY_% SERVICE_% TRAINING_%
+SETTINGS := BENTOML_% CHALLENGER_% FEAST_% INFERENCE_% JOBS_% KAFKA_% MATERIALIZE_% MLFLOW_% MODEL_% OTEL_% PG% PROMOTION_% REDIS_% REGISTRY_% SERVICE_% TRAINING_% %_TABLE
+# These would do something else than was meant, for minutes or for good. What only a program knows can stand before make.
+STOPPED := $(filter data erase init promote retrain run train,$(MAKECMDGOALS))
 UNKNOWN := $(strip $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(filter-out $(VALUES_OF) $(SETTINGS),$(name)))))
 $(if $(filter CUSTOMERS,$(UNKNOWN)),$(error CUSTOMERS is called ENTITIES now))
-$(if $(and $(UNKNOWN),$(filter erase,$(MAKECMDGOALS))),$(error no target takes $(UNKNOWN), see make help; nothing was erased))
+$(if $(and $(UNKNOWN),$(STOPPED)),$(error no target takes $(UNKNOWN), see make help; nothing was done. If a program reads it: $(firstword $(UNKNOWN))=… make $(STOPPED)))
 $(if $(UNKNOWN),$(warning no target takes $(UNKNOWN), see make help))
 # make runs a $(shell …) in a value of its command line when it exports that value. This makes every value plain text before.
 as_text = $(eval override $(1) := $$(value $(1)))$(eval export $(1))

@@ -140,6 +140,43 @@ def test_a_variable_that_no_target_takes_is_named(project: Project) -> None:
     assert "no target takes ORDER, see make help" in done.stderr
 
 
+@pytest.mark.parametrize("target", ["data", "erase", "init", "promote", "retrain", "run", "train"])
+def test_what_takes_minutes_or_cannot_be_undone_stops_at_a_misspelt_variable(project: Project, target: str) -> None:
+    done = subprocess.run(
+        ["make", target, "TABEL=mine.csv"],
+        cwd=project.root,
+        env={"PATH": os.environ["PATH"], "VENV": "venv"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    said = f"no target takes TABEL, see make help; nothing was done. If a program reads it: TABEL=… make {target}."
+    assert (2, "") == (done.returncode, done.stdout)
+    assert said in done.stderr
+
+
+def test_what_a_program_alone_knows_stands_before_make(project: Project) -> None:
+    assert [["promote"]] == project.make("promote", OMP_NUM_THREADS="1")
+    assert [["promote"]] == project.make("promote", "PGHOST=db", "SHOP_TABLE=/tables/shop.parquet")
+
+
+def test_each_setting_of_the_page_may_be_given_to_make(project: Project) -> None:
+    page = (PROJECT_ROOT / "docs" / "settings.md").read_text()
+    settings = re.findall(r"^\| `([A-Z][A-Z_0-9]+)`", page, re.MULTILINE)
+    done = subprocess.run(
+        ["make", "help", *(f"{name}=1" for name in settings if name != "USE_CASE")],
+        cwd=project.root,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert len(settings) > 90
+    assert "no target takes" not in done.stderr
+
+
 def test_no_value_is_written_into_a_rule_or_a_recipe() -> None:
     """Whether it comes from the command line or from the environment, and whatever stands in it."""
     (values,) = re.findall(r"^VALUES_OF := ((?:.*\\\n)*.*)$", MAKEFILE, re.MULTILINE)
