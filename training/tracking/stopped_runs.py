@@ -70,7 +70,7 @@ def _place() -> str:
 def _start_of(process: int) -> str:
     """When a process began, in the kernel's ticks, which no setting of the clock moves; empty if it is gone."""
     try:
-        state, *numbers = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        state, *numbers = Path(f"/proc/{process}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return ""
     return "" if state == "Z" else numbers[18]
