@@ -19,7 +19,7 @@ from artefacts.errors import SourceError
 from artefacts.process.atomic_files import replaced_file
 from artefacts.process.file_locks import locked
 from contract import KeyValue
-from scoring.entity_ids import text_ids
+from scoring.entity_ids import any_text_ids
 from scoring.errors import ModelError
 from scoring.pseudonyms import Pseudonyms
 
@@ -111,8 +111,8 @@ def _joined(key: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 def _texts(rows: pa.Table, names: Sequence[str]) -> pa.ChunkedArray | None:
-    """The key of each row as one text; None if a column is neither text nor whole numbers."""
-    columns = [text_ids(rows[name]) for name in names]
+    """The key of each row as one text; None if a column's type holds no keys."""
+    columns = [any_text_ids(rows[name]) for name in names]
     if any(column is None for column in columns):
         return None
     return columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, _BETWEEN)

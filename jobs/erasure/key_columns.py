@@ -5,12 +5,10 @@ import re
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scoring.entity_ids import text_ids
+from scoring.entity_ids import any_text_ids, exact_below, value_type
 
 _WHOLE = r"^\s*\+?(-?)0*([0-9]+)(\.0*)?\s*$"
 """A whole number in a text: 7, +7, 007 and 7.0."""
-_EXACT = 2**53
-"""Whole numbers up to it are floats of their own."""
 
 
 def key_texts(column: pa.ChunkedArray, *, whole: bool) -> pa.ChunkedArray | None:
@@ -19,27 +17,17 @@ def key_texts(column: pa.ChunkedArray, *, whole: bool) -> pa.ChunkedArray | None
     Args:
         whole: the key is a number, so that every text of it means the same.
     """
-    kind = _value_type(column.type)
-    if pa.types.is_floating(kind):
-        return _of_floats(pc.cast(column, kind).cast(pa.float64()))
-    if pa.types.is_decimal(kind):
-        texts = pc.cast(pc.cast(column, kind), pa.string())
-        return pc.replace_substring_regex(texts, r"\.0*$", "")
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):  # text, of writers that do not say so
-        try:
-            column, kind = pc.cast(pc.cast(column, kind), pa.string()), pa.string()
-        except pa.ArrowInvalid:
-            return None
-    texts = text_ids(column)
-    if texts is None or not whole or pa.types.is_integer(kind):
+    texts = any_text_ids(column)
+    if texts is None or not whole or pa.types.is_integer(value_type(column.type)):
         return texts
     return pc.replace_substring_regex(texts, _WHOLE, r"\1\2")
 
 
 def unreadable(column: pa.Field, value: str | int) -> str:
     """Why a column cannot tell the rows of this key; empty if it can."""
-    kind = _value_type(column.type)
-    if pa.types.is_floating(kind) and isinstance(value, int) and abs(value) > _EXACT:
+    kind = value_type(column.type)
+    number = re.fullmatch(r"-?[0-9]+", str(value))
+    if pa.types.is_floating(kind) and number and abs(int(value)) >= exact_below(kind):
         return f"column {column.name!r} has floats, which cannot tell such large numbers apart"
     if key_texts(pa.chunked_array([pa.array([], column.type)]), whole=isinstance(value, int)) is None:
         return f"column {column.name!r} is of type {column.type}"
@@ -57,12 +45,3 @@ def as_floats_were(cells: list[str]) -> list[str]:
     if any(cell and not re.fullmatch(r"-?[0-9]+\.0+", cell) for cell in cells):
         return cells
     return [cell.partition(".")[0] for cell in cells]
-
-
-def _value_type(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def _of_floats(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    is_whole = pc.and_(pc.equal(pc.floor(column), column), pc.less(pc.abs(column), float(2**63)))
-    return pc.cast(pc.cast(pc.if_else(is_whole, column, pa.scalar(None, pa.float64())), pa.int64()), pa.string())

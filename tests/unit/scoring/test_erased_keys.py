@@ -1,5 +1,6 @@
 """The list of erased keys tells them again, without holding one."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,6 +30,14 @@ def test_keys_of_numbers_and_of_several_values_are_told_by_all_their_values(tmp_
     ErasedKeys.of(tmp_path).add({"household_id": 7})
 
     assert [8] == ErasedKeys.of(tmp_path).without(rows)["household_id"].to_pylist()
+
+
+def test_whole_numbers_that_came_as_floats_or_decimals_are_told(tmp_path: Path) -> None:
+    ErasedKeys.of(tmp_path).add({"household_id": 7})
+
+    for column in (pa.array([7.0, None, 7.5, 8.0]), pa.array([Decimal("7.0"), None, Decimal("7.5"), Decimal("8.0")])):
+        rows = pa.table({"household_id": column, "n": [1, 2, 3, 4]})
+        assert [2, 3, 4] == ErasedKeys.of(tmp_path).without(rows)["n"].to_pylist()
 
 
 def test_no_file_holds_the_key_and_only_the_owner_reads_the_secret(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """An erased customer is nowhere, stays away, and nobody else's rows change."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -98,6 +99,30 @@ def test_a_second_run_finds_nothing_and_writes_a_receipt(shop: ErasedShop) -> No
 
     assert shop.erase().startswith("0 erased, none left; ")
     assert 2 == len(shop.receipts())
+
+
+def test_what_cannot_be_changed_is_left_and_what_cannot_be_read_is_printed(shop: ErasedShop) -> None:
+    sheet, notes = shop.folder / "var" / "rows.xlsx", shop.folder / "var" / "notes.md"
+    sheet.write_bytes(b"PK\3\4\0")
+    unread = f"{sheet}: it is neither text nor Parquet"
+    with pytest.raises(JobError, match=f"nothing was changed; not looked into: {re.escape(unread)}"):
+        shop.erase("nobody")
+
+    notes.write_text(f"# {ERASED} called\n")
+    left = f"{notes}: it names the key in a form that is not known here; take the key out of it by hand"
+    said = shop.erase(dry_run=True)
+    assert f"  left: {left}" in said
+    assert f"  not read, look into it yourself: {unread}" in said
+    with pytest.raises(LeftError, match=re.escape(left)):
+        shop.erase()
+    (receipt,) = shop.receipts()
+    assert [unread] == json.loads(receipt.read_text())["not_read"]
+    assert ERASED not in receipt.read_text()
+
+    notes.unlink()
+    said = shop.erase()
+    assert said.startswith("0 erased, none left; ")
+    assert said.endswith(f"\n  not read, look into it yourself: {unread}")
 
 
 def test_a_running_stream_keeps_the_customer(shop: ErasedShop) -> None:
