@@ -269,11 +269,13 @@ sbom: installed ## the image's software bill of materials, CycloneDX → var/sbo
 .PHONY: release release-bento release-images scan push publish deploy chart
 release: installed ## the registry's champion in an image, with its bill of materials
 	@$(MAKE) --no-print-directory import-model && $(MAKE) --no-print-directory --old-file=imported build containerize sbom
+# Absolute: bentoml takes any other path for one below the root folder.
+RELEASED_BENTO := "$$PWD/var/release/release.bento"
 release-bento: installed ## the registry's champion, packed once for all processors → var/release/release.bento
 	@$(MAKE) --no-print-directory import-model && $(MAKE) --no-print-directory --old-file=imported build
-	@mkdir -p var/release && rm -f var/release/release.bento && $(BIN)/bentoml export $(NAME_OF_CASE):latest var/release/release.bento
+	@mkdir -p var/release && rm -f var/release/release.bento && $(BIN)/bentoml export $(NAME_OF_CASE):latest $(RELEASED_BENTO)
 release-images: installed ## both images of that Bento on this machine's processor, with their bills of materials → var/release
-	@$(BIN)/bentoml import var/release/release.bento
+	@$(BIN)/bentoml import $(RELEASED_BENTO)
 	@$(MAKE) --no-print-directory containerize jobs-image
 	@$(PY) -m deploy.image.sbom --out=var/release/sbom.json && $(PY) -m deploy.image.sbom --jobs --out=var/release/jobs-sbom.json
 scan: installed ## known vulnerabilities of the packages in the image; asks the package index

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from bentoml import Tag
 
-from deploy.image import inventory
+from deploy.image import inventory, sbom
 from deploy.image.builder import ImageError, find_builder
 from deploy.image.containerize import authorities, containerize, labels, pip_configuration, size_table
 from deploy.image.sbom import bill_of_materials
@@ -118,6 +118,21 @@ def test_a_bill_of_materials_names_each_package_as_its_registry_does() -> None:
         bill["bomFormat"],
         bill["metadata"]["component"]["name"],
         bill["metadata"]["component"]["version"],
+    )
+
+
+def test_the_image_of_the_jobs_has_one_without_a_bento(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("USE_CASE", raising=False)
+    found = {"churn-jobs:latest": FOUND}
+    builder = SimpleNamespace(name="docker", python=lambda image, _code: found[image])
+    monkeypatch.setattr(sbom, "find_builder", lambda _: builder)
+
+    assert 0 == sbom.main(["--jobs", f"--out={tmp_path / 'release/jobs-sbom.json'}"])
+
+    bill = json.loads((tmp_path / "release/jobs-sbom.json").read_text())
+    assert ("churn-jobs:latest", len(FOUND["python"]) + 1) == (
+        bill["metadata"]["component"]["name"],
+        len(bill["components"]),
     )
 
 
