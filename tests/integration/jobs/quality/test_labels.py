@@ -193,6 +193,15 @@ def test_pseudonyms_are_found_again_with_their_key_and_stay_pseudonyms(shop: Sho
     assert dict(zip([*hidden, "open"], [False, True, True, False], strict=True)) == shop.churned()
 
 
+def test_a_customer_whose_id_begins_like_a_pseudonym_needs_no_key(shop: Shop) -> None:
+    shop.order(("p:17", DUE + MICROSECOND))
+    shop.ask(["p:17"], DUE)
+
+    shop.label()
+
+    assert {"p:17": False} == shop.churned()
+
+
 def test_pseudonyms_are_resolved_where_the_offline_store_is(shop: Shop, tmp_path: Path) -> None:
     key_file = tmp_path / "key"
     key_file.write_text(KEY)
