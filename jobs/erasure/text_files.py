@@ -172,7 +172,7 @@ def _lone_values(value: Any, entity: Entity, below: str | None) -> Iterator[tupl
     if isinstance(value, dict):
         for name, member in value.items():
             yield from _lone_values(name, entity, below)
-            key = name if name in entity.values else name.removesuffix("s")  # `customer_ids` of a request
+            key = name if name in entity.values else name.removesuffix("s")  # `<key>s` of a request
             if key not in entity.values:
                 yield from _lone_values(member, entity, below)
             elif isinstance(member, dict | list):
