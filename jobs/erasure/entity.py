@@ -92,9 +92,11 @@ class Entity:
 
         It has each of the values as a word. A short value means much else, so the join keys' names must be there, too.
         """
-        if not self.is_named_in(text):
-            return False
-        return self._has_unmistakable() or all(re.search(_word(n), text, re.IGNORECASE) for n in self.values)
+        return self.is_named_in(text) and (self._has_unmistakable() or self._has_names(text))
+
+    def is_in_path(self, path: str) -> bool:
+        """True if a path has its key, as `household_id=7/`; a value alone may be a file's number."""
+        return self.is_named_in(path) and self._has_names(path)
 
     def may_be_in_bytes(self, raw: bytes | mmap) -> bool:
         """As `may_be_in`, of a file that is no text, where nothing need stand between two values."""
@@ -116,6 +118,9 @@ class Entity:
 
     def _is_whole(self, name: str) -> bool:
         return isinstance(self.values[name], int)
+
+    def _has_names(self, text: str) -> bool:
+        return all(re.search(_word(name), text, re.IGNORECASE) for name in self.values)
 
     def _has_unmistakable(self) -> bool:
         return any(map(self.is_unmistakable, self.values))

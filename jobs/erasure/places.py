@@ -28,6 +28,8 @@ from scoring.errors import ModelError
 from scoring.inference_log import read_log
 from scoring.pseudonyms import are_pseudonyms
 
+_METRICS = ".prom"
+"""Metrics of the jobs, whose counts are easily taken for keys."""
 _NOT_HERE = {"mlflow", "redis", "feast", "stamps", "use_cases", "builds", "current", "erasures", "erased_keys", "query"}
 """Folders of which no file is read here: other tools', other use cases', and the offline store's builds."""
 
@@ -69,8 +71,8 @@ class Files:
         for file, inside in self._files():
             if count := self._count(file):
                 self._found[file] = count
-            if self.entity.may_be_in(str(inside)):
-                self._tell(file, "its name holds the key", is_its=True)
+            if self.entity.is_in_path(str(inside)):
+                self._tell(file, "its path holds the key", is_its=True)
         for page in self._pages():
             self._found[page] = 1
         counted: Counter[str] = Counter()
@@ -120,6 +122,8 @@ class Files:
             return count
         if is_open_log(file):
             return rows_in_stream(file, self._gone)
+        if file.suffix == _METRICS:
+            return 0
         if file.suffix == ".html":
             if not any(file.parent.glob("*.json")) and self.entity.may_be_in(_read_page(file)):
                 self._tell(file, "it is a page that names the key", is_its=True)

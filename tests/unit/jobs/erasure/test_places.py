@@ -97,15 +97,19 @@ def test_a_binary_file_without_the_key_in_plain_bytes_is_not_read(tmp_path: Path
     assert ([], [f"{tmp_path}/rows.xlsx: it is neither text nor Parquet"]) == (files.left(), files.unread)
 
 
-def test_a_name_with_the_key_is_said_without_it(tmp_path: Path) -> None:
+def test_a_path_with_the_key_is_said_without_it_and_a_number_is_no_key(tmp_path: Path) -> None:
     folder = tmp_path / "household_id=7"
     folder.mkdir()
     (folder / "rows.csv").write_text("n\n1\n")
     (tmp_path / "part-7.csv").write_text("n\n1\n")
 
-    assert [f"{tmp_path}/household_id=…/rows.csv: its name holds the key{BY_HAND}"] == (
+    assert [f"{tmp_path}/household_id=…/rows.csv: its path holds the key{BY_HAND}"] == (
         looked_into(HOUSEHOLD, tmp_path).left()
     )
+    (tmp_path / "00042.json").write_text("{}")  # a batch's number
+    (tmp_path / "job.prom").write_text("rows 20000\n")
+    assert [] == looked_into(CUSTOMER, tmp_path).left()
+    assert [] == looked_into(Entity.of({"customer_id": "20000"}), tmp_path).left()
 
 
 def test_a_page_that_stands_alone_is_left_and_said(tmp_path: Path) -> None:
