@@ -30,8 +30,8 @@ RESERVED_NAMES = frozenset(
 RESERVED_JOIN_KEYS = RESERVED_NAMES | {"limit"}
 """No join key may have such a name: `GET /history` takes a parameter beside the keys."""
 
-RESERVED_OUTPUTS = RESERVED_NAMES | {"time"}
-"""No output may have such a name: an answer of `GET /history` has its time beside the outputs."""
+RESERVED_OUTPUTS = RESERVED_NAMES | {"time", "shadow"}
+"""No output may have such a name: an answer of `GET /history` has members of these names beside the outputs."""
 
 
 class DecisionThreshold(Frozen):

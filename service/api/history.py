@@ -11,4 +11,6 @@ async def history(serving: Serving, query: Any, _as_of_unix_us: int, _request_id
     if serving.history is None:
         raise NotFoundError("there is no history")
     key = serving.bodies.requests.key(query)
-    return (await serving.history.last(serving.predictor.model, key, query.limit))._asdict()
+    challenger = serving.predictor.challenger
+    beside = None if challenger is None else challenger.live.model
+    return (await serving.history.last(serving.predictor.model, key, query.limit, beside))._asdict()

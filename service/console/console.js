@@ -41,7 +41,7 @@ async function loadModel() {
 }
 
 const CHALLENGER_ANSWERS = {
-  shadow: "in the inference log alone, where make compare-live compares them",
+  shadow: "in the inference log, where make compare-live compares them",
   canary: "to its share of the keys; \"answered by\" says who answered",
 };
 

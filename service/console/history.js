@@ -17,18 +17,28 @@ async function showHistory(service, keys) {
     byId("history-body").replaceChildren(el("p", { class: "warning" }, `${error.message} (${error.code})`));
     return;
   }
-  const columns = [["time", "number"], ["score", "number"], ["status"], ["model"], ["request id", "name small"]];
+  const shadowed = found.answers.some((answer) => answer.shadow !== null);
+  const columns = [
+    ["time", "number"], ["score", "number"], ["status"], ["model"],
+    ...(shadowed ? [["a shadow's score", "number"]] : []),
+    ["request id", "name small"],
+  ];
   const rows = found.answers.map((answer) => [
     localTime(answer.time),
     scoreWords(service, answer),
     stateMark(answer.status),
     `version ${answer.model_version} (${answer.role})`,
+    ...(shadowed ? [shadowWords(service, answer.shadow)] : []),
     answer.request_id,
   ]);
   byId("history-body").replaceChildren(rows.length
     ? table(`${rows.length} answers, newest first${found.complete ? "" : "; there may be further ones"}`, columns, rows)
     : el("p", { class: "muted" }, `The log holds no answer of this ${service.entity} yet.`));
   section.hidden = false;
+}
+
+function shadowWords(service, shadow) {
+  return shadow === null ? "–" : `${scoreWords(service, shadow)} (version ${shadow.model_version})`;
 }
 
 function localTime(text) {

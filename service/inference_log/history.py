@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from datetime import time as time_of_day
@@ -30,7 +30,7 @@ from scoring.pseudonyms import Pseudonyms
 from service.errors import OverloadedError
 from service.own_threads import in_own_thread
 
-_ANSWERED_BY = ("as_of", "request_id", "model_version", "status", "role", "contract_sha256")
+_ANSWERED_BY = ("as_of", "request_id", "model_version", "status", "role", "contract_sha256", "answered")
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,21 @@ class AnswerHistory:
         self._clock = clock
         self._one = threading.Lock()
 
-    async def last(self, model: ImportedModel, key: Key, limit: int) -> LoggedAnswers:
+    async def last(
+        self, model: ImportedModel, key: Key, limit: int, challenger: ImportedModel | None = None
+    ) -> LoggedAnswers:
         """Find the last answers, in a thread of its own. See `look`."""
-        return await in_own_thread(self.look, model, key, limit)
+        return await in_own_thread(self.look, model, key, limit, challenger)
 
-    def look(self, model: ImportedModel, key: Key, limit: int) -> LoggedAnswers:
+    def look(
+        self, model: ImportedModel, key: Key, limit: int, challenger: ImportedModel | None = None
+    ) -> LoggedAnswers:
         """Find the last answers of a key: those of models with the name and the outputs of `model`.
+
+        Each comes with what a shadow computed of the same request, if it has been written.
+
+        Args:
+            challenger: live beside `model`; its classes are those of `model`.
 
         Raises:
             OverloadedError: another look has not ended.
@@ -90,7 +99,8 @@ class AnswerHistory:
         if not self._one.acquire(blocking=False):
             raise OverloadedError("another request reads the history")
         try:
-            return _Look(self._asked(model.contract, key), model, limit, self._bounds, self._clock).over(self._folder)
+            asked, live = self._asked(model.contract, key), [model, *([challenger] if challenger else [])]
+            return _Look(asked, live, limit, self._bounds, self._clock).over(self._folder)
         finally:
             self._one.release()
 
@@ -111,24 +121,27 @@ class _Look:
 
     Args:
         asked: column → the value that it must have.
+        live: the models that are live, the champion first.
     """
 
     def __init__(
         self,
         asked: dict[str, str | int],
-        model: ImportedModel,
+        live: Sequence[ImportedModel],
         limit: int,
         bounds: Bounds,
         clock: Callable[[], float],
     ) -> None:
         self._asked = asked
-        self._model = model
-        self._outputs = model.contract.outputs
+        self._contract = live[0].contract
+        self._outputs = self._contract.outputs
+        self._live = {model.contract_sha256 for model in live}
         self._limit = limit
         self._clock = clock
         self._until = clock() + bounds.seconds
         self._files, self._size = bounds.files, bounds.size
         self._found: list[dict[str, Any]] = []
+        self._shadows: dict[str, dict[str, Any]] = {}
 
     def over(self, folder: Path) -> LoggedAnswers:
         complete = True
@@ -141,7 +154,8 @@ class _Look:
                     complete &= self._read(file)
         except _BoundReachedError:
             complete = False
-        return LoggedAnswers(self._found, complete)
+        beside = [{**answer, "shadow": self._shadows.get(answer["request_id"])} for answer in self._found]
+        return LoggedAnswers(beside, complete)
 
     def _all_since(self, moment: datetime) -> bool:
         """True if as many as asked for are found, and none of them is older."""
@@ -188,7 +202,7 @@ class _Look:
                 stored = {name: described.row_group(group).column(column) for name, column in at.items()}
                 if not self._may_hold(stored):
                     continue
-                tested = [*columns, "answered", "model_name"]
+                tested = [*columns, "model_name"]
                 self._spend(sum(stored[name].total_compressed_size for name in tested))
                 wanted = self._wanted(parquet.read_row_group(group, tested, use_threads=False))
                 if pc.any(wanted).as_py():
@@ -209,7 +223,7 @@ class _Look:
         ] == [output.name for output in outputs_of_log(schema)]
 
     def _may_hold(self, stored: dict[str, Any]) -> bool:
-        """False if a row group's statistics exclude every answer that is asked for."""
+        """False if a row group's statistics exclude every row that is asked for."""
         latest = stored["as_of"].statistics
         if latest is not None and latest.has_min_max and self._all_since(latest.max):
             return False
@@ -220,35 +234,40 @@ class _Look:
         return True
 
     def _wanted(self, rows: pa.Table) -> pa.ChunkedArray:
-        wanted = pc.and_(rows["answered"], pc.equal(rows["model_name"], self._model.contract.model_name))
+        wanted = pc.equal(rows["model_name"], self._contract.model_name)
         for name, value in self._asked.items():
             wanted = pc.and_(wanted, pc.equal(rows[name], pa.scalar(value, rows[name].type)))
         return wanted
 
     def _take(self, rows: pa.Table) -> None:
-        if len(rows) > self._limit:
-            rows = rows.sort_by([("as_of", "descending")]).slice(0, self._limit)
-        self._found += self._answers(rows)
+        for row in self._newest(rows.filter(pc.invert(rows["answered"]))):
+            self._shadows[row["request_id"]] = {"model_version": row["model_version"], **self._decoded(row)}
+        for row in self._newest(rows.filter(rows["answered"])):
+            self._found.append(
+                {
+                    "time": row["as_of"],
+                    "request_id": row["request_id"],
+                    "model_version": row["model_version"],
+                    **self._decoded(row),
+                    "status": row["status"],
+                    "role": row["role"],
+                }
+            )
         self._found.sort(key=itemgetter("time"), reverse=True)
         del self._found[self._limit :]
 
-    def _answers(self, rows: pa.Table) -> Iterator[dict[str, Any]]:
-        for row in rows.to_pylist():
-            yield {
-                "time": row["as_of"],
-                "request_id": row["request_id"],
-                "model_version": row["model_version"],
-                **self._decoded(row),
-                "status": row["status"],
-                "role": row["role"],
-            }
+    def _newest(self, rows: pa.Table) -> list[dict[str, Any]]:
+        if len(rows) > self._limit:
+            rows = rows.sort_by([("as_of", "descending")]).slice(0, self._limit)
+        newest: list[dict[str, Any]] = rows.to_pylist()
+        return newest
 
     def _decoded(self, row: dict[str, Any]) -> dict[str, Any]:
         outputs = {output.name: row[output.name] for output in self._outputs}
-        task = self._model.contract.task
+        task = self._contract.task
         if isinstance(task, MulticlassTask):
             # The log has no names of classes beside their probabilities, and another contract may have other classes.
-            listed, same = self._outputs[0].name, row["contract_sha256"] == self._model.contract_sha256
+            listed, same = self._outputs[0].name, row["contract_sha256"] in self._live
             known = same and outputs[listed] is not None
             outputs[listed] = dict(zip(task.classes, outputs[listed], strict=True)) if known else None
         return outputs

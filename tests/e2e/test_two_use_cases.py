@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.e2e.console.browser import Console, chromium, chromium_is_there
 from tests.loop import free_port
 from tests.models.households import write_households
 from tests.servers.monitoring import needs_prometheus, node_exporter, prometheus
@@ -43,7 +44,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 @pytest.fixture(scope="module")
 def served(pair: Pair) -> Iterator[Served]:
     with ExitStack() as stack:
-        log = {"SERVICE_INFERENCE_LOG": "true", "SERVICE_INFERENCE_LOG_FLUSH_SECONDS": "0.2"}
+        log = {"SERVICE_INFERENCE_LOG": "true", "SERVICE_INFERENCE_LOG_FLUSH_SECONDS": "0.2", "SERVICE_HISTORY": "true"}
         yield {case: stack.enter_context(pair.serving(case, SERVICE_FOLLOW_STORE="true", **log)) for case in CASES}
 
 
@@ -190,14 +191,43 @@ def _some_are_of_another_age(pair: Pair) -> None:
     pq.write_table(table.set_column(table.schema.get_field_index("age"), "age", pa.array(ages)), file)
 
 
-def test_a_challenger_of_one_is_none_of_the_other(pair: Pair, served: Served) -> None:
+def test_a_challenger_of_one_is_none_of_the_other_and_its_answers_are_beside_those_that_were_given(
+    pair: Pair, served: Served
+) -> None:
     newest = str(max(int(v.version) for v in pair.mlflow.search_model_versions("name = 'household_spend'")))
+    service, shown = served[HOUSEHOLDS], ""
     with untouched(pair, CHURN):
         pair.run(HOUSEHOLDS, "training", "challenge", "--mode=shadow", f"--version={newest}")
-        wait_until(lambda: served[HOUSEHOLDS].call("GET", "/model").body.get("challenger") is not None)
+        wait_until(lambda: service.call("GET", "/model").body.get("challenger") is not None)
         assert served[CHURN].call("GET", "/model").body.get("challenger") is None
+        version_of(service, HOUSEHOLDS)
+        wait_until(lambda: _last_answer(service)["shadow"] is not None)
+        answer = _last_answer(service)
+        if chromium_is_there():
+            shown = _shown_in_the_console(service)
         pair.run(HOUSEHOLDS, "training", "challenge", "--mode=off")
-        wait_until(lambda: served[HOUSEHOLDS].call("GET", "/model").body.get("challenger") is None)
+        wait_until(lambda: service.call("GET", "/model").body.get("challenger") is None)
+
+    assert newest == answer["shadow"]["model_version"] != answer["model_version"]
+    assert answer["shadow"]["spend_28d"] >= 0
+    if not chromium_is_there():
+        pytest.skip("chromium is not installed; all but the console was tested")
+    assert f"(version {newest})" in shown
+
+
+def _last_answer(service: Service) -> dict[str, Any]:
+    newest: dict[str, Any] = service.call("GET", f"/history?household_id={HOUSEHOLDS.entity}").body["answers"][0]
+    return newest
+
+
+def _shown_in_the_console(service: Service) -> str:
+    """Its table of the last answers."""
+    with chromium() as browser, Console.opened(browser, f"http://127.0.0.1:{service.port}") as console:
+        assert "(shadow)" in console.text("#about")
+        console.ask({"household_id": HOUSEHOLDS.entity})
+        console.page.locator("#history").wait_for()
+        console.check()
+        return console.text("#history")
 
 
 def test_a_pin_of_the_other_is_refused_at_the_start(pair: Pair) -> None:

@@ -66,6 +66,13 @@ def history_answer(contract: ModelContract, task: TaskAnswers, identified: dict[
         f"output_{at}": (kind | None, Field(alias=output.name))
         for at, (output, kind) in enumerate(zip(contract.outputs, task.outputs, strict=True))
     }
+    shadow = create_model(
+        "LoggedShadow",
+        __doc__="What a shadow computed of the same request.",
+        __module__=__name__,
+        model_version=(str, ...),
+        **outputs,
+    )
     answered = create_model(
         "LoggedAnswer",
         __doc__=f"What was answered for the {contract.entity} before.",
@@ -76,6 +83,7 @@ def history_answer(contract: ModelContract, task: TaskAnswers, identified: dict[
         **outputs,
         status=(str, ...),
         role=(str, ...),
+        shadow=(shadow | None, Field(description="null if none did, or it has not been written")),
     )
     newest = Field(description="newest first")
     complete = Field(description="false if the log was not searched to its end, or a part of it cannot be read")

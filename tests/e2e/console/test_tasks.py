@@ -324,7 +324,7 @@ def test_a_model_with_a_contract_of_version_1_is_shown_too(open_console: OpenCon
 @pytest.mark.parametrize(
     ("challenger", "said"),
     [
-        ({"mode": "shadow", "share": None}, "small_churn:v8 (shadow)\nits answers\nin the inference log alone"),
+        ({"mode": "shadow", "share": None}, "small_churn:v8 (shadow)\nits answers\nin the inference log, where"),
         ({"mode": "canary", "share": 0.1}, "small_churn:v8 (canary, 10.0 % of the keys)\nits answers\nto its share"),
     ],
 )

@@ -254,7 +254,7 @@ def test_a_join_key_with_the_name_of_another_member_is_refused_and_named(name: s
         contract(feature_schema=schema.model_copy(update={"entity_keys": keys}))
 
 
-@pytest.mark.parametrize("name", ["customer_id", "status", "model_version", "space", "time"])
+@pytest.mark.parametrize("name", ["customer_id", "status", "model_version", "space", "time", "shadow"])
 def test_an_output_with_the_name_of_another_member_is_refused_and_named(name: str) -> None:
     with pytest.raises(ValidationError, match=f"the name '{name}' is taken"):
         contract(task=RegressionTask(), outputs=(Output(name=name, kind="value"),))

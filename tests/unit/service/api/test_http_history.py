@@ -52,7 +52,7 @@ async def test_the_last_answers_come_newest_first(opened: Opened) -> None:
     )
     assert "2026-03-01T12:03:00Z" == body["answers"][0]["time"]
     outputs = {"churn_probability", "churn"}
-    assert {"time", "request_id", "model_version", "status", "role"} | outputs == set(body["answers"][0])
+    assert {"time", "request_id", "model_version", "status", "role", "shadow"} | outputs == set(body["answers"][0])
     assert 3 == len((await api.client.get("/history?customer_id=c1")).json()["answers"])
 
 

@@ -81,6 +81,7 @@ def test_an_answer_has_its_time_outputs_status_and_model(tmp_path: Path, model: 
         "churn": table["churn"][1].as_py(),
         "status": "degraded",
         "role": "champion",
+        "shadow": None,
     } == answer
     unknown = AnswerHistory(tmp_path).look(model, "c3", 20).answers[0]
     assert ("unknown_customer", None) == (unknown["status"], unknown["churn"])
@@ -136,6 +137,38 @@ def test_only_what_was_answered_by_this_model_counts(tmp_path: Path, model: Impo
 
     assert [("01T120100", "challenger")] == [(answer["request_id"], answer["role"]) for answer in found.answers]
     assert found.complete
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_an_answer_comes_with_what_a_shadow_computed_of_the_same_request(
+    tmp_path: Path, model: ImportedModel, complete: bool
+) -> None:
+    challenger = replace(model, contract=model.contract.model_copy(update={"model_version": "8"}))
+    shadow = asked_at(challenger, minutes(1, 2, 3), ["c1", "c2", "c1"], role="challenger", answered=False)
+    written(tmp_path, asked_at(model, minutes(0, 1, 2, 3), ["c1", "c1", "c2", "c1"]))
+    kept = written(tmp_path, shadow, at=START + timedelta(minutes=5), complete=complete)
+
+    newest = AnswerHistory(tmp_path).look(model, "c1", 2).answers
+    every = AnswerHistory(tmp_path).look(model, "c1", 20).answers
+
+    computed = [row for row in shadow.to_pylist() if row["customer_id"] == "c1"]
+    said = [{"model_version": "8", "churn_probability": r["churn_probability"], "churn": r["churn"]} for r in computed]
+    assert [said[1], said[0], None] == [answer["shadow"] for answer in every]
+    assert every[:2] == newest
+    kept.close()
+
+
+def test_probabilities_of_a_live_challenger_are_named(tmp_path: Path) -> None:
+    live = store_model(tmp_path / "live", contract_of("multiclass")).load()
+    challenger = replace(live, contract_sha256="1" * 64)
+    canary = asked_at(challenger, minutes(1), ["c1"], role="challenger")
+    shadow = asked_at(challenger, minutes(0), ["c1"], role="challenger", answered=False)
+    written(tmp_path / "log", asked_at(live, minutes(0), ["c1"]), canary, shadow)
+
+    by_canary, by_champion = AnswerHistory(tmp_path / "log").look(live, "c1", 20, challenger).answers
+
+    for outputs in (by_canary, by_champion, by_champion["shadow"]):
+        assert ["low", "middle", "high"] == list(outputs["segment_probabilities"])
 
 
 def test_probabilities_are_named_only_by_the_contract_that_they_were_answered_under(tmp_path: Path) -> None:
