@@ -8,10 +8,9 @@ import fcntl
 import os
 import re
 import shutil
-from contextlib import suppress
 from pathlib import Path
 
-import psutil
+from artefacts.process.process_start import start_of
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _FOLDER = "metrics_of_servers"
@@ -33,38 +32,21 @@ def use_own_folder() -> None:
         for folder in servers.iterdir():
             if folder != own and not _is_running(folder):
                 shutil.rmtree(folder, ignore_errors=True)
-    except (OSError, psutil.Error):
+    except OSError:
         return
     os.environ[VARIABLE] = str(own)
 
 
 def _named(server: int) -> str:
-    """With its start, because process ids are used again: that of a container's first process is always 1.
-
-    Raises:
-        psutil.Error: there is no process of this id.
-    """
-    return f"{server}-{_started(psutil.Process(server))}"
-
-
-def _started(process: psutil.Process) -> int:
-    """Linux: ticks since boot (field 22 of proc_pid_stat(5)). Elsewhere: milliseconds since 1970, noted at the start.
-
-    Linux derives a process's time of day from its ticks and the system's clock, so that it moves when the clock is set.
-    """
-    stat = Path(f"/proc/{process.pid}/stat")
-    if not stat.exists():
-        return int(process.create_time() * 1000)
-    after_name = stat.read_bytes().rpartition(b")")[2].split()  # from field 3 on
-    return int(after_name[19])
+    """With its start, because process ids are used again: that of a container's first process is always 1."""
+    return f"{server}-{start_of(server)}"
 
 
 def _is_running(folder: Path) -> bool:
     """True if the server lives, or one of its workers, which may survive it or belong to another container."""
     named = _OF_SERVER.fullmatch(folder.name)
-    with suppress(psutil.Error, OSError):
-        if named is None or _named(int(named[1])) == folder.name:
-            return True
+    if named is None or _named(int(named[1])) == folder.name:
+        return True
     return any(map(_is_locked, folder.glob("*.alive")))
 
 

@@ -14,6 +14,8 @@ from typing import Final
 from mlflow.entities import RunStatus
 from mlflow.tracking import MlflowClient
 
+from artefacts.process.process_start import start_of
+
 _LOG = logging.getLogger(__name__)
 
 PROCESS: Final = "training.process"
@@ -26,7 +28,7 @@ STOPPED: Final = (KeyboardInterrupt, SystemExit)
 def own_process() -> dict[str, str]:
     """Tag of a run of this process; none where the system has no /proc."""
     with suppress(OSError):
-        return {PROCESS: f"{_place()} {os.getpid()} {_start_of(os.getpid())}"}
+        return {PROCESS: f"{_place()} {os.getpid()} {start_of(os.getpid())}"}
     return {}
 
 
@@ -37,7 +39,7 @@ def end_runs_of_gone_processes(client: MlflowClient, experiment_id: str) -> None
         for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
             whose, _, process = run.data.tags.get(PROCESS, "").partition(" ")
             number, _, start = process.partition(" ")
-            if whose == place and number.isdecimal() and _start_of(int(number)) != start:
+            if whose == place and number.isdecimal() and start_of(int(number)) != start:
                 client.set_terminated(run.info.run_id, RunStatus.to_string(RunStatus.KILLED))
                 _LOG.info(f"run {run.info.run_name} is ended as KILLED: its process is gone")
 
@@ -65,12 +67,3 @@ def stopped_by_signals() -> Iterator[None]:
 def _place() -> str:
     """User, host and the container's numbering of processes: elsewhere the same id is of another process."""
     return f"{os.getuid()}@{socket.gethostname()}/{Path('/proc/self/ns/pid').readlink()}"
-
-
-def _start_of(process: int) -> str:
-    """When a process began, in the kernel's ticks, which no setting of the clock moves; empty if it is gone."""
-    try:
-        state, *numbers = Path(f"/proc/{process}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-    return "" if state == "Z" else numbers[18]
