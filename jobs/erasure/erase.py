@@ -99,8 +99,8 @@ def erase(artefacts: Artefacts, source: EventSource | None, asked: Erasure, sett
         total = sum(sum(counts.values()) for counts in found.values())
         left, not_ours = _left(places), _not_ours(artefacts, views, entity)
         if asked.dry_run:
-            said = [f"  left: {each}" for each in (*left, *not_ours)] + _unread(files.unread)
-            return "\n".join([f"{total:,} would be erased", *_lines(found), *said])
+            said = [f"left: {each}" for each in (*left, *not_ours)] + _unread(files.unread)
+            return "\n  ".join([f"{total:,} would be erased", *_lines(found), *said])
         if not total and not left and not erased.has(entity.values):
             said = [f"; not looked into: {each}" for each in (*not_ours, *files.unread)]
             raise JobError(f"nothing was found under this key; nothing was changed{''.join(said)}")
@@ -226,11 +226,11 @@ def _not_ours(artefacts: Artefacts, views: "Sequence[FeatureView]", entity: Enti
 
 
 def _unread(files: Sequence[str]) -> list[str]:
-    return [f"  not read, look into it yourself: {each}" for each in files]
+    return [f"not read, look into it yourself: {each}" for each in files]
 
 
 def _lines(found: dict[str, dict[str, int]]) -> list[str]:
-    return [f"  {name}: {where}: {count:,}" for name, counts in found.items() for where, count in counts.items()]
+    return [f"{name}: {where}: {count:,}" for name, counts in found.items() for where, count in counts.items()]
 
 
 def _receipt(out: Path, found: dict[str, dict[str, int]], left: list[str], unread: list[str]) -> str:
@@ -239,6 +239,6 @@ def _receipt(out: Path, found: dict[str, dict[str, int]], left: list[str], unrea
     told = {"erased_at": now.isoformat(timespec="seconds"), "erased": found, "left": left, "not_read": unread}
     write_atomically(receipt, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
     if left:
-        raise LeftError(f"not everything is erased, see {receipt}: {'; '.join(left)}")
+        raise LeftError(f"not everything is erased, see {receipt}: {'; '.join([*left, *_unread(unread)])}")
     total = sum(sum(counts.values()) for counts in found.values())
-    return "\n".join([f"{total:,} erased, none left; {receipt}", *_lines(found), *_unread(unread)])
+    return "\n  ".join([f"{total:,} erased, none left; {receipt}", *_lines(found), *_unread(unread)])
