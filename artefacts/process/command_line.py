@@ -78,6 +78,7 @@ def run_command(
 
     Raises:
         SystemExit: help was asked for (0), or the arguments are wrong (2, with one line on stderr).
+        KeyboardInterrupt: Ctrl-C; where nothing catches it, one line on stderr takes the place of a traceback.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -89,6 +90,10 @@ def run_command(
     except click.UsageError as error:
         print(f"error: {' '.join(error.format_message().split())}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        # Python ends by the signal once this hook has run, so that a shell and make know of it.
+        sys.excepthook = lambda *_: print("stopped", file=sys.stderr)
+        raise
 
 
 def parse_utc(text: str) -> datetime:
