@@ -12,6 +12,8 @@ from tests.loop import SOURCE
 ROOMS = ("artefacts", "contract", "scoring", "feature_repo", "training", "jobs", "service", "benchmarks", "deploy")
 OWN_MODULES = {*ROOMS, "tests", *(file.stem for file in (SOURCE / "feature_repo").glob("*.py"))}
 NAMED_TUPLES = {"_replace", "_asdict", "_fields", "_make"}
+TO_BE_ASSIGNED = {"sys.excepthook"}
+"""What Python's documentation tells programs to replace."""
 ADR = (SOURCE / "docs" / "adr" / "0017-private-parts-of-libraries.md").read_text()
 
 
@@ -76,7 +78,7 @@ def reaches(tree: ast.AST, own: set[str]) -> Iterator[str]:
                 yield f".{name.value!s}"
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             root, _, rest = ast.unparse(node).partition(".")
-            if root in libraries:
+            if root in libraries and f"{libraries[root]}.{rest}" not in TO_BE_ASSIGNED:
                 yield f"{libraries[root]}.{rest}"
 
 
