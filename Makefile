@@ -30,7 +30,7 @@ SETTINGS := BENTOML_% CHALLENGER_% FEAST_% INFERENCE_% JOBS_% KAFKA_% MATERIALIZ
 STOPPED := $(filter data erase init promote retrain run train,$(MAKECMDGOALS))
 UNKNOWN := $(strip $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(filter-out $(VALUES_OF) $(SETTINGS),$(name)))))
 $(if $(filter CUSTOMERS,$(UNKNOWN)),$(error CUSTOMERS is called ENTITIES now))
-$(if $(and $(UNKNOWN),$(STOPPED)),$(error no target takes $(UNKNOWN), see make help; nothing was done. If a program reads it: $(firstword $(UNKNOWN))=… make $(STOPPED)))
+$(if $(and $(UNKNOWN),$(STOPPED)),$(error no target takes $(UNKNOWN), see make help; nothing was done. To pass it to a program, write $(firstword $(UNKNOWN))=… before make))
 $(if $(UNKNOWN),$(warning no target takes $(UNKNOWN), see make help))
 # make runs a $(shell …) in a value of its command line when it exports that value. This makes every value plain text before.
 as_text = $(eval override $(1) := $$(value $(1)))$(eval export $(1))
@@ -271,13 +271,15 @@ release: installed ## the registry's champion in an image, with its bill of mate
 	@$(MAKE) --no-print-directory import-model && $(MAKE) --no-print-directory --old-file=imported build containerize sbom
 # Absolute: bentoml takes any other path for one below the root folder.
 RELEASED_BENTO := "$$PWD/var/release/release.bento"
+RELEASED_TAG = "$$(tar -xOf $(RELEASED_BENTO) ./bento.yaml | sed -n -e 's/^name: //p' -e 's/^version: /:/p' | tr -d '\n')"
 release-bento: installed ## the registry's champion, packed once for all processors → var/release/release.bento
 	@$(MAKE) --no-print-directory import-model && $(MAKE) --no-print-directory --old-file=imported build
 	@mkdir -p var/release && rm -f var/release/release.bento && $(BIN)/bentoml export $(NAME_OF_CASE):latest $(RELEASED_BENTO)
 release-images: installed ## both images of that Bento on this machine's processor, with their bills of materials → var/release
-	@$(BIN)/bentoml import $(RELEASED_BENTO)
-	@$(MAKE) --no-print-directory containerize jobs-image
-	@$(PY) -m deploy.image.sbom --out=var/release/sbom.json && $(PY) -m deploy.image.sbom --jobs --out=var/release/jobs-sbom.json
+	@$(BIN)/bentoml get $(RELEASED_TAG) >/dev/null 2>&1 || $(BIN)/bentoml import $(RELEASED_BENTO)
+	@$(MAKE) --no-print-directory containerize jobs-image BENTO=$(RELEASED_TAG)
+	@$(PY) -m deploy.image.sbom --bento=$(RELEASED_TAG) --out=var/release/sbom.json && $(PY) -m deploy.image.sbom --jobs --out=var/release/jobs-sbom.json
+	@echo made of $(RELEASED_TAG), which make push takes as BENTO=
 scan: installed ## known vulnerabilities of the packages in the image; asks the package index
 	@$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement requirements/service.txt
 push: installed ## both images to their registry, as REGISTRY_USER with REGISTRY_PASSWORD if set: IMAGE=registry/<use case>-service:v1.0.0 JOBS_IMAGE=…

@@ -14,15 +14,7 @@ from contract import version_1
 from contract.errors import ContractError, ContractVersionError
 from contract.feature_schema import FeatureSchema, Frozen, content_sha256
 from contract.inputs import FeatureInput
-from contract.tasks import (
-    OUTPUT_KINDS,
-    RESERVED_JOIN_KEYS,
-    RESERVED_OUTPUTS,
-    BinaryTask,
-    MulticlassTask,
-    Output,
-    Task,
-)
+from contract.tasks import OUTPUT_KINDS, RESERVED_NAMES, BinaryTask, MulticlassTask, Output, Task
 from contract.validation import first_problem
 from contract.values.histogram import Histogram
 
@@ -162,9 +154,9 @@ class ModelContract(Frozen):
             expected = ", ".join(OUTPUT_KINDS[self.task.kind])
             raise ValueError(f"outputs: a {self.task.kind} model answers {expected}, in this order")
         keys = {key.join_key for key in self.feature_schema.entity_keys}
-        if reserved := sorted(keys & RESERVED_JOIN_KEYS):
+        if reserved := sorted(keys & RESERVED_NAMES):
             raise ValueError(f"feature_schema.entity_keys: a join key cannot have the name {reserved[0]!r}")
-        taken = keys | RESERVED_OUTPUTS
+        taken = keys | RESERVED_NAMES
         for output in self.outputs:
             if output.name in taken:
                 raise ValueError(f"outputs: the name {output.name!r} is taken; give the target another name")

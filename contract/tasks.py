@@ -28,10 +28,10 @@ RESERVED_NAMES = frozenset(
 """No output and no join key may have such a name."""
 
 RESERVED_JOIN_KEYS = RESERVED_NAMES | {"limit"}
-"""No join key may have such a name: `GET /history` takes a parameter beside the keys."""
+"""No join key of a new model may have such a name: `GET /history` takes a parameter beside the keys."""
 
 RESERVED_OUTPUTS = RESERVED_NAMES | {"time", "shadow"}
-"""No output may have such a name: an answer of `GET /history` has members of these names beside the outputs."""
+"""No output of a new model may have such a name: an answer of `GET /history` has such members beside the outputs."""
 
 
 class DecisionThreshold(Frozen):

@@ -16,6 +16,7 @@ from service.api.exposure import refuse_exposure
 from service.api.in_flight_limits import InFlightLimit
 from service.api.invocations.mlflow_protocol import ScoringProtocol
 from service.api.members.bodies import Bodies
+from service.api.members.queries import why_no_history
 from service.api.openapi import openapi_document
 from service.api.quotas import parse_quotas
 from service.api.serving import Serving
@@ -108,6 +109,8 @@ def open_parts(
     model = open_model(asked.champion)
     if served is not None and (why := why_not_in_place(served, model.contract)):
         raise StartupError(f"model {model.tag}: {why}")
+    if settings.history and (why := why_no_history(model.contract)):
+        raise StartupError(f"SERVICE_HISTORY=true: {why}, as model {model.tag} has; leave it off")
 
     def opened(*models: ImportedModel) -> OpenedFeast:
         return open_feast(

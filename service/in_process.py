@@ -97,14 +97,9 @@ async def _counted(serving: Serving, endpoint: Endpoint, body: bytes) -> dict[st
     outcome, started = "ok", time.perf_counter()
     try:
         return await endpoint.answer(serving, b"application/json", body, secrets.token_hex(16))
-    except ServiceError as error:
-        outcome = error.code
-        raise
-    except asyncio.CancelledError:
-        outcome = "cancelled"
-        raise
-    except Exception:
-        outcome = "internal"
+    except BaseException as error:
+        cancelled = isinstance(error, asyncio.CancelledError)
+        outcome = error.code if isinstance(error, ServiceError) else "cancelled" if cancelled else "internal"
         raise
     finally:
         serving.metrics.answered(endpoint.name, outcome, IN_PROCESS, time.perf_counter() - started)

@@ -10,6 +10,9 @@ def start_of(process: int) -> str:
 
     Linux: ticks since boot, field 22 of proc_pid_stat(5). The time of day that it derives from them moves when the
     clock is set. Elsewhere: milliseconds since 1970, which the system noted at the start.
+
+    Raises:
+        OSError: the system does not say.
     """
     try:
         if not Path("/proc/self/stat").exists():
@@ -18,4 +21,6 @@ def start_of(process: int) -> str:
         state, *numbers = Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError, psutil.NoSuchProcess):
         return ""
+    except psutil.Error as error:
+        raise OSError(str(error)) from None
     return "" if state == b"Z" else numbers[18].decode()

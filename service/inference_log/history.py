@@ -30,7 +30,7 @@ from scoring.pseudonyms import Pseudonyms
 from service.errors import OverloadedError
 from service.own_threads import in_own_thread
 
-_ANSWERED_BY = ("as_of", "request_id", "model_version", "status", "role", "contract_sha256", "answered")
+_ANSWERED_BY = ("as_of", "request_id", "row", "model_version", "status", "role", "contract_sha256", "answered")
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,10 @@ class _BoundReachedError(Exception):
     """No more of the log may be read."""
 
 
+_Row = tuple[str, int]
+"""Request id, and number of the row in the request."""
+
+
 class _Look:
     """One look: what it may still read, and the newest answers so far.
 
@@ -140,8 +144,8 @@ class _Look:
         self._clock = clock
         self._until = clock() + bounds.seconds
         self._files, self._size = bounds.files, bounds.size
-        self._found: list[dict[str, Any]] = []
-        self._shadows: dict[str, dict[str, Any]] = {}
+        self._found: list[tuple[datetime, _Row, dict[str, Any]]] = []
+        self._shadows: dict[_Row, dict[str, Any]] = {}
 
     def over(self, folder: Path) -> LoggedAnswers:
         complete = True
@@ -154,12 +158,12 @@ class _Look:
                     complete &= self._read(file)
         except _BoundReachedError:
             complete = False
-        beside = [{**answer, "shadow": self._shadows.get(answer["request_id"])} for answer in self._found]
+        beside = [{**answer, "shadow": self._shadows.get(row)} for _, row, answer in self._found]
         return LoggedAnswers(beside, complete)
 
     def _all_since(self, moment: datetime) -> bool:
         """True if as many as asked for are found, and none of them is older."""
-        return len(self._found) == self._limit and self._found[-1]["time"] >= moment
+        return len(self._found) == self._limit and self._found[-1][0] >= moment
 
     def _spend(self, size: int, files: int = 0) -> None:
         self._files -= files
@@ -241,19 +245,19 @@ class _Look:
 
     def _take(self, rows: pa.Table) -> None:
         for row in self._newest(rows.filter(pc.invert(rows["answered"]))):
-            self._shadows[row["request_id"]] = {"model_version": row["model_version"], **self._decoded(row)}
+            computed = {"model_version": row["model_version"], **self._decoded(row)}
+            self._shadows[row["request_id"], row["row"]] = computed
         for row in self._newest(rows.filter(rows["answered"])):
-            self._found.append(
-                {
-                    "time": row["as_of"],
-                    "request_id": row["request_id"],
-                    "model_version": row["model_version"],
-                    **self._decoded(row),
-                    "status": row["status"],
-                    "role": row["role"],
-                }
-            )
-        self._found.sort(key=itemgetter("time"), reverse=True)
+            answer = {
+                "time": row["as_of"],
+                "request_id": row["request_id"],
+                "model_version": row["model_version"],
+                **self._decoded(row),
+                "status": row["status"],
+                "role": row["role"],
+            }
+            self._found.append((row["as_of"], (row["request_id"], row["row"]), answer))
+        self._found.sort(key=itemgetter(0), reverse=True)
         del self._found[self._limit :]
 
     def _newest(self, rows: pa.Table) -> list[dict[str, Any]]:

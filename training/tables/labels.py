@@ -67,7 +67,7 @@ class TableLabels:
         Raises:
             DatasetError: names the column, the class and the way out.
         """
-        if task.kind == "regression":
+        if not task.class_names:
             return
         counted = rows[self.target].value_counts().to_pylist()
         for value, count in ((each["values"], each["counts"]) for each in counted):

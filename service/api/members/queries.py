@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl
 from pydantic import AwareDatetime, BaseModel, Field, create_model
 
 from contract import ModelContract
+from contract.tasks import RESERVED_JOIN_KEYS, RESERVED_NAMES, RESERVED_OUTPUTS
 from service.api.members.key_types import KEY_TYPES
 from service.api.members.schemas import RequestBody, RequestId, validated
 from service.api.members.task_answers import TaskAnswers
@@ -41,6 +42,17 @@ def parse_query(expected: type[Query], query: bytes) -> Query:
             raise InvalidRequestError.at(name[:200], "is given twice")
         values[name] = value
     return validated(lambda: expected.model_validate(values))
+
+
+def why_no_history(contract: ModelContract) -> str:
+    """Why `GET /history` cannot be offered: a name of the model's is one of its own. Empty if it can be.
+
+    Training refuses such names; models of before may have them.
+    """
+    keys = {key.join_key for key in contract.feature_schema.entity_keys} & (RESERVED_JOIN_KEYS - RESERVED_NAMES)
+    outputs = {output.name for output in contract.outputs} & (RESERVED_OUTPUTS - RESERVED_NAMES)
+    met = [f"a parameter {name}" for name in sorted(keys)] + [f"a member {name}" for name in sorted(outputs)]
+    return f"GET /history has {met[0]} of its own" if met else ""
 
 
 def history_query(contract: ModelContract) -> Any:

@@ -245,7 +245,7 @@ def test_outputs_of_another_task_are_refused() -> None:
         contract(task=RegressionTask())
 
 
-@pytest.mark.parametrize("name", ["features", "status", "limit"])
+@pytest.mark.parametrize("name", ["features", "status"])
 def test_a_join_key_with_the_name_of_another_member_is_refused_and_named(name: str) -> None:
     schema = contract().feature_schema
     keys = (EntityKey(join_key=name, dtype="string"),)
@@ -254,19 +254,10 @@ def test_a_join_key_with_the_name_of_another_member_is_refused_and_named(name: s
         contract(feature_schema=schema.model_copy(update={"entity_keys": keys}))
 
 
-@pytest.mark.parametrize("name", ["customer_id", "status", "model_version", "space", "time", "shadow"])
+@pytest.mark.parametrize("name", ["customer_id", "status", "model_version", "space"])
 def test_an_output_with_the_name_of_another_member_is_refused_and_named(name: str) -> None:
     with pytest.raises(ValidationError, match=f"the name '{name}' is taken"):
         contract(task=RegressionTask(), outputs=(Output(name=name, kind="value"),))
-
-
-def test_a_name_is_refused_only_where_it_would_meet_another() -> None:
-    keys = {"entity_keys": (EntityKey(join_key="time", dtype="string"),)}
-    schema = contract().feature_schema.model_copy(update=keys)
-
-    made = contract(feature_schema=schema, task=RegressionTask(), outputs=(Output(name="limit", kind="value"),))
-
-    assert ("time", "limit") == (made.join_key, made.outputs[0].name)
 
 
 def test_bounds_that_leave_no_value_are_refused() -> None:

@@ -43,7 +43,7 @@ def test_the_images_of_a_processor_ask_no_registry_and_build_no_bento(tmp_path: 
     told = _told(tmp_path, "release-images")
 
     steps = [f"bentoml import {BENTO}", "-m deploy.image.containerize", "-m deploy.image.jobs_image"]
-    steps += ["-m deploy.image.sbom --out", "-m deploy.image.sbom --jobs"]
+    steps += ["-m deploy.image.sbom --bento=", "-m deploy.image.sbom --jobs"]
     assert sorted(steps, key=told.index) == steps
     for step in ("-m training", "bentoml build"):
         assert step not in told

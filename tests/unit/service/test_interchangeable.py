@@ -1,6 +1,7 @@
 """A model takes another's place only if clients notice nothing but other numbers."""
 
 import asyncio
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from contract.feature_union import FeatureUnion
 from scoring.models.imported_model import ImportedModel
 from service import assembly, worker
 from service.api.routing import ServingSlot
+from service.errors import StartupError
 from service.features.opening import OpenedFeast
 from service.interchangeable import why_not_in_place
 from service.release import Release
@@ -165,3 +167,19 @@ def test_clients_never_have_to_send_more_than_before(
     assert bool(why) == bool(why_not_in_place(served, other))
     assert why_not_in_place(served, other, beside=True).startswith(why_beside)
     assert bool(why_beside) == bool(why_not_in_place(served, other, beside=True))
+
+
+def test_a_model_with_a_name_of_the_history_starts_only_without_it(
+    opened_models: dict[str, ImportedModel], tmp_path: Path
+) -> None:
+    artefacts = Artefacts.of({}, tmp_path)
+    artefacts.model_tag.parent.mkdir(parents=True)
+    artefacts.model_tag.write_text("small_churn:v4\n")
+    contract = SERVED.model_copy(update={"outputs": outputs_of("binary", "time")})
+    opened_models["small_churn:v4"] = replace(opened_models["small_churn:v1"], tag="small_churn:v4", contract=contract)
+    settings = ServiceSettings(allow_anonymous=True, inference_log=True)
+
+    said = "SERVICE_HISTORY=true: GET /history has a member time of its own, as model small_churn:v4 has; leave it off"
+    with pytest.raises(StartupError, match=re.escape(said)):
+        assembly.open_parts(settings.model_copy(update={"history": True}), artefacts)
+    assert contract == assembly.open_parts(settings, artefacts).model.contract

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from contract import ModelContract
+from contract import EntityKey, ModelContract, Output
 from contract.tasks import RESERVED_JOIN_KEYS, RESERVED_OUTPUTS
 from service.api.members.bodies import Bodies
+from service.api.members.queries import why_no_history
 from tests.models.fakes import contract_of
 from tests.models.typed import typed_contract
 
@@ -36,3 +37,18 @@ def test_a_name_that_a_call_has_already_is_reserved(contract: ModelContract) -> 
     assert {"limit", "status", "features"} <= beside_keys
     assert {"time", "status", "base_value"} <= beside_outputs
     assert (set(), set()) == (beside_keys - RESERVED_JOIN_KEYS, beside_outputs - RESERVED_OUTPUTS)
+
+
+def test_a_model_of_before_with_a_name_of_the_history_is_served_without_it() -> None:
+    made = contract_of("regression")
+    limit = made.feature_schema.model_copy(update={"entity_keys": (EntityKey(join_key="limit", dtype="string"),)})
+
+    def with_output(name: str) -> ModelContract:
+        return ModelContract.model_validate({**dict(made), "outputs": (Output(name=name, kind="value"),)})
+
+    assert ["", "GET /history has a member time of its own", "GET /history has a member shadow of its own"] == [
+        why_no_history(with_output(name)) for name in ("limit", "time", "shadow")
+    ]
+    assert "GET /history has a parameter limit of its own" == why_no_history(
+        made.model_copy(update={"feature_schema": limit})
+    )

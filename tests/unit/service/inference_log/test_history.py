@@ -144,8 +144,9 @@ def test_an_answer_comes_with_what_a_shadow_computed_of_the_same_request(
     tmp_path: Path, model: ImportedModel, complete: bool
 ) -> None:
     challenger = replace(model, contract=model.contract.model_copy(update={"model_version": "8"}))
-    shadow = asked_at(challenger, minutes(1, 2, 3), ["c1", "c2", "c1"], role="challenger", answered=False)
-    written(tmp_path, asked_at(model, minutes(0, 1, 2, 3), ["c1", "c1", "c2", "c1"]))
+    asked = minutes(0, 1, 2, 3), ["c1", "c1", "c2", "c1"]
+    shadow = asked_at(challenger, *asked, role="challenger", answered=False).slice(1)  # it has dropped one
+    written(tmp_path, asked_at(model, *asked))
     kept = written(tmp_path, shadow, at=START + timedelta(minutes=5), complete=complete)
 
     newest = AnswerHistory(tmp_path).look(model, "c1", 2).answers
@@ -156,6 +157,21 @@ def test_an_answer_comes_with_what_a_shadow_computed_of_the_same_request(
     assert [said[1], said[0], None] == [answer["shadow"] for answer in every]
     assert every[:2] == newest
     kept.close()
+
+
+def test_rows_of_one_request_have_each_their_own_shadow(tmp_path: Path, model: ImportedModel) -> None:
+    """A batch may ask for one key twice, with other values of the request."""
+    champion, shadow = (
+        asked_at(model, minutes(0, 0), ["c1", "c1"], role=role, answered=role == "champion")
+        for role in ("champion", "challenger")
+    )
+    written(tmp_path, champion, shadow)
+
+    answers = AnswerHistory(tmp_path).look(model, "c1", 20).answers
+
+    assert champion["churn_probability"].to_pylist() == [answer["churn_probability"] for answer in answers]
+    assert shadow["churn_probability"].to_pylist() == [answer["shadow"]["churn_probability"] for answer in answers]
+    assert 2 == len({answer["churn_probability"] for answer in answers})
 
 
 def test_probabilities_of_a_live_challenger_are_named(tmp_path: Path) -> None:
