@@ -151,9 +151,7 @@ def test_what_takes_minutes_or_cannot_be_undone_stops_at_a_misspelt_variable(pro
         check=False,
     )
 
-    said = (
-        f"no target takes TABEL, see make help; nothing was done. To pass it to a program, write TABEL=… before make."
-    )
+    said = "no target takes TABEL, see make help; nothing was done. To pass it to a program, write TABEL=… before make."
     assert (2, "") == (done.returncode, done.stdout)
     assert said in done.stderr
 
