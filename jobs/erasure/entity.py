@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from mmap import mmap
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -57,6 +59,8 @@ class Entity:
 
     def is_value(self, name: str, value: Any) -> bool:
         """True if a value of JSON stands for the one of this join key: 7, 7.0 and "7" are household 7."""
+        if not isinstance(value, str | int | float) or isinstance(value, bool):
+            return False
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         text = str(value)
@@ -70,33 +74,44 @@ class Entity:
         """
         if not isinstance(event, Mapping):
             return False
-        if event.keys() >= {"event", "reason"}:
-            refused = str(event["event"])
-            try:
-                return self.is_event(json.loads(refused))
-            except (ValueError, RecursionError):
-                return self.is_named_in(refused)
         known = {**(above or {}), **event}
-        return (
-            not self.values.keys().isdisjoint(event)
-            and self.is_in(known)
-            and all(self.is_value(name, known[name]) for name in self.values)
-        )
+        if not self.values.keys().isdisjoint(event):
+            return self.is_in(known) and all(self.is_value(name, known[name]) for name in self.values)
+        if event.keys() != {"event", "reason"}:  # as the stream writes it
+            return False
+        refused = str(event["event"])
+        try:
+            return self.is_event(json.loads(refused))
+        except (ValueError, RecursionError):
+            return all(
+                any(re.search(rf"(?<!\w){re.escape(form)}(?!\w)", refused) for form in forms)
+                for forms in self.forms.values()
+            )
 
-    def is_named_in(self, text: str) -> bool:
-        """True if a text that cannot be parsed has each of its values as a word."""
-        return all(any(re.search(_word(form), text) for form in forms) for forms in self.forms.values())
+    def named_in(self, text: str) -> set[str]:
+        """Join keys whose value a text has as a word; beside a short value, their name must be there, too."""
+        return {
+            name
+            for name, forms in self.forms.items()
+            if _has_any(text, forms) and (self.is_unmistakable(name) or _has_name(text, name))
+        }
 
     def may_be_in(self, text: str) -> bool:
         """True if a text of an unknown form may be about it.
 
         It has each of the values as a word. A short value means much else, so the join keys' names must be there, too.
         """
-        return self.is_named_in(text) and (self._has_unmistakable() or self._has_names(text))
+        return all(_has_any(text, forms) for forms in self.forms.values()) and (
+            self._has_unmistakable() or all(_has_name(text, name) for name in self.values)
+        )
 
-    def is_in_path(self, path: str) -> bool:
+    def is_in_path(self, path: Path) -> bool:
         """True if a path has its key, as `household_id=7/`; a value alone may be a file's number."""
-        return self.is_named_in(path) and self._has_names(path)
+        parts = [unquote(part) for part in path.parts]
+        return all(
+            any(re.search(self._named_value(name, form), part) for part in parts for form in forms)
+            for name, forms in self.forms.items()
+        )
 
     def may_be_in_bytes(self, raw: bytes | mmap) -> bool:
         """As `may_be_in`, of a file that is no text, where nothing need stand between two values."""
@@ -107,7 +122,7 @@ class Entity:
     def hidden(self, text: str) -> str:
         """A text without the values: receipts and messages name files, whose names may hold a key."""
         for name, forms in self.forms.items():
-            if self.is_unmistakable(name) or re.search(_word(name), text):
+            if self.is_unmistakable(name) or _has_name(text, name):
                 for form in forms:
                     text = re.sub(_word(form), "…", text)
         return text
@@ -119,8 +134,10 @@ class Entity:
     def _is_whole(self, name: str) -> bool:
         return isinstance(self.values[name], int)
 
-    def _has_names(self, text: str) -> bool:
-        return all(re.search(_word(name), text, re.IGNORECASE) for name in self.values)
+    def _named_value(self, name: str, form: str) -> str:
+        """Regular expression of `<name>=<form>`; a whole number may have zeros before it."""
+        value = re.sub(r"^(-?)", r"\g<1>0*", form) if self._is_whole(name) else re.escape(form)
+        return rf"(?<!\w)(?i:{re.escape(name)})={value}(?!\w)"
 
     def _has_unmistakable(self) -> bool:
         return any(map(self.is_unmistakable, self.values))
@@ -140,6 +157,8 @@ def parsed(text: str, join_keys: Mapping[str, str]) -> dict[str, KeyValue]:
     before, equals, _ = text.partition("=")
     if len(parts) > 1 and not parts[0]:
         named = dict(zip(parts[1::2], parts[2::2], strict=True))
+        if len(named) < len(parts) // 2:
+            raise ArgumentError(f"KEY={text!r}: a join key is given twice; erase one entity after the other")
     elif len(join_keys) == 1 and equals and (meant := get_close_matches(before, join_keys, n=1, cutoff=0.7)):
         raise ArgumentError(f"KEY={text!r}: {before!r} is no join key; {meant[0]}=… names it, also before such a value")
     elif len(join_keys) == 1:
@@ -166,4 +185,13 @@ def _example(names: Sequence[str]) -> str:
 
 
 def _word(text: str) -> str:
-    return rf"(?<!\w){re.escape(text)}(?!\w)"
+    """Regular expression of a text that stands alone, also between underscores, as in `customer_00042.csv`."""
+    return rf"(?<![^\W_]){re.escape(text)}(?![^\W_])"
+
+
+def _has_any(text: str, forms: Iterable[str]) -> bool:
+    return any(form in text and re.search(_word(form), text) for form in forms)
+
+
+def _has_name(text: str, name: str) -> bool:
+    return re.search(_word(name), text, re.IGNORECASE) is not None

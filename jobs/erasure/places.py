@@ -68,13 +68,15 @@ class Files:
     def count(self) -> dict[str, int]:
         """See `Place`; damaged files raise JobError."""
         self._found, self._left, self.unread = {}, [], []
+        pages = []
         for file, inside in self._files():
-            if count := self._count(file):
+            if file.suffix == ".html":
+                pages.append(file)
+            elif count := self._count(file):
                 self._found[file] = count
-            if self.entity.is_in_path(str(inside)):
-                self._tell(file, "its path holds the key", is_its=True)
-        for page in self._pages():
-            self._found[page] = 1
+            if self.entity.is_in_path(inside):
+                self._tell(file, "its path holds the key", needs_removal=True)
+        self._count_pages(pages)
         counted: Counter[str] = Counter()
         for file, count in self._found.items():
             counted[self.entity.hidden(str(file))] += count
@@ -85,22 +87,22 @@ class Files:
         return self._left
 
     def erase(self) -> None:
-        """Those that were counted, in an order in which the next run finds what a killed one has left.
+        """Remove what was counted, in an order that a killed run can resume.
 
-        A page goes before the JSON that tells whose it is; a log's files come last, because they tell which labels are
-        the entity's.
+        A page is removed before the JSON that tells whose it is; a log's files come last, because they tell which
+        labels are the entity's.
 
         Raises:
             OpenLogError: a service writes to some of them; the others are done.
         """
         still_open = []
-        for file in sorted(self._found, key=_late):
+        for file in sorted(self._found, key=_order):
             try:
                 self._erase(file)
             except FileNotFoundError:
                 continue
             except OpenLogError as error:
-                still_open.append(str(error))
+                still_open.append(self.entity.hidden(str(error)))
         if still_open:
             raise OpenLogError("; ".join(still_open))
 
@@ -110,7 +112,7 @@ class Files:
         elif is_open_log(file):
             erase_stream(file, self._gone)
         elif file.suffix == ".html":
-            file.unlink()
+            file.resolve().unlink()
         else:
             erase_text(file, erased_text(file, self.entity, self._gone).text)
 
@@ -118,28 +120,24 @@ class Files:
         if file.suffix == COMPLETE_SUFFIX:
             count = rows_in_parquet(file, self._gone, (*self.entity.values, "request_id", "row"))
             if why := unreadable_parquet(file, self.entity):
-                self._tell(file, why, is_its=False)
+                self._tell(file, why, needs_removal=False)
             return count
         if is_open_log(file):
             return rows_in_stream(file, self._gone)
         if file.suffix == _METRICS:
             return 0
-        if file.suffix == ".html":
-            if not any(file.parent.glob("*.json")) and self.entity.may_be_in(_read_page(file)):
-                self._tell(file, "it is a page that names the key", is_its=True)
-            return 0
         try:
             erased = erased_text(file, self.entity, self._gone)
         except NotTextError as error:
-            self._tell(file, str(error), is_its=self._is_in_bytes(file))
+            self._tell(file, str(error), needs_removal=self._is_in_bytes(file))
             return 0
         if erased.unclear:
-            self._tell(file, erased.unclear, is_its=True)
+            self._tell(file, erased.unclear, needs_removal=True)
         return erased.goes
 
-    def _tell(self, file: Path, why: str, *, is_its: bool) -> None:
+    def _tell(self, file: Path, why: str, *, needs_removal: bool) -> None:
         named = f"{self.entity.hidden(str(file))}: {why}"
-        if is_its:
+        if needs_removal:
             self._left.append(f"{named}; take the key out of it by hand, or remove it, and run this again")
         else:
             self.unread.append(named)
@@ -170,15 +168,16 @@ class Files:
                 seen.add(file)
                 yield file, inside
 
-    def _pages(self) -> list[Path]:
-        """Pages of reports whose JSON names the entity: the next report makes them again."""
-        named = {file.parent for file in self._found if file.suffix == ".json"}
-        return [
-            page
-            for folder in sorted(named)
-            for page in sorted(folder.glob("*.html"))
-            if self.entity.is_named_in(_read_page(page))
-        ]
+    def _count_pages(self, pages: Sequence[Path]) -> None:
+        """Pages that name the entity. A report's says what its JSON says, and the next report makes it again."""
+        for page in pages:
+            reports = [file for file in page.parent.glob("*.json") if f"{page.stem}-".startswith(f"{file.stem}-")]
+            if (reports and self._found.keys().isdisjoint(reports)) or not self.entity.may_be_in(_read_page(page)):
+                continue
+            if reports:
+                self._found[page] = 1
+            else:
+                self._tell(page, "it is a page that names the key", needs_removal=True)
 
 
 def requests_of(logs: Sequence[Path], entity: Entity) -> frozenset[tuple[str, int]]:
@@ -224,9 +223,9 @@ def _number(row: Any) -> int:
     """A row's place in its request; -1 for what is no number."""
     try:
         return int(float(row or 0))
-    except ValueError:
+    except (ValueError, OverflowError, TypeError):
         return -1
 
 
-def _late(file: Path) -> tuple[bool, bool, str]:
+def _order(file: Path) -> tuple[bool, bool, str]:
     return file.parent.name.startswith("date="), file.suffix != ".html", str(file)

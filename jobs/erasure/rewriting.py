@@ -29,9 +29,9 @@ class OpenLogError(JobError):
 
 @contextmanager
 def replaced(file: Path) -> Iterator[Path]:
-    """A path to write the new content to; it gets the file's permissions and times."""
+    """A path to write the new content to; it gets the file's permissions and times. A link stays one."""
     before = file.stat()
-    with replaced_file(file, durable=True) as partial:
+    with replaced_file(file.resolve(), durable=True) as partial:
         yield partial
         partial.chmod(before.st_mode & 0o777)
         os.utime(partial, ns=(before.st_atime_ns, before.st_mtime_ns))

@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import lzma
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -38,7 +39,7 @@ class _Packing(Protocol):
 
 
 _PACKED: dict[str, _Packing] = {".gz": gzip, ".bz2": bz2, ".xz": lzma}
-_DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError)
+_DAMAGED = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
 
 
 class NotTextError(Exception):
@@ -138,7 +139,9 @@ def _without_lines(text: str, entity: Entity) -> Erased | None:
 
 
 def _dumped(value: Any, before: str, indent: int | None = None) -> str:
-    return json.dumps(value, indent=indent, ensure_ascii=before.isascii())
+    """As JSON. A surrogate that stands for a byte of another encoding stays; every other is an escape again."""
+    text = json.dumps(value, indent=indent, ensure_ascii=before.isascii())
+    return re.sub("[\ud800-\udfff]", lambda found: found[0] if found[0] in before else f"\\u{ord(found[0]):04x}", text)
 
 
 def _pruned(value: Any, entity: Entity, above: Mapping[str, Any] | None = None) -> tuple[int, Any]:
@@ -162,28 +165,28 @@ def _pruned(value: Any, entity: Entity, above: Mapping[str, Any] | None = None) 
 
 
 def _unclear(value: Any, entity: Entity) -> str:
-    """Where keys stand below the join key's name in lists or as names, or a long one stands anywhere."""
-    found = {name for name, text in _lone_values(value, entity, None) if entity.is_value(name, text)}
+    """Where keys stand below the join key's name in lists or as names, or in a text: see `Entity.named_in`."""
+    found = set(_outside(value, entity, None))
     return "its JSON has the key outside of objects with the join key as a member" if entity.is_in(found) else ""
 
 
-def _lone_values(value: Any, entity: Entity, below: str | None) -> Iterator[tuple[str, Any]]:
-    """Join key → a value that may be its, but is no member of an object of that name."""
+def _outside(value: Any, entity: Entity, below: str | None) -> Iterator[str]:
+    """Join keys whose value stands where it is no member of an object of that name."""
     if isinstance(value, dict):
         for name, member in value.items():
-            yield from _lone_values(name, entity, below)
+            yield from _outside(name, entity, below)
             key = name if name in entity.values else name.removesuffix("s")  # `<key>s` of a request
             if key not in entity.values:
-                yield from _lone_values(member, entity, below)
+                yield from _outside(member, entity, below)
             elif isinstance(member, dict | list):
-                yield from _lone_values(member, entity, key)
+                yield from _outside(member, entity, key)
     elif isinstance(value, list):
         for member in value:
-            yield from _lone_values(member, entity, below)
+            yield from _outside(member, entity, below)
     elif below is not None:
-        yield below, value
+        yield from (below,) if entity.is_value(below, value) else ()
     elif isinstance(value, str):
-        yield from ((name, value) for name in entity.values if entity.is_unmistakable(name))
+        yield from entity.named_in(value)
 
 
 class _Header(NamedTuple):

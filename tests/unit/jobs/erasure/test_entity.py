@@ -37,6 +37,7 @@ def test_a_key_is_read_by_the_join_keys(text: str, keys: dict[str, str], values:
         ("household_id=9223372036854775808", TWO, "household_id is int64, which cannot hold 9223372036854775808"),
         ("2147483648", {"shelf_no": "int32"}, "shelf_no is int32, which cannot hold 2147483648"),
         ("", ONE, "customer_id has no value"),
+        ("household_id=7,household_id=8", TWO, "a join key is given twice"),
         ("customerid=00042", ONE, "'customerid' is no join key; customer_id=… names it"),
     ],
 )
@@ -77,6 +78,9 @@ def test_a_composite_key_is_found_only_where_all_of_it_stands() -> None:
         ('{"event": "{\\"customer_id\\": \\"00042\\"}", "reason": "r"}', False),
         ('{"event": "broken 0004,", "reason": "is not JSON"}', True),
         ('{"event": "broken 00042,", "reason": "is not JSON"}', False),
+        ('{"event": "broken 0004_2,", "reason": "is not JSON"}', False),
+        ('{"customer_id": "0004", "event": "cancelled", "reason": "price"}', True),
+        ('{"customer_id": "00042", "event": "like 0004", "reason": "price"}', False),
         ("0004", False),
     ],
 )
@@ -85,3 +89,7 @@ def test_lines_of_json_are_found_also_where_they_hold_a_refused_event(line: str,
     for others in ("", '{"customer_id": "00042"}\n'):
         file.write_text(f"{line}\n{others}")
         assert is_its == bool(erased_text(file, entity, entity.rows_of).goes)
+
+
+def test_a_null_is_no_key() -> None:
+    assert not Entity.of({"customer_id": "None"}).is_event({"customer_id": None})

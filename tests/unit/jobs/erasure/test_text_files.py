@@ -103,6 +103,12 @@ BOTH = Entity.of({"household_id": 7, "department": "DELI"})
             b'{"n": 1, "of": [{"customer_id": "43"}]}\n{"n": 1.50}\n',
             id="an object inside a line of JSON",
         ),
+        pytest.param(
+            "events.jsonl",
+            b'{"of": [{"customer_id": "42"}], "n": "\xc3\xa4 \\ud83d \xfc"}\n',
+            b'{"of": [], "n": "\xc3\xa4 \\ud83d \xfc"}\n',
+            id="half a pair of surrogates, and bytes of another encoding",
+        ),
     ],
 )
 def test_rows_of_the_entity_go_from_a_text_file(name: str, before: bytes, after: bytes, tmp_path: Path) -> None:
@@ -165,6 +171,8 @@ def test_a_compressed_file_is_compressed_again(suffix: str, packing: Any, tmp_pa
         ("rows.json", '{"customer_id": ["00041", "00042"]}', "its JSON has the key outside of objects"),
         ("rows.json", '{"customer_id": {"0": "00041", "1": "00042"}}', "its JSON has the key outside of objects"),
         ("rows.json", '{"00042": {"price": 1}}', "its JSON has the key outside of objects"),
+        ("rows.json", '{"note": "customer 00042 called"}', "its JSON has the key outside of objects"),
+        ("notes.md", "see customer_00042\n", "it names the key in a form that is not known here"),
         ("rows.jsonl", '{"customer_id": "1"}\n{"customer_id": "00042", \n', "a line is no JSON and names the key"),
     ],
 )
@@ -187,6 +195,8 @@ def test_what_names_the_key_and_cannot_be_changed_is_said(name: str, text: str, 
         ("notes.md", "7 of 9\n", False),
         ("notes.md", "household_id: 7\n", True),
         ("asked.json", json.dumps({"household_ids": [6, 7]}), True),
+        ("said.json", json.dumps({"message": "household_id=7 asked"}), True),
+        ("said.json", json.dumps({"message": "open 7 days"}), False),
     ],
 )
 def test_a_short_number_is_the_key_only_beside_the_join_keys_name(
