@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 import yaml
 
 from artefacts.addresses import PROJECT_ROOT
+from contract import outputs_of
+from contract.tasks import RESERVED_JOIN_KEYS, RESERVED_OUTPUTS
 from scoring.evaluation import TaskKind
 from training.errors import DatasetError, UseCaseError
 from training.row_splits.table_splits import bounds
@@ -19,7 +21,7 @@ from training.tables.columns import Feature, LeftOut, propose
 from training.tables.csv_file import import_csv
 from training.tables.labels import check_rows
 from training.tables.opened_table import OpenedTable, open_table
-from training.tables.outcome import check_target, fewest_rows, outcome_of, telling_columns
+from training.tables.outcome import Outcome, check_target, fewest_rows, outcome_of, telling_columns
 from training.tables.proposal import Proposal
 from training.tables.table import ImportedTable
 from training.tables.written_features import feature_files
@@ -96,6 +98,14 @@ def write_use_case(asked: Asked, environ: Mapping[str, str], root: Path = PROJEC
     return Written(folder, proposal, [*opened.notes, *notes])
 
 
+def _check_names(keys: Sequence[str], outcome: Outcome) -> None:
+    if reserved := sorted({*keys} & RESERVED_JOIN_KEYS):
+        raise DatasetError(f"KEY: requests and answers have a member {reserved[0]!r} already; rename the column")
+    for output in outputs_of(outcome.kind, outcome.target):
+        if output.name in RESERVED_OUTPUTS | {*keys}:
+            raise DatasetError(f"TARGET: answers have a member {output.name!r} already; rename the column")
+
+
 def _proposed(asked: Asked, opened: OpenedTable, root: Path) -> tuple[Proposal, list[str]]:
     """The proposal, and what to say of it."""
     if opened.stamped and opened.rows.num_rows > len(opened.rows.group_by(list(opened.keys)).aggregate([])):
@@ -105,6 +115,7 @@ def _proposed(asked: Asked, opened: OpenedTable, root: Path) -> tuple[Proposal, 
     check_rows(opened.words, opened.rows, opened.keys, opened.time)
     rows = _known(opened, asked.label_days)
     outcome = outcome_of(opened.target, rows[opened.target].to_pandas(), asked.task)
+    _check_names(asked.keys, outcome)
     codes = outcome.codes(rows[opened.target].to_pandas())
     if said := fewest_rows(outcome, codes):
         raise DatasetError(f"TABLE: {opened.words}: {said}")
