@@ -1,5 +1,6 @@
 """Online stores as places: Redis, Feast's tables in SQL, and stores of which a key can be read and not removed."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,10 +59,10 @@ class _InTables:
     name: str
 
     def count(self) -> dict[str, int]:
-        found: dict[str, int] = {}
+        found: Counter[str] = Counter()  # two views share a table if PostgreSQL cuts their names to the same
         with _answering(self.name):
             for source in self.sources:
-                found |= self.tables.count(source.name, self._keys(source))
+                found.update(self.tables.count(source.name, self._keys(source)))
         return {table: count for table, count in found.items() if count}
 
     def left(self) -> list[str]:
@@ -117,5 +118,7 @@ class _OnlyRead:
 def _answering(name: str) -> Iterator[None]:
     try:
         yield
+    except (TypeError, AttributeError, NameError, LookupError, AssertionError):  # a fault of the program
+        raise
     except Exception as error:  # of any driver
         raise JobError(f"{name} did not answer: {type(error).__name__}") from None

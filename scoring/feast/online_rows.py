@@ -39,16 +39,20 @@ class OnlineTables:
     """Feast's tables of one project.
 
     engine: None where there is no database yet.
+    views: names of all feature views: `orders_v2` may be one, or version 2 of `orders`.
     """
 
     engine: Engine | None
     project: str
+    views: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, store: FeatureStore) -> "OnlineTables | None":
         """None for a store of another kind."""
         opens = _ENGINES.get(store.config.online_store.type)
-        return None if opens is None else cls(opens(store), store.project)
+        if opens is None:
+            return None
+        return cls(opens(store), store.project, frozenset(view.name for view in store.list_all_feature_views()))
 
     def keys(self, view: str) -> list[bytes]:
         """The keys of all entities with rows of a view."""
@@ -85,10 +89,15 @@ class OnlineTables:
                     connection.execute(delete(rows).where(rows.c.entity_key == key))
 
     def _tables(self, connection: Connection, view: str) -> list[TableClause]:
-        """The view's, and those of its versions where Feast keeps several."""
-        name = re.compile(rf"{re.escape(f'{self.project}_{view}')}(_v[0-9]+)?")
-        found = inspect(connection).get_table_names()
-        return [table(each, column("entity_key", LargeBinary)) for each in found if name.fullmatch(each)]
+        """The view's, and those of its versions where Feast keeps several. PostgreSQL cuts long names."""
+        longest = connection.dialect.max_identifier_length
+        cut = {
+            each: f"{self.project}_{each}".encode()[:longest].decode(errors="ignore") for each in self.views | {view}
+        }
+        name = re.compile(rf"{re.escape(cut[view])}(_(v[0-9]*)?)?")
+        others = set(cut.values()) - {cut[view]}
+        found = [each for each in inspect(connection).get_table_names() if name.fullmatch(each) and each not in others]
+        return [table(each, column("entity_key", LargeBinary)) for each in found]
 
 
 def is_stored(store: FeatureStore, view: FeatureView, key: Mapping[str, KeyValue], types: Mapping[str, str]) -> bool:
