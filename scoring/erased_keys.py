@@ -1,7 +1,8 @@
 """Keys that were erased: keyed digests beside the offline store, so that no later delivery brings their rows back.
 
-`erased_keys/digests.jsonl` has one object per erased key, with the names of its join keys and its digest;
-`erased_keys/key` has the secret key of the digests, readable by its owner only. No line holds a key's value.
+`erased_keys/digests.jsonl` has one object per erased key: the names of its join keys (`numbers`: of whole numbers) and
+its digest. `erased_keys/key` has the secret key of the digests, readable by its owner only. No line holds a key's
+value.
 """
 
 import json
@@ -19,19 +20,23 @@ from artefacts.errors import SourceError
 from artefacts.process.atomic_files import replaced_file
 from artefacts.process.file_locks import locked
 from contract import KeyValue
-from scoring.entity_ids import any_text_ids
+from scoring.entity_ids import key_texts
 from scoring.errors import ModelError
 from scoring.pseudonyms import Pseudonyms
 
 FOLDER = "erased_keys"
 """The folder, in an offline store."""
 _BETWEEN = "\x1f"
+_Names = tuple[str, ...]
 
 
 class ErasedKeys:
-    """The erased keys as they are now; `of` reads them again."""
+    """The erased keys as they are now; `of` reads them again.
 
-    def __init__(self, folder: Path, digests: Mapping[tuple[str, ...], frozenset[str]]) -> None:
+    digests: names of the join keys, and of those that are numbers → digests.
+    """
+
+    def __init__(self, folder: Path, digests: Mapping[tuple[_Names, _Names], frozenset[str]]) -> None:
         self._folder = folder
         self._digests = digests
 
@@ -43,11 +48,11 @@ class ErasedKeys:
             SourceError: the list cannot be read.
         """
         folder = offline_store / FOLDER
-        found: dict[tuple[str, ...], set[str]] = defaultdict(set)
+        found: dict[tuple[_Names, _Names], set[str]] = defaultdict(set)
         try:
             for line in _lines(folder):
                 erased = json.loads(line)
-                found[tuple(erased["keys"])].add(erased["digest"])
+                found[tuple(erased["keys"]), tuple(erased.get("numbers", ()))].add(erased["digest"])
         except (OSError, ValueError, KeyError, TypeError):
             raise SourceError(f"{folder}: the list of erased keys cannot be read; restore it from a backup") from None
         return cls(folder, {names: frozenset(digests) for names, digests in found.items()})
@@ -60,11 +65,15 @@ class ErasedKeys:
     def has(self, key: Mapping[str, KeyValue]) -> bool:
         """True if this key, by the names of its join keys, was erased."""
         names = tuple(sorted(key))
-        return names in self._digests and self._digest(names, _joined(key, names)) in self._digests[names]
+        return any(
+            names == known and self._digest(names, _joined(key, names)) in digests
+            for (known, _), digests in self._digests.items()
+        )
 
     def add(self, key: Mapping[str, KeyValue]) -> None:
         """Note a key as erased; it is on the disk when this returns."""
         names = tuple(sorted(key))
+        numbers = tuple(name for name in names if isinstance(key[name], int))
         with locked(self._folder / ".lock"):
             secret = self._folder / "key"
             if not secret.exists() and not _lines(self._folder):  # another secret would forget every key
@@ -72,18 +81,20 @@ class ErasedKeys:
                     partial.touch(mode=0o600)
                     partial.write_text(secrets.token_hex(32) + "\n", encoding="ascii")
             digest = self._digest(names, _joined(key, names))
-            noted = {"keys": names, "digest": digest, "since": datetime.now(UTC).isoformat(timespec="seconds")}
+            since = datetime.now(UTC).isoformat(timespec="seconds")
+            noted = {"keys": names, "numbers": numbers, "digest": digest, "since": since}
             lines = [*_lines(self._folder), json.dumps(noted)]
             with replaced_file(self._folder / "digests.jsonl", durable=True) as partial:
                 partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        self._digests = {**self._digests, names: self._digests.get(names, frozenset()) | {digest}}
+        told = names, numbers
+        self._digests = {**self._digests, told: self._digests.get(told, frozenset()) | {digest}}
 
     def without(self, rows: pa.Table) -> pa.Table:
         """The rows of all keys but the erased ones; a table without the columns of a key has none of its rows."""
-        for names, digests in self._digests.items():
+        for (names, numbers), digests in self._digests.items():
             if not rows.num_rows or not set(names) <= set(rows.column_names):
                 continue
-            texts = _texts(rows, names)
+            texts = _texts(rows, names, numbers)
             if texts is None:
                 continue
             distinct = pc.unique(texts).drop_null()
@@ -110,9 +121,9 @@ def _joined(key: Mapping[str, Any], names: Sequence[str]) -> str:
     return _BETWEEN.join(str(key[name]) for name in names)
 
 
-def _texts(rows: pa.Table, names: Sequence[str]) -> pa.ChunkedArray | None:
+def _texts(rows: pa.Table, names: Sequence[str], numbers: Sequence[str]) -> pa.ChunkedArray | None:
     """The key of each row as one text; None if a column's type holds no keys."""
-    columns = [any_text_ids(rows[name]) for name in names]
+    columns = [key_texts(rows[name], whole=name in numbers) for name in names]
     if any(column is None for column in columns):
         return None
     return columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, _BETWEEN)

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contract import KeyValue
-from jobs.erasure.key_columns import key_texts, whole_text
 from jobs.errors import ArgumentError
+from scoring.entity_ids import key_texts, whole_text
 from scoring.pseudonyms import Pseudonyms
 
 _BITS = {"int32": 31, "int64": 63}

@@ -1,26 +1,10 @@
-"""Columns of keys in any file, as text: pandas makes a column of whole numbers with a null one of floats."""
+"""Columns of keys in any file: pandas makes a column of whole numbers with a null one of floats."""
 
 import re
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from scoring.entity_ids import any_text_ids, exact_below, value_type
-
-_WHOLE = r"^\s*\+?(-?)0*([0-9]+)(\.0*)?\s*$"
-"""A whole number in a text: 7, +7, 007 and 7.0."""
-
-
-def key_texts(column: pa.ChunkedArray, *, whole: bool) -> pa.ChunkedArray | None:
-    """Values as texts, whole numbers as decimal ones; None for types that hold no keys.
-
-    Args:
-        whole: the key is a number, so that every text of it means the same.
-    """
-    texts = any_text_ids(column)
-    if texts is None or not whole or pa.types.is_integer(value_type(column.type)):
-        return texts
-    return pc.replace_substring_regex(texts, _WHOLE, r"\1\2")
+from scoring.entity_ids import exact_below, key_texts, value_type
 
 
 def unreadable(column: pa.Field, value: str | int) -> str:
@@ -34,13 +18,7 @@ def unreadable(column: pa.Field, value: str | int) -> str:
     return ""
 
 
-def whole_text(text: str) -> str:
-    """As `key_texts` of a number, of one text."""
-    found = re.fullmatch(_WHOLE[1:-1], text)
-    return f"{found[1]}{found[2]}" if found else text
-
-
-def as_floats_were(cells: list[str]) -> list[str]:
+def without_decimal_zeros(cells: list[str]) -> list[str]:
     """Cells of a CSV file without `.0` where all of the column's have it, as pandas writes numbers beside nulls."""
     if any(cell and not re.fullmatch(r"-?[0-9]+\.0+", cell) for cell in cells):
         return cells

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jobs.erasure.entity import Entity
-from jobs.erasure.key_columns import as_floats_were
+from jobs.erasure.key_columns import without_decimal_zeros
 from jobs.erasure.rewriting import Rows, count_of, replaced
 
 _AS_THEY_ARE = "surrogateescape"
@@ -207,8 +208,7 @@ class _Header(NamedTuple):
         for wanted in ({*entity.values}, {"request_id"}):
             for at, line in enumerate(lines):
                 for delimiter in _DELIMITERS:
-                    cells = next(csv.reader([line[:_HEAD]], delimiter=delimiter, skipinitialspace=True), [])
-                    names = [cell.strip() for cell in cells]
+                    names = [cell.strip() for cell in _cells(line[:_HEAD], delimiter)]
                     if wanted <= set(names):
                         return cls(at, names, delimiter, padded=f"{delimiter} " in line or f" {delimiter}" in line)
         return None
@@ -229,17 +229,32 @@ def _without_csv(header: _Header, text: str, entity: Entity, gone: Rows) -> Eras
     if not rows:
         return Erased(0, text)
     columns = {name: list(cells) for name, cells in zip(names, zip(*rows, strict=True), strict=True)}
-    mask = gone(pa.table({n: as_floats_were(cells) if n in entity.values else cells for n, cells in columns.items()}))
+    mask, unclear = gone(pa.table(columns)), ""
+    numbers = {name: without_decimal_zeros(cells) for name, cells in columns.items() if name in entity.values}
+    if numbers and any(cells != columns[name] for name, cells in numbers.items()):
+        of_numbers = gone(pa.table({**columns, **numbers}))
+        if any("" in cells for cells in numbers.values()):
+            mask = pc.or_(mask, of_numbers)
+        elif count_of(of_numbers) > count_of(mask):
+            unclear = "its keys are numbers with `.0` or texts, one of which may be the key"
     goes = [False] * len(rows) if mask is None else mask.to_pylist()
-    kept, unclear = top, ""
+    kept = top
     for at, out in enumerate(goes):
         own = body[ends[at] : ends[at + 1]]
         if out:
             continue
         kept += own
-        if len(own) > 1 and entity.may_be_in("".join(own)):
+        if not entity.may_be_in("".join(own)):
+            continue
+        if len(own) > 1:
             unclear = "a quoted cell goes over several lines and names the key"
+        elif any(" " in cell.strip() and entity.may_be_in(cell) for cell in _cells(own[0], header.delimiter)):
+            unclear = "a text in another column names the key"
     return Erased(count_of(mask), "".join(kept), unclear)
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
 
 
 def _cell(row: Sequence[str], at: int, padded: bool) -> str:

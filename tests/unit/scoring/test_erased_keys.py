@@ -40,6 +40,27 @@ def test_whole_numbers_that_came_as_floats_or_decimals_are_told(tmp_path: Path) 
         assert [2, 3, 4] == ErasedKeys.of(tmp_path).without(rows)["n"].to_pylist()
 
 
+def test_every_way_to_write_a_number_is_told_and_a_text_is_itself(tmp_path: Path) -> None:
+    ErasedKeys.of(tmp_path).add({"household_id": 7})
+    ErasedKeys.of(tmp_path).add({"household_id": 0})
+    ErasedKeys.of(tmp_path).add({"customer_id": "7"})
+    erased, texts = ErasedKeys.of(tmp_path), ["7", "7.0", "07", "70", "0"]
+
+    assert ["70"] == erased.without(pa.table({"household_id": texts}))["household_id"].to_pylist()
+    assert texts[1:] == erased.without(pa.table({"customer_id": texts}))["customer_id"].to_pylist()
+    zeros = pa.array([Decimal(0), Decimal(8)], pa.decimal128(38, 10))
+    assert [8] == erased.without(pa.table({"household_id": zeros}))["household_id"].to_pylist()
+    assert erased.has({"household_id": 7})
+
+
+def test_a_list_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    ErasedKeys.of(tmp_path).add({"household_id": 7})
+    lines = tmp_path / "erased_keys" / "digests.jsonl"
+    lines.write_text(lines.read_text().replace('"numbers": ["household_id"], ', ""))
+
+    assert 0 == ErasedKeys.of(tmp_path).without(pa.table({"household_id": [7]})).num_rows
+
+
 def test_no_file_holds_the_key_and_only_the_owner_reads_the_secret(tmp_path: Path) -> None:
     ErasedKeys.of(tmp_path).add({"customer_id": "anna-karenina"})
 

@@ -34,10 +34,11 @@ def looked_into(entity: Entity, folder: Path) -> Files:
         pa.array([7.0, None, 8.5, 9.0, 8.0], pa.float32()),
         pa.array([Decimal("7.00"), None, Decimal("8.50"), Decimal("9.00"), Decimal("8.00")]),
         pa.array([b"7", None, b"8.5", b"9", b"8"]),
+        pa.array([b"7", None, b"\xff\xfe", b"9", b"8"]),
         pa.array(["7.0", None, "8.5", "x", "8"]),
         pa.array([7.0, None, 8.5, 9.0, 8.0]).dictionary_encode(),
     ],
-    ids=["floats", "float32", "decimals", "bytes", "texts", "categories of floats"],
+    ids=["floats", "float32", "decimals", "bytes", "bytes beside others", "texts", "categories of floats"],
 )
 def test_a_column_of_a_keys_numbers_in_any_type_is_read(column: pa.Array, tmp_path: Path) -> None:
     file = tmp_path / "rows.parquet"
@@ -49,6 +50,13 @@ def test_a_column_of_a_keys_numbers_in_any_type_is_read(column: pa.Array, tmp_pa
 
     assert [1, 2, 3, 4] == pq.read_table(file)["n"].to_pylist()
     assert ({}, [], []) == (files.count(), files.left(), files.unread)
+
+
+def test_zero_is_found_among_long_decimals(tmp_path: Path) -> None:
+    column = pa.array([Decimal(0), Decimal("0.5"), Decimal(10)], pa.decimal128(38, 10))
+    pq.write_table(pa.table({"household_id": column}), tmp_path / "rows.parquet")
+
+    assert [1] == list(Files(Entity.of({"household_id": 0}), [tmp_path]).count().values())
 
 
 def test_a_text_key_of_digits_is_found_among_floats(tmp_path: Path) -> None:

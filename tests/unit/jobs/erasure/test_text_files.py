@@ -146,6 +146,20 @@ def test_keys_of_numbers_and_of_several_values_are_told(key: Entity, before: str
     assert after == erased_text(file, key, key.rows_of).text
 
 
+def test_a_text_that_looks_like_a_number_is_itself_unless_a_null_has_made_it_one(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("version,n\n1.0,1\n2.0,2\n")
+    one, exactly = Entity.of({"version": "1"}), Entity.of({"version": "1.0"})
+
+    assert "version,n\n2.0,2\n" == erased_text(file, exactly, exactly.rows_of).text
+    assert (0, file.read_text()) == erased_text(file, one, one.rows_of)[:2]
+    assert erased_text(file, one, one.rows_of).unclear.startswith("its keys are numbers with `.0` or texts")
+
+    file.write_text("version,n\n1.0,1\n,2\n")
+    for key in (one, exactly):
+        assert "version,n\n,2\n" == erased_text(file, key, key.rows_of).text
+
+
 @pytest.mark.parametrize(("suffix", "packing"), [(".gz", gzip), (".xz", lzma)])
 def test_a_compressed_file_is_compressed_again(suffix: str, packing: Any, tmp_path: Path) -> None:
     for name, before, after in (
@@ -172,6 +186,8 @@ def test_a_compressed_file_is_compressed_again(suffix: str, packing: Any, tmp_pa
         ("rows.json", '{"customer_id": {"0": "00041", "1": "00042"}}', "its JSON has the key outside of objects"),
         ("rows.json", '{"00042": {"price": 1}}', "its JSON has the key outside of objects"),
         ("rows.json", '{"note": "customer 00042 called"}', "its JSON has the key outside of objects"),
+        ("rows.csv", 'customer_id,note\n1,"neighbour of 00042"\n', "a text in another column names the key"),
+        ("rows.csv", "customer_id,order\n1,00042\n", ""),
         ("notes.md", "see customer_00042\n", "it names the key in a form that is not known here"),
         ("rows.jsonl", '{"customer_id": "1"}\n{"customer_id": "00042", \n', "a line is no JSON and names the key"),
     ],
