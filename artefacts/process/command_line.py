@@ -1,6 +1,7 @@
 """Command lines of all rooms, on click: each command is declared once, and wrong arguments are refused in one line."""
 
 import re
+import socket
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -148,3 +149,20 @@ def warn_of_unknown(variables: Iterable[str], prefix: str, settings: Iterable[st
     """
     if unknown := unknown_variables(variables, prefix, settings):
         print(f"warning: no settings of {whose}, see docs/settings.md: {', '.join(unknown)}", file=sys.stderr)
+
+
+def loopback_port(text: str) -> int:
+    """Type of an option: a port of 127.0.0.1 on which nothing listens."""
+    try:
+        port = int(text)
+    except ValueError:
+        port = 0
+    if not 0 < port < 2**16:
+        raise click.BadParameter(f"{text!r} is no port from 1 to 65535")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise click.BadParameter(f"127.0.0.1:{port} cannot be used: {error.strerror}") from None
+    return port

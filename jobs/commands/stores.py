@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from artefacts.addresses import DEFAULT_USE_CASE, PROJECT_ROOT, Artefacts, var_folders
-from artefacts.process.command_line import Commands, utc_time
+from artefacts.process.command_line import Commands, loopback_port, utc_time
 from artefacts.process.redaction import redacted
 from jobs.commands.options import ENGINES
 from jobs.settings import JobsSettings
@@ -103,7 +103,7 @@ def feast_env() -> None:
 
 
 @COMMANDS.command("feast-ui")
-@click.option("--ui-port", type=int, default=8888, show_default=True, help="On 127.0.0.1.")
+@click.option("--ui-port", type=loopback_port, default=8888, show_default=True, help="On 127.0.0.1.")
 def feast_ui(ui_port: int) -> None:
     """Show the feature registry in a browser with Feast's own page, until Ctrl-C."""
     from jobs.feature_store import FEAST, feast_variables

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from artefacts.addresses import Artefacts
-from artefacts.process.command_line import Commands, whole_number
+from artefacts.process.command_line import Commands, loopback_port, whole_number
 from artefacts.process.redaction import redacted
 from training.settings import TrainingSettings
 
@@ -128,7 +128,7 @@ def import_model_command(model: str) -> None:
 
 
 @COMMANDS.command("mlflow-ui")
-@click.option("--ui-port", type=int, default=5000, show_default=True, help="On 127.0.0.1.")
+@click.option("--ui-port", type=loopback_port, default=5000, show_default=True, help="On 127.0.0.1.")
 def mlflow_ui(ui_port: int) -> None:
     """Show runs, models and versions in a browser with MLflow's own page, until Ctrl-C."""
     uri = Artefacts.of(os.environ).mlflow_tracking_uri
