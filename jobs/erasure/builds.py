@@ -73,7 +73,7 @@ class Builds:
 
     def _rebuild(self, current: Path, partial: Path) -> None:
         build = read_build(self.offline_store)
-        gone = self._rows_of(current)
+        removed = self._rows_of(current)
         files = {view: {part: dict(known) for part, known in parts.items()} for view, parts in build.files.items()}
         partitions = {
             view: {p: Partition(**known) for p, known in parts.items()} for view, parts in build.partitions.items()
@@ -86,7 +86,7 @@ class Builds:
             target = partial / view / part
             target.mkdir(parents=True)
             for file in sorted(folder.glob("*.parquet")):
-                if (count := gone.get(file, 0)) == 0:
+                if (count := removed.get(file, 0)) == 0:
                     os.link(file, target / file.name)
                     continue
                 known = files.get(view, {}).get(part, {})

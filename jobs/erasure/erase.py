@@ -180,7 +180,7 @@ def _logs(artefacts: Artefacts, asked: Erasure) -> list[Path]:
 
 
 def _erased(places: Sequence[Place], found: dict[str, dict[str, int]]) -> list[str]:
-    """Erase every place and read it again; `found` keeps what is gone.
+    """Erase every place and read it again; `found` keeps what was removed.
 
     Returns:
         What is left, a sentence each.
@@ -198,8 +198,8 @@ def _erased(places: Sequence[Place], found: dict[str, dict[str, int]]) -> list[s
         counted = place.count()
         left += [f"{where}: {count:,} are left" for where, count in counted.items() if where not in known]
         left += place.left()
-        gone = {where: count - counted.get(where, 0) for where, count in found[place.name].items()}
-        found[place.name] = {where: count for where, count in gone.items() if count > 0}
+        removed = {where: count - counted.get(where, 0) for where, count in found[place.name].items()}
+        found[place.name] = {where: count for where, count in removed.items() if count > 0}
     return left
 
 

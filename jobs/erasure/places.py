@@ -108,32 +108,32 @@ class Files:
 
     def _erase(self, file: Path) -> None:
         if file.suffix == COMPLETE_SUFFIX:
-            erase_parquet(file, self._gone)
+            erase_parquet(file, self._removed)
         elif is_open_log(file):
-            erase_stream(file, self._gone)
+            erase_stream(file, self._removed)
         elif file.suffix == ".html":
             file.resolve().unlink()
         else:
-            erase_text(file, erased_text(file, self.entity, self._gone).text)
+            erase_text(file, erased_text(file, self.entity, self._removed).text)
 
     def _count(self, file: Path) -> int:
         if file.suffix == COMPLETE_SUFFIX:
-            count = rows_in_parquet(file, self._gone, (*self.entity.values, "request_id", "row"))
+            count = rows_in_parquet(file, self._removed, (*self.entity.values, "request_id", "row"))
             if why := unreadable_parquet(file, self.entity):
                 self._tell(file, why, needs_removal=False)
             return count
         if is_open_log(file):
-            return rows_in_stream(file, self._gone)
+            return rows_in_stream(file, self._removed)
         if file.suffix == _METRICS:
             return 0
         try:
-            erased = erased_text(file, self.entity, self._gone)
+            erased = erased_text(file, self.entity, self._removed)
         except NotTextError as error:
             self._tell(file, str(error), needs_removal=self._is_in_bytes(file))
             return 0
         if erased.unclear:
             self._tell(file, erased.unclear, needs_removal=True)
-        return erased.goes
+        return erased.removed
 
     def _tell(self, file: Path, why: str, *, needs_removal: bool) -> None:
         named = f"{self.entity.hidden(str(file))}: {why}"
@@ -148,7 +148,7 @@ class Files:
         with file.open("rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as raw:
             return self.entity.may_be_in_bytes(raw)
 
-    def _gone(self, table: pa.Table) -> pa.Array | None:
+    def _removed(self, table: pa.Table) -> pa.Array | None:
         mask = self.entity.rows_of(table)
         if mask is not None or "request_id" not in table.column_names or not self.requests:
             return mask

@@ -20,7 +20,7 @@ from jobs.erasure.key_columns import unreadable
 from jobs.errors import JobError
 
 Rows = Callable[[pa.Table], "pa.Array | None"]
-"""Rows of a table that go, boolean (n,); None if the table can have none."""
+"""Rows of a table that are removed, boolean (n,); None if the table can have none."""
 
 
 class OpenLogError(JobError):
@@ -37,8 +37,8 @@ def replaced(file: Path) -> Iterator[Path]:
         os.utime(partial, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def rows_in_parquet(file: Path, gone: Rows, columns: tuple[str, ...]) -> int:
-    """Number of rows that go; reads only the columns that `gone` looks at.
+def rows_in_parquet(file: Path, removed: Rows, columns: tuple[str, ...]) -> int:
+    """Number of rows that are removed; reads only the columns that `removed` looks at.
 
     Raises:
         JobError: it cannot be read.
@@ -47,7 +47,7 @@ def rows_in_parquet(file: Path, gone: Rows, columns: tuple[str, ...]) -> int:
         with pq.ParquetFile(file) as opened:
             read = [name for name in columns if name in opened.schema_arrow.names]
             return sum(
-                count_of(gone(opened.read_row_group(group, columns=read))) for group in range(opened.num_row_groups)
+                count_of(removed(opened.read_row_group(group, columns=read))) for group in range(opened.num_row_groups)
             )
     except (pa.ArrowException, OSError) as error:
         raise JobError(f"{file}: cannot be read as Parquet: {str(error).splitlines()[0]}") from None
@@ -68,7 +68,7 @@ def _nested(kind: pa.DataType) -> Iterator[str]:
         yield from _nested(kind.field(at).type)
 
 
-def rewrite_parquet(file: Path, gone: Rows, target: Path) -> None:
+def rewrite_parquet(file: Path, removed: Rows, target: Path) -> None:
     """Write the other rows to `target`, in the same order and row groups, with everything that the file says."""
     with pq.ParquetFile(file) as opened:
         said = {k: v for k, v in (opened.metadata.metadata or {}).items() if k != b"ARROW:schema"}
@@ -79,7 +79,7 @@ def rewrite_parquet(file: Path, gone: Rows, target: Path) -> None:
         ) as writer:
             for group in range(opened.num_row_groups):
                 table = opened.read_row_group(group)
-                mask = gone(table)
+                mask = removed(table)
                 kept = table if mask is None else table.filter(pc.invert(mask))
                 if kept.num_rows:
                     writer.write_table(kept)
@@ -87,23 +87,23 @@ def rewrite_parquet(file: Path, gone: Rows, target: Path) -> None:
                 writer.add_key_value_metadata(later)
 
 
-def erase_parquet(file: Path, gone: Rows) -> None:
+def erase_parquet(file: Path, removed: Rows) -> None:
     """Replace the file."""
     with replaced(file) as partial:
-        rewrite_parquet(file, gone, partial)
+        rewrite_parquet(file, removed, partial)
 
 
-def rows_in_stream(file: Path, gone: Rows) -> int:
+def rows_in_stream(file: Path, removed: Rows) -> int:
     """As `rows_in_parquet`, of the flushed rows of a log's open file."""
     try:
-        return sum(count_of(gone(pa.Table.from_batches([batch]))) for batch in flushed(file))
+        return sum(count_of(removed(pa.Table.from_batches([batch]))) for batch in flushed(file))
     except FileNotFoundError:
         return 0
     except (pa.ArrowException, OSError) as error:
         raise JobError(f"{file}: cannot be read as inference log: {str(error).splitlines()[0]}") from None
 
 
-def erase_stream(file: Path, gone: Rows) -> None:
+def erase_stream(file: Path, removed: Rows) -> None:
     """Replace a log's open file whose process has ended.
 
     Raises:
@@ -128,14 +128,14 @@ def erase_stream(file: Path, gone: Rows) -> None:
         ):
             for batch in batches:
                 table = pa.Table.from_batches([batch])
-                mask = gone(table)
+                mask = removed(table)
                 kept = table if mask is None else table.filter(pc.invert(mask))
                 if kept.num_rows:
                     writer.write_table(kept)
 
 
 def count_of(mask: pa.Array | None) -> int:
-    """How many rows go."""
+    """How many rows are removed."""
     return 0 if mask is None else pc.sum(mask).as_py() or 0
 
 

@@ -48,15 +48,15 @@ class NotTextError(Exception):
 
 
 class Erased(NamedTuple):
-    """goes: how many objects, lines or rows; text: what remains; unclear: why more of the entity may be in it."""
+    """removed: how many objects, lines or rows; text: what remains; unclear: why more of the entity may be in it."""
 
-    goes: int
+    removed: int
     text: str
     unclear: str = ""
 
 
-def erased_text(file: Path, entity: Entity, gone: Rows) -> Erased:
-    """What goes from a text file, and what remains.
+def erased_text(file: Path, entity: Entity, removed: Rows) -> Erased:
+    """What is removed from a text file, and what remains.
 
     Raises:
         NotTextError: it is binary, or damaged.
@@ -69,7 +69,7 @@ def erased_text(file: Path, entity: Entity, gone: Rows) -> Erased:
         return Erased(0, text, "its JSON is nested too deeply" if entity.may_be_in(text) else "")
     if (header := _Header.of(text, entity)) is not None:
         try:
-            return _without_csv(header, text, entity, gone)
+            return _without_csv(header, text, entity, removed)
         except csv.Error as error:
             return Erased(0, text, f"cannot be read as CSV: {error}" if entity.may_be_in(text) else "")
     if _is_listed(text, entity):
@@ -166,7 +166,10 @@ def _pruned(value: Any, entity: Entity, above: Mapping[str, Any] | None = None) 
 
 
 def _unclear(value: Any, entity: Entity) -> str:
-    """Where keys stand below the join key's name in lists or as names, or in a text: see `Entity.named_in`."""
+    """Where keys stand below the join key's name in lists or as names, or in a text.
+
+    The text must have the join key's name, too, beside a key of fewer than five characters.
+    """
     found = set(_outside(value, entity, None))
     return "its JSON has the key outside of objects with the join key as a member" if entity.is_in(found) else ""
 
@@ -214,7 +217,7 @@ class _Header(NamedTuple):
         return None
 
 
-def _without_csv(header: _Header, text: str, entity: Entity, gone: Rows) -> Erased:
+def _without_csv(header: _Header, text: str, entity: Entity, removed: Rows) -> Erased:
     lines = io.StringIO(text, newline="").readlines()
     top, body = lines[: header.line + 1], lines[header.line + 1 :]
     names = [name for name in (*entity.values, "request_id", "row") if name in header.names]
@@ -229,17 +232,17 @@ def _without_csv(header: _Header, text: str, entity: Entity, gone: Rows) -> Eras
     if not rows:
         return Erased(0, text)
     columns = {name: list(cells) for name, cells in zip(names, zip(*rows, strict=True), strict=True)}
-    mask, unclear = gone(pa.table(columns)), ""
+    mask, unclear = removed(pa.table(columns)), ""
     numbers = {name: without_decimal_zeros(cells) for name, cells in columns.items() if name in entity.values}
     if numbers and any(cells != columns[name] for name, cells in numbers.items()):
-        of_numbers = gone(pa.table({**columns, **numbers}))
+        of_numbers = removed(pa.table({**columns, **numbers}))
         if any("" in cells for cells in numbers.values()):
             mask = pc.or_(mask, of_numbers)
         elif count_of(of_numbers) > count_of(mask):
             unclear = "its keys are numbers with `.0` or texts, one of which may be the key"
-    goes = [False] * len(rows) if mask is None else mask.to_pylist()
+    is_removed = [False] * len(rows) if mask is None else mask.to_pylist()
     kept = top
-    for at, out in enumerate(goes):
+    for at, out in enumerate(is_removed):
         own = body[ends[at] : ends[at + 1]]
         if out:
             continue

@@ -88,7 +88,7 @@ def test_lines_of_json_are_found_also_where_they_hold_a_refused_event(line: str,
     entity, file = Entity.of({"customer_id": "0004"}), tmp_path / "lines.json"
     for others in ("", '{"customer_id": "00042"}\n'):
         file.write_text(f"{line}\n{others}")
-        assert is_its == bool(erased_text(file, entity, entity.rows_of).goes)
+        assert is_its == bool(erased_text(file, entity, entity.rows_of).removed)
 
 
 def test_a_null_is_no_key() -> None:

@@ -1,4 +1,4 @@
-"""What goes from a text file is the entity's, and the rest stays as it was."""
+"""What is removed from a text file is the entity's, and the rest stays as it was."""
 
 import gzip
 import json
@@ -198,7 +198,7 @@ def test_what_names_the_key_and_cannot_be_changed_is_said(name: str, text: str, 
 
     erased = erased_text(file, LONG, LONG.rows_of)
 
-    assert (0, text) == (erased.goes, erased.text)
+    assert (0, text) == (erased.removed, erased.text)
     assert erased.unclear.startswith(why)
 
 
