@@ -7,7 +7,6 @@ plane is also run a day off on purpose: a check that cannot fail proves nothing.
 
 import argparse
 import asyncio
-import functools
 import json
 import os
 import threading
@@ -24,6 +23,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import uvicorn
+from prometheus_client import CollectorRegistry
 
 from artefacts.addresses import Artefacts
 from jobs.batch.score_batch import BatchRequest, score_batch
@@ -111,7 +111,7 @@ def serving(
 ) -> Iterator[str]:
     """A server whose clock stands still; gives its URL."""
     feast = open_feast(artefacts.feature_repo, artefacts, model.contract, stall_seconds=30)
-    settings, metrics = ServiceSettings(), _metrics(model.contract.model_name)
+    settings, metrics = ServiceSettings(), ServiceMetrics(model.contract.model_name, CollectorRegistry())
     predictor = Predictor(model, through(feast.features), metrics, log=log)
     made = serving_of(predictor, settings, metrics, ApiKeys.of("", ""))
     slot = ServingSlot()
@@ -134,11 +134,6 @@ def serving(
     finally:
         server.should_exit = True
         thread.join()
-
-
-@functools.cache
-def _metrics(model: str) -> ServiceMetrics:
-    return ServiceMetrics(model)  # registers itself, which a process can do once
 
 
 async def _nothing(*_: object) -> None:
