@@ -185,7 +185,7 @@ def _example(names: Sequence[str]) -> str:
 
 
 def _word(text: str) -> str:
-    """Regular expression of a text that stands alone, also between underscores, as in `customer_00042.csv`."""
+    """Regular expression of a text that stands alone, also between underscores, as in `id_00042.csv`."""
     return rf"(?<![^\W_]){re.escape(text)}(?![^\W_])"
 
 

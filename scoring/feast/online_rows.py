@@ -39,7 +39,7 @@ class OnlineTables:
     """Feast's tables of one project.
 
     engine: None where there is no database yet.
-    views: names of all feature views: `orders_v2` may be one, or version 2 of `orders`.
+    views: names of all feature views: `visits_v2` may be one, or version 2 of `visits`.
     """
 
     engine: Engine | None

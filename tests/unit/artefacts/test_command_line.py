@@ -7,6 +7,8 @@ import signal
 import click
 from artefacts.process.command_line import run_command
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background ignores it from the start
+
 @click.command()
 def interrupted() -> None:
     signal.raise_signal(signal.SIGINT)

@@ -5,17 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.loop import free_port
 from training.__main__ import main
 
 
 def test_the_address_is_said_before_mlflow_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    started: list[str] = []
+    port, started = str(free_port()), list[str]()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.setattr(os, "execv", lambda _, arguments: started.extend([capsys.readouterr().out, *arguments]))
 
-    assert 0 == main(["mlflow-ui", "--ui-port", "5012"])
+    assert 0 == main(["mlflow-ui", "--ui-port", port])
 
-    assert "MLflow's page is on http://127.0.0.1:5012 in some ten seconds; Ctrl-C ends it\n" == started[0]
-    assert "5012" in started[1:]
+    assert f"MLflow's page is on http://127.0.0.1:{port} in some ten seconds; Ctrl-C ends it\n" == started[0]
+    assert port in started[1:]
