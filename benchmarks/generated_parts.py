@@ -1,4 +1,4 @@
-"""Parts of hand-written pages that are written from the results."""
+"""Parts of hand-written pages that are written from what was measured."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,16 +15,18 @@ class GeneratedPart:
     page: file in docs/.
     name: in the markers.
     content: Markdown.
+    by: the command that writes it.
     """
 
     page: Path
     name: str
     content: str
+    by: str = "python -m benchmarks report"
 
     @property
     def begin(self) -> str:
         """The marker before it."""
-        return f"<!-- {self.name}: written by `python -m benchmarks report` -->"
+        return f"<!-- {self.name}: written by `{self.by}` -->"
 
     @property
     def end(self) -> str:
@@ -40,7 +42,7 @@ class GeneratedPart:
         before, first, rest = text.partition(self.begin)
         _, last, after = rest.partition(self.end)
         if not first or not last:
-            raise ValueError(f"the page lacks the markers {self.begin} and {self.end}")
+            raise ValueError(f"{self.page} lacks the markers {self.begin} and {self.end}")
         return f"{before}{self.begin}\n{self.content}\n{self.end}{after}"
 
     def write(self) -> None:

@@ -93,7 +93,7 @@ class Entity:
         return {
             name
             for name, forms in self.forms.items()
-            if _has_any(text, forms) and (self.is_unmistakable(name) or _has_name(text, name))
+            if _has_any(text, forms) and (self._is_unmistakable(name) or _has_name(text, name))
         }
 
     def may_be_in(self, text: str) -> bool:
@@ -122,12 +122,12 @@ class Entity:
     def hidden(self, text: str) -> str:
         """A text without the values: receipts and messages name files, whose names may hold a key."""
         for name, forms in self.forms.items():
-            if self.is_unmistakable(name) or _has_name(text, name):
+            if self._is_unmistakable(name) or _has_name(text, name):
                 for form in forms:
                     text = re.sub(_word(form), "…", text)
         return text
 
-    def is_unmistakable(self, name: str) -> bool:
+    def _is_unmistakable(self, name: str) -> bool:
         """True if this value is so long that it means nothing else."""
         return len(str(self.values[name])) >= _UNMISTAKABLE
 
@@ -140,7 +140,7 @@ class Entity:
         return rf"(?<!\w)(?i:{re.escape(name)})={value}(?!\w)"
 
     def _has_unmistakable(self) -> bool:
-        return any(map(self.is_unmistakable, self.values))
+        return any(map(self._is_unmistakable, self.values))
 
 
 def parsed(text: str, join_keys: Mapping[str, str]) -> dict[str, KeyValue]:

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.generated_parts import GeneratedPart
 from tests.loop import SOURCE
 
 PAGE = SOURCE / "docs" / "reliability.md"
-BEGIN, END = "<!-- faults: written by `make faults` -->", "<!-- faults: end -->"
 
 
 def table(measurements: list[dict[str, Any]], about: str) -> str:
@@ -28,15 +28,6 @@ def table(measurements: list[dict[str, Any]], about: str) -> str:
     return "\n".join(lines)
 
 
-def between_markers(page: str, content: str) -> str:
-    """The page with what stands between its markers replaced."""
-    before, _, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise ValueError(f"{PAGE} lacks the markers")
-    return f"{before}{BEGIN}\n{content}\n{END}{after}"
-
-
 def main(file: str) -> None:
     """Write the table."""
     measurements = json.loads(Path(file).read_text())
@@ -45,7 +36,7 @@ def main(file: str) -> None:
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, Python {platform.python_version()}: "
         f"{len(measurements)} faults, {total:,} requests, {wrong} wrong answers."
     )
-    PAGE.write_text(between_markers(PAGE.read_text(), table(measurements, about)))
+    GeneratedPart(PAGE, "faults", table(measurements, about), by="make faults").write()
 
 
 if __name__ == "__main__":
